@@ -1,0 +1,199 @@
+"""The call being served, as seen from anywhere below it: its ids, its tenant, what remains of its time.
+
+The server sets it in the RPC's own task, so it reaches handlers and the tasks they start, and leaks into no other RPC.
+No gRPC here: domain code may ask.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from memgpt_runtime.ids import new_id
+
+REQUEST_ID_KEY = "x-request-id"
+TRACEPARENT_KEY = "traceparent"
+PRINCIPAL_KEY = "x-memgpt-principal"
+"""Internal metadata key: Agent and Loader tell Memory on whose behalf they call. Public listeners ignore it."""
+
+DEFAULT_TENANT = "default"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+# https://www.w3.org/TR/trace-context/#traceparent-header; version ff and ids of zeros are invalid.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """On whose behalf a call runs.
+
+    Attributes:
+        tenant: 1 to 63 of ``a-z 0-9 _ -``. Rows, names, page tokens and request ids are scoped by it.
+    """
+
+    tenant: str = DEFAULT_TENANT
+
+    def encode(self) -> str:
+        """Value of the internal metadata key."""
+        return f"tenant={self.tenant}"
+
+    @classmethod
+    def decode(cls, text: str) -> Principal:
+        """Inverse of `encode`; keys it does not know are skipped.
+
+        Raises:
+            ValueError: No tenant, or none that could be one.
+        """
+        pairs = dict(part.partition("=")[::2] for part in text.split(";"))
+        tenant = pairs.get("tenant", "")
+        if not _TENANT.fullmatch(tenant):
+            raise ValueError(f"no valid tenant in the principal {text[:80]!r}")
+        return cls(tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What is known of the call being served.
+
+    Attributes:
+        method: Full name such as ``/memgpt.agent.v1.AgentService/GetAgent``; outside a call, a name for the work.
+        request_id: The caller's ``x-request-id``, or one made here.
+        trace_id: 32 hexadecimal digits, from ``traceparent`` or made here.
+        span_id: 16 hexadecimal digits, this call's own.
+        trace_flags: 2 hexadecimal digits, passed on unchanged.
+        principal: On whose behalf.
+        peer: gRPC's name of the caller's address.
+        deadline: When it must be done, on the clock of `time.monotonic`; None for never.
+    """
+
+    method: str
+    request_id: str
+    trace_id: str
+    span_id: str
+    trace_flags: str = "00"
+    principal: Principal = field(default_factory=Principal)
+    peer: str = ""
+    deadline: float | None = None
+
+    def remaining(self) -> float | None:
+        """Seconds left, never negative; None without a deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("memgpt_request", default=None)
+
+
+def current() -> RequestContext | None:
+    """The call being served, if any."""
+    return _current.get()
+
+
+def set_current(request: RequestContext) -> None:
+    """Sets the call being served for the rest of this task. For the server; others use `background`."""
+    _current.set(request)
+
+
+def make_request(
+    method: str,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    principal: Principal | None = None,
+    peer: str = "",
+    timeout: float | None = None,
+) -> RequestContext:
+    """Builds a context from a call's metadata.
+
+    Args:
+        method: Full name of the method.
+        metadata: Text entries of the invocation metadata. An ``x-request-id`` or ``traceparent`` that is malformed is
+            replaced, not refused.
+        principal: On whose behalf; the default tenant if None.
+        peer: The caller's address.
+        timeout: Seconds it may take; None for no limit.
+    """
+    entries = metadata or {}
+    request_id = entries.get(REQUEST_ID_KEY, "")
+    trace = _TRACEPARENT.fullmatch(entries.get(TRACEPARENT_KEY, ""))
+    return RequestContext(
+        method=method,
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id("req"),
+        trace_id=trace[1] if trace else os.urandom(16).hex(),
+        span_id=os.urandom(8).hex(),
+        trace_flags=trace[3] if trace else "00",
+        principal=principal or Principal(),
+        peer=peer,
+        deadline=None if timeout is None else time.monotonic() + timeout,
+    )
+
+
+@contextmanager
+def background(
+    method: str, *, principal: Principal | None = None, timeout: float | None = None
+) -> Iterator[RequestContext]:
+    """Runs work that outlives its call, or has none, under a context of its own.
+
+    The ids and the principal of the call that started it are kept, its deadline is not.
+
+    Args:
+        method: Name for logs, such as ``turn`` or ``load``.
+        principal: On whose behalf; by default the current call's.
+        timeout: Seconds it may take; None for no limit.
+    """
+    outer = _current.get()
+    request = make_request(method, principal=principal or (outer.principal if outer else None), timeout=timeout)
+    if outer is not None:
+        request = RequestContext(
+            method=method,
+            request_id=outer.request_id,
+            trace_id=outer.trace_id,
+            span_id=request.span_id,
+            trace_flags=outer.trace_flags,
+            principal=request.principal,
+            peer=outer.peer,
+            deadline=request.deadline,
+        )
+    token = _current.set(request)
+    try:
+        yield request
+    finally:
+        _current.reset(token)
+
+
+def tenant() -> str:
+    """Tenant of the current call; ``default`` outside of one."""
+    request = _current.get()
+    return request.principal.tenant if request else DEFAULT_TENANT
+
+
+def remaining(limit: float | None = None) -> float | None:
+    """Timeout for a downstream call: what remains of the current call's time, and no more than `limit`.
+
+    Args:
+        limit: Seconds; None for no limit of its own.
+
+    Returns:
+        Seconds, never negative; None when neither the current call nor `limit` bounds it.
+    """
+    request = _current.get()
+    left = request.remaining() if request else None
+    if left is None:
+        return limit
+    return left if limit is None else min(left, limit)
+
+
+def outgoing_metadata() -> list[tuple[str, str]]:
+    """Metadata for a downstream call: the current call's request id, trace and principal; empty outside of a call."""
+    request = _current.get()
+    if request is None:
+        return []
+    return [
+        (REQUEST_ID_KEY, request.request_id),
+        (TRACEPARENT_KEY, f"00-{request.trace_id}-{request.span_id}-{request.trace_flags}"),
+        (PRINCIPAL_KEY, request.principal.encode()),
+    ]

@@ -1,0 +1,201 @@
+# ruff: noqa: N818 - named like the status codes they become
+"""What can go wrong, in the words of the domain: no gRPC here, so that domain code may raise these.
+
+The tree, with the status each class becomes on the wire (`memgpt_runtime.status` holds the mapping)::
+
+    ServiceError
+     ├─ InvalidArgument      INVALID_ARGUMENT     a bad field, a bad page token, a reused request id
+     ├─ Unauthenticated      UNAUTHENTICATED      no credential, or a bad one
+     ├─ PermissionDenied     PERMISSION_DENIED    a good credential that does not permit this
+     ├─ NotFound             NOT_FOUND            absent, or another tenant's
+     ├─ AlreadyExists        ALREADY_EXISTS       a taken name or id
+     ├─ Aborted              ABORTED              a stale etag, a lost lease, a lost race
+     ├─ FailedPrecondition   FAILED_PRECONDITION  a wrong state, another embedding model
+     ├─ ResourceExhausted    RESOURCE_EXHAUSTED   shed, a full quota, the model's 429
+     ├─ Unavailable          UNAVAILABLE          Milvus or a model out of reach, draining
+     ├─ DeadlineExceeded     DEADLINE_EXCEEDED    out of time
+     ├─ Unimplemented        UNIMPLEMENTED        not in this version
+     ├─ Cancelled            CANCELLED            only ever received: the caller went away
+     └─ Internal             INTERNAL             only ever received: a bug on the other side
+
+Messages go to the caller as they are. They say what is wrong and what to do about it; they never hold the text of
+another exception, which belongs into the log: ``raise Unavailable(...) from error``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """`ErrorInfo.reason`: the values of `memgpt.common.v1.ErrorReason` without their prefix, described there."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"  # noqa: S105 - not a password
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    BLOCK_LIMIT_EXCEEDED = "BLOCK_LIMIT_EXCEEDED"
+    TOO_LARGE = "TOO_LARGE"
+    UPLOAD_MISMATCH = "UPLOAD_MISMATCH"
+    CREDENTIAL_MISSING = "CREDENTIAL_MISSING"
+    CREDENTIAL_INVALID = "CREDENTIAL_INVALID"
+    NOT_PERMITTED = "NOT_PERMITTED"
+    AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
+    BLOCK_NOT_FOUND = "BLOCK_NOT_FOUND"
+    SOURCE_NOT_FOUND = "SOURCE_NOT_FOUND"
+    PASSAGE_NOT_FOUND = "PASSAGE_NOT_FOUND"
+    MESSAGE_NOT_FOUND = "MESSAGE_NOT_FOUND"
+    TURN_NOT_FOUND = "TURN_NOT_FOUND"
+    LOAD_NOT_FOUND = "LOAD_NOT_FOUND"
+    PROFILE_NOT_FOUND = "PROFILE_NOT_FOUND"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    NAME_TAKEN = "NAME_TAKEN"
+    ID_TAKEN = "ID_TAKEN"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    LEASE_LOST = "LEASE_LOST"
+    WRITE_CONFLICT = "WRITE_CONFLICT"
+    WRONG_STATE = "WRONG_STATE"
+    STEP_OUT_OF_ORDER = "STEP_OUT_OF_ORDER"
+    EMBEDDING_MISMATCH = "EMBEDDING_MISMATCH"
+    PAGE_TOKEN_OUTDATED = "PAGE_TOKEN_OUTDATED"  # noqa: S105 - not a password
+    IN_USE = "IN_USE"
+    UPLOAD_NOT_WANTED = "UPLOAD_NOT_WANTED"
+    MODEL_UNUSABLE = "MODEL_UNUSABLE"
+    OVERLOADED = "OVERLOADED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    MODEL_RATE_LIMITED = "MODEL_RATE_LIMITED"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    EMBEDDING_UNAVAILABLE = "EMBEDDING_UNAVAILABLE"
+    OUT_OF_TIME = "OUT_OF_TIME"
+    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+    BUG = "BUG"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of the request and what is wrong with it.
+
+    Attributes:
+        field: Path such as ``page_size`` or ``files[2].name``.
+        description: What is wrong, and what would be right.
+    """
+
+    field: str
+    description: str
+
+
+class ServiceError(Exception):
+    """Base of everything that a service tells its caller; raise a subclass.
+
+    Attributes:
+        reason: A `Reason`, or the text of one that this version does not know (only from the wire).
+        message: For people, sent as it is.
+        violations: The offending fields; never empty for `InvalidArgument` about a field.
+        metadata: Details for programs, as ErrorInfo carries them.
+        retry_after: Seconds after which trying again makes sense; None where it makes none.
+        request_id: Id under which the server logged the failure; set on errors that came over the wire.
+    """
+
+    default_retry_after: float | None = None
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        field: str | None = None,
+        violations: Iterable[FieldViolation] = (),
+        metadata: Mapping[str, object] | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Describes the failure.
+
+        Args:
+            reason: Usually a `Reason`.
+            message: For people; no text of other exceptions, no secret.
+            field: Short for a single violation whose description is `message`; also becomes metadata `field`.
+            violations: Several fields at once.
+            metadata: Details for programs; values are turned into text.
+            retry_after: Seconds; where it is None, the class's default holds.
+            request_id: Set when decoding an error from the wire.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.violations = tuple(violations)
+        self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
+        if field is not None:
+            self.violations = (FieldViolation(field, message), *self.violations)
+        if self.violations:
+            self.metadata.setdefault("field", self.violations[0].field)
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidArgument(ServiceError):
+    """The request can never work as it is."""
+
+
+class Unauthenticated(ServiceError):
+    """No credential, or a bad one."""
+
+
+class PermissionDenied(ServiceError):
+    """A good credential that does not permit this."""
+
+
+class NotFound(ServiceError):
+    """Absent, or not the caller's to know of."""
+
+
+class AlreadyExists(ServiceError):
+    """A taken name or id."""
+
+
+class Aborted(ServiceError):
+    """Somebody else came first: read again, then repeat."""
+
+
+class FailedPrecondition(ServiceError):
+    """Not in this state: repeating alone will not help."""
+
+
+class ResourceExhausted(ServiceError):
+    """Too much at once: try again later."""
+
+    default_retry_after = 1.0
+
+
+class Unavailable(ServiceError):
+    """Something needed is out of reach: try again later."""
+
+    default_retry_after = 1.0
+
+
+class DeadlineExceeded(ServiceError):
+    """Out of time."""
+
+
+class Unimplemented(ServiceError):
+    """Not in this version."""
+
+
+class Cancelled(ServiceError):
+    """The call was cancelled by its caller. Only ever decoded from the wire."""
+
+
+class Internal(ServiceError):
+    """A bug on the other side. Only ever decoded from the wire: a bug of our own is whatever exception it is."""
+
+
+def invalid(field: str, message: str) -> InvalidArgument:
+    """Short for the commonest error: `field` breaks its constraint, as `message` says."""
+    return InvalidArgument(Reason.INVALID_FIELD, message, field=field)

@@ -1,0 +1,131 @@
+"""Logging: structlog in front, the standard library's loggers (grpc, pymilvus, openai, httpx) through the same pipe.
+
+Lines go to standard error, each with time, level, service and, within a call, request id, trace id and method. Secrets
+are scrubbed last, out of keys, messages and tracebacks alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+import structlog
+from memgpt_runtime import context
+from structlog.types import EventDict, Processor, WrappedLogger
+
+REDACTED = "[redacted]"
+
+# `page_token` and counts such as `prompt_tokens` are no secrets.
+_SECRET_KEY = re.compile(
+    r"(?:.*[_-])?(?:authorization|cookie|password|passwd|secret|credentials?|api_?key|private_?key|access_?key)"
+    r"|(?:(?!page|next_page).*[_-])?token",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"\b(?:sk|pk|rk|hf|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{12,}"  # keys of model providers and forges
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
+    r"|(?<=bearer )[^\s\"',]{6,}"
+    r"|(?<=basic )[A-Za-z0-9+/=]{8,}"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # user:password in a URI
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def redact(value: object) -> object:
+    """Replaces what looks like a secret, in text, mappings and sequences, however deep."""
+    if isinstance(value, str):
+        return _SECRET_VALUE.sub(REDACTED, value)
+    if isinstance(value, Mapping):
+        return {
+            key: REDACTED if isinstance(key, str) and _SECRET_KEY.fullmatch(key) and inner else redact(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value))
+
+
+def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if key not in ("_record", "_from_structlog"):
+            event[key] = REDACTED if _SECRET_KEY.fullmatch(key) and value else redact(value)
+    return event
+
+
+def _add_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    request = context.current()
+    if request is not None:
+        event.setdefault("method", request.method)
+        event.setdefault("request_id", request.request_id)
+        event.setdefault("trace_id", request.trace_id)
+    return event
+
+
+def configure(service: str, *, level: str = "info", fmt: str = "console", stream: TextIO | None = None) -> None:
+    """Sets logging up for this process; a second call replaces the first.
+
+    Args:
+        service: Name on every line.
+        level: The least level logged: ``debug``, ``info``, ``warning`` or ``error``.
+        fmt: ``json`` for one object a line, ``console`` for people (coloured on a terminal).
+        stream: Where to; by default standard error.
+    """
+    out = stream or sys.stderr
+
+    def add_service(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+        event.setdefault("service", service)
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_service,
+        _add_request,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[Processor] = (
+        [structlog.processors.JSONRenderer(ensure_ascii=False)]
+        if fmt == "json"
+        else [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[
+            # Tracebacks become text before the scrubbing, so that no secret hides in one.
+            structlog.processors.format_exc_info,
+            _redact,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *renderer,
+        ],
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("httpx", "httpcore", "openai", "pymilvus", "grpc", "asyncio"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level) if level != "debug" else logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger: ``log.info("a short event", key=value)``. The values are scrubbed, the event should be constant."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger

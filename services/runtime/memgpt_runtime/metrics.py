@@ -1,0 +1,37 @@
+"""Prometheus metrics of a server, under the names that gRPC dashboards know."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+"""Seconds: from a cached read to a turn of many steps on a slow local model."""
+
+
+class ServerMetrics:
+    """The ``grpc_server_*`` metrics in a registry of their own, which services may add theirs to."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        labels = ("grpc_type", "grpc_service", "grpc_method")
+        self._started = Counter("grpc_server_started", "RPCs started.", labels, registry=self.registry)
+        self._handled = Counter(
+            "grpc_server_handled", "RPCs completed, by status code.", (*labels, "grpc_code"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Time until an RPC was completed.",
+            labels,
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.ready = Gauge("memgpt_ready", "1 while the server is ready to serve, else 0.", registry=self.registry)
+
+    def started(self, kind: str, service: str, method: str) -> None:
+        """Counts an RPC that has begun."""
+        self._started.labels(kind, service, method).inc()
+
+    def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
+        """Counts an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
+        self._handled.labels(kind, service, method, code).inc()
+        self._seconds.labels(kind, service, method).observe(seconds)

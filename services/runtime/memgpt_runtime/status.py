@@ -1,0 +1,170 @@
+"""Errors on the wire: the one table from `memgpt_runtime.errors` to gRPC status, and back.
+
+Trailers are limited (8 KiB by default on the client's side), and an oversized one would hide the error itself, so
+every text is cut to a budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from memgpt_runtime import errors
+from memgpt_runtime.errors import FieldViolation, Reason, ServiceError
+
+DOMAIN = "memgpt"
+"""`ErrorInfo.domain` of every error of the suite."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
+
+CODES: Mapping[type[ServiceError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.Internal: grpc.StatusCode.INTERNAL,
+}
+"""The table. A class that is not in it counts as its nearest base that is."""
+
+_CLASSES = {code: cls for cls, code in CODES.items()}
+
+# What to make of a status that carries no ErrorInfo: it came from gRPC itself, from a proxy, or from a foreign server.
+# Its own text may name addresses and is left to the log.
+_BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
+    grpc.StatusCode.UNAVAILABLE: (Reason.SERVICE_UNAVAILABLE, "the service cannot be reached"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.OUT_OF_TIME, "the service did not answer in time"),
+    grpc.StatusCode.CANCELLED: ("CANCELLED", "the call was cancelled"),
+    grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "the service does not know this method"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "the service refused the call: too large, or too many"),
+    grpc.StatusCode.UNAUTHENTICATED: (Reason.CREDENTIAL_INVALID, "the service refused the credential"),
+    grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "the service does not permit this"),
+}
+
+# Bytes of UTF-8. gRPC percent-encodes the message: a byte beyond ASCII takes three.
+_MESSAGE_BYTES = 600
+_VALUE_BYTES = 256
+_MAX_ENTRIES = 8
+
+
+def code_of(error: ServiceError) -> grpc.StatusCode:
+    """Status code of an error, by the table."""
+    for cls in type(error).__mro__:
+        if cls in CODES:
+            return CODES[cls]
+    return grpc.StatusCode.INTERNAL
+
+
+def bug(request_id: str) -> errors.Internal:
+    """What a caller learns of a bug: a fixed text and the id under which the log has the rest."""
+    return errors.Internal(
+        Reason.BUG, f"internal error; the server's log has the details under request id {request_id}"
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    return raw[: limit - 3].decode(errors="ignore") + "…"
+
+
+def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
+    """Encodes an error as `google.rpc.Status` with ErrorInfo and, where they apply, BadRequest and RetryInfo.
+
+    Args:
+        error: The error.
+        request_id: Sent as RequestInfo, unless empty.
+    """
+    status = status_pb2.Status(code=code_of(error).value[0], message=_cut(error.message, _MESSAGE_BYTES))
+    entries = list(error.metadata.items())[:_MAX_ENTRIES]
+    status.details.add().Pack(
+        error_details_pb2.ErrorInfo(
+            reason=str(error.reason),
+            domain=DOMAIN,
+            metadata={_cut(key, 64): _cut(value, _VALUE_BYTES) for key, value in entries},
+        )
+    )
+    if error.violations:
+        status.details.add().Pack(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=_cut(violation.field, 128), description=_cut(violation.description, _VALUE_BYTES)
+                    )
+                    for violation in error.violations[:_MAX_ENTRIES]
+                ]
+            )
+        )
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMicroseconds(max(0, round(error.retry_after * 1e6)))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if request_id:
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
+    return status
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError, request_id: str = "") -> NoReturn:
+    """Ends the RPC with an error's status, and raises `grpc.aio.AbortError`.
+
+    Servicers do not need it: they raise the error, and the server's error mapping does this.
+    """
+    status = to_status(error, request_id)
+    trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    if request_id:
+        trailers.append((REQUEST_ID_KEY, request_id))
+    await context.abort(code_of(error), status.message, tuple(trailers))
+
+
+def _details(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status | None:
+    for key, value in trailers:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except ValueError:
+                return None
+    return None
+
+
+def from_rpc_error(error: grpc.RpcError) -> ServiceError:
+    """Decodes what a call raised, so that callers handle one tree of exceptions whatever the transport.
+
+    Chain it: ``raise from_rpc_error(error) from error``. An error without our ErrorInfo (the connection failed, a proxy
+    answered, a foreign server) gets a fixed text; what gRPC said stays in the cause.
+
+    Args:
+        error: A `grpc.aio.AioRpcError`, or the synchronous client's error, which has the same accessors.
+    """
+    call: Any = error
+    code: grpc.StatusCode = call.code()
+    cls = _CLASSES.get(code, errors.Internal)
+    rich = _details(call.trailing_metadata() or ())
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    request = error_details_pb2.RequestInfo()
+    for detail in rich.details if rich else ():
+        for target in (info, bad, retry, request):
+            if detail.Is(target.DESCRIPTOR):
+                detail.Unpack(target)
+    if rich is None or info.domain != DOMAIN:
+        reason, message = _BARE.get(code, (Reason.BUG, "the service failed in a way it should not"))
+        return cls(reason, message)
+    return cls(
+        Reason(info.reason) if info.reason in Reason.__members__ else info.reason,
+        rich.message,
+        violations=[FieldViolation(v.field, v.description) for v in bad.field_violations],
+        metadata=dict(info.metadata),
+        retry_after=retry.retry_delay.ToMicroseconds() / 1e6 if retry.HasField("retry_delay") else None,
+        request_id=request.request_id or None,
+    )
