@@ -1,0 +1,233 @@
+"""The nouns of the Agent: messages, blocks, passages, turns. Plain values, free of transport and storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+MAX_CALL_ID_LENGTH = 29
+"""The most characters of a function call's id (a bound that several endpoints share)."""
+
+DEFAULT_BLOCK_LIMIT = 2000
+"""Characters that a block of core memory holds unless its creator says otherwise."""
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Role(StrEnum):
+    """Who a message is from."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A function call as the model made it; ``arguments`` is JSON text that is not sure to parse."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that calls of the model took."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the window. ``sequence`` is its place in recall memory, -1 while it is not stored."""
+
+    role: Role
+    text: str
+    function_call: FunctionCall | None = None
+    call_id: str = ""
+    usage: Usage | None = None
+    sequence: int = -1
+    created_at: datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of core memory: always in the window, edited by function calls. ``limit`` counts characters."""
+
+    label: str
+    value: str
+    limit: int = DEFAULT_BLOCK_LIMIT
+    etag: str = ""
+    updated_at: datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEdit:
+    """The whole new value of a block, to be written over what was read under ``etag``."""
+
+    label: str
+    value: str
+    etag: str = ""
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A source that the agent can search."""
+
+    source_name: str
+    passage_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What an agent is. An empty ``model`` and a ``context_window`` of 0 stand for the service's own settings."""
+
+    agent_id: str
+    name: str = ""
+    system: str = ""
+    model: str = ""
+    context_window: int = 0
+    time_zone: str = "UTC"
+    attachments: tuple[Attachment, ...] = ()
+    updated_at: datetime = EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that fills an agent's context window, as of one instant."""
+
+    agent: Agent
+    blocks: tuple[Block, ...] = ()
+    summary: str = ""
+    messages: tuple[Message, ...] = ()
+    recall_count: int = 0
+    archival_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a passage of a document comes from; pages count from 1."""
+
+    source_name: str
+    file_name: str
+    page: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PassageHit:
+    """A passage that a search found."""
+
+    text: str
+    created_at: datetime
+    citation: Citation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassagePage:
+    """A page of a ranking of ``total`` passages."""
+
+    hits: tuple[PassageHit, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """A page of ``total`` messages found in recall memory."""
+
+    messages: tuple[Message, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """What leaves the window: every message before ``before_sequence``; ``summary`` stands for all that ever left."""
+
+    before_sequence: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A committed step of a turn. Step 0 is the turn's input; a later step without messages trimmed the window."""
+
+    index: int
+    messages: tuple[Message, ...] = ()
+
+
+class TurnState(StrEnum):
+    """How far a turn has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self not in (TurnState.QUEUED, TurnState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as Memory knows it; ``committed_steps`` counts the input as a step."""
+
+    turn_id: str
+    request_id: str
+    state: TurnState
+    reason: str = ""
+    committed_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ends."""
+
+    state: TurnState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to an agent, for the time of one turn."""
+
+    turn_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A step to be committed whole or not at all."""
+
+    index: int
+    messages: tuple[Message, ...] = ()
+    blocks: tuple[BlockEdit, ...] = ()
+    notes: tuple[str, ...] = ()
+    eviction: Eviction | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a function did, to be committed with its step."""
+
+    blocks: tuple[BlockEdit, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+NO_EFFECTS = Effects()

@@ -1,0 +1,93 @@
+"""The JSON texts that events and results are wrapped in before the model sees them.
+
+Every envelope carries its time in the agent's time zone, written as ``2024-05-01 03:07:09 PM CEST+0200``; text that is
+not ASCII is kept as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+TIME_FORMAT = "%Y-%m-%d %I:%M:%S %p %Z%z"
+
+SYSTEM_NOTE = "[This is an automated system message hidden from the user] "
+"""How every event begins that the system made up itself."""
+
+NEVER = "Never (this is the first login)"
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone of an IANA name; UTC for an empty one.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    try:
+        return ZoneInfo(name or "UTC")
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"unknown time zone {name!r}: use an IANA name such as Europe/Berlin") from error
+
+
+def format_time(moment: datetime, time_zone: str) -> str:
+    """``moment`` as the agent reads it."""
+    return moment.astimezone(zone(time_zone)).strftime(TIME_FORMAT)
+
+
+def dumps(value: object) -> str:
+    """JSON text with everything that is not ASCII left readable."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def user_message(message: str, time: str, name: str = "") -> str:
+    """A user's message; ``name`` is told only when there is one."""
+    envelope = {"type": "user_message", "message": message, "time": time}
+    if name:
+        envelope["name"] = name
+    return dumps(envelope)
+
+
+def heartbeat(reason: str, time: str) -> str:
+    """An event that lets the agent go on without a message of the user."""
+    return dumps({"type": "heartbeat", "reason": SYSTEM_NOTE + reason, "time": time})
+
+
+def login(last_login: str, time: str) -> str:
+    """The event of a user logging in."""
+    return dumps({"type": "login", "last_login": last_login, "time": time})
+
+
+def system_alert(message: str, time: str) -> str:
+    """An alert of the system to the agent."""
+    return dumps({"type": "system_alert", "message": SYSTEM_NOTE + message, "time": time})
+
+
+def function_result(ok: bool, message: str, time: str) -> str:
+    """The result of a function call."""
+    return dumps({"status": "OK" if ok else "Failed", "message": message, "time": time})
+
+
+def parse(text: str) -> Mapping[str, object]:
+    """The envelope in ``text``; an empty one when the text is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def kind(text: str) -> str:
+    """The ``type`` of an event's envelope; empty when it has none."""
+    return str(parse(text).get("type", ""))
+
+
+def result_ok(text: str) -> bool:
+    """Whether the result in ``text`` tells of success."""
+    return parse(text).get("status") == "OK"
+
+
+def result_text(text: str) -> str:
+    """The message of the result in ``text``."""
+    return str(parse(text).get("message", text))

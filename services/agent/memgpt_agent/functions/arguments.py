@@ -1,0 +1,127 @@
+"""From the raw call that a model wrote to checked arguments, with errors that the model can act on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from memgpt_agent.domain import FunctionCall
+from memgpt_agent.functions.declarations import FUNCTIONS, FUNCTIONS_BY_NAME
+from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function, Parameter
+
+_MAX_INT = 2**31 - 1
+
+
+class FunctionError(Exception):
+    """A call that cannot be done. Its text goes to the model: what is wrong, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call whose arguments are complete and of the right types."""
+
+    function: Function
+    values: Mapping[str, str | int]
+    request_heartbeat: bool
+
+    def text(self, name: str) -> str:
+        """A string argument."""
+        return str(self.values[name])
+
+    def number(self, name: str) -> int:
+        """An integer argument."""
+        return int(self.values[name])
+
+
+def parse_call(call: FunctionCall) -> Call:
+    """Checks a call.
+
+    Raises:
+        FunctionError: The function is unknown, the arguments are no JSON object, one is missing, unexpected, of the
+            wrong type or out of its range.
+    """
+    function = FUNCTIONS_BY_NAME.get(call.name)
+    if function is None:
+        known = ", ".join(f.name for f in FUNCTIONS)
+        raise FunctionError(f"There is no function {call.name!r}. Call one of: {known}.")
+    given = _parse_object(call)
+    given.pop(INNER_THOUGHTS, None)
+    heartbeat = _boolean(function, given.pop(REQUEST_HEARTBEAT, None))
+    values: dict[str, str | int] = {}
+    for parameter in function.parameters:
+        value = given.pop(parameter.name, None)
+        if value is None:
+            if parameter.default is None:
+                raise FunctionError(f"{function.name} needs the argument {parameter.name!r}: {parameter.description}")
+            value = parameter.default
+        values[parameter.name] = _check(function, parameter, value)
+    if given:
+        takes = ", ".join(p.name for p in function.parameters)
+        raise FunctionError(f"{function.name} has no argument {next(iter(given))!r}. It takes: {takes}.")
+    return Call(function, values, heartbeat)
+
+
+def _parse_object(call: FunctionCall) -> dict[str, object]:
+    try:
+        value = json.loads(call.arguments or "{}", strict=False)
+    except ValueError as error:
+        raise FunctionError(
+            f"The arguments of {call.name} are not valid JSON ({error}). Call it again with one JSON object."
+        ) from None
+    if not isinstance(value, dict):
+        raise FunctionError(f"The arguments of {call.name} must be one JSON object, not {type(value).__name__}.")
+    return value
+
+
+def _boolean(function: Function, value: object) -> bool:
+    if not function.chains:
+        return False
+    if value is None:
+        return function.heartbeat_default
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise FunctionError(f"{REQUEST_HEARTBEAT} must be true or false, not {value!r}.")
+
+
+def _check(function: Function, parameter: Parameter, value: object) -> str | int:
+    where = f"{parameter.name!r} of {function.name}"
+    if parameter.type == "integer":
+        return _integer(where, parameter, value)
+    if not isinstance(value, str):
+        raise FunctionError(f"{where} must be text, not {json.dumps(value, ensure_ascii=False)[:100]}.")
+    if not parameter.may_be_empty and not value.strip():
+        raise FunctionError(f"{where} must not be empty.")
+    if parameter.is_date:
+        return _day(where, value)
+    return value
+
+
+def _integer(where: str, parameter: Parameter, value: object) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FunctionError(f"{where} must be a whole number, not {value!r}.")
+    if parameter.minimum is not None and value < parameter.minimum:
+        raise FunctionError(f"{where} must be at least {parameter.minimum}, not {value}.")
+    maximum = _MAX_INT if parameter.maximum is None else parameter.maximum
+    if value > maximum:
+        raise FunctionError(f"{where} must be at most {maximum}, not {value}.")
+    return value
+
+
+def _day(where: str, value: str) -> str:
+    text = value.strip()
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    # fromisoformat also takes 20240131 and 2024-W05-3, which Memory does not.
+    if day is None or day.isoformat() != text:
+        raise FunctionError(f"{where} must be a day written as YYYY-MM-DD, such as 2024-01-31, not {value!r}.")
+    return text

@@ -1,0 +1,88 @@
+"""What a function's declaration is made of, and its JSON schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+REQUEST_HEARTBEAT = "request_heartbeat"
+INNER_THOUGHTS = "inner_thoughts"
+
+_HEARTBEAT_DESCRIPTION = (
+    "true to be called again right after this function, with its result; false to wait for the next event."
+)
+_THOUGHTS_DESCRIPTION = "Your private thinking behind this call, in a few words. The user does not see it as a message."
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a function. A parameter with a ``default`` may be left out."""
+
+    name: str
+    type: Literal["string", "integer"]
+    description: str
+    default: str | int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    may_be_empty: bool = False
+    is_date: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether the model must give it."""
+        return self.default is None
+
+    def schema(self) -> dict[str, object]:
+        """Its JSON schema."""
+        schema: dict[str, object] = {"type": self.type, "description": self.description}
+        if self.minimum is not None:
+            schema["minimum"] = self.minimum
+        if self.maximum is not None:
+            schema["maximum"] = self.maximum
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that the model may call.
+
+    Attributes:
+        name: What the model calls it.
+        description: What it does, told to the model.
+        parameters: Its own arguments, without the ones that the loop adds.
+        chains: Whether it takes ``request_heartbeat``.
+        heartbeat_default: What a missing ``request_heartbeat`` means: a search is of no use unless its result is read.
+        searches: Whether its result is exempt from being cut.
+    """
+
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    chains: bool = True
+    heartbeat_default: bool = False
+    searches: bool = False
+
+
+def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool = False) -> Mapping[str, object]:
+    """The JSON schema of a function's arguments.
+
+    Args:
+        function: The function.
+        inner_thoughts: Whether to ask for the thought as the first argument, for models that return no text beside a
+            call.
+        strict: Whether every property is to be required, as constrained decoding wants it.
+    """
+    properties: dict[str, object] = {}
+    required: list[str] = []
+    if inner_thoughts:
+        properties[INNER_THOUGHTS] = {"type": "string", "description": _THOUGHTS_DESCRIPTION}
+        required.append(INNER_THOUGHTS)
+    for parameter in function.parameters:
+        properties[parameter.name] = parameter.schema()
+        if strict or parameter.required:
+            required.append(parameter.name)
+    if function.chains:
+        properties[REQUEST_HEARTBEAT] = {"type": "boolean", "description": _HEARTBEAT_DESCRIPTION}
+        required.append(REQUEST_HEARTBEAT)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
