@@ -1,0 +1,44 @@
+"""Why a file cannot be loaded: a stable reason for programs and a message for people."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FailureReason(StrEnum):
+    """The reasons, which never change their meaning: `memgpt.loader.v1.FileFailureReason` without its prefix."""
+
+    EMPTY = "EMPTY"
+    """No bytes, no page, or nothing but white space."""
+    ENCRYPTED = "ENCRYPTED"
+    """A PDF that needs a password (the empty one has been tried)."""
+    BROKEN = "BROKEN"
+    """Damaged, or not what its name says."""
+    UNSUPPORTED = "UNSUPPORTED"
+    """Neither text nor a kind of document that the Loader reads."""
+    NO_TEXT = "NO_TEXT"
+    """Pages without text: a scan that needs OCR."""
+    TOO_LARGE = "TOO_LARGE"
+    """More bytes, pages or text than the Loader accepts, packed or unpacked: a decompression bomb, say."""
+    TIMEOUT = "TIMEOUT"
+    """The parser took longer than it may."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """Memory did not take the passages; loading the file again may work."""
+    INTERNAL = "INTERNAL"
+    """A bug in the Loader."""
+
+
+class FileFailure(Exception):  # noqa: N818 - what it is called where files have states
+    """A file cannot be loaded.
+
+    Attributes:
+        reason: For programs.
+        message: For people: what is wrong and what to do about it. Holds nothing that came from a library.
+        detail: For the log only: the underlying error; empty when there is none.
+    """
+
+    def __init__(self, reason: FailureReason, message: str, *, detail: str = "") -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.detail = detail

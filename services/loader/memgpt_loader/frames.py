@@ -1,0 +1,55 @@
+"""Messages between the Loader and its parser processes: JSON, prefixed by its length in four bytes.
+
+| from | frame |
+| --- | --- |
+| Loader | `{path, name, max_pages, max_chars, max_tokens, cpu_seconds}`: a file to read |
+| parser | `{ready: true}`: once, after its imports |
+| parser | `{media_type, documents}`: the file could be opened |
+| parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends the page |
+| parser | `{done: true}`, or `{reason, message, detail}`: the end of the file |
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO
+
+Frame = dict[str, Any]
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Largest frame; a parser that sends more is out of its mind."""
+HEADER_BYTES = 4
+
+
+def encode(frame: Frame) -> bytes:
+    """Returns the bytes of a frame."""
+    body = json.dumps(frame).encode("ascii")
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+def decode(body: bytes) -> Frame:
+    """Reads a frame's body.
+
+    Raises:
+        ValueError: It is no JSON object.
+    """
+    frame = json.loads(body)
+    if not isinstance(frame, dict):
+        raise ValueError("a frame must be a JSON object")
+    return frame
+
+
+def read(stream: BinaryIO) -> Frame | None:
+    """Reads the next frame from a blocking stream; None at its end."""
+    header = stream.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        return None
+    size = int.from_bytes(header, "big")
+    body = stream.read(size)
+    return decode(body) if len(body) == size else None
+
+
+def write(stream: BinaryIO, frame: Frame) -> None:
+    """Writes a frame to a blocking stream."""
+    stream.write(encode(frame))
+    stream.flush()

@@ -1,0 +1,270 @@
+"""Parser processes: started by exec (never forked from a process that runs gRPC), bounded, and replaced when spent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+from memgpt_loader import frames
+from memgpt_loader.failures import FailureReason, FileFailure
+
+# A parser of untrusted files sees no credentials: only what the interpreter needs.
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_START_SECONDS = 60.0
+_FILES_A_PROCESS = 200  # a process is replaced after so many, before leaks of a library add up
+
+
+@dataclass(frozen=True)
+class ParserLimits:
+    """Bounds of parsing, for each file."""
+
+    processes: int
+    """Parser processes at most, and so files that are parsed at a time."""
+    memory_bytes: int
+    """Address space of a parser process."""
+    seconds: float
+    """Time for which the Loader waits for the parser, all told; time spent on storing passages does not count."""
+    max_pages: int
+    """Pages of a PDF."""
+    max_chars: int
+    """Characters of text in a file."""
+    max_tokens: int
+    """Tokens of a passage."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The file could be opened."""
+
+    media_type: str
+    documents: int
+    """Pages of a PDF; 1 for a text file."""
+
+
+@dataclass(frozen=True)
+class ParsedPassage:
+    """A passage: a piece of a page."""
+
+    text: str
+    page: int
+    """From 1."""
+    start: int
+    """First character within the page's cleaned text, from 0."""
+    end: int
+    """One past the last character."""
+
+
+@dataclass(frozen=True)
+class PageRead:
+    """Passages of a page: all, or a part of very many."""
+
+    page: int
+    passages: tuple[ParsedPassage, ...]
+    last: bool
+    """Whether the page ends here."""
+
+
+class ParserPool:
+    """Parses files in processes of its own.
+
+    A file that exhausts memory or time costs its own process, which is killed and replaced; other files go on.
+    """
+
+    def __init__(self, limits: ParserLimits) -> None:
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.processes)
+        self._idle: list[_Parser] = []
+        self._all: set[_Parser] = set()
+        self._warming: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def warm(self) -> None:
+        """Starts a parser ahead of its first file, if none is there. Returns at once."""
+        if not self._all and not self._closed and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(self._warm())
+
+    async def parse(self, path: Path, name: str) -> AsyncGenerator[Opened | PageRead]:
+        """Parses a file; close the generator if it is not read to its end.
+
+        Args:
+            path: Where the bytes are.
+            name: The file's name, for its extension.
+
+        Yields:
+            `Opened` once, then the passages in the order of the file.
+
+        Raises:
+            FileFailure: The file cannot be loaded.
+        """
+        async with self._slots:
+            parser = await self._take()
+            spent = True
+            try:
+                async with contextlib.aclosing(parser.parse(path, name, self._limits)) as items:
+                    async for item in items:
+                        yield item
+                spent = False
+            except FileFailure:
+                spent = not parser.usable
+                raise
+            finally:
+                if spent or self._closed or parser.files >= _FILES_A_PROCESS:
+                    await self._discard(parser)
+                else:
+                    self._idle.append(parser)
+
+    async def close(self) -> None:
+        """Ends all parsers; files that are being parsed fail."""
+        self._closed = True
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await asyncio.gather(*(self._discard(parser) for parser in list(self._all)))
+
+    async def _warm(self) -> None:
+        # A failure to start shows, and is reported, with the first file.
+        with contextlib.suppress(OSError, FileFailure):
+            self._idle.append(await self._start())
+
+    async def _take(self) -> _Parser:
+        if self._warming is not None and not self._warming.done():
+            await asyncio.wait([self._warming])
+        while self._idle:
+            parser = self._idle.pop()
+            if parser.usable:
+                return parser
+            await self._discard(parser)
+        return await self._start()
+
+    async def _start(self) -> _Parser:
+        parser = await _Parser.start(self._limits.memory_bytes)
+        self._all.add(parser)
+        try:
+            await parser.ready()
+        except BaseException:
+            await self._discard(parser)
+            raise
+        return parser
+
+    async def _discard(self, parser: _Parser) -> None:
+        self._all.discard(parser)
+        if parser in self._idle:
+            self._idle.remove(parser)
+        await parser.kill()
+
+
+class _Parser:
+    """One parser process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._busy = False
+        self.files = 0
+
+    @classmethod
+    async def start(cls, memory_bytes: int) -> _Parser:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "memgpt_loader.worker",
+            str(memory_bytes),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+            start_new_session=True,  # an interrupt at the terminal is for the Loader, which then ends its parsers
+        )
+        return cls(process)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can read another file."""
+        return not self._busy and self._process.returncode is None
+
+    async def ready(self) -> None:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._receive()
+        except (TimeoutError, EOFError, ValueError) as error:
+            message = "The Loader could not start a parser. Its log says why."
+            raise FileFailure(FailureReason.INTERNAL, message, detail=repr(error)) from error
+
+    async def parse(self, path: Path, name: str, limits: ParserLimits) -> AsyncGenerator[Opened | PageRead]:
+        self._busy = True
+        self.files += 1
+        budget = limits.seconds
+        try:
+            await self._send(
+                {
+                    "path": str(path),
+                    "name": name,
+                    "max_pages": limits.max_pages,
+                    "max_chars": limits.max_chars,
+                    "max_tokens": limits.max_tokens,
+                    "cpu_seconds": int(limits.seconds) + 5,
+                }
+            )
+            while True:
+                started = time.monotonic()
+                async with asyncio.timeout(budget):
+                    frame = await self._receive()
+                budget -= time.monotonic() - started
+                if "done" in frame:
+                    self._busy = False
+                    return
+                if "reason" in frame:
+                    self._busy = frame["detail"] == "MemoryError"
+                    raise FileFailure(FailureReason(frame["reason"]), frame["message"], detail=frame["detail"])
+                yield _item(frame)
+        except TimeoutError:
+            raise FileFailure(
+                FailureReason.TIMEOUT,
+                f"Reading the file took longer than {limits.seconds:g} s. Split it, or raise loader.parser_seconds.",
+            ) from None
+        except (EOFError, ConnectionError) as error:
+            # Killed by the kernel, or crashed: out of memory below Python, or a fault in a library.
+            raise FileFailure(
+                FailureReason.TOO_LARGE,
+                "The file makes the parser run out of memory or crash. If it is to be trusted, print it to a new PDF "
+                "or split it.",
+                detail=f"the parser ended with {self._process.returncode}: {error!r}",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            message = "The parser sent nonsense about this file. This is a bug of the Loader."
+            raise FileFailure(FailureReason.INTERNAL, message, detail=repr(error)) from error
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
+
+    async def _send(self, frame: frames.Frame) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - asked for when it was started
+        stdin.write(frames.encode(frame))
+        await stdin.drain()
+
+    async def _receive(self) -> frames.Frame:
+        stdout = self._process.stdout
+        assert stdout is not None  # noqa: S101 - asked for when it was started
+        size = int.from_bytes(await stdout.readexactly(frames.HEADER_BYTES), "big")
+        if size > frames.MAX_BYTES:
+            raise ValueError(f"a frame of {size} bytes")
+        return frames.decode(await stdout.readexactly(size))
+
+
+def _item(frame: frames.Frame) -> Opened | PageRead:
+    if "documents" in frame:
+        return Opened(frame["media_type"], frame["documents"])
+    page = frame["page"]
+    passages = tuple(ParsedPassage(text, page, start, end) for text, start, end in frame["passages"])
+    return PageRead(page, passages, frame["last"])

@@ -1,0 +1,87 @@
+"""The parser process: reads files one after the other, within limits that the kernel enforces.
+
+Started as `python -P -m memgpt_loader.worker MEMORY_BYTES`, with frames on standard input and output. It imports
+nothing of gRPC, and is never forked: see `pool`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from memgpt_loader import extract, frames
+from memgpt_loader.failures import FailureReason, FileFailure
+
+_PASSAGES_A_FRAME = 128
+_MOST_FILES_OPEN = 64
+
+
+def main() -> None:
+    """Serves files until standard input ends."""
+    memory_bytes = int(sys.argv[1])
+    # Frames keep the pipe to themselves: whatever a library prints goes to the log.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    importlib.import_module("memgpt_loader.pdf")  # before the limits, and while the files are still being uploaded
+    _limit(memory_bytes)
+    frames.write(output, {"ready": True})
+    while (job := frames.read(sys.stdin.buffer)) is not None:
+        _limit_cpu(job["cpu_seconds"])
+        if not _serve(job, output):
+            return  # memory ran out: what is left is not worth trusting
+
+
+def _limit(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES_OPEN, _MOST_FILES_OPEN))
+
+
+def _limit_cpu(seconds: int) -> None:
+    """Ends this process should it compute on after its parent has died; a living parent kills it earlier."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(usage.ru_utime + usage.ru_stime) + seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _serve(job: frames.Frame, output: BinaryIO) -> bool:
+    """Reads one file; returns whether this process may read another."""
+    try:
+        _read(job, output)
+    except FileFailure as failure:
+        end = {"reason": failure.reason.value, "message": failure.message, "detail": failure.detail}
+    except MemoryError:
+        end = {"reason": FailureReason.TOO_LARGE.value, "message": TOO_COMPLEX, "detail": "MemoryError"}
+    else:
+        end = {"done": True}
+    frames.write(output, end)
+    return end.get("detail") != "MemoryError"
+
+
+TOO_COMPLEX = (
+    "The file expands beyond the parser's memory. If it is to be trusted, print it to a new PDF or split it, "
+    "or raise loader.parser_memory_bytes."
+)
+"""The message for a file that exhausts the parser."""
+
+
+def _read(job: frames.Frame, output: BinaryIO) -> None:
+    limits = extract.Limits(job["max_pages"], job["max_chars"], job["max_tokens"])
+    file = extract.extract(Path(job["path"]), job["name"], limits)
+    frames.write(output, {"media_type": file.media_type, "documents": file.documents})
+    for page in file.pages:
+        cut = [[passage.text, passage.start, passage.end] for passage in page.passages]
+        for first in range(0, max(len(cut), 1), _PASSAGES_A_FRAME):
+            batch = cut[first : first + _PASSAGES_A_FRAME]
+            last = first + _PASSAGES_A_FRAME >= len(cut)
+            frames.write(output, {"page": page.number, "passages": batch, "last": last})
+
+
+if __name__ == "__main__":
+    main()
