@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memgpt_runtime.ids import new_id
 
@@ -132,6 +132,16 @@ def make_request(
     )
 
 
+def with_principal(request: RequestContext, principal: Principal) -> RequestContext:
+    """The same call on behalf of somebody else."""
+    return replace(request, principal=principal)
+
+
+def with_timeout(request: RequestContext, timeout: float | None) -> RequestContext:
+    """The same call with another deadline: `timeout` seconds from now, or none."""
+    return replace(request, deadline=None if timeout is None else time.monotonic() + timeout)
+
+
 @contextmanager
 def background(
     method: str, *, principal: Principal | None = None, timeout: float | None = None
@@ -148,15 +158,12 @@ def background(
     outer = _current.get()
     request = make_request(method, principal=principal or (outer.principal if outer else None), timeout=timeout)
     if outer is not None:
-        request = RequestContext(
-            method=method,
+        request = replace(
+            request,
             request_id=outer.request_id,
             trace_id=outer.trace_id,
-            span_id=request.span_id,
             trace_flags=outer.trace_flags,
-            principal=request.principal,
             peer=outer.peer,
-            deadline=request.deadline,
         )
     token = _current.set(request)
     try:

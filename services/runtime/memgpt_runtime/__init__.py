@@ -1,0 +1,46 @@
+"""What the services of the suite share.
+
+======================= ==============================================================================================
+`server`                the life of a server process: `run`, `ServiceSpec`, `App`, `StartError`
+`config`                settings from file and environment: `load_config`, `ServiceSection`, `ConfigError`
+`errors`                what can go wrong, in the domain's words: `ServiceError` and its tree, `Reason`, `invalid`
+`status`                the same on the wire: the table, `from_rpc_error`
+`context`               the call being served: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
+`channel`               channels to other services: `open_channel`, `HealthWatcher`
+`health`                `Readiness`, and `grpc.health.v1` on top of it
+`interceptors`          what happens around every RPC, in order; `validation` is one part of it
+`logs`                  `get_logger`; structlog with ids on every line and without secrets
+`metrics`               ``grpc_server_*`` for Prometheus
+`parent`                pipes between a service and the process that started it
+`tls`                   credentials from PEM files
+`pagination`            `PageTokenCodec`, `normalise_page_size`
+`tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences
+`ids`                   `new_id`, sortable by time
+======================= ==============================================================================================
+
+A service's ``__main__``, whole::
+
+    class AgentSettings(ServiceSection):
+        port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+        memory_address: str = Field("127.0.0.1:50052", description="Where the Memory service is.")
+
+
+    @asynccontextmanager
+    async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
+        async with open_channel(app.config.service.memory_address) as channel:
+            async with HealthWatcher(channel, "memory", app.readiness):
+                servicer = AgentServicer(MemoryClient(channel))
+                app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
+
+Yield:
+    def main() -> None:
+        run(ServiceSpec("agent", AgentSettings, setup))
+
+Servicers raise `ServiceError` and let everything else pass: the server turns it into a status. They are ``async def``,
+or async generators where they stream. Around a downstream call::
+
+    try:
+        return await stub.GetAgent(request)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+"""

@@ -1,0 +1,165 @@
+"""Health by service name, and the readiness it follows.
+
+A server is *live* as long as it answers; it is *ready* when every named condition holds: Milvus answers (Memory),
+Memory is healthy (Agent, Loader). `grpc.health.v1` reports readiness: SERVING or NOT_SERVING, for ``""`` (the server as
+a whole) and for every service on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from memgpt_runtime.errors import NotFound, Reason, ServiceError
+from memgpt_runtime.logs import get_logger
+
+_log = get_logger(__name__)
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the condition holds, raises when it does not."""
+
+READY_INTERVAL = 5.0
+"""Seconds between two checks of a condition that holds."""
+UNREADY_INTERVAL = 0.25
+"""Seconds between two checks of a condition that does not."""
+CHECK_TIMEOUT = 5.0
+"""Seconds after which a check counts as failed."""
+
+
+class Readiness:
+    """Whether the server is ready, out of named conditions; all must hold.
+
+    Without conditions it is ready. Changes set `change`.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str | None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every condition holds and the server is not stopping."""
+        return not self._draining and all(reason is None for reason in self._reasons.values())
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is stopping. It never becomes ready again."""
+        return self._draining
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The conditions that do not hold, each with why."""
+        return {name: reason for name, reason in self._reasons.items() if reason is not None}
+
+    def set(self, name: str, reason: str | None) -> None:
+        """States a condition: None when it holds, else why it does not."""
+        if name in self._reasons and self._reasons[name] == reason:
+            return
+        self._reasons[name] = reason
+        if reason is None:
+            _log.info("condition holds", condition=name)
+        else:
+            _log.warning("not ready", condition=name, reason=reason)
+        self._wake()
+
+    def watch(self, name: str, check: Check) -> None:
+        """Runs a check again and again, and states the condition accordingly; it does not hold until the first success.
+
+        Every 5 s while it holds, every 0.25 s while it does not; one that takes over 5 s has failed.
+
+        Args:
+            name: Name of the condition, such as ``milvus``.
+            check: Its exceptions are logged, a `ServiceError` by its message, others by their class.
+        """
+        self.set(name, "starting")
+        self._tasks.append(asyncio.create_task(self._run(name, check), name=f"readiness:{name}"))
+
+    async def _run(self, name: str, check: Check) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT):
+                    await check()
+            except ServiceError as error:
+                self.set(name, error.message)
+            except TimeoutError:
+                self.set(name, "no answer in time")
+            except Exception as error:  # noqa: BLE001 - whatever a check raises means that the condition does not hold
+                self.set(name, type(error).__name__)
+                _log.debug("readiness check failed", condition=name, exc_info=True)
+            else:
+                self.set(name, None)
+            await asyncio.sleep(UNREADY_INTERVAL if self._reasons[name] else READY_INTERVAL)
+
+    def drain(self) -> None:
+        """Makes it not ready for good, and stops the checks. Idempotent."""
+        self._draining = True
+        for task in self._tasks:
+            task.cancel()
+        self._wake()
+
+    async def close(self) -> None:
+        """Drains, and waits for the checks to end."""
+        self.drain()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def change(self) -> asyncio.Event:
+        """Set at the next change. Take it before looking at the state, so that no change is missed."""
+        return self._changed
+
+    async def wait_ready(self) -> None:
+        """Returns when it is ready; never, if it drains before."""
+        while not self.ready:
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        # Whoever waits holds the old event; whoever comes later waits for the next change.
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # an untyped base
+    """`grpc.health.v1.Health` on top of a `Readiness`.
+
+    Unlike grpcio's own servicer its watches end when the server drains, so that they do not hold the drain up, and a
+    slow watcher delays nobody.
+    """
+
+    def __init__(self, readiness: Readiness, services: Iterable[str]) -> None:
+        self._readiness = readiness
+        self._services = {"", *services}
+
+    def _status(self, service: str) -> Any:  # noqa: ANN401 - an enum value of an untyped module
+        if service not in self._services:
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        if self._readiness.ready:
+            return health_pb2.HealthCheckResponse.SERVING
+        return health_pb2.HealthCheckResponse.NOT_SERVING
+
+    async def Check(  # noqa: N802 - the name is gRPC's
+        self, request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> health_pb2.HealthCheckResponse:
+        """The status now. NOT_FOUND for a service that is not here."""
+        if request.service not in self._services:
+            raise NotFound(Reason.NOT_IMPLEMENTED, f"this server has no service {request.service[:200]!r}")
+        return health_pb2.HealthCheckResponse(status=self._status(request.service))
+
+    async def Watch(  # noqa: N802 - the name is gRPC's
+        self, request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The status now and at every change; ends when the server drains."""
+        last = None
+        while True:
+            change = self._readiness.change
+            status = self._status(request.service)
+            if status != last:
+                yield health_pb2.HealthCheckResponse(status=status)
+                last = status
+            if self._readiness.draining:
+                return
+            await change.wait()

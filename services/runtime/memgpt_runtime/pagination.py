@@ -1,0 +1,119 @@
+"""Page tokens that nobody but the server can make, and that fit one request only.
+
+Layout, before base64url without padding: one byte of version, 16 bytes of HMAC-SHA-256 (cut, RFC 2104 §5), the payload
+as compact JSON. The MAC covers version, a digest of the request's other fields, the tenant, and the payload: a token of
+another request, of another tenant, or of another store does not verify.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import InvalidArgument, Reason, invalid
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1000
+MAX_TOKEN_CHARS = 4096
+
+_VERSION = b"\x01"
+_MAC_BYTES = 16
+
+
+def normalise_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
+    """The page size to use: 0 means `default`, more than `maximum` means `maximum`.
+
+    Raises:
+        InvalidArgument: Negative.
+    """
+    if size < 0:
+        raise invalid("page_size", f"must not be negative, but is {size}; leave it out for {default}")
+    return min(size or default, maximum)
+
+
+class PageTokenCodec:
+    """Makes and reads page tokens."""
+
+    def __init__(self, key: bytes) -> None:
+        """Sets the key, the same on every replica.
+
+        Args:
+            key: At least 16 random bytes.
+        """
+        if len(key) < _MAC_BYTES:
+            raise ValueError(f"a page token key has at least {_MAC_BYTES} bytes, this one {len(key)}")
+        self._key = key
+
+    def encode(self, request: Message, payload: Mapping[str, Any]) -> str:
+        """Makes the token for the page after the one that answers `request`.
+
+        Args:
+            request: The request being answered; its ``page_token`` and ``page_size`` do not matter.
+            payload: Position and snapshot, of JSON's types.
+
+        Raises:
+            ValueError: The payload makes a token of more than 4,096 characters.
+        """
+        body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        token = base64.urlsafe_b64encode(_VERSION + self._mac(request, body) + body).rstrip(b"=").decode()
+        if len(token) > MAX_TOKEN_CHARS:
+            raise ValueError(f"a page token of {len(token)} characters; at most {MAX_TOKEN_CHARS}")
+        return token
+
+    def decode(self, request: Message, token: str) -> dict[str, Any] | None:
+        """Reads the token of a request.
+
+        Args:
+            request: The request that brought it.
+            token: Its ``page_token``.
+
+        Returns:
+            The payload; None for the first page, which has an empty token.
+
+        Raises:
+            InvalidArgument: Not a token of this server for this request.
+        """
+        if not token:
+            return None
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raw = b""
+        body = raw[1 + _MAC_BYTES :]
+        if (
+            len(token) > MAX_TOKEN_CHARS
+            or raw[:1] != _VERSION
+            or not hmac.compare_digest(raw[1 : 1 + _MAC_BYTES], self._mac(request, body))
+        ):
+            raise InvalidArgument(
+                Reason.INVALID_PAGE_TOKEN,
+                "not a token that this server gave for this request; keep the request's other fields as they were, or "
+                "begin again without a token",
+                field="page_token",
+            )
+        payload: dict[str, Any] = json.loads(body)
+        return payload
+
+    def _mac(self, request: Message, body: bytes) -> bytes:
+        bare = type(request)()
+        bare.CopyFrom(request)
+        for field in ("page_token", "page_size"):
+            if field in bare.DESCRIPTOR.fields_by_name:
+                bare.ClearField(field)
+        mac = hmac.new(self._key, _VERSION, hashlib.sha256)
+        # Every part with its length, so that no two lists of parts make the same text.
+        for part in (
+            tenant().encode(),
+            bare.DESCRIPTOR.full_name.encode(),
+            bare.SerializeToString(deterministic=True),
+            body,
+        ):
+            mac.update(len(part).to_bytes(4, "big") + part)
+        return mac.digest()[:_MAC_BYTES]

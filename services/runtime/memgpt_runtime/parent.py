@@ -1,0 +1,104 @@
+"""How a service and the process that started it know of each other.
+
+The command line starts the services on free ports. It learns the ports by a pipe, and the services learn by another
+that it is gone, even by ``kill -9``: the kernel closes its end.
+
+* ``MEMGPT_READY_FD``: descriptor to which a service writes JSON lines, ``{"service", "host", "port", "state"}``. The
+  first has the state ``bound`` (the port is ours; calls wait), the second ``serving`` (calls are answered); then it is
+  closed. End of file without the second line: the service could not start, and said why on standard error.
+* ``MEMGPT_PARENT_FD``: descriptor to read from; at its end of file the service stops, without the pause that load
+  balancers need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from memgpt_runtime.config import ConfigError
+
+READY_FD = "MEMGPT_READY_FD"
+PARENT_FD = "MEMGPT_PARENT_FD"
+
+
+def take_descriptor(variable: str) -> int | None:
+    """Takes a descriptor over from the environment, and keeps it from this process's own children.
+
+    Raises:
+        ConfigError: Not the number of an open descriptor.
+    """
+    text = os.environ.pop(variable, None)
+    if not text:
+        return None
+    try:
+        descriptor = int(text)
+        os.set_inheritable(descriptor, False)
+    except (ValueError, OSError):
+        raise ConfigError(f"environment: {variable} must be the number of an open descriptor, not {text!r}") from None
+    return descriptor
+
+
+class Announcer:
+    """Tells the parent how far the start has come; without a descriptor it tells nobody."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def announce(self, service: str, host: str, port: int, state: str) -> None:
+        """Writes a line. A parent that no longer reads is not an error."""
+        if self._descriptor is None:
+            return
+        line = json.dumps({"service": service, "host": host, "port": port, "state": state}) + "\n"
+        with suppress(OSError):
+            os.write(self._descriptor, line.encode())
+
+    def close(self) -> None:
+        """Closes the descriptor. Idempotent."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def watch_parent(descriptor: int, on_gone: Callable[[], None]) -> Callable[[], None]:
+    """Calls `on_gone` once when the other end of a pipe is closed.
+
+    Args:
+        descriptor: A pipe or a socket to read from; closed at the end.
+        on_gone: Called in the running event loop.
+
+    Returns:
+        A function that ends the watch.
+
+    Raises:
+        ConfigError: Not a descriptor whose end can be noticed, such as a file.
+    """
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+    watching = True
+
+    def stop() -> None:
+        nonlocal watching
+        if watching:
+            watching = False
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def readable() -> None:
+        try:
+            if os.read(descriptor, 4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        stop()
+        on_gone()
+
+    try:
+        loop.add_reader(descriptor, readable)
+    except OSError:
+        raise ConfigError(f"environment: {PARENT_FD} must be a pipe, not a file") from None
+    return stop
