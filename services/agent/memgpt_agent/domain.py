@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-
-MAX_CALL_ID_LENGTH = 29
-"""The most characters of a function call's id (a bound that several endpoints share)."""
 
 DEFAULT_BLOCK_LIMIT = 2000
 """Characters that a block of core memory holds unless its creator says otherwise."""
@@ -33,6 +31,11 @@ class FunctionCall:
     arguments: str
 
 
+def new_call_id() -> str:
+    """A fresh id of a function call: 29 characters, 96 random bits."""
+    return f"call_{secrets.token_hex(12)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens that calls of the model took."""
@@ -47,6 +50,9 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)

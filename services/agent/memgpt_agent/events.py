@@ -1,0 +1,193 @@
+"""The events of a turn, told from its committed steps.
+
+Since they follow from what is stored and nothing else, a live stream and every replay of it are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import Message, Role, Step, Turn, TurnState, Usage
+from memgpt_agent.functions import declarations
+from memgpt_agent.models.base import DeltaKind
+
+NOTICE_EVICTED = "Older messages left the context window; a summary stands for them, and recall memory keeps them."
+NOTICE_PRESSURE = "The context window is filling up: the agent was told to save what matters."
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The turn waits for ``ahead`` others. Provisional."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The agent's inner thought."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCalled:
+    """The agent calls a function; ``arguments`` is JSON text as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionResult:
+    """What the function gave, or what went wrong."""
+
+    call_id: str
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """The agent speaks to the user."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the agent's memory that the user may like to know."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of text as it comes from the model. Provisional."""
+
+    kind: DeltaKind
+    attempt: int
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRestarted:
+    """The step runs again: forget its deltas. Provisional."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The turn ended. Always the last event."""
+
+    state: TurnState
+    reason: str
+    steps: int
+    usage: Usage
+
+
+Body = (
+    Queued
+    | Thought
+    | FunctionCalled
+    | FunctionResult
+    | AssistantMessage
+    | Usage
+    | Notice
+    | Delta
+    | StepRestarted
+    | Done
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``sequence`` counts a turn's durable events from 1; it is 0 for provisional ones."""
+
+    sequence: int
+    step: int
+    body: Body
+
+
+class Narrator:
+    """Turns the committed steps of one turn into its durable events, in order and densely numbered."""
+
+    def __init__(self) -> None:
+        self.next_step = 0
+        """Index of the step that is told next."""
+        self.model_steps = 0
+        """Steps so far in which the model was asked."""
+        self.usage = Usage()
+        """Tokens of the steps so far."""
+        self._sequence = 0
+
+    def step(self, step: Step) -> list[Event]:
+        """The events of a step. One told already gives none; those left out before it have no messages."""
+        events: list[Event] = []
+        while self.next_step < step.index:
+            events += self._tell(Step(self.next_step))
+        if self.next_step == step.index:
+            events += self._tell(step)
+        return events
+
+    def end(self, turn: Turn) -> list[Event]:
+        """The last events of a turn that has ended."""
+        events: list[Event] = []
+        while self.next_step < turn.committed_steps:
+            events += self._tell(Step(self.next_step))
+        done = Done(turn.state, turn.reason, self.model_steps, self.usage)
+        return [*events, self._event(max(self.next_step - 1, 0), done)]
+
+    def _tell(self, step: Step) -> list[Event]:
+        self.next_step = step.index + 1
+        if step.index == 0:
+            return []
+        bodies = _bodies(step)
+        for message in step.messages:
+            if message.role is Role.ASSISTANT:
+                self.model_steps += 1
+                self.usage += message.usage or Usage()
+        return [self._event(step.index, body) for body in bodies]
+
+    def _event(self, step: int, body: Body) -> Event:
+        self._sequence += 1
+        return Event(self._sequence, step, body)
+
+
+def _bodies(step: Step) -> list[Body]:
+    if not step.messages:
+        return [Notice(NOTICE_EVICTED)]
+    bodies: list[Body] = []
+    name = ""
+    spoken = ""
+    for message in step.messages:
+        match message.role:
+            case Role.ASSISTANT:
+                if message.text:
+                    bodies.append(Thought(message.text))
+                if message.function_call is not None:
+                    call = message.function_call
+                    name = call.name
+                    spoken = _spoken(message)
+                    bodies.append(FunctionCalled(call.call_id, call.name, call.arguments))
+            case Role.TOOL:
+                ok = envelopes.result_ok(message.text)
+                if ok and name == declarations.SEND_MESSAGE.name:
+                    bodies.append(AssistantMessage(spoken))
+                bodies.append(FunctionResult(message.call_id, name, ok, envelopes.result_text(message.text)))
+            case Role.USER if envelopes.kind(message.text) == "system_alert":
+                bodies.append(Notice(NOTICE_PRESSURE))
+            case _:
+                pass
+    bodies += [message.usage for message in step.messages if message.role is Role.ASSISTANT and message.usage]
+    return bodies
+
+
+def _spoken(message: Message) -> str:
+    call = message.function_call
+    return "" if call is None else str(envelopes.parse(call.arguments).get("message", ""))

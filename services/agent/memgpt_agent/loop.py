@@ -1,0 +1,530 @@
+"""The loop: ask the model, run the one function it calls, commit the step, and go on while there is a reason to.
+
+Nothing is kept between two steps but what Memory holds: whoever gets the turn's lease goes on after the last committed
+step by reading the context and asking the model. The event that makes an agent go on (a heartbeat, an alert) is
+committed in the step that caused it, for that reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
+from memgpt_agent import boot, envelopes, prompt, summary
+from memgpt_agent.domain import (
+    NO_EFFECTS,
+    NO_USAGE,
+    BlockEdit,
+    Context,
+    Effects,
+    Lease,
+    Message,
+    NewStep,
+    Outcome,
+    Role,
+    Step,
+    Turn,
+    TurnState,
+    Usage,
+)
+from memgpt_agent.feed import Feed
+from memgpt_agent.functions import FUNCTIONS, Call, FunctionError, execute, parse_call
+from memgpt_agent.functions.execute import cut
+from memgpt_agent.memory import Memory, QueuePlace, TurnGrant
+from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
+from memgpt_agent.window import CountTokens, Window, WindowTooSmallError
+
+_log = structlog.get_logger(__name__)
+
+_COMMIT_TRIES = 6
+_OVERFLOW_TRIES = 4
+_CONFLICT_TRIES = 5
+_OVERFLOW_SHRINK = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How the loop runs.
+
+    Attributes:
+        context_window: Tokens of the model's window, for agents that do not say otherwise.
+        max_answer_tokens: Tokens kept free for an answer, and the most that it may have.
+        max_steps: Steps of a turn.
+        pressure: The fraction of the window from which on the agent is alerted.
+        keep: The largest fraction of the messages that an eviction leaves.
+        renew_seconds: Time between two renewals of the lease, which lasts 10 seconds.
+        retry_seconds: The first pause before a commit is repeated that Memory did not answer; it doubles every time.
+    """
+
+    context_window: int = 8192
+    max_answer_tokens: int = 1024
+    max_steps: int = 50
+    pressure: float = 0.75
+    keep: float = 0.75
+    renew_seconds: float = 3.0
+    retry_seconds: float = 0.25
+
+    def window(self, context_window: int, count: CountTokens) -> Window:
+        """The window of an agent; ``context_window`` of 0 is the setting's."""
+        tokens = context_window or self.context_window
+        # A quarter at most, so that a small window has room for a prompt.
+        reserve = min(self.max_answer_tokens, tokens // 4)
+        return Window(tokens, reserve, self.pressure, self.keep, count)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What a client asked for.
+
+    Attributes:
+        agent_id: The agent.
+        request_id: Names the turn.
+        fingerprint: Digest of the client's request.
+        messages: The turn's input; none to continue a turn, or to let the agent answer what it has already.
+        verify: Whether the first answer of a new agent is checked.
+        max_steps: Steps of the turn; 0 for the setting.
+        max_tokens: Tokens of the turn; 0 for no bound.
+    """
+
+    agent_id: str
+    request_id: str
+    fingerprint: bytes = b""
+    messages: tuple[Message, ...] = ()
+    verify: bool = True
+    max_steps: int = 0
+    max_tokens: int = 0
+
+    def options(self) -> bytes:
+        """What whoever continues the turn must know."""
+        options = {"verify": self.verify, "max_steps": self.max_steps, "max_tokens": self.max_tokens}
+        return json.dumps(options).encode()
+
+    def with_options(self, options: bytes) -> TurnRequest:
+        """The request with the options of the one that began the turn."""
+        if not options:
+            return self
+        known = json.loads(options)
+        return replace(self, verify=known["verify"], max_steps=known["max_steps"], max_tokens=known["max_tokens"])
+
+
+@dataclass(slots=True)
+class _Running:
+    """A turn that this replica holds."""
+
+    request: TurnRequest
+    lease: Lease
+    next_step: int
+    model_steps: int
+    usage: Usage
+
+
+class _LeaseLostError(Exception):
+    """Another replica holds the turn now."""
+
+
+class _TurnFailedError(Exception):
+    """The turn ends: trying again would not mend it. The text is for people."""
+
+
+class TurnLoop:
+    """Runs turns."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        model: ChatModel,
+        settings: LoopSettings,
+        count: CountTokens,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._memory = memory
+        self._model = model
+        self._settings = settings
+        self._count = count
+        self._now = now
+
+    async def run(self, request: TurnRequest, feed: Feed) -> None:
+        """Runs a turn, or follows it where another replica runs it, until it has ended.
+
+        The events go to ``feed``. When the turn cannot go on for now, its lease is given back, so that the same request
+        continues it later.
+
+        Raises:
+            ServiceError: It cannot go on.
+        """
+        wait = False
+        while True:
+            grant = await self._acquire(request, feed, wait=wait)
+            if grant is None or grant.turn.state.ended:
+                await self._replay(request, feed)
+                return
+            if grant.lease is None:
+                wait = True
+                continue
+            try:
+                await self._hold(request.with_options(grant.options), grant, grant.lease, feed)
+            except _LeaseLostError:
+                # Whoever took the lease runs the turn now, or will end it.
+                wait = True
+                continue
+            await self._replay(request, feed)
+            return
+
+    async def summarize(self, agent_id: str, request_id: str, fingerprint: bytes) -> tuple[int, str]:
+        """Evicts and summarises the oldest messages now.
+
+        Returns:
+            How many messages left the window, and the summary that stands for them. A repeated request answers 0.
+
+        Raises:
+            FailedPrecondition: There is nothing to evict.
+        """
+        request = TurnRequest(agent_id, request_id, fingerprint)
+        grant = await self._granted(request, Feed(), no_wait=False)
+        context = await self._memory.load_context(agent_id)
+        if grant.lease is None:
+            return 0, context.summary
+        async with _Keeper(self._memory, agent_id, grant.lease, self._settings.renew_seconds):
+            try:
+                window = self._settings.window(context.agent.context_window, self._count)
+                count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+                if count == 0:
+                    await self._memory.end_turn(agent_id, grant.lease, Outcome(TurnState.COMPLETED))
+                    raise errors.FailedPrecondition(
+                        Reason.WRONG_STATE, "there is nothing to summarise yet: the last three messages always stay"
+                    )
+                eviction, _ = await summary.evict(context, count, self._model, window)
+                step = NewStep(grant.turn.committed_steps, eviction=eviction, outcome=Outcome(TurnState.COMPLETED))
+                await self._commit(agent_id, grant.lease, step)
+            except BadAnswerError as error:
+                await self._memory.end_turn(agent_id, grant.lease, Outcome(TurnState.FAILED, str(error)[:1000]))
+                raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
+            except errors.ServiceError as error:
+                if error.reason != Reason.WRONG_STATE:
+                    await self._release(agent_id, grant.lease)
+                raise
+        return count, eviction.summary
+
+    # Getting the turn.
+
+    async def _acquire(self, request: TurnRequest, feed: Feed, *, wait: bool) -> TurnGrant | None:
+        """A grant; None when the turn ended at another replica while we waited for it."""
+        if not wait:
+            return await self._granted(request, feed, no_wait=True)
+        follower = asyncio.create_task(self._replay(request, feed, follow=True))
+        granted = asyncio.create_task(self._granted(request, feed, no_wait=False))
+        try:
+            await asyncio.wait((follower, granted), return_when=asyncio.FIRST_COMPLETED)
+            if follower.done() and follower.exception() is None:
+                return None
+            return await granted
+        finally:
+            await _cancel(follower, granted)
+
+    async def _granted(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> TurnGrant:
+        """The grant of the turn, after finishing those before it whose holder died."""
+        while True:
+            grant = await self._next_grant(request, feed, no_wait=no_wait)
+            if grant.lease is None or grant.turn.request_id == request.request_id:
+                return grant
+            other = TurnRequest(request.agent_id, grant.turn.request_id).with_options(grant.options)
+            _log.info("turn_taken_over", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
+            try:
+                await self._hold(other, grant, grant.lease, Feed())
+            except _LeaseLostError:
+                _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
+
+    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> TurnGrant:
+        events = self._memory.begin_turn(
+            request.agent_id,
+            request.request_id,
+            fingerprint=request.fingerprint,
+            messages=request.messages,
+            options=request.options(),
+            no_wait=no_wait,
+        )
+        async for event in events:
+            if isinstance(event, QueuePlace):
+                feed.queued(event.ahead)
+            else:
+                return event
+        raise errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "Memory ended the queue without an answer; try again")
+
+    async def _replay(self, request: TurnRequest, feed: Feed, *, follow: bool = False) -> None:
+        """Tells the committed steps that were not told yet, and the end if the turn has ended."""
+        after = feed.narrator.next_step - 1
+        items = self._memory.read_turn(request.agent_id, request.request_id, after_step=after, follow=follow)
+        async for item in items:
+            if isinstance(item, Step):
+                feed.step(item)
+            elif isinstance(item, Turn) and item.state.ended:
+                feed.end(item)
+
+    # Holding it.
+
+    async def _hold(self, request: TurnRequest, grant: TurnGrant, lease: Lease, feed: Feed) -> None:
+        """Runs the turn's steps under its lease, and ends it."""
+        if grant.turn.committed_steps > 1:
+            await self._replay(request, feed)
+        if grant.resumed:
+            feed.restart("The turn goes on after an interruption.")
+        told = feed.narrator
+        running = _Running(request, lease, grant.turn.committed_steps, told.model_steps, told.usage)
+        agent_id = request.agent_id
+        async with _Keeper(self._memory, agent_id, lease, self._settings.renew_seconds) as keeper:
+            work = asyncio.create_task(self._steps(running, feed))
+            try:
+                await asyncio.wait((work, keeper.task), return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    await self._conclude(work, agent_id, lease)
+                    return
+                await _cancel(work)
+                if keeper.lost:
+                    raise _LeaseLostError
+                outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
+                await self._memory.end_turn(agent_id, lease, outcome)
+            except (asyncio.CancelledError, errors.ServiceError):
+                await _cancel(work)
+                await self._release(agent_id, lease)
+                raise
+
+    async def _conclude(self, work: asyncio.Task[None], agent_id: str, lease: Lease) -> None:
+        try:
+            await work
+        except (_TurnFailedError, BadAnswerError) as error:
+            _log.warning("turn_failed", agent_id=agent_id, turn_id=lease.turn_id, reason=str(error))
+            await self._memory.end_turn(agent_id, lease, Outcome(TurnState.FAILED, str(error)[:1000]))
+
+    async def _release(self, agent_id: str, lease: Lease) -> None:
+        """Gives the lease back, if Memory can be reached; else it runs out by itself."""
+        try:
+            await asyncio.shield(self._memory.release_lease(agent_id, lease))
+        except errors.ServiceError as error:
+            _log.info("lease_not_released", agent_id=agent_id, turn_id=lease.turn_id, reason=error.reason)
+
+    async def _steps(self, running: _Running, feed: Feed) -> None:
+        request = running.request
+        limit = request.max_steps or self._settings.max_steps
+        while True:
+            if running.model_steps >= limit or self._spent(running, NO_USAGE):
+                await self._memory.end_turn(request.agent_id, running.lease, self._stopped(running, limit))
+                return
+            if await self._step(running, feed, limit):
+                return
+
+    def _spent(self, running: _Running, more: Usage) -> bool:
+        budget = running.request.max_tokens
+        return budget > 0 and (running.usage + more).total >= budget
+
+    def _stopped(self, running: _Running, limit: int) -> Outcome:
+        if self._spent(running, NO_USAGE):
+            reason = f"The budget of {running.request.max_tokens:,} tokens is used up."
+        else:
+            reason = f"The limit of {limit} steps is reached."
+        return Outcome(TurnState.STOPPED, reason)
+
+    async def _step(self, running: _Running, feed: Feed, limit: int) -> bool:
+        """One step; answers whether the turn has ended."""
+        agent_id = running.request.agent_id
+        for _ in range(_CONFLICT_TRIES):
+            context, window, completion = await self._answer(running, feed)
+            new = await self._perform(running, context, window, completion, limit)
+            try:
+                step = await self._commit(agent_id, running.lease, new)
+            except errors.Aborted as error:
+                if error.reason != Reason.ETAG_MISMATCH:
+                    raise _LeaseLostError from error
+                feed.restart("Core memory was changed by somebody else meanwhile.")
+                continue
+            running.next_step += 1
+            running.model_steps += 1
+            running.usage += completion.usage
+            feed.step(step)
+            return new.outcome is not None
+        raise errors.Aborted(
+            Reason.ETAG_MISMATCH, "core memory is being changed by others all the time; send the same request again"
+        )
+
+    # One step.
+
+    async def _answer(self, running: _Running, feed: Feed) -> tuple[Context, Window, Completion]:
+        """The model's answer to the context as it is now, after making room for it."""
+        context = await self._memory.load_context(running.request.agent_id)
+        window = self._settings.window(context.agent.context_window, self._count)
+        for _ in range(_OVERFLOW_TRIES):
+            try:
+                context = await self._make_room(running, feed, context, window)
+                return context, window, await self._ask(running, feed, context, window)
+            except ContextOverflowError:
+                # The endpoint counts otherwise than we do, or its window is smaller than the setting says.
+                feed.restart("The prompt was too long for the model: the oldest messages are taken out.")
+                window = replace(window, tokens=int(min(window.tokens, _whole(window, context)) * _OVERFLOW_SHRINK))
+            except WindowTooSmallError as error:
+                raise _TurnFailedError(
+                    f"{error}; raise the agent's context_window, or shorten its instructions"
+                ) from error
+        raise _TurnFailedError(
+            f"the model refuses even {window.tokens} tokens as too long; set agent.context_window to what it has"
+        )
+
+    async def _make_room(self, running: _Running, feed: Feed, context: Context, window: Window) -> Context:
+        """Evicts the oldest messages, in a step of its own, if the prompt would leave too little room."""
+        if not window.overflows(context, FUNCTIONS):
+            return context
+        count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+        if count == 0:
+            return context
+        eviction, usage = await summary.evict(context, count, self._model, window)
+        running.usage += usage
+        agent_id = running.request.agent_id
+        try:
+            step = await self._commit(agent_id, running.lease, NewStep(running.next_step, eviction=eviction))
+        except errors.Aborted as error:
+            raise _LeaseLostError from error
+        running.next_step += 1
+        feed.step(step)
+        return await self._memory.load_context(agent_id)
+
+    async def _ask(self, running: _Running, feed: Feed, context: Context, window: Window) -> Completion:
+        """Asks the model; a new agent's first answer is asked for until it passes the check."""
+        messages = prompt.compose(window.fit(context, FUNCTIONS))
+        question = ModelRequest(messages, FUNCTIONS, context.agent.model, self._settings.max_answer_tokens)
+        check = running.request.verify and boot.awaits_first_answer(context)
+        usage = NO_USAGE
+        for attempt in range(boot.MAX_FIRST_TRIES if check else 1):
+            if attempt:
+                feed.restart("The first answer must be a message to the user or a search.")
+            completion = await self._model.complete(question, feed)
+            usage += completion.usage
+            if not check or boot.is_good_first_answer(completion.call):
+                return replace(completion, usage=usage)
+        raise _TurnFailedError(
+            f"the model was asked {boot.MAX_FIRST_TRIES} times for its first message and neither sent one nor searched;"
+            " try again, use another model, or set no_verify"
+        )
+
+    async def _perform(
+        self, running: _Running, context: Context, window: Window, completion: Completion, limit: int
+    ) -> NewStep:
+        """Runs the function that was called, and decides whether the agent goes on."""
+        time = envelopes.format_time(self._now(), context.agent.time_zone)
+        answer = Message(
+            Role.ASSISTANT,
+            completion.text,
+            function_call=completion.call,
+            usage=completion.usage,
+            created_at=self._now(),
+        )
+        messages = [answer]
+        effects = NO_EFFECTS
+        reason = ""
+        if completion.call is None:
+            # Once only: a model that thinks on in the same way is left in peace.
+            if not _thought_only(context.messages):
+                reason = prompt.HEARTBEAT_ONLY_THOUGHT
+        else:
+            call: Call | None = None
+            try:
+                call = parse_call(completion.call)
+                output = await execute(call, context, self._memory)
+                ok, text, effects = True, output.text, output.effects
+            except FunctionError as error:
+                ok, text = False, str(error)
+            except (errors.InvalidArgument, errors.NotFound) as error:
+                ok, text = False, error.message
+            result = envelopes.function_result(ok, cut(call, text), time)
+            messages.append(Message(Role.TOOL, result, call_id=completion.call.call_id))
+            if not ok:
+                reason = prompt.HEARTBEAT_FAILED
+            elif call is not None and call.request_heartbeat:
+                reason = prompt.HEARTBEAT_REQUESTED
+        event = envelopes.heartbeat(reason, time) if reason else ""
+        if window.under_pressure(_after(context, messages, effects), FUNCTIONS):
+            event = envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time)
+        outcome = None if event else Outcome(TurnState.COMPLETED)
+        spent = self._spent(running, completion.usage)
+        if event and (running.model_steps + 1 >= limit or spent):
+            outcome = self._stopped(replace(running, usage=running.usage + completion.usage), limit)
+        elif event:
+            messages.append(Message(Role.USER, event))
+        return NewStep(running.next_step, tuple(messages), effects.blocks, effects.notes, outcome=outcome)
+
+    async def _commit(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+        """Commits a step, asking again where Memory gave no answer: a committed step is only answered once more."""
+        pause = self._settings.retry_seconds
+        for attempt in range(_COMMIT_TRIES):
+            try:
+                return await self._memory.commit_step(agent_id, lease, step)
+            except (errors.Unavailable, errors.DeadlineExceeded):
+                if attempt == _COMMIT_TRIES - 1:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+        raise AssertionError("unreachable")
+
+
+class _Keeper:
+    """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost."""
+
+    def __init__(self, memory: Memory, agent_id: str, lease: Lease, seconds: float) -> None:
+        self.cancelled = False
+        self.lost = False
+        self._memory = memory
+        self._agent_id = agent_id
+        self._lease = lease
+        self._seconds = seconds
+        self.task: asyncio.Task[None]
+
+    async def __aenter__(self) -> _Keeper:
+        self.task = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await _cancel(self.task)
+
+    async def _renew(self) -> None:
+        while not (self.cancelled or self.lost):
+            await asyncio.sleep(self._seconds)
+            try:
+                self.cancelled = await self._memory.renew_lease(self._agent_id, self._lease)
+            except errors.Aborted:
+                self.lost = True
+            except errors.ServiceError as error:
+                # Memory may be restarting: the lease holds for a while, and a commit under a lost one is refused.
+                _log.info("lease_not_renewed", turn_id=self._lease.turn_id, reason=error.reason)
+
+
+def _after(context: Context, messages: Sequence[Message], effects: Effects) -> Context:
+    """The context as it will be once the step is committed."""
+    edits: dict[str, BlockEdit] = {edit.label: edit for edit in effects.blocks}
+    blocks = tuple(
+        replace(block, value=edits[block.label].value) if block.label in edits else block for block in context.blocks
+    )
+    return replace(context, blocks=blocks, messages=(*context.messages, *messages))
+
+
+def _thought_only(messages: Sequence[Message]) -> bool:
+    """Whether the model's last answer was a mere thought too."""
+    for message in reversed(messages):
+        if message.role is Role.ASSISTANT:
+            return message.function_call is None
+        if message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
+            return False
+    return False
+
+
+def _whole(window: Window, context: Context) -> int:
+    return window.total(context, FUNCTIONS) + window.reserve
+
+
+async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

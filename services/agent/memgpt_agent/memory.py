@@ -1,0 +1,77 @@
+"""What the loop needs of Memory. ``memory_client`` has the one that speaks gRPC.
+
+All methods raise the errors of ``memgpt_runtime.errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from memgpt_agent.domain import Context, Lease, Message, NewStep, Outcome, Step, Turn
+from memgpt_agent.functions import Searcher
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """The turn waits; ``ahead`` turns come before it."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnGrant:
+    """The turn may run under ``lease``; without one it has ended, or another replica holds it.
+
+    ``options`` are those of the turn's first request.
+    """
+
+    turn: Turn
+    lease: Lease | None
+    resumed: bool = False
+    options: bytes = b""
+
+
+class Memory(Searcher, Protocol):
+    """The state of agents and their turns."""
+
+    def begin_turn(
+        self,
+        agent_id: str,
+        request_id: str,
+        *,
+        fingerprint: bytes,
+        messages: Sequence[Message],
+        options: bytes,
+        no_wait: bool,
+    ) -> AsyncIterator[QueuePlace | TurnGrant]:
+        """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
+
+        A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
+        """
+        ...
+
+    async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
+        """Keeps the lease; answers whether the turn is to be cancelled. Aborted when it has passed to another."""
+        ...
+
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+        """Commits a step whole or not at all; one that is committed already is answered as it was."""
+        ...
+
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
+        """Ends the turn without a step."""
+        ...
+
+    async def release_lease(self, agent_id: str, lease: Lease) -> None:
+        """Gives the lease back, so that another can continue the turn at once."""
+        ...
+
+    def read_turn(self, agent_id: str, request_id: str, *, after_step: int, follow: bool) -> AsyncIterator[Step | Turn]:
+        """The committed steps after ``after_step``, then the turn: when it ends, or as it is now without ``follow``."""
+        ...
+
+    async def load_context(self, agent_id: str) -> Context:
+        """All that fills the agent's window now."""
+        ...

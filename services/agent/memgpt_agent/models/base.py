@@ -1,0 +1,76 @@
+"""What the loop asks of a chat model.
+
+Beside the two errors here, a model raises those of ``memgpt_runtime.errors``: ``Unavailable`` when the endpoint cannot
+be reached, ``ResourceExhausted`` when it wants to be asked later, ``FailedPrecondition`` when a setting must be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Usage
+from memgpt_agent.functions import Function
+
+
+class ContextOverflowError(Exception):
+    """The endpoint says that the prompt is longer than its context window."""
+
+
+class BadAnswerError(Exception):
+    """The model's answer is of no use, and was so when asked again. The text tells people why, and what to try."""
+
+
+class DeltaKind(StrEnum):
+    """What a piece of streamed text belongs to."""
+
+    THOUGHT = "thought"
+    MESSAGE = "message"
+
+
+class Sink(Protocol):
+    """Where a model's text goes while it comes."""
+
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        """More text. It is provisional until the step is committed."""
+        ...
+
+    def restart(self, reason: str) -> None:
+        """What was streamed of this step is void; it runs again, for ``reason`` (a sentence for people)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One question to a model.
+
+    Attributes:
+        messages: The prompt, system message first.
+        functions: The functions it may call, one a time; none when plain text is wanted.
+        model: The model's name; empty for the service's own setting.
+        max_tokens: The most tokens that it may write; 0 for no bound.
+    """
+
+    messages: Sequence[Message]
+    functions: Sequence[Function] = ()
+    model: str = ""
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's answer: text, which beside a call is inner thought, and at most one function call."""
+
+    text: str
+    call: FunctionCall | None = None
+    usage: Usage = NO_USAGE
+
+
+class ChatModel(Protocol):
+    """A chat model."""
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        """Answers one request, streaming text to ``sink`` where it can."""
+        ...

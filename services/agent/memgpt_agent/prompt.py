@@ -1,0 +1,96 @@
+"""What the model is shown: the composed system message, the summary, then the messages of the window."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
+
+MEMORY_PRESSURE_ALERT = (
+    "The conversation is about to outgrow your context window: its oldest messages will soon be taken out and replaced"
+    " by a short summary. Do not mention this to the user. If they hold anything that you must not forget, save it now"
+    " with core_memory_append, core_memory_replace or archival_memory_insert."
+)
+
+HEARTBEAT_REQUESTED = "You asked for this heartbeat: go on."
+HEARTBEAT_FAILED = "Your function call failed. Read its result, and call a function again."
+HEARTBEAT_ONLY_THOUGHT = (
+    "You wrote text without calling a function, and nobody has seen it. To reach the user, call send_message."
+)
+HEARTBEAT_MANUAL = "You may act now if there is anything to do."
+
+SUMMARY_INSTRUCTIONS = (
+    "You are the assistant of the conversation below, and its oldest messages are about to leave your memory. Write, in"
+    " the first person and in fewer than 100 words, what you must remember of them: who the user is, what was asked,"
+    " decided, found and promised, and what is still open. If a former summary is given, carry over what still matters"
+    " in it. Write the summary and nothing else."
+)
+
+
+def compose(context: Context) -> list[Message]:
+    """All that the model is shown, in order. Messages that are not stored have sequence -1."""
+    messages = [Message(Role.SYSTEM, system_text(context))]
+    if context.summary:
+        messages.append(Message(Role.USER, summary_text(context)))
+    return [*messages, *context.messages]
+
+
+def system_text(context: Context) -> str:
+    """The system message: instructions, counts as of now, and core memory."""
+    modified = max((block.updated_at for block in context.blocks), default=EPOCH)
+    when = envelopes.format_time(modified, context.agent.time_zone)
+    archival = f"{_count(context.archival_count, 'memory', 'memories')} in archival memory"
+    if context.agent.attachments:
+        sources = ", ".join(f"{a.source_name} ({a.passage_count})" for a in context.agent.attachments)
+        archival += f", the passages of these attached sources among them: {sources}"
+    return "\n".join(
+        (
+            context.agent.system.strip(),
+            f"### Memory [last modified: {when}]",
+            f"There are {_count(context.recall_count, 'message', 'messages')} in recall memory and {archival}. Search"
+            " them with your functions.",
+            "Your core memory, which you can edit; the numbers are the characters used and allowed:",
+            *(_block(block, [b.label for b in context.blocks]) for block in context.blocks),
+        )
+    )
+
+
+def summary_text(context: Context) -> str:
+    """The message that stands for what left the window."""
+    gone = context.recall_count - len(context.messages)
+    time = envelopes.format_time(context.messages[0].created_at if context.messages else EPOCH, context.agent.time_zone)
+    return envelopes.system_alert(
+        f"{_count(gone, 'earlier message', 'earlier messages')} left your context; conversation_search finds them."
+        f" Your summary of them: {context.summary}",
+        time,
+    )
+
+
+def transcript(messages: Iterable[Message]) -> str:
+    """Messages as plain text, one a paragraph, for the summary's request."""
+    lines = []
+    for message in messages:
+        lines.append(f"{message.role.value}: {message.text}")
+        if message.function_call is not None:
+            lines.append(f"{message.role.value} calls {message.function_call.name}: {message.function_call.arguments}")
+    return "\n\n".join(lines)
+
+
+def escape(text: str, labels: Iterable[str]) -> str:
+    """``text`` with every ``<label`` and ``</label`` made harmless, so that no value can end its block or open another.
+
+    All else stays as it is, since ``core_memory_replace`` wants text exactly as the model sees it.
+    """
+    names = "|".join(re.escape(label) for label in labels)
+    return re.sub(rf"<(?=/?(?:{names})\b)", "&lt;", text) if names else text
+
+
+def _block(block: Block, labels: list[str]) -> str:
+    head = f'<{block.label} characters="{len(block.value)}/{block.limit}">'
+    return f"{head}\n{escape(block.value, labels)}\n</{block.label}>"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

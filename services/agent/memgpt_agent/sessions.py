@@ -1,0 +1,72 @@
+"""The turns that this process runs, so that any number of callers may follow one, and each may go away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from memgpt_runtime import context, errors
+from memgpt_runtime.errors import Reason, ServiceError
+
+from memgpt_agent.feed import Feed
+from memgpt_agent.loop import TurnLoop, TurnRequest
+
+_log = structlog.get_logger(__name__)
+
+
+class Sessions:
+    """Runs every turn in a task of its own, which goes on when its callers are gone."""
+
+    def __init__(self, loop: TurnLoop) -> None:
+        self._loop = loop
+        self._running: dict[tuple[str, str, str], tuple[TurnRequest, Feed, asyncio.Task[None]]] = {}
+        self._closing = False
+
+    def open(self, request: TurnRequest) -> Feed:
+        """The feed of a turn; begins or continues the turn unless it runs here already.
+
+        Raises:
+            InvalidArgument: A turn of this id runs with another input.
+            Unavailable: The service is stopping.
+        """
+        if self._closing:
+            raise errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is stopping; send the same request again")
+        key = (context.tenant(), request.agent_id, request.request_id)
+        if key in self._running:
+            running, feed, _ = self._running[key]
+            if request.fingerprint and running.fingerprint and request.fingerprint != running.fingerprint:
+                raise errors.InvalidArgument(
+                    Reason.REQUEST_ID_REUSED,
+                    f"request_id {request.request_id!r} was used for another input; choose a new one",
+                    field="request_id",
+                )
+            return feed
+        feed = Feed()
+        task = asyncio.create_task(self._run(request, feed), name=f"turn:{request.request_id}")
+        self._running[key] = (request, feed, task)
+        task.add_done_callback(lambda _: self._running.pop(key, None))
+        return feed
+
+    async def close(self) -> None:
+        """Stops every turn after giving its lease back: another replica, or the next request, goes on with it."""
+        self._closing = True
+        tasks = [task for _, _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, request: TurnRequest, feed: Feed) -> None:
+        with context.background("turn"):
+            try:
+                await self._loop.run(request, feed)
+            except ServiceError as error:
+                _log.info("turn_suspended", agent_id=request.agent_id, reason=error.reason, message=error.message)
+                feed.fail(error)
+            except asyncio.CancelledError:
+                feed.fail(
+                    errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is stopping; send the same request again")
+                )
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug: the readers' calls raise it, and the server maps it
+                _log.exception("turn_broke", agent_id=request.agent_id)
+                feed.fail(error)

@@ -1,0 +1,58 @@
+"""The recursive summary that takes the place of what leaves the window."""
+
+from __future__ import annotations
+
+from memgpt_agent import envelopes, prompt
+from memgpt_agent.domain import Context, Eviction, Message, Role, Usage
+from memgpt_agent.functions import declarations
+from memgpt_agent.models.base import ChatModel, DeltaKind, ModelRequest
+from memgpt_agent.window import Window
+
+MAX_TOKENS = 250
+"""The most tokens of a summary: 100 words and some room. A longer one is cut, so that an eviction always shrinks."""
+
+_MAX_QUESTION_CHARACTERS = 600
+
+
+class _Nowhere:
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        pass
+
+    def restart(self, reason: str) -> None:
+        pass
+
+
+async def evict(context: Context, count: int, model: ChatModel, window: Window) -> tuple[Eviction, Usage]:
+    """Summarises the ``count`` oldest messages of the window together with the former summary.
+
+    A user's message that still waits for its answer is kept word by word.
+    """
+    gone, kept = context.messages[:count], context.messages[count:]
+    former = f"Your former summary: {context.summary}\n\n" if context.summary else ""
+    instructions = Message(Role.SYSTEM, prompt.SUMMARY_INSTRUCTIONS)
+    room = window.limit - window.size(instructions) - window.count(former) - MAX_TOKENS
+    text = former + window.shorten(prompt.transcript(gone), max(room, MAX_TOKENS))
+    request = ModelRequest(
+        (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=MAX_TOKENS * 2
+    )
+    completion = await model.complete(request, _Nowhere())
+    summary = completion.text.strip() or context.summary or "We talked before; I have no summary of it."
+    summary = window.shorten(summary, MAX_TOKENS)
+    question = open_question(gone, kept)
+    if question:
+        summary += f" Still to be answered, in the user's words: {question}"
+    return Eviction(context.messages[count].sequence, summary), completion.usage
+
+
+def open_question(gone: tuple[Message, ...], kept: tuple[Message, ...]) -> str:
+    """The last message of the user in ``gone``, if the agent has said nothing since; empty otherwise."""
+    for message in reversed((*gone, *kept)):
+        call = message.function_call
+        if call is not None and call.name == declarations.SEND_MESSAGE.name:
+            return ""
+        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            if message in kept:
+                return ""
+            text = str(envelopes.parse(message.text).get("message", ""))
+            return text if len(text) <= _MAX_QUESTION_CHARACTERS else text[:_MAX_QUESTION_CHARACTERS] + "…"
+    return ""

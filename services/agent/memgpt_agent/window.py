@@ -1,0 +1,208 @@
+"""How the window is kept within the model's context: counting, the alert, eviction, and eliding what is too large."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from memgpt_agent import envelopes, prompt
+from memgpt_agent.domain import Context, FunctionCall, Message, Role
+from memgpt_agent.functions import Function, parameters_schema
+
+KEEP_LAST = 3
+"""Messages that are never evicted."""
+
+_MESSAGE_OVERHEAD = 4
+"""Tokens that a message takes beside its text, as in OpenAI's chat format."""
+
+_IN_FORCE = 0.9
+"""See ``Window.alerted``: how far below the alert's threshold an eviction goes."""
+
+_SMALLEST_ELIDED = 32
+"""No message is elided to fewer tokens than these."""
+
+CountTokens = Callable[[str], int]
+
+
+class WindowTooSmallError(Exception):
+    """What cannot be evicted (instructions, core memory, functions) leaves no room for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A context window and its fractions.
+
+    Attributes:
+        tokens: The size of the model's context window.
+        reserve: Tokens kept free for the model's answer.
+        pressure: The fraction of the window from which on the agent is alerted (default 0.75; the paper: 0.7).
+        keep: The largest fraction of the messages' tokens that an eviction leaves (default 0.75; the paper: 0.5).
+        count: Counts the tokens of a text.
+    """
+
+    tokens: int
+    reserve: int
+    pressure: float
+    keep: float
+    count: CountTokens
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that a prompt may have."""
+        return self.tokens - self.reserve
+
+    @property
+    def threshold(self) -> int:
+        """Tokens of a prompt from which on the agent is alerted."""
+        return min(int(self.tokens * self.pressure), self.limit)
+
+    def size(self, message: Message) -> int:
+        """Tokens of one message."""
+        size = self.count(message.text) + _MESSAGE_OVERHEAD
+        if message.function_call is not None:
+            size += self.count(message.function_call.name) + self.count(message.function_call.arguments)
+        return size
+
+    def function_tokens(self, functions: Sequence[Function]) -> int:
+        """Tokens of the functions' declarations."""
+        return self.count(
+            json.dumps(
+                [
+                    {"name": f.name, "description": f.description, "p": parameters_schema(f, inner_thoughts=True)}
+                    for f in functions
+                ]
+            )
+        )
+
+    def fixed(self, context: Context, functions: Sequence[Function]) -> int:
+        """Tokens of all but the messages: system message, summary, functions."""
+        head = prompt.compose(replace(context, messages=()))
+        return sum(map(self.size, head)) + self.function_tokens(functions)
+
+    def total(self, context: Context, functions: Sequence[Function]) -> int:
+        """Tokens of the whole prompt."""
+        return self.fixed(context, functions) + sum(map(self.size, context.messages))
+
+    def alerted(self, context: Context, functions: Sequence[Function]) -> bool:
+        """Whether an alert of this cycle stands in the window.
+
+        A cycle ends with an eviction, which takes the prompt to at most nine tenths of the threshold. So an alert is of
+        this cycle if the prompt up to it is larger than that: no flag is kept beside the messages.
+        """
+        size = self.fixed(context, functions)
+        for message in context.messages:
+            size += self.size(message)
+            if is_pressure_alert(message) and size > self.threshold * _IN_FORCE:
+                return True
+        return False
+
+    def under_pressure(self, context: Context, functions: Sequence[Function]) -> bool:
+        """Whether the agent is to be alerted now."""
+        return self.total(context, functions) >= self.threshold and not self.alerted(context, functions)
+
+    def overflows(self, context: Context, functions: Sequence[Function]) -> bool:
+        """Whether the prompt leaves too little room for an answer."""
+        return self.total(context, functions) > self.limit
+
+    def plan_eviction(self, context: Context, functions: Sequence[Function], summary_tokens: int) -> int:
+        """How many of the oldest messages are to go; 0 when none can.
+
+        At most ``keep`` of the messages' tokens remain, and the prompt with a summary of ``summary_tokens`` falls
+        clearly below the alert's threshold, as far as the last three messages allow. A function's result never stays
+        without its call.
+        """
+        sizes = [self.size(message) for message in context.messages]
+        fixed = self.fixed(replace(context, summary=""), functions) + summary_tokens
+        target = min(int(sum(sizes) * self.keep), int(self.threshold * _IN_FORCE) - fixed)
+        remaining = sum(sizes)
+        best = 0
+        for index in range(len(sizes) - KEEP_LAST + 1):
+            if context.messages[index].role is not Role.TOOL:
+                best = index
+                if index > 0 and remaining <= target:
+                    break
+            remaining -= sizes[index]
+        return best
+
+    def fit(self, context: Context, functions: Sequence[Function]) -> Context:
+        """The context with its largest messages elided, as little as it takes to fit the window.
+
+        What is stored stays whole: only this prompt is shortened.
+
+        Raises:
+            WindowTooSmallError: Even so it does not fit.
+        """
+        if not self.overflows(context, functions):
+            return context
+        room = self.limit - self.fixed(context, functions)
+        sizes = [self.size(message) for message in context.messages]
+        cap = _level(sizes, room)
+        if cap < _SMALLEST_ELIDED:
+            raise WindowTooSmallError(
+                f"the context window of {self.tokens} tokens has no room for messages: instructions, core memory and"
+                f" functions take {self.limit - room}, and {self.reserve} are kept for the answer"
+            )
+        messages = tuple(
+            message if size <= cap else self._elide(message, cap)
+            for message, size in zip(context.messages, sizes, strict=True)
+        )
+        return replace(context, messages=messages)
+
+    def shorten(self, text: str, tokens: int) -> str:
+        """``text`` with its middle left out, so that it has at most ``tokens`` tokens."""
+        size = self.count(text)
+        keep = len(text)
+        while size > tokens and keep > 0:
+            keep = min(int(keep * tokens / size * 0.95), keep - 1)
+            shortened = _leave_out_middle(text, keep)
+            size = self.count(shortened)
+        return text if keep == len(text) else _leave_out_middle(text, keep)
+
+    def _elide(self, message: Message, cap: int) -> Message:
+        tokens = max(cap - _MESSAGE_OVERHEAD, 1)
+        call = message.function_call
+        if call is not None:
+            whole = self.count(call.arguments) + self.count(message.text) or 1
+            share = tokens - self.count(call.name)
+            arguments = self._elide_json(call.arguments, share * self.count(call.arguments) // whole)
+            message = replace(message, function_call=FunctionCall(call.call_id, call.name, arguments))
+            tokens = share * self.count(message.text) // whole
+        return replace(message, text=self._elide_json(message.text, tokens))
+
+    def _elide_json(self, text: str, tokens: int) -> str:
+        """Shortens the longest string of a JSON object, so that it stays one; any other text as a whole."""
+        size = self.count(text)
+        if size <= tokens:
+            return text
+        envelope = dict(envelopes.parse(text))
+        strings = {key: value for key, value in envelope.items() if isinstance(value, str)}
+        if not strings:
+            return self.shorten(text, tokens)
+        key = max(strings, key=lambda name: len(strings[name]))
+        rest = self.count(envelopes.dumps({**envelope, key: ""}))
+        # Quotes and line ends take more room inside JSON, hence the reserve.
+        envelope[key] = self.shorten(strings[key], max(int((tokens - rest) * 0.9), 1))
+        return envelopes.dumps(envelope)
+
+
+def is_pressure_alert(message: Message) -> bool:
+    """Whether the message is an alert of memory pressure."""
+    return message.role is Role.USER and envelopes.kind(message.text) == "system_alert"
+
+
+def _level(sizes: Sequence[int], room: int) -> int:
+    """The largest cap with ``sum(min(size, cap)) <= room``: the large give first, the small stay whole."""
+    left = room
+    for position, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - position)
+        if size > share:
+            return share
+        left -= size
+    return max(sizes, default=0)
+
+
+def _leave_out_middle(text: str, keep: int) -> str:
+    head = text[: keep * 2 // 3]
+    tail = text[len(text) - (keep - len(head)) :]
+    return f"{head} […{len(text) - keep:,} characters left out…] {tail}"
