@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from memgpt_runtime.errors import NotFound, Reason, ServiceError
 from memgpt_runtime.logs import get_logger
 

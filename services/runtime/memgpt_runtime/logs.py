@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import TextIO
 
 import structlog
-from memgpt_runtime import context
 from structlog.types import EventDict, Processor, WrappedLogger
+
+from memgpt_runtime import context
 
 REDACTED = "[redacted]"
 

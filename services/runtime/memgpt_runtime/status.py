@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+
 from memgpt_runtime import errors
 from memgpt_runtime.errors import FieldViolation, Reason, ServiceError
 

@@ -22,8 +22,9 @@ _DENSE = (
 )
 PIECE = re.compile(rf"[{_DENSE}]|[^\W\d_{_DENSE}]+|\d{{1,3}}|_+|[^\w\s]")
 
-_LETTERS_PER_TOKEN = 5
-"""Up to this many Latin letters are one token. English words average 4.7 letters and 1.3 tokens."""
+_LETTERS_PER_TOKEN = 4
+"""Up to this many Latin letters are one token. Against the tokenizer of Llama 2, with 32,000 entries a small one, this
+counts an English paper of 13 pages 3 % high; larger vocabularies need fewer tokens still."""
 
 
 def _weight(piece: str) -> int:
@@ -37,8 +38,8 @@ def _weight(piece: str) -> int:
 def count_tokens(text: str) -> int:
     """Estimates how many tokens a model would see in a text.
 
-    A word counts one per five ASCII letters begun, other alphabets one per two and a half; a character of a script
-    without spaces, a punctuation mark and up to three digits count one; spaces none.
+    A word counts one per four ASCII letters begun, in other alphabets one per two; a character of a script without
+    spaces, a punctuation mark and up to three digits count one; spaces none.
 
     Args:
         text: Any text.

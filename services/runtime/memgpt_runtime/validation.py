@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import protovalidate
+
 from memgpt_runtime.errors import FieldViolation, InvalidArgument, Reason
 
 if TYPE_CHECKING:
