@@ -1,0 +1,237 @@
+"""The chat: an agent chosen or made, then one turn after the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from memgpt_runtime.errors import NotFound, ServiceError
+
+from memgpt.agent.v1 import agent_service_pb2 as pb
+from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.cli.commands import Commands
+from memgpt.cli.errors import MISUSE, CliError, explain
+from memgpt.cli.render import THINKING, TurnView
+from memgpt.cli.ui import Ui
+from memgpt.client import MemGPT, new_request_id
+from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.turn_pb2 import TurnState
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What `memgpt run` was asked for; see its flags."""
+
+    agent: str = ""
+    preset: str = ""
+    persona: str = ""
+    human: str = ""
+    system: str = ""
+    model: str = ""
+    context_window: int = 0
+    core_memory_limit: int = 0
+    first: bool = False
+    strip_ui: bool = False
+    debug: bool = False
+    no_verify: bool = False
+    yes: bool = False
+    stream: bool = False
+
+
+def read_system(text: str, file: Path | None) -> str:
+    """The instructions from `--system` or `--system-file`."""
+    if text and file is not None:
+        raise CliError("--system and --system-file exclude each other", MISUSE)
+    if file is None:
+        return text
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CliError(f"--system-file {file} cannot be read: {reason}", MISUSE) from error
+
+
+def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
+    """The agent to talk to: the one asked for, one that is picked from the list, or a new one."""
+    if wishes.agent:
+        with suppress(NotFound):
+            return _take_over(ui, memgpt, memgpt.agents.find(wishes.agent), wishes)
+        return _create(ui, memgpt, wishes)
+    if ui.interactive and not wishes.yes:
+        agents = list(memgpt.agents.list())
+        if agents and ui.confirm("Would you like to select an existing agent?"):
+            name = ui.select("Select agent:", [agent.name for agent in reversed(agents)])
+            agent = next(agent for agent in agents if agent.name == name)
+            return _take_over(ui, memgpt, agent, wishes)
+    return _create(ui, memgpt, wishes)
+
+
+def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Agent:
+    fixed = {
+        "--persona": (wishes.persona, agent.persona),
+        "--human": (wishes.human, agent.human),
+        "--preset": (wishes.preset, agent.preset),
+    }
+    if not wishes.strip_ui:
+        ui.line(f"🔁 Using existing agent {agent.name!r} (id={agent.agent_id})", "bold green")
+        for flag, (wished, had) in fixed.items():
+            if wished and wished != had:
+                ui.note(f"   {flag} {wished} is for new agents: this one was made with {had}")
+        if wishes.core_memory_limit:
+            ui.note("   --core-memory-limit is for new agents")
+    changed = Agent(agent_id=agent.agent_id, etag=agent.etag)
+    fields = []
+    for field in ("system", "model", "context_window"):
+        value = getattr(wishes, field)
+        if value and value != getattr(agent, field):
+            setattr(changed, field, value)
+            fields.append(field)
+    return memgpt.agents.update(changed, *fields) if fields else agent
+
+
+def _create(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
+    if not wishes.strip_ui:
+        ui.line()
+        ui.line("🧬 Creating new agent...", "bold")
+    agent = memgpt.agents.create(
+        pb.CreateAgentRequest(
+            name=wishes.agent,
+            preset=wishes.preset,
+            persona=wishes.persona,
+            human=wishes.human,
+            system=wishes.system,
+            model=wishes.model,
+            context_window=wishes.context_window,
+            core_memory_limit=wishes.core_memory_limit,
+        )
+    )
+    if not wishes.strip_ui:
+        ui.line(f"->  🤖 Using persona profile '{agent.persona}'")
+        ui.line(f"->  🧑 Using human profile '{agent.human}'")
+        ui.line(f"🎉 Created new agent '{agent.name}' (id={agent.agent_id})", "bold green")
+        ui.line()
+    return agent
+
+
+class Chat:
+    """A conversation with one agent, until the person leaves."""
+
+    def __init__(self, ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes, history: Path) -> None:
+        """Prepares the conversation.
+
+        Args:
+            ui: The terminal.
+            memgpt: The services.
+            agent: Whom to talk to.
+            wishes: How.
+            history: File with the lines typed so far.
+        """
+        self._ui = ui
+        self._memgpt = memgpt
+        self._agent = agent
+        self._wishes = wishes
+        self._history = history
+        self._commands = Commands(ui, memgpt, agent.agent_id)
+
+    def run(self) -> bool:
+        """Talks until `/exit` or the end of input; answers whether all that was asked for went well."""
+        well = self._attempt(self._greet)
+        while (line := self._read()) is not None:
+            line = line.strip()
+            if line == "/exit":
+                break
+            if line:
+                well &= self._attempt(partial(self._answer, line))
+        return well
+
+    def _attempt(self, action: Callable[[], bool]) -> bool:
+        try:
+            return action()
+        except ServiceError as error:
+            message = explain(error)
+        except CliError as error:
+            message = error.message
+        # The conversation goes on: what failed may work the next time.
+        self._ui.error(message)
+        return False
+
+    def _answer(self, line: str) -> bool:
+        if line.startswith("//"):
+            text = line.removeprefix("//").strip()
+            return self._turn(text=text) if text else True
+        if not line.startswith("/"):
+            return self._turn(text=line)
+        event = self._commands.event(line)
+        if event is not None:
+            return self._turn(event=event)
+        turn = self._commands.turn(line)
+        if turn is not None:
+            return self._follow(*turn)
+        self._commands.run(line)
+        return True
+
+    def _greet(self) -> bool:
+        if self._wishes.first or not (self._ui.interactive or self._wishes.yes):
+            return True
+        if not self._wishes.yes:
+            input("Hit enter to begin (will request first MemGPT message)\n")
+        return self._turn(event=pb.SYSTEM_EVENT_LOGIN)
+
+    def _read(self) -> str | None:
+        """The next line, or block of lines; None at the end."""
+        if not self._ui.interactive:
+            line = sys.stdin.readline()
+            return line or None
+        while True:
+            try:
+                line = self._ui.prompt("Enter your message:", self._history)
+                if line.strip() != "//":
+                    return line
+                self._ui.note("Several lines: finish with Esc, then Enter.")
+                return f"//{self._ui.prompt('', None, multiline=True)}"
+            except EOFError:
+                return None
+            except KeyboardInterrupt:
+                with suppress(KeyboardInterrupt, EOFError):
+                    if not self._ui.confirm("Leave the chat?"):
+                        continue
+                return None
+
+    def _turn(self, *, text: str = "", event: pb.SystemEvent.ValueType = pb.SYSTEM_EVENT_UNSPECIFIED) -> bool:
+        request = pb.SendMessageRequest(
+            agent_id=self._agent.agent_id,
+            request_id=new_request_id(),
+            stream_deltas=self._wishes.stream,
+            no_verify=self._wishes.no_verify,
+        )
+        if event:
+            request.event = event
+        else:
+            request.text = text
+        return self._follow(self._memgpt.agents.send(request), request.request_id)
+
+    def _follow(self, events: Iterator[TurnEvent], request_id: str) -> bool:
+        """Shows a turn; answers whether it ended as it should. Ctrl-C cancels it."""
+        sequence = 0
+        with self._ui.busy(THINKING) as busy:
+            view = TurnView(self._ui, busy, strip=self._wishes.strip_ui, debug=self._wishes.debug)
+            try:
+                for event in events:
+                    sequence = max(sequence, event.sequence)
+                    view.show(event)
+            except KeyboardInterrupt:
+                try:
+                    busy.resume()
+                    busy.say("Cancelling at the next step; Ctrl-C again to leave it to itself...")
+                    self._memgpt.agents.cancel(self._agent.agent_id, request_id)
+                    for event in self._memgpt.agents.resume(self._agent.agent_id, request_id, sequence):
+                        view.show(event)
+                except KeyboardInterrupt:
+                    self._ui.note("The turn goes on by itself.")
+                if not self._ui.interactive:
+                    raise
+        return view.state == TurnState.TURN_STATE_COMPLETED

@@ -1,0 +1,186 @@
+"""The commands of the chat, `/attach` and so on: each is one RPC."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+from google.protobuf.json_format import MessageToDict
+
+from memgpt.agent.v1 import agent_service_pb2 as pb
+from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.cli.errors import CliError
+from memgpt.cli.render import message_lines
+from memgpt.cli.ui import Ui
+from memgpt.client import MemGPT, new_request_id
+
+HELP = {
+    "/attach [SOURCE]": "let the agent search a data source",
+    "/detach [SOURCE]": "take a data source away from it",
+    "/memory": "show its core memory and how much it remembers",
+    "/dump [N]": "show the last N messages of its context window, or all",
+    "/dumpraw": "the same as JSON",
+    "/heartbeat": "let it act without a message",
+    "/memorywarning": "send it the alert of memory pressure",
+    "/summarize": "summarise and evict its oldest messages",
+    "/model [NAME]": "show the model, or change the one it asks",
+    "/undo": "take back the last message and all that came of it",
+    "/retry": "take back the last answer and ask again",
+    "/rethink TEXT": "replace its last thought",
+    "/rewrite TEXT": "replace its last message",
+    "/pop [N=3]": "take back the last N messages",
+    "/save": "nothing to do: everything is saved as it happens",
+    "/exit": "leave the chat",
+    "/help": "this list",
+    "//": "begin a message of several lines",
+}
+
+_EVENTS = {"/heartbeat": pb.SYSTEM_EVENT_HEARTBEAT, "/memorywarning": pb.SYSTEM_EVENT_MEMORY_WARNING}
+
+
+class Commands:
+    """The commands, for one agent."""
+
+    def __init__(self, ui: Ui, memgpt: MemGPT, agent_id: str) -> None:
+        self._ui = ui
+        self._memgpt = memgpt
+        self._agent_id = agent_id
+        self._table: dict[str, Callable[[str], None]] = {
+            "/attach": self._attach,
+            "/detach": self._detach,
+            "/memory": self._memory,
+            "/dump": self._dump,
+            "/dumpraw": self._dumpraw,
+            "/summarize": self._summarize,
+            "/model": self._model,
+            "/undo": self._undo,
+            "/rethink": self._rethink,
+            "/rewrite": self._rewrite,
+            "/pop": self._pop,
+            "/save": self._save,
+            "/help": self._help,
+        }
+
+    def event(self, line: str) -> pb.SystemEvent.ValueType | None:
+        """The event that a command gives the agent; None for other commands."""
+        return _EVENTS.get(line.split()[0])
+
+    def turn(self, line: str) -> tuple[Iterator[TurnEvent], str] | None:
+        """The turn that a command starts and its request's id; None for other commands."""
+        if line.split()[0] != "/retry":
+            return None
+        request_id = new_request_id()
+        return self._memgpt.agents.retry(self._agent_id, request_id), request_id
+
+    def run(self, line: str) -> None:
+        """Runs any other command; CliError when there is none of the name, or its argument is wrong."""
+        name, _, argument = line.partition(" ")
+        command = self._table.get(name)
+        if command is None:
+            raise CliError(f"there is no command {name}; /help lists them")
+        command(argument.strip())
+
+    def _attach(self, name: str) -> None:
+        if not name:
+            sources = list(self._memgpt.sources.list())
+            if not sources:
+                raise CliError("no data sources yet; load one with `memgpt load directory`")
+            name = self._pick("Select data source", [source.name for source in sources])
+        source = self._memgpt.sources.find(name)
+        with self._ui.busy(f"Attaching {source.name}..."):
+            self._memgpt.agents.attach(self._agent_id, source.source_id)
+        self._ui.line(f"Attached data source {source.name}: {source.passage_count} passages.", "green")
+
+    def _detach(self, name: str) -> None:
+        attachments = self._memgpt.agents.get(self._agent_id).attachments
+        if not attachments:
+            raise CliError("no data source is attached")
+        if not name:
+            name = self._pick("Select data source", [attachment.source_name for attachment in attachments])
+        for attachment in attachments:
+            if name in (attachment.source_name, attachment.source_id):
+                self._memgpt.agents.detach(self._agent_id, attachment.source_id)
+                self._ui.line(f"Detached data source {attachment.source_name}.", "green")
+                return
+        raise CliError(f"the data source {name!r} is not attached")
+
+    def _pick(self, question: str, names: list[str]) -> str:
+        if self._ui.interactive:
+            return self._ui.select(question, names)
+        if len(names) == 1:
+            return names[0]
+        raise CliError(f"name one of: {', '.join(names)}")
+
+    def _memory(self, _argument: str) -> None:
+        context = self._memgpt.agents.context(self._agent_id)
+        agent = context.agent
+        for block in context.blocks:
+            self._ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters]", "bold")
+            self._ui.line(block.value)
+        self._ui.line(f"Recall memory: {agent.message_count} messages", "bold")
+        self._ui.line(f"Archival memory: {context.archival_count} passages", "bold")
+        for attachment in agent.attachments:
+            self._ui.line(f"  {attachment.passage_count} of {attachment.source_name}")
+        self._ui.line(f"Context window: {context.total_tokens} of {context.context_window} tokens", "bold")
+        if context.summary:
+            self._ui.line(f"Summary of what left it: {context.summary}")
+
+    def _dump(self, argument: str) -> None:
+        messages = list(self._memgpt.agents.context(self._agent_id).messages)
+        for item in messages[-_count(argument, len(messages)) :]:
+            for text in message_lines(item.message):
+                self._ui.line(text)
+
+    def _dumpraw(self, argument: str) -> None:
+        messages = list(self._memgpt.agents.context(self._agent_id).messages)
+        raw = [MessageToDict(item, preserving_proto_field_name=True) for item in messages]
+        self._ui.line(json.dumps(raw[-_count(argument, len(raw)) :], ensure_ascii=False, indent=2))
+
+    def _summarize(self, _argument: str) -> None:
+        with self._ui.busy("Summarising..."):
+            done = self._memgpt.agents.summarize(self._agent_id)
+        self._ui.line(f"{done.evicted_count} messages left the context window. {done.summary}")
+
+    def _model(self, name: str) -> None:
+        if name:
+            agent = self._memgpt.agents.get(self._agent_id)
+            agent.model = name
+            self._memgpt.agents.update(agent, "model")
+        model = self._memgpt.agents.model()
+        own = self._memgpt.agents.get(self._agent_id).model
+        self._ui.line(f"Model: {own or model.model} ({model.mode}); embeddings: {model.embedding_model}")
+
+    def _undo(self, _argument: str) -> None:
+        undone = self._memgpt.agents.undo(self._agent_id)
+        self._ui.line(f"{undone.removed_count} messages left the context window.")
+
+    def _rethink(self, text: str) -> None:
+        self._memgpt.agents.rethink(self._agent_id, _needed(text))
+
+    def _rewrite(self, text: str) -> None:
+        self._memgpt.agents.rewrite(self._agent_id, _needed(text))
+
+    def _pop(self, _argument: str) -> None:
+        raise CliError("/pop is not in this version: a turn is taken back whole, by /undo")
+
+    def _save(self, _argument: str) -> None:
+        self._ui.note("Nothing to do: everything is saved as it happens.")
+
+    def _help(self, _argument: str) -> None:
+        width = max(len(name) for name in HELP)
+        for name, text in HELP.items():
+            self._ui.line(f"  {name:<{width}}  {text}")
+
+
+def _needed(text: str) -> str:
+    if not text:
+        raise CliError("the command needs a text")
+    return text
+
+
+def _count(argument: str, default: int) -> int:
+    if not argument:
+        return max(default, 1)
+    if not argument.isdigit() or int(argument) == 0:
+        raise CliError(f"not a number of messages: {argument}")
+    return int(argument)

@@ -1,0 +1,268 @@
+"""The commands and their flags. What a command needs is imported when it runs, so that `--help` and `version` are quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from memgpt.cli.ui import Ui
+    from memgpt.client import MemGPT
+
+app = typer.Typer(
+    name="memgpt",
+    help="MemGPT on Milvus: agents with a long-term memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+load_app = typer.Typer(no_args_is_help=True, help="Load documents into a data source.", rich_markup_mode=None)
+list_app = typer.Typer(no_args_is_help=True, help="List what there is.", rich_markup_mode=None)
+add_app = typer.Typer(no_args_is_help=True, help="Add a persona, human or preset.", rich_markup_mode=None)
+delete_app = typer.Typer(no_args_is_help=True, help="Delete something for good.", rich_markup_mode=None)
+app.add_typer(load_app, name="load")
+app.add_typer(list_app, name="list")
+app.add_typer(add_app, name="add")
+app.add_typer(delete_app, name="delete")
+
+Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+
+
+@contextmanager
+def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[MemGPT]:
+    """The client, with services behind it for as long as the command takes."""
+    from contextlib import ExitStack
+
+    from memgpt.cli.services import services
+    from memgpt.cli.settings import load_settings
+    from memgpt.client import MemGPT
+
+    config = load_settings()
+    with ExitStack() as stack:
+        with ui.busy("Starting..."):
+            addresses = stack.enter_context(services(config, overrides))
+        yield stack.enter_context(MemGPT(addresses.agent, addresses.loader, config.service.credentials()))
+
+
+def _ui(*, plain: bool = False) -> Ui:
+    from memgpt.cli.ui import Ui
+
+    return Ui(plain=plain)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("memgpt-milvus"))
+
+
+@app.command()
+def server(
+    logs: Annotated[bool, typer.Option("--logs", help="Write the services' logs here, not to files.")] = False,
+) -> None:
+    """Keep the three services up until Ctrl-C: agent on 50051, memory on 50052, loader on 50053 unless configured."""
+    from memgpt.cli.serve import serve
+    from memgpt.cli.settings import load_settings
+
+    serve(_ui(), load_settings(), logs=logs)
+
+
+@app.command()
+def run(
+    persona: Annotated[str, typer.Option(help="Persona of a new agent. [default: sam_pov]")] = "",
+    human: Annotated[str, typer.Option(help="Human profile of a new agent. [default: basic]")] = "",
+    agent: Annotated[str, typer.Option(help="Name of the agent; made when there is none.")] = "",
+    preset: Annotated[str, typer.Option(help="Preset of a new agent. [default: memgpt_chat]")] = "",
+    system: Annotated[str, typer.Option(help="Instructions instead of the preset's.")] = "",
+    system_file: Annotated[Path | None, typer.Option(help="File with the instructions.")] = None,
+    model: Annotated[str, typer.Option(help="Chat model that the agent asks.")] = "",
+    model_endpoint: Annotated[str, typer.Option(help="Base URL of the endpoint, for services started here.")] = "",
+    context_window: Annotated[int, typer.Option(help="Size of the context window in tokens.", min=0)] = 0,
+    core_memory_limit: Annotated[int, typer.Option(help="Characters per block, for a new agent.", min=0)] = 0,
+    first: Annotated[bool, typer.Option("--first", help="You speak first.")] = False,
+    strip_ui: Annotated[bool, typer.Option("--strip-ui", help="Only the agent's messages, bare.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show every event of a turn.")] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not check the agent's first answer.")] = False,
+    yes: Yes = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Show text as it comes from the model.")] = False,
+) -> None:
+    """Talk to an agent. Without a terminal, each line of standard input is a message."""
+    from memgpt_runtime.config import home_dir
+
+    from memgpt.cli import chat
+    from memgpt.cli.configure import endpoint_overrides
+
+    wishes = chat.Wishes(
+        agent=agent,
+        preset=preset,
+        persona=persona,
+        human=human,
+        system=chat.read_system(system, system_file),
+        model=model,
+        context_window=context_window,
+        core_memory_limit=core_memory_limit,
+        first=first,
+        strip_ui=strip_ui,
+        debug=debug,
+        no_verify=no_verify,
+        yes=yes,
+        stream=stream,
+    )
+    ui = _ui(plain=strip_ui)
+    with connected(ui, endpoint_overrides(model_endpoint, model)) as memgpt:
+        chosen = chat.choose_agent(ui, memgpt, wishes)
+        well = chat.Chat(ui, memgpt, chosen, wishes, home_dir() / "history").run()
+    if not well and not ui.interactive:
+        raise typer.Exit(1)
+
+
+@app.command()
+def attach(
+    agent: Annotated[str, typer.Option(help="Name or id of the agent.")],
+    data_source: Annotated[str, typer.Option(help="Name or id of the data source.")],
+) -> None:
+    """Let an agent search a data source."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.attach(ui, memgpt, agent, data_source)
+
+
+@load_app.command("directory")
+def load_directory(
+    name: Annotated[str, typer.Option(help="Name of the data source; made when there is none.")],
+    input_dir: Annotated[Path | None, typer.Option(help="Folder to load.")] = None,
+    input_files: Annotated[list[Path] | None, typer.Option(help="File to load; may be given several times.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look in the folder's folders as well.")] = False,
+    extensions: Annotated[str, typer.Option(help="What to take from a folder.")] = ".txt,.md,.pdf",
+    description: Annotated[str, typer.Option(help="What the data source holds.")] = "",
+) -> None:
+    """Load files. Files that are in already, unchanged, are passed over; a changed one replaces what it was."""
+    from memgpt.cli import load
+
+    ui = _ui()
+    found = load.find_files(input_dir, input_files or [], recursive=recursive, extensions=extensions)
+    with connected(ui) as memgpt:
+        well = load.load_directory(ui, memgpt, name, found, description)
+    if not well:
+        raise typer.Exit(1)
+
+
+@list_app.command("agents")
+def list_agents() -> None:
+    """List the agents."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.show_agents(ui, memgpt)
+
+
+@list_app.command("sources")
+def list_sources() -> None:
+    """List the data sources."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.show_sources(ui, memgpt)
+
+
+def _declare_profiles(kind: str) -> None:
+    """`list KINDs`, `add KIND` and `delete KIND` for a kind of profile."""
+
+    @list_app.command(f"{kind}s", help=f"List the {kind}s.")
+    def list_profiles() -> None:
+        from memgpt.cli import resources
+
+        ui = _ui()
+        with connected(ui) as memgpt:
+            resources.show_profiles(ui, memgpt, kind)
+
+    @add_app.command(kind, help=f"Add a {kind}, or replace one of yours.")
+    def add_profile(
+        name: Annotated[str, typer.Option(help="Its name.")],
+        text: Annotated[str, typer.Option(help="Its text.")] = "",
+        file: Annotated[Path | None, typer.Option("-f", "--filename", help="File with its text.")] = None,
+        yes: Yes = False,
+    ) -> None:
+        from memgpt.cli import resources
+
+        ui = _ui()
+        content = resources.read_text(text, file)
+        with connected(ui) as memgpt:
+            resources.add_profile(ui, memgpt, kind, name, content, yes=yes)
+
+    _declare_delete(kind)
+
+
+def _declare_delete(kind: str) -> None:
+    @delete_app.command(kind, help=f"Delete a {'data source' if kind == 'source' else kind}.")
+    def delete(name: Name, yes: Yes = False) -> None:
+        from memgpt.cli import resources
+
+        ui = _ui()
+        with connected(ui) as memgpt:
+            resources.delete(ui, memgpt, kind, name, yes=yes)
+
+
+for _kind in ("persona", "human", "preset"):
+    _declare_profiles(_kind)
+for _kind in ("agent", "source"):
+    _declare_delete(_kind)
+
+
+def main() -> None:
+    """The entry point: runs the command, and says in one line what failed."""
+    # C-core's lines about failed connections are of no use to a person.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.exit(_guarded())
+
+
+def _guarded() -> int:
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except BrokenPipeError:  # `memgpt list agents | head -1`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the interpreter's own last flush
+        return 1
+    except Exception as error:  # noqa: BLE001 - a person sees one line, whatever it was
+        return _tell(error)
+    return 0
+
+
+def _tell(error: Exception) -> int:
+    from memgpt_runtime.config import ConfigError
+    from memgpt_runtime.errors import ServiceError
+
+    from memgpt.cli.errors import FAILURE, MISUSE, CliError, explain
+
+    if os.environ.get("MEMGPT_DEBUG"):
+        raise error
+    match error:
+        case CliError():
+            message, code = error.message, error.code
+        case ConfigError():
+            message, code = str(error), MISUSE
+        case ServiceError():
+            message, code = explain(error), FAILURE
+        case OSError():
+            message, code = f"{error.filename or 'the system'}: {error.strerror or error}", FAILURE
+        case _:
+            message = f"this is a bug of memgpt ({type(error).__name__}: {error}); MEMGPT_DEBUG=1 shows where"
+            code = FAILURE
+    _ui().error(message)
+    return code

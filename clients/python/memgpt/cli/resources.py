@@ -1,0 +1,109 @@
+"""`memgpt list`, `add`, `delete` and `attach`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.ui import Ui
+from memgpt.client import MemGPT
+from memgpt.memory.v1.profile_pb2 import ProfileKind
+
+_KINDS = {
+    "persona": ProfileKind.PROFILE_KIND_PERSONA,
+    "human": ProfileKind.PROFILE_KIND_HUMAN,
+    "preset": ProfileKind.PROFILE_KIND_PRESET,
+}
+_SHOWN_CHARACTERS = 60
+
+
+def show_agents(ui: Ui, memgpt: MemGPT) -> None:
+    """Writes all agents as a table."""
+    rows = [
+        [
+            agent.name,
+            agent.agent_id,
+            agent.persona,
+            agent.human,
+            str(agent.message_count),
+            ", ".join(attachment.source_name for attachment in agent.attachments),
+            agent.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+        ]
+        for agent in memgpt.agents.list()
+    ]
+    ui.table(["Name", "Id", "Persona", "Human", "Messages", "Sources", "Created (UTC)"], rows)
+
+
+def show_sources(ui: Ui, memgpt: MemGPT) -> None:
+    """Writes all data sources as a table."""
+    attached: dict[str, list[str]] = {}
+    for agent in memgpt.agents.list():
+        for attachment in agent.attachments:
+            attached.setdefault(attachment.source_id, []).append(agent.name)
+    rows = [
+        [
+            source.name,
+            source.source_id,
+            str(source.file_count),
+            str(source.document_count),
+            str(source.passage_count),
+            ", ".join(attached.get(source.source_id, [])),
+            source.description,
+        ]
+        for source in memgpt.sources.list()
+    ]
+    ui.table(["Name", "Id", "Files", "Documents", "Passages", "Agents", "Description"], rows)
+
+
+def show_profiles(ui: Ui, memgpt: MemGPT, kind: str) -> None:
+    """Writes the profiles of a kind as a table."""
+    rows = []
+    for profile in memgpt.profiles.list(_KINDS[kind]):
+        text = " ".join(profile.text.split())
+        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+        rows.append([profile.name, "yes" if profile.built_in else "no", shown])
+    ui.table(["Name", "Built in", "Text"], rows)
+
+
+def read_text(text: str, file: Path | None) -> str:
+    """The text of a profile, from `--text` or `-f`."""
+    if bool(text) == (file is not None):
+        raise CliError("give the text either by --text or by -f FILE", MISUSE)
+    if file is None:
+        return text
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise CliError(f"{file} cannot be read: {reason}", MISUSE) from error
+
+
+def add_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, text: str, *, yes: bool) -> None:
+    """Writes a profile; asks before one is replaced, where somebody can be asked."""
+    asking = ui.interactive and not yes
+    replaces = asking and any(profile.name == name for profile in memgpt.profiles.list(_KINDS[kind]))
+    if replaces and not ui.confirm(f"There is a {kind} {name!r} already. Replace it?", default=False):
+        return
+    memgpt.profiles.put(_KINDS[kind], name, text)
+    ui.line(f"Added {kind} {name!r}.", "green")
+
+
+def delete(ui: Ui, memgpt: MemGPT, kind: str, name: str, *, yes: bool) -> None:
+    """Deletes an agent, a source or a profile; asks first, where somebody can be asked."""
+    if ui.interactive and not yes and not ui.confirm(f"Delete {kind} {name!r} for good?", default=False):
+        return
+    if kind == "agent":
+        memgpt.agents.delete(memgpt.agents.find(name).agent_id)
+    elif kind == "source":
+        memgpt.sources.delete(memgpt.sources.find(name).source_id)
+    else:
+        memgpt.profiles.delete(_KINDS[kind], name)
+    ui.line(f"Deleted {kind} {name!r}.", "green")
+
+
+def attach(ui: Ui, memgpt: MemGPT, agent_name: str, source_name: str) -> None:
+    """Lets an agent search a source."""
+    agent = memgpt.agents.find(agent_name)
+    source = memgpt.sources.find(source_name)
+    memgpt.agents.attach(agent.agent_id, source.source_id)
+    ui.line(f"Attached data source {source.name} to agent {agent.name}: {source.passage_count} passages.", "green")

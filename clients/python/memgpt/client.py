@@ -1,0 +1,405 @@
+"""A typed client: synchronous calls to the Agent and the Loader, in the terms of the protos.
+
+    with MemGPT("127.0.0.1:50051", "127.0.0.1:50053") as memgpt:
+        agent = memgpt.agents.create(CreateAgentRequest(persona="memgpt_doc"))
+        for event in memgpt.agents.send(SendMessageRequest(agent_id=agent.agent_id, text="Hello!")):
+            ...
+
+Every failure is a `memgpt_runtime.errors.ServiceError`. Calls may be made from several threads.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, Unavailable
+from memgpt_runtime.status import from_rpc_error
+from memgpt_runtime.tls import channel_credentials
+
+from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.loader.v1 import loader_service_pb2 as loader_pb
+from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile
+from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
+from memgpt.memory.v1.source_pb2 import Source
+from memgpt.memory.v1.turn_pb2 import Turn
+
+CALL_TIMEOUT = 60.0
+"""Seconds for a unary call that asks no model."""
+
+MODEL_TIMEOUT = 600.0
+"""Seconds for a unary call that waits for the agent's turns and for a model."""
+
+CHUNK_BYTES = 64 * 1024
+"""Bytes of a file per message of an upload: the most that the Loader takes."""
+
+_PAGE_SIZE = 1000
+_RESUME_PAUSES = (0.2, 1.0, 3.0)
+_CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How to reach services that speak TLS.
+
+    Attributes:
+        ca: PEM file with the authority that signed the servers' certificates; None for the system's.
+        cert: PEM file with this client's certificate chain, where the servers ask for one.
+        key: PEM file with its private key.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Reads the files; ConfigError when one cannot be used."""
+        return channel_credentials(self.ca, self.cert, self.key)
+
+
+def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+    """A channel to `host:port`: plaintext unless `tls` is given."""
+    if tls is None:
+        return grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return grpc.secure_channel(address, tls.credentials(), options=_CHANNEL_OPTIONS)
+
+
+def new_request_id() -> str:
+    """An id of 122 random bits, which names a turn or makes a call repeatable."""
+    return uuid.uuid4().hex
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def _pages(fetch: Callable[[str], tuple[Iterable[T], str]]) -> Iterator[T]:
+    token = ""
+    while True:
+        with _errors():
+            items, token = fetch(token)
+        yield from items
+        if not token:
+            return
+
+
+class MemGPT:
+    """The suite, as a client sees it.
+
+    Attributes:
+        agents: Agents and their turns.
+        sources: What was loaded.
+        profiles: Personas, humans and presets.
+        loads: Loading of files.
+    """
+
+    def __init__(self, agent: str, loader: str, tls: Tls | None = None) -> None:
+        """Opens the channels; nothing is sent before the first call.
+
+        Args:
+            agent: `host:port` of the Agent.
+            loader: `host:port` of the Loader.
+            tls: None for plaintext.
+        """
+        self._channels = (open_channel(agent, tls), open_channel(loader, tls))
+        agent_stub = AgentServiceStub(self._channels[0])
+        self.agents = Agents(agent_stub)
+        self.sources = Sources(agent_stub)
+        self.profiles = Profiles(agent_stub)
+        self.loads = Loads(LoaderServiceStub(self._channels[1]))
+
+    def close(self) -> None:
+        """Closes the channels. Turns and loads under way go on without us."""
+        for channel in self._channels:
+            channel.close()
+
+    def __enter__(self) -> MemGPT:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Agents:
+    """Agents and their turns."""
+
+    def __init__(self, stub: AgentServiceStub) -> None:
+        self._stub = stub
+
+    def create(self, request: agent_pb.CreateAgentRequest) -> Agent:
+        """Creates an agent; without a `request_id` it gets one, so that a lost answer costs no second agent."""
+        if not request.request_id:
+            request.request_id = new_request_id()
+        with _errors():
+            return self._stub.CreateAgent(request, timeout=CALL_TIMEOUT).agent
+
+    def get(self, agent_id: str) -> Agent:
+        """Reads an agent by its id."""
+        with _errors():
+            return self._stub.GetAgent(agent_pb.GetAgentRequest(agent_id=agent_id), timeout=CALL_TIMEOUT).agent
+
+    def find(self, name: str) -> Agent:
+        """Reads an agent by its name, or else by its id."""
+        with _errors():
+            try:
+                return self._stub.GetAgent(agent_pb.GetAgentRequest(name=name), timeout=CALL_TIMEOUT).agent
+            except grpc.RpcError as error:
+                not_found = from_rpc_error(error)
+                if not isinstance(not_found, NotFound):
+                    raise
+        try:
+            return self.get(name)
+        except (NotFound, InvalidArgument):
+            raise not_found from None
+
+    def list(self) -> Iterator[Agent]:
+        """All agents, in order of creation."""
+
+        def fetch(token: str) -> tuple[Iterable[Agent], str]:
+            request = agent_pb.ListAgentsRequest(page_size=_PAGE_SIZE, page_token=token)
+            response = self._stub.ListAgents(request, timeout=CALL_TIMEOUT)
+            return response.agents, response.next_page_token
+
+        return _pages(fetch)
+
+    def update(self, agent: Agent, *fields: str) -> Agent:
+        """Writes the named fields of `agent` over those that are stored."""
+        request = agent_pb.UpdateAgentRequest(agent=agent, update_mask=FieldMask(paths=fields))
+        with _errors():
+            return self._stub.UpdateAgent(request, timeout=CALL_TIMEOUT).agent
+
+    def delete(self, agent_id: str) -> None:
+        """Deletes an agent with all it remembers."""
+        request = agent_pb.DeleteAgentRequest(agent_id=agent_id, request_id=new_request_id())
+        with _errors():
+            self._stub.DeleteAgent(request, timeout=CALL_TIMEOUT)
+
+    def attach(self, agent_id: str, source_id: str) -> Agent:
+        """Lets an agent search a source."""
+        request = agent_pb.AttachSourceRequest(agent_id=agent_id, source_id=source_id)
+        with _errors():
+            return self._stub.AttachSource(request, timeout=CALL_TIMEOUT).agent
+
+    def detach(self, agent_id: str, source_id: str) -> Agent:
+        """Takes a source away from an agent."""
+        request = agent_pb.DetachSourceRequest(agent_id=agent_id, source_id=source_id)
+        with _errors():
+            return self._stub.DetachSource(request, timeout=CALL_TIMEOUT).agent
+
+    def context(self, agent_id: str) -> agent_pb.GetContextResponse:
+        """What fills the agent's context window now."""
+        with _errors():
+            return self._stub.GetContext(agent_pb.GetContextRequest(agent_id=agent_id), timeout=CALL_TIMEOUT)
+
+    def summarize(self, agent_id: str) -> agent_pb.SummarizeResponse:
+        """Summarises and evicts the oldest messages of the window."""
+        request = agent_pb.SummarizeRequest(agent_id=agent_id, request_id=new_request_id())
+        with _errors():
+            return self._stub.Summarize(request, timeout=MODEL_TIMEOUT)
+
+    def undo(self, agent_id: str) -> agent_pb.UndoResponse:
+        """Takes the last user's message, and all that came of it, out of the window."""
+        with _errors():
+            return self._stub.Undo(
+                agent_pb.UndoRequest(agent_id=agent_id, request_id=new_request_id()), timeout=CALL_TIMEOUT
+            )
+
+    def retry(self, agent_id: str, request_id: str) -> Iterator[TurnEvent]:
+        """Undoes the last turn and runs it again, as the turn that `request_id` names."""
+        with _errors():
+            request = agent_pb.RetryRequest(agent_id=agent_id, request_id=request_id)
+            for response in self._stub.Retry(request):
+                yield response.event
+
+    def rethink(self, agent_id: str, text: str) -> None:
+        """Replaces the last inner thought."""
+        request = agent_pb.RethinkRequest(agent_id=agent_id, text=text, request_id=new_request_id())
+        with _errors():
+            self._stub.Rethink(request, timeout=CALL_TIMEOUT)
+
+    def rewrite(self, agent_id: str, text: str) -> None:
+        """Replaces the last message to the user."""
+        request = agent_pb.RewriteRequest(agent_id=agent_id, text=text, request_id=new_request_id())
+        with _errors():
+            self._stub.Rewrite(request, timeout=CALL_TIMEOUT)
+
+    def model(self) -> agent_pb.GetModelResponse:
+        """The models and the store that the services use."""
+        with _errors():
+            return self._stub.GetModel(agent_pb.GetModelRequest(), timeout=CALL_TIMEOUT)
+
+    def send(self, request: agent_pb.SendMessageRequest) -> Iterator[TurnEvent]:
+        """Gives the agent an event and yields what it does, up to and with `done`.
+
+        When the connection breaks, the turn is taken up where it was, a few times: durable events come once each.
+
+        Args:
+            request: Gets a `request_id` when it has none.
+        """
+        if not request.request_id:
+            request.request_id = new_request_id()
+        pauses = iter(_RESUME_PAUSES)
+        while True:
+            try:
+                with _errors():
+                    for response in self._stub.SendMessage(request):
+                        request.after_sequence = max(request.after_sequence, response.event.sequence)
+                        pauses = iter(_RESUME_PAUSES)
+                        yield response.event
+                        if response.event.HasField("done"):
+                            return
+                raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the turn did")
+            except Unavailable as error:
+                pause = next(pauses, None)
+                # With a request id it is the service's own word (of its model, say): repeating is the user's choice.
+                if pause is None or error.request_id is not None:
+                    raise
+                time.sleep(pause)
+
+    def resume(self, agent_id: str, request_id: str, after_sequence: int = 0) -> Iterator[TurnEvent]:
+        """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped."""
+        request = agent_pb.ResumeTurnRequest(agent_id=agent_id, request_id=request_id, after_sequence=after_sequence)
+        with _errors():
+            for response in self._stub.ResumeTurn(request):
+                yield response.event
+
+    def cancel(self, agent_id: str, request_id: str) -> Turn:
+        """Asks for a turn to be cancelled at its next step."""
+        request = agent_pb.CancelTurnRequest(agent_id=agent_id, request_id=request_id)
+        with _errors():
+            return self._stub.CancelTurn(request, timeout=CALL_TIMEOUT).turn
+
+
+class Sources:
+    """What was loaded."""
+
+    def __init__(self, stub: AgentServiceStub) -> None:
+        self._stub = stub
+
+    def list(self) -> Iterator[Source]:
+        """All sources, in order of creation."""
+
+        def fetch(token: str) -> tuple[Iterable[Source], str]:
+            request = agent_pb.ListSourcesRequest(page_size=_PAGE_SIZE, page_token=token)
+            response = self._stub.ListSources(request, timeout=CALL_TIMEOUT)
+            return response.sources, response.next_page_token
+
+        return _pages(fetch)
+
+    def find(self, name: str) -> Source:
+        """The source of this name, or else of this id."""
+        sources = list(self.list())
+        for source in sources:
+            if source.name == name:
+                return source
+        for source in sources:
+            if source.source_id == name:
+                return source
+        known = ", ".join(repr(source.name) for source in sources[:8]) or "none yet"
+        raise NotFound(Reason.SOURCE_NOT_FOUND, f"there is no data source {name!r}; known are: {known}")
+
+    def delete(self, source_id: str) -> None:
+        """Deletes a source with its passages, and detaches it from every agent."""
+        request = agent_pb.DeleteSourceRequest(source_id=source_id, request_id=new_request_id())
+        with _errors():
+            self._stub.DeleteSource(request, timeout=MODEL_TIMEOUT)
+
+
+class Profiles:
+    """Personas, humans and presets."""
+
+    def __init__(self, stub: AgentServiceStub) -> None:
+        self._stub = stub
+
+    def list(self, kind: ProfileKind.ValueType) -> Iterator[Profile]:
+        """Those that ship with the suite, then the others by name."""
+
+        def fetch(token: str) -> tuple[Iterable[Profile], str]:
+            request = agent_pb.ListProfilesRequest(kind=kind, page_size=_PAGE_SIZE, page_token=token)
+            response = self._stub.ListProfiles(request, timeout=CALL_TIMEOUT)
+            return response.profiles, response.next_page_token
+
+        return _pages(fetch)
+
+    def put(self, kind: ProfileKind.ValueType, name: str, text: str) -> Profile:
+        """Writes a profile; an existing one is replaced."""
+        request = agent_pb.PutProfileRequest(kind=kind, name=name, text=text)
+        with _errors():
+            return self._stub.PutProfile(request, timeout=CALL_TIMEOUT).profile
+
+    def delete(self, kind: ProfileKind.ValueType, name: str) -> None:
+        """Deletes a profile."""
+        with _errors():
+            self._stub.DeleteProfile(agent_pb.DeleteProfileRequest(kind=kind, name=name), timeout=CALL_TIMEOUT)
+
+
+class Loads:
+    """Loading of files."""
+
+    def __init__(self, stub: LoaderServiceStub) -> None:
+        self._stub = stub
+
+    def create(self, source_name: str, files: Iterable[FileManifest], description: str = "") -> Load:
+        """Creates a load; the files in state WANTED are to be uploaded."""
+        request = loader_pb.CreateLoadRequest(
+            request_id=new_request_id(), source_name=source_name, description=description, files=files
+        )
+        with _errors():
+            return self._stub.CreateLoad(request, timeout=CALL_TIMEOUT).load
+
+    def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
+        """Sends a file's bytes; answers when they are all there."""
+
+        def pieces() -> Iterator[loader_pb.UploadFileRequest]:
+            header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name)
+            yield loader_pb.UploadFileRequest(header=header)
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield loader_pb.UploadFileRequest(chunk=chunk)
+
+        with _errors():
+            return self._stub.UploadFile(pieces(), timeout=MODEL_TIMEOUT).file
+
+    def watch(self, load_id: str) -> Iterator[loader_pb.WatchLoadResponse]:
+        """What happens in a load until it ends; taken up again when the connection breaks."""
+        sequence = 0
+        pauses = iter(_RESUME_PAUSES)
+        while True:
+            try:
+                with _errors():
+                    request = loader_pb.WatchLoadRequest(load_id=load_id, after_sequence=sequence)
+                    for event in self._stub.WatchLoad(request):
+                        sequence = max(sequence, event.sequence)
+                        pauses = iter(_RESUME_PAUSES)
+                        yield event
+                        if event.HasField("ended"):
+                            return
+                raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the load did")
+            except Unavailable as error:
+                pause = next(pauses, None)
+                if pause is None or error.request_id is not None:
+                    raise
+                time.sleep(pause)
+
+    def cancel(self, load_id: str) -> Load:
+        """Cancels a load: files that are not visible yet are dropped."""
+        with _errors():
+            return self._stub.CancelLoad(loader_pb.CancelLoadRequest(load_id=load_id), timeout=CALL_TIMEOUT).load
