@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from memgpt_runtime import chunking
 from memgpt_runtime.chunking import Chunk, chunk
 
-from memgpt_loader import media, text
+from memgpt_loader import clean, media, text
 from memgpt_loader.failures import FailureReason, FileFailure
+
+MAX_PASSAGE_CHARS = 4096
+"""Characters of a passage at most, so that its UTF-8 has no more than the 16 KiB that Memory takes. Only white space,
+which counts no tokens, makes passages as long as that."""
+
+
+def chunker_version(max_tokens: int) -> str:
+    """Names the rules by which files become passages: a file read by other rules is read anew."""
+    return f"{chunking.VERSION}.{clean.VERSION}-{max_tokens}"
 
 
 @dataclass(frozen=True)
@@ -79,4 +89,12 @@ def _pages(texts: Iterator[str], limits: Limits) -> Iterator[Page]:
                 f"The file holds more than the {limits.max_chars:,} characters of text that the Loader accepts. "
                 "Split it, or raise loader.max_chars.",
             )
-        yield Page(number, list(chunk(page_text, max_tokens=limits.max_tokens)))
+        yield Page(number, [part for each in chunk(page_text, limits.max_tokens) for part in _bounded(each)])
+
+
+def _bounded(passage: Chunk) -> Iterator[Chunk]:
+    for first in range(0, len(passage.text), MAX_PASSAGE_CHARS):
+        piece = passage.text[first : first + MAX_PASSAGE_CHARS]
+        if body := piece.strip():
+            start = passage.start + first + len(piece) - len(piece.lstrip())
+            yield Chunk(body, start, start + len(body))

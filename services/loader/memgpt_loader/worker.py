@@ -52,6 +52,7 @@ def _limit_cpu(seconds: int) -> None:
 
 def _serve(job: frames.Frame, output: BinaryIO) -> bool:
     """Reads one file; returns whether this process may read another."""
+    end: frames.Frame
     try:
         _read(job, output)
     except FileFailure as failure:

@@ -1,0 +1,467 @@
+"""The life of loads: created from a manifest, fed by uploads, watched by anybody, remembered by Memory."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from memgpt_runtime.context import Principal, background, tenant
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ServiceError,
+)
+from memgpt_runtime.ids import new_id
+from memgpt_runtime.logs import get_logger
+
+from memgpt_loader import records
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.live import FileChanged, LiveLoad, LoadEnded
+from memgpt_loader.memory import Memory
+from memgpt_loader.model import (
+    FileState,
+    Load,
+    LoadFile,
+    LoadRecord,
+    LoadState,
+    Manifest,
+    SourceRef,
+    StoredFile,
+)
+from memgpt_loader.pipeline import Pipeline
+from memgpt_loader.pool import ParserPool
+from memgpt_loader.spool import Spool, SpooledFile
+
+_log = get_logger(__name__)
+
+_ENDED_LOADS_KEPT = 100
+"""Loads that have ended and are still answered without asking Memory."""
+
+_REMEMBER_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+_SWEEP_SECONDS = 30.0
+
+# More events in a millisecond than a load can make: numbers given after a restart are above all those given before.
+_SEQUENCES_A_MILLISECOND = 1000
+
+
+@dataclass(frozen=True)
+class LoadLimits:
+    """Bounds of loads."""
+
+    max_file_bytes: int
+    """Bytes of a file."""
+    chunk_seconds: float
+    """How long an upload may pause between two chunks."""
+    idle_seconds: float
+    """After this time without an upload, a load that waits for files is cancelled."""
+
+
+class Loads:
+    """All loads that this process knows of."""
+
+    def __init__(self, memory: Memory, pool: ParserPool, pipeline: Pipeline, spool: Spool, limits: LoadLimits) -> None:
+        self._memory = memory
+        self._pool = pool
+        self._pipeline = pipeline
+        self._spool = spool
+        self._limits = limits
+        self._live: OrderedDict[str, LiveLoad] = OrderedDict()
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sweeper = asyncio.create_task(self._sweep(), name="loads:sweep")
+
+    async def create(self, request_id: str, ref: SourceRef, manifests: Sequence[Manifest]) -> Load:
+        """Creates a load, or finds the one that the same request created.
+
+        Args:
+            request_id: Makes the call repeatable; may be empty.
+            ref: The source.
+            manifests: The files.
+
+        Raises:
+            ServiceError: A name occurs twice, another body under this `request_id`, no such source, Memory fails.
+        """
+        files = _unique(manifests)
+        digest = _digest(ref, manifests)
+        async with self._locked(f"request {tenant()} {request_id}" if request_id else ""):
+            record = await self._memory.record_of_request(request_id) if request_id else None
+            if record is not None:
+                live = await self._live_of(record)
+                if live.load.digest != digest:
+                    raise InvalidArgument(
+                        Reason.REQUEST_ID_REUSED,
+                        "this request_id has created another load; make a new one for a new load",
+                        field="request_id",
+                    )
+                self._warm(live)
+                return live.load
+            source_id, source_name = await self._memory.source(ref)
+            load = Load(
+                load_id=new_id("load"),
+                tenant=tenant(),
+                source_id=source_id,
+                source_name=source_name,
+                request_id=request_id,
+                digest=digest,
+                files=files,
+                create_time=dt.datetime.now(dt.UTC),
+            )
+            self._judge(load, await self._memory.visible_files(source_id))
+            live = LiveLoad(load)
+            live.number_files()
+            if live.complete:
+                live.end(LoadState.COMPLETED)
+                live.announce()
+            await self._memory.put_record(_record(load))
+            self._keep(live)
+            self._warm(live)
+            _log.info("load created", load_id=load.load_id, source_id=source_id, files=len(files))
+            return load
+
+    async def get(self, load_id: str) -> Load:
+        """Finds a load.
+
+        Raises:
+            NotFound: There is none, or it is another tenant's.
+        """
+        return (await self._find(load_id)).load
+
+    async def list_loads(self, source_id: str, page_size: int, page_token: str) -> tuple[list[Load], str]:
+        """A page of loads, the latest first, and the token of the next page."""
+        page, token = await self._memory.records(source_id, page_size, page_token)
+        return [self._live[each.load_id].load if each.load_id in self._live else _load(each) for each in page], token
+
+    async def upload(self, load_id: str, name: str, chunks: AsyncIterator[bytes]) -> LoadFile:
+        """Takes a file's bytes, and begins to work on it.
+
+        Args:
+            load_id: The load.
+            name: The file, as in the manifest.
+            chunks: Its bytes.
+
+        Returns:
+            The file as it is; one whose bytes are here already is left alone.
+
+        Raises:
+            ServiceError: No such load or file, not wanted, other bytes than the manifest says, no room.
+        """
+        live = await self._find(load_id)
+        file = live.load.files.get(name)
+        if file is None:
+            raise NotFound(
+                Reason.FILE_NOT_FOUND,
+                "the load has no file of this name; use the names of its manifest",
+                metadata={"load_id": load_id, "file": name},
+            )
+        if not _wanted(live, file):
+            return file
+        live.touch()
+        spooled = await self._spool.reserve(file.manifest)
+        try:
+            await self._receive(live, spooled, chunks)
+            if not _wanted(live, file):  # cancelled, or uploaded by another, meanwhile
+                spooled.discard()
+                return file
+        except BaseException:
+            spooled.discard()
+            raise
+        live.move(name, FileState.PROCESSING)
+        live.cancellable.add(name)
+        live.tasks[name] = self._spawn(self._process(live, file, spooled), f"file:{load_id}")
+        return file
+
+    async def watch(self, load_id: str, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
+        """Yields what happens in a load until it ends; see `LiveLoad.follow`."""
+        live = await self._find(load_id)
+        async for event in live.follow(after):
+            yield event
+
+    async def cancel(self, load_id: str) -> Load:
+        """Cancels a load; one that has ended stays as it is."""
+        live = await self._find(load_id)
+        # Its caller may go away half-way.
+        await asyncio.shield(self._spawn(self._cancel(live), f"cancel:{load_id}"))
+        return live.load
+
+    async def close(self) -> None:
+        """Ends all work. Loads under way are taken up again by whoever asks for them next."""
+        tasks = [self._sweeper, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _receive(self, live: LiveLoad, spooled: SpooledFile, chunks: AsyncIterator[bytes]) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.chunk_seconds):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    Reason.OUT_OF_TIME,
+                    f"the upload paused for more than {self._limits.chunk_seconds:g} s; upload the file again",
+                ) from None
+            if chunk is None:
+                break
+            live.touch()
+            await spooled.write(chunk)
+        await spooled.finish()
+
+    async def _process(self, live: LiveLoad, file: LoadFile, spooled: SpooledFile) -> None:
+        name = file.manifest.name
+        with background("load", principal=Principal(live.load.tenant)):
+            try:
+                stored = await self._pipeline.run(
+                    live.load.source_id,
+                    file.manifest,
+                    spooled.path,
+                    lambda documents, passages: live.progress(name, documents=documents, passages=passages),
+                    lambda: live.cancellable.discard(name),
+                )
+            except FileFailure as failure:
+                _log.info(
+                    "file failed", load_id=live.load.load_id, file=name, reason=failure.reason, detail=failure.detail
+                )
+                live.move(name, FileState.FAILED, reason=failure.reason, message=failure.message)
+            except Exception:  # noqa: BLE001 - a bug costs its own file only
+                _log.exception("file failed by a bug", load_id=live.load.load_id, file=name)
+                message = "The Loader failed on this file. This is a bug; its log has more."
+                live.move(name, FileState.FAILED, reason=FailureReason.INTERNAL, message=message)
+            else:
+                live.progress(name, documents=stored.documents, passages=stored.passages)
+                live.move(name, FileState.UNCHANGED if stored.unchanged else FileState.LOADED)
+            finally:
+                spooled.discard()
+                live.cancellable.discard(name)
+                live.tasks.pop(name, None)
+            if live.complete and not live.cancelling:
+                async with live.lock:
+                    await self._end(live, LoadState.COMPLETED)
+
+    async def _cancel(self, live: LiveLoad) -> None:
+        with background("cancel", principal=Principal(live.load.tenant)):
+            live.cancelling = True
+            async with live.lock:
+                if live.load.end_time is not None:
+                    return
+                tasks = dict(live.tasks)
+                for name, task in tasks.items():
+                    if name in live.cancellable:
+                        task.cancel()
+                await asyncio.gather(*tasks.values(), return_exceptions=True)
+                state = LoadState.COMPLETED if live.complete else LoadState.CANCELLED
+                for name, file in live.load.files.items():
+                    if not file.state.ended:
+                        live.move(name, FileState.CANCELLED)
+                await self._end(live, state)
+
+    async def _end(self, live: LiveLoad, state: LoadState) -> None:
+        """Ends a load: remembered first, then announced. Idempotent; the caller holds the lock."""
+        if live.load.end_time is not None:
+            return
+        live.end(state)
+        try:
+            for pause in (*_REMEMBER_PAUSES, None):
+                try:
+                    await self._memory.put_record(_record(live.load))
+                    break
+                except ServiceError as error:
+                    if pause is None:
+                        # Taken up again, the load finds its visible files unchanged: nothing is lost.
+                        _log.warning("the end of a load is not remembered", load_id=live.load.load_id, exc_info=error)
+                    else:
+                        await asyncio.sleep(pause)
+        finally:
+            live.announce()
+        _log.info("load ended", load_id=live.load.load_id, state=state)
+        self._keep(live)
+
+    async def _find(self, load_id: str) -> LiveLoad:
+        live = self._live.get(load_id)
+        if live is None:
+            record = await self._memory.record(load_id)
+            if record is None:
+                raise _no_load(load_id)
+            live = await self._live_of(record)
+        if live.load.tenant != tenant():
+            raise _no_load(load_id)
+        return live
+
+    async def _live_of(self, record: LoadRecord) -> LiveLoad:
+        """The load of a record; one that another process left unfinished is taken up."""
+        async with self._locked(f"load {record.load_id}"):
+            if (live := self._live.get(record.load_id)) is not None:
+                return live
+            live = LiveLoad(_load(record))
+            if live.load.end_time is None:
+                await self._resume(live)
+            self._keep(live)
+            return live
+
+    async def _resume(self, live: LiveLoad) -> None:
+        load = live.load
+        passed = dt.datetime.now(dt.UTC) - load.create_time
+        load.sequence = max(load.sequence, int(passed.total_seconds() * 1000) * _SEQUENCES_A_MILLISECOND)
+        try:
+            visible = await self._memory.visible_files(load.source_id)
+        except NotFound:
+            for name, file in load.files.items():
+                if not file.state.ended:
+                    live.move(name, FileState.CANCELLED)
+            state = LoadState.CANCELLED
+        else:
+            before = {name: file.state for name, file in load.files.items()}
+            for file in load.files.values():
+                if not file.state.ended:
+                    file.state = FileState.WANTED  # bytes that were uploaded went with the process
+            self._judge(load, visible, FileState.LOADED)
+            for name, file in load.files.items():
+                if file.state is not before[name]:
+                    live.move(name, file.state, reason=file.reason, message=file.message)
+            state = LoadState.COMPLETED
+        _log.info("load taken up", load_id=load.load_id)
+        if live.complete:
+            async with live.lock:
+                await self._end(live, state)
+
+    def _judge(self, load: Load, visible: Mapping[str, StoredFile], state: FileState = FileState.UNCHANGED) -> None:
+        """Tells the files that are wanted from those that are visible already, or can never be read."""
+        for name, file in load.files.items():
+            if file.state is not FileState.WANTED:
+                continue
+            manifest, stored = file.manifest, visible.get(name)
+            version = (manifest.sha256, self._pipeline.chunker_version)
+            if stored is not None and (stored.sha256, stored.chunker_version) == version:
+                file.state, file.documents, file.passages = state, stored.documents, stored.passages
+            elif manifest.size > self._limits.max_file_bytes:
+                file.state, file.reason = FileState.FAILED, FailureReason.TOO_LARGE
+                file.message = (
+                    f"The file has {manifest.size:,} bytes, more than the {self._limits.max_file_bytes:,} that the "
+                    "Loader accepts. Split it, or raise loader.max_file_bytes."
+                )
+            elif not manifest.size:
+                file.state, file.reason = FileState.FAILED, FailureReason.EMPTY
+                file.message = "The file is empty. Check that it was saved or downloaded completely."
+
+    def _keep(self, live: LiveLoad) -> None:
+        self._live[live.load.load_id] = live
+        self._live.move_to_end(live.load.load_id)
+        ended = [load_id for load_id, each in self._live.items() if each.ended]
+        for load_id in ended[: max(0, len(ended) - _ENDED_LOADS_KEPT)]:
+            del self._live[load_id]
+
+    def _warm(self, live: LiveLoad) -> None:
+        if not live.complete:
+            self._pool.warm()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @asynccontextmanager
+    async def _locked(self, key: str) -> AsyncIterator[None]:
+        """Lets one at a time in for a key; an empty key locks nothing."""
+        if not key:
+            yield
+            return
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            _, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+    async def _sweep(self) -> None:
+        """Cancels loads whose client has gone for good."""
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.idle_seconds))
+            for live in list(self._live.values()):
+                if live.load.end_time is None and live.idle_seconds > self._limits.idle_seconds:
+                    _log.warning("load abandoned", load_id=live.load.load_id)
+                    with suppress(ServiceError):
+                        await self._cancel(live)
+
+
+def _wanted(live: LiveLoad, file: LoadFile) -> bool:
+    """Whether a file's bytes are awaited; False if they are here.
+
+    Raises:
+        FailedPrecondition: They never will be.
+    """
+    if live.cancelling or live.load.end_time is not None:
+        if file.state is FileState.LOADED:
+            return False
+        why = "its load has ended; create another"
+    elif file.state is FileState.WANTED:
+        return True
+    elif file.state in (FileState.PROCESSING, FileState.LOADED):
+        return False
+    elif file.state is FileState.UNCHANGED:
+        why = "this version is loaded already"
+    else:
+        why = file.message or "it was cancelled"
+    raise FailedPrecondition(
+        Reason.UPLOAD_NOT_WANTED,
+        f"the file is not wanted: {why}",
+        metadata={"load_id": live.load.load_id, "file": file.manifest.name, "state": file.state.value},
+    )
+
+
+def _unique(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
+    files: dict[str, LoadFile] = {}
+    twice = []
+    for index, manifest in enumerate(manifests):
+        if manifest.name in files:
+            twice.append(
+                FieldViolation(f"files[{index}].name", "occurs twice in the load; give each file its own name")
+            )
+        files[manifest.name] = LoadFile(manifest)
+    if twice:
+        raise InvalidArgument(Reason.INVALID_FIELD, "a file name occurs twice in the load", violations=twice)
+    return files
+
+
+def _digest(ref: SourceRef, manifests: Sequence[Manifest]) -> str:
+    body = [ref.source_id, ref.name, ref.description, [[each.name, each.size, each.sha256] for each in manifests]]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def _record(load: Load) -> LoadRecord:
+    try:
+        return records.to_record(load)
+    except ValueError as error:
+        raise InvalidArgument(
+            Reason.TOO_LARGE,
+            "the list of files is too long to be remembered; split it into several loads",
+            field="files",
+            metadata={"limit_bytes": records.MAX_BYTES},
+        ) from error
+
+
+def _load(record: LoadRecord) -> Load:
+    return records.from_record(record, tenant())
+
+
+def _no_load(load_id: str) -> NotFound:
+    return NotFound(
+        Reason.LOAD_NOT_FOUND,
+        "there is no such load; ListLoads shows those that there are",
+        metadata={"load_id": load_id},
+    )

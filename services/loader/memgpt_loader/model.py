@@ -1,0 +1,163 @@
+"""What a load is made of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from memgpt_loader.failures import FailureReason
+
+
+class FileState(StrEnum):
+    """How far a file has come: `memgpt.loader.v1.FileState` without its prefix."""
+
+    WANTED = "WANTED"
+    PROCESSING = "PROCESSING"
+    LOADED = "LOADED"
+    UNCHANGED = "UNCHANGED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self not in (FileState.WANTED, FileState.PROCESSING)
+
+    @property
+    def visible(self) -> bool:
+        """Whether the file's passages can be searched."""
+        return self in (FileState.LOADED, FileState.UNCHANGED)
+
+
+class LoadState(StrEnum):
+    """How far a load has come: `memgpt.loader.v1.LoadState` without its prefix."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A file as its owner describes it.
+
+    Attributes:
+        name: A label, unique within the load; never a path on this machine.
+        size: Bytes.
+        sha256: 64 lower-case hexadecimal digits.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class LoadFile:
+    """A file of a load.
+
+    Attributes:
+        manifest: What it is.
+        state: How far it has come.
+        documents: Documents read so far.
+        passages: Passages stored so far.
+        reason: Why it failed, if it did.
+        message: The same for people.
+        sequence: Number of the event that its last change was.
+    """
+
+    manifest: Manifest
+    state: FileState = FileState.WANTED
+    documents: int = 0
+    passages: int = 0
+    reason: FailureReason | None = None
+    message: str = ""
+    sequence: int = 0
+
+
+@dataclass(slots=True)
+class Load:
+    """Some files on their way into a source.
+
+    Attributes:
+        load_id: Identity.
+        tenant: Whose it is.
+        source_id: The source it loads into.
+        source_name: Its name.
+        request_id: The request that created it; empty if it had none.
+        digest: Of that request's body.
+        files: By name, in order of the manifest.
+        state: How far it has come.
+        create_time: In UTC.
+        end_time: In UTC; None until it ends.
+        sequence: Number of the last event.
+    """
+
+    load_id: str
+    tenant: str
+    source_id: str
+    source_name: str
+    request_id: str
+    digest: str
+    files: dict[str, LoadFile]
+    create_time: dt.datetime
+    state: LoadState = LoadState.RUNNING
+    end_time: dt.datetime | None = None
+    sequence: int = 0
+
+    @property
+    def documents(self) -> int:
+        """Documents that are visible through its files."""
+        return sum(file.documents for file in self.files.values() if file.state.visible)
+
+    @property
+    def passages(self) -> int:
+        """Passages that are visible through its files."""
+        return sum(file.passages for file in self.files.values() if file.state.visible)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """A source, or the wish for one.
+
+    Attributes:
+        source_id: Of an existing one; empty to find it by name.
+        name: Its name; created if there is none.
+        description: Of one that is created.
+    """
+
+    source_id: str = ""
+    name: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """A file as it was read, and by which rules."""
+
+    manifest: Manifest
+    media_type: str
+    chunker_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file whose passages are visible."""
+
+    sha256: str
+    chunker_version: str
+    documents: int
+    passages: int
+    unchanged: bool = field(default=False)
+    """Whether it was visible before, so that nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """What is remembered of a load beyond this process."""
+
+    load_id: str
+    source_id: str
+    request_id: str
+    state: bytes

@@ -1,0 +1,137 @@
+"""One file on its way: parsed, cut into passages, stored."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from memgpt_runtime.errors import (
+    Aborted,
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
+from memgpt_runtime.logs import get_logger
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.memory import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
+from memgpt_loader.model import FileVersion, Manifest, StoredFile
+from memgpt_loader.pool import Opened, PageRead, ParsedPassage, ParserPool
+
+_log = get_logger(__name__)
+
+# Storing is idempotent, so whatever may pass by itself is tried again.
+_PASSING = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+
+Progress = Callable[[int, int], None]
+"""Told the documents read and the passages stored so far."""
+
+
+class Pipeline:
+    """Reads files and stores their passages."""
+
+    def __init__(self, pool: ParserPool, memory: Memory, chunker_version: str, patience: float) -> None:
+        """Puts the parts together.
+
+        Args:
+            pool: Reads files.
+            memory: Keeps passages.
+            chunker_version: Rules by which files are read; a file read by others is read anew.
+            patience: Seconds for which a file is tried again while Memory is out of reach.
+        """
+        self._pool = pool
+        self._memory = memory
+        self._patience = patience
+        self.chunker_version = chunker_version
+
+    async def run(
+        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+    ) -> StoredFile:
+        """Reads a file and stores it.
+
+        Args:
+            source_id: The source it belongs to.
+            manifest: What it is.
+            path: Where its bytes are.
+            progress: Told how it goes.
+            finishing: Called before the file becomes visible: from then on it should not be broken off.
+
+        Raises:
+            FileFailure: It could not be read or stored.
+        """
+        give_up = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._attempt(source_id, manifest, path, progress, finishing)
+            except _PASSING as error:
+                if time.monotonic() + pause > give_up:
+                    raise _not_stored(error) from error
+                _log.warning("storing a file failed, trying again", file=manifest.name, reason=error.reason)
+            except InvalidArgument as error:
+                message = "The Loader sent something that Memory refused. This is a bug; the log has more."
+                raise FileFailure(FailureReason.INTERNAL, message, detail=error.message) from error
+            except ServiceError as error:
+                raise _not_stored(error) from error
+            progress(0, 0)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _attempt(
+        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+    ) -> StoredFile:
+        async with aclosing(self._pool.parse(path, manifest.name)) as items:
+            opened = await anext(items)
+            if not isinstance(opened, Opened):
+                raise TypeError("a parser begins with what it opened")
+            version = FileVersion(manifest, opened.media_type, self.chunker_version)
+            async with self._memory.store(source_id, version) as writer:
+                batches = _Batches(writer)
+                documents = 0
+                async for item in items:
+                    if isinstance(item, PageRead):
+                        await batches.add(item.passages)
+                        documents += item.last
+                        progress(documents, batches.passages)
+                await batches.flush()
+                finishing()
+                return await writer.finish(documents)
+
+
+class _Batches:
+    """Gathers passages into batches, across pages."""
+
+    def __init__(self, writer: FileWriter) -> None:
+        self._writer = writer
+        self._pending: list[ParsedPassage] = []
+        self._bytes = 0
+        self.passages = 0
+
+    async def add(self, passages: tuple[ParsedPassage, ...]) -> None:
+        for passage in passages:
+            size = len(passage.text.encode())
+            if len(self._pending) == BATCH_PASSAGES or self._bytes + size > BATCH_BYTES:
+                await self.flush()
+            self._pending.append(passage)
+            self._bytes += size
+            self.passages += 1
+
+    async def flush(self) -> None:
+        if self._pending:
+            await self._writer.write(self._pending)
+            self._pending, self._bytes = [], 0
+
+
+def _not_stored(error: ServiceError) -> FileFailure:
+    return FileFailure(
+        FailureReason.UNAVAILABLE,
+        f"Memory did not store the file: {error.message}. Load it again when that is mended.",
+        detail=error.reason,
+    )

@@ -1,0 +1,101 @@
+"""A load as bytes, so that it survives the process.
+
+JSON, compressed: `{v, source, digest, created, ended, state, sequence, files}`, each file as a list.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import zlib
+from typing import Any
+
+from memgpt_loader.failures import FailureReason
+from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest
+
+MAX_BYTES = 1024 * 1024
+"""Most bytes that Memory keeps of a load."""
+
+_VERSION = 1
+# A record is our own, but was stored elsewhere; 10,000 files of the longest names and messages take less.
+_MAX_JSON_BYTES = 64 * 1024 * 1024
+
+
+def to_record(load: Load) -> LoadRecord:
+    """Encodes a load.
+
+    Raises:
+        ValueError: It takes more than `MAX_BYTES`.
+    """
+    document = {
+        "v": _VERSION,
+        "source": load.source_name,
+        "digest": load.digest,
+        "created": load.create_time.timestamp(),
+        "ended": load.end_time.timestamp() if load.end_time else None,
+        "state": load.state.value,
+        "sequence": load.sequence,
+        "files": [
+            [
+                file.manifest.name,
+                file.manifest.size,
+                file.manifest.sha256,
+                file.state.value,
+                file.documents,
+                file.passages,
+                file.reason.value if file.reason else None,
+                file.message,
+                file.sequence,
+            ]
+            for file in load.files.values()
+        ],
+    }
+    state = zlib.compress(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    if len(state) > MAX_BYTES:
+        raise ValueError(f"a load's record of {len(state):,} bytes")
+    return LoadRecord(load.load_id, load.source_id, load.request_id, state)
+
+
+def from_record(record: LoadRecord, tenant: str) -> Load:
+    """Decodes a load.
+
+    Raises:
+        ValueError: Not a record of this version.
+    """
+    try:
+        raw = zlib.decompressobj().decompress(record.state, _MAX_JSON_BYTES)
+        document: dict[str, Any] = json.loads(raw)
+        if document["v"] != _VERSION:
+            raise ValueError(f"version {document['v']}")
+        return Load(
+            load_id=record.load_id,
+            tenant=tenant,
+            source_id=record.source_id,
+            source_name=document["source"],
+            request_id=record.request_id,
+            digest=document["digest"],
+            files={file[0]: _file(file) for file in document["files"]},
+            create_time=_time(document["created"]),
+            state=LoadState(document["state"]),
+            end_time=None if document["ended"] is None else _time(document["ended"]),
+            sequence=document["sequence"],
+        )
+    except (zlib.error, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"not a load's record: {error!r}") from error
+
+
+def _file(row: list[Any]) -> LoadFile:
+    name, size, sha256, state, documents, passages, reason, message, sequence = row
+    return LoadFile(
+        Manifest(name, size, sha256),
+        FileState(state),
+        documents,
+        passages,
+        None if reason is None else FailureReason(reason),
+        message,
+        sequence,
+    )
+
+
+def _time(stamp: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(stamp, dt.UTC)

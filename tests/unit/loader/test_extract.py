@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memgpt_loader.extract import MAX_PASSAGE_CHARS, Limits, chunker_version, extract
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.pdf import PdfFile
+from memgpt_runtime.tokens import count_tokens
+
+LIMITS = Limits(max_pages=100, max_chars=1_000_000, max_tokens=300)
+
+
+def test_the_paper_in_passages(paper: Path) -> None:
+    file = extract(paper, "paper.pdf", LIMITS)
+    pages = list(file.pages)
+    texts = list(PdfFile(paper, max_pages=100).texts())
+    assert (file.media_type, file.documents, len(pages)) == ("application/pdf", 13, 13)
+    assert [page.number for page in pages] == list(range(1, 14))
+    passages = [(page, passage) for page in pages for passage in page.passages]
+    assert 60 <= len(passages) <= 90
+    for page, passage in passages:
+        assert texts[page.number - 1][passage.start : passage.end] == passage.text
+        assert 0 < count_tokens(passage.text) <= 300
+
+
+def test_reading_twice_gives_the_same(paper: Path) -> None:
+    first, second = ([*extract(paper, "paper.pdf", LIMITS).pages] for _ in range(2))
+    assert first == second
+
+
+def test_a_text_file_is_one_document(tmp_path: Path) -> None:
+    path = tmp_path / "spooled"
+    path.write_text("\n".join(f"Sentence number {n} of the file." for n in range(200)), encoding="utf-8")
+    file = extract(path, "notes.md", LIMITS)
+    (page,) = file.pages
+    assert (file.media_type, file.documents, page.number) == ("text/markdown", 1, 1)
+    assert len(page.passages) > 3
+
+
+def test_too_much_text(tmp_path: Path) -> None:
+    path = tmp_path / "spooled"
+    path.write_text("word " * 1000, encoding="utf-8")
+    with pytest.raises(FileFailure, match="Split it") as failure:
+        list(extract(path, "a.txt", Limits(max_pages=1, max_chars=4000, max_tokens=300)).pages)
+    assert failure.value.reason is FailureReason.TOO_LARGE
+
+
+@given(gap=st.integers(0, 3 * MAX_PASSAGE_CHARS))
+def test_white_space_makes_no_giant_passage(gap: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("gap") / "spooled"
+    text = "before" + " " * gap + "after"
+    path.write_text(text, encoding="utf-8")
+    (page,) = extract(path, "a.txt", LIMITS).pages
+    assert all(len(passage.text) <= MAX_PASSAGE_CHARS for passage in page.passages)
+    assert all(text[passage.start : passage.end] == passage.text for passage in page.passages)
+    assert "".join("".join(passage.text for passage in page.passages).split()) == "beforeafter"
+
+
+def test_the_version_names_all_that_decides() -> None:
+    assert chunker_version(300) != chunker_version(200)
+    assert len(chunker_version(10_000)) <= 32
