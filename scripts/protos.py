@@ -4,9 +4,9 @@
     scripts/protos.py check      fail if the committed stubs are not what the protos compile to
     scripts/protos.py lint       buf lint, and buf breaking against the last release or the main branch
 
-Nothing here needs the network. The protos import `buf/validate/validate.proto`; its descriptor comes from the installed
-`protovalidate`, the library that enforces those rules, so that both are always of one version. For the same reason buf is
-given a compiled image and not the sources.
+Nothing here needs the network. What the protos import from outside, `buf/validate/validate.proto`, comes as a
+descriptor from the installed `protovalidate`, the library that enforces those rules: both are always of one version.
+For the same reason buf is given a compiled image and not the sources.
 """
 
 from __future__ import annotations

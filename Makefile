@@ -1,0 +1,53 @@
+# Every target sets up what it needs. Needed beforehand: Linux, Python 3.11 or later, make and a package index.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON_BIN := .venv/bin
+
+.PHONY: help demo server test lint format generate lock bench docker-images clean setup tools
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: ## Load a paper, ask an agent about it, without a key: the tutorial in one go
+	@scripts/setup run
+	@$(PYTHON_BIN)/python -m scripts.demo $(ARGS)
+
+server: ## Run the three services on loopback until interrupted
+	@scripts/setup run
+	@exec $(PYTHON_BIN)/memgpt server $(ARGS)
+
+test: setup tools ## Run all tests; ARGS="tests/unit -k name" runs some of them
+	@$(PYTHON_BIN)/pytest $(ARGS)
+
+lint: setup ## Run every check that is no test
+	@scripts/lint
+
+format: setup ## Format the Python code
+	@$(PYTHON_BIN)/ruff check --fix-only --quiet . && $(PYTHON_BIN)/ruff format .
+
+generate: setup ## Compile protos/ to the Python stubs
+	@$(PYTHON_BIN)/python scripts/protos.py generate
+
+lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
+	@scripts/lock $(ARGS)
+
+bench: setup ## Run the benchmarks
+	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)
+
+docker-images: ## Build the image of each service
+	@for service in memory loader agent; do \
+	  docker build --file services/$$service/Dockerfile --tag memgpt-$$service .; \
+	done
+
+clean: ## Remove everything that can be made again
+	rm -rf .venv .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: # The developer's environment
+	@scripts/setup dev
+
+# What the tests drive. A tool that cannot be had is no failure here: the tests that need it say so.
+tools: setup
+	@for tool in milvus grpcurl; do $(PYTHON_BIN)/python scripts/tools.py $$tool || true; done

