@@ -1,7 +1,8 @@
 """What the loop asks of a chat model.
 
 Beside the two errors here, a model raises those of ``memgpt_runtime.errors``: ``Unavailable`` when the endpoint cannot
-be reached, ``ResourceExhausted`` when it wants to be asked later, ``FailedPrecondition`` when a setting must be changed.
+be reached, ``ResourceExhausted`` when it wants to be asked later, ``FailedPrecondition`` when a setting has to be
+changed first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The profiles that ship with the suite: presets (instructions), personas and humans, as text files beside this module."""
+"""The profiles that ship with the suite: presets (instructions), personas and humans, as text files in this folder."""
 
 from __future__ import annotations
 

@@ -1,0 +1,435 @@
+"""The built-in model: no key, no network, no weights. It plays by the loop's rules and quotes instead of writing.
+
+It is a pure function of the prompt: what it has searched and read it finds in the messages, like any other model, so
+that a turn can be continued by another process. It searches archival memory, pages on until it has enough, and answers
+with sentences and their pages; it notes facts that users tell of themselves, and looks up what was said before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from memgpt_runtime.tokens import count_tokens
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
+from memgpt_agent.functions import declarations
+from memgpt_agent.functions.schema import REQUEST_HEARTBEAT
+from memgpt_agent.models import reading
+from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
+
+NAME = "offline"
+
+INTRODUCTION = (
+    "I am the built-in offline model: I need no key and no network. I cannot write freely, but I search your documents"
+    " and our conversation, quote what I find with its page, and remember what you tell me about yourself."
+)
+
+_MIN_PAGES, _MAX_PAGES = 2, 6
+"""Pages that are read at least, where there are as many, and at most. One page holds five passages."""
+
+_ENOUGH_SENTENCES = 4
+_MAX_QUOTES = 5
+_SUMMARY_WORDS = 90
+
+_RESULTS = re.compile(r"Showing (\d+) of (\d+) results \(page (\d+)/(\d+)\): ")
+_HUMAN_BLOCK = re.compile(r"<human characters=\"\d+/\d+\">\n(.*?)\n</human>", re.DOTALL)
+_OPEN_QUESTION = re.compile(r"Still to be answered, in the user's words: (.*)", re.DOTALL)
+_GREETING = re.compile(
+    r"\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|greetings|how are you|thanks?|thank you|bye|goodbye)"
+    r"\b[^?]{0,30}\W*\Z",
+    re.IGNORECASE,
+)
+_WHO_ARE_YOU = re.compile(r"\b(?:who|what) are you\b|\bwhat can you do\b|\A\W*help\W*\Z", re.IGNORECASE)
+_PAST = re.compile(
+    r"\b(?:did|have|had|was)\s+(?:i|we|you)\b.*\b(?:say|said|tell|told|talk|talked|ask|asked|mention|mentioned|discuss\w*)"
+    r"|\b(?:i|we|you)\s+(?:said|told|talked|asked|mentioned|discussed)\b"
+    r"|\bdo you remember\b|\bremember (?:when|what|our)\b|\b(?:last time|our conversation)\b",
+    re.IGNORECASE,
+)
+_ABOUT_ME = re.compile(
+    r"\bwho am i\b|\babout me\b"
+    r"|\b(?:what|where|when|which|who|do you know)\b[^.?!]*\bmy (?!documents?|papers?|files?|sources?|pdfs?)\w+"
+    r"|\b(?:what|where|which)\b[^.?!]*\b(?:do|did|am) i (?:like|love|live|work|prefer|hate|enjoy)\b",
+    re.IGNORECASE,
+)
+_REMEMBER_THIS = re.compile(
+    r"\A\W*(?:please\s+)?(?:remember|note|keep in mind|don['’]t forget)(?:\s+(?:that|this))?\s*[:,]?\s+(?P<fact>.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_FACTS = (
+    (
+        re.compile(r"\b(?:my name is|call me|i am called)\s+(?P<fact>[^\s.,;!?]+(?:\s+[A-Z][^\s.,;!?]*)*)", re.I),
+        "Name: {}",
+    ),
+    (re.compile(r"\bi\s+(?:really\s+)?(?:like|love|enjoy|prefer)\s+(?P<fact>[^.!?]+)", re.I), "Likes {}"),
+    (re.compile(r"\bi\s+(?:hate|dislike|don['’]t like)\s+(?P<fact>[^.!?]+)", re.I), "Does not like {}"),
+    (re.compile(r"\bi\s+live\s+(?P<fact>(?:in|near|at)\s+[^.!?]+)", re.I), "Lives {}"),
+    (re.compile(r"\bi\s+work\s+(?P<fact>(?:as|at|for|in|on)\s+[^.!?]+)", re.I), "Works {}"),
+    (re.compile(r"\bmy\s+(?P<fact>birthday is [^.!?]+)", re.I), "Their {}"),
+)
+_ASKS = re.compile(
+    r"\?|\A\W*(?:please\s+)?(?:can|could|would|will)?\s*(?:you\s+)?(?:tell|explain|describe|summari[sz]e|find|search|list|show"
+    r"|define|compare|what|who|where|when|why|how|which|is|are|does|do|did)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A function that was called since the event: its arguments and its result."""
+
+    name: str
+    arguments: Mapping[str, object]
+    ok: bool
+    text: str
+
+    @property
+    def hits(self) -> list[Mapping[str, object]]:
+        """The results of a search; none when there are none, or when they were elided."""
+        match = _RESULTS.match(self.text)
+        if match is None:
+            return []
+        try:
+            value, _ = json.JSONDecoder().raw_decode(self.text, match.end())
+        except ValueError:
+            return []
+        return [hit for hit in value if isinstance(hit, dict)]
+
+    @property
+    def page(self) -> int:
+        """The page that a search showed."""
+        match = _RESULTS.match(self.text)
+        return int(match[3]) if match else 0
+
+    @property
+    def last_page(self) -> int:
+        """The last page that a search has."""
+        match = _RESULTS.match(self.text)
+        return int(match[4]) if match else 0
+
+
+@dataclass(slots=True)
+class _Scene:
+    """What the prompt says of where we are."""
+
+    event: str = ""
+    text: str = ""
+    alert: bool = False
+    alert_open: bool = False
+    first: bool = True
+    human: str = ""
+    done: list[_Done] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the event has been answered."""
+        return any(d.ok and d.name == declarations.SEND_MESSAGE.name for d in self.done)
+
+    def tried(self, name: str) -> list[_Done]:
+        """The calls of one function since the event."""
+        return [d for d in self.done if d.name == name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What the model does: a thought, and a call."""
+
+    thought: str
+    name: str
+    arguments: Mapping[str, object]
+
+
+class OfflineModel:
+    """The built-in model."""
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        """Answers from the prompt alone. Never fails."""
+        prompt_tokens = sum(count_tokens(message.text) for message in request.messages)
+        if not request.functions:
+            text = _summarise(request.messages[-1].text)
+            return Completion(text, usage=Usage(prompt_tokens, count_tokens(text)))
+        act = _decide(_read(request.messages))
+        arguments = envelopes.dumps(act.arguments)
+        _stream(sink, DeltaKind.THOUGHT, act.thought)
+        if act.name == declarations.SEND_MESSAGE.name:
+            _stream(sink, DeltaKind.MESSAGE, str(act.arguments["message"]))
+        usage = Usage(prompt_tokens, count_tokens(act.thought) + count_tokens(arguments))
+        return Completion(act.thought, FunctionCall(new_call_id(), act.name, arguments), usage)
+
+
+def _stream(sink: Sink, kind: DeltaKind, text: str) -> None:
+    for word in re.findall(r"\S+\s*|\s+", text):
+        sink.delta(kind, word)
+
+
+def _read(messages: Sequence[Message]) -> _Scene:
+    scene = _Scene()
+    calls: dict[str, FunctionCall] = {}
+    seen_event = False
+    for message in messages:
+        envelope = envelopes.parse(message.text) if message.role in (Role.USER, Role.TOOL) else {}
+        if message.role is Role.SYSTEM:
+            match = _HUMAN_BLOCK.search(message.text)
+            scene.human = match[1] if match else ""
+        elif message.role is Role.ASSISTANT:
+            scene.first = scene.first and not seen_event
+            if message.function_call is not None:
+                calls[message.function_call.call_id] = message.function_call
+                scene.alert_open = False
+        elif message.role is Role.TOOL and message.call_id in calls:
+            call = calls[message.call_id]
+            scene.done.append(
+                _Done(
+                    call.name,
+                    envelopes.parse(call.arguments),
+                    envelope.get("status") == "OK",
+                    str(envelope.get("message", "")),
+                )
+            )
+        elif message.role is Role.USER:
+            _read_event(scene, envelope)
+            seen_event = True
+    return scene
+
+
+def _read_event(scene: _Scene, envelope: Mapping[str, object]) -> None:
+    kind = str(envelope.get("type", ""))
+    text = str(envelope.get("message", ""))
+    if kind in ("user_message", "login"):
+        scene.event, scene.text, scene.done = kind, text, []
+        if kind == "user_message":
+            scene.said.append(text)
+    elif kind == "system_alert":
+        waiting = _OPEN_QUESTION.search(text)
+        if waiting:
+            scene.event, scene.text = "user_message", waiting[1]
+            scene.said.append(waiting[1])
+        else:
+            scene.alert = scene.alert_open = True
+
+
+def _decide(scene: _Scene) -> _Act:
+    if scene.spoken or not scene.event:
+        if scene.alert_open and scene.said:
+            return _save(scene)
+        return _say("Nothing new has come.", "I am still here. Ask me something, or tell me something to remember.")
+    if scene.event == "login":
+        return _say("Somebody logged in: I greet them.", f"{_hello(scene)} {INTRODUCTION}")
+    fact = _fact(scene.text)
+    if fact:
+        return _learn(scene, *fact)
+    if _WHO_ARE_YOU.search(scene.text):
+        return _say("They want to know what I am.", INTRODUCTION)
+    if _GREETING.match(scene.text):
+        return _say(
+            "A greeting deserves one.",
+            f"{_hello(scene)} {INTRODUCTION}" if scene.first else "You are welcome. I am here.",
+        )
+    if _ABOUT_ME.search(scene.text) and not scene.first:
+        known = _known(scene)
+        if known:
+            return _say("Core memory holds what I know of them.", known)
+        return _recall(scene)
+    if _PAST.search(scene.text) and not scene.first:
+        return _recall(scene)
+    if _ASKS.search(scene.text) or len(reading.words(scene.text)) <= 3:
+        return _research(scene)
+    return _say(
+        "They tell me something, and ask nothing.",
+        "I have read it, and our conversation keeps it: ask me later what you said. To have me note it as a fact, begin"
+        " with “remember that”. I am the built-in offline model, and do not converse freely.",
+    )
+
+
+# What it does for each kind of event.
+
+
+def _say(thought: str, message: str) -> _Act:
+    return _Act(thought, declarations.SEND_MESSAGE.name, {"message": message})
+
+
+def _hello(scene: _Scene) -> str:
+    match = re.search(r"^Name: (.+)$", scene.human, re.MULTILINE)
+    return f"Hello, {match[1]}!" if match else "Hello!"
+
+
+def _save(scene: _Scene) -> _Act:
+    note = "What the user said lately: " + " / ".join(text[:200] for text in scene.said[-8:])
+    return _Act(
+        "My context is filling up: I put down what was said lately.",
+        declarations.ARCHIVAL_MEMORY_INSERT.name,
+        {"content": note, REQUEST_HEARTBEAT: False},
+    )
+
+
+def _fact(text: str) -> tuple[str, str] | None:
+    """A fact to keep, and the function that keeps it."""
+    if "?" in text:
+        return None
+    remember = _REMEMBER_THIS.match(text)
+    for pattern, line in _FACTS:
+        match = pattern.search(text)
+        if match:
+            return line.format(match["fact"].strip()), declarations.CORE_MEMORY_APPEND.name
+    if remember:
+        return remember["fact"].strip(), declarations.ARCHIVAL_MEMORY_INSERT.name
+    return None
+
+
+def _learn(scene: _Scene, fact: str, function: str) -> _Act:
+    if scene.first and not scene.done:
+        # A new agent's first call must be a message or a search.
+        return _search("They tell me something about themselves. Do I know it already?", fact, 0)
+    if function == declarations.CORE_MEMORY_APPEND.name:
+        appended = scene.tried(function)
+        if not appended and fact.lower() not in scene.human.lower():
+            return _Act(
+                "This belongs into core memory, where I always see it.",
+                function,
+                {"name": "human", "content": fact, REQUEST_HEARTBEAT: True},
+            )
+        if any(not d.ok for d in appended):
+            function = declarations.ARCHIVAL_MEMORY_INSERT.name
+    if function == declarations.ARCHIVAL_MEMORY_INSERT.name and not scene.tried(function):
+        return _Act(
+            "I put this into archival memory, where I can find it again.",
+            function,
+            {"content": fact, REQUEST_HEARTBEAT: True},
+        )
+    return _say("It is noted: I say so.", f"I will remember it. I noted: {fact}")
+
+
+def _known(scene: _Scene) -> str:
+    terms = {reading.stem(word) for word in reading.key_words(scene.text)}
+    lines = [line.strip() for line in scene.human.splitlines() if line.strip()]
+    fitting = [line for line in lines if terms & {reading.stem(word) for word in reading.words(line)}]
+    if not fitting and not terms:
+        fitting = lines
+    return "This is what I noted about you: " + " / ".join(fitting) if fitting else ""
+
+
+def _recall(scene: _Scene) -> _Act:
+    terms = reading.key_words(scene.text)
+    queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else ["I"]
+    searches = scene.tried(declarations.CONVERSATION_SEARCH.name)
+    lines = [line for search in searches for line in _remembered(search, scene.text)]
+    if lines:
+        return _say("I found where we spoke of it.", "From our conversation: " + " ".join(lines[:4]))
+    asked = {str(search.arguments.get("query")) for search in searches}
+    for query in queries:
+        if query not in asked:
+            return _Act(
+                "They ask about our conversation: recall memory holds it all.",
+                declarations.CONVERSATION_SEARCH.name,
+                {"query": query, "page": 0, REQUEST_HEARTBEAT: True},
+            )
+    return _research(scene)
+
+
+def _remembered(search: _Done, question: str) -> list[str]:
+    lines = []
+    for hit in search.hits:
+        message = str(hit.get("message", ""))
+        if not message or message == question or hit.get("role") != "user" or message.startswith(envelopes.SYSTEM_NOTE):
+            continue
+        lines.append(f"you said “{message}” ({_day(hit)}).")
+    return lines
+
+
+def _research(scene: _Scene) -> _Act:
+    """Searches archival memory, reads on while it pays, and answers with quotations."""
+    terms = reading.key_words(scene.text)
+    for earlier in reversed(scene.said[:-1]):
+        if terms:
+            break
+        # "Tell me more about it": about what was asked before.
+        terms = reading.key_words(earlier)
+    if not terms:
+        return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
+    query = " ".join(terms)
+    searches = scene.tried(declarations.ARCHIVAL_MEMORY_SEARCH.name)
+    if not searches:
+        return _search("The answer usually lies in archival memory: I look there first.", query, 0)
+    last = searches[-1]
+    if not last.ok:
+        return _say("The search failed: I say so.", f"I could not search my archival memory: {last.text}")
+    quotes = _quotes(searches, terms, reading.topic_of(scene.text, terms))
+    pages = last.page + 1
+    enough = pages >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES
+    if not enough and last.page < last.last_page and pages < _MAX_PAGES:
+        thought = "This page helps, but there is more to read." if quotes else "Not yet what they asked for: I read on."
+        return _search(thought, str(last.arguments.get("query", query)), last.page + 1)
+    if not quotes:
+        return _say("I have read enough to say that it is not there.", _nothing_found(searches, query, pages))
+    body = "\n\n".join(f"“{quote.text}” ({quote.where})" for quote in quotes)
+    head = f"This is what I found about {query}, word for word:"
+    return _say(
+        f"I have read {pages} {'page' if pages == 1 else 'pages'} of results, and can answer.", f"{head}\n\n{body}"
+    )
+
+
+def _search(thought: str, query: str, page: int) -> _Act:
+    return _Act(
+        thought,
+        declarations.ARCHIVAL_MEMORY_SEARCH.name,
+        {"query": query, "page": page, REQUEST_HEARTBEAT: True},
+    )
+
+
+def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list[reading.Quote]:
+    found = []
+    place = 0
+    for search in searches:
+        for hit in search.hits:
+            content = str(hit.get("content", ""))
+            place += 1
+            number = hit.get("page")
+            order = (number, place) if isinstance(number, int) else (0, place)
+            pieces = reading.sentences(content) if "file" in hit else [content]
+            found += [
+                reading.Quote(piece, _where(hit), (order[0], order[1] * 1000 + index))
+                for index, piece in enumerate(pieces)
+            ]
+    return reading.best(found, terms, topic, _MAX_QUOTES)
+
+
+def _where(hit: Mapping[str, object]) -> str:
+    if "file" not in hit:
+        return f"my note of {_day(hit)}"
+    page = hit.get("page")
+    return f"{hit['file']}, page {page}" if page else str(hit["file"])
+
+
+def _day(hit: Mapping[str, object]) -> str:
+    return str(hit.get("timestamp", ""))[:10]
+
+
+def _nothing_found(searches: Sequence[_Done], query: str, pages: int) -> str:
+    if not any(search.hits for search in searches):
+        return (
+            f"My archival memory holds nothing about {query}. If you have a document on it, load it and attach it to"
+            " me, then ask again."
+        )
+    return (
+        f"I read {pages} {'page' if pages == 1 else 'pages'} of my archival memory and found no sentence about {query}."
+        " Try other words, such as the document itself would use."
+    )
+
+
+def _summarise(text: str) -> str:
+    """The former summary and what the user said, cut to fewer than 100 words."""
+    former = re.search(r"\AYour former summary: (.*?)\n\n", text, re.DOTALL)
+    said = [str(envelopes.parse(line.removeprefix("user: ")).get("message", "")) for line in text.split("\n\n")]
+    lines = [line for line in said if line and not line.startswith(envelopes.SYSTEM_NOTE)]
+    new = "I was told: " + " / ".join(lines) if lines else ""
+    old = former[1] if former else ""
+    # Half of the words for each, so that what is new is never crowded out.
+    half = _SUMMARY_WORDS // 2
+    kept = " ".join(old.split()[: _SUMMARY_WORDS - min(len(new.split()), half)])
+    summary = f"{kept} {new}".strip().split()
+    return " ".join(summary[:_SUMMARY_WORDS]) or "We only greeted each other."

@@ -1,0 +1,157 @@
+"""Reading passages without a language model: key words, whole sentences, and how well they fit a question."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+
+_STOP_WORDS = frozenset((files(__package__) / "stop_words.txt").read_text(encoding="utf-8").split())
+"""Words that say nothing of what a question is about, those of talking about documents included."""
+
+_ABBREVIATION = re.compile(r"(?:\b(?:et al|e\.g|i\.e|cf|vs|etc|Fig|Eq|Sec|Tab|No|Dr|Mr|Mrs|Ms|Prof|St)|\b[A-Z])\.$")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W\d_a-z])|(?<=[。！？])")
+_HEADING_LINES = re.compile(r"\A(?:(?:\d+(?:\.\d+)*\.?\s+)?[A-Z][^\n.!?]{0,60}\n)+(?=[A-Z“\"(])")
+_CITATION_LIKE = re.compile(r"arXiv|https?://|doi:|\bpp\.|\bIn Proceedings|\d{4}[a-z]?\.\s*$|^\W*\d")
+_YEAR_IN_BRACKETS = re.compile(r"\([^()]*\b(?:19|20)\d\d[a-z]?[^()]*\)")
+
+_TRAILING_NUMBER = re.compile(r"(?<=[.!?)])\s+\d+(?:\.\d+)*\.$")
+_REPEATED_HEADING = re.compile(r"\A((?:[A-Z][\w-]*\s+){1,4})(?=(?:The|An?)\s+\1)", re.IGNORECASE)
+_TELLING_VERBS = (
+    "allows|augments|can|combines|consists|delineates|enables|extends|lets|makes|manages|orchestrates|provides|uses|we"
+)
+
+_MIN_WORDS, _MAX_WORDS = 6, 70
+_SAME = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence with its place: ``where`` is told to the user, ``order`` sorts by place in what was read."""
+
+    text: str
+    where: str
+    order: tuple[int, int]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, as they are written."""
+    return _WORD.findall(text)
+
+
+def key_words(text: str) -> list[str]:
+    """The words of a question that say what it is about, each once, in order."""
+    seen: dict[str, str] = {}
+    for word in words(text):
+        plain = re.sub(r"['’]s$", "", word)
+        if plain.lower().replace("’", "'") not in _STOP_WORDS and len(plain) > 1:
+            seen.setdefault(stem(plain), plain)
+    return list(seen.values())
+
+
+def stem(word: str) -> str:
+    """A word's crude stem: lower case, without the commonest English endings."""
+    text = word.lower()
+    for ending in ("ations", "ation", "ingly", "ings", "ing", "edly", "ies", "ied", "ers", "ed", "es", "er", "ly", "s"):
+        if text.endswith(ending) and len(text) - len(ending) >= 4:
+            return text[: -len(ending)]
+    return text
+
+
+def sentences(text: str) -> list[str]:
+    """The complete sentences of a passage: lines and broken words joined, headings and fragments left out."""
+    text = re.sub(r"(?<=[a-z])[-\u2010]\n(?=[a-z])", "", text.strip())
+    parts = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        joined = re.sub(r"\s+", " ", _HEADING_LINES.sub("", paragraph))
+        parts += [_REPEATED_HEADING.sub("", _TRAILING_NUMBER.sub("", part)) for part in _split(joined)]
+    return [part for part in parts if _is_complete(part)]
+
+
+def _split(text: str) -> list[str]:
+    parts = []
+    begin = 0
+    for match in _SENTENCE_END.finditer(text):
+        piece = text[begin : match.end()].strip()
+        if not _ABBREVIATION.search(piece):
+            parts.append(piece)
+            begin = match.end()
+    parts.append(text[begin:].strip())
+    return parts
+
+
+def _is_complete(sentence: str) -> bool:
+    """Whether it reads as a sentence, rather than as a heading, a table's row or an entry of a bibliography."""
+    if not sentence or not re.match(r"[\"'“‘(\[]*[^\W\d_a-z]", sentence) or sentence[-1] not in '.!?。！？"”’)':
+        return False
+    if not sentence.isascii() and not re.search(r"[a-zA-Z]{3}", sentence):
+        return len(sentence) >= 8  # A script without spaces or capitals.
+    found = words(sentence)
+    if not _MIN_WORDS <= len(found) <= _MAX_WORDS or _CITATION_LIKE.search(sentence):
+        return False
+    plain = sum(word[0].islower() for word in found)
+    return plain / len(found) >= 0.5
+
+
+def topic_of(question: str, terms: Sequence[str]) -> str:
+    """The thing that a question asks to be told about, as against a detail of it; empty when it asks for a detail."""
+    if len(terms) == 1:
+        return terms[0]
+    match = re.search(r"(?:called|named|titled)\s+[\"“'‘]?([^\s\"”'’.,;:!?]+)", question)
+    if match is None:
+        match = re.search(
+            r"(?:what(?:\s+is|'s|’s)|who\s+is|tell\s+me\s+about|about)\s+(?:an?\s+|the\s+)?([^\s.,;:!?]+)",
+            question,
+            re.I,
+        )
+    candidate = match[1] if match else ""
+    return candidate if any(stem(candidate) == stem(term) for term in terms[:1]) else ""
+
+
+def best(candidates: Iterable[Quote], terms: Sequence[str], topic: str, limit: int) -> list[Quote]:
+    """The sentences that fit best, none saying the same as another, in order of their places.
+
+    A sentence's score is the weight of the terms it holds (rarer terms weigh more), and more where it says what the
+    topic is. Citations in it cost a little, and so does length beyond what one likes to read.
+    """
+    pool = list(candidates)
+    if not pool or not terms:
+        return []
+    stems = {stem(term) for term in terms}
+    held = [{stem(word) for word in words(quote.text)} for quote in pool]
+    weights = {s: 1 + math.log((1 + len(pool)) / (1 + sum(s in h for h in held))) for s in stems}
+    scored = []
+    for quote, hold in zip(pool, held, strict=True):
+        common = stems & hold
+        if not common or (len(stems) > 2 and len(common) < 2):
+            continue
+        score = sum(weights[s] for s in common) + _says_what_it_is(quote.text, topic)
+        score -= 0.4 * len(_YEAR_IN_BRACKETS.findall(quote.text))
+        score -= 0.02 * max(0, len(words(quote.text)) - 35)
+        scored.append((score, quote, hold))
+    scored.sort(key=lambda item: (-item[0], item[1].order))
+    chosen: list[tuple[Quote, set[str]]] = []
+    for score, quote, hold in scored:
+        if len(chosen) == limit or score < scored[0][0] * 0.35:
+            break
+        if all(len(hold & other) / len(hold | other) < _SAME for _, other in chosen):
+            chosen.append((quote, hold))
+    return [quote for quote, _ in sorted(chosen, key=lambda item: item[0].order)]
+
+
+def _says_what_it_is(sentence: str, topic: str) -> float:
+    """How much a sentence sounds like a definition of the topic."""
+    if not topic:
+        return 0.0
+    name = re.escape(topic)
+    if re.search(rf"\b(?:introduce|propose|present|describe|call(?:ed)?)\b[^.]{{0,40}}\b{name}\b", sentence, re.I):
+        return 3.0
+    if re.search(rf"\b{name}(?:\s*\([^)]*\))?,?\s+(?:is|are|was|refers to)\s+(?:an?|the)\b", sentence, re.I):
+        return 3.0
+    if re.search(rf"\b{name}(?:[’']s)?(?:\s+\w+)?\s+(?:{_TELLING_VERBS})\b", sentence, re.I):
+        return 1.5
+    return 0.5 if re.match(rf"\W*{name}\b", sentence, re.I) else 0.0

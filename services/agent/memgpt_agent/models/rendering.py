@@ -1,0 +1,153 @@
+"""How a prompt looks on the wire: in ``tools`` mode as OpenAI's tool calls, in ``json_schema`` mode as plain messages.
+
+In ``json_schema`` mode the model answers with one JSON object ``{inner_thoughts, function, arguments}``, constrained by
+a schema with a branch per function; the history shows its former calls in the same form, and results as messages to it.
+That is what local servers understand whose models do not emit tool calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.functions import Function, parameters_schema
+from memgpt_agent.functions.declarations import FUNCTIONS_BY_NAME
+from memgpt_agent.functions.schema import INNER_THOUGHTS
+
+Wire = dict[str, object]
+
+
+def tool_messages(messages: Sequence[Message]) -> list[Wire]:
+    """The prompt with tool calls; a thought goes back into the call it was taken from."""
+    return [_tool_message(message) for message in messages]
+
+
+def tools(functions: Sequence[Function]) -> list[Wire]:
+    """The declarations of the functions."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": function.name,
+                "description": function.description,
+                "parameters": parameters_schema(function, inner_thoughts=True),
+            },
+        }
+        for function in functions
+    ]
+
+
+def json_messages(messages: Sequence[Message], functions: Sequence[Function]) -> list[Wire]:
+    """The prompt without tool calls. Neighbours of one role are joined: many chat templates want roles to alternate."""
+    rendered: list[tuple[str, str]] = []
+    names = {m.function_call.call_id: m.function_call.name for m in messages if m.function_call is not None}
+    for message in messages:
+        match message.role:
+            case Role.SYSTEM:
+                rendered.append(
+                    ("system", f"{message.text}\n\n{json_instructions(functions)}" if functions else message.text)
+                )
+            case Role.ASSISTANT:
+                rendered.append(("assistant", json_call(message)))
+            case Role.TOOL:
+                result = {"type": "function_result", "function": names.get(message.call_id, "")}
+                rendered.append(("user", envelopes.dumps({**result, **envelopes.parse(message.text)})))
+            case Role.USER:
+                rendered.append(("user", message.text))
+    if functions and (note := _reminder(messages)):
+        rendered.append(("user", note))
+    if len(rendered) > 1 and rendered[1][0] == "assistant":
+        rendered.insert(1, ("user", "(The conversation begins.)"))
+    joined: list[tuple[str, str]] = []
+    for role, text in rendered:
+        if joined and joined[-1][0] == role:
+            joined[-1] = (role, f"{joined[-1][1]}\n{text}")
+        else:
+            joined.append((role, text))
+    return [{"role": role, "content": text} for role, text in joined]
+
+
+def json_instructions(functions: Sequence[Function]) -> str:
+    """The functions, told in words."""
+    lines = [
+        "### Functions",
+        "Answer every event with one JSON object and nothing else:"
+        ' {"inner_thoughts": "...", "function": "...", "arguments": {...}}. The functions:',
+    ]
+    for function in functions:
+        lines.append(f"- {function.name}: {function.description}")
+        lines += [f"    {p.name} ({p.type}): {p.description}" for p in function.parameters]
+        if function.chains:
+            lines.append("    request_heartbeat (boolean): true to be called again at once with the result.")
+    return "\n".join(lines)
+
+
+def json_schema(functions: Sequence[Function]) -> Wire:
+    """The ``response_format`` that constrains an answer to one call."""
+    branches = [
+        {
+            "type": "object",
+            "properties": {
+                INNER_THOUGHTS: {"type": "string"},
+                "function": {"type": "string", "enum": [function.name]},
+                "arguments": parameters_schema(function, inner_thoughts=False, strict=True),
+            },
+            "required": [INNER_THOUGHTS, "function", "arguments"],
+            "additionalProperties": False,
+        }
+        for function in functions
+    ]
+    schema = {"name": "function_call", "strict": True, "schema": {"anyOf": branches}}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def json_call(message: Message) -> str:
+    """A former answer in the form of ``json_schema`` mode."""
+    call = message.function_call
+    if call is None:
+        return message.text
+    arguments: object = envelopes.parse(call.arguments) or call.arguments
+    return envelopes.dumps({INNER_THOUGHTS: message.text, "function": call.name, "arguments": arguments})
+
+
+def _tool_message(message: Message) -> Wire:
+    call = message.function_call
+    if message.role is Role.TOOL:
+        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+    if call is None:
+        return {"role": message.role.value, "content": message.text}
+    function = {"name": call.name, "arguments": _with_thought(call, message.text)}
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": call.call_id, "type": "function", "function": function}],
+    }
+
+
+def _with_thought(call: FunctionCall, thought: str) -> str:
+    arguments: Mapping[str, object] = envelopes.parse(call.arguments)
+    if not arguments and call.arguments.strip() not in ("", "{}"):
+        # It did not parse. Endpoints refuse such a history, and the error beside it shows what was written.
+        return envelopes.dumps({INNER_THOUGHTS: thought})
+    return envelopes.dumps({INNER_THOUGHTS: thought, **arguments})
+
+
+def _reminder(messages: Sequence[Message]) -> str:
+    """The question once more, beside the results of a search: small models lose sight of it, or search for ever."""
+    last_call = next((m.function_call for m in reversed(messages) if m.function_call is not None), None)
+    searched = last_call is not None and getattr(FUNCTIONS_BY_NAME.get(last_call.name), "searches", False)
+    if not searched:
+        return ""
+    for message in reversed(messages):
+        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            question = envelopes.parse(message.text).get("message", "")
+            return (
+                f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the"
+                f" answer, call"
+                " send_message with it now, from these results alone, with file and page. If not, ask for the"
+                " next page or"
+                " search in other words; do not repeat a search. If nothing is left to read, say that you did not"
+                " find it."
+            )
+    return ""

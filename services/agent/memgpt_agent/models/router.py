@@ -1,0 +1,39 @@
+"""Which model answers: the built-in one, or the endpoint's."""
+
+from __future__ import annotations
+
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
+from memgpt_agent.models import offline_model
+from memgpt_agent.models.base import ChatModel, Completion, ModelRequest, Sink
+
+
+class ModelRouter:
+    """Asks the model that the agent names, or else the service's own.
+
+    The offline model answers only where it is named: an endpoint that fails is never replaced by it.
+    """
+
+    def __init__(self, default: str, offline: ChatModel, endpoint: ChatModel | None) -> None:
+        self._default = default
+        self._offline = offline
+        self._endpoint = endpoint
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        """Hands the request on.
+
+        Raises:
+            FailedPrecondition: The agent names a model, and no endpoint is configured.
+        """
+        name = request.model or self._default
+        if name == offline_model.NAME:
+            return await self._offline.complete(request, sink)
+        if self._endpoint is None:
+            raise errors.FailedPrecondition(
+                Reason.MODEL_UNUSABLE,
+                f"the agent wants the model {name!r}, but no endpoint is configured; set agent.model,"
+                f" agent.base_url and"
+                " agent.api_key, or change the agent's model to 'offline'",
+            )
+        return await self._endpoint.complete(request, sink)
