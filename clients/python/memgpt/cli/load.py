@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from memgpt_runtime.errors import ResourceExhausted
+from memgpt_runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError
 
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.progress import Bar

@@ -1,4 +1,4 @@
-"""The commands and their flags. What a command needs is imported when it runs, so that `--help` and `version` are quick."""
+"""The commands and their flags. What a command needs is imported when it runs: `--help` and `version` are quick."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ app.add_typer(delete_app, name="delete")
 Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
+ApiKey = Annotated[str, typer.Option(help="The endpoint's key; a flag can be seen by others.", envvar="MEMGPT_API_KEY")]
+
 
 @contextmanager
 def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[MemGPT]:
@@ -65,6 +67,50 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     typer.echo(installed("memgpt-milvus"))
+
+
+@app.command()
+def configure(
+    offline: Annotated[bool, typer.Option("--offline", help="The built-in model: no key, no network.")] = False,
+    model: Annotated[str, typer.Option(help="Chat model at the endpoint.")] = "",
+    model_endpoint: Annotated[str, typer.Option(help="Base URL of the endpoint. [default: OpenAI's own]")] = "",
+    api_key: ApiKey = "",
+    mode: Annotated[str, typer.Option(help="How functions are called: auto (ask now), tools, json_schema.")] = "auto",
+    context_window: Annotated[int, typer.Option(help="The model's context window in tokens.", min=0)] = 0,
+    embedding_model: Annotated[str, typer.Option(help="A model at an endpoint. [default: the bundled one]")] = "",
+    embedding_endpoint: Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")] = "",
+    embedding_dimension: Annotated[int, typer.Option(help="Dimensions of its vectors; asked for when 0.", min=0)] = 0,
+    milvus_uri: Annotated[str, typer.Option(help="A file ending in .db for Milvus Lite, or a server's URI.")] = "",
+) -> None:
+    """Write the configuration: asks at a terminal, or takes flags when there are some."""
+    from memgpt.cli import configure as config
+    from memgpt.cli.errors import MISUSE, CliError
+
+    ui = _ui()
+    if offline or model or model_endpoint or embedding_model or milvus_uri:
+        if offline == bool(model):
+            raise CliError("say either --offline or --model", MISUSE)
+        answers = config.from_flags(model, model_endpoint, api_key, mode, context_window, milvus_uri)
+        if embedding_model:
+            answers = config.with_embedding(answers, embedding_model, embedding_endpoint, api_key, embedding_dimension)
+    elif ui.interactive:
+        answers = config.ask(ui)
+    else:
+        raise CliError("no terminal to ask at; say --offline, or --model and --model-endpoint", MISUSE)
+    config.save(ui, answers)
+
+
+@app.command()
+def quickstart(
+    openai_compatible: Annotated[str, typer.Option(help="Base URL of an endpoint to use instead.")] = "",
+    model: Annotated[str, typer.Option(help="Model at the endpoint. [default: the first that it serves]")] = "",
+    api_key: ApiKey = "",
+) -> None:
+    """Write a configuration that works at once: the built-in offline model, embeddings and Milvus Lite."""
+    from memgpt.cli import configure as config
+
+    ui = _ui()
+    config.save(ui, config.quick(ui, openai_compatible, model, api_key))
 
 
 @app.command()
