@@ -118,7 +118,7 @@ class SearchPassagesRequest(_message.Message):
     page_token: _builtins.str
     """The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before."""
     skip: _builtins.int
-    """Hits to pass over before this page, counted from the token's place or from the start. Past the end the page is empty."""
+    """Hits to pass over before the first page; past the end that page is empty. With a token it must be as before."""
     @_builtins.property
     def scope(self) -> Global___PassageScope:
         """What is searched."""

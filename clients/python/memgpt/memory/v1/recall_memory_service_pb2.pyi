@@ -74,7 +74,7 @@ class SearchMessagesRequest(_message.Message):
     page_token: _builtins.str
     """The last response's `next_page_token`, or empty for the first page."""
     skip: _builtins.int
-    """Matches to pass over before this page, counted from the token's place or from the start."""
+    """Matches to pass over before the first page; past the end that page is empty. With a token it must be as before."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Role.ValueType]:
         """Only messages of these roles; none means ROLE_USER and ROLE_ASSISTANT."""

@@ -1,0 +1,613 @@
+"""Agents: their state, and the one way in which it changes.
+
+A commit writes rows under numbers and versions that nobody reads yet, and then the agent's row, which makes all of them count.
+Whatever lies beyond the row's counters does not exist, so a crash at any instant leaves the agent as it was before or after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import structlog
+from memgpt_runtime.chunking import chunk
+from memgpt_runtime.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ServiceError,
+    Unavailable,
+    invalid,
+)
+
+from memgpt_memory.clock import Clock, now
+from memgpt_memory.embedding import Embedder
+from memgpt_memory.listing import list_page
+from memgpt_memory.live import LEASE_SECONDS, LiveAgent, block_text_name
+from memgpt_memory.messages import Messages, message_rows, stored
+from memgpt_memory.model import (
+    DEFAULT_BLOCK_LIMIT,
+    AgentRow,
+    Block,
+    BlockEdit,
+    BlockRef,
+    LastInsert,
+    Link,
+    Message,
+    NewMessage,
+    Page,
+    Passage,
+    Record,
+    TextRef,
+)
+from memgpt_memory.names import Names
+from memgpt_memory.passages import Passages, note_id, passage_of
+from memgpt_memory.ranges import Ranges
+from memgpt_memory.records import Records, ids_of, text_ids
+from memgpt_memory.tasks import all_to_end, run_to_end
+
+_log = structlog.get_logger(__name__)
+
+MAX_NOTE_TOKENS = 300
+"""Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
+
+MAX_BLOCKS = 32
+MAX_BLOCK_LIMIT = 20_000
+_MAX_ROW_BYTES = 8 * 1024
+_MAX_CACHED = 4_096
+
+
+@dataclass(slots=True)
+class Change:
+    """All that one commit changes.
+
+    Attributes:
+        messages: New messages.
+        turn_id: The turn they came about in.
+        step: The step of it.
+        blocks: New values of blocks.
+        make_blocks: Whether a block that is absent is made.
+        notes: Texts for archival memory.
+        tags: Labels of the notes.
+        texts: New `system`, `summary`, `links` or `dead_notes`.
+        drop_block: Label of a block to delete.
+        edit: Changes the row itself.
+        more: Further rows to be written before the agent's.
+    """
+
+    messages: Sequence[NewMessage] = ()
+    turn_id: str = ""
+    step: int = 0
+    blocks: Sequence[BlockEdit] = ()
+    make_blocks: bool = False
+    notes: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    texts: dict[str, str] = field(default_factory=dict)
+    drop_block: str = ""
+    edit: Callable[[AgentRow, int], None] | None = None
+    more: Sequence[Record] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has stored."""
+
+    messages: list[Message]
+    blocks: list[Block]
+    passages: list[Passage]
+
+
+class Agents:
+    """The agents of every tenant."""
+
+    def __init__(
+        self, records: Records, messages: Messages, passages: Passages, names: Names, embedder: Embedder, clock: Clock
+    ) -> None:
+        """Keeps agents in the given parts of one store."""
+        self.messages = messages
+        self.passages = passages
+        self._records = records
+        self._names = names
+        self._embedder = embedder
+        self._clock = clock
+        self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
+        self._started = asyncio.get_running_loop().time()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def create(
+        self,
+        tenant: str,
+        agent_id: str,
+        settings: AgentRow,
+        *,
+        system: str,
+        blocks: Sequence[BlockEdit],
+        messages: Sequence[NewMessage],
+    ) -> LiveAgent:
+        """Creates an agent, all or nothing. Repeated under the same id, it answers the agent that is there.
+
+        Raises:
+            AlreadyExists: Another agent has the name.
+            InvalidArgument: A block's value is over its limit, or the time zone is unknown.
+        """
+        check_time_zone(settings.time_zone)
+        if settings.context_window and settings.context_window < 1_024:
+            raise invalid(
+                "context_window", "context_window must be 0 (the service's own setting) or at least 1,024 tokens."
+            )
+        existing = await self._load(agent_id)
+        if existing is not None and not existing.row.deleting:
+            return existing
+        async with self._names.claim(tenant, "agent", settings.name, agent_id, self._exists):
+            live = LiveAgent(agent_id, settings, turn_recorded=True)
+            async with live.lock:
+                await self.commit(
+                    live, Change(messages=messages, blocks=blocks, make_blocks=True, texts={"system": system})
+                )
+            self._cache[agent_id] = live
+        return live
+
+    async def get(self, tenant: str, agent_id: str) -> LiveAgent:
+        """The agent.
+
+        Raises:
+            NotFound: There is none, or it is another tenant's.
+        """
+        live = await self._load(agent_id)
+        if live is None or live.row.tenant != tenant or live.row.deleting:
+            raise NotFound(
+                Reason.AGENT_NOT_FOUND,
+                f"There is no agent {agent_id!r}. List the agents to see their ids.",
+                metadata={"agent_id": agent_id},
+            )
+        return live
+
+    async def find(self, tenant: str, name: str) -> LiveAgent:
+        """The agent of a name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        agent_id = await self._names.find(tenant, "agent", name)
+        live = await self._load(agent_id) if agent_id else None
+        if live is None or live.row.name != name or live.row.deleting:
+            raise NotFound(
+                Reason.AGENT_NOT_FOUND,
+                f"There is no agent named {name!r}. List the agents to see their names.",
+                metadata={"name": name},
+            )
+        return live
+
+    async def page(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
+        """A page of agents in order of creation, after the id `after`."""
+        records = await self._records.find("agent", tenant=tenant)
+        ids = [record.id for record in records if not json.loads(record.body).get("deleting")]
+        page = list_page(ids, size, after)
+        found = [await self._load(id_) for id_ in page.items]
+        return Page([live for live in found if live is not None and not live.row.deleting], page.next_token, len(ids))
+
+    async def update(self, tenant: str, agent_id: str, changes: dict[str, str | int], etag: str) -> LiveAgent:
+        """Changes settings.
+
+        Args:
+            tenant: Whose it is.
+            agent_id: The agent.
+            changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`.
+            etag: What was read, or empty for no check.
+
+        Raises:
+            Aborted: The settings have changed since.
+        """
+        live = await self.get(tenant, agent_id)
+        if "time_zone" in changes:
+            check_time_zone(str(changes["time_zone"]))
+        texts = {"system": str(changes["system"])} if "system" in changes else {}
+
+        def edit(row: AgentRow, _: int) -> None:
+            for name, value in changes.items():
+                if name != "system":
+                    setattr(row, name, value)
+            row.settings_version += 1
+
+        async def apply() -> None:
+            async with live.lock:
+                if etag and etag != settings_etag(live.row):
+                    raise Aborted(
+                        Reason.ETAG_MISMATCH, "The agent has changed since it was read: read it again, then repeat."
+                    )
+                await self.commit(live, Change(texts=texts, edit=edit))
+
+        new_name = str(changes.get("name", live.row.name))
+        if new_name == live.row.name:
+            await apply()
+        else:
+            old_name = live.row.name
+            async with self._names.claim(tenant, "agent", new_name, agent_id, self._exists):
+                await apply()
+            await self._names.release(tenant, "agent", old_name, agent_id)
+        return live
+
+    async def delete(self, tenant: str, agent_id: str) -> None:
+        """Deletes an agent with all it owns. It is gone with the first write; what it owned follows, also after a crash.
+
+        Raises:
+            NotFound: There is none.
+        """
+        live = await self.get(tenant, agent_id)
+
+        def mark(row: AgentRow, _: int) -> None:
+            row.deleting = True
+
+        async with live.lock:
+            await self.commit(live, Change(edit=mark))
+        await run_to_end(self._purge(live))
+
+    async def resume_deletions(self) -> None:
+        """Finishes what a crash left of deletions."""
+        for record in await self._records.find("agent"):
+            row = AgentRow.model_validate_json(record.body)
+            if row.deleting:
+                await self._purge(LiveAgent(record.id, row))
+
+    async def commit(self, live: LiveAgent, change: Change) -> Committed:
+        """Writes a change whole, or nothing of it that anybody can see. Hold `live.lock`.
+
+        It runs to its end even when the caller goes away.
+
+        Raises:
+            Aborted: A block's etag does not match.
+            InvalidArgument: Something is too long; nothing was written.
+            Unavailable: The store failed; the change has happened whole or not at all.
+        """
+        if not live.lock.locked():
+            raise RuntimeError("commit without the agent's lock")
+        await self.settle(live)
+        return await run_to_end(self._commit(live, change))
+
+    async def insert_notes(
+        self, live: LiveAgent, texts: Sequence[str], tags: Sequence[str], request_key: str = ""
+    ) -> list[Passage]:
+        """Stores notes; a long one as several passages. With a key of a request that did so already, answers those."""
+        async with live.lock:
+            await self.settle(live)
+            last = live.row.last_insert
+            if request_key and last is not None and last.key == request_key:
+                ids = [note_id(live.id, number) for number in range(last.first, last.first + last.count)]
+                rows = await self.passages.read(live.row.tenant, {live.id: ids})
+                return [passage_of(rows[id_]) for id_ in ids if id_ in rows]
+
+            first = live.row.next_note
+
+            def remember(row: AgentRow, _: int) -> None:
+                if request_key:
+                    row.last_insert = LastInsert(key=request_key, first=first, count=row.next_note - first)
+
+            return (await self.commit(live, Change(notes=texts, tags=tags, edit=remember))).passages
+
+    async def delete_notes(self, live: LiveAgent, ids: Iterable[str]) -> int:
+        """Deletes notes; answers how many there were. Ids of anything else are passed over."""
+        prefix = f"{live.id}-n"
+        async with live.lock:
+            await self.settle(live)
+            numbers = {
+                int(id_[len(prefix) :])
+                for id_ in ids
+                if id_.startswith(prefix) and id_[len(prefix) :].isdecimal() and len(id_) < len(prefix) + 16
+            }
+            there = {n for n in numbers if n < live.row.next_note and n not in live.dead_notes}
+            if not there:
+                return 0
+            dead = live.dead_notes.add(there)
+
+            def count(row: AgentRow, _: int) -> None:
+                row.dead_count = len(dead)
+
+            await self.commit(live, Change(texts={"dead_notes": dead.dump()}, edit=count))
+        # Invisible already; their rows go now, or with the agent.
+        await self._tidy(self.passages.delete(live.row.tenant, live.id, [note_id(live.id, n) for n in sorted(there)]))
+        return len(there)
+
+    async def set_links(self, live: LiveAgent, edit: Callable[[list[Link], int], list[Link] | None]) -> None:
+        """Changes the attachments; `edit` gets the links and a stamp, and answers None to change nothing."""
+        async with live.lock:
+            await self.settle(live)
+            with self._clock.write(live.id) as stamp:
+                links = edit(list(live.links), stamp)
+                if links is not None:
+                    body = json.dumps([link.model_dump() for link in links]) if links else ""
+                    await self.commit(live, Change(texts={"links": body}))
+
+    async def close(self) -> None:
+        """Waits for work in the background."""
+        if self._background:
+            await asyncio.wait(self._background)
+
+    async def _commit(self, live: LiveAgent, change: Change) -> Committed:
+        row = live.row.model_copy(deep=True)
+        time = now()
+        texts = dict(change.texts)
+        superseded: list[str] = []
+        written: list[Record] = list(change.more)
+        version = row.next_text
+        row.next_text += 1
+
+        values = dict(live.blocks)
+        touched = _edit_blocks(live, row, change, values, time)
+        for reference in touched:
+            name = block_text_name(reference.label)
+            superseded += text_ids(live.id, name, reference.text)
+            reference.text, records = self._records.text_records(
+                row.tenant, live.id, name, version, values[reference.label]
+            )
+            reference.text = TextRef(version=version, parts=reference.text.parts)
+            written += records
+        if change.drop_block:
+            dropped = [reference for reference in row.blocks if reference.label == change.drop_block]
+            row.blocks = [reference for reference in row.blocks if reference.label != change.drop_block]
+            superseded += [id_ for ref in dropped for id_ in text_ids(live.id, block_text_name(ref.label), ref.text)]
+            values.pop(change.drop_block, None)
+        for name, text in texts.items():
+            superseded += text_ids(live.id, _TEXT_NAMES[name], getattr(row, name))
+            written_text, records = self._records.text_records(row.tenant, live.id, _TEXT_NAMES[name], version, text)
+            setattr(row, name, written_text)
+            written += records
+
+        first_message = row.message_count
+        rows = [
+            one
+            for offset, new in enumerate(change.messages)
+            for one in message_rows(live.id, first_message + offset, time, change.turn_id, change.step, new)
+        ]
+        row.message_count += len(change.messages)
+        pieces = [piece.text for note in change.notes for piece in chunk(note, MAX_NOTE_TOKENS)]
+        if change.notes and not pieces:
+            raise invalid("texts", "A note must hold more than white space.")
+        vectors = await self._embedder.embed(pieces) if pieces else None
+        first_note = row.next_note
+        row.next_note += len(pieces)
+        row.updated = time
+        if change.edit is not None:
+            change.edit(row, time)
+        body = row.model_dump_json(exclude_defaults=True)
+        if len(body.encode()) > _MAX_ROW_BYTES:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"The agent's record would be larger than {_MAX_ROW_BYTES} bytes: delete some of its blocks.",
+            )
+
+        attempted = {
+            "messages": [one["id"] for one in rows],
+            "notes": [note_id(live.id, first_note + offset) for offset in range(len(pieces))],
+            "texts": ids_of([record for record in written if record.kind == "text"]),
+        }
+        passages: list[Passage] = []
+        with self._clock.write(live.id) as stamp:
+
+            async def write_notes() -> None:
+                if vectors is not None:
+                    passages.extend(
+                        await self.passages.write_notes(
+                            row.tenant,
+                            live.id,
+                            first_note,
+                            pieces,
+                            vectors,
+                            tags=change.tags,
+                            stamp=stamp,
+                            created=time,
+                        )
+                    )
+
+            try:
+                await all_to_end(self.messages.write(rows), self._records.put(*written), write_notes())
+            except BaseException:
+                live.uncertain = attempted
+                raise
+            try:
+                await self._records.put(Record(live.id, "agent", row.tenant, "", row.created, body))
+            except BaseException:
+                live.uncertain = attempted
+                live.stale = True
+                raise
+            live.row = row
+            live.blocks = values
+            live.system = texts.get("system", live.system)
+            live.summary = texts.get("summary", live.summary)
+            if "links" in texts:
+                live.links = _links(texts["links"])
+            if "dead_notes" in texts:
+                live.dead_notes = Ranges.parse(texts["dead_notes"])
+        live.notify()
+        if superseded:
+            self._later(self._records.delete(superseded))
+        return Committed(
+            [
+                stored(live.id, first_message + offset, time, change.turn_id, change.step, new)
+                for offset, new in enumerate(change.messages)
+            ],
+            [live.block(reference) for reference in touched],
+            passages,
+        )
+
+    async def settle(self, live: LiveAgent) -> None:
+        """After a failed write: finds out whether it happened, and clears away what it left under numbers to be used again.
+
+        Hold `live.lock`, and call it before reading `live.row` to decide on a change.
+        """
+        if live.stale:
+            fresh = await self._read(live.id)
+            if fresh is None:
+                if live.row.message_count:
+                    raise NotFound(Reason.AGENT_NOT_FOUND, f"There is no agent {live.id!r}.")
+            else:
+                live.row, live.blocks, live.system, live.summary = fresh.row, fresh.blocks, fresh.system, fresh.summary
+                live.links, live.dead_notes = fresh.links, fresh.dead_notes
+            live.stale = False
+            live.notify()
+        if live.uncertain:
+            row = live.row
+            messages = [id_ for id_ in live.uncertain["messages"] if _number(id_, live.id, "m") >= row.message_count]
+            notes = [id_ for id_ in live.uncertain["notes"] if _number(id_, live.id, "n") >= row.next_note]
+            used = {id_ for name in _TEXT_NAMES for id_ in text_ids(live.id, _TEXT_NAMES[name], getattr(row, name))} | {
+                id_ for ref in row.blocks for id_ in text_ids(live.id, block_text_name(ref.label), ref.text)
+            }
+            texts = [id_ for id_ in live.uncertain["texts"] if id_ not in used]
+            await self.messages.delete(messages)
+            await self.passages.delete(row.tenant, live.id, notes)
+            await self._records.delete(texts)
+            left = (await self.passages.read(row.tenant, {live.id: notes})) if notes else {}
+            if left or (texts and await self._records.get_many(texts)):
+                raise Unavailable(
+                    Reason.STORE_UNAVAILABLE, "Milvus has not yet undone a failed write; try again.", retry_after=2
+                )
+            live.uncertain = {}
+
+    async def _load(self, agent_id: str) -> LiveAgent | None:
+        live = self._cache.get(agent_id)
+        if live is not None:
+            self._cache.move_to_end(agent_id)
+            if live.stale and not live.lock.locked():
+                async with live.lock:
+                    await self.settle(live)
+            return live
+        task = self._loading.get(agent_id)
+        if task is None:
+            task = self._loading[agent_id] = asyncio.create_task(self._read_into_cache(agent_id))
+            task.add_done_callback(lambda _: self._loading.pop(agent_id, None))
+        return await asyncio.shield(task)
+
+    async def _read_into_cache(self, agent_id: str) -> LiveAgent | None:
+        live = await self._read(agent_id)
+        if live is None:
+            return None
+        # A lease that was held when this process started may still be: it gets its whole time.
+        live.lease_ends = self._started + LEASE_SECONDS
+        self._cache[agent_id] = live
+        if len(self._cache) > _MAX_CACHED:
+            for id_ in [id_ for id_, held in list(self._cache.items())[: _MAX_CACHED // 8] if held.idle]:
+                if id_ != agent_id:
+                    del self._cache[id_]
+        return live
+
+    async def _read(self, agent_id: str) -> LiveAgent | None:
+        record = await self._records.get(agent_id)
+        if record is None or record.kind != "agent":
+            return None
+        row = AgentRow.model_validate_json(record.body)
+        references = {
+            **{_TEXT_NAMES[name]: getattr(row, name) for name in _TEXT_NAMES},
+            **{block_text_name(reference.label): reference.text for reference in row.blocks},
+        }
+        texts = await self._records.read_texts(agent_id, references)
+        return LiveAgent(
+            agent_id,
+            row,
+            blocks={reference.label: texts[block_text_name(reference.label)] for reference in row.blocks},
+            system=texts["system"],
+            summary=texts["summary"],
+            links=_links(texts["links"]),
+            dead_notes=Ranges.parse(texts["dead"]),
+        )
+
+    async def _exists(self, agent_id: str) -> bool:
+        live = await self._load(agent_id)
+        return live is not None and not live.row.deleting
+
+    async def _purge(self, live: LiveAgent) -> None:
+        await self.messages.delete_all(live.id)
+        await self.passages.delete_where(live.row.tenant, live.id)
+        await self._names.release(live.row.tenant, "agent", live.row.name, live.id)
+        await self._records.delete_children(live.id)
+        await self._records.delete([live.id])
+        self._cache.pop(live.id, None)
+        live.notify()
+
+    def _later(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self._tidy(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _tidy(self, work: object) -> None:
+        """Clears away what nobody sees any more; a failure costs only space, until the owner is deleted."""
+        try:
+            await work  # type: ignore[misc]
+        except ServiceError as error:
+            _log.info("tidying_failed", error=str(error))
+
+
+_TEXT_NAMES = {"system": "system", "summary": "summary", "links": "links", "dead_notes": "dead"}
+
+
+def settings_etag(row: AgentRow) -> str:
+    """Changes with every write of the settings."""
+    return f"s{row.settings_version}"
+
+
+def check_time_zone(name: str) -> None:
+    """Refuses a name that is no IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise invalid(
+            "time_zone", f"{name!r} is no IANA time zone; give one such as 'Europe/Berlin' or 'UTC'."
+        ) from error
+
+
+def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[str, str], time: int) -> list[BlockRef]:
+    """Applies block edits to the row's references and to `values`; answers the touched references."""
+    touched: list[BlockRef] = []
+    by_label = {reference.label: reference for reference in row.blocks}
+    for edit in change.blocks:
+        reference = by_label.get(edit.label)
+        if reference is None:
+            if not change.make_blocks:
+                raise NotFound(
+                    Reason.BLOCK_NOT_FOUND,
+                    f"The agent has no block {edit.label!r}; it has {', '.join(by_label) or 'none'}.",
+                    metadata={"label": edit.label},
+                )
+            if len(by_label) >= MAX_BLOCKS:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE, f"An agent has at most {MAX_BLOCKS} blocks: delete one first."
+                )
+            reference = BlockRef(
+                label=edit.label, text=TextRef(), limit=edit.limit or DEFAULT_BLOCK_LIMIT, updated=time
+            )
+            row.blocks.append(reference)
+            by_label[edit.label] = reference
+        elif edit.etag and edit.etag != live.block(reference).etag:
+            raise Aborted(
+                Reason.ETAG_MISMATCH,
+                f"Block {edit.label!r} has changed since it was read: read it again, then repeat.",
+                metadata={"label": edit.label},
+            )
+        limit = edit.limit or reference.limit
+        if len(edit.value) > limit:
+            raise InvalidArgument(
+                Reason.BLOCK_LIMIT_EXCEEDED,
+                f"Block {edit.label!r} may have {limit} characters, and this value has {len(edit.value)}: shorten it, or raise "
+                "the limit.",
+                field="blocks.value",
+                metadata={"label": edit.label, "limit": limit, "length": len(edit.value)},
+            )
+        reference.limit = limit
+        reference.updated = time
+        values[edit.label] = edit.value
+        if reference not in touched:
+            touched.append(reference)
+    return touched
+
+
+def _links(text: str) -> list[Link]:
+    return [Link.model_validate(link) for link in json.loads(text)] if text else []
+
+
+def _number(id_: str, owner: str, kind: str) -> int:
+    return int(id_.removeprefix(f"{owner}-{kind}").split("-")[0])

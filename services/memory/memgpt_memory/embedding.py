@@ -1,0 +1,181 @@
+"""Texts to vectors: the bundled model, or an OpenAI-compatible endpoint. The only module that imports either's library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from memgpt_runtime.errors import DeadlineExceeded, FailedPrecondition, Reason, ResourceExhausted, Unavailable
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+Vectors = npt.NDArray[np.float32]
+_log = structlog.get_logger(__name__)
+
+WORDLLAMA = "wordllama-l2-256"
+"""Name of the bundled model: wordllama's l2_supercat at 256 dimensions, which is in its wheel."""
+
+
+class Embedder(Protocol):
+    """An embedding model.
+
+    Attributes:
+        model: Its name, stored with the vectors.
+        dimension: Dimensions of its vectors.
+    """
+
+    model: str
+    dimension: int
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embeds texts.
+
+        Returns:
+            Unit vectors, ``(len(texts), dimension)``.
+
+        Raises:
+            Unavailable: The model cannot be reached.
+            ResourceExhausted: The model's endpoint wants fewer calls.
+            FailedPrecondition: It answers vectors of another dimension, or refuses the key or the model's name.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Frees what it holds."""
+        ...
+
+
+class WordLlama:
+    """The bundled model: static word vectors, averaged; no network, about a millisecond a text."""
+
+    model = WORDLLAMA
+    dimension = 256
+
+    def __init__(self) -> None:
+        """Loads the model from its wheel."""
+        import wordllama
+
+        self._model = wordllama.WordLlama.load(
+            cache_dir=Path(wordllama.__file__).parent, disable_download=True, dim=self.dimension
+        )
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder.embed`."""
+        if len(texts) == 1:  # quicker than a thread
+            return self._embed(texts)
+        return await asyncio.to_thread(self._embed, texts)
+
+    async def close(self) -> None:
+        """See `Embedder.close`."""
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        return _unit(np.asarray(self._model.embed(list(texts), norm=True), dtype=np.float32))
+
+
+class OpenAIEmbedder:
+    """Any endpoint that speaks OpenAI's embeddings protocol."""
+
+    batch = 128
+
+    def __init__(
+        self,
+        model: str,
+        dimension: int,
+        *,
+        base_url: str | None,
+        api_key: str,
+        timeout: float,
+        send_dimension: bool = False,
+    ) -> None:
+        """Prepares a client; nothing is sent yet.
+
+        Args:
+            model: The name sent to the endpoint.
+            dimension: Dimensions of its vectors.
+            base_url: Where; None for OpenAI's own.
+            api_key: Sent as a bearer token.
+            timeout: Seconds that one call may take.
+            send_dimension: Ask the endpoint for this dimension; not every endpoint knows the field.
+        """
+        self.model = model
+        self.dimension = dimension
+        self._send_dimension = send_dimension
+        self._base_url = base_url
+        self._api_key = api_key
+        self._timeout = timeout
+        self._client: AsyncOpenAI | None = None
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder.embed`."""
+        batches = [texts[start : start + self.batch] for start in range(0, len(texts), self.batch)]
+        return np.concatenate([await self._embed(batch) for batch in batches])
+
+    async def close(self) -> None:
+        """See `Embedder.close`."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _embed(self, texts: Sequence[str]) -> Vectors:
+        import openai
+
+        if self._client is None:
+            self._client = openai.AsyncOpenAI(
+                base_url=self._base_url, api_key=self._api_key or "none", timeout=self._timeout, max_retries=0
+            )
+        where = f"The embedding endpoint ({self._base_url or 'OpenAI'})"
+        try:
+            if self._send_dimension:
+                answer = await self._client.embeddings.create(
+                    model=self.model, input=list(texts), encoding_format="float", dimensions=self.dimension
+                )
+            else:
+                answer = await self._client.embeddings.create(
+                    model=self.model, input=list(texts), encoding_format="float"
+                )
+        except openai.APITimeoutError as error:
+            raise DeadlineExceeded(Reason.OUT_OF_TIME, f"{where} did not answer in {self._timeout:g} s.") from error
+        except openai.RateLimitError as error:
+            raise ResourceExhausted(
+                Reason.MODEL_RATE_LIMITED, f"{where} wants fewer calls; try again later.", retry_after=5
+            ) from error
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise FailedPrecondition(
+                Reason.MODEL_UNUSABLE, f"{where} refuses the key: set memory.embedding_api_key."
+            ) from error
+        except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            _log.warning("embedding_refused", error=str(error)[:500])
+            raise FailedPrecondition(
+                Reason.MODEL_UNUSABLE,
+                f"{where} refuses the request: check memory.embedding_model ({self.model}) and memory.embedding_base_url.",
+            ) from error
+        except openai.APIError as error:
+            raise Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{where} cannot be reached; try again.") from error
+        vectors = [item.embedding for item in sorted(answer.data or [], key=lambda item: item.index)]
+        if len(vectors) != len(texts):
+            raise Unavailable(
+                Reason.EMBEDDING_UNAVAILABLE,
+                f"{where} answered {len(vectors)} vectors for {len(texts)} texts; try again.",
+            )
+        wrong = {len(vector) for vector in vectors} - {self.dimension}
+        if wrong:
+            raise FailedPrecondition(
+                Reason.EMBEDDING_MISMATCH,
+                f"{where} answers vectors of {wrong.pop()} dimensions, but memory.embedding_dimension is {self.dimension}: "
+                "set it to what the model gives, for a new store, or choose the model that the store was made with.",
+                metadata={"model": self.model, "dimension": self.dimension},
+            )
+        return _unit(np.asarray(vectors, dtype=np.float32))
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    """Scales vectors to length one. What is not a number becomes zero: Milvus Lite would take it as it is."""
+    vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return scaled

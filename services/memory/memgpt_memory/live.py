@@ -1,0 +1,121 @@
+"""An agent as this process holds it: the cached state, the lock for its writes, its queue and its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link
+from memgpt_memory.ranges import Ranges
+
+LEASE_SECONDS = 10.0
+"""How long a lease holds unless renewed."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A place in an agent's queue."""
+
+    key: str
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class LiveAgent:
+    """An agent's cached state. Change `row` and the texts only by `Agents.commit`, under `lock`.
+
+    Attributes:
+        id: The agent.
+        row: The committed row.
+        blocks: Values of its blocks by label.
+        system: Its instructions.
+        summary: The recursive summary.
+        links: Attached sources, in order.
+        dead_notes: Numbers of deleted notes.
+        lock: Held by whoever writes.
+        uncertain: Rows that a failed write may have left; to be cleared away before their numbers are used again.
+        stale: Whether the row must be read again: a write of it failed, and may have happened.
+        queue: Turns that wait, in order of arrival.
+        lease_ends: On the monotonic clock; only meaningful while a turn is running.
+        cancel: Whether the running turn is to be cancelled.
+        turn_recorded: Whether the row of the last turn has been written since it ended.
+    """
+
+    id: str
+    row: AgentRow
+    blocks: dict[str, str] = field(default_factory=dict)
+    system: str = ""
+    summary: str = ""
+    links: list[Link] = field(default_factory=list)
+    dead_notes: Ranges = field(default_factory=Ranges)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    uncertain: dict[str, list[str]] = field(default_factory=dict)
+    stale: bool = False
+    queue: list[Ticket] = field(default_factory=list)
+    lease_ends: float = 0.0
+    cancel: bool = False
+    turn_recorded: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _watchers: int = 0
+
+    @property
+    def running(self) -> CurrentTurn | None:
+        """The turn that has not ended, if any."""
+        turn = self.row.turn
+        return turn if turn is not None and not turn.state.ended else None
+
+    @property
+    def leased(self) -> bool:
+        """Whether somebody holds the lease of the running turn."""
+        return self.running is not None and time.monotonic() < self.lease_ends
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for it, so that it may be dropped from the cache."""
+        return not (self.lock.locked() or self.queue or self._watchers or self.leased or self.uncertain or self.stale)
+
+    @property
+    def note_count(self) -> int:
+        """Notes that exist."""
+        return self.row.next_note - self.row.dead_count
+
+    def keep_lease(self) -> None:
+        """Lets the lease hold from now on for its whole time."""
+        self.lease_ends = time.monotonic() + LEASE_SECONDS
+
+    def notify(self) -> None:
+        """Wakes everybody that waits for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, timeout: float | None = None) -> None:
+        """Returns at the next change, or when `timeout` seconds have passed."""
+        self._watchers += 1
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._watchers -= 1
+
+    def block(self, reference: BlockRef) -> Block:
+        """A block with its value."""
+        return Block(
+            reference.label,
+            self.blocks[reference.label],
+            reference.limit,
+            f"v{reference.text.version}-{reference.updated}",
+            reference.updated,
+        )
+
+    def all_blocks(self) -> list[Block]:
+        """Every block, in order of creation."""
+        return [self.block(reference) for reference in self.row.blocks]
+
+
+def block_text_name(label: str) -> str:
+    """Name under which a block's text is stored: short and plain, whatever the label."""
+    return "b" + hashlib.sha256(label.encode()).hexdigest()[:10]

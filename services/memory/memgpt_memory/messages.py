@@ -1,0 +1,146 @@
+"""Messages as rows: one row a message, and more for a text that is longer than a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from memgpt_runtime.errors import InvalidArgument, Reason
+
+from memgpt_memory.model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
+from memgpt_memory.records import split
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import MESSAGES, NO_VECTOR
+from memgpt_memory.store.milvus import Milvus
+
+_FIELDS = ["agent", "sequence", "created", "head", "text"]
+_INLINE_ARGUMENTS = 32_768
+"""Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
+
+
+def message_id(agent_id: str, sequence: int) -> str:
+    """Key of a message's first row."""
+    return f"{agent_id}-m{sequence}"
+
+
+def message_rows(
+    agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage
+) -> list[dict[str, Any]]:
+    """The rows of a message.
+
+    Raises:
+        InvalidArgument: It is longer than 1 MiB.
+    """
+    call = new.function_call
+    arguments = call.arguments if call else ""
+    if len(new.text.encode()) + len(arguments.encode()) > MAX_MESSAGE_BYTES:
+        raise InvalidArgument(
+            Reason.TOO_LARGE,
+            f"A message of {len(new.text.encode()) + len(arguments.encode())} bytes is too long: {MAX_MESSAGE_BYTES} at most. "
+            "Send it in pieces, or load it as a document.",
+            field="messages.text",
+        )
+    apart = len(json.dumps(arguments)) > _INLINE_ARGUMENTS
+    pieces = split(new.text + arguments if apart else new.text)
+    head: dict[str, Any] = {"role": new.role.value, "turn": turn_id, "step": step, "parts": len(pieces)}
+    if call:
+        head["call"] = [call.call_id, call.name, "" if apart else arguments]
+        if apart:
+            head["cut"] = len(new.text)
+    if new.call_id:
+        head["call_id"] = new.call_id
+    if new.usage:
+        head["usage"] = [new.usage.prompt_tokens, new.usage.completion_tokens]
+    first = message_id(agent_id, sequence)
+    return [
+        {
+            "id": first if part == 0 else f"{first}-{part}",
+            "agent": agent_id,
+            "sequence": sequence,
+            "part": part,
+            "created": created,
+            "head": json.dumps(head, ensure_ascii=False) if part == 0 else "",
+            "text": piece,
+            "none": NO_VECTOR,
+        }
+        for part, piece in enumerate(pieces)
+    ]
+
+
+class Messages:
+    """Reads messages by their numbers; a number at or above the agent's counter must not be asked for."""
+
+    def __init__(self, store: Milvus) -> None:
+        """Reads from `store`."""
+        self._store = store
+
+    async def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Writes rows of messages; returns when they are in."""
+        await self._store.upsert(MESSAGES, rows)
+
+    async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
+        """Reads messages in the order of `sequences`."""
+        ids = [message_id(agent_id, sequence) for sequence in sequences]
+        if not ids:
+            return []
+        rows = await self._store.get(MESSAGES, ids, _FIELDS)
+        heads = {id_: json.loads(row["head"]) for id_, row in rows.items()}
+        more = [f"{id_}-{part}" for id_, head in heads.items() for part in range(1, head["parts"])]
+        rest = await self._store.get(MESSAGES, more, ["text"]) if more else {}
+        return [
+            _message(
+                id_,
+                rows[id_],
+                heads[id_],
+                rows[id_]["text"] + "".join(rest[f"{id_}-{part}"]["text"] for part in range(1, heads[id_]["parts"])),
+            )
+            for id_ in ids
+            if id_ in rows
+        ]
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Deletes rows by key."""
+        await self._store.delete(MESSAGES, ids)
+
+    async def delete_all(self, agent_id: str) -> None:
+        """Deletes every message of an agent, and what a failed write left behind."""
+        rows = await self._store.query(MESSAGES, filters.equals("agent", agent_id), [])
+        await self.delete([row["id"] for row in rows])
+
+
+def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage) -> Message:
+    """A new message as it reads once it is stored."""
+    return Message(
+        message_id(agent_id, sequence),
+        agent_id,
+        sequence,
+        new.role,
+        new.text,
+        created,
+        turn_id,
+        step,
+        new.function_call,
+        new.call_id,
+        new.usage,
+    )
+
+
+def _message(id_: str, row: Mapping[str, Any], head: dict[str, Any], text: str) -> Message:
+    call = head.get("call")
+    usage = head.get("usage")
+    if call and "cut" in head:
+        text, call[2] = text[: head["cut"]], text[head["cut"] :]
+    return Message(
+        id=id_,
+        agent_id=row["agent"],
+        sequence=row["sequence"],
+        role=Role(head["role"]),
+        text=text,
+        created=row["created"],
+        turn_id=head["turn"],
+        step=head["step"],
+        function_call=FunctionCall(*call) if call else None,
+        call_id=head.get("call_id", ""),
+        usage=Usage(*usage) if usage else None,
+    )

@@ -1,0 +1,43 @@
+"""A set of whole numbers that mostly lie side by side, small as text."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable
+
+
+class Ranges:
+    """An immutable set of numbers, kept as ranges ``[start, end)``."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        """Takes disjoint, sorted ranges."""
+        self._ranges = list(ranges)
+        self._starts = [start for start, _ in self._ranges]
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_right(self._starts, number) - 1
+        return place >= 0 and number < self._ranges[place][1]
+
+    def __len__(self) -> int:
+        return sum(end - start for start, end in self._ranges)
+
+    def add(self, numbers: Iterable[int]) -> Ranges:
+        """This set and `numbers`."""
+        pieces = sorted([*self._ranges, *((number, number + 1) for number in numbers)])
+        merged: list[tuple[int, int]] = []
+        for start, end in pieces:
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        return Ranges(merged)
+
+    def dump(self) -> str:
+        """As text; the empty set is the empty text."""
+        return json.dumps(self._ranges) if self._ranges else ""
+
+    @staticmethod
+    def parse(text: str) -> Ranges:
+        """From what `dump` gave."""
+        return Ranges((start, end) for start, end in json.loads(text)) if text else Ranges()

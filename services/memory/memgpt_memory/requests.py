@@ -1,0 +1,92 @@
+"""Mutations that may be sent twice: the first answer is kept under the request's id.
+
+Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A repetition
+that finds only the seed, because a crash came in between, does the work again with the same ids, and so makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
+
+from memgpt_runtime.errors import InvalidArgument, Reason
+
+from memgpt_memory.clock import now
+from memgpt_memory.model import Record
+from memgpt_memory.records import Records, key_of
+from memgpt_memory.tasks import run_to_end
+
+RETENTION = 7 * 24 * 3600 * 1_000_000
+"""Microseconds for which an answer is kept; 24 hours are promised."""
+
+
+class Requests:
+    """The answers of requests by tenant, method and id."""
+
+    def __init__(self, records: Records) -> None:
+        """Keeps answers among `records`."""
+        self._records = records
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def once(
+        self,
+        tenant: str,
+        method: str,
+        request_id: str,
+        fingerprint: bytes,
+        seed: Callable[[], str],
+        work: Callable[[str, str], Awaitable[bytes]],
+    ) -> bytes:
+        """Does `work`, or answers what it answered before.
+
+        Args:
+            tenant: Whose request it is.
+            method: The RPC.
+            request_id: The request's id; empty to do the work without remembering it.
+            fingerprint: Digest of the request's other fields.
+            seed: Makes a new id.
+            work: Takes the seed and the row's key, and answers bytes. Run twice with the same two, it must do its work once.
+
+        Raises:
+            InvalidArgument: The id was used for another request.
+        """
+        if not request_id:
+            return await run_to_end(work(seed(), ""))
+        key = key_of("request", tenant, method, request_id)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            record = await self._records.get(key)
+            if record is None:
+                body = {"fingerprint": fingerprint.hex(), "seed": seed()}
+                await self._put(key, tenant, body)
+            else:
+                body = json.loads(record.body)
+                if body["fingerprint"] != fingerprint.hex():
+                    raise InvalidArgument(
+                        Reason.REQUEST_ID_REUSED,
+                        f"The request id {request_id!r} was used for another request: use a new id for a new request.",
+                        field="request_id",
+                    )
+                if "answer" in body:
+                    return base64.b64decode(body["answer"])
+
+            async def finish() -> bytes:
+                answer = await work(body["seed"], key)
+                encoded = base64.b64encode(answer).decode()
+                # An answer too long for a row is not kept: the work is found done, and answers as things are then.
+                if len(encoded) < 48_000:
+                    await self._put(key, tenant, {**body, "answer": encoded})
+                return answer
+
+            return await run_to_end(finish())
+
+    async def forget_old(self) -> None:
+        """Deletes answers older than `RETENTION`."""
+        old = [record.id for record in await self._records.find("request") if record.created < now() - RETENTION]
+        await self._records.delete(old)
+
+    async def _put(self, key: str, tenant: str, body: dict[str, str]) -> None:
+        await self._records.put(Record(key, "request", tenant, "", now(), json.dumps(body)))

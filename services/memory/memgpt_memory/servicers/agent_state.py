@@ -1,0 +1,251 @@
+"""`AgentStateService`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1 import agent_state_service_pb2_grpc
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import invalid
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.clock import now
+from memgpt_memory.model import AgentRow, StepCommit
+from memgpt_memory.ranking import Scope
+from memgpt_memory.servicers import convert
+from memgpt_memory.servicers.base import Servicer
+from memgpt_memory.turns import Step
+
+_UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
+
+
+class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
+    """Agents, their turns, and what fills their context windows."""
+
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+        labels = [block.label for block in request.blocks]
+        if len(set(labels)) != len(labels):
+            raise invalid("blocks.label", "Each label may occur once.")
+
+        async def create(seed: str, _: str) -> bytes:
+            time = now()
+            live = await core.agents.create(
+                owner,
+                seed,
+                AgentRow(
+                    tenant=owner,
+                    name=request.name,
+                    preset=request.preset,
+                    persona=request.persona,
+                    human=request.human,
+                    model=request.model,
+                    context_window=request.context_window,
+                    time_zone=request.time_zone or "UTC",
+                    created=time,
+                    updated=time,
+                ),
+                system=request.system,
+                blocks=[convert.block_edit(block) for block in request.blocks],
+                messages=convert.new_messages(request.messages),
+            )
+            return pb.CreateAgentResponse(agent=await convert.agent(core, live)).SerializeToString()
+
+        answer = await core.requests.once(
+            owner, "CreateAgent", request.request_id, convert.fingerprint(request), lambda: new_id("agent"), create
+        )
+        return pb.CreateAgentResponse.FromString(answer)
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
+        """See the contract."""
+        core = self._core
+        if request.agent_id:
+            live = await core.agents.get(tenant(), request.agent_id)
+        else:
+            live = await core.agents.find(tenant(), request.name)
+        return pb.GetAgentResponse(agent=await convert.agent(core, live))
+
+    async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
+        """See the contract."""
+        core = self._core
+        size, after = self._after(request)
+        page = await core.agents.page(tenant(), size, after)
+        return pb.ListAgentsResponse(
+            agents=[await convert.agent(core, live) for live in page.items],
+            next_page_token=self._next(request, page.next_token),
+            total_size=page.total,
+        )
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.UpdateAgentResponse:
+        """See the contract."""
+        core = self._core
+        paths = list(request.update_mask.paths)
+        wrong = [path for path in paths if path not in _UPDATABLE]
+        if wrong or not paths:
+            raise invalid(
+                "update_mask",
+                f"update_mask must name some of {', '.join(_UPDATABLE)}; not {', '.join(wrong) or 'nothing'}.",
+            )
+        if "name" in paths and not 0 < len(request.agent.name) <= 128:
+            raise invalid("agent.name", "A name has 1 to 128 characters.")
+        window = request.agent.context_window
+        if "context_window" in paths and window and not 1_024 <= window <= 10_000_000:
+            raise invalid("agent.context_window", "context_window must be 0, or from 1,024 to 10,000,000 tokens.")
+        changes = {path: getattr(request.agent, path) for path in paths}
+        if not changes.get("time_zone", "UTC"):
+            changes["time_zone"] = "UTC"
+        live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
+        return pb.UpdateAgentResponse(agent=await convert.agent(core, live))
+
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Any) -> pb.DeleteAgentResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+
+        async def delete(_: str, __: str) -> bytes:
+            await core.agents.delete(owner, request.agent_id)
+            return b""
+
+        await core.requests.once(
+            owner, "DeleteAgent", request.request_id, convert.fingerprint(request), lambda: new_id("delete"), delete
+        )
+        return pb.DeleteAgentResponse()
+
+    async def BeginTurn(self, request: pb.BeginTurnRequest, context: Any) -> AsyncIterator[pb.BeginTurnResponse]:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        events = core.turns.begin(
+            live,
+            request.request_id,
+            fingerprint=request.fingerprint,
+            options=request.options,
+            messages=convert.new_messages(request.input),
+            no_wait=request.no_wait,
+        )
+        async for event in events:
+            if isinstance(event, int):
+                yield pb.BeginTurnResponse(queued=pb.QueuePlace(ahead=event))
+            else:
+                yield pb.BeginTurnResponse(
+                    granted=pb.TurnGrant(
+                        turn=convert.turn(event.turn),
+                        lease=convert.lease(event.lease) if event.lease else None,
+                        resumed=event.resumed,
+                        options=bytes.fromhex(event.turn.options),
+                    )
+                )
+
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
+        return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
+
+    async def CommitStep(self, request: pb.CommitStepRequest, context: Any) -> pb.CommitStepResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        eviction = request.eviction
+        result = await core.turns.commit(
+            live,
+            convert.lease_back(request.lease),
+            request.step,
+            StepCommit(
+                messages=convert.new_messages(request.messages),
+                blocks=[convert.block_edit(block) for block in request.blocks],
+                notes=list(request.notes),
+                evict_before=eviction.before_sequence if request.HasField("eviction") else None,
+                summary=eviction.summary,
+                outcome=convert.outcome(request.outcome) if request.HasField("outcome") else None,
+            ),
+        )
+        return pb.CommitStepResponse(
+            step=convert.step(result.step),
+            blocks=[
+                convert.block(block) for block in (result.committed.blocks if result.committed else live.all_blocks())
+            ],
+            message_count=live.row.message_count,
+            passage_count=live.note_count,
+        )
+
+    async def EndTurn(self, request: pb.EndTurnRequest, context: Any) -> pb.EndTurnResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        turn = await core.turns.end(live, convert.lease_back(request.lease), *convert.outcome(request.outcome))
+        return pb.EndTurnResponse(turn=convert.turn(turn))
+
+    async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Any) -> pb.ReleaseLeaseResponse:
+        """See the contract."""
+        core = self._core
+        core.turns.release(await core.agents.get(tenant(), request.agent_id), convert.lease_back(request.lease))
+        return pb.ReleaseLeaseResponse()
+
+    async def RequestCancel(self, request: pb.RequestCancelRequest, context: Any) -> pb.RequestCancelResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        return pb.RequestCancelResponse(turn=convert.turn(await core.turns.cancel(live, request.request_id)))
+
+    async def ReadTurn(self, request: pb.ReadTurnRequest, context: Any) -> AsyncIterator[pb.ReadTurnResponse]:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.no_follow):
+            if isinstance(item, Step):
+                yield pb.ReadTurnResponse(step=convert.step(item))
+            else:
+                yield pb.ReadTurnResponse(turn=convert.turn(item))
+
+    async def ListTurns(self, request: pb.ListTurnsRequest, context: Any) -> pb.ListTurnsResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        size, after = self._after(request)
+        page = await core.turns.page(live, size, after)
+        return pb.ListTurnsResponse(
+            turns=[convert.turn(turn) for turn in page.items], next_page_token=self._next(request, page.next_token)
+        )
+
+    async def LoadContext(self, request: pb.LoadContextRequest, context: Any) -> pb.LoadContextResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+        live = await core.agents.get(owner, request.agent_id)
+        async with live.lock:  # as of one instant: no commit comes in between
+            await core.agents.settle(live)
+            row = live.row
+            messages = await core.agents.messages.read(live.id, range(row.window_start, row.message_count))
+            return pb.LoadContextResponse(
+                agent=await convert.agent(core, live),
+                blocks=[convert.block(block) for block in live.all_blocks()],
+                summary=live.summary,
+                messages=[convert.message(message) for message in messages],
+                archival_count=await core.archive.count(Scope(owner, live, None)),
+            )
+
+    async def AppendMessages(self, request: pb.AppendMessagesRequest, context: Any) -> pb.AppendMessagesResponse:
+        """See the contract."""
+        raise convert.not_yet("AppendMessages")
+
+    async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Any) -> pb.RewindMessagesResponse:
+        """See the contract."""
+        raise convert.not_yet("RewindMessages")
+
+    async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
+        """See the contract."""
+        raise convert.not_yet("EditMessage")
+
+    async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
+        """See the contract."""
+        raise convert.not_yet("ExportAgent")
+        yield  # makes it a stream
+
+    async def ImportAgent(
+        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
+    ) -> pb.ImportAgentResponse:
+        """See the contract."""
+        raise convert.not_yet("ImportAgent")

@@ -1,0 +1,44 @@
+"""What every servicer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+from memgpt_runtime.pagination import PageTokenCodec, normalise_page_size
+
+from memgpt_memory.core import Core
+
+
+class Servicer:
+    """A servicer over the parts of Memory."""
+
+    def __init__(self, core: Callable[[], Core]) -> None:
+        """Asks `core` for the parts at every call: it raises Unavailable while the store is not open."""
+        self._get_core = core
+
+    @property
+    def _core(self) -> Core:
+        return self._get_core()
+
+    def _page(self, request: Any) -> tuple[int, dict[str, Any] | None]:
+        """Size of the page, and what its token holds.
+
+        Raises:
+            InvalidArgument: A negative size, or a token that is not this request's own.
+        """
+        size = normalise_page_size(request.page_size)
+        return size, PageTokenCodec(self._core.token_key).decode(request, request.page_token)
+
+    def _after(self, request: Any) -> tuple[int, str]:
+        """Size of the page, and the key behind which it begins."""
+        size, payload = self._page(request)
+        return size, str(payload["after"]) if payload else ""
+
+    def _token(self, request: Message, payload: Mapping[str, Any] | None) -> str:
+        """The token of the next page; empty when there is none."""
+        return PageTokenCodec(self._core.token_key).encode(request, payload) if payload else ""
+
+    def _next(self, request: Message, after: str) -> str:
+        return self._token(request, {"after": after} if after else None)

@@ -1,0 +1,368 @@
+"""Milvus Lite or a Milvus server behind one small asynchronous surface; the only module that imports pymilvus.
+
+What differs between the two is kept here: Lite needs a lock around writes, since concurrent writers lose acknowledged rows
+and reads can miss rows during its automatic flush; a server needs a consistency level. On a server, Session reads see every
+write of this process at the price of a bounded read, but not the writes of a process before it: each collection is read
+Strong until this process has written to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+
+from memgpt_memory.store.batching import Batcher
+from memgpt_memory.store.filters import all_of
+from memgpt_memory.store.layout import PARTITIONS, Collection, FieldType, partition_name
+from memgpt_memory.store.locks import ReadWriteLock
+from memgpt_memory.tasks import run_to_end
+
+# Unflushed rows of Lite are slow to search; a small memtable is flushed early. Lite reads this when it is imported.
+os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
+
+import pymilvus
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+if TYPE_CHECKING:
+    from memgpt_memory.store.batching import Row
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+SERVER_WINDOW = 16_384
+"""Most rows that one query or search of a Milvus server answers."""
+
+_READ_CHUNK = 8_192
+_MAX_BATCH_ROWS = 512
+_MAX_WAITING_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the backend is and can do.
+
+    Attributes:
+        backend: ``milvus-lite`` or ``milvus``.
+        version: Its version.
+    """
+
+    backend: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row that a search found.
+
+    Attributes:
+        id: Its primary key.
+        score: Inner product with the query; higher is better.
+        row: The columns asked for.
+    """
+
+    id: str
+    score: float
+    row: Mapping[str, Any]
+
+
+class Milvus:
+    """The collections of one store.
+
+    Every call raises `Unavailable` when the backend cannot be reached or does not answer in time. A write that failed so may
+    have happened, in part or whole.
+    """
+
+    def __init__(self, uri: str, *, token: str = "", timeout: float = 10.0) -> None:
+        """Prepares; `open` connects.
+
+        Args:
+            uri: A path ending in ``.db`` for Milvus Lite, or the URI of a server.
+            token: ``user:password`` or an API key of a server.
+            timeout: Seconds that a call may take.
+        """
+        self.lite = "://" not in uri
+        self._uri = uri
+        self._token = token
+        self._timeout = timeout
+        self._client: MilvusClient | None = None
+        # Lite works under the interpreter's lock: more threads would only wait for each other.
+        self._threads = ThreadPoolExecutor(max_workers=4 if self.lite else 32, thread_name_prefix="milvus")
+        self._locks: dict[str, ReadWriteLock] = {}
+        self._batchers: dict[tuple[str, str | None], Batcher] = {}
+        self._written: set[str] = set()
+        self._ready: set[str] = set()
+        self.capabilities = Capabilities("milvus-lite" if self.lite else "milvus", "unknown")
+
+    async def open(self, collections: Iterable[Collection]) -> None:
+        """Connects, makes what is missing, and loads every collection. May be called again after a failure.
+
+        Raises:
+            FailedPrecondition: The Lite file is held by another process, or cannot be used.
+            Unavailable: The server does not answer.
+        """
+        if self._client is None:
+            self._client = await self._run(self._connect)
+            version = await self._run(self._version)
+            self.capabilities = Capabilities(self.capabilities.backend, version)
+        for collection in collections:
+            if collection.name not in self._ready:
+                await self._run(self._prepare, collection)
+                self._ready.add(collection.name)
+
+    async def close(self) -> None:
+        """Flushes nothing, waits for what runs, and closes the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
+            if self.lite:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _release_lite)
+        self._threads.shutdown(wait=False)
+
+    async def ping(self) -> None:
+        """Returns when the backend answers.
+
+        Raises:
+            Unavailable: It does not.
+        """
+        await self._run(lambda: self._connected.list_collections(timeout=min(self._timeout, 3.0)))
+
+    async def upsert(self, collection: Collection, rows: Sequence[Row], *, partition: str | None = None) -> None:
+        """Writes whole rows under their keys; returns when they are in. Concurrent calls share upserts.
+
+        Raises:
+            ResourceExhausted: Too many rows wait already; nothing was written.
+        """
+        if not rows:
+            return
+        batcher = self._batchers.get((collection.name, partition))
+        if batcher is None:
+
+            async def write(batch: Sequence[Row]) -> None:
+                await self._upsert_now(collection, batch, partition)
+
+            batcher = self._batchers[collection.name, partition] = Batcher(
+                write, key=collection.key, max_rows=_MAX_BATCH_ROWS, max_waiting=_MAX_WAITING_ROWS
+            )
+        await batcher.write(rows)
+
+    async def get(
+        self, collection: Collection, ids: Sequence[str], fields: Sequence[str], *, partitions: Sequence[str] = ()
+    ) -> dict[str, Mapping[str, Any]]:
+        """Reads rows by key; absent ones are absent from the answer."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(ids), 1_000):
+            chunk = list(ids[start : start + 1_000])
+            async with self._reading(collection):
+                rows = await self._run(
+                    lambda chunk=chunk: self._connected.get(
+                        collection.name,
+                        chunk,
+                        output_fields=[collection.key, *fields],
+                        timeout=self._timeout,
+                        partition_names=list(partitions) or None,
+                        **self._consistency(collection),
+                    )
+                )
+            found.update((row[collection.key], row) for row in rows)
+        return found
+
+    async def query(
+        self, collection: Collection, condition: str, fields: Sequence[str], *, partitions: Sequence[str] = ()
+    ) -> list[Mapping[str, Any]]:
+        """Reads every row for which `condition` holds, in order of the key."""
+        rows: list[Mapping[str, Any]] = []
+        last = ""
+        while True:
+            # A server answers in order of the key when it has a limit; Lite has no window and is asked for all at once.
+            bound = all_of(condition, f'{collection.key} > "{last}"' if last else "")
+            limit: dict[str, Any] = {} if self.lite else {"limit": _READ_CHUNK}
+            async with self._reading(collection):
+                chunk = await self._run(
+                    lambda bound=bound, limit=limit: self._connected.query(
+                        collection.name,
+                        filter=bound,
+                        output_fields=[collection.key, *fields],
+                        timeout=self._timeout,
+                        partition_names=list(partitions) or None,
+                        **limit,
+                        **self._consistency(collection),
+                    )
+                )
+            rows.extend(chunk)
+            if self.lite or len(chunk) < _READ_CHUNK:
+                break
+            last = max(row[collection.key] for row in chunk)
+        return sorted(rows, key=lambda row: str(row[collection.key]))
+
+    async def search(
+        self,
+        collection: Collection,
+        vector: Sequence[float],
+        condition: str,
+        fields: Sequence[str],
+        *,
+        partitions: Sequence[str],
+        limit: int,
+        score_at_most: float | None = None,
+    ) -> list[Match]:
+        """Finds the rows whose vectors have the greatest inner product with `vector`, best first.
+
+        Args:
+            collection: Where to look.
+            vector: The query.
+            condition: A filter.
+            fields: Columns to answer.
+            partitions: Where to look.
+            limit: Most rows; on a server at most `SERVER_WINDOW`.
+            score_at_most: Leave out better rows (a server's range search over FLAT; not on Lite).
+        """
+        parameters: dict[str, Any] = {"metric_type": "IP", "params": {}}
+        if score_at_most is not None:
+            parameters["params"] = {"radius": -2.0, "range_filter": score_at_most}
+        async with self._reading(collection):
+            answer = await self._run(
+                lambda: self._connected.search(
+                    collection.name,
+                    [vector],
+                    filter=condition,
+                    limit=limit,
+                    output_fields=list(fields),
+                    search_params=parameters,
+                    timeout=self._timeout,
+                    partition_names=list(partitions),
+                    anns_field=collection.vector,
+                    **self._consistency(collection),
+                )
+            )
+        return [Match(hit[collection.key], float(hit["distance"]), hit["entity"]) for hit in answer[0]]
+
+    async def delete(self, collection: Collection, ids: Sequence[str], *, partition: str | None = None) -> None:
+        """Deletes rows by key; absent ones are no error."""
+        for start in range(0, len(ids), 1_000):
+            chunk = list(ids[start : start + 1_000])
+            async with self._writing(collection):
+                await self._run(
+                    lambda chunk=chunk: self._connected.delete(
+                        collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
+                    )
+                )
+            self._written.add(collection.name)
+
+    @property
+    def _connected(self) -> MilvusClient:
+        if self._client is None:
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, f"Milvus at {self._uri} is not connected yet; try again in a moment."
+            )
+        return self._client
+
+    async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
+        data = [dict(row) for row in rows]
+        async with self._writing(collection):
+            await self._run(
+                lambda: self._connected.upsert(
+                    collection.name, data, timeout=self._timeout, partition_name=partition or ""
+                )
+            )
+        self._written.add(collection.name)
+
+    def _reading(self, collection: Collection) -> AbstractAsyncContextManager[None]:
+        return self._lock(collection).read() if self.lite else nullcontext()
+
+    def _writing(self, collection: Collection) -> AbstractAsyncContextManager[None]:
+        return self._lock(collection).write() if self.lite else nullcontext()
+
+    def _lock(self, collection: Collection) -> ReadWriteLock:
+        return self._locks.setdefault(collection.name, ReadWriteLock())
+
+    def _consistency(self, collection: Collection) -> dict[str, str]:
+        if self.lite:
+            return {}
+        return {"consistency_level": "Session" if collection.name in self._written else "Strong"}
+
+    async def _run(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        """Runs a blocking call in a thread, to its end even when the caller goes away: locks must outlive the call."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        try:
+            return await run_to_end(running)
+        except (MilvusException, grpc.RpcError) as error:
+            _log.warning("milvus_failed", uri=self._uri, error=str(error)[:500])
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE,
+                f"Milvus at {self._uri} cannot be reached or did not answer; try again.",
+                retry_after=2,
+            ) from error
+
+    def _connect(self) -> MilvusClient:
+        if not self.lite:
+            return MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout)
+        path = Path(self._uri).expanduser()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return MilvusClient(uri=str(path))
+        except (MilvusException, OSError, RuntimeError, ValueError) as error:
+            held = "lock" in f"{error}{error.__cause__}{error.__context__}".lower()
+            _log.debug("lite_failed", error=repr(error))
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"The Milvus Lite file {path} is held by another process. Stop that one, or set another file (memory.uri), "
+                "or use a Milvus server for both."
+                if held
+                else f"The Milvus Lite file {path} cannot be opened ({type(error).__name__}). Check that its folder can be "
+                "written to and that it was made by Milvus Lite, or set another file (memory.uri).",
+            ) from error
+
+    def _version(self) -> str:
+        if self.lite:
+            from importlib.metadata import version
+
+            return version("milvus-lite")
+        return str(self._connected.get_server_version(timeout=self._timeout))
+
+    def _prepare(self, collection: Collection) -> None:
+        client = self._connected
+        if not client.has_collection(collection.name, timeout=self._timeout):
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            for field in collection.fields:
+                match field.type:
+                    case FieldType.TEXT:
+                        schema.add_field(
+                            field.name,
+                            pymilvus.DataType.VARCHAR,
+                            is_primary=field.name == collection.key,
+                            max_length=field.size,
+                        )
+                    case FieldType.INTEGER:
+                        schema.add_field(field.name, pymilvus.DataType.INT64)
+                    case FieldType.VECTOR:
+                        schema.add_field(field.name, pymilvus.DataType.FLOAT_VECTOR, dim=field.size)
+            index = client.prepare_index_params()
+            # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
+            index.add_index(collection.vector, index_type="FLAT", metric_type="IP")
+            options = {} if self.lite else {"num_shards": 1}
+            client.create_collection(
+                collection.name, schema=schema, index_params=index, timeout=max(self._timeout, 30.0), **options
+            )
+        if collection.partitioned:
+            existing = set(client.list_partitions(collection.name, timeout=self._timeout))
+            for slot in range(PARTITIONS):
+                if partition_name(slot) not in existing:
+                    client.create_partition(collection.name, partition_name(slot), timeout=self._timeout)
+        client.load_collection(collection.name, timeout=max(self._timeout, 120.0))
+
+
+def _release_lite() -> None:
+    from milvus_lite.server_manager import server_manager_instance
+
+    server_manager_instance.release_all()

@@ -1,0 +1,496 @@
+"""Turns: one at a time per agent, in order of arrival, under a lease with a fencing epoch.
+
+The agent's row holds the turn that runs, or ran last; a row per request holds the ended ones, so that a request is known for
+as long as its agent lives. A turn is found by the tenant and the request's id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.agents import Agents, Change, Committed
+from memgpt_memory.clock import now
+from memgpt_memory.listing import list_page
+from memgpt_memory.live import LEASE_SECONDS, LiveAgent, Ticket
+from memgpt_memory.model import (
+    AgentRow,
+    CurrentTurn,
+    Message,
+    NewMessage,
+    Page,
+    Record,
+    StepCommit,
+    TurnRow,
+    TurnState,
+)
+from memgpt_memory.records import Records, key_of
+
+MAX_QUEUED = 64
+"""Most turns that wait for one agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write for a turn; `expires` in microseconds since 1970, 0 in requests."""
+
+    turn_id: str
+    epoch: int
+    expires: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A turn that may run under `lease`, or without one has ended or is held by another."""
+
+    turn: TurnRow
+    lease: Lease | None = None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A committed step."""
+
+    index: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A committed step with what it left behind: `committed` is None when it had been committed before."""
+
+    step: Step
+    committed: Committed | None
+
+
+class Turns:
+    """The turns of every agent."""
+
+    def __init__(self, records: Records, agents: Agents) -> None:
+        """Keeps turns among `records`."""
+        self._records = records
+        self._agents = agents
+
+    async def begin(
+        self,
+        live: LiveAgent,
+        request_id: str,
+        *,
+        fingerprint: bytes,
+        options: bytes,
+        messages: Sequence[NewMessage],
+        no_wait: bool,
+    ) -> AsyncIterator[int | Grant]:
+        """Yields the number of turns ahead whenever it changes, then one grant.
+
+        Raises:
+            InvalidArgument: The request's id belongs to another agent or input.
+            NotFound: The turn does not exist and no input is given.
+            ResourceExhausted: Too many turns wait.
+        """
+        tenant = live.row.tenant
+        key = key_of("turn", tenant, request_id)
+        saved = await self._saved(live, key)
+        if saved is not None:
+            _check_same(saved, live.id, request_id, fingerprint)
+            if saved.state.ended:
+                yield Grant(saved)
+                return
+        elif not messages:
+            raise _unknown(request_id)
+        if len(live.queue) >= MAX_QUEUED:
+            raise ResourceExhausted(
+                Reason.OVERLOADED, f"{MAX_QUEUED} turns wait for this agent already; try again later.", retry_after=5
+            )
+        ticket = Ticket(key)
+        live.queue.append(ticket)
+        told = -1
+        try:
+            while True:
+                if live.row.deleting:
+                    await self._agents.get(tenant, live.id)  # raises
+                grant = await self._try(live, ticket, saved, request_id, fingerprint, options, messages, no_wait)
+                if grant is not None:
+                    yield grant
+                    return
+                running = live.running
+                ahead = live.queue.index(ticket) + (running is not None and running.key != key)
+                if ahead != told:
+                    told = ahead
+                    yield ahead
+                await live.changed(max(0.01, live.lease_ends - time.monotonic()) if running else None)
+        finally:
+            live.queue.remove(ticket)
+            live.notify()
+
+    async def renew(self, live: LiveAgent, lease: Lease) -> tuple[Lease, bool]:
+        """Keeps a lease; answers it with its new end, and whether the turn is to be cancelled.
+
+        Raises:
+            Aborted: It has passed to another, or the turn has ended.
+        """
+        turn = _held(live, lease)
+        if turn.state.ended:
+            raise _lost()
+        live.keep_lease()
+        return self._lease(live, turn), live.cancel
+
+    async def commit(self, live: LiveAgent, lease: Lease, index: int, step: StepCommit) -> StepResult:
+        """Commits a step, or answers it as it was committed before.
+
+        Raises:
+            Aborted: The lease has passed to another, or a block has changed.
+            FailedPrecondition: The step is not the next one, or the turn has ended.
+        """
+        async with live.lock:
+            await self._agents.settle(live)
+            turn = _held(live, lease)
+            if index <= turn.steps:
+                return StepResult(Step(index, (await self._steps(live, turn, index - 1, index))[0].messages), None)
+            if turn.state.ended:
+                raise FailedPrecondition(Reason.WRONG_STATE, f"The turn has ended ({turn.state}): begin another one.")
+            if index != turn.steps + 1:
+                raise FailedPrecondition(
+                    Reason.STEP_OUT_OF_ORDER,
+                    f"Step {index} is not the next one: commit step {turn.steps + 1}.",
+                    metadata={"next_step": turn.steps + 1},
+                )
+            if step.evict_before is not None and not (
+                live.row.window_start <= step.evict_before <= live.row.message_count
+            ):
+                raise InvalidArgument(
+                    Reason.INVALID_FIELD,
+                    f"eviction.before_sequence must lie within the window: from {live.row.window_start} to "
+                    f"{live.row.message_count}.",
+                    field="eviction.before_sequence",
+                )
+
+            def edit(row: AgentRow, time_: int) -> None:
+                assert row.turn is not None  # noqa: S101 - held
+                row.turn.steps = index
+                row.turn.end_sequence = row.message_count
+                if step.evict_before is not None:
+                    row.window_start = step.evict_before
+                if step.outcome is not None:
+                    _end(row.turn, *step.outcome, time_)
+
+            committed = await self._agents.commit(
+                live,
+                Change(
+                    messages=step.messages,
+                    turn_id=turn.turn_id,
+                    step=index,
+                    blocks=step.blocks,
+                    notes=step.notes,
+                    texts={} if step.evict_before is None else {"summary": step.summary},
+                    edit=edit,
+                ),
+            )
+            live.keep_lease()
+            await self._record_end(live)
+        return StepResult(Step(index, committed.messages), committed)
+
+    async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str) -> TurnRow:
+        """Ends a turn without a step; one that ended already is answered as it ended.
+
+        Raises:
+            Aborted: The lease has passed to another.
+        """
+        async with live.lock:
+            await self._agents.settle(live)
+            if not _held(live, lease).state.ended:
+                await self._end_now(live, state, reason)
+        return await self._current(live)
+
+    def release(self, live: LiveAgent, lease: Lease) -> None:
+        """Gives a lease back; one that has passed on or ended is left alone."""
+        turn = live.running
+        if turn is not None and turn.turn_id == lease.turn_id and live.row.epoch == lease.epoch:
+            live.lease_ends = 0.0
+            live.notify()
+
+    async def cancel(self, live: LiveAgent, request_id: str) -> TurnRow:
+        """Asks for a turn to be cancelled; answers it as it is now.
+
+        Raises:
+            NotFound: There is no such turn.
+        """
+        key = key_of("turn", live.row.tenant, request_id)
+        async with live.lock:
+            await self._agents.settle(live)
+            running = live.running
+            if running is not None and running.key == key:
+                live.cancel = True
+                if not live.leased:
+                    await self._end_now(live, TurnState.CANCELLED, "cancelled on request")
+        for ticket in live.queue:
+            if ticket.key == key:
+                ticket.cancelled = True
+        live.notify()
+        turn = await self._saved(live, key)
+        if turn is None:
+            queued = self._queued(live, key, request_id)
+            if queued is None:
+                raise _unknown(request_id)
+            return queued
+        return turn
+
+    async def read(
+        self, live: LiveAgent, request_id: str, after_step: int, *, follow: bool
+    ) -> AsyncIterator[Step | TurnRow]:
+        """Yields the committed steps after `after_step`, and more as they come, then the turn.
+
+        Raises:
+            NotFound: There is no such turn.
+        """
+        key = key_of("turn", live.row.tenant, request_id)
+        while True:
+            turn = await self._saved(live, key) or self._queued(live, key, request_id)
+            if turn is None or turn.agent_id != live.id:
+                raise _unknown(request_id)
+            if turn.state is not TurnState.QUEUED:
+                for step in await self._steps(live, turn, after_step, turn.steps):
+                    yield step
+                after_step = max(after_step, turn.steps)
+            if turn.state.ended or not follow:
+                yield turn
+                return
+            current = live.row.turn
+            if live.row.deleting:
+                raise _unknown(request_id)
+            if current is None or current.key != key or (current.steps == turn.steps and not current.state.ended):
+                await live.changed(LEASE_SECONDS)
+
+    async def page(self, live: LiveAgent, size: int, after: str) -> Page[TurnRow]:
+        """A page of the agent's turns, the latest first."""
+        rows = {
+            row.turn_id: row
+            for record in await self._records.find("turn", parent=live.id)
+            if (row := TurnRow.model_validate_json(record.body))
+        }
+        turn = live.row.turn
+        if turn is not None and turn.turn_id in rows:
+            rows[turn.turn_id] = _merged(rows[turn.turn_id], turn)
+        known = sorted((id_ for id_, row in rows.items() if row.turn_id), reverse=True)
+        places = [f"{place:012d}" for place in range(len(known))]
+        page = list_page(places, size, f"{known.index(after):012d}" if after in known else "")
+        items = [rows[known[int(place)]] for place in page.items]
+        return Page(items, items[-1].turn_id if page.next_token else "", len(known))
+
+    async def _try(
+        self,
+        live: LiveAgent,
+        ticket: Ticket,
+        saved: TurnRow | None,
+        request_id: str,
+        fingerprint: bytes,
+        options: bytes,
+        messages: Sequence[NewMessage],
+        no_wait: bool,
+    ) -> Grant | None:
+        """A grant, if it is this ticket's time."""
+        running = live.running
+        mine = running is not None and running.key == ticket.key
+        first = live.queue[0] is ticket
+        last = live.row.turn
+        if last is not None and last.key == ticket.key and last.state.ended:
+            return Grant(await self._current(live))
+        if not (mine or first or ticket.cancelled):
+            return None
+        if running is not None and live.leased and not ticket.cancelled:
+            return Grant(await self._current(live)) if mine and no_wait else None
+        async with live.lock:
+            await self._agents.settle(live)
+            running = live.running
+            if ticket.cancelled and not (running is not None and running.key == ticket.key):
+                turn = TurnRow(
+                    turn_id=new_id("turn"),
+                    agent_id=live.id,
+                    request_id=request_id,
+                    fingerprint=fingerprint.hex(),
+                    state=TurnState.CANCELLED,
+                    reason="cancelled before it began",
+                    created=now(),
+                    ended=now(),
+                )
+                await self._records.put(self._record(live, ticket.key, turn))
+                return Grant(turn)
+            if running is not None:
+                if live.leased:
+                    return None
+                return await self._resume(live)
+            if live.row.turn is not None and live.row.turn.key == ticket.key:
+                return Grant(await self._current(live))
+            if live.queue[0] is not ticket:
+                return None
+            if not messages:
+                raise _unknown(request_id)
+            return await self._start(live, ticket.key, saved, request_id, fingerprint, options, messages)
+
+    async def _start(
+        self,
+        live: LiveAgent,
+        key: str,
+        saved: TurnRow | None,
+        request_id: str,
+        fingerprint: bytes,
+        options: bytes,
+        messages: Sequence[NewMessage],
+    ) -> Grant:
+        await self._record_end(live)
+        first = live.row.message_count
+        turn = saved or TurnRow(
+            turn_id=new_id("turn"),
+            agent_id=live.id,
+            request_id=request_id,
+            fingerprint=fingerprint.hex(),
+            options=options.hex(),
+            state=TurnState.RUNNING,
+            created=now(),
+        )
+        turn = turn.model_copy(update={"first_sequence": first, "end_sequence": first + len(messages)})
+
+        def edit(row: AgentRow, _: int) -> None:
+            row.epoch += 1
+            row.turn = CurrentTurn(
+                key=key,
+                turn_id=turn.turn_id,
+                request_id=request_id,
+                state=TurnState.RUNNING,
+                first_sequence=first,
+                end_sequence=row.message_count,
+            )
+
+        live.turn_recorded = False
+        await self._agents.commit(
+            live,
+            Change(messages=messages, turn_id=turn.turn_id, edit=edit, more=[self._record(live, key, turn)]),
+        )
+        live.cancel = False
+        live.keep_lease()
+        return Grant(turn, self._lease(live, live.row.turn))
+
+    async def _resume(self, live: LiveAgent) -> Grant:
+        """Takes over the running turn, whose lease has run out, under a new epoch."""
+
+        def edit(row: AgentRow, _: int) -> None:
+            row.epoch += 1
+
+        await self._agents.commit(live, Change(edit=edit))
+        live.keep_lease()
+        return Grant(await self._current(live), self._lease(live, live.row.turn), resumed=True)
+
+    async def _end_now(self, live: LiveAgent, state: TurnState, reason: str) -> None:
+        def edit(row: AgentRow, time_: int) -> None:
+            assert row.turn is not None  # noqa: S101 - running
+            _end(row.turn, state, reason, time_)
+
+        await self._agents.commit(live, Change(edit=edit))
+        await self._record_end(live)
+
+    async def _record_end(self, live: LiveAgent) -> None:
+        """Writes the row of the last turn, once it has ended; later turns overwrite what the agent's row knows of it."""
+        turn = live.row.turn
+        if turn is None or not turn.state.ended or live.turn_recorded:
+            return
+        record = await self._records.get(turn.key)
+        if record is not None:
+            merged = _merged(TurnRow.model_validate_json(record.body), turn)
+            await self._records.put(self._record(live, turn.key, merged))
+        live.turn_recorded = True
+
+    async def _saved(self, live: LiveAgent, key: str) -> TurnRow | None:
+        """What is known of a turn; None when it was never granted."""
+        record = await self._records.get(key)
+        if record is None:
+            return None
+        row = TurnRow.model_validate_json(record.body)
+        turn = live.row.turn
+        if turn is not None and turn.key == key:
+            return _merged(row, turn)
+        if row.agent_id == live.id and not row.state.ended:
+            return None  # a crash came between this row and the agent's: the turn has never begun
+        return row
+
+    async def _current(self, live: LiveAgent) -> TurnRow:
+        turn = live.row.turn
+        assert turn is not None  # noqa: S101 - callers hold one
+        saved = await self._saved(live, turn.key)
+        if saved is None:
+            raise _unknown(turn.request_id)
+        return saved
+
+    def _queued(self, live: LiveAgent, key: str, request_id: str) -> TurnRow | None:
+        if not any(ticket.key == key for ticket in live.queue):
+            return None
+        return TurnRow(
+            turn_id="", agent_id=live.id, request_id=request_id, fingerprint="", state=TurnState.QUEUED, created=now()
+        )
+
+    async def _steps(self, live: LiveAgent, turn: TurnRow | CurrentTurn, after: int, last: int) -> list[Step]:
+        if last <= after:
+            return []
+        messages = await self._agents.messages.read(live.id, range(turn.first_sequence, turn.end_sequence))
+        steps = {index: list(of_step) for index, of_step in groupby(messages, key=lambda message: message.step)}
+        return [Step(index, steps.get(index, [])) for index in range(after + 1, last + 1)]
+
+    def _record(self, live: LiveAgent, key: str, turn: TurnRow) -> Record:
+        return Record(key, "turn", live.row.tenant, live.id, turn.created, turn.model_dump_json())
+
+    def _lease(self, live: LiveAgent, turn: CurrentTurn | None) -> Lease:
+        assert turn is not None  # noqa: S101 - granted
+        return Lease(turn.turn_id, live.row.epoch, now() + int((live.lease_ends - time.monotonic()) * 1e6))
+
+
+def _held(live: LiveAgent, lease: Lease) -> CurrentTurn:
+    turn = live.row.turn
+    if turn is None or turn.turn_id != lease.turn_id or live.row.epoch != lease.epoch:
+        raise _lost()
+    return turn
+
+
+def _end(turn: CurrentTurn, state: TurnState, reason: str, time_: int) -> None:
+    turn.state = state
+    turn.reason = reason
+    turn.ended = time_
+
+
+def _merged(row: TurnRow, turn: CurrentTurn) -> TurnRow:
+    """A turn's row with what the agent's row knows better."""
+    return row.model_copy(
+        update={
+            "state": turn.state,
+            "reason": turn.reason,
+            "steps": turn.steps,
+            "first_sequence": turn.first_sequence,
+            "end_sequence": turn.end_sequence,
+            "ended": turn.ended,
+        }
+    )
+
+
+def _check_same(saved: TurnRow, agent_id: str, request_id: str, fingerprint: bytes) -> None:
+    if saved.agent_id != agent_id or (fingerprint and saved.fingerprint != fingerprint.hex()):
+        raise InvalidArgument(
+            Reason.REQUEST_ID_REUSED,
+            f"The request id {request_id!r} was used for another message: use a new id for a new message.",
+            field="request_id",
+        )
+
+
+def _lost() -> Aborted:
+    return Aborted(Reason.LEASE_LOST, "The lease has passed to another, or the turn has ended: begin the turn again.")
+
+
+def _unknown(request_id: str) -> NotFound:
+    return NotFound(
+        Reason.TURN_NOT_FOUND,
+        f"There is no turn for the request {request_id!r}: send the message with this request_id to begin it.",
+        metadata={"request_id": request_id},
+    )
