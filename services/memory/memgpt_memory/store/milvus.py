@@ -9,6 +9,7 @@ Strong until this process has written to it.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -310,18 +311,20 @@ class Milvus:
         path = Path(self._uri).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return MilvusClient(uri=str(path))
+            held = _is_held(path)
+            if not held:
+                return MilvusClient(uri=str(path))
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
-            held = "lock" in f"{error}{error.__cause__}{error.__context__}".lower()
-            _log.debug("lite_failed", error=repr(error))
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
-                f"The Milvus Lite file {path} is held by another process. Stop that one, or set another file (memory.uri), "
-                "or use a Milvus server for both."
-                if held
-                else f"The Milvus Lite file {path} cannot be opened ({type(error).__name__}). Check that its folder can be "
+                f"The Milvus Lite file {path} cannot be opened ({type(error).__name__}). Check that its folder can be "
                 "written to and that it was made by Milvus Lite, or set another file (memory.uri).",
             ) from error
+        raise FailedPrecondition(
+            Reason.IN_USE,
+            f"The Milvus Lite file {path} is held by another process. Stop that one, or set another file (memory.uri), or "
+            "use a Milvus server for both.",
+        )
 
     def _version(self) -> str:
         if self.lite:
@@ -366,3 +369,15 @@ def _release_lite() -> None:
     from milvus_lite.server_manager import server_manager_instance
 
     server_manager_instance.release_all()
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has locked a Lite file; asked beforehand, for pymilvus hides Lite's own answer."""
+    try:
+        with (path / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
