@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from memgpt_runtime.errors import Reason, Unavailable
+
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState
 
@@ -65,6 +67,7 @@ class LiveLoad:
         self._order = OrderedDict((file.manifest.name, file) for file in ordered)
         self._changed = asyncio.Event()
         self._announced = load.end_time is not None
+        self._left = False
         self._touched = time.monotonic()
 
     @property
@@ -115,6 +118,11 @@ class LiveLoad:
         self._announced = True
         self._wake()
 
+    def leave(self) -> None:
+        """Ends all following: the load goes on elsewhere."""
+        self._left = True
+        self._wake()
+
     async def follow(self, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
         """Yields what happened after an event, then what happens, until the end.
 
@@ -123,6 +131,9 @@ class LiveLoad:
 
         Yields:
             Events in ascending order; `LoadEnded` is the last.
+
+        Raises:
+            Unavailable: The process stops.
         """
         cursor = after
         while True:
@@ -135,6 +146,10 @@ class LiveLoad:
             if announced:
                 yield LoadEnded(self.load.sequence, self.load)
                 return
+            if self._left:
+                raise Unavailable(
+                    Reason.SHUTTING_DOWN, "the Loader is stopping; watch again, from the last sequence on"
+                )
             await change.wait()
 
     def _since(self, cursor: int) -> list[tuple[int, LoadFile]]:

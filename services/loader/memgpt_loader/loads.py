@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,7 @@ class Loads:
         self._live: OrderedDict[str, LiveLoad] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._leaving = False
         self._sweeper = asyncio.create_task(self._sweep(), name="loads:sweep")
 
     async def create(self, request_id: str, ref: SourceRef, manifests: Sequence[Manifest]) -> Load:
@@ -184,8 +185,9 @@ class Loads:
     async def watch(self, load_id: str, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
         """Yields what happens in a load until it ends; see `LiveLoad.follow`."""
         live = await self._find(load_id)
-        async for event in live.follow(after):
-            yield event
+        async with aclosing(live.follow(after)) as events:
+            async for event in events:
+                yield event
 
     async def cancel(self, load_id: str) -> Load:
         """Cancels a load; one that has ended stays as it is."""
@@ -193,6 +195,12 @@ class Loads:
         # Its caller may go away half-way.
         await asyncio.shield(self._spawn(self._cancel(live), f"cancel:{load_id}"))
         return live.load
+
+    def leave(self) -> None:
+        """Sends followers away, so that they do not hold up the end of the process."""
+        self._leaving = True
+        for live in self._live.values():
+            live.leave()
 
     async def close(self) -> None:
         """Ends all work. Loads under way are taken up again by whoever asks for them next."""
@@ -355,6 +363,8 @@ class Loads:
 
     def _keep(self, live: LiveLoad) -> None:
         self._live[live.load.load_id] = live
+        if self._leaving:
+            live.leave()
         self._live.move_to_end(live.load.load_id)
         ended = [load_id for load_id, each in self._live.items() if each.ended]
         for load_id in ended[: max(0, len(ended) - _ENDED_LOADS_KEPT)]:

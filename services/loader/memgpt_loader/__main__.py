@@ -1,0 +1,78 @@
+"""The Loader's process: `memgpt-loader`, or `python -m memgpt_loader`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from memgpt.loader.v1.loader_service_pb2_grpc import add_LoaderServiceServicer_to_server
+from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.server import App, ServiceSpec, StartError, run
+
+from memgpt_loader.config import LoaderSettings
+from memgpt_loader.extract import chunker_version
+from memgpt_loader.loads import LoadLimits, Loads
+from memgpt_loader.memory_client import REPEATABLE, MemoryClient
+from memgpt_loader.pipeline import Pipeline
+from memgpt_loader.pool import ParserLimits, ParserPool
+from memgpt_loader.servicer import LoaderServicer
+from memgpt_loader.spool import Spool
+
+
+@asynccontextmanager
+async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
+    """Puts the Loader together."""
+    settings = app.config.service
+    spool_dir = (settings.spool_dir or app.config.home / "spool").expanduser()
+    try:
+        spool = await asyncio.to_thread(Spool, spool_dir, settings.spool_bytes, settings.upload_wait_seconds)
+    except OSError as error:
+        why = (error.strerror or "refused").lower()
+        raise StartError(f"cannot write to {spool_dir}: {why}; choose another folder with loader.spool_dir") from error
+    try:
+        pool = ParserPool(
+            ParserLimits(
+                processes=settings.parser_processes,
+                memory_bytes=settings.parser_memory_bytes,
+                seconds=settings.parser_seconds,
+                max_pages=settings.max_pages,
+                max_chars=settings.max_chars,
+                max_tokens=settings.passage_tokens,
+            )
+        )
+        async with open_channel(settings.memory_address, repeatable=REPEATABLE) as channel:
+            memory = MemoryClient(channel)
+            version = chunker_version(settings.passage_tokens)
+            pipeline = Pipeline(pool, memory, version, patience=settings.store_retry_seconds)
+            limits = LoadLimits(
+                max_file_bytes=settings.max_file_bytes,
+                chunk_seconds=settings.upload_pause_seconds,
+                idle_seconds=settings.idle_seconds,
+            )
+            loads = Loads(memory, pool, pipeline, spool, limits)
+            leaving = asyncio.create_task(_leave(app.stopping, loads))
+            try:
+                app.add_servicer(add_LoaderServiceServicer_to_server, LoaderServicer(loads))
+                async with HealthWatcher(channel, "memory", app.readiness):
+                    yield
+            finally:
+                leaving.cancel()
+                await loads.close()
+                await pool.close()
+    finally:
+        await asyncio.to_thread(spool.close)
+
+
+async def _leave(stopping: asyncio.Event, loads: Loads) -> None:
+    await stopping.wait()
+    loads.leave()
+
+
+def main() -> None:
+    """Runs the Loader until it is told to stop."""
+    run(ServiceSpec("loader", LoaderSettings, setup))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Settings of the Loader: `[loader]` in the configuration file, `MEMGPT_LOADER_*` in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memgpt_runtime.config import ServiceSection
+from pydantic import Field, model_validator
+
+_MIB = 1024 * 1024
+
+
+class LoaderSettings(ServiceSection):
+    """`[loader]`."""
+
+    port: int = Field(50053, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    memory_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
+    spool_dir: Path | None = Field(
+        None, description="Folder for uploads until they are read; spool in the suite's folder if not set."
+    )
+    spool_bytes: int = Field(2048 * _MIB, ge=_MIB, description="Bytes of uploads that wait at a time.")
+    max_file_bytes: int = Field(256 * _MIB, ge=1, description="Bytes of a file at most.")
+    max_pages: int = Field(10_000, ge=1, description="Pages of a PDF at most.")
+    max_chars: int = Field(20_000_000, ge=1, description="Characters of text in a file at most.")
+    passage_tokens: int = Field(300, ge=20, le=1000, description="Tokens of a passage at most.")
+    parser_processes: int = Field(2, ge=1, le=64, description="Files that are parsed at a time, each in a process.")
+    parser_memory_bytes: int = Field(
+        1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
+    )
+    parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file; one that takes longer fails.")
+    upload_wait_seconds: float = Field(60.0, ge=0, description="How long an upload waits for room in the spool.")
+    upload_pause_seconds: float = Field(60.0, gt=0, description="Longest pause between two chunks of an upload.")
+    idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
+    store_retry_seconds: float = Field(
+        120.0, ge=0, description="How long a file is tried again while Memory is out of reach."
+    )
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> LoaderSettings:
+        if self.max_file_bytes > self.spool_bytes:
+            raise ValueError("max_file_bytes must not be more than spool_bytes: lower it, or raise spool_bytes")
+        return self

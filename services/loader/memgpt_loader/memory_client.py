@@ -1,0 +1,209 @@
+"""Memory over gRPC: the one module that knows its protos."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import grpc
+from memgpt.memory.v1 import source_pb2, source_service_pb2
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub, SourceServiceStub
+from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, NotFound, Reason
+from memgpt_runtime.ids import new_id
+from memgpt_runtime.status import from_rpc_error
+
+from memgpt_loader.memory import FileWriter
+from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
+from memgpt_loader.pool import ParsedPassage
+
+_SERVICE = "/memgpt.memory.v1.SourceService"
+
+REPEATABLE = tuple(
+    f"{_SERVICE}/{method}"
+    for method in ("CreateSource", "GetSource", "ListFiles", "PutLoadRecord", "GetLoadRecord", "ListLoadRecords")
+)
+"""Methods that the channel may repeat; UpsertPassages is repeated by the pipeline, from the file."""
+
+_PAGE_SIZE = 1000
+_STALL_SECONDS = 300.0  # Memory computes embeddings while it takes passages; a remote model may be slow
+
+T = TypeVar("T")
+Request = source_service_pb2.UpsertPassagesRequest
+
+
+class MemoryClient:
+    """Implements `memgpt_loader.memory.Memory`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Uses a channel of `memgpt_runtime.channel.open_channel` with `REPEATABLE`."""
+        self._stub: SourceServiceAsyncStub = SourceServiceStub(channel)
+
+    async def source(self, ref: SourceRef) -> tuple[str, str]:
+        """Finds a source, or creates it if it is given by name; returns its id and name."""
+        if ref.source_id:
+            by_id = source_service_pb2.GetSourceRequest(source_id=ref.source_id)
+            found = (await _ask(self._stub.GetSource(by_id))).source
+            return found.source_id, found.name
+        by_name = source_service_pb2.GetSourceRequest(name=ref.name)
+        try:
+            found = (await _ask(self._stub.GetSource(by_name))).source
+        except NotFound:
+            new = source_service_pb2.CreateSourceRequest(
+                request_id=new_id("req"), name=ref.name, description=ref.description
+            )
+            try:
+                found = (await _ask(self._stub.CreateSource(new))).source
+            except AlreadyExists:  # by another, just now
+                found = (await _ask(self._stub.GetSource(by_name))).source
+        return found.source_id, found.name
+
+    async def visible_files(self, source_id: str) -> Mapping[str, StoredFile]:
+        """The visible files of a source, by name."""
+        files: dict[str, StoredFile] = {}
+        token = ""
+        while True:
+            request = source_service_pb2.ListFilesRequest(source_id=source_id, page_size=_PAGE_SIZE, page_token=token)
+            page = await _ask(self._stub.ListFiles(request))
+            files.update((file.version.name, _stored(file)) for file in page.files)
+            token = page.next_page_token
+            if not token:
+                return files
+
+    @asynccontextmanager
+    async def store(self, source_id: str, version: FileVersion) -> AsyncIterator[FileWriter]:
+        """Stores a file; leaving the context without `finish` drops what was sent."""
+        header = Request.Header(
+            source_id=source_id,
+            version=source_pb2.FileVersion(
+                name=version.manifest.name,
+                sha256=version.manifest.sha256,
+                size=version.manifest.size,
+                media_type=version.media_type,
+                chunker_version=version.chunker_version,
+            ),
+        )
+        upsert = _Upsert(self._stub)
+        try:
+            await upsert.send(Request(header=header))
+            yield upsert
+        finally:
+            await upsert.close()
+
+    async def put_record(self, record: LoadRecord) -> None:
+        """Remembers a load."""
+        message = source_service_pb2.LoadRecord(
+            load_id=record.load_id, source_id=record.source_id, request_id=record.request_id, state=record.state
+        )
+        await _ask(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
+
+    async def record(self, load_id: str) -> LoadRecord | None:
+        """A load's record; None if there is none."""
+        return await self._record(source_service_pb2.GetLoadRecordRequest(load_id=load_id))
+
+    async def record_of_request(self, request_id: str) -> LoadRecord | None:
+        """The record of the load that a request created; None if there is none."""
+        return await self._record(source_service_pb2.GetLoadRecordRequest(request_id=request_id))
+
+    async def records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
+        """A page of records, the latest first, and the token of the next page."""
+        request = source_service_pb2.ListLoadRecordsRequest(
+            source_id=source_id, page_size=page_size, page_token=page_token
+        )
+        page = await _ask(self._stub.ListLoadRecords(request))
+        return [_to_record(each) for each in page.records], page.next_page_token
+
+    async def _record(self, request: source_service_pb2.GetLoadRecordRequest) -> LoadRecord | None:
+        try:
+            return _to_record((await _ask(self._stub.GetLoadRecord(request))).record)
+        except NotFound:
+            return None
+
+
+class _Upsert:
+    """One stream of passages. Memory may answer before its end: that the version is visible already, or an error."""
+
+    def __init__(self, stub: SourceServiceAsyncStub) -> None:
+        # One message under way at a time: what Memory cannot take waits in the parser, not here.
+        self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=1)
+        self._call = stub.UpsertPassages(self._requests())
+        self._answer = asyncio.create_task(self._wait())
+        self._sent = 0
+
+    async def write(self, passages: Sequence[ParsedPassage]) -> None:
+        batch = Request.Batch(
+            passages=[
+                source_pb2.NewPassage(
+                    index=index, text=passage.text, page=passage.page, start=passage.start, end=passage.end
+                )
+                for index, passage in enumerate(passages, start=self._sent)
+            ]
+        )
+        self._sent += len(passages)
+        await self.send(Request(batch=batch))
+
+    async def finish(self, documents: int) -> StoredFile:
+        await self.send(Request(finish=Request.Finish(document_count=documents, passage_count=self._sent)))
+        await self._put(None)
+        await self._limited(asyncio.wait({self._answer}))
+        response = await self._answer
+        return _stored(response.file, unchanged=response.unchanged)
+
+    async def send(self, request: Request) -> None:
+        await self._put(request)
+
+    async def close(self) -> None:
+        if not self._answer.done():
+            self._call.cancel()
+        # Ends the generator too, which gRPC leaves waiting when the answer comes early.
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+        await asyncio.gather(self._answer, return_exceptions=True)
+
+    async def _requests(self) -> AsyncIterator[Request]:
+        while (request := await self._queue.get()) is not None:
+            yield request
+
+    async def _wait(self) -> source_service_pb2.UpsertPassagesResponse:
+        return await _ask(self._call)
+
+    async def _put(self, request: Request | None) -> None:
+        put = asyncio.create_task(self._queue.put(request))
+        try:
+            await self._limited(asyncio.wait({put, self._answer}, return_when=asyncio.FIRST_COMPLETED))
+        finally:
+            put.cancel()
+        if self._answer.done():
+            self._answer.result()
+
+    async def _limited(self, work: Awaitable[object]) -> None:
+        try:
+            async with asyncio.timeout(_STALL_SECONDS):
+                await work
+        except TimeoutError:
+            raise DeadlineExceeded(
+                Reason.OUT_OF_TIME, f"Memory did not move on for {_STALL_SECONDS:g} s while it stored a file"
+            ) from None
+
+
+async def _ask(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFile:
+    return StoredFile(
+        sha256=file.version.sha256,
+        chunker_version=file.version.chunker_version,
+        documents=file.document_count,
+        passages=file.passage_count,
+        unchanged=unchanged,
+    )
+
+
+def _to_record(record: source_service_pb2.LoadRecord) -> LoadRecord:
+    return LoadRecord(record.load_id, record.source_id, record.request_id, record.state)

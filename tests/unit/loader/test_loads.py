@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from memgpt_loader.extract import chunker_version
+from memgpt_loader.failures import FailureReason
+from memgpt_loader.live import FileChanged, LoadEnded
+from memgpt_loader.loads import LoadLimits, Loads
+from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
+from memgpt_loader.pipeline import Pipeline
+from memgpt_loader.pool import ParserLimits, ParserPool
+from memgpt_loader.spool import Spool
+from memgpt_runtime.context import Principal, background
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+
+from tests.unit.loader import pdfs
+from tests.unit.loader.fakes import FakeMemory
+
+PARSER = ParserLimits(processes=2, memory_bytes=1 << 30, seconds=60, max_pages=100, max_chars=1_000_000, max_tokens=300)
+LIMITS = LoadLimits(max_file_bytes=1_000_000, chunk_seconds=30, idle_seconds=3600)
+SOURCE = SourceRef(name="papers")
+
+
+class Loader:
+    """A Loader in this process, that can die and come back."""
+
+    def __init__(self, spool_dir: Path, pool: ParserPool, memory: FakeMemory, limits: LoadLimits = LIMITS) -> None:
+        self._spool = Spool(spool_dir, 10_000_000, 1)
+        self.spool = self._spool
+        pipeline = Pipeline(pool, memory, chunker_version(300), patience=5)
+        self.loads = Loads(memory, pool, pipeline, self._spool, limits)
+
+    async def close(self) -> None:
+        await self.loads.close()
+        self._spool.close()
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ParserPool]:
+    pool = ParserPool(PARSER)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def memory() -> FakeMemory:
+    return FakeMemory()
+
+
+@pytest.fixture
+async def loader(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> AsyncIterator[Loader]:
+    loader = Loader(tmp_path, pool, memory)
+    yield loader
+    await loader.close()
+
+
+def manifest(name: str, data: bytes) -> Manifest:
+    return Manifest(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
+    for first in range(0, len(data), size):
+        yield data[first : first + size]
+
+
+async def load(loads: Loads, files: dict[str, bytes], request_id: str = "") -> Load:
+    created = await loads.create(request_id, SOURCE, [manifest(name, data) for name, data in files.items()])
+    for name, file in created.files.items():
+        if file.state is FileState.WANTED:
+            await loads.upload(created.load_id, name, chunks(files[name]))
+    return await ended(loads, created.load_id)
+
+
+async def ended(loads: Loads, load_id: str) -> Load:
+    async with aclosing(loads.watch(load_id, 0)) as events:
+        async for event in events:
+            if isinstance(event, LoadEnded):
+                return event.load
+    raise AssertionError("a watch ends with the end of the load")
+
+
+def states(load: Load) -> dict[str, FileState]:
+    return {name: file.state for name, file in load.files.items()}
+
+
+async def test_files_become_passages(loader: Loader, memory: FakeMemory, paper: Path) -> None:
+    data = await asyncio.to_thread(paper.read_bytes)
+    result = await load(loader.loads, {"dir/paper.pdf": data, "notes.txt": b"A note. Another one."})
+    assert result.state is LoadState.COMPLETED
+    assert states(result) == {"dir/paper.pdf": FileState.LOADED, "notes.txt": FileState.LOADED}
+    assert result.documents == 14
+    assert result.passages == sum(map(len, memory.passages.values()))
+    assert result.end_time is not None
+    assert [passage.page for passage in memory.passages[result.source_id, "notes.txt"]] == [1]
+    assert loader.spool.used_bytes == 0
+
+
+async def test_bad_files_cost_the_others_nothing(loader: Loader) -> None:
+    files = {
+        "secret.pdf": pdfs.pdf(["x"], password="hunter2"),
+        "bomb.pdf": pdfs.bomb(),
+        "scan.pdf": pdfs.pdf([""]),
+        "broken.pdf": b"%PDF-1.7 nonsense",
+        "empty.pdf": b"",
+        "binary.txt": b"\x00\x01\x02",
+        "image.png": b"\x89PNG....",
+        "large.txt": b"x" * 1_000_001,
+        "good.txt": b"Good.",
+    }
+    result = await load(loader.loads, files)
+    assert result.state is LoadState.COMPLETED
+    assert {name: file.reason for name, file in result.files.items()} == {
+        "secret.pdf": FailureReason.ENCRYPTED,
+        "bomb.pdf": FailureReason.TOO_LARGE,
+        "scan.pdf": FailureReason.NO_TEXT,
+        "broken.pdf": FailureReason.BROKEN,
+        "empty.pdf": FailureReason.EMPTY,
+        "binary.txt": FailureReason.UNSUPPORTED,
+        "image.png": FailureReason.UNSUPPORTED,
+        "large.txt": FailureReason.TOO_LARGE,
+        "good.txt": None,
+    }
+    assert all(file.message for file in result.files.values() if file.reason)
+    assert (result.documents, result.passages) == (1, 1)
+
+
+async def test_loading_again_writes_nothing(loader: Loader, memory: FakeMemory) -> None:
+    files = {"a.txt": b"One.", "b.txt": b"Two."}
+    await load(loader.loads, files)
+    again = await load(loader.loads, files | {"b.txt": b"Two, changed."})
+    assert states(again) == {"a.txt": FileState.UNCHANGED, "b.txt": FileState.LOADED}
+    assert again.documents == 2
+    assert memory.stores == 3
+    once_more = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    assert once_more.state is LoadState.COMPLETED
+
+
+async def test_the_same_request_is_the_same_load(loader: Loader) -> None:
+    first = await loader.loads.create("r1", SOURCE, [manifest("a.txt", b"One.")])
+    assert (await loader.loads.create("r1", SOURCE, [manifest("a.txt", b"One.")])).load_id == first.load_id
+    with pytest.raises(InvalidArgument) as error:
+        await loader.loads.create("r1", SOURCE, [manifest("a.txt", b"Two.")])
+    assert error.value.reason == Reason.REQUEST_ID_REUSED
+    both = await asyncio.gather(*(loader.loads.create("r2", SOURCE, [manifest("a.txt", b"One.")]) for _ in range(2)))
+    assert both[0].load_id == both[1].load_id
+
+
+async def test_a_name_twice(loader: Loader) -> None:
+    with pytest.raises(InvalidArgument) as error:
+        await loader.loads.create("", SOURCE, [manifest("a", b"1"), manifest("b", b"1"), manifest("a", b"2")])
+    assert [violation.field for violation in error.value.violations] == ["files[2].name"]
+
+
+async def test_a_loader_that_died_is_taken_up_by_the_next(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
+    files = {"a.txt": b"One.", "b.txt": b"Two."}
+    first = Loader(tmp_path, pool, memory)
+    created = await first.loads.create("r", SOURCE, [manifest(name, data) for name, data in files.items()])
+    await first.loads.upload(created.load_id, "a.txt", chunks(files["a.txt"]))
+    last = 0
+    async with aclosing(first.loads.watch(created.load_id, 0)) as events:
+        async for event in events:
+            last = event.sequence
+            if isinstance(event, FileChanged) and event.file.state is FileState.LOADED:
+                break
+    memory.gate.clear()
+    await first.loads.upload(created.load_id, "b.txt", chunks(files["b.txt"]))
+    await first.close()
+
+    memory.gate.set()
+    second = Loader(tmp_path, pool, memory)
+    found = await second.loads.get(created.load_id)
+    assert states(found) == {"a.txt": FileState.LOADED, "b.txt": FileState.WANTED}
+    again = await second.loads.create("r", SOURCE, [manifest(name, data) for name, data in files.items()])
+    assert again.load_id == created.load_id
+    await second.loads.upload(created.load_id, "b.txt", chunks(files["b.txt"]))
+    events_after = [event async for event in second.loads.watch(created.load_id, last)]
+    assert all(event.sequence > last for event in events_after)
+    assert isinstance(events_after[-1], LoadEnded)
+    assert (await second.loads.get(created.load_id)).documents == 2
+    await second.close()
+
+
+async def test_a_load_that_ended_is_remembered(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
+    first = Loader(tmp_path, pool, memory)
+    result = await load(first.loads, {"a.txt": b"One.", "b.pdf": b"%PDF-1.7"})
+    await first.close()
+    second = Loader(tmp_path, pool, memory)
+    found = await second.loads.get(result.load_id)
+    assert found == result
+    events = [event async for event in second.loads.watch(result.load_id, 0)]
+    assert [type(event) for event in events] == [FileChanged, FileChanged, LoadEnded]
+    events = [event async for event in second.loads.watch(result.load_id, result.sequence)]
+    assert [type(event) for event in events] == [LoadEnded]
+    await second.close()
+
+
+async def test_events_are_numbered_and_resume(loader: Loader) -> None:
+    result = await load(loader.loads, {"a.pdf": pdfs.pdf([f"Page {n}." for n in range(5)]), "b.txt": b"B."})
+    events = [event async for event in loader.loads.watch(result.load_id, 0)]
+    sequences = [event.sequence for event in events]
+    assert sequences == sorted(set(sequences))
+    later = [event async for event in loader.loads.watch(result.load_id, sequences[0])]
+    assert [event.sequence for event in later] == sequences[1:]
+
+
+async def test_progress_while_a_file_is_read(loader: Loader, memory: FakeMemory, paper: Path) -> None:
+    data = await asyncio.to_thread(paper.read_bytes)
+    created = await loader.loads.create("", SOURCE, [manifest("paper.pdf", data)])
+    seen: list[LoadFile] = []
+
+    async def follow() -> None:
+        async for event in loader.loads.watch(created.load_id, 0):
+            if isinstance(event, FileChanged):
+                seen.append(event.file)
+
+    follower = asyncio.create_task(follow())
+    await loader.loads.upload(created.load_id, "paper.pdf", chunks(data))
+    await follower
+    documents = [file.documents for file in seen if file.state is FileState.PROCESSING]
+    assert len(set(documents)) > 3
+    assert documents == sorted(documents)
+    assert (seen[0].state, seen[-1].state, seen[-1].documents) == (FileState.WANTED, FileState.LOADED, 13)
+
+
+async def test_uploads_that_are_not_wanted(loader: Loader) -> None:
+    result = await load(loader.loads, {"a.txt": b"One.", "b.pdf": b"%PDF-1.7"})
+    assert (await loader.loads.upload(result.load_id, "a.txt", chunks(b"One."))).state is FileState.LOADED
+    with pytest.raises(FailedPrecondition) as error:
+        await loader.loads.upload(result.load_id, "b.pdf", chunks(b"%PDF-1.7"))
+    assert error.value.reason == Reason.UPLOAD_NOT_WANTED
+    with pytest.raises(NotFound, match="manifest"):
+        await loader.loads.upload(result.load_id, "c.txt", chunks(b""))
+    with pytest.raises(NotFound):
+        await loader.loads.upload("load_unknown", "a.txt", chunks(b""))
+
+
+async def test_other_bytes_may_be_sent_again_right(loader: Loader) -> None:
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"Right.")])
+    with pytest.raises(InvalidArgument):
+        await loader.loads.upload(created.load_id, "a.txt", chunks(b"Wrong!"))
+    assert created.files["a.txt"].state is FileState.WANTED
+    assert loader.spool.used_bytes == 0
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"Right."))
+    assert states(await ended(loader.loads, created.load_id)) == {"a.txt": FileState.LOADED}
+
+
+async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
+    loader = Loader(tmp_path, pool, memory, LoadLimits(max_file_bytes=100, chunk_seconds=0.02, idle_seconds=3600))
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"On"
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlineExceeded, match="upload the file again"):
+        await loader.loads.upload(created.load_id, "a.txt", stalled())
+    assert loader.spool.used_bytes == 0
+    await loader.close()
+
+
+async def test_memory_away_for_a_moment(loader: Loader, memory: FakeMemory) -> None:
+    memory.failures = [Unavailable(Reason.SERVICE_UNAVAILABLE, "gone")]
+    result = await load(loader.loads, {"a.txt": b"One."})
+    assert states(result) == {"a.txt": FileState.LOADED}
+    assert memory.stores == 2
+
+
+async def test_memory_refuses(loader: Loader, memory: FakeMemory) -> None:
+    memory.failures = [FailedPrecondition(Reason.EMBEDDING_MISMATCH, "loaded with another model, minilm")]
+    result = await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two."})
+    failed = [file for file in result.files.values() if file.state is FileState.FAILED]
+    assert [file.reason for file in failed] == [FailureReason.UNAVAILABLE]
+    assert "minilm" in failed[0].message
+
+
+async def test_the_end_waits_until_it_is_remembered(loader: Loader, memory: FakeMemory) -> None:
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    memory.record_failures = [Unavailable(Reason.SERVICE_UNAVAILABLE, "gone")]
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    await ended(loader.loads, created.load_id)
+    assert not memory.record_failures
+    assert memory.load_records[created.load_id].state
+
+
+async def test_cancelling(loader: Loader, memory: FakeMemory) -> None:
+    files = {"done.txt": b"One.", "bomb.pdf": pdfs.bomb(), "never.txt": b"Three."}
+    created = await loader.loads.create("", SOURCE, [manifest(name, data) for name, data in files.items()])
+    memory.gate.clear()
+    await loader.loads.upload(created.load_id, "done.txt", chunks(files["done.txt"]))
+    await memory.storing.wait()  # past the point of no return
+    cancelling = asyncio.create_task(loader.loads.cancel(created.load_id))
+    await asyncio.sleep(0)
+    memory.gate.set()
+    result = await cancelling
+    assert result.state is LoadState.CANCELLED
+    assert states(result)["done.txt"] is FileState.LOADED
+    assert states(result)["never.txt"] is FileState.CANCELLED
+    assert (await loader.loads.cancel(created.load_id)).end_time == result.end_time
+    assert (await ended(loader.loads, created.load_id)).state is LoadState.CANCELLED
+    with pytest.raises(FailedPrecondition):
+        await loader.loads.upload(created.load_id, "never.txt", chunks(files["never.txt"]))
+
+
+async def test_cancelling_breaks_off_what_is_being_read(loader: Loader) -> None:
+    data = pdfs.pdf([f"Page {n}." for n in range(100)])
+    created = await loader.loads.create("", SOURCE, [manifest("a.pdf", data)])
+    await loader.loads.upload(created.load_id, "a.pdf", chunks(data))
+    result = await loader.loads.cancel(created.load_id)
+    assert states(result) == {"a.pdf": FileState.CANCELLED}
+    assert loader.spool.used_bytes == 0
+
+
+async def test_a_load_whose_client_is_gone_for_good(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
+    loader = Loader(tmp_path, pool, memory, LoadLimits(max_file_bytes=100, chunk_seconds=1, idle_seconds=0.02))
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    assert (await ended(loader.loads, created.load_id)).state is LoadState.CANCELLED
+    await loader.close()
+
+
+async def test_tenants_do_not_see_each_other(loader: Loader) -> None:
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    with background("test", principal=Principal("other")), pytest.raises(NotFound):
+        await loader.loads.get(created.load_id)
+
+
+async def test_listing(loader: Loader) -> None:
+    made = [await load(loader.loads, {f"{n}.txt": b"x."}) for n in range(3)]
+    first, token = await loader.loads.list_loads("", 2, "")
+    second, end = await loader.loads.list_loads("", 2, token)
+    assert [each.load_id for each in first + second] == [each.load_id for each in reversed(made)]
+    assert end == ""
+
+
+async def test_followers_are_sent_away_when_the_process_stops(loader: Loader) -> None:
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    events = loader.loads.watch(created.load_id, 0)
+    assert isinstance(await anext(events), FileChanged)
+    loader.loads.leave()
+    with pytest.raises(Unavailable):
+        await anext(events)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memgpt_loader.model import Manifest
+from memgpt_loader.spool import Spool
+from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
+
+
+def manifest(data: bytes, name: str = "a.txt") -> Manifest:
+    return Manifest(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path, quota_bytes=100, wait_seconds=30)
+    yield spool
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_arrives_in_pieces(spool: Spool) -> None:
+    file = await spool.reserve(manifest(b"abcdef", "../../etc/passwd"))
+    await file.write(b"abc")
+    await file.write(b"def")
+    await file.finish()
+    assert await asyncio.to_thread(file.path.read_bytes) == b"abcdef"
+    assert "passwd" not in str(file.path)
+    file.discard()
+    file.discard()
+    assert spool.used_bytes == 0
+
+
+@pytest.mark.parametrize(("sent", "says"), [(b"abc", "3 bytes"), (b"abcdex", "SHA-256"), (b"abcdefg", "more than")])
+async def test_other_bytes_than_announced(spool: Spool, sent: bytes, says: str) -> None:
+    file = await spool.reserve(manifest(b"abcdef"))
+
+    async def upload() -> None:
+        await file.write(sent)
+        await file.finish()
+
+    with pytest.raises(InvalidArgument, match=says) as error:
+        await upload()
+    assert error.value.reason == Reason.UPLOAD_MISMATCH
+    assert error.value.metadata["file"] == "a.txt"
+    file.discard()
+
+
+async def test_room_is_given_in_turn(spool: Spool) -> None:
+    big, small = manifest(b"x" * 80), manifest(b"x" * 10)
+    first = await spool.reserve(big)
+    second = asyncio.create_task(spool.reserve(big))
+    third = asyncio.create_task(spool.reserve(small))  # would fit, but waits behind the second
+    done, _ = await asyncio.wait({second, third}, timeout=0.01)
+    assert not done
+    first.discard()
+    (await second).discard()
+    (await third).discard()
+    assert spool.used_bytes == 0
+
+
+async def test_who_gives_up_waiting_takes_no_room(spool: Spool) -> None:
+    first = await spool.reserve(manifest(b"x" * 80))
+    waiting = [asyncio.create_task(spool.reserve(manifest(b"x" * 80))) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    first.discard()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert not isinstance(results[1], BaseException)
+    results[1].discard()
+    assert spool.used_bytes == 0
+
+
+async def test_no_room_in_time(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, quota_bytes=10, wait_seconds=0.01)
+    first = await spool.reserve(manifest(b"x" * 10))
+    with pytest.raises(ResourceExhausted, match="spool_bytes") as error:
+        await spool.reserve(manifest(b"x"))
+    assert error.value.retry_after
+    first.discard()
+    (await spool.reserve(manifest(b"x" * 10))).discard()
+    spool.close()
+
+
+def test_the_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    living = Spool(tmp_path, 10, 0)
+    (folder,) = tmp_path.iterdir()
+    dead = tmp_path / "loader-dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    (dead / "upload").touch()
+    other = Spool(tmp_path, 10, 0)
+    assert folder.exists()
+    assert not dead.exists()
+    other.close()
+    living.close()
+    assert list(tmp_path.iterdir()) == []
