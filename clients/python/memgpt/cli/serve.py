@@ -10,7 +10,7 @@ from types import FrameType
 
 from memgpt_runtime.config import Config
 
-from memgpt.cli.services import Addresses, Child, announced, await_serving, start
+from memgpt.cli.services import Addresses, Child, announced, start
 from memgpt.cli.settings import ClientSettings
 from memgpt.cli.ui import Ui
 
@@ -48,8 +48,6 @@ def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
     """
     with _signals(), start(config, {}, logs=not logs) as children:
         addresses = Addresses(**{child.name: child.address for child in children})
-        for child in reversed(children):
-            await_serving(child.address, config.service.credentials())
         with announced(config, addresses):
             where = ", ".join(f"{child.name} {child.address}" for child in reversed(children))
             ui.line(f"memgpt server is ready: {where} (Ctrl-C stops it)")

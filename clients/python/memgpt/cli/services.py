@@ -34,6 +34,7 @@ STOP_TIMEOUT = 20.0
 """Seconds for a service to stop before it is killed; its own drain takes at most 13."""
 
 _HEALTH_TIMEOUT = 3.0
+_HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - looked up, not listened on
 
@@ -105,17 +106,26 @@ class Child:
     def failure(self) -> CliError:
         """Why the service is gone, in its own words where it left some."""
         code = self.process.wait()
-        where = f"; its log is {self._log}" if self._log else ""
-        message = f"the {self.name} service ended unexpectedly (exit code {code}){where}"
-        if self._log is not None:
-            with self._log.open("rb") as file:
-                file.seek(self._log_start)
-                lines = file.read().decode(errors="replace").splitlines()
-            prefix = f"memgpt-{self.name}: "
-            words = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-            if words:
-                message = f"{self.name}: {words[-1]}"
-        return CliError(message, MISUSE if code == MISUSE else FAILURE)
+        if self._log is None:
+            return CliError(f"the {self.name} service ended, exit code {code}; what it said is above", _exit_code(code))
+        prefix = f"memgpt-{self.name}: "
+        words = [line.removeprefix(prefix) for line in self._lines() if line.startswith(prefix)]
+        if words:
+            return CliError(f"{self.name}: {words[-1]}", _exit_code(code))
+        return CliError(f"the {self.name} service ended, exit code {code}; its log is {self._log}", _exit_code(code))
+
+    def last_words(self) -> str:
+        """The last line of its log, or where that is."""
+        lines = self._lines()
+        return lines[-1] if lines else "see its log"
+
+    def _lines(self) -> list[str]:
+        """What it has logged."""
+        if self._log is None:
+            return []
+        with self._log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace").splitlines()
 
     def ask_to_stop(self) -> None:
         """Lets go of the service: it drains and ends. Idempotent."""
@@ -164,6 +174,7 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
         launch("loader", MEMGPT_LOADER_MEMORY_ADDRESS=memory.address)
         launch("agent", MEMGPT_AGENT_MEMORY_ADDRESS=memory.address)
         _await(children, deadline, lambda: all(child.serving for child in children))
+        _await_ready(children, deadline, config.service.credentials())
         yield children
     finally:
         for child in children[1:]:
@@ -188,6 +199,19 @@ def _await(children: list[Child], deadline: float, done: Callable[[], bool]) -> 
                     raise child.failure()
                 if child.serving:
                     selector.unregister(child.ready)
+
+
+def _await_ready(children: list[Child], deadline: float, tls: Tls | None) -> None:
+    """Waits for their health: Memory serves before its store is open, and the others follow Memory."""
+    for child in children:
+        with open_channel(child.address, tls) as channel:
+            while not _is_serving(channel):
+                for other in children:
+                    if other.process.poll() is not None:
+                        raise other.failure()
+                if time.monotonic() > deadline:
+                    raise CliError(f"{child.name} is not ready after {START_TIMEOUT:.0f} s: {child.last_words()}")
+                time.sleep(_HEALTH_INTERVAL)
 
 
 @contextmanager
@@ -255,27 +279,20 @@ def announced(config: Config[ClientSettings], addresses: Addresses) -> Iterator[
 def is_serving(address: str, tls: Tls | None) -> bool:
     """Whether a server says that it is ready."""
     with open_channel(address, tls) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT)
-        except grpc.RpcError:
-            return False
+        return _is_serving(channel)
+
+
+def _is_serving(channel: grpc.Channel) -> bool:
+    request = health_pb2.HealthCheckRequest()
+    try:
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_HEALTH_TIMEOUT)
+    except grpc.RpcError:
+        return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def await_serving(address: str, tls: Tls | None) -> None:
-    """Returns when a server says that it is ready.
-
-    Raises:
-        CliError: It does not within `START_TIMEOUT`.
-    """
-    with open_channel(address, tls) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=START_TIMEOUT)
-        with suppress(grpc.RpcError):
-            for answer in watch:
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                    watch.cancel()
-                    return
-    raise CliError(f"the service at {address} does not become ready; see its log")
+def _exit_code(code: int) -> int:
+    return MISUSE if code == MISUSE else FAILURE
 
 
 def _state_file(config: Config[ClientSettings]) -> Path:
