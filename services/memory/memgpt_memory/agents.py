@@ -1,7 +1,8 @@
 """Agents: their state, and the one way in which it changes.
 
-A commit writes rows under numbers and versions that nobody reads yet, and then the agent's row, which makes all of them count.
-Whatever lies beyond the row's counters does not exist, so a crash at any instant leaves the agent as it was before or after.
+A commit writes rows under numbers and versions that nobody reads yet, and then the agent's row, which makes all of
+them count. Whatever lies beyond the row's counters does not exist, so a crash at any instant leaves the agent as it
+was before or after.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ class Agents:
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
-        """Deletes an agent with all it owns. It is gone with the first write; what it owned follows, also after a crash.
+        """Deletes an agent with all it owns: gone with the first write, what it owned follows, also after a crash.
 
         Raises:
             NotFound: There is none.
@@ -437,7 +438,7 @@ class Agents:
         )
 
     async def settle(self, live: LiveAgent) -> None:
-        """After a failed write: finds out whether it happened, and clears away what it left under numbers to be used again.
+        """After a failed write: finds out whether it happened, and clears away what it left behind.
 
         Hold `live.lock`, and call it before reading `live.row` to decide on a change.
         """
@@ -592,7 +593,8 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
         if len(edit.value) > limit:
             raise InvalidArgument(
                 Reason.BLOCK_LIMIT_EXCEEDED,
-                f"Block {edit.label!r} may have {limit} characters, and this value has {len(edit.value)}: shorten it, or raise "
+                f"Block {edit.label!r} may have {limit} characters, and this value has {len(edit.value)}: shorten "
+                "it, or raise "
                 "the limit.",
                 field="blocks.value",
                 metadata={"label": edit.label, "limit": limit, "length": len(edit.value)},

@@ -1,8 +1,8 @@
 """The store's order of commits.
 
-Every write of a passage carries a stamp: a number that only grows, across restarts too. A search is pinned to a snapshot, the
-last stamp given out when it began, once nothing at or below it is still being written for the owners that it reads. Waiting
-for just those owners keeps a slow write of one agent from hiding the fresh memories of another.
+Every write of a passage carries a stamp: a number that only grows, across restarts too. A search is pinned to a
+snapshot, the last stamp given out when it began, once nothing at or below it is still being written for the owners
+that it reads. Waiting for just those owners keeps a slow write of one agent from hiding the fresh memories of another.
 """
 
 from __future__ import annotations

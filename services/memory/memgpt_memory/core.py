@@ -35,7 +35,7 @@ BEAT_SECONDS = 3.0
 
 _WATCH_SECONDS = 2.5 * BEAT_SECONDS
 _STAMP_MARGIN = 30_000_000
-"""Microseconds by which a restart goes beyond the last stamp written down: more than can be given out between two beats."""
+"""Microseconds by which a restart goes beyond the last stamp written down: more than pass between two beats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Core:
 class Holder:
     """Holds a store for this process, and writes down how far its stamps have come.
 
-    One process orders all writes of an owner, so a second one must not open the same store. A Lite file has a lock of its
-    own; on a server a row with a beat tells that somebody is there.
+    One process orders all writes of an owner, so a second one must not open the same store. A Lite file has a lock of
+    its own; on a server a row with a beat tells that somebody is there.
     """
 
     def __init__(self, records: Records, clock: Clock, id_: str, *, lite: bool) -> None:
@@ -90,7 +90,8 @@ class Holder:
             if again is not None and again.body != (record.body if record else ""):
                 raise FailedPrecondition(
                     Reason.IN_USE,
-                    "Another Memory process holds this store, and two would corrupt it: stop the other one, or give this one "
+                    "Another Memory process holds this store, and two would corrupt it: stop the other one, or "
+                    "give this one "
                     "a database of its own (memory.uri).",
                 )
         last = int(body.get("last_stamp", 0))
@@ -167,7 +168,8 @@ async def open_core(store: Milvus, embedder: Embedder) -> Core:
     if body["schema"] != SCHEMA_VERSION:
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            f"The store has layout {body['schema']}, and this version knows layout {SCHEMA_VERSION}: use the version that made "
+            f"The store has layout {body['schema']}, and this version knows layout {SCHEMA_VERSION}: use the "
+            "version that made "
             "it, or another store (memory.uri).",
         )
     if (body["embedding_model"], body["embedding_dimension"]) != (embedder.model, embedder.dimension):

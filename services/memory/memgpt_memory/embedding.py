@@ -1,4 +1,4 @@
-"""Texts to vectors: the bundled model, or an OpenAI-compatible endpoint. The only module that imports either's library."""
+"""Texts to vectors, by the bundled model or an OpenAI-compatible endpoint; only this module knows their libraries."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ class OpenAIEmbedder:
             _log.warning("embedding_refused", error=str(error)[:500])
             raise FailedPrecondition(
                 Reason.MODEL_UNUSABLE,
-                f"{where} refuses the request: check memory.embedding_model ({self.model}) and memory.embedding_base_url.",
+                f"{where} refuses the request: check memory.embedding_model ({self.model}) and "
+                "memory.embedding_base_url.",
             ) from error
         except openai.APIError as error:
             raise Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{where} cannot be reached; try again.") from error
@@ -166,7 +167,8 @@ class OpenAIEmbedder:
         if wrong:
             raise FailedPrecondition(
                 Reason.EMBEDDING_MISMATCH,
-                f"{where} answers vectors of {wrong.pop()} dimensions, but memory.embedding_dimension is {self.dimension}: "
+                f"{where} answers vectors of {wrong.pop()} dimensions, but memory.embedding_dimension is "
+                f"{self.dimension}: "
                 "set it to what the model gives, for a new store, or choose the model that the store was made with.",
                 metadata={"model": self.model, "dimension": self.dimension},
             )

@@ -90,11 +90,11 @@ class LiveAgent:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self, timeout: float | None = None) -> None:
-        """Returns at the next change, or when `timeout` seconds have passed."""
+    async def changed(self, within: float | None = None) -> None:
+        """Returns at the next change, or when `within` seconds have passed."""
         self._watchers += 1
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await self._changed.wait()
         except TimeoutError:
             pass

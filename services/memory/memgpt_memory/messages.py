@@ -37,7 +37,8 @@ def message_rows(
     if len(new.text.encode()) + len(arguments.encode()) > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
             Reason.TOO_LARGE,
-            f"A message of {len(new.text.encode()) + len(arguments.encode())} bytes is too long: {MAX_MESSAGE_BYTES} at most. "
+            f"A message of {len(new.text.encode()) + len(arguments.encode())} bytes is too long: "
+            f"{MAX_MESSAGE_BYTES} at most. "
             "Send it in pieces, or load it as a document.",
             field="messages.text",
         )

@@ -1,4 +1,4 @@
-"""Texts under names that people added: personas, humans, presets; and the records of loads, which the Loader keeps here."""
+"""Texts under names: personas, humans, presets that people added; and the records of loads, for the Loader."""
 
 from __future__ import annotations
 

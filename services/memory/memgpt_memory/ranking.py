@@ -1,9 +1,10 @@
 """Archival search: the ranking of a query, page by page to its end.
 
-The ranking of a snapshot is one list of ids: by score, and by id among equal scores. It is fetched from Milvus in growing
-pieces, cached, and cut into pages; a page's texts are read by key. A token holds the snapshot and the last hit's score and
-id, so any replica can build the list again, exactly, and go on behind that hit. Filtering by owner happens in Milvus; what
-is visible to the snapshot is decided here, from counters and versions, since only they say what exists.
+The ranking of a snapshot is one list of ids: by score, and by id among equal scores. It is fetched from Milvus in
+growing pieces, cached, and cut into pages; a page's texts are read by key. A token holds the snapshot and the last
+hit's score and id, so any replica can build the list again, exactly, and go on behind that hit. Filtering by owner
+happens in Milvus; what is visible to the snapshot is decided here, from counters and versions, since only they say
+what exists.
 """
 
 from __future__ import annotations

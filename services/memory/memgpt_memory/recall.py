@@ -19,9 +19,14 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class RecallQuery:
-    """What is looked for: every word, case ignored; days in the agent's time zone, the last one whole; an empty field is no
-    condition.
-    """  # noqa: D205
+    """What is looked for; an empty field is no condition.
+
+    Attributes:
+        text: Words that must all occur, case ignored.
+        first_day: ``YYYY-MM-DD`` in the agent's time zone.
+        last_day: The same; it counts whole.
+        roles: Whose messages.
+    """
 
     text: str
     first_day: str
@@ -61,7 +66,7 @@ class Recall:
         passed += skip
         items: list[Message] = []
         total = 0
-        # Every message is read: the total is exact, and no backend has an index for "all of these words" in every script.
+        # Every message is read: the total is exact, and no index knows "all of these words" in every script.
         for high in range(count, 0, -_CHUNK):
             for message in await self._messages.read(live.id, range(high - 1, max(high - _CHUNK, 0) - 1, -1)):
                 if _matches(message, words, query.roles, start, end):
@@ -83,8 +88,8 @@ class Recall:
 def spoken_text(message: Message) -> str:
     """What was said or thought in a message, without its envelope; empty for events of the system's own.
 
-    A user's message is an envelope of JSON with the words in ``message``; what the agent says to the user is the argument of
-    ``send_message``, beside its thought.
+    A user's message is an envelope of JSON with the words in ``message``; what the agent says to the user is the
+    argument of ``send_message``, beside its thought.
     """
     if message.role is Role.USER:
         envelope = _object(message.text)

@@ -1,7 +1,8 @@
 """Mutations that may be sent twice: the first answer is kept under the request's id.
 
-Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A repetition
-that finds only the seed, because a crash came in between, does the work again with the same ids, and so makes nothing twice.
+Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A
+repetition that finds only the seed, because a crash came in between, does the work again with the same ids, and so
+makes nothing twice.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Requests:
             request_id: The request's id; empty to do the work without remembering it.
             fingerprint: Digest of the request's other fields.
             seed: Makes a new id.
-            work: Takes the seed and the row's key, and answers bytes. Run twice with the same two, it must do its work once.
+            work: Takes the seed and the row's key, and answers bytes; run twice with the same two, it must do its
+                work once.
 
         Raises:
             InvalidArgument: The id was used for another request.

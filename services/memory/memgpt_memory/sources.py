@@ -382,6 +382,6 @@ def _file_key(source_id: str, name: str) -> str:
 
 
 def _version_id(source_id: str, version: FileVersion) -> str:
-    """Follows from the source, the file's name and hash, and the chunker's version: loading again writes the same rows."""
+    """Follows from source, file name, hash and chunker version, so that loading again writes the same rows."""
     parts = "\0".join((source_id, version.name, version.sha256, version.chunker_version))
     return "v" + hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """Turns: one at a time per agent, in order of arrival, under a lease with a fencing epoch.
 
-The agent's row holds the turn that runs, or ran last; a row per request holds the ended ones, so that a request is known for
-as long as its agent lives. A turn is found by the tenant and the request's id.
+The agent's row holds the turn that runs, or ran last; a row per request holds the ended ones, so that a request is
+known for as long as its agent lives. A turn is found by the tenant and the request's id.
 """
 
 from __future__ import annotations
@@ -395,7 +395,7 @@ class Turns:
         await self._record_end(live)
 
     async def _record_end(self, live: LiveAgent) -> None:
-        """Writes the row of the last turn, once it has ended; later turns overwrite what the agent's row knows of it."""
+        """Writes the row of the last turn once it has ended: the next turn takes its place in the agent's row."""
         turn = live.row.turn
         if turn is None or not turn.state.ended or live.turn_recorded:
             return

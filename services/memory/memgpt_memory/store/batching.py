@@ -1,8 +1,8 @@
 """Concurrent writes to one collection, gathered into few large ones.
 
-Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is under way, rows that
-arrive wait together, and the next upsert takes all of them. Nobody waits for a timer, and every caller hears of its own
-rows only when they are in.
+Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is under way, rows
+that arrive wait together, and the next upsert takes all of them. Nobody waits for a timer, and every caller hears of
+its own rows only when they are in.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class _Waiting:
 class Batcher:
     """Gathers the upserts of one collection and partition.
 
-    A failed batch fails for everyone in it: the caller's rows are then in, half in, or not in, and it must treat them as
-    uncertain.
+    A failed batch fails for everyone in it: the caller's rows are then in, half in, or not in, and it must treat them
+    as uncertain.
     """
 
     def __init__(

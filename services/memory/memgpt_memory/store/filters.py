@@ -1,7 +1,7 @@
 """Filter expressions, built from values and never from text that came from outside.
 
-Milvus's own templates fail on both backends, so literals are escaped here. Verified to round-trip on both: escapes for the
-backslash, the quote and the three line controls, everything else as it is.
+Milvus's own templates fail on both backends, so literals are escaped here. Verified to round-trip on both: escapes for
+the backslash, the quote and the three line controls, everything else as it is.
 """
 
 from __future__ import annotations

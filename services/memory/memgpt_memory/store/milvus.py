@@ -1,9 +1,9 @@
 """Milvus Lite or a Milvus server behind one small asynchronous surface; the only module that imports pymilvus.
 
-What differs between the two is kept here: Lite needs a lock around writes, since concurrent writers lose acknowledged rows
-and reads can miss rows during its automatic flush; a server needs a consistency level. On a server, Session reads see every
-write of this process at the price of a bounded read, but not the writes of a process before it: each collection is read
-Strong until this process has written to it.
+What differs between the two is kept here: Lite needs a lock around writes, since concurrent writers lose acknowledged
+rows and reads can miss rows during its automatic flush; a server needs a consistency level. On a server, Session reads
+see every write of this process at the price of a bounded read, but not the writes of a process before it: each
+collection is read Strong until this process has written to it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Match:
 class Milvus:
     """The collections of one store.
 
-    Every call raises `Unavailable` when the backend cannot be reached or does not answer in time. A write that failed so may
-    have happened, in part or whole.
+    Every call raises `Unavailable` when the backend cannot be reached or does not answer in time. A write that failed
+    so may have happened, in part or whole.
     """
 
     def __init__(self, uri: str, *, token: str = "", timeout: float = 10.0) -> None:
@@ -322,7 +322,8 @@ class Milvus:
             ) from error
         raise FailedPrecondition(
             Reason.IN_USE,
-            f"The Milvus Lite file {path} is held by another process. Stop that one, or set another file (memory.uri), or "
+            f"The Milvus Lite file {path} is held by another process. Stop that one, or set another file "
+            "(memory.uri), or "
             "use a Milvus server for both.",
         )
 
