@@ -47,7 +47,7 @@ CHUNK_BYTES = 64 * 1024
 
 _PAGE_SIZE = 1000
 _RESUME_PAUSES = (0.2, 1.0, 3.0)
-_CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 T = TypeVar("T")
 
@@ -73,9 +73,17 @@ class Tls:
 
 def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
     """A channel to `host:port`: plaintext unless `tls` is given."""
+    options = [
+        ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+        # A connection that is gone without a word is noticed within 40 s, also while a model thinks.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A proxy of this machine is not for calls to the machine itself.
+        ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
+    ]
     if tls is None:
-        return grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
-    return grpc.secure_channel(address, tls.credentials(), options=_CHANNEL_OPTIONS)
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, tls.credentials(), options=options)
 
 
 def new_request_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,12 @@ class Answers:
 
     model: str = OFFLINE
     base_url: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     mode: str = "auto"
     context_window: int = 0
     embedding_model: str = WORDLLAMA
     embedding_base_url: str = ""
-    embedding_api_key: str = ""
+    embedding_api_key: str = field(default="", repr=False)
     embedding_dimension: int = 0
     milvus_uri: str = ""
 

@@ -38,6 +38,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
+_DIRECT = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class ProbeError(Exception):
@@ -112,7 +114,9 @@ class Endpoint:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked above
         try:
-            with _OPENER.open(request, timeout=timeout) as response:
+            # A proxy of this machine is not for calls to the machine itself.
+            opener = _DIRECT if urlsplit(url).hostname in _LOOPBACK else _OPENER
+            with opener.open(request, timeout=timeout) as response:
                 answer = json.loads(response.read(_MAX_BYTES))
         except urllib.error.HTTPError as error:
             with error:

@@ -1,0 +1,151 @@
+"""The configuration file that comes of the answers."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+from memgpt.cli.configure import (
+    Answers,
+    check_uri,
+    default_uri,
+    document,
+    endpoint_overrides,
+    from_flags,
+    quick,
+    read_document,
+    with_embedding,
+    write_document,
+)
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.ui import Ui
+from memgpt_runtime.config import ConfigError
+
+
+def test_offline_needs_no_more_than_a_place_for_the_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEMGPT_HOME", str(tmp_path))
+    assert document({}, Answers()) == {
+        "agent": {"model": "offline"},
+        "memory": {"uri": str(tmp_path / "milvus.db"), "embedding": "wordllama"},
+    }
+
+
+def test_the_default_uri_is_in_the_home_folder(monkeypatch):
+    monkeypatch.delenv("MEMGPT_HOME", raising=False)
+    assert default_uri() == "~/.memgpt/milvus.db"
+
+
+def test_new_answers_replace_old_ones_and_leave_other_settings():
+    old: dict[str, dict[str, object]] = {
+        "server": {"log_level": "debug"},
+        "agent": {"model": "gpt-4o", "base_url": "https://api.openai.com/v1", "api_key": "sk-old", "max_steps": 7},
+    }
+    new = document(old, Answers(milvus_uri="http://localhost:19530"))
+    assert new["server"] == {"log_level": "debug"}
+    assert new["agent"] == {"model": "offline", "max_steps": 7}
+    assert new["memory"]["uri"] == "http://localhost:19530"
+    assert old["agent"]["api_key"] == "sk-old"
+
+
+def test_flags_of_an_endpoint():
+    answers = from_flags("qwen", "http://localhost:11434/v1", "key", "tools", 8192, "x.db")
+    answers = with_embedding(answers, "embed", "", "key", 768)
+    written = document({}, answers)
+    assert written["agent"] == {
+        "model": "qwen",
+        "base_url": "http://localhost:11434/v1",
+        "api_key": "key",
+        "mode": "tools",
+        "context_window": 8192,
+    }
+    assert written["memory"] == {
+        "uri": "x.db",
+        "embedding": "openai",
+        "embedding_model": "embed",
+        "embedding_dimension": 768,
+        "embedding_base_url": "http://localhost:11434/v1",
+        "embedding_api_key": "key",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("m", "", "", "sometimes", 0, ""), "sometimes"),
+        (("", "http://localhost/v1", "", "auto", 0, ""), "--model"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, word):
+    with pytest.raises(CliError, match=word) as caught:
+        from_flags(*flags)
+    assert caught.value.code == MISUSE
+
+
+@pytest.mark.parametrize("uri", ["~/.memgpt/milvus.db", "x.db", "http://localhost:19530", "https://u:p@cloud:443"])
+def test_uris_that_memory_takes(uri):
+    assert check_uri(uri) == uri
+
+
+@pytest.mark.parametrize("uri", ["milvus", "localhost:19530", "/tmp/dir/"])
+def test_uris_that_memory_does_not_take(uri):
+    with pytest.raises(CliError, match=r"\.db"):
+        check_uri(uri)
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path):
+    path = tmp_path / "home" / "config.toml"
+    write_document(path, {"agent": {"api_key": "sk-1"}})
+    write_document(path, {"agent": {"api_key": 'sk-"2"'}})
+    assert tomllib.loads(path.read_text()) == {"agent": {"api_key": 'sk-"2"'}}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_broken_file_is_not_overwritten(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[agent\n")
+    with pytest.raises(ConfigError, match="mend it"):
+        read_document(path)
+
+
+def test_no_file_is_an_empty_one(tmp_path):
+    assert read_document(tmp_path / "config.toml") == {}
+
+
+def test_an_endpoint_for_one_run_needs_a_model():
+    assert endpoint_overrides("", "m") == {}
+    assert endpoint_overrides("http://h/v1", "m") == {
+        "MEMGPT_AGENT_BASE_URL": "http://h/v1",
+        "MEMGPT_AGENT_MODEL": "m",
+    }
+    with pytest.raises(CliError, match="--model"):
+        endpoint_overrides("http://h/v1", "")
+
+
+def test_quickstart_is_offline_unless_told_otherwise():
+    assert quick(Ui(), "", "", "") == Answers()
+    assert quick(Ui(), "http://h/v1", "m", "k") == Answers(model="m", base_url="http://h/v1", api_key="k")
+    with pytest.raises(CliError, match="--openai-compatible"):
+        quick(Ui(), "", "m", "")
+
+
+def test_answers_do_not_show_their_keys():
+    assert "sk-secret" not in repr(Answers(api_key="sk-secret", embedding_api_key="sk-secret"))
+
+
+def test_written_keys_are_those_of_the_services(tmp_path):
+    """What is written here is read there: a renamed key must not be noticed by users first."""
+    from memgpt_agent.config import AgentSettings
+    from memgpt_memory.config import MemorySettings
+    from memgpt_runtime.config import load_config
+
+    answers = from_flags("m", "http://localhost:1/v1", "key", "json_schema", 8192, "x.db")
+    answers = with_embedding(answers, "embed", "http://localhost:2/v1", "key2", 64)
+    path: Path = tmp_path / "config.toml"
+    for content in (document({}, answers), document({}, Answers())):
+        write_document(path, content)
+        assert load_config("agent", AgentSettings, path=path, environ={})
+        assert load_config("memory", MemorySettings, path=path, environ={})

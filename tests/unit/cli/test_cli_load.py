@@ -1,0 +1,75 @@
+"""Which files a load takes, and what they are called."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from memgpt.cli.errors import CliError
+from memgpt.cli.load import find_files, manifest
+from memgpt.cli.progress import bar_line
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.txt", "a.PDF", "c.py", ".hidden.txt", "sub/d.md", ".git/e.txt"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+    return tmp_path
+
+
+def test_a_folder(folder):
+    assert [item.name for item in find_files(folder, [])] == ["a.PDF", "b.txt"]
+
+
+def test_a_folder_and_its_folders(folder):
+    assert [item.name for item in find_files(folder, [], recursive=True)] == ["a.PDF", "b.txt", "sub/d.md"]
+
+
+def test_other_extensions(folder):
+    assert [item.name for item in find_files(folder, [], extensions="py, .TXT")] == ["b.txt", "c.py"]
+
+
+def test_files_by_name_have_any_extension(folder):
+    found = find_files(None, [folder / "c.py", folder / "sub" / "d.md", folder / "c.py"])
+    assert [item.name for item in found] == ["c.py", "d.md"]
+
+
+def test_equal_names_are_told_apart(folder):
+    (folder / "sub" / "b.txt").write_text("other")
+    found = find_files(None, [folder / "b.txt", folder / "sub" / "b.txt"])
+    assert [item.name for item in found] == [(folder / "b.txt").as_posix(), (folder / "sub" / "b.txt").as_posix()]
+
+
+@pytest.mark.parametrize(
+    ("directory", "files", "words"),
+    [
+        (None, [], "what to load"),
+        (".", ["x"], "exclude"),
+        (None, ["nowhere.txt"], "does not exist"),
+        (None, ["sub"], "--input-dir"),
+        ("b.txt", [], "--input-files"),
+        (".git", [], "--recursive"),
+    ],
+)
+def test_nothing_to_load(folder, directory, files, words):
+    if directory == ".git":
+        (folder / ".git" / "e.txt").unlink()
+    with pytest.raises(CliError, match=words):
+        find_files(None if directory is None else folder / directory, [folder / name for name in files])
+
+
+def test_a_manifest(folder):
+    (item,) = find_files(None, [folder / "b.txt"])
+    told = manifest(item)
+    assert (told.name, told.size, told.sha256) == ("b.txt", 5, hashlib.sha256(b"b.txt").hexdigest())
+
+
+def test_the_bar():
+    assert bar_line("Loading files", 1, 1, 0.2538) == (
+        "Loading files: 100%|██████████████████████████████| 1/1 [00:00<00:00, 3.94file/s]"
+    )
+    half = bar_line("Loading files", 1, 2, 61, "7 passages")
+    assert half == "Loading files:  50%|███████████████               | 1/2 [01:01<01:01, 0.02file/s, 7 passages]"
+    assert bar_line("Loading files", 0, 3, 3700).endswith("| 0/3 [1:01:40<?, 0.00file/s]")
