@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from memgpt.memory.v1 import source_pb2, source_service_pb2
-from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub, SourceServiceStub
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, NotFound, Reason
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.status import from_rpc_error
@@ -17,6 +17,9 @@ from memgpt_runtime.status import from_rpc_error
 from memgpt_loader.memory import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.pool import ParsedPassage
+
+if TYPE_CHECKING:  # known to the type checker only
+    from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
 
 _SERVICE = "/memgpt.memory.v1.SourceService"
 
