@@ -191,7 +191,7 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as Memory knows it; ``committed_steps`` counts the input as a step."""
+    """A turn as Memory knows it; ``committed_steps`` is the index of its last step, 0 while there is only the input."""
 
     turn_id: str
     request_id: str

@@ -138,7 +138,7 @@ class Narrator:
     def end(self, turn: Turn) -> list[Event]:
         """The last events of a turn that has ended."""
         events: list[Event] = []
-        while self.next_step < turn.committed_steps:
+        while self.next_step <= turn.committed_steps:
             events += self._tell(Step(self.next_step))
         done = Done(turn.state, turn.reason, self.model_steps, self.usage)
         return [*events, self._event(max(self.next_step - 1, 0), done)]

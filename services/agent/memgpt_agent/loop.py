@@ -177,8 +177,8 @@ class TurnLoop:
             await self._replay(request, feed)
             return
 
-    async def summarize(self, agent_id: str, request_id: str, fingerprint: bytes) -> tuple[int, str]:
-        """Evicts and summarises the oldest messages now.
+    async def summarize(self, agent_id: str, request_id: str) -> tuple[int, str]:
+        """Evicts and summarises the oldest messages now, in a turn of its own.
 
         Returns:
             How many messages left the window, and the summary that stands for them. A repeated request answers 0.
@@ -186,31 +186,41 @@ class TurnLoop:
         Raises:
             FailedPrecondition: There is nothing to evict.
         """
-        request = TurnRequest(agent_id, request_id, fingerprint)
-        grant = await self._granted(request, Feed(), no_wait=False)
         context = await self._memory.load_context(agent_id)
+        time = envelopes.format_time(self._now(), context.agent.time_zone)
+        event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_SUMMARIZE, time))
+        request = TurnRequest(agent_id, request_id, b"summarize", (event,))
+        # Before a turn is begun, which would leave its event behind.
+        self._countable(replace(context, messages=(*context.messages, event)))
+        grant = await self._granted(request, Feed(), no_wait=False)
         if grant.lease is None:
-            return 0, context.summary
+            return 0, (await self._memory.load_context(agent_id)).summary
         async with _Keeper(self._memory, agent_id, grant.lease, self._settings.renew_seconds):
             try:
-                window = self._settings.window(context.agent.context_window, self._count)
-                count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
-                if count == 0:
-                    await self._memory.end_turn(agent_id, grant.lease, Outcome(TurnState.COMPLETED))
-                    raise errors.FailedPrecondition(
-                        Reason.WRONG_STATE, "there is nothing to summarise yet: the last three messages always stay"
-                    )
-                eviction, _ = await summary.evict(context, count, self._model, window)
-                step = NewStep(grant.turn.committed_steps, eviction=eviction, outcome=Outcome(TurnState.COMPLETED))
-                await self._commit(agent_id, grant.lease, step)
+                return await self._summarize(agent_id, grant, grant.lease)
             except BadAnswerError as error:
                 await self._memory.end_turn(agent_id, grant.lease, Outcome(TurnState.FAILED, str(error)[:1000]))
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
-            except errors.ServiceError as error:
-                if error.reason != Reason.WRONG_STATE:
-                    await self._release(agent_id, grant.lease)
+            except errors.ServiceError:
+                await self._release(agent_id, grant.lease)
                 raise
+
+    async def _summarize(self, agent_id: str, grant: TurnGrant, lease: Lease) -> tuple[int, str]:
+        context = await self._memory.load_context(agent_id)
+        window, count = self._countable(context)
+        eviction, _ = await summary.evict(context, count, self._model, window)
+        done = Outcome(TurnState.COMPLETED)
+        await self._commit(agent_id, lease, NewStep(grant.turn.committed_steps + 1, eviction=eviction, outcome=done))
         return count, eviction.summary
+
+    def _countable(self, context: Context) -> tuple[Window, int]:
+        window = self._settings.window(context.agent.context_window, self._count)
+        count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+        if count == 0:
+            raise errors.FailedPrecondition(
+                Reason.WRONG_STATE, "there is nothing to summarise yet: the last three messages always stay"
+            )
+        return window, count
 
     # Getting the turn.
 
@@ -271,12 +281,12 @@ class TurnLoop:
 
     async def _hold(self, request: TurnRequest, grant: TurnGrant, lease: Lease, feed: Feed) -> None:
         """Runs the turn's steps under its lease, and ends it."""
-        if grant.turn.committed_steps > 1:
+        if grant.turn.committed_steps > 0:
             await self._replay(request, feed)
         if grant.resumed:
             feed.restart("The turn goes on after an interruption.")
         told = feed.narrator
-        running = _Running(request, lease, grant.turn.committed_steps, told.model_steps, told.usage)
+        running = _Running(request, lease, grant.turn.committed_steps + 1, told.model_steps, told.usage)
         agent_id = request.agent_id
         async with _Keeper(self._memory, agent_id, lease, self._settings.renew_seconds) as keeper:
             work = asyncio.create_task(self._steps(running, feed))

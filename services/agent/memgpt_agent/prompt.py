@@ -20,6 +20,8 @@ HEARTBEAT_ONLY_THOUGHT = (
     "You wrote text without calling a function, and nobody has seen it. To reach the user, call send_message."
 )
 HEARTBEAT_MANUAL = "You may act now if there is anything to do."
+HEARTBEAT_BEGIN = "The user has come in and waits for your first message: greet them with send_message."
+HEARTBEAT_SUMMARIZE = "The user had your oldest messages summarised. There is nothing for you to do."
 
 SUMMARY_INSTRUCTIONS = (
     "You are the assistant of the conversation below, and its oldest messages are about to leave your memory. Write, in"

@@ -1,0 +1,63 @@
+"""Starts the Agent: ``memgpt-agent``, or ``python -m memgpt_agent``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from memgpt.agent.v1 import agent_service_pb2_grpc
+from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.logs import get_logger
+from memgpt_runtime.server import App, ServiceSpec, run
+from memgpt_runtime.tokens import count_tokens
+
+from memgpt_agent.config import AgentSettings
+from memgpt_agent.loop import TurnLoop
+from memgpt_agent.memory_client import REPEATABLE, MemoryClient
+from memgpt_agent.models.offline_model import OfflineModel
+from memgpt_agent.models.openai_model import OpenAIModel
+from memgpt_agent.models.router import ModelRouter
+from memgpt_agent.servicer import AgentServicer
+from memgpt_agent.sessions import Sessions
+
+_log = get_logger(__name__)
+
+
+@asynccontextmanager
+async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
+    """Opens what the Agent needs, and closes it after the drain: turns first, then the model, then Memory."""
+    settings = app.config.service
+    async with AsyncExitStack() as stack:
+        channel = open_channel(
+            settings.memory_address,
+            max_message_bytes=app.config.server.max_message_bytes,
+            repeatable=REPEATABLE,
+        )
+        await stack.enter_async_context(channel)
+        await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
+        endpoint = None
+        where = settings.endpoint()
+        if where is not None:
+            endpoint = OpenAIModel(where)
+            stack.push_async_callback(endpoint.close)
+        if not settings.model:
+            _log.warning("no chat model is configured: the built-in offline model answers", fix="set agent.model")
+        else:
+            _log.info("chat model", model=settings.model, mode=settings.mode if endpoint else settings.model)
+        memory = MemoryClient(channel)
+        model = ModelRouter(settings.model_name(), OfflineModel(), endpoint)
+        loop = TurnLoop(memory, model, settings.loop(), count_tokens)
+        sessions = Sessions(loop)
+        stack.push_async_callback(sessions.close)
+        servicer = AgentServicer(settings, memory, loop, sessions, endpoint)
+        app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
+        yield
+
+
+def main() -> None:
+    """Runs the service until it is told to stop."""
+    run(ServiceSpec("agent", AgentSettings, setup))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Settings of the Agent: ``[agent]`` in the configuration file, ``MEMGPT_AGENT_*`` in the environment."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from memgpt_runtime.config import ServiceSection
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from memgpt_agent import envelopes
+from memgpt_agent.loop import LoopSettings
+from memgpt_agent.models.offline_model import NAME as OFFLINE
+from memgpt_agent.models.openai_model import EndpointSettings, Mode
+
+
+class AgentSettings(ServiceSection):
+    """``[agent]``."""
+
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    memory_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
+    model: str = Field(
+        "", description="The chat model: offline for the built-in one, else a name that the endpoint knows."
+    )
+    base_url: str = Field(
+        "", description="The model's endpoint, such as http://localhost:11434/v1; empty for OpenAI's own."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="The endpoint's key; local servers need none.")
+    mode: Literal["auto", "tools", "json_schema"] = Field(
+        "auto", description="How functions are called: tools, json_schema, or auto to find out."
+    )
+    model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds that one answer of the model may take.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; none for the endpoint's.")
+    context_window: int = Field(8192, ge=1024, le=10_000_000, description="Tokens of the model's context window.")
+    max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
+    max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
+    pressure_fraction: float = Field(
+        0.75, gt=0, le=1, description="Part of the window from which on the agent is told to save what matters."
+    )
+    keep_fraction: float = Field(0.75, ge=0, lt=1, description="Part of the messages that an eviction leaves at most.")
+    time_zone: str = Field("UTC", description="IANA name of new agents' time zone, such as Europe/Berlin.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        envelopes.zone(name)
+        return name
+
+    @model_validator(mode="after")
+    def _model_is_complete(self) -> AgentSettings:
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must begin with http:// or https://")
+        if not self.model and (self.base_url or self.api_key.get_secret_value()):
+            raise ValueError("an endpoint is configured without a model: set model (MEMGPT_AGENT_MODEL) as well")
+        if self.model not in ("", OFFLINE) and not self.base_url and not self.api_key.get_secret_value():
+            raise ValueError(
+                f"the model {self.model!r} needs an endpoint: set base_url for a local server, or api_key for OpenAI's"
+            )
+        return self
+
+    def model_name(self) -> str:
+        """The model that agents ask which name none."""
+        return self.model or OFFLINE
+
+    def endpoint(self) -> EndpointSettings | None:
+        """Where the model is; None for the built-in one without an endpoint beside it."""
+        key = self.api_key.get_secret_value()
+        if not (self.base_url or key):
+            return None
+        return EndpointSettings(
+            model=self.model,
+            base_url=self.base_url,
+            api_key=key,
+            mode=Mode(self.mode),
+            timeout=self.model_timeout,
+            temperature=self.temperature,
+        )
+
+    def loop(self) -> LoopSettings:
+        """How the loop runs."""
+        return LoopSettings(
+            context_window=self.context_window,
+            max_answer_tokens=self.max_answer_tokens,
+            max_steps=self.max_steps,
+            pressure=self.pressure_fraction,
+            keep=self.keep_fraction,
+        )

@@ -1,0 +1,239 @@
+"""Between the protos and the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.agent.v1 import event_pb2
+from memgpt.memory.v1 import (
+    agent_pb2,
+    agent_state_service_pb2,
+    archival_memory_service_pb2,
+    block_pb2,
+    message_pb2,
+    passage_pb2,
+    turn_pb2,
+)
+
+from memgpt_agent import events
+from memgpt_agent.domain import (
+    Agent,
+    Attachment,
+    Block,
+    BlockEdit,
+    Citation,
+    Context,
+    FunctionCall,
+    Lease,
+    Message,
+    NewStep,
+    Outcome,
+    PassageHit,
+    PassagePage,
+    Role,
+    Step,
+    Turn,
+    TurnState,
+    Usage,
+)
+from memgpt_agent.models.base import DeltaKind
+
+_ROLES = {
+    Role.SYSTEM: message_pb2.ROLE_SYSTEM,
+    Role.USER: message_pb2.ROLE_USER,
+    Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
+    Role.TOOL: message_pb2.ROLE_TOOL,
+}
+_ROLE_OF = {number: role for role, number in _ROLES.items()}
+
+_STATES = {
+    TurnState.QUEUED: turn_pb2.TURN_STATE_QUEUED,
+    TurnState.RUNNING: turn_pb2.TURN_STATE_RUNNING,
+    TurnState.COMPLETED: turn_pb2.TURN_STATE_COMPLETED,
+    TurnState.STOPPED: turn_pb2.TURN_STATE_STOPPED,
+    TurnState.CANCELLED: turn_pb2.TURN_STATE_CANCELLED,
+    TurnState.FAILED: turn_pb2.TURN_STATE_FAILED,
+}
+_STATE_OF = {number: state for state, number in _STATES.items()}
+
+_DELTA_KINDS = {
+    DeltaKind.THOUGHT: event_pb2.DELTA_KIND_THOUGHT,
+    DeltaKind.MESSAGE: event_pb2.DELTA_KIND_MESSAGE,
+}
+
+
+# From Memory.
+
+
+def moment(timestamp: Timestamp) -> datetime:
+    """A point in time."""
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def message(proto: message_pb2.Message) -> Message:
+    """A stored message."""
+    call = proto.function_call
+    return Message(
+        role=_ROLE_OF[proto.role],
+        text=proto.text,
+        function_call=FunctionCall(call.call_id, call.name, call.arguments)
+        if proto.HasField("function_call")
+        else None,
+        call_id=proto.call_id,
+        usage=_usage(proto.usage) if proto.HasField("usage") else None,
+        sequence=proto.sequence,
+        created_at=moment(proto.create_time),
+    )
+
+
+def step(proto: turn_pb2.Step) -> Step:
+    """A committed step."""
+    return Step(proto.index, tuple(map(message, proto.messages)))
+
+
+def turn(proto: turn_pb2.Turn) -> Turn:
+    """A turn."""
+    return Turn(proto.turn_id, proto.request_id, _STATE_OF[proto.state], proto.reason, proto.committed_steps)
+
+
+def lease(proto: turn_pb2.Lease) -> Lease:
+    """A lease."""
+    return Lease(proto.turn_id, proto.epoch)
+
+
+def agent(proto: agent_pb2.Agent) -> Agent:
+    """An agent."""
+    return Agent(
+        agent_id=proto.agent_id,
+        name=proto.name,
+        system=proto.system,
+        model=proto.model,
+        context_window=proto.context_window,
+        time_zone=proto.time_zone or "UTC",
+        attachments=tuple(Attachment(a.source_name, a.passage_count) for a in proto.attachments),
+        updated_at=moment(proto.update_time),
+    )
+
+
+def context(proto: agent_state_service_pb2.LoadContextResponse) -> Context:
+    """All that fills a window."""
+    return Context(
+        agent=agent(proto.agent),
+        blocks=tuple(Block(b.label, b.value, b.limit, b.etag, moment(b.update_time)) for b in proto.blocks),
+        summary=proto.summary,
+        messages=tuple(map(message, proto.messages)),
+        recall_count=proto.agent.message_count,
+        archival_count=proto.archival_count,
+    )
+
+
+def passage_page(proto: archival_memory_service_pb2.SearchPassagesResponse) -> PassagePage:
+    """A page of passages."""
+    return PassagePage(tuple(_hit(hit.passage) for hit in proto.hits), proto.total_size)
+
+
+def _hit(proto: passage_pb2.Passage) -> PassageHit:
+    cited = proto.citation
+    citation = Citation(cited.source_name, cited.file_name, cited.page) if proto.HasField("citation") else None
+    return PassageHit(proto.text, moment(proto.create_time), citation)
+
+
+def _usage(proto: message_pb2.Usage) -> Usage:
+    return Usage(proto.prompt_tokens, proto.completion_tokens)
+
+
+# To Memory.
+
+
+def new_message(value: Message) -> message_pb2.NewMessage:
+    """A message to be stored."""
+    proto = message_pb2.NewMessage(role=_ROLES[value.role], text=value.text, call_id=value.call_id)
+    if value.function_call is not None:
+        call = value.function_call
+        proto.function_call.CopyFrom(
+            message_pb2.FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+        )
+    if value.usage is not None:
+        proto.usage.CopyFrom(usage_proto(value.usage))
+    return proto
+
+
+def new_messages(values: Iterable[Message]) -> list[message_pb2.NewMessage]:
+    """Messages to be stored."""
+    return [new_message(value) for value in values]
+
+
+def lease_proto(value: Lease) -> turn_pb2.Lease:
+    """A lease."""
+    return turn_pb2.Lease(turn_id=value.turn_id, epoch=value.epoch)
+
+
+def outcome(value: Outcome) -> turn_pb2.TurnOutcome:
+    """How a turn ends."""
+    return turn_pb2.TurnOutcome(state=_STATES[value.state], reason=value.reason)
+
+
+def block_edit(value: BlockEdit) -> block_pb2.BlockEdit:
+    """A block's new value."""
+    return block_pb2.BlockEdit(label=value.label, value=value.value, etag=value.etag, limit=value.limit)
+
+
+def commit_request(agent_id: str, held: Lease, value: NewStep) -> agent_state_service_pb2.CommitStepRequest:
+    """A step to be committed."""
+    request = agent_state_service_pb2.CommitStepRequest(
+        agent_id=agent_id,
+        lease=lease_proto(held),
+        step=value.index,
+        messages=new_messages(value.messages),
+        blocks=[block_edit(edit) for edit in value.blocks],
+        notes=value.notes,
+    )
+    if value.eviction is not None:
+        request.eviction.before_sequence = value.eviction.before_sequence
+        request.eviction.summary = value.eviction.summary
+    if value.outcome is not None:
+        request.outcome.CopyFrom(outcome(value.outcome))
+    return request
+
+
+# To clients.
+
+
+def composed_message(value: Message) -> message_pb2.Message:
+    """A message that is not stored: the system message, or the summary's."""
+    return message_pb2.Message(role=_ROLES[value.role], text=value.text, sequence=value.sequence)
+
+
+def usage_proto(value: Usage) -> message_pb2.Usage:
+    """Tokens."""
+    return message_pb2.Usage(prompt_tokens=value.prompt_tokens, completion_tokens=value.completion_tokens)
+
+
+def event(value: events.Event) -> event_pb2.TurnEvent:
+    """An event of a turn."""
+    proto = event_pb2.TurnEvent(sequence=value.sequence, step=value.step)
+    match value.body:
+        case events.Queued(ahead):
+            proto.queued.CopyFrom(event_pb2.Queued(ahead=ahead))
+        case events.Thought(text):
+            proto.thought.CopyFrom(event_pb2.Thought(text=text))
+        case events.FunctionCalled(call_id, name, arguments):
+            proto.function_call.CopyFrom(event_pb2.FunctionCalled(call_id=call_id, name=name, arguments=arguments))
+        case events.FunctionResult(call_id, name, ok, text):
+            proto.function_result.CopyFrom(event_pb2.FunctionResult(call_id=call_id, name=name, ok=ok, text=text))
+        case events.AssistantMessage(text):
+            proto.message.CopyFrom(event_pb2.AssistantMessage(text=text))
+        case events.Notice(text):
+            proto.notice.CopyFrom(event_pb2.Notice(text=text))
+        case events.Delta(kind, attempt, index, text):
+            proto.delta.CopyFrom(event_pb2.Delta(kind=_DELTA_KINDS[kind], attempt=attempt, index=index, text=text))
+        case events.StepRestarted(attempt, reason):
+            proto.step_restarted.CopyFrom(event_pb2.StepRestarted(attempt=attempt, reason=reason))
+        case events.Done(state, reason, steps, used):
+            done = event_pb2.Done(state=_STATES[state], reason=reason, steps=steps, usage=usage_proto(used))
+            proto.done.CopyFrom(done)
+        case Usage() as used:
+            proto.usage.CopyFrom(usage_proto(used))
+    return proto

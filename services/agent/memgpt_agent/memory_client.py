@@ -1,0 +1,178 @@
+"""Memory over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import TypeVar
+
+import grpc
+from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
+from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub, AgentStateServiceStub
+from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub, ArchivalMemoryServiceStub
+from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceAsyncStub, BlockServiceStub
+from memgpt.memory.v1.profile_service_pb2_grpc import ProfileServiceAsyncStub, ProfileServiceStub
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub, RecallMemoryServiceStub
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub, SourceServiceStub
+from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceAsyncStub, StoreServiceStub
+from memgpt_runtime.status import from_rpc_error
+
+from memgpt_agent import convert
+from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
+from memgpt_agent.memory import QueuePlace, TurnGrant
+
+T = TypeVar("T")
+
+_PACKAGE = "/memgpt.memory.v1."
+
+REPEATABLE = tuple(
+    _PACKAGE + method
+    for method in (
+        "AgentStateService/CreateAgent",
+        "AgentStateService/GetAgent",
+        "AgentStateService/ListAgents",
+        "AgentStateService/DeleteAgent",
+        "AgentStateService/RenewLease",
+        "AgentStateService/EndTurn",
+        "AgentStateService/ReleaseLease",
+        "AgentStateService/RequestCancel",
+        "AgentStateService/ListTurns",
+        "AgentStateService/LoadContext",
+        "ArchivalMemoryService/SearchPassages",
+        "RecallMemoryService",
+        "BlockService/ListBlocks",
+        "ProfileService/GetProfile",
+        "ProfileService/ListProfiles",
+        "SourceService/GetSource",
+        "SourceService/ListSources",
+        "SourceService/DeleteSource",
+        "SourceService/AttachSource",
+        "SourceService/DetachSource",
+        "StoreService",
+    )
+)
+"""Methods that the channel may repeat. CommitStep is repeated by the loop, which waits longer."""
+
+
+async def call(answer: Awaitable[T]) -> T:
+    """Awaits an answer of Memory; its errors come as those of ``memgpt_runtime.errors``."""
+    try:
+        return await answer
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+class MemoryClient:
+    """Memory: what the loop needs in the domain's words, and the stubs for what is only passed on."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Uses a channel of ``memgpt_runtime.channel.open_channel`` with ``REPEATABLE``."""
+        self.agents: AgentStateServiceAsyncStub = AgentStateServiceStub(channel)
+        self.archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
+        self.blocks: BlockServiceAsyncStub = BlockServiceStub(channel)
+        self.profiles: ProfileServiceAsyncStub = ProfileServiceStub(channel)
+        self.recall: RecallMemoryServiceAsyncStub = RecallMemoryServiceStub(channel)
+        self.sources: SourceServiceAsyncStub = SourceServiceStub(channel)
+        self.store: StoreServiceAsyncStub = StoreServiceStub(channel)
+
+    async def begin_turn(
+        self,
+        agent_id: str,
+        request_id: str,
+        *,
+        fingerprint: bytes,
+        messages: Sequence[Message],
+        options: bytes,
+        no_wait: bool,
+    ) -> AsyncIterator[QueuePlace | TurnGrant]:
+        """Places in the queue, then one grant."""
+        stream = self.agents.BeginTurn(
+            state_pb.BeginTurnRequest(
+                agent_id=agent_id,
+                request_id=request_id,
+                fingerprint=fingerprint,
+                input=convert.new_messages(messages),
+                options=options,
+                no_wait=no_wait,
+            )
+        )
+        try:
+            async for response in stream:
+                if response.HasField("queued"):
+                    yield QueuePlace(response.queued.ahead)
+                else:
+                    grant = response.granted
+                    lease = convert.lease(grant.lease) if grant.HasField("lease") else None
+                    yield TurnGrant(convert.turn(grant.turn), lease, grant.resumed, grant.options)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            stream.cancel()
+
+    async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
+        """Keeps the lease; answers whether the turn is to be cancelled."""
+        request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
+        return (await call(self.agents.RenewLease(request))).cancel_requested
+
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+        """Commits a step."""
+        return convert.step((await call(self.agents.CommitStep(convert.commit_request(agent_id, lease, step)))).step)
+
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
+        """Ends the turn without a step."""
+        request = state_pb.EndTurnRequest(
+            agent_id=agent_id, lease=convert.lease_proto(lease), outcome=convert.outcome(outcome)
+        )
+        await call(self.agents.EndTurn(request))
+
+    async def release_lease(self, agent_id: str, lease: Lease) -> None:
+        """Gives the lease back."""
+        request = state_pb.ReleaseLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
+        await call(self.agents.ReleaseLease(request))
+
+    async def read_turn(
+        self, agent_id: str, request_id: str, *, after_step: int, follow: bool
+    ) -> AsyncIterator[Step | Turn]:
+        """The committed steps after ``after_step``, then the turn."""
+        request = state_pb.ReadTurnRequest(
+            agent_id=agent_id, request_id=request_id, after_step=after_step, no_follow=not follow
+        )
+        stream = self.agents.ReadTurn(request)
+        try:
+            async for response in stream:
+                yield convert.step(response.step) if response.HasField("step") else convert.turn(response.turn)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            stream.cancel()
+
+    async def load_context(self, agent_id: str) -> Context:
+        """All that fills the agent's window now."""
+        return convert.context(await self.load_context_response(agent_id))
+
+    async def load_context_response(self, agent_id: str) -> state_pb.LoadContextResponse:
+        """The same as Memory answers it, for clients."""
+        return await call(self.agents.LoadContext(state_pb.LoadContextRequest(agent_id=agent_id)))
+
+    async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:
+        """A page of the ranking of the agent's notes and attached documents."""
+        request = archival_pb.SearchPassagesRequest(
+            scope=archival_pb.PassageScope(agent_id=agent_id), query=query, page_size=page_size, skip=skip
+        )
+        return convert.passage_page(await call(self.archival.SearchPassages(request)))
+
+    async def search_recall(
+        self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
+    ) -> MessagePage:
+        """A page of the messages with these words, or of these days, the latest first."""
+        request = recall_pb.SearchMessagesRequest(
+            agent_id=agent_id,
+            query=query,
+            start_date=start_date,
+            end_date=end_date,
+            page_size=page_size,
+            skip=skip,
+        )
+        page = await call(self.recall.SearchMessages(request))
+        return MessagePage(tuple(map(convert.message, page.messages)), page.total_size)

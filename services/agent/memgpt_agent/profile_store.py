@@ -1,0 +1,112 @@
+"""Profiles: those that ship with the suite, and after them those that people added, which lie in Memory."""
+
+from __future__ import annotations
+
+import re
+
+from memgpt.memory.v1 import profile_pb2
+from memgpt.memory.v1 import profile_service_pb2 as pb
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+from memgpt_runtime.pagination import normalise_page_size
+
+from memgpt_agent.memory_client import MemoryClient, call
+from memgpt_agent.profiles import ProfileKind, built_in
+
+_KINDS = {
+    profile_pb2.PROFILE_KIND_PERSONA: ProfileKind.PERSONA,
+    profile_pb2.PROFILE_KIND_HUMAN: ProfileKind.HUMAN,
+    profile_pb2.PROFILE_KIND_PRESET: ProfileKind.PRESET,
+}
+_WORDS = {ProfileKind.PERSONA: "persona", ProfileKind.HUMAN: "human", ProfileKind.PRESET: "preset"}
+
+# A place among the profiles that ship holds nothing worth forging; Memory's own tokens are authenticated.
+_BUILT_IN_TOKEN = re.compile(r"builtin-(\d)-(\d{1,4})")
+_MEMORY_TOKEN = "added-"  # noqa: S105 - not a password
+
+
+class ProfileStore:
+    """All profiles."""
+
+    def __init__(self, memory: MemoryClient) -> None:
+        self._memory = memory
+
+    async def text(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> str:
+        """The text of a profile.
+
+        Raises:
+            NotFound: There is none; the message names those that ship.
+        """
+        return (await self.get(kind, name)).text
+
+    async def get(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> profile_pb2.Profile:
+        """A profile. Raises NotFound, see ``text``."""
+        texts = built_in(_KINDS[kind])
+        if name in texts:
+            return _shipped(kind, name)
+        try:
+            return (await call(self._memory.profiles.GetProfile(pb.GetProfileRequest(kind=kind, name=name)))).profile
+        except errors.NotFound as error:
+            word = _WORDS[_KINDS[kind]]
+            raise errors.NotFound(
+                Reason.PROFILE_NOT_FOUND,
+                f"there is no {word} {name!r}; use one of {', '.join(texts)}, or add it with PutProfile",
+                metadata={"kind": word, "name": name},
+            ) from error
+
+    async def put(self, kind: profile_pb2.ProfileKind.ValueType, name: str, text: str) -> profile_pb2.Profile:
+        """Writes a profile. Raises FailedPrecondition for one that ships."""
+        self._must_be_added(kind, name)
+        request = pb.PutProfileRequest(kind=kind, name=name, text=text)
+        return (await call(self._memory.profiles.PutProfile(request))).profile
+
+    async def delete(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:
+        """Deletes a profile. Raises FailedPrecondition for one that ships, NotFound when there is none."""
+        self._must_be_added(kind, name)
+        await call(self._memory.profiles.DeleteProfile(pb.DeleteProfileRequest(kind=kind, name=name)))
+
+    async def page(
+        self, kind: profile_pb2.ProfileKind.ValueType, page_size: int, page_token: str
+    ) -> tuple[list[profile_pb2.Profile], str]:
+        """A page of profiles, and the token of the next one."""
+        size = normalise_page_size(page_size)
+        names = list(built_in(_KINDS[kind]))
+        begin = self._place(kind, page_token, len(names))
+        found = [_shipped(kind, name) for name in names[begin : begin + size]]
+        if begin + size < len(names):
+            return found, f"builtin-{kind}-{begin + size}"
+        token = page_token.removeprefix(_MEMORY_TOKEN) if page_token.startswith(_MEMORY_TOKEN) else ""
+        if len(found) == size:
+            # Exactly full. Is there anything behind it?
+            probe = pb.ListProfilesRequest(kind=kind, page_size=1)
+            behind = (await call(self._memory.profiles.ListProfiles(probe))).profiles
+            return found, f"builtin-{kind}-{len(names)}" if behind else ""
+        request = pb.ListProfilesRequest(kind=kind, page_size=size - len(found), page_token=token)
+        added = await call(self._memory.profiles.ListProfiles(request))
+        following = f"{_MEMORY_TOKEN}{added.next_page_token}" if added.next_page_token else ""
+        return [*found, *added.profiles], following
+
+    def _place(self, kind: profile_pb2.ProfileKind.ValueType, token: str, count: int) -> int:
+        if not token:
+            return 0
+        if token.startswith(_MEMORY_TOKEN):
+            return count
+        match = _BUILT_IN_TOKEN.fullmatch(token)
+        if match is None or int(match[1]) != kind or not 0 < int(match[2]) <= count:
+            raise errors.InvalidArgument(
+                Reason.INVALID_PAGE_TOKEN,
+                "page_token is not one of this request's; begin again without it",
+                field="page_token",
+            )
+        return int(match[2])
+
+    def _must_be_added(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:
+        if name in built_in(_KINDS[kind]):
+            raise errors.FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"the {_WORDS[_KINDS[kind]]} {name!r} ships with the suite and cannot be changed; choose another name",
+            )
+
+
+def _shipped(kind: profile_pb2.ProfileKind.ValueType, name: str) -> profile_pb2.Profile:
+    return profile_pb2.Profile(kind=kind, name=name, text=built_in(_KINDS[kind])[name], built_in=True)

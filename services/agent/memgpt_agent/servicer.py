@@ -1,0 +1,337 @@
+"""The RPC surface of the Agent: proto ↔ domain, and calls passed on to Memory."""
+
+# ruff: noqa: N802 - gRPC's names
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from memgpt.agent.v1 import agent_service_pb2 as pb
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
+from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
+from memgpt.memory.v1 import block_pb2, block_service_pb2, profile_pb2, source_service_pb2, store_service_pb2
+from memgpt_runtime import context as call_context
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason, invalid
+from memgpt_runtime.ids import new_id
+from memgpt_runtime.tokens import count_tokens
+
+from memgpt_agent import boot, convert, envelopes, naming, profiles, prompt
+from memgpt_agent.config import AgentSettings
+from memgpt_agent.domain import Context, Message, Role, TurnState
+from memgpt_agent.events import Done
+from memgpt_agent.feed import Feed
+from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.loop import TurnLoop, TurnRequest
+from memgpt_agent.memory_client import MemoryClient, call
+from memgpt_agent.models.openai_model import OpenAIModel
+from memgpt_agent.profile_store import ProfileStore
+from memgpt_agent.sessions import Sessions
+
+_NAME_TRIES = 8
+
+
+class AgentServicer(AgentServiceServicer):
+    """Implements ``memgpt.agent.v1.AgentService``."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        memory: MemoryClient,
+        loop: TurnLoop,
+        sessions: Sessions,
+        endpoint: OpenAIModel | None,
+    ) -> None:
+        self._settings = settings
+        self._memory = memory
+        self._loop = loop
+        self._sessions = sessions
+        self._endpoint = endpoint
+        self._profiles = ProfileStore(memory)
+
+    # Agents.
+
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
+        """See the contract."""
+        preset = request.preset or profiles.DEFAULT_PRESET
+        persona = request.persona or profiles.DEFAULT_PERSONA
+        human = request.human or profiles.DEFAULT_HUMAN
+        time_zone = request.time_zone or self._settings.time_zone
+        try:
+            envelopes.zone(time_zone)
+        except ValueError as error:
+            raise invalid("time_zone", str(error)) from error
+        instructions = await self._profiles.text(profile_pb2.PROFILE_KIND_PRESET, preset)
+        texts = {
+            "persona": await self._profiles.text(profile_pb2.PROFILE_KIND_PERSONA, persona),
+            "human": await self._profiles.text(profile_pb2.PROFILE_KIND_HUMAN, human),
+        }
+        request_id = request.request_id or new_id("req")
+        new = state_pb.CreateAgentRequest(
+            request_id=request_id,
+            name=request.name,
+            preset=preset,
+            persona=persona,
+            human=human,
+            system=request.system or instructions,
+            model=request.model,
+            context_window=request.context_window,
+            time_zone=time_zone,
+            blocks=[
+                block_pb2.BlockEdit(label=label, value=text, limit=request.core_memory_limit)
+                for label, text in texts.items()
+            ],
+            messages=convert.new_messages(boot.boot_sequence(_now(), time_zone)),
+        )
+        if request.name:
+            return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
+        return await self._create_with_some_name(new, request_id)
+
+    async def _create_with_some_name(self, new: state_pb.CreateAgentRequest, seed: str) -> pb.CreateAgentResponse:
+        for attempt in range(_NAME_TRIES):
+            new.name = naming.agent_name(seed, attempt)
+            if attempt:
+                # Another name is another request, which must be the same one again when the client repeats its own.
+                new.request_id = hashlib.sha256(f"{seed}/{attempt}".encode()).hexdigest()
+            try:
+                return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
+            except errors.AlreadyExists:
+                continue
+        raise errors.AlreadyExists(Reason.NAME_TAKEN, "every name that was made up is taken; give one", field="name")
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
+        """See the contract."""
+        asked = state_pb.GetAgentRequest()
+        if request.HasField("name"):
+            asked.name = request.name
+        else:
+            asked.agent_id = request.agent_id
+        return pb.GetAgentResponse(agent=(await call(self._memory.agents.GetAgent(asked))).agent)
+
+    async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
+        """See the contract."""
+        asked = state_pb.ListAgentsRequest(page_size=request.page_size, page_token=request.page_token)
+        page = await call(self._memory.agents.ListAgents(asked))
+        return pb.ListAgentsResponse(
+            agents=page.agents, next_page_token=page.next_page_token, total_size=page.total_size
+        )
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.UpdateAgentResponse:
+        """See the contract."""
+        asked = state_pb.UpdateAgentRequest(agent=request.agent, update_mask=request.update_mask)
+        return pb.UpdateAgentResponse(agent=(await call(self._memory.agents.UpdateAgent(asked))).agent)
+
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Any) -> pb.DeleteAgentResponse:
+        """See the contract."""
+        asked = state_pb.DeleteAgentRequest(agent_id=request.agent_id, request_id=request.request_id or new_id("req"))
+        await call(self._memory.agents.DeleteAgent(asked))
+        return pb.DeleteAgentResponse()
+
+    # Turns.
+
+    async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> AsyncIterator[pb.SendMessageResponse]:
+        """See the contract."""
+        if request.HasField("text") and not request.text.strip():
+            raise invalid("text", "text must not be blank; say something to the agent")
+        request_id = request.request_id or new_id("req")
+        await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
+        turn = TurnRequest(
+            agent_id=request.agent_id,
+            request_id=request_id,
+            fingerprint=_fingerprint(request),
+            messages=(await self._input(request),),
+            verify=not request.no_verify,
+            max_steps=request.max_steps,
+            max_tokens=request.max_tokens,
+        )
+        feed = self._sessions.open(turn)
+        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+            yield pb.SendMessageResponse(event=event)
+
+    async def ResumeTurn(self, request: pb.ResumeTurnRequest, context: Any) -> AsyncIterator[pb.ResumeTurnResponse]:
+        """See the contract."""
+        # NOT_FOUND before anything is streamed.
+        async for _ in self._memory.read_turn(request.agent_id, request.request_id, after_step=-1, follow=False):
+            break
+        feed = self._sessions.open(TurnRequest(request.agent_id, request.request_id))
+        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+            yield pb.ResumeTurnResponse(event=event)
+
+    async def CancelTurn(self, request: pb.CancelTurnRequest, context: Any) -> pb.CancelTurnResponse:
+        """See the contract."""
+        asked = state_pb.RequestCancelRequest(agent_id=request.agent_id, request_id=request.request_id)
+        return pb.CancelTurnResponse(turn=(await call(self._memory.agents.RequestCancel(asked))).turn)
+
+    async def ListTurns(self, request: pb.ListTurnsRequest, context: Any) -> pb.ListTurnsResponse:
+        """See the contract."""
+        asked = state_pb.ListTurnsRequest(
+            agent_id=request.agent_id, page_size=request.page_size, page_token=request.page_token
+        )
+        page = await call(self._memory.agents.ListTurns(asked))
+        return pb.ListTurnsResponse(turns=page.turns, next_page_token=page.next_page_token)
+
+    async def _input(self, request: pb.SendMessageRequest) -> Message:
+        """What the agent gets, wrapped in its envelope."""
+        context = await self._memory.load_context(request.agent_id)
+        time = envelopes.format_time(_now(), context.agent.time_zone)
+        if request.HasField("text"):
+            return Message(Role.USER, envelopes.user_message(request.text, time, request.user_name))
+        if request.event == pb.SYSTEM_EVENT_LOGIN:
+            return Message(Role.USER, _login(context, time))
+        if request.event == pb.SYSTEM_EVENT_MEMORY_WARNING:
+            return Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time))
+        return Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, time))
+
+    # Sources.
+
+    async def AttachSource(self, request: pb.AttachSourceRequest, context: Any) -> pb.AttachSourceResponse:
+        """See the contract."""
+        asked = source_service_pb2.AttachSourceRequest(agent_id=request.agent_id, source_id=request.source_id)
+        return pb.AttachSourceResponse(agent=(await call(self._memory.sources.AttachSource(asked))).agent)
+
+    async def DetachSource(self, request: pb.DetachSourceRequest, context: Any) -> pb.DetachSourceResponse:
+        """See the contract."""
+        asked = source_service_pb2.DetachSourceRequest(agent_id=request.agent_id, source_id=request.source_id)
+        return pb.DetachSourceResponse(agent=(await call(self._memory.sources.DetachSource(asked))).agent)
+
+    async def ListSources(self, request: pb.ListSourcesRequest, context: Any) -> pb.ListSourcesResponse:
+        """See the contract."""
+        asked = source_service_pb2.ListSourcesRequest(page_size=request.page_size, page_token=request.page_token)
+        page = await call(self._memory.sources.ListSources(asked))
+        return pb.ListSourcesResponse(
+            sources=page.sources, next_page_token=page.next_page_token, total_size=page.total_size
+        )
+
+    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Any) -> pb.DeleteSourceResponse:
+        """See the contract."""
+        asked = source_service_pb2.DeleteSourceRequest(
+            source_id=request.source_id, request_id=request.request_id or new_id("req")
+        )
+        await call(self._memory.sources.DeleteSource(asked))
+        return pb.DeleteSourceResponse()
+
+    # The window.
+
+    async def GetContext(self, request: pb.GetContextRequest, context: Any) -> pb.GetContextResponse:
+        """See the contract."""
+        loaded = await self._memory.load_context_response(request.agent_id)
+        domain = convert.context(loaded)
+        window = self._settings.loop().window(domain.agent.context_window, count_tokens)
+        composed = prompt.compose(domain)
+        head = len(composed) - len(domain.messages)
+        shown = [convert.composed_message(message) for message in composed[:head]] + list(loaded.messages)
+        function_tokens = window.function_tokens(FUNCTIONS)
+        sizes = [window.size(message) for message in composed]
+        return pb.GetContextResponse(
+            agent=loaded.agent,
+            blocks=loaded.blocks,
+            messages=[
+                pb.ContextMessage(message=message, tokens=size) for message, size in zip(shown, sizes, strict=True)
+            ],
+            function_tokens=function_tokens,
+            total_tokens=function_tokens + sum(sizes),
+            context_window=window.tokens,
+            archival_count=loaded.archival_count,
+            summary=loaded.summary,
+        )
+
+    async def SetBlock(self, request: pb.SetBlockRequest, context: Any) -> pb.SetBlockResponse:
+        """See the contract."""
+        asked = block_service_pb2.SetBlockRequest(agent_id=request.agent_id, block=request.block)
+        return pb.SetBlockResponse(block=(await call(self._memory.blocks.SetBlock(asked))).block)
+
+    async def Summarize(self, request: pb.SummarizeRequest, context: Any) -> pb.SummarizeResponse:
+        """See the contract."""
+        count, summary = await self._loop.summarize(request.agent_id, request.request_id or new_id("req"))
+        return pb.SummarizeResponse(evicted_count=count, summary=summary)
+
+    # Not in this version.
+
+    async def Undo(self, request: pb.UndoRequest, context: Any) -> pb.UndoResponse:
+        """See the contract."""
+        raise _not_yet("Undo")
+
+    async def Retry(self, request: pb.RetryRequest, context: Any) -> AsyncIterator[pb.RetryResponse]:
+        """See the contract."""
+        raise _not_yet("Retry")
+        yield  # An async generator, as its caller expects.
+
+    async def Rethink(self, request: pb.RethinkRequest, context: Any) -> pb.RethinkResponse:
+        """See the contract."""
+        raise _not_yet("Rethink")
+
+    async def Rewrite(self, request: pb.RewriteRequest, context: Any) -> pb.RewriteResponse:
+        """See the contract."""
+        raise _not_yet("Rewrite")
+
+    async def RegisterTool(self, request: pb.RegisterToolRequest, context: Any) -> pb.RegisterToolResponse:
+        """See the contract."""
+        raise _not_yet("RegisterTool")
+
+    # Profiles and models.
+
+    async def PutProfile(self, request: pb.PutProfileRequest, context: Any) -> pb.PutProfileResponse:
+        """See the contract."""
+        return pb.PutProfileResponse(profile=await self._profiles.put(request.kind, request.name, request.text))
+
+    async def GetProfile(self, request: pb.GetProfileRequest, context: Any) -> pb.GetProfileResponse:
+        """See the contract."""
+        return pb.GetProfileResponse(profile=await self._profiles.get(request.kind, request.name))
+
+    async def ListProfiles(self, request: pb.ListProfilesRequest, context: Any) -> pb.ListProfilesResponse:
+        """See the contract."""
+        found, token = await self._profiles.page(request.kind, request.page_size, request.page_token)
+        return pb.ListProfilesResponse(profiles=found, next_page_token=token)
+
+    async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Any) -> pb.DeleteProfileResponse:
+        """See the contract."""
+        await self._profiles.delete(request.kind, request.name)
+        return pb.DeleteProfileResponse()
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:
+        """See the contract."""
+        store = await call(self._memory.store.GetStore(store_service_pb2.GetStoreRequest()))
+        name = self._settings.model_name()
+        mode = self._endpoint.mode().value if self._endpoint is not None and self._settings.model == name else name
+        return pb.GetModelResponse(
+            model=name,
+            mode=mode,
+            context_window=self._settings.context_window,
+            embedding_model=store.embedding_model,
+            backend=store.backend,
+        )
+
+
+def _not_yet(method: str) -> errors.Unimplemented:
+    return errors.Unimplemented(Reason.NOT_IMPLEMENTED, f"{method} is not implemented in this version")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _fingerprint(request: pb.SendMessageRequest) -> bytes:
+    """Digest of what makes the turn: how it is followed or bounded may differ from call to call."""
+    kind = "text" if request.HasField("text") else f"event {request.event}"
+    parts = "\0".join((request.agent_id, kind, request.user_name, request.text))
+    return hashlib.sha256(parts.encode()).digest()
+
+
+def _login(context: Context, time: str) -> str:
+    """The event of a login. A new agent's boot sequence holds its first one: that is only pointed at."""
+    if boot.awaits_first_answer(context):
+        return envelopes.heartbeat(prompt.HEARTBEAT_BEGIN, time)
+    last = context.messages[-1].created_at if context.messages else context.agent.updated_at
+    return envelopes.login(envelopes.format_time(last, context.agent.time_zone), time)
+
+
+async def _events(feed: Feed, after_sequence: int, *, deltas: bool) -> AsyncIterator[TurnEvent]:
+    """A turn's events on the wire. One that failed for good ends with a status as well, live and in every replay."""
+    async for event in feed.events(after_sequence=after_sequence, deltas=deltas):
+        yield convert.event(event)
+        if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
+            raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)
