@@ -21,8 +21,8 @@
 A service's ``__main__``, whole::
 
     class AgentSettings(ServiceSection):
-        port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-        memory_address: str = Field("127.0.0.1:50052", description="Where the Memory service is.")
+        port: int = Field(default=50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+        memory_address: str = Field(default="127.0.0.1:50052", description="Where the Memory service is.")
 
 
     @asynccontextmanager

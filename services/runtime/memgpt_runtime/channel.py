@@ -1,4 +1,3 @@
-# ruff: noqa: ANN401 - messages and continuations of gRPC have any type
 """Channels to the suite's services, and the health of what is behind them.
 
 What a channel adds to every call: the current call's request id, trace and principal; and a timeout, which is what

@@ -8,8 +8,8 @@ checks ``[server]`` and its own section, and leaves the other known ones to thei
 A service's section is a subclass of `ServiceSection` in its own package::
 
     class MemorySettings(ServiceSection):
-        port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-        milvus_uri: str = Field("~/.memgpt/milvus.db", description="A file for Milvus Lite, or a server's URI.")
+        port: int = Field(default=50052, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+        milvus_uri: str = Field(default="~/.memgpt/milvus.db", description="A file for Milvus Lite, or a server's URI.")
 
     config = load_config("memory", MemorySettings)
     config.service.milvus_uri, config.server.log_level
@@ -51,33 +51,43 @@ class Section(BaseModel):
 class ServiceSection(Section):
     """What every service's own section has; subclasses give `port` its default."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
-    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 for none.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 for none.")
 
 
 class ServerSettings(Section):
     """``[server]``: what every server of the suite has."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
-    log_format: Literal["json", "console"] = Field("console", description="One JSON object a line, or for people.")
-    reflection: bool = Field(True, description="Whether clients such as grpcurl may ask for the schema.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus endpoint.")
-    default_deadline: float = Field(60.0, gt=0, description="Seconds for a unary call without a deadline.")
-    stream_deadline: float = Field(3600.0, gt=0, description="Seconds for a streaming call without a deadline.")
-    max_concurrent_calls: int = Field(256, ge=1, description="Unary calls under way; more are shed.")
-    max_concurrent_streams: int = Field(512, ge=1, description="Streaming calls under way; more are shed.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="console", description="One JSON object a line, or for people."
+    )
+    reflection: bool = Field(default=True, description="Whether clients such as grpcurl may ask for the schema.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus endpoint.")
+    default_deadline: float = Field(default=60.0, gt=0, description="Seconds for a unary call without a deadline.")
+    stream_deadline: float = Field(default=3600.0, gt=0, description="Seconds for a streaming call without a deadline.")
+    max_concurrent_calls: int = Field(default=256, ge=1, description="Unary calls under way; more are shed.")
+    max_concurrent_streams: int = Field(default=512, ge=1, description="Streaming calls under way; more are shed.")
     max_message_bytes: int = Field(
-        4 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
+        default=4 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
     )
     max_connection_age: float = Field(
-        0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
+        default=0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
     )
-    drain_pause: float = Field(1.0, ge=0, description="Seconds between NOT_SERVING and refusing calls, on SIGTERM.")
-    drain_grace: float = Field(10.0, ge=0, description="Seconds that calls under way get to finish.")
-    tls_cert: Path | None = Field(None, description="PEM file with the server's certificate chain; none for plaintext.")
-    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
-    tls_client_ca: Path | None = Field(None, description="PEM file with the CA that clients' certificates must have.")
+    drain_pause: float = Field(
+        default=1.0, ge=0, description="Seconds between NOT_SERVING and refusing calls, on SIGTERM."
+    )
+    drain_grace: float = Field(default=10.0, ge=0, description="Seconds that calls under way get to finish.")
+    tls_cert: Path | None = Field(
+        default=None, description="PEM file with the server's certificate chain; none for plaintext."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file with the CA that clients' certificates must have."
+    )
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> ServerSettings:

@@ -135,7 +135,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # a
         self._readiness = readiness
         self._services = {"", *services}
 
-    def _status(self, service: str) -> Any:  # noqa: ANN401 - an enum value of an untyped module
+    def _status(self, service: str) -> Any:
         if service not in self._services:
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         if self._readiness.ready:

@@ -113,6 +113,11 @@ class InFlight:
         return len(self._tasks)
 
     @property
+    def tasks(self) -> frozenset[asyncio.Task[Any]]:
+        """Their tasks."""
+        return frozenset(self._tasks)
+
+    @property
     def expired(self) -> bool:
         """Whether `expire` was called: a cancellation is then the server's doing, not the caller's."""
         return self._expired
@@ -404,7 +409,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not gen
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
         return handler
 
-    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401 - gRPC's, untyped
+    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """Wraps a handler.
 
         The wrapper takes bytes and gives bytes: a message that cannot be parsed is then the caller's error, and one
@@ -422,7 +427,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not gen
         parse, serialise = handler.request_deserializer, handler.response_serializer
         validate = self._validate
 
-        def receive(raw: bytes) -> Any:  # noqa: ANN401 - a message of whatever type
+        def receive(raw: bytes) -> Any:
             try:
                 message = parse(raw) if parse else raw
             except DecodeError:
@@ -437,17 +442,17 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not gen
             async for raw in requests:
                 yield receive(raw)
 
-        def send(message: Any) -> bytes:  # noqa: ANN401 - a message of whatever type
+        def send(message: Any) -> bytes:
             raw: bytes = serialise(message) if serialise else message
             return raw
 
-        async def unary(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:  # noqa: ANN401
+        async def unary(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             async with self._around(Rpc(method, kind, known=True, wire=grpc_context)):
                 argument = receive_all(request) if key[0] else receive(request)
                 return send(await behaviour(argument, grpc_context))
             raise AssertionError("the error stage ends every failed call")
 
-        async def stream(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:  # noqa: ANN401
+        async def stream(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async with self._around(Rpc(method, kind, known=True, wire=grpc_context)):
                 argument = receive_all(request) if key[0] else receive(request)
                 answers: AsyncGenerator[Any, None] = behaviour(argument, grpc_context)

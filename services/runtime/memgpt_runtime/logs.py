@@ -21,7 +21,7 @@ REDACTED = "[redacted]"
 
 # `page_token` and counts such as `prompt_tokens` are no secrets.
 _SECRET_KEY = re.compile(
-    r"(?:.*[_-])?(?:authorization|cookie|password|passwd|secret|credentials?|api_?key|private_?key|access_?key)"
+    r"(?:.*[_-])?(?:authorization|cookie|password|passwd|secret|credentials?|(?:api|private|access)[_-]?key)"
     r"|(?:(?!page|next_page).*[_-])?token",
     re.IGNORECASE,
 )
@@ -110,8 +110,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "openai", "pymilvus", "grpc", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level) if level != "debug" else logging.INFO)
+    adopt_loggers()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -124,6 +123,26 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def adopt_loggers() -> None:
+    """Routes the loggers of libraries through ours, also those that were set up to write by themselves.
+
+    Some libraries give their loggers handlers of their own when they are imported; a server calls this again once
+    everything is.
+    """
+    root = logging.getLogger()
+    least = logging.INFO if root.level <= logging.DEBUG else max(logging.WARNING, root.level)
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.propagate = True
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(least)
+
+
+_CHATTY = ("asyncio", "grpc", "httpcore", "httpx", "milvus_lite", "openai", "pymilvus", "pypdf")
+"""Libraries whose lines below WARNING only help when something is searched for."""
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

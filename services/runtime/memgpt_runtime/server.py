@@ -32,8 +32,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -205,14 +205,31 @@ async def serve(spec: ServiceSpec[S], config: Config[S]) -> None:
         stack.callback(announcer.close)
         stack.callback(stop.install(parent_fd))
         try:
-            server = await _start(spec, config, stack, stop, announcer)
+            server = await _start(spec, config, stack, announcer)
+            stop.started()
         except asyncio.CancelledError:
             if not stop.requested.is_set():
                 raise
             _log.info("stopped while starting", cause=stop.cause)
             return
         await stop.requested.wait()
-        await server.drain(stop)
+        await server.drain(stop.cause, pause=config.server.drain_pause if stop.pause else 0, hurry=stop.hurry)
+
+
+@asynccontextmanager
+async def serving(spec: ServiceSpec[S], config: Config[S]) -> AsyncIterator[Server]:
+    """The same server without a process of its own: no signals, no parent. For tests and for embedding.
+
+    Raises:
+        ConfigError: A setting turns out to be unusable.
+        StartError: The address is taken, or the setup gave up.
+    """
+    async with AsyncExitStack() as stack:
+        server = await _start(spec, config, stack, Announcer(None))
+        try:
+            yield server
+        finally:
+            await server.drain("closed")
 
 
 class _Stop:
@@ -258,27 +275,41 @@ class _Stop:
 
 
 @dataclass
-class _Server:
-    """A server that serves."""
+class Server:
+    """A server that serves.
 
-    grpc: grpc.aio.Server
-    settings: ServerSettings
+    Attributes:
+        port: The port it listens on.
+        readiness: Whether it is ready, and why not.
+        in_flight: The calls under way.
+    """
+
+    port: int
     readiness: Readiness
     in_flight: InFlight
-    stopping: asyncio.Event
+    _grpc: grpc.aio.Server
+    _settings: ServerSettings
+    _stopping: asyncio.Event
 
-    async def drain(self, stop: _Stop) -> None:
-        """Stops in good order."""
-        _log.info("draining", cause=stop.cause, calls=len(self.in_flight))
+    async def drain(self, cause: str, *, pause: float = 0.0, hurry: asyncio.Event | None = None) -> None:
+        """Stops in good order: not ready, a pause, no new calls, the grace for those under way.
+
+        Args:
+            cause: For the log.
+            pause: Seconds during which calls are still taken.
+            hurry: Ends pause and grace when it is set.
+        """
+        hurry = hurry or asyncio.Event()
+        _log.info("draining", cause=cause, calls=len(self.in_flight))
         self.readiness.drain()
-        self.stopping.set()
-        if stop.pause:
-            await _sleep_unless(stop.hurry, self.settings.drain_pause)
-        # The longer grace is gRPC's; ours ends the calls with a status that tells clients to come again.
-        stopped = asyncio.create_task(self.grpc.stop(self.settings.drain_grace + 2))
-        hurry = asyncio.create_task(stop.hurry.wait())
-        await asyncio.wait((stopped, hurry), timeout=self.settings.drain_grace, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
+        self._stopping.set()
+        if pause:
+            await _sleep_unless(hurry, pause)
+        # gRPC's own grace is the longer one: ours ends the calls with a status that tells clients to come again.
+        stopped = asyncio.create_task(self._grpc.stop(self._settings.drain_grace + 2))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait((stopped, hurried), timeout=self._settings.drain_grace, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
         if not stopped.done():
             _log.warning("ending the calls under way", calls=len(self.in_flight))
             self.in_flight.expire()
@@ -294,9 +325,7 @@ async def _sleep_unless(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _start(
-    spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, stop: _Stop, announcer: Announcer
-) -> _Server:
+async def _start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, announcer: Announcer) -> Server:
     settings, section = config.server, config.service
     metrics, in_flight, readiness = ServerMetrics(), InFlight(), Readiness()
     pipeline = Pipeline(
@@ -322,6 +351,7 @@ async def _start(
     app = App(config, readiness, metrics, asyncio.Event(), _Registrar(server))
     stack.push_async_callback(readiness.close)
     await stack.enter_async_context(spec.setup(app))
+    logs.adopt_loggers()
     names = list(app._registrar.names)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(readiness, names), server)
     if settings.reflection:
@@ -329,7 +359,6 @@ async def _start(
         reflection.enable_server_reflection(names, server)
     metrics.ready.set_function(lambda: float(readiness.ready))
     await server.start()
-    stop.started()
     announcer.announce(spec.name, section.host, port, "serving")
     announcer.close()
     _log.info(
@@ -339,7 +368,7 @@ async def _start(
         reflection=settings.reflection,
         config=str(config.path) if config.path else None,
     )
-    return _Server(server, settings, readiness, in_flight, app.stopping)
+    return Server(port, readiness, in_flight, server, settings, app.stopping)
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings, host: str, port: int, name: str) -> int:
@@ -403,4 +432,5 @@ def _start_metrics(host: str, port: int, name: str, metrics: ServerMetrics, stac
         http.server_close()
         thread.join()
 
-    stack.callback(close)
+    # It takes up to half a second to notice.
+    stack.push_async_callback(asyncio.to_thread, close)

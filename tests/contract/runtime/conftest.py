@@ -1,0 +1,51 @@
+"""A small service on the runtime, over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from memgpt_runtime import server
+from memgpt_runtime.config import Config, ServerSettings, ServiceSection
+from memgpt_runtime.server import App, ServiceSpec
+
+from tests.contract.runtime.probe import Running, Start
+
+
+@pytest.fixture
+def start() -> Start:
+    """Starts a server with some servicers; settings by name, those of the service with the prefix ``service_``."""
+
+    @asynccontextmanager
+    async def run(
+        *servicers: Callable[[Any], None], trust_principal: bool = False, deadlines: Any = None, **settings: Any
+    ) -> AsyncIterator[Running]:
+        apps: list[App[ServiceSection]] = []
+
+        @asynccontextmanager
+        async def setup(app: App[ServiceSection]) -> AsyncIterator[None]:
+            apps.append(app)
+            for add in servicers:
+                app.add_servicer(lambda add, target: add(target), add)
+            yield
+
+        own = {key.removeprefix("service_"): settings.pop(key) for key in list(settings) if key.startswith("service_")}
+        spec = ServiceSpec("memory", ServiceSection, setup, trust_principal=trust_principal, deadlines=deadlines or {})
+        config = Config(
+            name="memory",
+            service=ServiceSection(**own),
+            server=ServerSettings(**{"drain_grace": 5.0, **settings}),
+            home=Path("/nonexistent"),
+            path=None,
+        )
+        async with (
+            server.serving(spec, config) as running,
+            grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel,
+        ):
+            yield Running(running, channel, apps[0])
+
+    return run

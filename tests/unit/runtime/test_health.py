@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from memgpt_runtime import health
+from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.health import Readiness
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "READY_INTERVAL", 0.001)
+    monkeypatch.setattr(health, "UNREADY_INTERVAL", 0.001)
+    monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.02)
+
+
+async def _until(readiness: Readiness, reasons: dict[str, str]) -> None:
+    async with asyncio.timeout(10):
+        while readiness.reasons != reasons:
+            await readiness.change.wait()
+
+
+async def test_all_conditions_must_hold() -> None:
+    readiness = Readiness()
+    assert readiness.ready
+    readiness.set("a", "why")
+    readiness.set("b", None)
+    assert not readiness.ready
+    assert readiness.reasons == {"a": "why"}
+    readiness.set("a", None)
+    assert readiness.ready
+
+
+async def test_check_decides_again_and_again() -> None:
+    readiness = Readiness()
+    failure: Exception | None = Unavailable(Reason.STORE_UNAVAILABLE, "Milvus cannot be reached")
+
+    async def check() -> None:
+        if failure is not None:
+            raise failure
+
+    readiness.watch("milvus", check)
+    assert not readiness.ready
+    await _until(readiness, {"milvus": "Milvus cannot be reached"})
+    failure = None
+    await _until(readiness, {})
+    assert readiness.ready
+    failure = ValueError("s3cret")
+    await _until(readiness, {"milvus": "ValueError"})
+    await readiness.close()
+
+
+async def test_check_that_hangs_has_failed() -> None:
+    readiness = Readiness()
+    readiness.watch("milvus", asyncio.Event().wait)  # type: ignore[arg-type]
+    await _until(readiness, {"milvus": "no answer in time"})
+    await readiness.close()
+
+
+async def test_drain_is_for_good() -> None:
+    readiness = Readiness()
+    change = readiness.change
+    readiness.drain()
+    assert change.is_set()
+    readiness.set("a", None)
+    assert not readiness.ready
+    await readiness.close()
+
+
+async def test_wait_ready() -> None:
+    readiness = Readiness()
+    readiness.set("a", "why")
+    waiting = asyncio.create_task(readiness.wait_ready())
+    await asyncio.sleep(0)
+    readiness.set("b", "why")
+    assert not waiting.done()
+    readiness.set("a", None)
+    readiness.set("b", None)
+    await asyncio.wait_for(waiting, 5)

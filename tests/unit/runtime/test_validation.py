@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt_runtime.errors import InvalidArgument, Reason
+from memgpt_runtime.validation import validate
+
+
+def _fields(message: Any) -> list[str]:
+    with pytest.raises(InvalidArgument) as caught:
+        validate(message)
+    assert caught.value.reason == Reason.INVALID_FIELD
+    assert all(violation.description for violation in caught.value.violations)
+    return [violation.field for violation in caught.value.violations]
+
+
+def test_good_request_passes() -> None:
+    validate(pb.GetAgentRequest(agent_id="agent_1"))
+
+
+def test_every_bad_field_is_named() -> None:
+    assert _fields(pb.CreateAgentRequest(name="", context_window=-1)) == ["name", "context_window"]
+
+
+def test_path_of_a_nested_field() -> None:
+    request = pb.CommitStepRequest(agent_id="agent_1", step=1, notes=["fine", ""])
+    assert set(_fields(request)) == {"lease", "notes[1]"}
+
+
+def test_required_oneof() -> None:
+    assert _fields(pb.GetAgentRequest()) == ["key"]
+
+
+def test_message_for_people_names_field_and_problem() -> None:
+    with pytest.raises(InvalidArgument, match=r"^agent_id: "):
+        validate(pb.DeleteAgentRequest(agent_id="no id!"))
