@@ -12,7 +12,7 @@ help: ## Show this list
 
 demo: ## Load a paper, ask an agent about it, without a key: the tutorial in one go
 	@scripts/setup run
-	@$(PYTHON_BIN)/python -m scripts.demo $(ARGS)
+	@PATH="$$PWD/$(PYTHON_BIN):$$PATH" scripts/demo $(ARGS)
 
 server: ## Run the three services on loopback until interrupted
 	@scripts/setup run

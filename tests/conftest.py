@@ -1,0 +1,128 @@
+"""Fixtures that tests of all kinds share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pymilvus import MilvusClient
+
+from tests.support import milvus_server as milvus
+from tests.support.milvus_server import MilvusServer
+from tests.support.scripted_llm import ScriptedLLM
+
+_ROOT = Path(__file__).parents[1]
+_SERVER = pytest.StashKey[MilvusServer]()
+
+
+def _missing(reason: str) -> None:
+    """Skips for want of a tool; in CI nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _shared_server(config: pytest.Config) -> MilvusServer:
+    if _SERVER not in config.stash:
+        config.stash[_SERVER] = MilvusServer(Path(tempfile.mkdtemp(prefix="memgpt-milvus-")))
+        config.stash[_SERVER].start()
+    return config.stash[_SERVER]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts the Milvus server in the background if a test needs it, so that it gets ready while others run."""
+    needed = any(item.get_closest_marker("milvus_server") for item in session.items)
+    if needed and not session.config.option.collectonly and milvus.why_unavailable() is None:
+        _shared_server(session.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends it, also after an interrupt."""
+    if server := config.stash.get(_SERVER, None):
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
+    """The Milvus server that the whole session shares, ready.
+
+    For tests that leave it as it is; who wants to kill one takes `own_milvus_server`. Its tests carry the marker
+    `milvus_server`, so that the server is started early.
+    """
+    if reason := milvus.why_unavailable():
+        _missing(reason)
+    server = _shared_server(request.config)
+    server.wait_ready()
+    return server
+
+
+@pytest.fixture
+def own_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
+    """A Milvus server for one test, to kill, hang and restart; ready."""
+    if reason := milvus.why_unavailable():
+        _missing(reason)
+    server = MilvusServer(tmp_path / "milvus-server")
+    try:
+        server.start()
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def milvus_server_uri(milvus_server: MilvusServer) -> Iterator[str]:
+    """An empty database of its own on the shared server, as a URI that ends in the database's name."""
+    name = f"test_{uuid4().hex}"
+    with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
+        client.create_database(name)
+    uri = f"{milvus_server.uri}/{name}"
+    yield uri
+    with closing(MilvusClient(uri, timeout=60)) as client:
+        for collection in client.list_collections():
+            client.drop_collection(collection)
+    with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def milvus_lite_uri(tmp_path: Path) -> str:
+    """A file for Milvus Lite that does not exist yet."""
+    return str(tmp_path / "milvus.db")
+
+
+@pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.milvus_server)])
+def milvus_uri(request: pytest.FixtureRequest) -> str:
+    """An empty store, once on Milvus Lite and once on the Milvus server: the test runs against both."""
+    uri: str = request.getfixturevalue("milvus_lite_uri" if request.param == "lite" else "milvus_server_uri")
+    return uri
+
+
+@pytest.fixture
+def scripted_llm() -> Iterator[Callable[..., ScriptedLLM]]:
+    """Starts scripted models; they stop with the test."""
+    started: list[ScriptedLLM] = []
+
+    def start(*args: object, **settings: object) -> ScriptedLLM:
+        started.append(ScriptedLLM(*args, **settings))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for llm in started:
+        llm.close()
+
+
+@pytest.fixture(scope="session")
+def grpcurl() -> Path:
+    """The program `grpcurl`."""
+    found = _ROOT / ".tools" / "bin" / "grpcurl"
+    if not found.exists():
+        _missing("grpcurl is not installed: run `make tools`, which also says why if it cannot be had")
+    return found

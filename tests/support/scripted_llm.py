@@ -1,0 +1,449 @@
+"""A model that says what a test tells it to: a real HTTP server that speaks the OpenAI protocol.
+
+    with ScriptedLLM([call("send_message", message="Hello."), Status(429, retry_after=1), say("A thought.")]) as llm:
+        ... MEMGPT_AGENT_…=llm.base_url ...
+        assert llm.requests[0].json["model"] == "scripted"
+
+Chat completions are answered from the script, one reply a request; embeddings are computed, always the same for the
+same text, and need no script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import struct
+import threading
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An ordinary answer.
+
+    Attributes:
+        content: The text; None for none.
+        tool_calls: Pairs of a function's name and its arguments as the text that goes out, well-formed or not.
+        finish_reason: By default what fits the rest.
+        prompt_tokens: As the usage shows it.
+        completion_tokens: As the usage shows it.
+        refusal: The model's refusal; None for none.
+        pieces: Into how many pieces a stream cuts the content and each call's arguments.
+        drop_after: Number of stream events after which the connection breaks; None for never. Without a stream the
+            connection breaks in the middle of the body.
+        hang_after: Number of stream events after which nothing more comes until the server stops; None for never.
+    """
+
+    content: str | None = None
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    finish_reason: str | None = None
+    prompt_tokens: int = 100
+    completion_tokens: int = 10
+    refusal: str | None = None
+    pieces: int = 4
+    drop_after: int | None = None
+    hang_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error.
+
+    Attributes:
+        code: Such as 401, 429 or 500.
+        message: In the error object of the body.
+        error_code: The error object's ``code``, such as ``context_length_exceeded``.
+        retry_after: Seconds, for the header ``Retry-After``; None for no header.
+    """
+
+    code: int
+    message: str = "scripted failure"
+    error_code: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A body sent as it is, with status 200: broken JSON, no choices, an HTML page."""
+
+    body: str
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Never answers, until the client gives up or the server stops."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Closes the connection without an answer."""
+
+
+Reply = Completion | Status | Raw | Hang | Drop
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked.
+
+    Attributes:
+        path: Such as ``/v1/chat/completions``.
+        headers: With names in lower case.
+        json: The decoded body.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    json: dict[str, Any]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation of a chat request."""
+        found: list[dict[str, Any]] = self.json["messages"]
+        return found
+
+    @property
+    def functions(self) -> list[str]:
+        """Names of the functions that a chat request offers as tools."""
+        return [tool["function"]["name"] for tool in self.json.get("tools") or []]
+
+
+Script = Iterable[Reply] | Callable[[Request], Reply]
+
+NO_CHOICES = Raw('{"id": "x", "object": "chat.completion", "created": 1, "model": "scripted", "choices": []}')
+BROKEN_JSON = Raw('{"id": "x", "object": "chat.completion", "choices": [{"message"')
+
+
+def say(content: str, **more: Any) -> Completion:
+    """Plain text, which the loop takes for an inner thought."""
+    return Completion(content=content, **more)
+
+
+def call(function: str, /, *, thought: str | None = None, **arguments: Any) -> Completion:
+    """A tool call; `thought` becomes the text beside it."""
+    return Completion(content=thought, tool_calls=((function, json.dumps(arguments, ensure_ascii=False)),))
+
+
+def choose(function: str, /, *, inner_thoughts: str = "", **arguments: Any) -> Completion:
+    """The one object that the mode `json_schema` asks for."""
+    chosen = {"inner_thoughts": inner_thoughts, "function": function, "arguments": arguments}
+    return Completion(content=json.dumps(chosen, ensure_ascii=False))
+
+
+def embed(text: str, dimension: int) -> list[float]:
+    """A unit vector of `dimension` numbers: each word adds its own fixed direction, so shared words mean closeness."""
+    total = [0.0] * dimension
+    for word in re.findall(r"\w+", text.lower()) or [""]:
+        stream = hashlib.shake_128(word.encode()).digest(4 * dimension)
+        for index, (number,) in enumerate(struct.iter_unpack("<i", stream)):
+            total[index] += number / 2**31
+    length = math.hypot(*total) or 1.0
+    return [number / length for number in total]
+
+
+@dataclass
+class _State:
+    script: deque[Reply] | Callable[[Request], Reply]
+    dimension: int
+    api_key: str | None
+    requests: list[Request] = field(default_factory=list)
+    embeddings: deque[Reply] = field(default_factory=deque)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def record(self, request: Request) -> None:
+        with self.changed:
+            self.requests.append(request)
+            self.changed.notify_all()
+
+    def refused(self, request: Request) -> bool:
+        return self.api_key is not None and request.headers.get("authorization") != f"Bearer {self.api_key}"
+
+    def chat(self, request: Request) -> Reply:
+        # A function may take its time, or wait for what the test does next: the lock is not its own.
+        if callable(self.script):
+            return self.script(request)
+        with self.changed:
+            if not self.script:
+                return Status(500, f"the script is at its end, at request {len(self.requests)}")
+            return self.script.popleft()
+
+    def embedding(self) -> Reply | None:
+        with self.changed:
+            return self.embeddings.popleft() if self.embeddings else None
+
+
+class ScriptedLLM:
+    """The server. A context manager; it listens from its construction on."""
+
+    def __init__(
+        self, script: Script = (), *, dimension: int = 256, model: str = "scripted", api_key: str | None = None
+    ) -> None:
+        """Starts it on a free port of loopback.
+
+        Args:
+            script: The replies in order, or a function that makes one for each chat request.
+            dimension: Of the embeddings.
+            model: The name under which ``/v1/models`` lists it.
+            api_key: The only key that is let in; None lets everybody in.
+        """
+        self.model = model
+        self._state = _State(script if callable(script) else deque(script), dimension, api_key)
+
+        class Handler(_Handler):
+            state = self._state
+            model_name = model
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="scripted-llm")
+        self._thread.start()
+
+    @property
+    def base_url(self) -> str:
+        """What clients take as the base URL; ends in ``/v1``."""
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def requests(self) -> list[Request]:
+        """The chat requests so far."""
+        with self._state.changed:
+            return [request for request in self._state.requests if request.path.endswith("/chat/completions")]
+
+    @property
+    def embedding_requests(self) -> list[Request]:
+        """The embedding requests so far."""
+        with self._state.changed:
+            return [request for request in self._state.requests if request.path.endswith("/embeddings")]
+
+    def add(self, *replies: Reply) -> None:
+        """Adds replies to the end of the script."""
+        assert isinstance(self._state.script, deque), "the script is a function"
+        with self._state.changed:
+            self._state.script.extend(replies)
+
+    def fail_embeddings(self, *replies: Reply) -> None:
+        """Answers the next embedding requests like this instead."""
+        with self._state.changed:
+            self._state.embeddings.extend(replies)
+
+    def wait_for_requests(self, count: int, timeout: float = 30) -> list[Request]:
+        """Waits until there were so many chat requests, such as to kill a service while it waits for the model."""
+        with self._state.changed:
+            assert self._state.changed.wait_for(lambda: len(self.requests) >= count, timeout), (
+                f"{len(self.requests)} requests in {timeout} s, not {count}"
+            )
+            return self.requests
+
+    @property
+    def unused(self) -> int:
+        """How many replies of the script nobody asked for."""
+        return 0 if callable(self._state.script) else len(self._state.script)
+
+    def close(self) -> None:
+        """Stops it; whoever hangs is let go."""
+        self._state.stopping.set()
+        self._server.shutdown()
+        self._thread.join()
+        # Joins the threads of the requests as well.
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: _State
+    model_name: str
+    protocol_version = "HTTP/1.1"
+    # A connection without a request does not keep the server from stopping for long.
+    timeout = 10.0
+
+    def log_message(self, *_args: Any) -> None:
+        """Tests' output is not the place for an access log."""
+
+    def end_headers(self) -> None:
+        """One request a connection: a kept one could be closed at the very moment a client uses it again."""
+        self.send_header("Connection", "close")
+        self.close_connection = True
+        super().end_headers()
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            self._send_json(
+                {"object": "list", "data": [{"id": self.model_name, "object": "model", "owned_by": "tests"}]}
+            )
+        else:
+            self._send_error(Status(404, f"no such path: {self.path}"))
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
+        self.state.record(request)
+        if self.state.refused(request):
+            self._send_error(Status(401, "Incorrect API key provided", "invalid_api_key"))
+        elif self.path == "/v1/chat/completions":
+            self._answer(request, self.state.chat(request))
+        elif self.path != "/v1/embeddings":
+            self._send_error(Status(404, f"no such path: {self.path}"))
+        elif scripted := self.state.embedding():
+            self._answer(request, scripted)
+        else:
+            self._send_embeddings(request)
+
+    def _answer(self, request: Request, reply: Reply) -> None:
+        match reply:
+            case Completion():
+                if request.json.get("stream"):
+                    self._send_stream(request, reply)
+                else:
+                    self._send_completion(reply)
+            case Status():
+                self._send_error(reply)
+            case Raw():
+                self._send(200, reply.body.encode(), reply.content_type)
+            case Hang():
+                self._hang()
+            case Drop():
+                self.close_connection = True
+
+    def _hang(self) -> None:
+        self.close_connection = True
+        self.state.stopping.wait()
+
+    def _send(self, code: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _send_json(self, body: dict[str, Any], code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        self._send(code, json.dumps(body, ensure_ascii=False).encode(), "application/json", headers)
+
+    def _send_error(self, status: Status) -> None:
+        error = {"message": status.message, "type": "scripted", "param": None, "code": status.error_code}
+        headers = {} if status.retry_after is None else {"Retry-After": f"{status.retry_after:g}"}
+        self._send_json({"error": error}, status.code, headers)
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": f"chatcmpl-{len(self.state.requests)}", "object": kind, "created": 1, "model": self.model_name}
+
+    @staticmethod
+    def _calls(reply: Completion) -> list[dict[str, Any]]:
+        return [
+            {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for index, (name, arguments) in enumerate(reply.tool_calls)
+        ]
+
+    @staticmethod
+    def _finish(reply: Completion) -> str:
+        return reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+
+    @staticmethod
+    def _usage(reply: Completion) -> dict[str, int]:
+        return {
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+        }
+
+    def _send_completion(self, reply: Completion) -> None:
+        message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
+        if reply.tool_calls:
+            message["tool_calls"] = self._calls(reply)
+        choice = {"index": 0, "message": message, "finish_reason": self._finish(reply), "logprobs": None}
+        body = {**self._head("chat.completion"), "choices": [choice], "usage": self._usage(reply)}
+        if reply.drop_after is None and reply.hang_after is None:
+            self._send_json(body)
+            return
+        # Half of what the header promises, then the end of the connection or nothing more.
+        text = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text[: len(text) // 2])
+        self.wfile.flush()
+        if reply.hang_after is not None:
+            self._hang()
+
+    def _deltas(self, reply: Completion) -> Iterable[dict[str, Any]]:
+        yield {"role": "assistant", "content": "" if reply.content is not None else None}
+        for piece in _cut(reply.content, reply.pieces):
+            yield {"content": piece}
+        if reply.refusal is not None:
+            yield {"refusal": reply.refusal}
+        for index, made in enumerate(self._calls(reply)):
+            function = made["function"]
+            yield {"tool_calls": [{**made, "index": index, "function": {"name": function["name"], "arguments": ""}}]}
+            for piece in _cut(function["arguments"], reply.pieces):
+                yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+    def _events(self, request: Request, reply: Completion) -> Iterable[dict[str, Any]]:
+        head = self._head("chat.completion.chunk")
+        for delta in self._deltas(reply):
+            yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": self._finish(reply)}]}
+        if (request.json.get("stream_options") or {}).get("include_usage"):
+            yield {**head, "choices": [], "usage": self._usage(reply)}
+
+    def _send_stream(self, request: Request, reply: Completion) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number, event in enumerate(self._events(request, reply)):
+            if number == reply.drop_after:
+                return
+            if number == reply.hang_after:
+                self._hang()
+                return
+            self._send_chunk(f"data: {json.dumps(event, ensure_ascii=False)}\n\n")
+        self._send_chunk("data: [DONE]\n\n")
+        self._send_chunk("")
+
+    def _send_chunk(self, text: str) -> None:
+        data = text.encode()
+        try:
+            self.wfile.write(f"{len(data):X}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+        except ConnectionError:
+            # The client was cancelled, which is what many a test is about.
+            self.close_connection = True
+
+    def _send_embeddings(self, request: Request) -> None:
+        given = request.json["input"]
+        texts: list[str] = [given] if isinstance(given, str) else given
+        dimension = request.json.get("dimensions") or self.state.dimension
+        as_base64 = request.json.get("encoding_format") == "base64"
+        data = []
+        for index, text in enumerate(texts):
+            vector = embed(text, dimension)
+            packed = b64encode(struct.pack(f"<{dimension}f", *vector)).decode()
+            data.append({"object": "embedding", "index": index, "embedding": packed if as_base64 else vector})
+        tokens = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        self._send_json({"object": "list", "data": data, "model": request.json["model"], "usage": usage})
+
+
+def _cut(text: str | None, pieces: int) -> list[str]:
+    if not text:
+        return []
+    size = math.ceil(len(text) / pieces)
+    return [text[start : start + size] for start in range(0, len(text), size)]
