@@ -30,6 +30,6 @@ def test_kill9(tmp_path: Path):
 def test_a_start_that_fails_says_why(tmp_path: Path):
     with (
         ServiceProcess(MODULE, tmp_path, name="memory", MEMGPT_SERVER_LOG_LEVEL="loud") as service,
-        pytest.raises(RuntimeError, match=r"ended with 2 (?s:.)*log_level"),
+        pytest.raises(RuntimeError, match=r"ended with 2 (?s:.)*LOG_LEVEL"),
     ):
         service.wait_ready()
