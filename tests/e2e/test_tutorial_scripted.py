@@ -1,0 +1,178 @@
+"""The command line without a terminal: scripts, pipes, mistakes, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_ports
+from tests.support.processes import service_environment
+
+MEMGPT = str(Path(sys.executable).with_name("memgpt"))
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a command that knows of no home but the test's own."""
+    return service_environment(tmp_path / "home", {})
+
+
+@pytest.fixture
+def memgpt(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Runs `memgpt` with arguments to its end."""
+
+    def run(*arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MEMGPT, *arguments],
+            input=text,
+            env={**environment, **variables},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`memgpt server` on free ports, ready."""
+    memory, loader, agent = (str(port) for port in free_ports(3))
+    ports = {"MEMGPT_MEMORY_PORT": memory, "MEMGPT_LOADER_PORT": loader, "MEMGPT_AGENT_PORT": agent}
+    with subprocess.Popen(
+        [MEMGPT, "server"], env={**environment, **ports}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("memgpt server is ready: agent 127.0.0.1:"), line
+        yield process
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], tmp_path: Path) -> None:
+    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees. Black tea takes boiling water.\n")
+    loaded = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
+    assert (loaded.returncode, loaded.stderr) == (0, "")
+    assert "Loaded 1 passages and 1 documents from tea" in loaded.stdout
+    assert "\x1b" not in loaded.stdout
+
+    again = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
+    assert "1 file of 1 loaded before and unchanged" in again.stdout
+
+    chat = memgpt("run", "--agent", "Ada", text="/attach tea\nHow is green tea steeped?\n/memory\n/undo\n/nonsense\n")
+    assert "Created new agent 'Ada'" in chat.stdout
+    assert "“Green tea is steeped at eighty degrees.” (tea.txt, page 1)" in chat.stdout
+    assert "Archival memory: 1 passages" in chat.stdout
+    assert "/nonsense" in chat.stderr
+    assert "not in this version" in chat.stderr
+    assert chat.returncode == 1
+
+    bare = memgpt("run", "--agent", "Ada", "--strip-ui", text="How is black tea steeped?")
+    assert bare.returncode == 0
+    assert "💭" not in bare.stdout
+    assert "⚡" not in bare.stdout
+    assert "Black tea takes boiling water." in bare.stdout
+
+    agents = memgpt("list", "agents")
+    assert [line.split("\t")[0] for line in agents.stdout.splitlines()] == ["Name", "Ada"]
+    sources = memgpt("list", "sources")
+    assert sources.stdout.splitlines()[1].split("\t")[2:6] == ["1", "1", "1", "Ada"]
+
+    assert memgpt("add", "persona", "--name", "poet", "--text", "I rhyme.").returncode == 0
+    assert re.search(r"^poet\tno\tI rhyme\.$", memgpt("list", "personas").stdout, re.MULTILINE)
+    assert re.search(r"^memgpt_doc\tyes\t", memgpt("list", "personas").stdout, re.MULTILINE)
+    assert memgpt("delete", "persona", "poet").returncode == 0
+    assert memgpt("delete", "source", "tea").returncode == 0
+    assert memgpt("delete", "agent", "Ada").returncode == 0
+    assert memgpt("delete", "agent", "Ada").returncode == 1
+
+
+def test_a_server_tells_others_where_it_is_until_it_stops(
+    memgpt: Run, server: subprocess.Popen[str], environment: dict[str, str]
+) -> None:
+    state = Path(environment["MEMGPT_HOME"], "run", "server.json")
+    assert json.loads(state.read_text())["pid"] == server.pid
+    assert memgpt("list", "agents").returncode == 0
+    server.terminate()
+    assert server.wait(30) == 0
+    assert not state.exists()
+
+
+def test_a_second_server_says_why_it_cannot_start(memgpt: Run, server: subprocess.Popen[str]) -> None:
+    second = memgpt("server", MEMGPT_MEMORY_PORT="0", MEMGPT_LOADER_PORT="0", MEMGPT_AGENT_PORT="0")
+    assert second.returncode == 1
+    assert re.fullmatch(r"Error: memory: .*another process.*\n", second.stderr, re.IGNORECASE), second.stderr
+
+
+def test_services_end_with_the_command_that_started_them(environment: dict[str, str]) -> None:
+    """Also when it cannot stop them any more."""
+    with subprocess.Popen(
+        [MEMGPT, "run", "--agent", "Ada"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as chat:
+        assert chat.stdout is not None
+        while "Created new agent" not in (line := chat.stdout.readline()):
+            assert line
+        children = Path(f"/proc/{chat.pid}/task/{chat.pid}/children").read_text().split()
+        assert len(children) == 3
+        waiting = [os.pidfd_open(int(child)) for child in children]
+        chat.send_signal(signal.SIGKILL)
+    import select
+
+    for descriptor in waiting:
+        ready, _, _ = select.select([descriptor], [], [], 30)
+        os.close(descriptor)
+        assert ready, "a service outlives the command that started it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "words"),
+    [
+        (["run", "--system", "a", "--system-file", "b"], {}, 2, "exclude each other"),
+        (["run", "--model-endpoint", "http://127.0.0.1:9/v1"], {}, 2, "--model"),
+        (["run", "--nonsense"], {}, 2, "--nonsense"),
+        (["load", "directory", "--name", "x"], {}, 2, "--input-dir"),
+        (["load", "directory", "--name", "x", "--input-files", "nowhere.pdf"], {}, 2, "nowhere.pdf does not exist"),
+        (["configure"], {}, 2, "--offline"),
+        (["configure", "--offline", "--milvus-uri", "somewhere"], {}, 2, "somewhere"),
+        (["quickstart", "--openai-compatible", "http://127.0.0.1:9/v1"], {}, 1, "http://127.0.0.1:9/v1/models"),
+        (["list", "agents"], {"MEMGPT_CLIENT_AGENT_ADRESS": "x"}, 2, "MEMGPT_CLIENT_AGENT_ADDRESS"),
+        (["list", "agents"], {"MEMGPT_CLIENT_AGENT_ADDRESS": "h:1"}, 2, "loader_address"),
+        (["list", "agents"], {"MEMGPT_MEMORY_EMBEDING": "x"}, 2, "MEMGPT_MEMORY_EMBEDDING"),
+        (
+            ["list", "agents"],
+            {"MEMGPT_CLIENT_AGENT_ADDRESS": "127.0.0.1:9", "MEMGPT_CLIENT_LOADER_ADDRESS": "127.0.0.1:9"},
+            1,
+            "cannot be reached",
+        ),
+    ],
+)
+def test_mistakes_cost_a_line(
+    memgpt: Run, arguments: list[str], variables: dict[str, str], code: int, words: str
+) -> None:
+    ended = memgpt(*arguments, **variables)
+    assert ended.returncode == code, ended.stderr
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    if not ended.stderr.startswith("Usage:"):
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_version_is_quick_to_say(memgpt: Run) -> None:
+    """What costs time is imported only by the commands that need it."""
+    code = "import sys, memgpt.cli.main; print(*(m for m in ('grpc', 'rich', 'pydantic') if m in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", memgpt("version").stdout)
