@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
-from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub, AgentStateServiceStub
-from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub, ArchivalMemoryServiceStub
-from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceAsyncStub, BlockServiceStub
-from memgpt.memory.v1.profile_service_pb2_grpc import ProfileServiceAsyncStub, ProfileServiceStub
-from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub, RecallMemoryServiceStub
-from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub, SourceServiceStub
-from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceAsyncStub, StoreServiceStub
+from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
+from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
+from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceStub
+from memgpt.memory.v1.profile_service_pb2_grpc import ProfileServiceStub
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
+from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt_runtime.status import from_rpc_error
 
 from memgpt_agent import convert
 from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
 from memgpt_agent.memory import QueuePlace, TurnGrant
+
+if TYPE_CHECKING:  # These exist in the stubs only.
+    from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub
+    from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub
+    from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceAsyncStub
+    from memgpt.memory.v1.profile_service_pb2_grpc import ProfileServiceAsyncStub
+    from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub
+    from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
+    from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceAsyncStub
 
 T = TypeVar("T")
 
