@@ -145,7 +145,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Clients may ping every 10 s, also while idle; the limits keep a margin for the clocks. gRPC's own limit is
         # 300 s, and it closes the connections of livelier clients with too_many_pings.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # A client that vanished without closing its connection is noticed within 30 s.
         ("grpc.keepalive_time_ms", 20_000),

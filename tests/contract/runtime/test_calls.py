@@ -347,3 +347,40 @@ async def test_message_over_the_limit_is_refused(start: Start) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await running.unary("x" * 70000)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_channel_retries_repeatable_methods_only(start: Start) -> None:
+    calls = 0
+
+    def flaky(_text: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise errors.Unavailable(Reason.STORE_UNAVAILABLE, "Milvus is away")
+        return "at last"
+
+    async with start(Probe(flaky).add_to) as running:
+        arguments = (PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString)
+        async with open_channel(running.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(*arguments)(StringValue())
+        assert from_rpc_error(caught.value).reason == Reason.STORE_UNAVAILABLE
+        assert calls == 1
+        async with open_channel(running.address, repeatable=[PREFIX + "Unary"]) as channel:
+            assert (await channel.unary_unary(*arguments)(StringValue())).value == "at last"
+        assert calls == 3
+
+
+async def test_channel_finds_a_server_that_comes_back(start: Start) -> None:
+    arguments = (PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString)
+    async with start(Probe(str).add_to) as first:
+        port = first.server.port
+        channel = open_channel(first.address)
+        assert (await channel.unary_unary(*arguments)(StringValue(value="1"))).value == "1"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(*arguments)(StringValue(value="2"))
+    assert from_rpc_error(caught.value).reason == Reason.SERVICE_UNAVAILABLE
+    async with start(Probe(str).add_to, service_port=port):
+        call = channel.unary_unary(*arguments)(StringValue(value="3"), wait_for_ready=True, timeout=10)
+        assert (await call).value == "3"
+        await channel.close(None)

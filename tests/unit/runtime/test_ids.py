@@ -4,7 +4,6 @@ import re
 import time
 
 import pytest
-from memgpt_runtime import ids
 from memgpt_runtime.ids import encode_base32, new_id
 
 
@@ -22,7 +21,7 @@ def test_ids_sort_by_time_and_stand_a_clock_that_steps_back(monkeypatch: pytest.
     now = time.time_ns()
     made = []
     for moment in (now + 10**9, now + 3 * 10**9, now, now + 4 * 10**9):
-        monkeypatch.setattr(ids.time, "time_ns", lambda moment=moment: moment)
+        monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)
         made.append(new_id("x"))
     assert made == sorted(made)
     assert made[0][2:12] == encode_base32((now + 10**9) // 10**6, 10)
