@@ -12,6 +12,14 @@ from memgpt_agent.loop import LoopSettings
 from memgpt_agent.models.offline_model import NAME as OFFLINE
 from memgpt_agent.models.openai_model import EndpointSettings, Mode
 
+DEFAULT_CONTEXT_WINDOW = 8192
+"""What most local servers give a model unless told otherwise."""
+
+OFFLINE_CONTEXT_WINDOW = 32_768
+"""The built-in model reads any length: this bounds the work."""
+
+MIN_CONTEXT_WINDOW = 1024
+
 
 class AgentSettings(ServiceSection):
     """``[agent]``."""
@@ -30,7 +38,9 @@ class AgentSettings(ServiceSection):
     )
     model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds that one answer of the model may take.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; none for the endpoint's.")
-    context_window: int = Field(8192, ge=1024, le=10_000_000, description="Tokens of the model's context window.")
+    context_window: int = Field(
+        0, ge=0, le=10_000_000, description="Tokens of the model's context window; 0 for 8192, offline 32768."
+    )
     max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
     max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
     pressure_fraction: float = Field(
@@ -47,6 +57,8 @@ class AgentSettings(ServiceSection):
 
     @model_validator(mode="after")
     def _model_is_complete(self) -> AgentSettings:
+        if 0 < self.context_window < MIN_CONTEXT_WINDOW:
+            raise ValueError(f"context_window must be 0 or at least {MIN_CONTEXT_WINDOW}")
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise ValueError("base_url must begin with http:// or https://")
         if not self.model and (self.base_url or self.api_key.get_secret_value()):
@@ -60,6 +72,11 @@ class AgentSettings(ServiceSection):
     def model_name(self) -> str:
         """The model that agents ask which name none."""
         return self.model or OFFLINE
+
+    def window_tokens(self) -> int:
+        """The context window of agents that name none."""
+        default = OFFLINE_CONTEXT_WINDOW if self.model_name() == OFFLINE else DEFAULT_CONTEXT_WINDOW
+        return self.context_window or default
 
     def endpoint(self) -> EndpointSettings | None:
         """Where the model is; None for the built-in one without an endpoint beside it."""
@@ -78,7 +95,7 @@ class AgentSettings(ServiceSection):
     def loop(self) -> LoopSettings:
         """How the loop runs."""
         return LoopSettings(
-            context_window=self.context_window,
+            context_window=self.window_tokens(),
             max_answer_tokens=self.max_answer_tokens,
             max_steps=self.max_steps,
             pressure=self.pressure_fraction,

@@ -300,7 +300,7 @@ class AgentServicer(AgentServiceServicer):
         return pb.GetModelResponse(
             model=name,
             mode=mode,
-            context_window=self._settings.context_window,
+            context_window=self._settings.window_tokens(),
             embedding_model=store.embedding_model,
             backend=store.backend,
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
@@ -15,6 +15,8 @@ KEEP_LAST = 3
 
 _MESSAGE_OVERHEAD = 4
 """Tokens that a message takes beside its text, as in OpenAI's chat format."""
+
+_FUNCTION_OVERHEAD, _PARAMETER_OVERHEAD = 12, 8
 
 _IN_FORCE = 0.9
 """See ``Window.alerted``: how far below the alert's threshold an eviction goes."""
@@ -65,15 +67,14 @@ class Window:
         return size
 
     def function_tokens(self, functions: Sequence[Function]) -> int:
-        """Tokens of the functions' declarations."""
-        return self.count(
-            json.dumps(
-                [
-                    {"name": f.name, "description": f.description, "p": parameters_schema(f, inner_thoughts=True)}
-                    for f in functions
-                ]
-            )
-        )
+        """Tokens of the functions' declarations, estimated: their words, and a little for the JSON around them."""
+        tokens = 0
+        for function in functions:
+            properties = parameters_schema(function, inner_thoughts=True)["properties"]
+            tokens += self.count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
+            for name, schema in cast(dict[str, dict[str, str]], properties).items():
+                tokens += self.count(f"{name} {schema['description']}") + _PARAMETER_OVERHEAD
+        return tokens
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:
         """Tokens of all but the messages: system message, summary, functions."""

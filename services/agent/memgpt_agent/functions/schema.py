@@ -9,10 +9,8 @@ from typing import Literal
 REQUEST_HEARTBEAT = "request_heartbeat"
 INNER_THOUGHTS = "inner_thoughts"
 
-_HEARTBEAT_DESCRIPTION = (
-    "true to be called again right after this function, with its result; false to wait for the next event."
-)
-_THOUGHTS_DESCRIPTION = "Your private thinking behind this call, in a few words. The user does not see it as a message."
+_HEARTBEAT_DESCRIPTION = "true to go on at once with the result, false to wait for the next event."
+_THOUGHTS_DESCRIPTION = "Your private thinking, in a few words."
 
 
 @dataclass(frozen=True, slots=True)

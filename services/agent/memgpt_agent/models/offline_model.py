@@ -351,26 +351,35 @@ def _research(scene: _Scene) -> _Act:
         terms = reading.key_words(earlier)
     if not terms:
         return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
-    query = " ".join(terms)
+    topic = reading.topic_of(scene.text, terms)
+    query = _query(terms)
     searches = scene.tried(declarations.ARCHIVAL_MEMORY_SEARCH.name)
     if not searches:
         return _search("The answer usually lies in archival memory: I look there first.", query, 0)
     last = searches[-1]
     if not last.ok:
         return _say("The search failed: I say so.", f"I could not search my archival memory: {last.text}")
-    quotes = _quotes(searches, terms, reading.topic_of(scene.text, terms))
+    quotes = _quotes(searches, terms, topic)
     pages = last.page + 1
-    enough = pages >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES
+    told = not topic or any(reading.defines(quote.text, topic) for quote in quotes)
+    enough = pages >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES and told
     if not enough and last.page < last.last_page and pages < _MAX_PAGES:
         thought = "This page helps, but there is more to read." if quotes else "Not yet what they asked for: I read on."
         return _search(thought, str(last.arguments.get("query", query)), last.page + 1)
     if not quotes:
-        return _say("I have read enough to say that it is not there.", _nothing_found(searches, query, pages))
+        return _say("I have read enough to say that it is not there.", _nothing_found(searches, " ".join(terms), pages))
     body = "\n\n".join(f"“{quote.text}” ({quote.where})" for quote in quotes)
-    head = f"This is what I found about {query}, word for word:"
+    head = f"This is what I found about {' '.join(terms)}, word for word:"
     return _say(
         f"I have read {pages} {'page' if pages == 1 else 'pages'} of results, and can answer.", f"{head}\n\n{body}"
     )
+
+
+def _query(terms: Sequence[str]) -> str:
+    """What to search for: a sentence like the one that answers lies nearer to it than the bare name of a thing."""
+    if len(terms) == 1 and terms[0] != terms[0].lower():
+        return f"we introduce {terms[0]}, a system that"
+    return " ".join(terms)
 
 
 def _search(thought: str, query: str, page: int) -> _Act:

@@ -16,6 +16,7 @@ _STOP_WORDS = frozenset((files(__package__) / "stop_words.txt").read_text(encodi
 _ABBREVIATION = re.compile(r"(?:\b(?:et al|e\.g|i\.e|cf|vs|etc|Fig|Eq|Sec|Tab|No|Dr|Mr|Mrs|Ms|Prof|St)|\b[A-Z])\.$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W\d_a-z])|(?<=[。！？])")
 _HEADING_LINES = re.compile(r"\A(?:(?:\d+(?:\.\d+)*\.?\s+)?[A-Z][^\n.!?]{0,60}\n)+(?=[A-Z“\"(])")
+_NUMBERED_HEADING = re.compile(r"^\d+(?:\.\d+)*\.?\s+[A-Z][^\n.!?]{0,60}$", re.MULTILINE)
 _CITATION_LIKE = re.compile(r"arXiv|https?://|doi:|\bpp\.|\bIn Proceedings|\d{4}[a-z]?\.\s*$|^\W*\d")
 _YEAR_IN_BRACKETS = re.compile(r"\([^()]*\b(?:19|20)\d\d[a-z]?[^()]*\)")
 
@@ -24,6 +25,9 @@ _REPEATED_HEADING = re.compile(r"\A((?:[A-Z][\w-]*\s+){1,4})(?=(?:The|An?)\s+\1)
 _TELLING_VERBS = (
     "allows|augments|can|combines|consists|delineates|enables|extends|lets|makes|manages|orchestrates|provides|uses|we"
 )
+
+_DEFINITION = 3.0
+"""What a definition adds to a sentence's score: more than any single term."""
 
 _MIN_WORDS, _MAX_WORDS = 6, 70
 _SAME = 0.6
@@ -66,7 +70,7 @@ def sentences(text: str) -> list[str]:
     """The complete sentences of a passage: lines and broken words joined, headings and fragments left out."""
     text = re.sub(r"(?<=[a-z])[-\u2010]\n(?=[a-z])", "", text.strip())
     parts = []
-    for paragraph in re.split(r"\n\s*\n", text):
+    for paragraph in re.split(r"\n\s*\n", _NUMBERED_HEADING.sub("\n\n", text)):
         joined = re.sub(r"\s+", " ", _HEADING_LINES.sub("", paragraph))
         parts += [_REPEATED_HEADING.sub("", _TRAILING_NUMBER.sub("", part)) for part in _split(joined)]
     return [part for part in parts if _is_complete(part)]
@@ -143,15 +147,20 @@ def best(candidates: Iterable[Quote], terms: Sequence[str], topic: str, limit: i
     return [quote for quote, _ in sorted(chosen, key=lambda item: item[0].order)]
 
 
+def defines(sentence: str, topic: str) -> bool:
+    """Whether a sentence introduces the topic, or says what it is."""
+    return _says_what_it_is(sentence, topic) >= _DEFINITION
+
+
 def _says_what_it_is(sentence: str, topic: str) -> float:
     """How much a sentence sounds like a definition of the topic."""
     if not topic:
         return 0.0
     name = re.escape(topic)
     if re.search(rf"\b(?:introduce|propose|present|describe|call(?:ed)?)\b[^.]{{0,40}}\b{name}\b", sentence, re.I):
-        return 3.0
+        return _DEFINITION
     if re.search(rf"\b{name}(?:\s*\([^)]*\))?,?\s+(?:is|are|was|refers to)\s+(?:an?|the)\b", sentence, re.I):
-        return 3.0
+        return _DEFINITION
     if re.search(rf"\b{name}(?:[’']s)?(?:\s+\w+)?\s+(?:{_TELLING_VERBS})\b", sentence, re.I):
         return 1.5
     return 0.5 if re.match(rf"\W*{name}\b", sentence, re.I) else 0.0
