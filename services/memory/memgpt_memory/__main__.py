@@ -39,8 +39,9 @@ def make_embedder(settings: MemorySettings) -> Embedder:
 class Opening:
     """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
 
-    def __init__(self, store: Milvus, embedder: Embedder) -> None:
+    def __init__(self, store: Milvus, embedder: Embedder, lease_seconds: float) -> None:
         """Opens nothing yet."""
+        self._lease_seconds = lease_seconds
         self._store = store
         self._embedder = embedder
         self._core: Core | None = None
@@ -68,7 +69,7 @@ class Opening:
             Unavailable: Milvus does not answer.
         """
         if self._core is None:
-            self._core = await open_core(self._store, self._embedder)
+            self._core = await open_core(self._store, self._embedder, lease_seconds=self._lease_seconds)
 
     async def check(self) -> None:
         """Whether Memory can work now."""
@@ -90,7 +91,8 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     settings = app.config.service
     embedder = await asyncio.to_thread(make_embedder, settings)
     uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
-    opening = Opening(Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout), embedder)
+    store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
+    opening = Opening(store, embedder, settings.lease_seconds)
     fatal: asyncio.Task[None] | None = None
     try:
         try:

@@ -30,7 +30,7 @@ from memgpt_runtime.errors import (
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.embedding import Embedder
 from memgpt_memory.listing import list_page
-from memgpt_memory.live import LEASE_SECONDS, LiveAgent, block_text_name
+from memgpt_memory.live import LiveAgent, block_text_name
 from memgpt_memory.messages import Messages, message_rows, stored
 from memgpt_memory.model import (
     DEFAULT_BLOCK_LIMIT,
@@ -108,9 +108,17 @@ class Agents:
     """The agents of every tenant."""
 
     def __init__(
-        self, records: Records, messages: Messages, passages: Passages, names: Names, embedder: Embedder, clock: Clock
+        self,
+        records: Records,
+        messages: Messages,
+        passages: Passages,
+        names: Names,
+        embedder: Embedder,
+        clock: Clock,
+        lease_seconds: float,
     ) -> None:
-        """Keeps agents in the given parts of one store."""
+        """Keeps agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
+        self.lease_seconds = lease_seconds
         self.messages = messages
         self.passages = passages
         self._records = records
@@ -489,7 +497,7 @@ class Agents:
         if live is None:
             return None
         # A lease that was held when this process started may still be: it gets its whole time.
-        live.lease_ends = self._started + LEASE_SECONDS
+        live.lease_ends = self._started + self.lease_seconds
         self._cache[agent_id] = live
         if len(self._cache) > _MAX_CACHED:
             for id_ in [id_ for id_, held in list(self._cache.items())[: _MAX_CACHED // 8] if held.idle]:

@@ -19,6 +19,9 @@ class MemorySettings(ServiceSection):
     )
     token: SecretStr = Field(SecretStr(""), description="Credential of a Milvus server: user:password, or an API key.")
     timeout: float = Field(10.0, gt=0, le=600, description="Seconds that one call of Milvus may take.")
+    lease_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds that an agent's turn waits for a holder that fell silent."
+    )
     embedding: Literal["wordllama", "openai"] = Field(
         "wordllama", description="Embedding model: the bundled one, or an OpenAI-compatible endpoint."
     )

@@ -14,6 +14,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.agents import Agents
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.embedding import Embedder
+from memgpt_memory.live import LEASE_SECONDS
 from memgpt_memory.messages import Messages
 from memgpt_memory.model import Record
 from memgpt_memory.names import Names
@@ -144,7 +145,7 @@ class Holder:
         self._written = last
 
 
-async def open_core(store: Milvus, embedder: Embedder) -> Core:
+async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float = LEASE_SECONDS) -> Core:
     """Opens a store, checks that this version and this embedding model fit it, and puts Memory together.
 
     Raises:
@@ -185,7 +186,7 @@ async def open_core(store: Milvus, embedder: Embedder) -> Core:
     names = Names(records)
     of_passages = Passages(store, collection)
     messages = Messages(store)
-    agents = Agents(records, messages, of_passages, names, embedder, clock)
+    agents = Agents(records, messages, of_passages, names, embedder, clock, lease_seconds)
     sources = Sources(records, of_passages, names, embedder, clock)
     requests = Requests(records)
     await agents.resume_deletions()

@@ -11,7 +11,7 @@ from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link
 from memgpt_memory.ranges import Ranges
 
 LEASE_SECONDS = 10.0
-"""How long a lease holds unless renewed."""
+"""How long a lease holds unless renewed, if nothing else is configured."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,9 +81,9 @@ class LiveAgent:
         """Notes that exist."""
         return self.row.next_note - self.row.dead_count
 
-    def keep_lease(self) -> None:
+    def keep_lease(self, seconds: float) -> None:
         """Lets the lease hold from now on for its whole time."""
-        self.lease_ends = time.monotonic() + LEASE_SECONDS
+        self.lease_ends = time.monotonic() + seconds
 
     def notify(self) -> None:
         """Wakes everybody that waits for a change."""

@@ -17,7 +17,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.agents import Agents, Change, Committed
 from memgpt_memory.clock import now
 from memgpt_memory.listing import list_page
-from memgpt_memory.live import LEASE_SECONDS, LiveAgent, Ticket
+from memgpt_memory.live import LiveAgent, Ticket
 from memgpt_memory.model import (
     AgentRow,
     CurrentTurn,
@@ -138,7 +138,7 @@ class Turns:
         turn = _held(live, lease)
         if turn.state.ended:
             raise _lost()
-        live.keep_lease()
+        live.keep_lease(self._agents.lease_seconds)
         return self._lease(live, turn), live.cancel
 
     async def commit(self, live: LiveAgent, lease: Lease, index: int, step: StepCommit) -> StepResult:
@@ -192,7 +192,7 @@ class Turns:
                     edit=edit,
                 ),
             )
-            live.keep_lease()
+            live.keep_lease(self._agents.lease_seconds)
             await self._record_end(live)
         return StepResult(Step(index, committed.messages), committed)
 
@@ -265,7 +265,7 @@ class Turns:
             if live.row.deleting:
                 raise _unknown(request_id)
             if current is None or current.key != key or (current.steps == turn.steps and not current.state.ended):
-                await live.changed(LEASE_SECONDS)
+                await live.changed(self._agents.lease_seconds)
 
     async def page(self, live: LiveAgent, size: int, after: str) -> Page[TurnRow]:
         """A page of the agent's turns, the latest first."""
@@ -373,7 +373,7 @@ class Turns:
             Change(messages=messages, turn_id=turn.turn_id, edit=edit, more=[self._record(live, key, turn)]),
         )
         live.cancel = False
-        live.keep_lease()
+        live.keep_lease(self._agents.lease_seconds)
         return Grant(turn, self._lease(live, live.row.turn))
 
     async def _resume(self, live: LiveAgent) -> Grant:
@@ -383,7 +383,7 @@ class Turns:
             row.epoch += 1
 
         await self._agents.commit(live, Change(edit=edit))
-        live.keep_lease()
+        live.keep_lease(self._agents.lease_seconds)
         return Grant(await self._current(live), self._lease(live, live.row.turn), resumed=True)
 
     async def _end_now(self, live: LiveAgent, state: TurnState, reason: str) -> None:
