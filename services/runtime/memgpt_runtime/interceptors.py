@@ -359,7 +359,7 @@ Validate = Callable[[Message], None]
 """Raises `InvalidArgument` when a request breaks a constraint."""
 
 
-class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+class Pipeline(grpc.aio.ServerInterceptor):
     """Runs the stages around every RPC, whatever its kind."""
 
     def __init__(self, stages: list[Stage], validate: Validate) -> None:
@@ -375,7 +375,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not gen
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers the wrapped handler of a method, or one that says UNIMPLEMENTED."""

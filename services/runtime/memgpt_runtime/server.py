@@ -81,7 +81,7 @@ class _Registrar:
         self._server = server
         self.names: list[str] = []
 
-    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler[Any, Any], ...]) -> None:
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
         self.names.extend(cast(Any, handler).service_name() for handler in handlers)
         self._server.add_generic_rpc_handlers(handlers)
 

@@ -217,7 +217,7 @@ async def test_drain_lets_calls_finish_and_ends_watches(start: Start) -> None:
         await probe.entered.wait()
         drain = asyncio.create_task(running.server.drain("test"))
         assert (await watch.read()).status == NOT_SERVING
-        assert await watch.read() is grpc.aio.EOF  # type: ignore[attr-defined]
+        assert await watch.read() is grpc.aio.EOF
         assert not drain.done()
         probe.release.set()
         assert await call == ["released"]
@@ -274,7 +274,7 @@ async def test_metrics_have_the_ecosystems_names(start: Start, unused_tcp_port: 
         await running.unary("x")
         for method in (PREFIX + "Unary", "/made.up.Service/ByTheCaller"):
             with pytest.raises(grpc.aio.AioRpcError):
-                await running.channel.unary_unary(method, None, None)(StringValue(value="bad").SerializeToString())
+                await running.channel.unary_unary(method, bytes, bytes)(StringValue(value="bad").SerializeToString())
         await running.call("server_stream", "x")
 
         def scrape() -> str:

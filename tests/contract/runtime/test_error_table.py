@@ -146,7 +146,7 @@ async def test_answer_of_the_wrong_type_is_a_bug(start: Start) -> None:
 
 async def test_bytes_that_are_no_request_are_the_callers_error(start: Start) -> None:
     async with start(Probe(str).add_to) as running:
-        call = running.channel.unary_unary(PREFIX + "Unary", None, None)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = running.channel.unary_unary(PREFIX + "Unary", None, None)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\xff\xff\xff")
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -157,7 +157,7 @@ async def test_bytes_that_are_no_request_are_the_callers_error(start: Start) -> 
 async def test_unknown_method_is_unimplemented(start: Start, method: str) -> None:
     async with start(Probe(str).add_to) as running:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await running.channel.unary_unary(method, None, None)(b"")
+            await running.channel.unary_unary(method, bytes, bytes)(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert dict(_details(caught.value)["ErrorInfo"].metadata) == {"method": method}
 
@@ -213,7 +213,7 @@ async def test_downstream_out_of_reach_is_unavailable_without_addresses(start: S
     async with grpc.aio.insecure_channel("127.0.0.1:1") as dead:
 
         async def forward(text: str) -> Any:
-            return await dead.unary_unary("/x.Y/Z", None, None)(b"")
+            return await dead.unary_unary("/x.Y/Z", bytes, bytes)(b"")
 
         async with start(Probe(forward).add_to) as above:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
