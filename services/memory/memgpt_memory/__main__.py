@@ -2,136 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import structlog
-from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.server import App, ServiceSpec, run
 
 from memgpt_memory.config import MemorySettings
-from memgpt_memory.core import Core, open_core
-from memgpt_memory.embedding import Embedder, OpenAIEmbedder, WordLlama
-from memgpt_memory.servicers import servicers
-from memgpt_memory.store.milvus import Milvus
-
-_log = structlog.get_logger(__name__)
-
-_RETRY_SECONDS = 1.0
-
-
-def make_embedder(settings: MemorySettings) -> Embedder:
-    """The embedding model that the settings ask for."""
-    if settings.embedding == "wordllama":
-        return WordLlama()
-    return OpenAIEmbedder(
-        settings.embedding_model,
-        settings.embedding_dimension,
-        base_url=settings.embedding_base_url or None,
-        api_key=settings.embedding_api_key.get_secret_value(),
-        timeout=settings.embedding_timeout,
-        send_dimension=settings.embedding_send_dimension,
-    )
-
-
-class Opening:
-    """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
-
-    def __init__(self, store: Milvus, embedder: Embedder, lease_seconds: float) -> None:
-        """Opens nothing yet."""
-        self._lease_seconds = lease_seconds
-        self._store = store
-        self._embedder = embedder
-        self._core: Core | None = None
-        self._opening = asyncio.Lock()
-
-    def core(self) -> Core:
-        """Memory's parts.
-
-        Raises:
-            Unavailable: The store is not open yet, or has been lost to another process.
-        """
-        if self._core is None:
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, "Memory has not yet reached its store; try again in a moment.", retry_after=2
-            )
-        if self._core.holder.lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
-        return self._core
-
-    async def open(self) -> None:
-        """Opens the store once.
-
-        Raises:
-            FailedPrecondition: It never will: another process holds it, or it does not fit.
-            Unavailable: Milvus does not answer.
-        """
-        if self._core is None:
-            self._core = await open_core(self._store, self._embedder, lease_seconds=self._lease_seconds)
-
-    async def check(self) -> None:
-        """Whether Memory can work now."""
-        self.core()
-        await self._store.ping()
-
-    async def close(self) -> None:
-        """Closes what was opened."""
-        if self._core is not None:
-            await self._core.agents.close()
-            await self._core.holder.release()
-        await self._store.close()
-        await self._embedder.close()
 
 
 @asynccontextmanager
-async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
-    """Opens the store and adds the servicers."""
-    settings = app.config.service
-    embedder = await asyncio.to_thread(make_embedder, settings)
-    uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
-    store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
-    opening = Opening(store, embedder, settings.lease_seconds)
-    fatal: asyncio.Task[None] | None = None
-    try:
-        try:
-            await opening.open()
-        except Unavailable as error:
-            _log.warning("store_not_reached", error=str(error), uri=uri)
-            fatal = asyncio.create_task(_open_later(opening))
-        for add, servicer in servicers(opening.core):
-            app.add_servicer(add, servicer)
-        app.readiness.watch("milvus", opening.check)
+async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
+    # Milvus's client takes seconds to import. Here the port is bound already, and whoever waits for it can go on.
+    from memgpt_memory.service import setup
+
+    async with setup(app):
         yield
-    finally:
-        if fatal is not None:
-            fatal.cancel()
-            await asyncio.gather(fatal, return_exceptions=True)
-        await opening.close()
-
-
-async def _open_later(opening: Opening) -> None:
-    while True:
-        await asyncio.sleep(_RETRY_SECONDS)
-        try:
-            await opening.open()
-        except Unavailable:
-            continue
-        _log.info("store_reached")
-        return
-
-
-def _file(uri: str, home: Path) -> Path:
-    """A Lite file; the default one lies in the suite's folder, wherever that is."""
-    if uri == MemorySettings.model_fields["uri"].default:
-        return home / "milvus.db"
-    return Path(uri).expanduser()
 
 
 def main() -> None:
     """Runs the service."""
-    run(ServiceSpec("memory", MemorySettings, setup, trust_principal=True))
+    run(ServiceSpec("memory", MemorySettings, _setup, trust_principal=True))
 
 
 if __name__ == "__main__":
