@@ -63,7 +63,7 @@ def server(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], tmp_path: Path) -> None:
-    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees. Black tea takes boiling water.\n")
+    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees. Black tea is steeped in boiling water.\n")
     loaded = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
     assert (loaded.returncode, loaded.stderr) == (0, "")
     assert "Loaded 1 passages and 1 documents from tea" in loaded.stdout
@@ -84,7 +84,7 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     assert bare.returncode == 0
     assert "💭" not in bare.stdout
     assert "⚡" not in bare.stdout
-    assert "Black tea takes boiling water." in bare.stdout
+    assert "Black tea is steeped in boiling water." in bare.stdout
 
     agents = memgpt("list", "agents")
     assert [line.split("\t")[0] for line in agents.stdout.splitlines()] == ["Name", "Ada"]

@@ -46,12 +46,13 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
 
     from memgpt.cli.services import services
     from memgpt.cli.settings import load_settings
-    from memgpt.client import MemGPT
 
     config = load_settings()
     with ExitStack() as stack:
         with ui.busy("Starting..."):
             addresses = stack.enter_context(services(config, overrides))
+        from memgpt.client import MemGPT  # By now it costs nothing: see `services.start`.
+
         yield stack.enter_context(MemGPT(addresses.agent, addresses.loader, config.service.credentials()))
 
 

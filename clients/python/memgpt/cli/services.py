@@ -15,17 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt_runtime.config import Config, config_path
 from memgpt_runtime.parent import PARENT_FD, READY_FD
 
 from memgpt.cli.errors import FAILURE, MISUSE, CliError
 from memgpt.cli.settings import ClientSettings
-from memgpt.client import Tls, open_channel
 
 START_TIMEOUT = 120.0
 """Seconds for a service to start: a Milvus server that was killed may take a minute and a half."""
@@ -33,7 +31,6 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 """Seconds for a service to stop before it is killed; its own drain takes at most 13."""
 
-_HEALTH_TIMEOUT = 3.0
 _HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - looked up, not listened on
@@ -168,13 +165,20 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
 
     try:
         memory = launch("memory")
+        # Imported while Memory starts, not before: a second less to wait.
+        from memgpt.cli.health import says_serving
+        from memgpt.client import open_channel
+
         deadline = time.monotonic() + START_TIMEOUT
         # The others need no more than Memory's address, which is known long before its store is open.
         _await(children, deadline, lambda: bool(memory.address))
         launch("loader", MEMGPT_LOADER_MEMORY_ADDRESS=memory.address)
         launch("agent", MEMGPT_AGENT_MEMORY_ADDRESS=memory.address)
         _await(children, deadline, lambda: all(child.serving for child in children))
-        _await_ready(children, deadline, config.service.credentials())
+        for child in children:
+            # Memory serves before its store is open, and the others follow Memory.
+            with open_channel(child.address, config.service.credentials()) as channel:
+                _await_ready(children, child, deadline, partial(says_serving, channel))
         yield children
     finally:
         for child in children[1:]:
@@ -201,17 +205,14 @@ def _await(children: list[Child], deadline: float, done: Callable[[], bool]) -> 
                     selector.unregister(child.ready)
 
 
-def _await_ready(children: list[Child], deadline: float, tls: Tls | None) -> None:
-    """Waits for their health: Memory serves before its store is open, and the others follow Memory."""
-    for child in children:
-        with open_channel(child.address, tls) as channel:
-            while not _is_serving(channel):
-                for other in children:
-                    if other.process.poll() is not None:
-                        raise other.failure()
-                if time.monotonic() > deadline:
-                    raise CliError(f"{child.name} is not ready after {START_TIMEOUT:.0f} s: {child.last_words()}")
-                time.sleep(_HEALTH_INTERVAL)
+def _await_ready(children: list[Child], child: Child, deadline: float, ready: Callable[[], bool]) -> None:
+    while not ready():
+        for other in children:
+            if other.process.poll() is not None:
+                raise other.failure()
+        if time.monotonic() > deadline:
+            raise CliError(f"{child.name} is not ready after {START_TIMEOUT:.0f} s: {child.last_words()}")
+        time.sleep(_HEALTH_INTERVAL)
 
 
 @contextmanager
@@ -256,6 +257,8 @@ def find_server(config: Config[ClientSettings]) -> Addresses | None:
         addresses = Addresses(**state["addresses"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    from memgpt.cli.health import is_serving
+
     healthy = all(is_serving(address, config.service.credentials()) for address in (addresses.agent, addresses.loader))
     return addresses if healthy else None
 
@@ -274,21 +277,6 @@ def announced(config: Config[ClientSettings], addresses: Addresses) -> Iterator[
     finally:
         with suppress(OSError):
             file.unlink()
-
-
-def is_serving(address: str, tls: Tls | None) -> bool:
-    """Whether a server says that it is ready."""
-    with open_channel(address, tls) as channel:
-        return _is_serving(channel)
-
-
-def _is_serving(channel: grpc.Channel) -> bool:
-    request = health_pb2.HealthCheckRequest()
-    try:
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_HEALTH_TIMEOUT)
-    except grpc.RpcError:
-        return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _exit_code(code: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memgpt_runtime.config import Config, Section, load_config
 from pydantic import Field, model_validator
 
-from memgpt.client import Tls
+if TYPE_CHECKING:
+    from memgpt.client import Tls
 
 
 class ClientSettings(Section):
@@ -30,7 +32,11 @@ class ClientSettings(Section):
 
     def credentials(self) -> Tls | None:
         """What `memgpt.client` needs to know of TLS; None for plaintext."""
-        return Tls(self.tls_ca, self.tls_cert, self.tls_key) if self.tls else None
+        if not self.tls:
+            return None
+        from memgpt.client import Tls
+
+        return Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
 
 def load_settings() -> Config[ClientSettings]:
