@@ -15,7 +15,6 @@ from memgpt_agent.config import AgentSettings
 from memgpt_agent.loop import TurnLoop
 from memgpt_agent.memory_client import REPEATABLE, MemoryClient
 from memgpt_agent.models.offline_model import OfflineModel
-from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.servicer import AgentServicer
 from memgpt_agent.sessions import Sessions
@@ -38,6 +37,8 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         endpoint = None
         where = settings.endpoint()
         if where is not None:
+            from memgpt_agent.models.openai_model import OpenAIModel  # A second, where no endpoint is asked.
+
             endpoint = OpenAIModel(where)
             stack.push_async_callback(endpoint.close)
         if not settings.model:

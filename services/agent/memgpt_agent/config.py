@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from memgpt_agent import envelopes
 from memgpt_agent.loop import LoopSettings
+from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.offline_model import NAME as OFFLINE
-from memgpt_agent.models.openai_model import EndpointSettings, Mode
 
 DEFAULT_CONTEXT_WINDOW = 8192
 """What most local servers give a model unless told otherwise."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
@@ -28,9 +28,11 @@ from memgpt_agent.feed import Feed
 from memgpt_agent.functions import FUNCTIONS
 from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
-from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_agent.profile_store import ProfileStore
 from memgpt_agent.sessions import Sessions
+
+if TYPE_CHECKING:  # Importing openai takes a second.
+    from memgpt_agent.models.openai_model import OpenAIModel
 
 _NAME_TRIES = 8
 

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from memgpt_agent.functions import FUNCTIONS, declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 from memgpt_agent.models import rendering
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
+from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.partial import PartialCall
 
 _log = structlog.get_logger(__name__)
@@ -39,35 +39,6 @@ _OVERFLOW = re.compile(
     re.I,
 )
 _DEFAULT_RETRY_AFTER = 5.0
-
-
-class Mode(StrEnum):
-    """How functions are called."""
-
-    AUTO = "auto"
-    TOOLS = "tools"
-    JSON_SCHEMA = "json_schema"
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSettings:
-    """Where the model is and how it is asked.
-
-    Attributes:
-        model: Name of the model, for agents that name none.
-        base_url: The endpoint, with its ``/v1``; empty for OpenAI's.
-        api_key: Its key; local servers need none.
-        mode: How functions are called; AUTO finds out with one small request.
-        timeout: Seconds for one answer.
-        temperature: Sampling temperature; None for the endpoint's default.
-    """
-
-    model: str
-    base_url: str = ""
-    api_key: str = ""
-    mode: Mode = Mode.AUTO
-    timeout: float = 120.0
-    temperature: float | None = None
 
 
 class _MalformedError(Exception):
