@@ -71,7 +71,8 @@ async def _leave(stopping: asyncio.Event, loads: Loads) -> None:
 
 def main() -> None:
     """Runs the Loader until it is told to stop."""
-    run(ServiceSpec("loader", LoaderSettings, setup))
+    # A watch lasts as long as its load.
+    run(ServiceSpec("loader", LoaderSettings, setup, deadlines={"/memgpt.loader.v1.LoaderService/WatchLoad": None}))
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ async def _ask(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+        raise from_rpc_error(error, "the Memory service (loader.memory_address)") from error
 
 
 def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFile:

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from pypdf import PasswordType, PdfReader
-from pypdf.errors import (
-    DependencyError,
-    EmptyFileError,
-    FileNotDecryptedError,
-    LimitReachedError,
-    PyPdfError,
-)
+from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedError
 
 from memgpt_loader.clean import PageCleaner
 from memgpt_loader.failures import FailureReason, FileFailure
 
 # pypdf reports every oddity of a file that it can read all the same.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-
-# What pypdf raises on malformed input beside its own errors.
-_MALFORMED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
 
 
 class PdfFile:
@@ -59,7 +38,9 @@ class PdfFile:
             if self._reader.is_encrypted and self._reader.decrypt("") is PasswordType.NOT_DECRYPTED:
                 raise _encrypted()
             self.pages = len(self._reader.pages)
-        except (PyPdfError, DependencyError, *_MALFORMED) as error:
+        except (FileFailure, MemoryError):
+            raise
+        except Exception as error:
             raise _failure(error, "The file cannot be read as a PDF") from error
         if not self.pages:
             raise FileFailure(FailureReason.EMPTY, "The PDF has no pages. Export it again from its source.")
@@ -81,7 +62,9 @@ class PdfFile:
         for number in range(1, self.pages + 1):
             try:
                 text = cleaner.clean(self._reader.pages[number - 1].extract_text())
-            except (PyPdfError, DependencyError, *_MALFORMED) as error:
+            except MemoryError:
+                raise
+            except Exception as error:
                 raise _failure(error, f"Page {number} of the PDF cannot be read") from error
             any_text = any_text or bool(text)
             yield text

@@ -245,7 +245,9 @@ class _Parser:
                 self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        await self._process.wait()
+        # Not `wait`: asyncio reports the end of a process only when its pipes have ended too, and the end of a pipe
+        # whose buffer is full is never noticed unless somebody reads it.
+        await self._process.communicate()
 
     async def _send(self, frame: frames.Frame) -> None:
         stdin = self._process.stdin

@@ -10,6 +10,7 @@ import importlib
 import os
 import resource
 import sys
+import traceback
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +60,10 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
         end = {"reason": failure.reason.value, "message": failure.message, "detail": failure.detail}
     except MemoryError:
         end = {"reason": FailureReason.TOO_LARGE.value, "message": TOO_COMPLEX, "detail": "MemoryError"}
+    except Exception as error:  # noqa: BLE001 - a bug costs its own file only
+        message = "The Loader failed on this file. This is a bug; its log has more."
+        detail = "".join(traceback.format_exception(error))[-2000:]
+        end = {"reason": FailureReason.INTERNAL.value, "message": message, "detail": detail}
     else:
         end = {"done": True}
     frames.write(output, end)

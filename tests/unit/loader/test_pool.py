@@ -115,6 +115,19 @@ async def test_broken_off_in_the_middle(pool: ParserPool, tmp_path: Path, paper:
     assert len(await read(pool, path, "a.txt")) == 2
 
 
+async def test_broken_off_with_much_left_unread(pool: ParserPool, tmp_path: Path) -> None:
+    path = spooled(tmp_path, "x", b"A sentence of some words. " * 100_000)
+    async with aclosing(pool.parse(path, "a.txt")) as items:
+        assert isinstance(await anext(items), Opened)
+        assert isinstance(await anext(items), PageRead)
+        (parser,) = pool._all
+        reader = parser._process.stdout
+        assert reader is not None
+        while not reader._paused:  # type: ignore[attr-defined]  # noqa: ASYNC110 - asyncio tells nobody
+            await asyncio.sleep(0.001)
+    assert not pool._all
+
+
 async def test_a_parser_that_is_killed_while_idle(tmp_path: Path) -> None:
     pool = ParserPool(replace(LIMITS, processes=1))
     try:
