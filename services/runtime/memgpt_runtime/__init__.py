@@ -13,6 +13,7 @@
 `metrics`               ``grpc_server_*`` for Prometheus
 `parent`                pipes between a service and the process that started it
 `tls`                   credentials from PEM files
+`probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalise_page_size`
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences
 `ids`                   `new_id`, sortable by time

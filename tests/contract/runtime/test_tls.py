@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.wrappers_pb2 import StringValue
+from memgpt_runtime import probe
 from memgpt_runtime.channel import open_channel
 from memgpt_runtime.config import ConfigError
 from memgpt_runtime.server import StartError
@@ -69,6 +71,15 @@ async def test_mutual_tls_wants_a_certificate(start: Start, files: tuple[Path, P
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _call(running.address, channel_credentials(cert))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_probe_of_a_container_speaks_tls(start: Start, files: tuple[Path, Path]) -> None:
+    cert, key = files
+    async with start(Probe(str).add_to, tls_cert=cert, tls_key=key, tls_client_ca=cert) as running:
+        well = [running.address, "--tls-ca", str(cert), "--tls-cert", str(cert), "--tls-key", str(key)]
+        assert await asyncio.to_thread(probe.main, well) == 0
+        assert await asyncio.to_thread(probe.main, [running.address, "--tls-ca", str(cert)]) == 1
+        assert await asyncio.to_thread(probe.main, [running.address]) == 1
 
 
 async def test_unusable_files_are_named(start: Start, files: tuple[Path, Path], tmp_path: Path) -> None:
