@@ -175,9 +175,23 @@ class OpenAIEmbedder:
         return _unit(np.asarray(vectors, dtype=np.float32))
 
 
+_STEPS = 2_048
+"""Steps of a vector's numbers between 0 and 1: an error of 0.0002 in a cosine.
+
+With numbers that are multiples of 2^-11, products are multiples of 2^-22, and no sum of them in the inner product of
+two unit vectors needs more than the 24 bits of single precision. So the inner product is exact, in whatever order it
+is summed. Without that, its last bit changes with the rows that lie beside a row (seen on Milvus Lite), and with it
+the order of equal passages between two pages of one search.
+"""
+
+
 def _unit(vectors: Vectors) -> Vectors:
-    """Scales vectors to length one. What is not a number becomes zero: Milvus Lite would take it as it is."""
+    """Scales vectors to length one, and rounds their numbers to steps in which inner products are exact.
+
+    What is not a number becomes zero: Milvus Lite would take it as it is.
+    """
     vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    return scaled
+    scaled = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    rounded: Vectors = np.round(scaled * _STEPS) / np.float32(_STEPS)
+    return rounded

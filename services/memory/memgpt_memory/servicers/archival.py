@@ -32,7 +32,11 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         )
         return pb.SearchPassagesResponse(
             hits=[
-                passage_pb2.PassageHit(passage=convert.passage(hit.passage), rank=hit.rank, dense_score=hit.score)
+                passage_pb2.PassageHit(
+                    passage=convert.passage(hit.passage),
+                    rank=hit.rank,
+                    dense_score=max(-1.0, min(hit.score, 1.0)),  # rounded vectors may give a little more than 1
+                )
                 for hit in hits
             ],
             next_page_token=self._token(request, following.dump() if following else None),
