@@ -1,0 +1,84 @@
+"""The Memory service for tests: one real process for each backend that all share, and servers of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from memgpt_memory.config import MemorySettings
+from memgpt_memory.service import Opening, setup
+from memgpt_runtime.config import Config, ServerSettings
+from memgpt_runtime.server import ServiceSpec, serving
+from pymilvus import MilvusClient
+
+from tests.integration.memory.client import Memory, connected
+from tests.support.milvus_server import MilvusServer
+from tests.support.processes import ServiceProcess
+
+BACKENDS = ["lite", pytest.param("server", marks=pytest.mark.milvus_server)]
+
+Serve = Callable[..., AbstractAsyncContextManager[Memory]]
+
+
+@pytest.fixture(scope="session")
+def _lite_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("memory-lite")
+    with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="1") as process:
+        yield process.wait_ready()
+
+
+@pytest.fixture(scope="session")
+def _server_process(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("memory-server")
+    name = f"test_{uuid4().hex}"
+    with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
+        client.create_database(name)
+    uri = f"{milvus_server.uri}/{name}"
+    settings = {"MEMGPT_MEMORY_URI": uri, "MEMGPT_MEMORY_TIMEOUT": "30", "MEMGPT_MEMORY_LEASE_SECONDS": "1"}
+    with ServiceProcess("memgpt_memory", home, **settings) as process:
+        yield process.wait_ready(120)
+
+
+@pytest.fixture(params=BACKENDS)
+async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
+    """A tenant of its own in a Memory process that all tests share; leases hold for one second."""
+    address = request.getfixturevalue(f"_{request.param}_process")
+    async with connected(address, f"t{uuid4().hex}") as client:
+        yield client
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Starts Memory within the test's own process, over a real socket: `serve(uri, **settings)`.
+
+    The client's attribute `core` answers the service's inner parts, for tests that make the store fail.
+    """
+
+    @asynccontextmanager
+    async def start(uri: str, **settings: Any) -> AsyncIterator[Memory]:
+        config = Config(
+            name="memory",
+            service=MemorySettings(**{"port": 0, "uri": uri, "timeout": 30.0, "lease_seconds": 1.0, **settings}),
+            server=ServerSettings(drain_grace=5.0),
+            home=tmp_path,
+            path=None,
+        )
+        openings: list[Opening] = []
+        original = Opening.open
+
+        async def remember(self: Opening) -> None:
+            openings.append(self)
+            await original(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Opening, "open", remember)
+            async with serving(ServiceSpec("memory", MemorySettings, setup, trust_principal=True), config) as server:
+                async with connected(f"127.0.0.1:{server.port}") as client:
+                    client.core = openings[0].core  # type: ignore[attr-defined]
+                    yield client
+
+    return start
