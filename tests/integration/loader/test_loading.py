@@ -225,7 +225,7 @@ async def test_a_loader_killed_half_way_is_taken_up(home: Path, memory: Service)
 
 
 async def test_memory_killed_half_way(tmp_path: Path) -> None:
-    text = "\n\n".join(f"Paragraph {n}. " + f"Sentence {n} says nothing new. " * 40 for n in range(1500)).encode()
+    text = "\n\n".join(f"Paragraph {n}. " + f"Sentence {n} says nothing new. " * 40 for n in range(600)).encode()
     with service("memory", tmp_path, uri=tmp_path / "milvus.db") as first:
         port = first.port
         with service("loader", tmp_path, memory_address=first.address) as loader:
