@@ -11,6 +11,7 @@ import pexpect
 import pytest
 
 from tests.support.processes import service_environment
+from tests.support.scripted_llm import Completion, ScriptedLLM, call
 
 MEMGPT = str(Path(sys.executable).with_name("memgpt"))
 PAPER = Path(__file__).parents[2] / "clients/python/memgpt/samples/memgpt_research_paper.pdf"
@@ -122,3 +123,24 @@ def test_the_tutorial(memgpt: Type, tmp_path: Path) -> None:
     again.expect("Leave the chat")
     again.send("y")
     finish(again)
+
+
+def test_ctrl_c_cancels_a_turn_and_not_the_chat(memgpt: Type) -> None:
+    endless = Completion(content="A thought that never ends", hang_after=2)
+    with ScriptedLLM([call("send_message", message="Welcome."), endless, call("send_message", message="Here.")]) as llm:
+        finish(memgpt("configure", "--model", "scripted", "--model-endpoint", llm.base_url, "--mode", "tools"))
+        run = memgpt("run", "--agent", "Ada", "--stream")
+        run.expect("Hit enter to begin")
+        run.send(ENTER)
+        run.expect("🤖")
+        run.expect(PROMPT)
+        run.send("Think hard." + ENTER)
+        run.expect("💭")  # Its first piece: the model is at it.
+        run.sendintr()
+        run.expect("The turn was cancelled")
+        run.expect(PROMPT)
+        run.send("Are you there?" + ENTER)
+        run.expect("🤖")
+        run.expect(PROMPT)
+        run.sendeof()
+        finish(run)
