@@ -260,8 +260,11 @@ class Agents:
         When the connection breaks, the turn is taken up where it was, a few times: durable events come once each.
 
         Args:
-            request: Gets a `request_id` when it has none.
+            request: Left as it is; without a `request_id` it gets one of its own.
         """
+        sent = agent_pb.SendMessageRequest()
+        sent.CopyFrom(request)
+        request = sent
         if not request.request_id:
             request.request_id = new_request_id()
         pauses = iter(_RESUME_PAUSES)

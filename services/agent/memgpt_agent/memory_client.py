@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # These exist in the stubs only.
 
 T = TypeVar("T")
 
+SERVICE = "the Memory service (agent.memory_address)"
+"""What errors call it."""
+
 _PACKAGE = "/memgpt.memory.v1."
 
 REPEATABLE = tuple(
@@ -69,7 +72,7 @@ async def call(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+        raise from_rpc_error(error, SERVICE) from error
 
 
 class MemoryClient:
@@ -115,7 +118,7 @@ class MemoryClient:
                     lease = convert.lease(grant.lease) if grant.HasField("lease") else None
                     yield TurnGrant(convert.turn(grant.turn), lease, grant.resumed, grant.options)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, SERVICE) from error
         finally:
             stream.cancel()
 
@@ -152,7 +155,7 @@ class MemoryClient:
             async for response in stream:
                 yield convert.step(response.step) if response.HasField("step") else convert.turn(response.turn)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, SERVICE) from error
         finally:
             stream.cancel()
 

@@ -44,13 +44,16 @@ _CLASSES = {code: cls for cls, code in CODES.items()}
 # What to make of a status that carries no ErrorInfo: it came from gRPC itself, from a proxy, or from a foreign server.
 # Its own text may name addresses and is left to the log.
 _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
-    grpc.StatusCode.UNAVAILABLE: (Reason.SERVICE_UNAVAILABLE, "the service cannot be reached"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.OUT_OF_TIME, "the service did not answer in time"),
+    grpc.StatusCode.UNAVAILABLE: (
+        Reason.SERVICE_UNAVAILABLE,
+        "{service} cannot be reached; try again, and check that it runs",
+    ),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.OUT_OF_TIME, "{service} did not answer in time"),
     grpc.StatusCode.CANCELLED: ("CANCELLED", "the call was cancelled"),
-    grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "the service does not know this method"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "the service refused the call: too large, or too many"),
-    grpc.StatusCode.UNAUTHENTICATED: (Reason.CREDENTIAL_INVALID, "the service refused the credential"),
-    grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "the service does not permit this"),
+    grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "{service} does not know this method"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "{service} refused the call: too large, or too many"),
+    grpc.StatusCode.UNAUTHENTICATED: (Reason.CREDENTIAL_INVALID, "{service} refused the credential"),
+    grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "{service} does not permit this"),
 }
 
 # Bytes of UTF-8. gRPC percent-encodes the message: a byte beyond ASCII takes three.
@@ -139,7 +142,7 @@ def _details(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status |
     return None
 
 
-def from_rpc_error(error: grpc.RpcError) -> ServiceError:
+def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> ServiceError:
     """Decodes what a call raised, so that callers handle one tree of exceptions whatever the transport.
 
     Chain it: ``raise from_rpc_error(error) from error``. An error without our ErrorInfo (the connection failed, a proxy
@@ -147,6 +150,7 @@ def from_rpc_error(error: grpc.RpcError) -> ServiceError:
 
     Args:
         error: A `grpc.aio.AioRpcError`, or the synchronous client's error, which has the same accessors.
+        service: What was called, in words for people.
     """
     call: Any = error
     code: grpc.StatusCode = call.code()
@@ -159,8 +163,8 @@ def from_rpc_error(error: grpc.RpcError) -> ServiceError:
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
     if rich is None or info.domain != DOMAIN:
-        reason, message = _BARE.get(code, (Reason.BUG, "the service failed in a way it should not"))
-        return cls(reason, message)
+        reason, message = _BARE.get(code, (Reason.BUG, "{service} failed in a way it should not"))
+        return cls(reason, message.format(service=service))
     return cls(
         Reason(info.reason) if info.reason in Reason.__members__ else info.reason,
         rich.message,
