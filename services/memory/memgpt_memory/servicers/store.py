@@ -14,7 +14,7 @@ from memgpt_memory.store.layout import SCHEMA_VERSION
 class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
     """Says what the store is."""
 
-    async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:  # noqa: N802
+    async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
         """See the contract."""
         core = self._core
         return pb.GetStoreResponse(
