@@ -300,7 +300,9 @@ class TurnLoop:
                     raise _LeaseLostError
                 outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
                 await self._memory.end_turn(agent_id, lease, outcome)
-            except (asyncio.CancelledError, errors.ServiceError):
+            except _LeaseLostError:
+                raise
+            except BaseException:
                 await _cancel(work)
                 await self._release(agent_id, lease)
                 raise

@@ -181,9 +181,13 @@ class Window:
         if not strings:
             return self.shorten(text, tokens)
         key = max(strings, key=lambda name: len(strings[name]))
-        rest = self.count(envelopes.dumps({**envelope, key: ""}))
-        # Quotes and line ends take more room inside JSON, hence the reserve.
-        envelope[key] = self.shorten(strings[key], max(int((tokens - rest) * 0.9), 1))
+        whole = strings[key]
+        budget = tokens - self.count(envelopes.dumps({**envelope, key: ""}))
+        while size > tokens and budget > 0:
+            envelope[key] = self.shorten(whole, budget)
+            size = self.count(envelopes.dumps(envelope))
+            # Characters that JSON escapes take more room than they seem to.
+            budget = int(budget * min(tokens / size, 1) * 0.9)
         return envelopes.dumps(envelope)
 
 

@@ -1,0 +1,296 @@
+"""A Memory in this process for the loop's own logic, and a model that says what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from memgpt_agent import boot, envelopes
+from memgpt_agent.domain import (
+    Agent,
+    Block,
+    Context,
+    FunctionCall,
+    Lease,
+    Message,
+    MessagePage,
+    NewStep,
+    Outcome,
+    PassageHit,
+    PassagePage,
+    Role,
+    Step,
+    Turn,
+    TurnState,
+    Usage,
+    new_call_id,
+)
+from memgpt_agent.feed import Feed
+from memgpt_agent.loop import LoopSettings, TurnLoop, TurnRequest
+from memgpt_agent.memory import QueuePlace, TurnGrant
+from memgpt_agent.models.base import ChatModel, Completion, DeltaKind, ModelRequest, Sink
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+from memgpt_runtime.tokens import count_tokens
+
+NOW = datetime(2024, 5, 1, 13, 7, 9, tzinfo=UTC)
+TIME = "2024-05-01 01:07:09 PM UTC+0000"
+
+
+@dataclass
+class FakeTurn:
+    """A turn as the store keeps it."""
+
+    turn_id: str
+    request_id: str
+    fingerprint: bytes
+    options: bytes
+    state: TurnState = TurnState.RUNNING
+    reason: str = ""
+    steps: list[Step] = field(default_factory=list)
+    epoch: int = 0
+    held: bool = False
+
+    def view(self) -> Turn:
+        return Turn(self.turn_id, self.request_id, self.state, self.reason, len(self.steps) - 1)
+
+
+class FakeMemory:
+    """One agent's state. Faults are armed by setting `before_commit`, which may raise."""
+
+    def __init__(self, context: Context | None = None) -> None:
+        start = context or Context(Agent("agent_1", system="Be yourself."), blocks())
+        self.context = replace(start, messages=(), recall_count=0)
+        self.notes: list[str] = []
+        self.passages: list[PassageHit] = []
+        self.history: list[Message] = []
+        self.turns: dict[str, FakeTurn] = {}
+        self.cancel = False
+        self.changed = asyncio.Event()
+        self.before_commit: Callable[[NewStep], None] = lambda step: None
+        self.commits = 0
+        self.searches: list[tuple[str, int]] = []
+        self._store(start.messages)
+
+    def _store(self, messages: Iterable[Message]) -> tuple[Message, ...]:
+        stored = []
+        for message in messages:
+            created = NOW + timedelta(seconds=len(self.history))
+            stored.append(replace(message, sequence=len(self.history), created_at=created))
+            self.history.append(stored[-1])
+        self.context = replace(self.context, messages=(*self.context.messages, *stored), recall_count=len(self.history))
+        return tuple(stored)
+
+    def _notify(self) -> None:
+        event, self.changed = self.changed, asyncio.Event()
+        event.set()
+
+    async def begin_turn(
+        self,
+        agent_id: str,
+        request_id: str,
+        *,
+        fingerprint: bytes,
+        messages: Sequence[Message],
+        options: bytes,
+        no_wait: bool,
+    ) -> AsyncIterator[QueuePlace | TurnGrant]:
+        told = False
+        while True:
+            turn = self.turns.get(request_id)
+            if turn is not None and turn.state.ended:
+                yield TurnGrant(turn.view(), None)
+                return
+            running = next((t for t in self.turns.values() if not t.state.ended), None)
+            if running is None:
+                turn = FakeTurn(f"turn_{len(self.turns)}", request_id, fingerprint, options)
+                self.turns[request_id] = running = turn
+                turn.steps.append(Step(0, self._store(messages)))
+                resumed = False
+            elif not running.held:
+                resumed = True
+            elif no_wait and running is turn:
+                yield TurnGrant(running.view(), None)
+                return
+            else:
+                if not told:
+                    yield QueuePlace(1)
+                    told = True
+                await self.changed.wait()
+                continue
+            running.held = True
+            running.epoch += 1
+            yield TurnGrant(running.view(), Lease(running.turn_id, running.epoch), resumed, running.options)
+            return
+
+    def _held(self, lease: Lease) -> FakeTurn:
+        turn = next(t for t in self.turns.values() if t.turn_id == lease.turn_id)
+        if turn.epoch != lease.epoch:
+            raise errors.Aborted(Reason.LEASE_LOST, "the lease has passed to another")
+        return turn
+
+    async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
+        self._held(lease)
+        return self.cancel
+
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+        self.commits += 1
+        turn = self._held(lease)
+        if step.index < len(turn.steps):
+            return turn.steps[step.index]
+        self.before_commit(step)
+        assert step.index == len(turn.steps)
+        for edit in step.blocks:
+            current = next(block for block in self.context.blocks if block.label == edit.label)
+            if edit.etag != current.etag:
+                raise errors.Aborted(Reason.ETAG_MISMATCH, "the block has changed")
+        for edit in step.blocks:
+            self.set_block(edit.label, edit.value)
+        self.notes += step.notes
+        committed = Step(step.index, self._store(step.messages))
+        if step.eviction is not None:
+            kept = tuple(m for m in self.context.messages if m.sequence >= step.eviction.before_sequence)
+            self.context = replace(self.context, messages=kept, summary=step.eviction.summary)
+        turn.steps.append(committed)
+        if step.outcome is not None:
+            turn.state, turn.reason, turn.held = step.outcome.state, step.outcome.reason, False
+        self._notify()
+        return committed
+
+    def set_block(self, label: str, value: str) -> None:
+        """Writes a block, as an edit or as somebody else would."""
+        self.context = replace(
+            self.context,
+            blocks=tuple(
+                replace(b, value=value, etag=f"{b.etag}+") if b.label == label else b for b in self.context.blocks
+            ),
+        )
+
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
+        turn = self._held(lease)
+        turn.state, turn.reason, turn.held = outcome.state, outcome.reason, False
+        self._notify()
+
+    async def release_lease(self, agent_id: str, lease: Lease) -> None:
+        self._held(lease).held = False
+        self._notify()
+
+    async def read_turn(
+        self, agent_id: str, request_id: str, *, after_step: int, follow: bool
+    ) -> AsyncIterator[Step | Turn]:
+        while True:
+            turn = self.turns.get(request_id)
+            if turn is None:
+                raise errors.NotFound(Reason.TURN_NOT_FOUND, "no such turn")
+            for step in turn.steps[after_step + 1 :]:
+                yield step
+                after_step = step.index
+            if turn.state.ended or not follow:
+                yield turn.view()
+                return
+            await self.changed.wait()
+
+    async def load_context(self, agent_id: str) -> Context:
+        return replace(self.context, archival_count=len(self.passages) + len(self.notes))
+
+    async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:
+        self.searches.append((query, skip))
+        return PassagePage(tuple(self.passages[skip : skip + page_size]), len(self.passages))
+
+    async def search_recall(
+        self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
+    ) -> MessagePage:
+        words = query.lower().split()
+        found = [
+            m
+            for m in reversed(self.history)
+            if m.role in (Role.USER, Role.ASSISTANT) and all(word in m.text.lower() for word in words)
+        ]
+        return MessagePage(tuple(found[skip : skip + page_size]), len(found))
+
+
+Reply = Completion | Exception | Callable[[ModelRequest], Completion]
+
+
+class ScriptedModel:
+    """Answers with what the test gave it, in order; the last one again and again if `repeat`."""
+
+    def __init__(self, *replies: Reply, repeat: bool = False) -> None:
+        self.replies = list(replies)
+        self.requests: list[ModelRequest] = []
+        self._repeat = repeat
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        self.requests.append(request)
+        if not request.functions:
+            return Completion("I keep it short.", usage=Usage(5, 5))
+        reply = self.replies[0] if self._repeat and len(self.replies) == 1 else self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        completion = reply(request) if callable(reply) else reply
+        sink.delta(DeltaKind.THOUGHT, completion.text)
+        return completion
+
+
+def call(name: str, /, *, thought: str = "", raw: str | None = None, **arguments: object) -> Completion:
+    """An answer that calls a function."""
+    text = envelopes.dumps(arguments) if raw is None else raw
+    return Completion(thought, FunctionCall(new_call_id(), name, text), Usage(100, 10))
+
+
+def say(message: str) -> Completion:
+    """An answer that speaks to the user."""
+    return call("send_message", thought="I speak.", message=message)
+
+
+def blocks(limit: int = 2000) -> tuple[Block, ...]:
+    """A persona and a human."""
+    return Block("persona", "I am Sam.", limit, "p1"), Block("human", "Nobody yet.", limit, "h1")
+
+
+def booted(**agent: object) -> Context:
+    """A new agent after its boot sequence."""
+    return Context(
+        Agent("agent_1", system="Be yourself.", **agent),  # type: ignore[arg-type]
+        blocks(),
+        messages=tuple(boot.boot_sequence(NOW, "UTC")),
+    )
+
+
+def answered(**agent: object) -> Context:
+    """An agent that has greeted already, so that its answers are not checked."""
+    context = booted(**agent)
+    greeting = FunctionCall("call_greeting", "send_message", '{"message": "Hi."}')
+    return replace(
+        context,
+        messages=(
+            *context.messages,
+            Message(Role.ASSISTANT, "Greet.", function_call=greeting),
+            Message(Role.TOOL, envelopes.function_result(True, "Sent.", TIME), call_id="call_greeting"),
+        ),
+    )
+
+
+def user(text: str) -> Message:
+    """A user's message."""
+    return Message(Role.USER, envelopes.user_message(text, TIME))
+
+
+def request(text: str = "Hello?", request_id: str = "r1", **more: object) -> TurnRequest:
+    """A client's request."""
+    return TurnRequest("agent_1", request_id, text.encode(), (user(text),), **more)  # type: ignore[arg-type]
+
+
+def make_loop(memory: FakeMemory, model: ChatModel, **settings: object) -> TurnLoop:
+    """The loop with quick retries."""
+    quick = {"renew_seconds": 0.01, "retry_seconds": 0.001, "context_window": 100_000, **settings}
+    return TurnLoop(memory, model, LoopSettings(**quick), count_tokens, lambda: NOW)  # type: ignore[arg-type]
+
+
+async def run(loop: TurnLoop, asked: TurnRequest) -> Feed:
+    """Runs a turn to its end."""
+    feed = Feed()
+    await loop.run(asked, feed)
+    return feed

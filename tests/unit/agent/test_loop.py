@@ -1,0 +1,453 @@
+"""The loop: what chains, what ends a turn, what a crash, a lost lease and a stubborn model do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+from memgpt_agent import boot, envelopes
+from memgpt_agent.domain import Message, PassageHit, Role, TurnState
+from memgpt_agent.events import (
+    AssistantMessage,
+    Body,
+    Delta,
+    Done,
+    FunctionCalled,
+    FunctionResult,
+    Notice,
+    Queued,
+    StepRestarted,
+    Thought,
+)
+from memgpt_agent.feed import Feed
+from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
+from tests.unit.agent.fakes import (
+    NOW,
+    FakeMemory,
+    ScriptedModel,
+    answered,
+    booted,
+    call,
+    make_loop,
+    request,
+    run,
+    say,
+)
+
+
+async def bodies(feed: Feed, *, provisional: bool = False) -> list[Body]:
+    return [event.body async for event in feed.events() if event.sequence or provisional]
+
+
+async def done(feed: Feed) -> Done:
+    last = (await bodies(feed))[-1]
+    assert isinstance(last, Done)
+    return last
+
+
+async def test_a_message_ends_the_turn() -> None:
+    memory = FakeMemory(answered())
+    feed = await run(make_loop(memory, ScriptedModel(say("Hello you."))), request())
+    found = await bodies(feed)
+    assert [type(body).__name__ for body in found] == [
+        "Thought",
+        "FunctionCalled",
+        "AssistantMessage",
+        "FunctionResult",
+        "Usage",
+        "Done",
+    ]
+    assert found[2] == AssistantMessage("Hello you.")
+    assert await done(feed) == Done(TurnState.COMPLETED, "", 1, found[4])  # type: ignore[arg-type]
+    assert [m.role for m in memory.history[-3:]] == [Role.USER, Role.ASSISTANT, Role.TOOL]
+
+
+async def test_a_search_goes_on_and_its_heartbeat_is_committed_with_it() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [PassageHit(f"passage {n}", NOW) for n in range(12)]
+    search = call("archival_memory_search", query="x", page=1, request_heartbeat=True)
+    feed = await run(make_loop(memory, ScriptedModel(search, say("Found."))), request())
+    assert memory.searches == [("x", 5)]
+    step = memory.turns["r1"].steps[1]
+    assert [m.role for m in step.messages] == [Role.ASSISTANT, Role.TOOL, Role.USER]
+    assert envelopes.kind(step.messages[-1].text) == "heartbeat"
+    results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
+    assert results[0].text.startswith("Showing 5 of 12 results (page 1/2): [")
+    assert (await done(feed)).steps == 2
+
+
+async def test_without_a_heartbeat_the_turn_ends() -> None:
+    memory = FakeMemory(answered())
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(append)), request())
+    assert (await done(feed)).state is TurnState.COMPLETED
+    assert memory.context.blocks[1].value == "Nobody yet.\nLikes tea."
+
+
+async def test_notes_are_committed_with_the_step() -> None:
+    memory = FakeMemory(answered())
+    insert = call("archival_memory_insert", content="A note.", request_heartbeat=True)
+    await run(make_loop(memory, ScriptedModel(insert, say("Noted."))), request())
+    assert memory.notes == ["A note."]
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (call("fly_away"), "no function 'fly_away'"),
+        (call("send_message", raw="{oops"), "not valid JSON"),
+        (call("send_message"), "needs the argument 'message'"),
+        (call("core_memory_replace", name="human", old_content="absent", new_content=""), "does not contain 'absent'"),
+        (call("archival_memory_search", query="x", page=-1), "at least 0"),
+    ],
+)
+async def test_a_call_that_fails_gives_control_back(bad: Completion, complaint: str) -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(bad, say("Better."))
+    feed = await run(make_loop(memory, model), request())
+    results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
+    assert not results[0].ok
+    assert complaint in results[0].text
+    assert results[1].ok
+    # The model was told.
+    assert any(complaint in m.text.replace('\\"', '"') for m in model.requests[1].messages if m.role is Role.TOOL)
+
+
+async def test_a_failed_send_message_says_nothing_to_the_user() -> None:
+    memory = FakeMemory(answered())
+    feed = await run(make_loop(memory, ScriptedModel(call("send_message", message=7), say("Now."))), request())
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Now."]
+
+
+async def test_mere_text_is_a_thought_and_is_nudged_once() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(Completion("Hmm."), Completion("Hmm again."))
+    feed = await run(make_loop(memory, model), request())
+    assert [b for b in await bodies(feed) if isinstance(b, Thought)] == [Thought("Hmm."), Thought("Hmm again.")]
+    assert len(model.requests) == 2
+    assert "call send_message" in model.requests[1].messages[-1].text
+
+
+async def test_the_limit_of_steps() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(call("archival_memory_search", query="x", request_heartbeat=True), repeat=True)
+    feed = await run(make_loop(memory, model), request())
+    end = await done(feed)
+    assert (end.state, end.steps, len(model.requests)) == (TurnState.STOPPED, 50, 50)
+    assert "50 steps" in end.reason
+
+
+async def test_the_limits_of_a_request() -> None:
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    memory = FakeMemory(answered())
+    feed = await run(make_loop(memory, ScriptedModel(search, repeat=True)), request(max_steps=3))
+    assert (await done(feed)).steps == 3
+    feed = await run(make_loop(memory, ScriptedModel(search, repeat=True)), request(request_id="r2", max_tokens=200))
+    end = await done(feed)
+    assert (end.state, end.steps) == (TurnState.STOPPED, 2)
+    assert "200 tokens" in end.reason
+
+
+async def test_the_first_answer_is_checked() -> None:
+    memory = FakeMemory(booted())
+    append = call("core_memory_append", name="human", content="x", request_heartbeat=False)
+    model = ScriptedModel(append, Completion("Hm."), say("Hello!"))
+    feed = await run(make_loop(memory, model), request())
+    assert len(model.requests) == 3
+    assert [type(b) for b in await bodies(feed, provisional=True)].count(StepRestarted) == 2
+    # One committed step, with the tokens of all three tries.
+    assert len(memory.turns["r1"].steps) == 2
+    assert (await done(feed)).usage.total == 220
+    assert memory.context.blocks[1].value == "Nobody yet."
+
+
+async def test_a_first_answer_that_never_comes_fails_the_turn() -> None:
+    memory = FakeMemory(booted())
+    model = ScriptedModel(Completion("Hm."), repeat=True)
+    feed = await run(make_loop(memory, model), request())
+    end = await done(feed)
+    assert (end.state, len(model.requests)) == (TurnState.FAILED, boot.MAX_FIRST_TRIES)
+    assert "no_verify" in end.reason
+
+
+async def test_no_verify_takes_any_first_answer() -> None:
+    memory = FakeMemory(booted())
+    append = call("core_memory_append", name="human", content="x", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(append)), request(verify=False))
+    assert (await done(feed)).state is TurnState.COMPLETED
+
+
+async def test_a_model_out_of_reach_suspends_the_turn_and_the_same_request_goes_on() -> None:
+    memory = FakeMemory(answered())
+    away = errors.Unavailable(Reason.MODEL_UNAVAILABLE, "away")
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    model = ScriptedModel(search, away, say("Back."))
+    loop = make_loop(memory, model)
+    feed = Feed()
+    with pytest.raises(errors.Unavailable):
+        await loop.run(request(), feed)
+    assert not memory.turns["r1"].held
+    history = len(memory.history)
+    feed = await run(loop, request())
+    # The input and the search were committed once; the replay begins with them.
+    assert len(memory.history) == history + 2
+    called = [b.name for b in await bodies(feed) if isinstance(b, FunctionCalled)]
+    assert called == ["archival_memory_search", "send_message"]
+    assert isinstance((await bodies(feed, provisional=True))[3], Thought | StepRestarted | FunctionResult)
+
+
+async def test_live_and_replay_are_equal() -> None:
+    memory = FakeMemory(answered())
+    search = call("archival_memory_search", thought="Look.", query="x", request_heartbeat=True)
+    loop = make_loop(memory, ScriptedModel(search, call("nonsense"), say("There.")))
+    live = await run(loop, request())
+    replay = await run(loop, request())
+    durable = [event async for event in live.events() if event.sequence]
+    assert durable == [event async for event in replay.events() if event.sequence]
+    assert [event.sequence for event in durable] == list(range(1, len(durable) + 1))
+    assert [e.sequence async for e in replay.events(after_sequence=4)] == list(range(5, len(durable) + 1))
+
+
+async def test_a_model_that_answers_nonsense_fails_the_turn_and_keeps_what_was_done() -> None:
+    memory = FakeMemory(answered())
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    loop = make_loop(memory, ScriptedModel(search, BadAnswerError("the model babbles"), say("next")))
+    feed = await run(loop, request())
+    end = await done(feed)
+    assert (end.state, end.reason, end.steps) == (TurnState.FAILED, "the model babbles", 1)
+    # The agent is free for the next turn.
+    assert (await done(await run(loop, request("And now?", "r2")))).state is TurnState.COMPLETED
+
+
+async def test_an_uncertain_commit_is_repeated_and_written_once() -> None:
+    memory = FakeMemory(answered())
+    lost = [errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "gone"), errors.DeadlineExceeded(Reason.OUT_OF_TIME, "late")]
+
+    def fail(step: object) -> None:
+        if lost:
+            raise lost.pop()
+
+    memory.before_commit = fail
+    await run(make_loop(memory, ScriptedModel(say("Once."))), request())
+    assert memory.commits == 3
+    assert len(memory.turns["r1"].steps) == 2
+
+
+async def test_a_block_changed_by_somebody_else_runs_the_step_again() -> None:
+    memory = FakeMemory(answered())
+    edits = ["Their name is Ada."]
+
+    def interfere(step: object) -> None:
+        if edits:
+            memory.set_block("human", edits.pop())
+
+    memory.before_commit = interfere
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(append, append)), request())
+    assert memory.context.blocks[1].value == "Their name is Ada.\nLikes tea."
+    assert StepRestarted in [type(body) for body in await bodies(feed, provisional=True)]
+
+
+async def test_a_lost_lease_is_followed_to_the_end() -> None:
+    memory = FakeMemory(answered())
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    stolen = asyncio.Event()
+
+    def steal(step: object) -> None:
+        if not stolen.is_set():
+            stolen.set()
+            memory.turns["r1"].epoch += 1
+            raise errors.Aborted(Reason.LEASE_LOST, "the lease has passed to another")
+
+    memory.before_commit = steal
+    feed = Feed()
+    running = asyncio.create_task(make_loop(memory, ScriptedModel(search)).run(request(), feed))
+    await stolen.wait()
+    # The other replica dies without a word: the turn comes back to whoever waits.
+    model = ScriptedModel(say("From the other replica."))
+    memory.turns["r1"].held = False
+    other = make_loop(memory, model)
+    finished = await run(other, request())
+    await running
+    assert [b.text for b in await bodies(finished) if isinstance(b, AssistantMessage)] == ["From the other replica."]
+    assert await bodies(feed) == await bodies(finished)
+
+
+async def test_a_turn_whose_holder_died_is_finished_before_ours() -> None:
+    memory = FakeMemory(answered())
+    away = errors.Unavailable(Reason.MODEL_UNAVAILABLE, "away")
+    loop = make_loop(memory, ScriptedModel(away, say("To the first."), say("To the second.")))
+    with pytest.raises(errors.Unavailable):
+        await loop.run(request("First?", "r1", max_steps=7), Feed())
+    feed = await run(loop, request("Second?", "r2"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["To the second."]
+    spoken = [m for m in memory.history if m.function_call is not None][-2:]
+    assert ["first" in m.function_call.arguments for m in spoken if m.function_call] == [True, False]
+
+
+async def test_turns_of_one_agent_run_one_after_the_other() -> None:
+    memory = FakeMemory(answered())
+    gate = asyncio.Event()
+
+    class Slow(ScriptedModel):
+        async def complete(self, asked: object, sink: object) -> Completion:
+            await gate.wait()
+            return await super().complete(asked, sink)  # type: ignore[arg-type]
+
+    loop = make_loop(memory, Slow(say("one"), say("two")))
+    feeds = [Feed(), Feed()]
+    tasks = [asyncio.create_task(loop.run(request(str(n), f"r{n}"), feed)) for n, feed in enumerate(feeds)]
+    async for event in feeds[1].events():
+        assert event.body == Queued(1)
+        break
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert [m.role for m in memory.history[-6:]] == [Role.USER, Role.ASSISTANT, Role.TOOL] * 2
+
+
+async def test_cancelling_interrupts_the_model() -> None:
+    memory = FakeMemory(answered())
+    asked = asyncio.Event()
+
+    class Endless(ScriptedModel):
+        async def complete(self, request: object, sink: object) -> Completion:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    feed = Feed()
+    running = asyncio.create_task(make_loop(memory, Endless()).run(request(), feed))
+    await asked.wait()
+    memory.cancel = True
+    await running
+    assert (await done(feed)).state is TurnState.CANCELLED
+
+
+async def test_a_stopped_process_gives_the_lease_back() -> None:
+    memory = FakeMemory(answered())
+    asked = asyncio.Event()
+
+    class Endless(ScriptedModel):
+        async def complete(self, request: object, sink: object) -> Completion:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    running = asyncio.create_task(make_loop(memory, Endless()).run(request(), Feed()))
+    await asked.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not memory.turns["r1"].held
+
+
+def long_talk(count: int, words: int = 60) -> list[Message]:
+    text = " ".join(["word"] * words)
+    return [Message(Role.USER, envelopes.user_message(f"{n} {text}", "now")) for n in range(count)]
+
+
+async def test_pressure_alerts_once_and_eviction_makes_room() -> None:
+    memory = FakeMemory(answered())
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    memory.passages = [PassageHit("long passage " * 40, NOW) for _ in range(200)]
+    model = ScriptedModel(*[search] * 14, say("Done."), repeat=True)
+    feed = await run(make_loop(memory, model, context_window=4096, max_answer_tokens=400), request())
+    notices = [body.text for body in await bodies(feed) if isinstance(body, Notice)]
+    assert any("told to save" in text for text in notices)
+    assert any("left the context window" in text for text in notices)
+    # Between two evictions there is one alert at most.
+    kinds = ["evict" if "left" in text else "alert" for text in notices]
+    assert ("alert", "alert") not in list(itertools.pairwise(kinds))
+    assert memory.context.summary
+    # Recall memory lost nothing, and no result stands without its call.
+    assert [m.sequence for m in memory.history] == list(range(len(memory.history)))
+    assert memory.context.messages[0].role is not Role.TOOL
+    assert len(memory.context.messages) >= 3
+
+
+async def test_the_alert_lets_the_agent_save_after_it_has_spoken() -> None:
+    context = answered()
+    memory = FakeMemory(context)
+    memory._store(long_talk(40))
+    insert = call("archival_memory_insert", content="What matters.", request_heartbeat=False)
+    model = ScriptedModel(say("Hello."), insert)
+    loop = make_loop(memory, model, context_window=6000, max_answer_tokens=500)
+    feed = await run(loop, request())
+    assert memory.notes == ["What matters."]
+    assert (await done(feed)).state is TurnState.COMPLETED
+
+
+async def test_a_message_larger_than_the_window_is_elided_for_the_model_only() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(say("Long!"), repeat=True)
+    text = "A long story. " * 3000
+    feed = await run(make_loop(memory, model, context_window=4096), request(text))
+    assert (await done(feed)).state is TurnState.COMPLETED
+    asked = next(r for r in model.requests if r.functions)
+    shown = next(m for m in asked.messages if "characters left out" in m.text)
+    assert envelopes.parse(shown.text)["type"] == "user_message"
+    stored = next(m for m in memory.history if envelopes.kind(m.text) == "user_message")
+    assert envelopes.parse(stored.text)["message"] == text
+
+
+async def test_an_endpoint_that_calls_the_prompt_too_long_gets_less() -> None:
+    memory = FakeMemory(answered())
+    memory._store(long_talk(30))
+    sizes: list[int] = []
+
+    def picky(asked: object) -> Completion:
+        sizes.append(len(asked.messages))  # type: ignore[attr-defined]
+        if len(sizes) < 3:
+            raise ContextOverflowError
+        return say("Fits.")
+
+    feed = await run(make_loop(memory, ScriptedModel(picky, repeat=True)), request())
+    assert (await done(feed)).state is TurnState.COMPLETED
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+async def test_an_endpoint_that_is_never_content_fails_the_turn() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(ContextOverflowError(), repeat=True)
+    end = await done(await run(make_loop(memory, model), request()))
+    assert end.state is TurnState.FAILED
+    assert "context_window" in end.reason
+
+
+async def test_a_window_without_room_for_messages_fails_the_turn() -> None:
+    memory = FakeMemory(answered())
+    end = await done(await run(make_loop(memory, ScriptedModel(), context_window=1024), request()))
+    assert end.state is TurnState.FAILED
+    assert "no room" in end.reason
+
+
+async def test_summarize() -> None:
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    loop = make_loop(memory, ScriptedModel())
+    count, text = await loop.summarize("agent_1", "s1")
+    assert count > 0
+    assert text.startswith("I keep it short.")
+    assert memory.context.summary == text
+    # The same request does not do it again.
+    assert await loop.summarize("agent_1", "s1") == (0, text)
+
+
+async def test_nothing_to_summarize() -> None:
+    memory = FakeMemory()
+    with pytest.raises(errors.FailedPrecondition, match="nothing to summarise"):
+        await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
+    assert memory.history == []
+
+
+async def test_deltas_say_which_try_they_belong_to() -> None:
+    memory = FakeMemory(booted())
+    model = ScriptedModel(call("core_memory_append", thought="a"), say("b"))
+    feed = await run(make_loop(memory, model), request())
+    deltas = [body for body in await bodies(feed, provisional=True) if isinstance(body, Delta)]
+    assert [(d.attempt, d.index) for d in deltas] == [(1, 0), (2, 0)]

@@ -1,0 +1,227 @@
+"""The built-in model, played through the real loop."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from memgpt_agent import envelopes
+from memgpt_agent.domain import Citation, Message, PassageHit, Role
+from memgpt_agent.events import AssistantMessage, FunctionCalled
+from memgpt_agent.models import reading
+from memgpt_agent.models.base import DeltaKind, ModelRequest
+from memgpt_agent.models.offline_model import INTRODUCTION, OfflineModel
+
+from tests.unit.agent.fakes import NOW, FakeMemory, answered, booted, make_loop, request, run, user
+
+TUTORIAL = "The paper I loaded into your archival memory is called MemGPT. Can you tell me more about it?"
+
+
+def passage(text: str, page: int) -> PassageHit:
+    return PassageHit(text, NOW, Citation("paper", "paper.pdf", page))
+
+
+PAPER = [
+    passage("Table 3. MemGPT 93.4 87.1\nGPT-4 32.1 14.9\n[12] Packer, C. MemGPT. arXiv 2310.08560, 2023.", 9),
+    passage("In our tests MemGPT answers more questions than the fixed-context baselines do. It also costs more.", 7),
+    passage("MemGPT manages its own memory by calling functions that move text between tiers of storage.", 3),
+    passage("The weather was fine on the day of the experiment, and nobody complained about the coffee.", 8),
+    passage("Users of MemGPT can interrupt it at any time, since events are put into a queue in order.", 4),
+    passage(
+        "1. Introduction\nUsing this technique, we introduce MemGPT (MemoryGPT), a system that intelli-\ngently manages"
+        " different storage tiers.\nIt needs no retraining.",
+        1,
+    ),
+    passage("With MemGPT a language model can hold long conversations without losing track of earlier facts.", 2),
+]
+
+
+async def talk(memory: FakeMemory, text: str, request_id: str = "r1") -> tuple[list[str], str]:
+    """What the agent called, and what it said."""
+    feed = await run(make_loop(memory, OfflineModel()), request(text, request_id))
+    bodies = [event.body async for event in feed.events() if event.sequence]
+    called = [
+        f"{b.name} {json.loads(b.arguments).get('page', '')}".strip() for b in bodies if isinstance(b, FunctionCalled)
+    ]
+    return called, "\n".join(b.text for b in bodies if isinstance(b, AssistantMessage))
+
+
+@pytest.mark.parametrize("context", [booted(), answered()], ids=["new", "known"])
+async def test_the_question_of_the_tutorial(context: object) -> None:
+    memory = FakeMemory(context)  # type: ignore[arg-type]
+    memory.passages = PAPER
+    called, said = await talk(memory, TUTORIAL)
+    assert called == ["archival_memory_search 0", "archival_memory_search 1", "send_message"]
+    # Whole sentences, words joined, headings gone, with file and page; in order of the pages.
+    assert (
+        "“Using this technique, we introduce MemGPT (MemoryGPT), a system that intelligently manages different storage"
+        " tiers.” (paper.pdf, page 1)"
+    ) in said
+    assert said.index("page 1)") < said.index("page 3)")
+    assert "Table" not in said
+    assert "arXiv" not in said
+    assert "coffee" not in said
+
+
+async def test_it_reads_on_until_it_has_enough_and_no_further() -> None:
+    memory = FakeMemory(answered())
+    filler = [
+        passage(f"Nothing of interest stands on page number {n} of this long and tedious book.", n) for n in range(200)
+    ]
+    memory.passages = [*filler[:7], *PAPER, *filler[7:]]
+    called, said = await talk(memory, TUTORIAL)
+    assert 3 <= len(called) - 1 <= 6
+    assert "we introduce MemGPT" in said
+
+
+async def test_it_stops_at_the_last_page() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [passage("The coffee was fine, and nobody said anything else about that day.", 1)] * 7
+    called, said = await talk(memory, "What are the zebras doing?")
+    assert called == ["archival_memory_search 0", "archival_memory_search 1", "send_message"]
+    assert "found no sentence about zebras" in said
+
+
+async def test_it_gives_up_after_a_bounded_number_of_pages() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [passage("The coffee was fine, and nobody said anything else about that day.", 1)] * 500
+    called, _ = await talk(memory, "What are the zebras doing?")
+    assert len(called) == 7
+
+
+async def test_nothing_to_search() -> None:
+    called, said = await talk(FakeMemory(answered()), "What is MemGPT?")
+    assert called == ["archival_memory_search", "send_message"] or called[0].startswith("archival_memory_search")
+    assert "attach it" in said
+
+
+async def test_it_greets_at_a_login_and_says_what_it_is() -> None:
+    memory = FakeMemory(booted())
+    event = Message(Role.USER, envelopes.heartbeat("begin", "now"))
+    feed = await run(make_loop(memory, OfflineModel()), replace(request(), messages=(event,)))
+    said = [e.body.text async for e in feed.events() if isinstance(e.body, AssistantMessage)]
+    assert said == [f"Hello! {INTRODUCTION}"]
+
+
+@pytest.mark.parametrize("context", [booted(), answered()], ids=["new", "known"])
+async def test_it_remembers_a_name(context: object) -> None:
+    memory = FakeMemory(context)  # type: ignore[arg-type]
+    _, said = await talk(memory, "Hi, my name is Ada Lovelace.")
+    assert memory.context.blocks[1].value.endswith("Name: Ada Lovelace")
+    assert "Ada Lovelace" in said
+    _, said = await talk(memory, "What is my name?", "r2")
+    assert "Ada Lovelace" in said
+    _, said = await talk(memory, "Hello!", "r3")
+    assert said
+
+
+async def test_it_notes_what_it_is_told_to_remember() -> None:
+    memory = FakeMemory(answered())
+    called, said = await talk(memory, "Remember that the key lies under the blue stone.")
+    assert called == ["archival_memory_insert", "send_message"]
+    assert memory.notes == ["the key lies under the blue stone."]
+    assert "blue stone" in said
+
+
+async def test_a_full_block_is_no_reason_to_forget() -> None:
+    full = answered()
+    memory = FakeMemory(replace(full, blocks=tuple(replace(b, limit=len(b.value)) for b in full.blocks)))
+    called, _ = await talk(memory, "I like green tea.")
+    assert called == ["core_memory_append", "archival_memory_insert", "send_message"]
+    assert memory.notes == ["Likes green tea"]
+
+
+async def test_it_finds_what_was_said() -> None:
+    memory = FakeMemory(answered())
+    await talk(memory, "The meeting with Grace takes place in Lisbon, as far as they told us.")
+    called, said = await talk(memory, "What did I say about the meeting?", "r2")
+    assert called[0].startswith("conversation_search")
+    assert "Lisbon" in said
+
+
+async def test_more_about_it_goes_back_to_what_was_asked() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = PAPER
+    await talk(memory, TUTORIAL)
+    _, said = await talk(memory, "Can you tell me more about it?", "r2")
+    assert "MemGPT" in said
+
+
+@pytest.mark.parametrize("text", ["?", "…", "🙂", "a" * 5000, "ignore </human> tags", '{"type": "login"}', "你好"])
+async def test_it_always_answers(text: str) -> None:
+    memory = FakeMemory(answered())
+    memory.passages = PAPER
+    _, said = await talk(memory, text)
+    assert said
+
+
+async def test_it_saves_under_pressure() -> None:
+    memory = FakeMemory(answered())
+    alert = Message(Role.USER, envelopes.system_alert("save", "now"))
+    await talk(memory, "The meeting takes place in Lisbon, they told me yesterday.")
+    feed = await run(make_loop(memory, OfflineModel()), replace(request(request_id="r2"), messages=(alert,)))
+    assert [e.body.name async for e in feed.events() if isinstance(e.body, FunctionCalled)] == [
+        "archival_memory_insert"
+    ]
+    assert "Lisbon" in memory.notes[0]
+
+
+async def test_an_evicted_question_is_still_answered() -> None:
+    context = replace(
+        answered(),
+        messages=(),
+        summary=("I was asked something. Still to be answered, in the user's words: What is MemGPT?"),
+    )
+    memory = FakeMemory(context)
+    memory.passages = PAPER
+    model = OfflineModel()
+    feed = await run(
+        make_loop(memory, model), replace(request(), messages=(Message(Role.USER, envelopes.heartbeat("x", "t")),))
+    )
+    called = [e.body.name async for e in feed.events() if isinstance(e.body, FunctionCalled)]
+    assert called[0] == "archival_memory_search"
+
+
+async def test_it_summarises_in_fewer_than_100_words() -> None:
+    text = (
+        "Your former summary: "
+        + "old " * 200
+        + "\n\n"
+        + "\n\n".join(f"user: {user('new ' * 80).text}" for _ in range(5))
+    )
+
+    class Nowhere:
+        def delta(self, kind: DeltaKind, text: str) -> None: ...
+
+        def restart(self, reason: str) -> None: ...
+
+    answer = await OfflineModel().complete(ModelRequest([Message(Role.USER, text)]), Nowhere())
+    assert len(answer.text.split()) < 100
+    assert "old" in answer.text
+    assert "new" in answer.text
+
+
+# Reading.
+
+
+def test_key_words() -> None:
+    assert reading.key_words(TUTORIAL) == ["MemGPT"]
+    assert reading.key_words("How does the queue manager evict messages?") == ["queue", "manager", "evict", "messages"]
+    assert reading.key_words("What's the paper's topic?") == ["topic"]
+
+
+def test_sentences_are_whole() -> None:
+    text = (
+        "Abstract\nLarge models are con-\nstrained, cf. Smith et al. (2020), by J. Doe and others. 2.1."
+        " Method\nWe test them"
+    )
+    assert reading.sentences(text) == ["Large models are constrained, cf. Smith et al. (2020), by J. Doe and others."]
+
+
+def test_the_best_do_not_repeat_themselves() -> None:
+    quotes = [
+        reading.Quote(f"MemGPT is a system for memory, they say{mark}", "p", (0, n)) for n, mark in enumerate(".!")
+    ]
+    assert len(reading.best(quotes, ["MemGPT"], "MemGPT", 5)) == 1
+    assert reading.best([], ["MemGPT"], "", 5) == []

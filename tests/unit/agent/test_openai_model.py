@@ -1,0 +1,290 @@
+"""The model behind an endpoint, asked over real HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.models import rendering
+from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
+from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.openai_model import OpenAIModel
+from memgpt_agent.models.router import ModelRouter
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
+from tests.support.scripted_llm import (
+    NO_CHOICES,
+    Completion,
+    Drop,
+    Hang,
+    Raw,
+    Reply,
+    ScriptedLLM,
+    Status,
+    call,
+    choose,
+    say,
+)
+from tests.unit.agent.fakes import answered, user
+
+Start = Callable[..., ScriptedLLM]
+KEY = "sk-very-secret"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.text = {DeltaKind.THOUGHT: "", DeltaKind.MESSAGE: ""}
+        self.restarts: list[str] = []
+
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        self.text[kind] += text
+
+    def restart(self, reason: str) -> None:
+        self.restarts.append(reason)
+        self.text = {DeltaKind.THOUGHT: "", DeltaKind.MESSAGE: ""}
+
+
+@pytest.fixture
+def asked(scripted_llm: Start):
+    """A model, the endpoint behind it, and a sink."""
+
+    @asynccontextmanager
+    async def run(
+        *replies: Reply, mode: Mode = Mode.TOOLS, seconds: float = 20.0
+    ) -> AsyncIterator[tuple[OpenAIModel, ScriptedLLM, Sink]]:
+        llm = scripted_llm(replies)
+        model = OpenAIModel(EndpointSettings("scripted", llm.base_url, KEY, mode, seconds))
+        try:
+            yield model, llm, Sink()
+        finally:
+            await model.close()
+
+    return run
+
+
+def question(*messages: Message) -> ModelRequest:
+    history = messages or (*answered().messages, user("Hello?"))
+    return ModelRequest([Message(Role.SYSTEM, "Be yourself."), *history], FUNCTIONS, max_tokens=500)
+
+
+async def test_tools(asked) -> None:
+    async with asked(call("send_message", message="Grüß dich!", inner_thoughts="I greet.")) as (model, llm, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.text == "I greet."
+    assert answer.call is not None
+    assert json.loads(answer.call.arguments) == {"message": "Grüß dich!"}
+    assert len(answer.call.call_id) <= 29
+    assert answer.usage.total == 110
+    # Streamed as it came.
+    assert sink.text == {DeltaKind.THOUGHT: "I greet.", DeltaKind.MESSAGE: "Grüß dich!"}
+    body = llm.requests[0].json
+    assert len(body["tools"]) == 8
+    assert "inner_thoughts" in body["tools"][0]["function"]["parameters"]["required"]
+    assert body["tool_choice"] == "required"
+    # The history has thoughts inside its calls, as the model is to write them.
+    former = next(m for m in llm.requests[0].messages if m.get("tool_calls"))
+    assert "inner_thoughts" in former["tool_calls"][0]["function"]["arguments"]
+
+
+async def test_a_thought_beside_the_call(asked) -> None:
+    async with asked(call("send_message", thought="Beside.", message="Hi")) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.text == "Beside."
+
+
+async def test_only_the_first_of_several_calls(asked) -> None:
+    two = Completion(tool_calls=(("send_message", '{"message": "1"}'), ("send_message", '{"message": "2"}')))
+    async with asked(two) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.call is not None
+    assert json.loads(answer.call.arguments) == {"message": "1"}
+    assert sink.text[DeltaKind.MESSAGE] == "1"
+
+
+async def test_json_schema(asked) -> None:
+    reply = choose("archival_memory_search", inner_thoughts="Look.", query="x", page=0, request_heartbeat=True)
+    async with asked(reply, mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.text == "Look."
+    assert answer.call is not None
+    assert answer.call.name == "archival_memory_search"
+    body = llm.requests[0].json
+    assert "tools" not in body
+    branches = body["response_format"]["json_schema"]["schema"]["anyOf"]
+    assert [b["properties"]["function"]["enum"][0] for b in branches] == [f.name for f in FUNCTIONS]
+    assert all(b["additionalProperties"] is False for b in branches)
+    roles = [m["role"] for m in body["messages"]]
+    assert set(roles) == {"system", "user", "assistant"}
+    assert all(one != other for one, other in itertools.pairwise(roles))
+    assert json.loads(body["messages"][2]["content"])["function"] == "send_message"
+
+
+async def test_auto_finds_out_once(asked) -> None:
+    hello = call("send_message", message="Hello.", inner_thoughts="Greet.")
+    async with asked(hello, hello, hello, mode=Mode.AUTO) as (model, llm, sink):
+        assert model.mode() is Mode.AUTO
+        await model.complete(question(), sink)
+        await model.complete(question(), sink)
+        assert model.mode() is Mode.TOOLS
+    assert len(llm.requests) == 3
+
+
+async def test_auto_takes_json_schema_where_tools_do_not_work(asked) -> None:
+    written = say('{"name": "send_message"}')
+    async with asked(written, choose("send_message", message="Hi"), mode=Mode.AUTO) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+        assert model.mode() is Mode.JSON_SCHEMA
+    assert answer.call is not None
+
+
+async def test_auto_switches_on_the_first_malformed_answer(asked) -> None:
+    replies = (call("send_message", message="Hello."), say(""), choose("send_message", message="Hi"))
+    async with asked(*replies, mode=Mode.AUTO) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+        assert model.mode() is Mode.JSON_SCHEMA
+    assert answer.call is not None
+    assert len(sink.restarts) == 1
+
+
+@pytest.mark.parametrize("bad", ["nonsense", '{"function": "send_message"', '{"arguments": {}}', "[]", ""])
+async def test_one_repair(asked, bad: str) -> None:
+    async with asked(say(bad), choose("send_message", message="Hi"), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.call is not None
+    assert answer.usage.total == 220
+    assert "could not be used" in llm.requests[1].messages[-1]["content"]
+    assert len(sink.restarts) == 1
+
+
+async def test_then_a_typed_failure(asked) -> None:
+    async with asked(say("no"), say("never"), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+        with pytest.raises(BadAnswerError, match=r"agent\.mode"):
+            await model.complete(question(), sink)
+    assert len(llm.requests) == 2
+
+
+async def test_arguments_that_do_not_parse_fail_as_a_call_first(asked) -> None:
+    broken = Completion(tool_calls=(("send_message", '{"message": "x'),))
+    async with asked(broken, broken, broken) as (model, llm, sink):
+        answer = await model.complete(question(), sink)
+        assert answer.call is not None
+        assert answer.call.arguments == '{"message": "x'
+        history = [
+            user("Hello?"),
+            Message(Role.ASSISTANT, "", function_call=answer.call),
+            Message(Role.TOOL, '{"status": "Failed"}', call_id=answer.call.call_id),
+        ]
+        with pytest.raises(BadAnswerError):
+            await model.complete(question(*history), sink)
+    # Endpoints refuse a history with broken JSON.
+    shown = next(m for m in llm.requests[1].messages if m.get("tool_calls"))
+    json.loads(shown["tool_calls"][0]["function"]["arguments"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "reason", "words"),
+    [
+        (Status(401), errors.FailedPrecondition, Reason.MODEL_UNUSABLE, "MEMGPT_AGENT_API_KEY"),
+        (Status(403), errors.FailedPrecondition, Reason.MODEL_UNUSABLE, "MEMGPT_AGENT_API_KEY"),
+        (Status(404), errors.FailedPrecondition, Reason.MODEL_UNUSABLE, "agent.base_url"),
+        (Status(400), errors.FailedPrecondition, Reason.MODEL_UNUSABLE, "HTTP 400"),
+        (Status(429, retry_after=7), errors.ResourceExhausted, Reason.MODEL_RATE_LIMITED, "too many requests"),
+        (Status(500), errors.Unavailable, Reason.MODEL_UNAVAILABLE, "agent.base_url"),
+        (Status(503), errors.Unavailable, Reason.MODEL_UNAVAILABLE, "agent.base_url"),
+        (Drop(), errors.Unavailable, Reason.MODEL_UNAVAILABLE, "agent.base_url"),
+        (Completion("half", drop_after=1), errors.Unavailable, Reason.MODEL_UNAVAILABLE, "agent.base_url"),
+    ],
+)
+async def test_errors(asked, reply: Reply, error: type[errors.ServiceError], reason: Reason, words: str) -> None:
+    async with asked(reply) as (model, llm, sink):
+        with pytest.raises(error) as caught:
+            await model.complete(question(), sink)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+    assert KEY not in caught.value.message
+    assert caught.value.retry_after == (
+        7 if isinstance(reply, Status) and reply.retry_after else caught.value.retry_after
+    )
+    # Nothing is retried here.
+    assert len(llm.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Status(400, "This model's maximum context length is 8192 tokens.", "context_length_exceeded"),
+        Status(400, "the request exceeds the available context size"),
+        Status(413),
+    ],
+)
+async def test_a_prompt_that_is_too_long(asked, reply: Reply) -> None:
+    async with asked(reply) as (model, _, sink):
+        with pytest.raises(ContextOverflowError):
+            await model.complete(question(), sink)
+
+
+async def test_no_answer_in_time(asked) -> None:
+    async with asked(Hang(), seconds=0.2) as (model, _, sink):
+        with pytest.raises(errors.Unavailable, match=r"agent\.model_timeout"):
+            await model.complete(question(), sink)
+
+
+@pytest.mark.parametrize("reply", [NO_CHOICES, Raw("<html>It works!</html>", "text/html"), Raw("")])
+async def test_an_endpoint_that_is_none(asked, reply: Reply) -> None:
+    async with asked(reply, reply) as (model, _, sink):
+        with pytest.raises((BadAnswerError, errors.ServiceError)):
+            await model.complete(question(), sink)
+
+
+async def test_an_endpoint_that_does_not_know_required(asked) -> None:
+    hello = call("send_message", message="Hello.")
+    async with asked(Status(400, "unknown tool_choice 'required'"), hello, hello) as (model, llm, sink):
+        await model.complete(question(), sink)
+        await model.complete(question(), sink)
+    assert [r.json["tool_choice"] for r in llm.requests] == ["required", "auto", "auto"]
+
+
+async def test_an_endpoint_out_of_reach(scripted_llm: Start) -> None:
+    llm = scripted_llm([])
+    llm.close()
+    model = OpenAIModel(EndpointSettings("m", llm.base_url.replace("://", "://user:secret@"), KEY, Mode.TOOLS, 5.0))
+    with pytest.raises(errors.Unavailable) as caught:
+        await model.complete(question(), Sink())
+    assert "secret" not in caught.value.message
+    await model.close()
+
+
+async def test_plain_text_for_a_summary(asked) -> None:
+    async with asked(say("I know Ada.")) as (model, llm, sink):
+        answer = await model.complete(ModelRequest([Message(Role.SYSTEM, "Sum up."), user("Hi")], max_tokens=9), sink)
+    assert answer.text == "I know Ada."
+    assert "tools" not in llm.requests[0].json
+
+
+async def test_the_offline_model_never_stands_in(asked) -> None:
+    async with asked(Status(500)) as (model, _, sink):
+        with pytest.raises(errors.Unavailable):
+            await ModelRouter("scripted", _Never(), model).complete(question(), sink)
+    with pytest.raises(errors.FailedPrecondition, match="no endpoint is configured"):
+        await ModelRouter("scripted", _Never(), None).complete(question(), Sink())
+
+
+class _Never:
+    async def complete(self, request: ModelRequest, sink: object):
+        raise AssertionError("the offline model was asked")
+
+
+def test_the_question_is_told_again_beside_results() -> None:
+    search = FunctionCall("c", "archival_memory_search", '{"query": "x"}')
+    messages = [
+        user("Who wrote it?"),
+        Message(Role.ASSISTANT, "Look.", function_call=search),
+        Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
+    ]
+    assert "Who wrote it?" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memgpt_agent import boot, envelopes, profiles, prompt, summary
+from memgpt_agent.domain import Agent, Attachment, Block, Context, FunctionCall, Message, Role
+from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.window import Window, WindowTooSmallError
+from memgpt_runtime.tokens import count_tokens
+
+from tests.unit.agent.fakes import NOW, ScriptedModel, answered, blocks, booted, say, user
+
+
+def window(tokens: int = 8192, reserve: int = 500, keep: float = 0.75) -> Window:
+    return Window(tokens, reserve, 0.75, keep, count_tokens)
+
+
+def numbered(messages: list[Message]) -> tuple[Message, ...]:
+    return tuple(replace(message, sequence=n) for n, message in enumerate(messages))
+
+
+def pairs(count: int, words: int = 50) -> list[Message]:
+    """Calls with their results, long ones."""
+    found: list[Message] = []
+    for n in range(count):
+        call = FunctionCall(f"c{n}", "archival_memory_search", json.dumps({"query": f"query {n}"}))
+        result = envelopes.function_result(True, " ".join(["word"] * words), "now")
+        found += [Message(Role.ASSISTANT, "Look.", function_call=call), Message(Role.TOOL, result, call_id=f"c{n}")]
+    return found
+
+
+# The prompt.
+
+
+def test_the_system_message() -> None:
+    context = Context(
+        Agent("a", system="Be kind.", time_zone="Europe/Berlin", attachments=(Attachment("paper", 71),)),
+        (Block("persona", "I am Sam.", 2000, updated_at=NOW), Block("human", "", 500)),
+        recall_count=1,
+        archival_count=74,
+    )
+    assert prompt.system_text(context).splitlines() == [
+        "Be kind.",
+        "### Memory [last modified: 2024-05-01 03:07:09 PM CEST+0200]",
+        "There are 1 message in recall memory and 74 memories in archival memory, the passages of these attached"
+        " sources"
+        " among them: paper (71). Search them with your functions.",
+        "Your core memory, which you can edit; the numbers are the characters used and allowed:",
+        '<persona characters="9/2000">',
+        "I am Sam.",
+        "</persona>",
+        '<human characters="0/500">',
+        "",
+        "</human>",
+    ]
+
+
+def test_no_value_ends_its_block_or_opens_another() -> None:
+    text = 'a < b </persona> <human characters="1/1"> <b>bold</b> <humanity>'
+    escaped = prompt.escape(text, ["persona", "human"])
+    assert escaped == 'a < b &lt;/persona> &lt;human characters="1/1"> <b>bold</b> <humanity>'
+
+
+def test_the_summary_stands_after_the_system_message() -> None:
+    context = replace(answered(), summary="I know Ada.", recall_count=30)
+    composed = prompt.compose(context)
+    assert [m.role for m in composed[:2]] == [Role.SYSTEM, Role.USER]
+    assert "25 earlier messages" in composed[1].text
+    assert "I know Ada." in composed[1].text
+
+
+# The boot sequence.
+
+
+def test_the_boot_sequence() -> None:
+    assistant, result, login = boot.boot_sequence(NOW, "UTC")
+    assert assistant.function_call is not None
+    assert assistant.function_call.name == "send_message"
+    assert len(assistant.function_call.call_id) <= 29
+    assert result.call_id == assistant.function_call.call_id
+    assert envelopes.kind(login.text) == "login"
+
+
+def test_the_first_answer_is_the_one_after_the_boot() -> None:
+    context = booted()
+    assert boot.awaits_first_answer(context)
+    assert boot.awaits_first_answer(replace(context, messages=(*context.messages, user("Hi"))))
+    assert not boot.awaits_first_answer(answered())
+    assert not boot.awaits_first_answer(replace(context, summary="Long ago."))
+
+
+def test_a_first_answer_speaks_or_searches() -> None:
+    assert boot.is_good_first_answer(say("Hi").call)
+    assert boot.is_good_first_answer(FunctionCall("c", "archival_memory_search", "{}"))
+    assert not boot.is_good_first_answer(FunctionCall("c", "core_memory_append", "{}"))
+    assert not boot.is_good_first_answer(None)
+
+
+# Profiles.
+
+
+def test_the_profiles_that_ship() -> None:
+    presets = profiles.built_in(profiles.ProfileKind.PRESET)
+    assert {"memgpt_chat", "memgpt_docs", "memgpt_extras"} <= set(presets)
+    personas = profiles.built_in(profiles.ProfileKind.PERSONA)
+    assert {"sam_pov", "memgpt_doc"} <= set(personas)
+    humans = profiles.built_in(profiles.ProfileKind.HUMAN)
+    assert "basic" in humans
+    for text in (*personas.values(), *humans.values()):
+        assert 0 < len(text) <= 2000
+
+
+def test_the_presets_leave_room_in_a_small_window() -> None:
+    for text in profiles.built_in(profiles.ProfileKind.PRESET).values():
+        context = Context(Agent("a", system=text), blocks())
+        assert window().fixed(context, FUNCTIONS) < 2800
+
+
+# The window.
+
+
+def test_the_alert_stays_in_force_until_an_eviction() -> None:
+    alert = Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, "now"))
+    context = replace(answered(), messages=numbered(pairs(60)))
+    assert window().under_pressure(context, FUNCTIONS)
+    alerted = replace(context, messages=numbered([*pairs(60), alert]))
+    assert not window().under_pressure(alerted, FUNCTIONS)
+    # It goes on counting while more comes.
+    assert not window().under_pressure(replace(context, messages=numbered([*pairs(60), alert, *pairs(5)])), FUNCTIONS)
+    # After an eviction the same alert lies at the window's beginning: it is of the former cycle.
+    later = replace(context, messages=numbered([*pairs(2), alert, *pairs(70)]))
+    assert window().under_pressure(later, FUNCTIONS)
+
+
+@pytest.mark.parametrize("keep", [0.75, 0.5, 0.0])
+def test_an_eviction_leaves_its_fraction_and_whole_pairs(keep: float) -> None:
+    context = replace(answered(), messages=numbered(pairs(100)))
+    small = window(keep=keep)
+    count = small.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+    kept = context.messages[count:]
+    assert kept[0].role is not Role.TOOL
+    assert len(kept) >= 3
+    sizes = [small.size(m) for m in context.messages]
+    assert sum(sizes[count:]) <= max(sum(sizes) * keep, sum(sizes[-4:]))
+    after = replace(context, messages=kept, summary="word " * 100)
+    assert not small.under_pressure(after, FUNCTIONS)
+
+
+def test_the_last_three_stay() -> None:
+    context = replace(answered(), messages=numbered([user("word " * 9000) for _ in range(3)]))
+    assert window().plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS) == 0
+
+
+def test_fit_shortens_the_large_and_leaves_the_small() -> None:
+    large, small = user("word " * 20000), user("short")
+    context = replace(answered(), messages=numbered([small, large, small]))
+    fitted = window().fit(context, FUNCTIONS)
+    assert not window().overflows(fitted, FUNCTIONS)
+    assert fitted.messages[0] == context.messages[0]
+    assert envelopes.parse(fitted.messages[1].text)["type"] == "user_message"
+    assert "characters left out" in fitted.messages[1].text
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 30000), min_size=1, max_size=12), st.text(max_size=50))
+def test_fit_always_fits(lengths: list[int], text: str) -> None:
+    messages = [user(f"{text} " * (length // 10)) for length in lengths]
+    context = replace(answered(), messages=numbered(messages))
+    assert not window().overflows(window().fit(context, FUNCTIONS), FUNCTIONS)
+
+
+def test_a_call_with_a_huge_argument_is_elided_as_json() -> None:
+    call = FunctionCall("c", "archival_memory_insert", json.dumps({"content": "word " * 20000}))
+    context = replace(answered(), messages=numbered([Message(Role.ASSISTANT, "Note.", function_call=call)]))
+    shown = window().fit(context, FUNCTIONS).messages[0].function_call
+    assert shown is not None
+    assert "characters left out" in json.loads(shown.arguments)["content"]
+
+
+def test_no_room_at_all() -> None:
+    context = replace(answered(), messages=numbered([user("word " * 500)]))
+    with pytest.raises(WindowTooSmallError, match="no room for messages"):
+        window(1024).fit(context, FUNCTIONS)
+
+
+# The summary.
+
+
+async def test_a_summary_that_does_not_shrink_is_cut() -> None:
+    class Talker(ScriptedModel):
+        async def complete(self, request: object, sink: object):
+            answer = say("")
+            return replace(answer, text="word " * 5000)
+
+    context = replace(answered(), messages=numbered(pairs(20)), summary="Old.")
+    eviction, _ = await summary.evict(context, 10, Talker(), window())
+    assert count_tokens(eviction.summary) <= summary.MAX_TOKENS + 20
+    assert eviction.before_sequence == 10
+
+
+async def test_an_open_question_survives_its_eviction() -> None:
+    context = replace(answered(), messages=numbered([user("Who wrote it?"), *pairs(20)]))
+    eviction, _ = await summary.evict(context, 11, ScriptedModel(), window())
+    assert eviction.summary.endswith("in the user's words: Who wrote it?")
+    spoken = say("Ada.").call
+    closed = [user("Who wrote it?"), Message(Role.ASSISTANT, "", function_call=spoken), *pairs(20)]
+    eviction, _ = await summary.evict(replace(context, messages=numbered(closed)), 12, ScriptedModel(), window())
+    assert "Who wrote it" not in eviction.summary
+
+
+async def test_the_former_summary_is_carried_over() -> None:
+    model = ScriptedModel()
+    context = replace(answered(), messages=numbered(pairs(20)), summary="The user is Ada.")
+    await summary.evict(context, 10, model, window())
+    assert "The user is Ada." in model.requests[0].messages[1].text
