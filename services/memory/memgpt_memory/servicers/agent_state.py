@@ -54,8 +54,10 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             )
             return pb.CreateAgentResponse(agent=await convert.agent(core, live)).SerializeToString()
 
+        # The first messages tell the time of their making, which differs when the same request is made again.
+        digest = convert.fingerprint(request, "messages")
         answer = await core.requests.once(
-            owner, "CreateAgent", request.request_id, convert.fingerprint(request), lambda: new_id("agent"), create
+            owner, "CreateAgent", request.request_id, digest, lambda: new_id("agent"), create
         )
         return pb.CreateAgentResponse.FromString(answer)
 

@@ -54,11 +54,12 @@ def not_yet(what: str) -> Unimplemented:
     return Unimplemented(Reason.NOT_IMPLEMENTED, f"{what} is not implemented in this version.")
 
 
-def fingerprint(request: ProtoMessage) -> bytes:
-    """Digest of a request without its `request_id`."""
+def fingerprint(request: ProtoMessage, *but: str) -> bytes:
+    """Digest of a request without its `request_id`, and without the fields `but`."""
     bare = type(request)()
     bare.CopyFrom(request)
-    bare.ClearField("request_id")
+    for name in ("request_id", *but):
+        bare.ClearField(name)
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
 
 
