@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
 from memgpt_runtime.ids import new_id
@@ -96,13 +96,11 @@ class Turns:
         """
         tenant = live.row.tenant
         key = key_of("turn", tenant, request_id)
-        saved = await self._saved(live, key)
-        if saved is not None:
-            _check_same(saved, live.id, request_id, fingerprint)
-            if saved.state.ended:
-                yield Grant(saved)
-                return
-        elif not messages:
+        saved = await self._known(live, key, request_id, fingerprint)
+        if saved is not None and saved.state.ended:
+            yield Grant(saved)
+            return
+        if saved is None and not messages:
             raise _unknown(request_id)
         if len(live.queue) >= MAX_QUEUED:
             raise ResourceExhausted(
@@ -115,16 +113,15 @@ class Turns:
             while True:
                 if live.row.deleting:
                     await self._agents.get(tenant, live.id)  # raises
-                grant = await self._try(live, ticket, saved, request_id, fingerprint, options, messages, no_wait)
+                grant = await self._try(live, ticket, request_id, fingerprint, options, messages, no_wait)
                 if grant is not None:
                     yield grant
                     return
-                running = live.running
-                ahead = live.queue.index(ticket) + (running is not None and running.key != key)
+                ahead = _ahead(live, key)
                 if ahead != told:
                     told = ahead
                     yield ahead
-                await live.changed(max(0.01, live.lease_ends - time.monotonic()) if running else None)
+                await live.changed(max(0.01, live.lease_ends - time.monotonic()) if live.running else None)
         finally:
             live.queue.remove(ticket)
             live.notify()
@@ -287,7 +284,6 @@ class Turns:
         self,
         live: LiveAgent,
         ticket: Ticket,
-        saved: TurnRow | None,
         request_id: str,
         fingerprint: bytes,
         options: bytes,
@@ -295,49 +291,49 @@ class Turns:
         no_wait: bool,
     ) -> Grant | None:
         """A grant, if it is this ticket's time."""
-        running = live.running
-        mine = running is not None and running.key == ticket.key
-        first = live.queue[0] is ticket
         last = live.row.turn
-        if last is not None and last.key == ticket.key and last.state.ended:
-            return Grant(await self._current(live))
-        if not (mine or first or ticket.cancelled):
+        own = last is not None and last.key == ticket.key
+        if not (own or live.queue[0] is ticket or ticket.cancelled):
             return None
-        if running is not None and live.leased and not ticket.cancelled:
-            return Grant(await self._current(live)) if mine and no_wait else None
+        if live.leased and not ticket.cancelled and not (own and no_wait):
+            return None
         async with live.lock:
             await self._agents.settle(live)
-            running = live.running
-            if ticket.cancelled and not (running is not None and running.key == ticket.key):
-                turn = TurnRow(
-                    turn_id=new_id("turn"),
-                    agent_id=live.id,
-                    request_id=request_id,
-                    fingerprint=fingerprint.hex(),
-                    state=TurnState.CANCELLED,
-                    reason="cancelled before it began",
-                    created=now(),
-                    ended=now(),
-                )
-                await self._records.put(self._record(live, ticket.key, turn))
-                return Grant(turn)
-            if running is not None:
+            # Others may have asked for the same request, and have had it run, while this one waited.
+            saved = await self._known(live, ticket.key, request_id, fingerprint)
+            if saved is not None and saved.state.ended:
+                return Grant(saved)
+            if ticket.cancelled and saved is None:
+                return Grant(await self._cancel_queued(live, ticket, request_id, fingerprint))
+            if live.running is not None:
                 if live.leased:
-                    return None
+                    return Grant(saved) if saved is not None and no_wait else None
                 return await self._resume(live)
-            if live.row.turn is not None and live.row.turn.key == ticket.key:
-                return Grant(await self._current(live))
             if live.queue[0] is not ticket:
                 return None
             if not messages:
                 raise _unknown(request_id)
-            return await self._start(live, ticket.key, saved, request_id, fingerprint, options, messages)
+            return await self._start(live, ticket.key, request_id, fingerprint, options, messages)
+
+    async def _cancel_queued(self, live: LiveAgent, ticket: Ticket, request_id: str, fingerprint: bytes) -> TurnRow:
+        """Ends a turn that never began."""
+        turn = TurnRow(
+            turn_id=new_id("turn"),
+            agent_id=live.id,
+            request_id=request_id,
+            fingerprint=fingerprint.hex(),
+            state=TurnState.CANCELLED,
+            reason="cancelled before it began",
+            created=now(),
+            ended=now(),
+        )
+        await self._records.put(self._record(live, ticket.key, turn))
+        return turn
 
     async def _start(
         self,
         live: LiveAgent,
         key: str,
-        saved: TurnRow | None,
         request_id: str,
         fingerprint: bytes,
         options: bytes,
@@ -345,16 +341,17 @@ class Turns:
     ) -> Grant:
         await self._record_end(live)
         first = live.row.message_count
-        turn = saved or TurnRow(
+        turn = TurnRow(
             turn_id=new_id("turn"),
             agent_id=live.id,
             request_id=request_id,
             fingerprint=fingerprint.hex(),
             options=options.hex(),
             state=TurnState.RUNNING,
+            first_sequence=first,
+            end_sequence=first + len(messages),
             created=now(),
         )
-        turn = turn.model_copy(update={"first_sequence": first, "end_sequence": first + len(messages)})
 
         def edit(row: AgentRow, _: int) -> None:
             row.epoch += 1
@@ -405,6 +402,17 @@ class Turns:
             await self._records.put(self._record(live, turn.key, merged))
         live.turn_recorded = True
 
+    async def _known(self, live: LiveAgent, key: str, request_id: str, fingerprint: bytes) -> TurnRow | None:
+        """What is known of a turn that is asked for.
+
+        Raises:
+            InvalidArgument: The request's id belongs to another agent or input.
+        """
+        saved = await self._saved(live, key)
+        if saved is not None:
+            _check_same(saved, live.id, request_id, fingerprint)
+        return saved
+
     async def _saved(self, live: LiveAgent, key: str) -> TurnRow | None:
         """What is known of a turn; None when it was never granted."""
         record = await self._records.get(key)
@@ -453,6 +461,14 @@ def _held(live: LiveAgent, lease: Lease) -> CurrentTurn:
     if turn is None or turn.turn_id != lease.turn_id or live.row.epoch != lease.epoch:
         raise _lost()
     return turn
+
+
+def _ahead(live: LiveAgent, key: str) -> int:
+    """Turns ahead of one that waits, the running one included; several callers of one turn count once."""
+    waiting = {ticket.key for ticket in takewhile(lambda ticket: ticket.key != key, live.queue)}
+    if live.running is not None:
+        waiting.add(live.running.key)
+    return len(waiting - {key})
 
 
 def _end(turn: CurrentTurn, state: TurnState, reason: str, time_: int) -> None:
