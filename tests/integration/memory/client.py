@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from memgpt.memory.v1 import (
     store_service_pb2_grpc,
     turn_pb2,
 )
+from memgpt_memory.core import Core
 
 from tests.support.processes import open_channel
 
@@ -52,7 +53,10 @@ class Memory:
 
     Attributes:
         agents, archive, blocks, profiles, recall, sources, store: The stubs.
+        core: Answers the parts of a server within the test's own process, to make its store fail.
     """
+
+    core: Callable[[], Core]
 
     def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
         self.channel = channel

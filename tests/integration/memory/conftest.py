@@ -74,11 +74,11 @@ def serve(tmp_path: Path) -> Serve:
             openings.append(self)
             await original(self)
 
+        spec = ServiceSpec("memory", MemorySettings, setup, trust_principal=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Opening, "open", remember)
-            async with serving(ServiceSpec("memory", MemorySettings, setup, trust_principal=True), config) as server:
-                async with connected(f"127.0.0.1:{server.port}") as client:
-                    client.core = openings[0].core  # type: ignore[attr-defined]
-                    yield client
+            async with serving(spec, config) as server, connected(f"127.0.0.1:{server.port}") as client:
+                client.core = openings[0].core
+                yield client
 
     return start
