@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test lint format generate lock bench docker-images clean setup tools
+.PHONY: help demo server test lint format generate lock docker-images clean setup tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,9 +32,6 @@ generate: setup ## Compile protos/ to the Python stubs
 
 lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
 	@scripts/lock $(ARGS)
-
-bench: setup ## Run the benchmarks
-	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)
 
 docker-images: ## Build the image of each service
 	@for service in memory loader agent; do \
