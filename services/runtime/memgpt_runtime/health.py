@@ -156,11 +156,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # a
         """The status now and at every change; ends when the server drains."""
         last = None
         while True:
-            change = self._readiness.change
+            # All taken at one instant: whatever happens while the answer is written is seen in the next round.
+            change, draining = self._readiness.change, self._readiness.draining
             status = self._status(request.service)
             if status != last:
                 yield health_pb2.HealthCheckResponse(status=status)
                 last = status
-            if self._readiness.draining:
+            if draining:
                 return
             await change.wait()

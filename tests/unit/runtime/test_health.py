@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from grpc_health.v1 import health_pb2
 from memgpt_runtime import health
 from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.health import Readiness
@@ -78,3 +79,13 @@ async def test_wait_ready() -> None:
     readiness.set("a", None)
     readiness.set("b", None)
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_watch_that_is_still_writing_when_the_drain_begins_tells_of_it() -> None:
+    readiness = Readiness()
+    watch = health.HealthServicer(readiness, ["a.B"]).Watch(health_pb2.HealthCheckRequest(service="a.B"), None)
+    assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVING
+    # The generator stands at its yield, as it does while gRPC writes the answer.
+    readiness.drain()
+    assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await anext(watch, None) is None
