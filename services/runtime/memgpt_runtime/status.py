@@ -56,8 +56,8 @@ _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "{service} does not permit this"),
 }
 
-# Bytes of UTF-8. The message travels twice: percent-encoded, where a byte beyond ASCII takes three, and with the details
-# in base64. At the worst these budgets come to 6.5 KB.
+# Bytes of UTF-8. The message travels twice: percent-encoded, where a byte beyond ASCII takes three, and in the details,
+# which are base64. At the worst these budgets come to 6.5 KB.
 _MESSAGE_BYTES = 600
 _KEY_BYTES = 48
 _FIELD_BYTES = 64

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2
@@ -83,7 +84,8 @@ async def test_wait_ready() -> None:
 
 async def test_watch_that_is_still_writing_when_the_drain_begins_tells_of_it() -> None:
     readiness = Readiness()
-    watch = health.HealthServicer(readiness, ["a.B"]).Watch(health_pb2.HealthCheckRequest(service="a.B"), None)
+    servicer: Any = health.HealthServicer(readiness, ["a.B"])
+    watch = servicer.Watch(health_pb2.HealthCheckRequest(service="a.B"), None)
     assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVING
     # The generator stands at its yield, as it does while gRPC writes the answer.
     readiness.drain()
