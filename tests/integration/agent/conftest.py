@@ -1,0 +1,41 @@
+"""A real Memory and a real Agent, as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+
+from tests.support.processes import ServiceProcess
+
+
+@dataclass
+class Agents:
+    """A running Agent and what it leans on."""
+
+    home: Path
+    memory: ServiceProcess
+    memory_address: str
+
+    def start(self, **settings: str) -> ServiceProcess:
+        """Starts an Agent, with settings of its own."""
+        return ServiceProcess("memgpt_agent", self.home, MEMGPT_AGENT_MEMORY_ADDRESS=self.memory_address, **settings)
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agents]:
+    """Memory for the module."""
+    home = tmp_path_factory.mktemp("agent")
+    with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_URI=str(home / "milvus.db")) as memory:
+        yield Agents(home, memory, memory.wait_ready())
+
+
+@pytest.fixture(scope="module")
+def stub(agents: Agents) -> Iterator[AgentServiceStub]:
+    """An Agent with the offline model."""
+    with agents.start() as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        yield AgentServiceStub(channel)
