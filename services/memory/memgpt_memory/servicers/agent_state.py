@@ -10,6 +10,7 @@ from memgpt.memory.v1 import agent_state_service_pb2_grpc
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.validation import validate
 
 from memgpt_memory.clock import now
 from memgpt_memory.model import AgentRow, StepCommit
@@ -91,12 +92,10 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 "update_mask",
                 f"update_mask must name some of {', '.join(_UPDATABLE)}; not {', '.join(wrong) or 'nothing'}.",
             )
-        if "name" in paths and not 0 < len(request.agent.name) <= 128:
-            raise invalid("agent.name", "A name has 1 to 128 characters.")
-        window = request.agent.context_window
-        if "context_window" in paths and window and not 1_024 <= window <= 10_000_000:
-            raise invalid("agent.context_window", "context_window must be 0, or from 1,024 to 10,000,000 tokens.")
         changes = {path: getattr(request.agent, path) for path in paths}
+        # The constraints are those of the requests that create and read an agent: they stand there, and only there.
+        validate(pb.GetAgentRequest(agent_id=request.agent.agent_id))
+        validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))
         if not changes.get("time_zone", "UTC"):
             changes["time_zone"] = "UTC"
         live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
