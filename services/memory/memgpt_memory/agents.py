@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -38,7 +38,7 @@ from memgpt_memory.model import (
     Block,
     BlockEdit,
     BlockRef,
-    LastInsert,
+    Insert,
     Link,
     Message,
     NewMessage,
@@ -60,7 +60,10 @@ MAX_NOTE_TOKENS = 300
 
 MAX_BLOCKS = 32
 MAX_BLOCK_LIMIT = 20_000
+_MIN_CONTEXT_WINDOW = 1_024
 _MAX_ROW_BYTES = 8 * 1024
+_REMEMBERED_INSERTS = 8
+"""Requests that stored notes and are known in the agent's own row: see `Insert`."""
 _MAX_CACHED = 4_096
 
 
@@ -147,14 +150,11 @@ class Agents:
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
         """
         check_time_zone(settings.time_zone)
-        if settings.context_window and settings.context_window < 1_024:
-            raise invalid(
-                "context_window", "context_window must be 0 (the service's own setting) or at least 1,024 tokens."
-            )
+        _check_context_window(settings.context_window)
         existing = await self._load(agent_id)
         if existing is not None and not existing.row.deleting:
             return existing
-        async with self._names.claim(tenant, "agent", settings.name, agent_id, self._exists):
+        async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
             live = LiveAgent(agent_id, settings, turn_recorded=True)
             async with live.lock:
                 await self.commit(
@@ -217,6 +217,7 @@ class Agents:
         live = await self.get(tenant, agent_id)
         if "time_zone" in changes:
             check_time_zone(str(changes["time_zone"]))
+        _check_context_window(int(changes.get("context_window", 0)))
         texts = {"system": str(changes["system"])} if "system" in changes else {}
 
         def edit(row: AgentRow, _: int) -> None:
@@ -238,7 +239,7 @@ class Agents:
             await apply()
         else:
             old_name = live.row.name
-            async with self._names.claim(tenant, "agent", new_name, agent_id, self._exists):
+            async with self._names.claim(tenant, "agent", new_name, agent_id, self._called(new_name)):
                 await apply()
             await self._names.release(tenant, "agent", old_name, agent_id)
         return live
@@ -286,9 +287,9 @@ class Agents:
         """Stores notes; a long one as several passages. With a key of a request that did so already, answers those."""
         async with live.lock:
             await self.settle(live)
-            last = live.row.last_insert
-            if request_key and last is not None and last.key == request_key:
-                ids = [note_id(live.id, number) for number in range(last.first, last.first + last.count)]
+            done = next((one for one in live.row.inserts if request_key and one.key == request_key), None)
+            if done is not None:
+                ids = [note_id(live.id, number) for number in range(done.first, done.first + done.count)]
                 rows = await self.passages.read(live.row.tenant, {live.id: ids})
                 return [passage_of(rows[id_]) for id_ in ids if id_ in rows]
 
@@ -296,7 +297,8 @@ class Agents:
 
             def remember(row: AgentRow, _: int) -> None:
                 if request_key:
-                    row.last_insert = LastInsert(key=request_key, first=first, count=row.next_note - first)
+                    insert = Insert(key=request_key, first=first, count=row.next_note - first)
+                    row.inserts = [*row.inserts, insert][-_REMEMBERED_INSERTS:]
 
             return (await self.commit(live, Change(notes=texts, tags=tags, edit=remember))).passages
 
@@ -525,9 +527,14 @@ class Agents:
             dead_notes=Ranges.parse(texts["dead"]),
         )
 
-    async def _exists(self, agent_id: str) -> bool:
-        live = await self._load(agent_id)
-        return live is not None and not live.row.deleting
+    def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
+        """Says of an id whether it is that of an agent of this name: a claim of an earlier name counts for nothing."""
+
+        async def check(agent_id: str) -> bool:
+            live = await self._load(agent_id)
+            return live is not None and not live.row.deleting and live.row.name == name
+
+        return check
 
     async def _purge(self, live: LiveAgent) -> None:
         await self.messages.delete_all(live.id)
@@ -567,6 +574,14 @@ def check_time_zone(name: str) -> None:
         raise invalid(
             "time_zone", f"{name!r} is no IANA time zone; give one such as 'Europe/Berlin' or 'UTC'."
         ) from error
+
+
+def _check_context_window(tokens: int) -> None:
+    if tokens and tokens < _MIN_CONTEXT_WINDOW:
+        raise invalid(
+            "context_window",
+            f"context_window must be 0 (the service's own setting) or at least {_MIN_CONTEXT_WINDOW} tokens.",
+        )
 
 
 def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[str, str], time: int) -> list[BlockRef]:

@@ -190,8 +190,11 @@ class CurrentTurn(_Row):
     ended: int = 0
 
 
-class LastInsert(_Row):
-    """The last request that stored notes: it tells a repeated one whether its notes are in."""
+class Insert(_Row):
+    """A request that stored notes: tells a repeated one that its notes are in, though a crash came before its answer.
+
+    The answer itself is kept elsewhere, and for longer.
+    """
 
     key: str
     first: int
@@ -225,7 +228,7 @@ class AgentRow(_Row):
     dead_count: int = 0
     epoch: int = 0
     turn: CurrentTurn | None = None
-    last_insert: LastInsert | None = None
+    inserts: list[Insert] = []
 
 
 class TurnRow(_Row):

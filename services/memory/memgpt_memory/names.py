@@ -16,7 +16,7 @@ from memgpt_memory.records import Records, key_of
 
 
 class Names:
-    """Who has which name. A claim left by a crash counts for nothing when its owner does not exist."""
+    """Who has which name. A claim left by a crash counts for nothing when its owner does not exist or bear the name."""
 
     def __init__(self, records: Records) -> None:
         """Keeps names among `records`."""
@@ -25,18 +25,18 @@ class Names:
 
     @asynccontextmanager
     async def claim(
-        self, tenant: str, kind: str, name: str, owner: str, exists: Callable[[str], Awaitable[bool]]
+        self, tenant: str, kind: str, name: str, owner: str, holds: Callable[[str], Awaitable[bool]]
     ) -> AsyncIterator[None]:
         """Takes a name for `owner`, which is to be created, or renamed, within the block.
 
         Raises:
-            AlreadyExists: Another owner, for which `exists` is true, has it.
+            AlreadyExists: Another owner, for which `holds` is true, has it.
         """
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             holder = await self._holder(key)
-            if holder and holder != owner and await exists(holder):
+            if holder and holder != owner and await holds(holder):
                 raise AlreadyExists(
                     Reason.NAME_TAKEN,
                     f"The name {name!r} is taken by another {kind}: choose another name, or delete that {kind} first.",

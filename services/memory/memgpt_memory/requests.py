@@ -11,17 +11,22 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 from weakref import WeakValueDictionary
 
 from memgpt_runtime.errors import InvalidArgument, Reason
 
 from memgpt_memory.clock import now
-from memgpt_memory.model import Record
+from memgpt_memory.model import Record, TextRef
 from memgpt_memory.records import Records, key_of
 from memgpt_memory.tasks import run_to_end
 
 RETENTION = 7 * 24 * 3600 * 1_000_000
 """Microseconds for which an answer is kept; 24 hours are promised."""
+
+_LONGEST_INLINE = 32_768
+"""Longer answers, in characters of base 64, lie in rows of their own."""
+_TEXT = "answer"
 
 
 class Requests:
@@ -62,7 +67,7 @@ class Requests:
         async with lock:
             record = await self._records.get(key)
             if record is None:
-                body = {"fingerprint": fingerprint.hex(), "seed": seed()}
+                body: dict[str, Any] = {"fingerprint": fingerprint.hex(), "seed": seed()}
                 await self._put(key, tenant, body)
             else:
                 body = json.loads(record.body)
@@ -74,21 +79,30 @@ class Requests:
                     )
                 if "answer" in body:
                     return base64.b64decode(body["answer"])
+                if "parts" in body:
+                    texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
+                    return base64.b64decode(texts[_TEXT])
 
             async def finish() -> bytes:
                 answer = await work(body["seed"], key)
                 encoded = base64.b64encode(answer).decode()
-                # An answer too long for a row is not kept: the work is found done, and answers as things are then.
-                if len(encoded) < 48_000:
+                if len(encoded) <= _LONGEST_INLINE:
                     await self._put(key, tenant, {**body, "answer": encoded})
+                else:
+                    reference, rows = self._records.text_records(tenant, key, _TEXT, 1, encoded)
+                    await self._records.put(*rows)
+                    await self._put(key, tenant, {**body, "parts": reference.parts})
                 return answer
 
             return await run_to_end(finish())
 
     async def forget_old(self) -> None:
         """Deletes answers older than `RETENTION`."""
-        old = [record.id for record in await self._records.find("request") if record.created < now() - RETENTION]
-        await self._records.delete(old)
+        for record in await self._records.find("request"):
+            if record.created < now() - RETENTION:
+                if "parts" in json.loads(record.body):
+                    await self._records.delete_children(record.id)
+                await self._records.delete([record.id])
 
-    async def _put(self, key: str, tenant: str, body: dict[str, str]) -> None:
+    async def _put(self, key: str, tenant: str, body: dict[str, Any]) -> None:
         await self._records.put(Record(key, "request", tenant, "", now(), json.dumps(body)))
