@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
 
 from memgpt_runtime.errors import Aborted, NotFound, Reason
 
@@ -42,9 +45,14 @@ class _TextRows:
     def __init__(self, records: Records, kind: str) -> None:
         self._records = records
         self._kind = kind
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def put(self, key: str, tenant: str, body: dict[str, str], text: str) -> int:
-        """Writes a row; answers its new version."""
+    def lock(self, key: str) -> asyncio.Lock:
+        """To be held from reading a row, to decide on what to write, until it is written."""
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def put(self, key: str, tenant: str, body: dict[str, str], text: str) -> dict[str, Any]:
+        """Writes a row; answers its body as it is stored. Hold the lock."""
         former = await self._records.get(key)
         old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
         version = int(json.loads(former.body)["version"]) + 1 if former else 1
@@ -54,10 +62,15 @@ class _TextRows:
         created = former.created if former else now()
         await self._records.put(Record(key, self._kind, tenant, "", created, json.dumps(stored)))
         await self._records.delete(text_ids(key, "text", old))
-        return version
+        return stored
 
-    async def get(self, key: str, tenant: str) -> tuple[dict[str, str], str] | None:
+    async def get(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
         """Reads a row's body and text."""
+        async with self.lock(key):  # between the row and its text nobody may replace them
+            return await self.get_held(key, tenant)
+
+    async def get_held(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
+        """The same for who holds the lock."""
         record = await self._records.get(key)
         if record is None or record.tenant != tenant:
             return None
@@ -82,8 +95,9 @@ class Profiles:
     async def put(self, tenant: str, kind: str, name: str, text: str) -> Profile:
         """Writes a profile; an existing one is replaced."""
         key = key_of("profile", tenant, kind, name)
-        await self._rows.put(key, tenant, {"kind": kind, "name": name}, text)
-        return await self.get(tenant, kind, name)
+        async with self._rows.lock(key):
+            stored = await self._rows.put(key, tenant, {"kind": kind, "name": name}, text)
+        return Profile(kind, name, text, stored["updated"])
 
     async def get(self, tenant: str, kind: str, name: str) -> Profile:
         """Reads a profile.
@@ -93,13 +107,9 @@ class Profiles:
         """
         found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
         if found is None:
-            raise NotFound(
-                Reason.PROFILE_NOT_FOUND,
-                f"There is no {kind} named {name!r}: list them to see their names, or add one.",
-                metadata={"kind": kind, "name": name},
-            )
+            raise _no_profile(kind, name)
         body, text = found
-        return Profile(kind, name, text, int(body["updated"]))
+        return Profile(kind, name, text, body["updated"])
 
     async def page(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
         """A page of profiles by name."""
@@ -117,8 +127,23 @@ class Profiles:
         Raises:
             NotFound: There is none.
         """
-        await self.get(tenant, kind, name)
-        await self._rows.delete(key_of("profile", tenant, kind, name))
+        key = key_of("profile", tenant, kind, name)
+        async with self._rows.lock(key):
+            if await self._rows.get_held(key, tenant) is None:
+                raise _no_profile(kind, name)
+            await self._rows.delete(key)
+
+
+def _no_profile(kind: str, name: str) -> NotFound:
+    return NotFound(
+        Reason.PROFILE_NOT_FOUND,
+        f"There is no {kind} named {name!r}: list them to see their names, or add one.",
+        metadata={"kind": kind, "name": name},
+    )
+
+
+def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
+    return LoadRecord(body["load"], body["source"], body["request"], state, f"v{body['version']}", body["updated"])
 
 
 class LoadRecords:
@@ -136,17 +161,20 @@ class LoadRecords:
             Aborted: The etag is set and the record has changed since.
         """
         key = key_of("load", tenant, record.load_id)
-        former = await self._rows.get(key, tenant)
-        if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
-            raise Aborted(Reason.ETAG_MISMATCH, "The record has changed since it was read: read it again, then repeat.")
-        body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
-        if record.request_id:
-            pointer = json.dumps({"load": record.load_id})
-            await self._records.put(
-                Record(self._request_key(tenant, record.request_id), "loadrequest", tenant, "", now(), pointer)
-            )
-        await self._rows.put(key, tenant, body, base64.b64encode(record.state).decode())
-        return await self.get(tenant, record.load_id)
+        async with self._rows.lock(key):
+            former = await self._rows.get_held(key, tenant)
+            if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
+                raise Aborted(
+                    Reason.ETAG_MISMATCH, "The record has changed since it was read: read it again, then repeat."
+                )
+            body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
+            if record.request_id:
+                pointer = json.dumps({"load": record.load_id})
+                await self._records.put(
+                    Record(self._request_key(tenant, record.request_id), "loadrequest", tenant, "", now(), pointer)
+                )
+            stored = await self._rows.put(key, tenant, body, base64.b64encode(record.state).decode())
+        return _load_record(stored, record.state)
 
     async def get(self, tenant: str, load_id: str) -> LoadRecord:
         """Reads a record.
@@ -162,14 +190,7 @@ class LoadRecords:
                 metadata={"load_id": load_id},
             )
         body, text = found
-        return LoadRecord(
-            body["load"],
-            body["source"],
-            body["request"],
-            base64.b64decode(text),
-            f"v{body['version']}",
-            int(body["updated"]),
-        )
+        return _load_record(body, base64.b64decode(text))
 
     async def find(self, tenant: str, request_id: str) -> LoadRecord:
         """Reads the record of the load that a request created.
