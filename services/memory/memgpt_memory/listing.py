@@ -1,11 +1,26 @@
-"""Pages of a sorted listing, by the last key that was answered."""
+"""Pages of a sorted listing, by the last key that was answered; and how much text a page may hold."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from memgpt_memory.model import Page
+
+PAGE_BYTES = 3 << 20
+"""Most text of one page, in bytes of UTF-8, unless a single item has more: clients take no message over 4 MiB."""
+
+
+def fitting(texts: Iterable[str]) -> int:
+    """How many of the texts fit into one page; at least one, if there is one."""
+    room = PAGE_BYTES
+    count = 0
+    for text in texts:
+        room -= len(text.encode())
+        if room < 0 and count:
+            break
+        count += 1
+    return count
 
 
 def list_page(keys: Sequence[str], size: int, after: str) -> Page[str]:

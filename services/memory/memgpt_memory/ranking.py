@@ -21,6 +21,7 @@ from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from memgpt_memory.clock import Clock
 from memgpt_memory.embedding import Embedder
+from memgpt_memory.listing import fitting
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import Hit, Passage, PassageFilter
 from memgpt_memory.passages import Passages, document_passage_id, note_id, passage_of
@@ -113,7 +114,7 @@ class _View:
     def visible(self) -> Callable[[Mapping[str, Any]], bool]:
         """Says of a row whether it counts."""
         versions = {
-            id_: file
+            id_: version.passages
             for source in self.sources
             for id_, (file, version) in source.versions().items()
             if version.stamp <= self.snapshot and (not self.filter.file_names or file.name in self.filter.file_names)
@@ -122,7 +123,7 @@ class _View:
 
         def check(row: Mapping[str, Any]) -> bool:
             if row["version"]:
-                return row["version"] in versions and not tags
+                return row["sequence"] < versions.get(row["version"], 0) and not tags
             return (
                 agent is not None
                 and row["stamp"] <= snapshot
@@ -199,14 +200,17 @@ class Archive:
         total = position.total if position else (len(ranking.keys) if whole else view.total())
         page = list(zip(ranking.keys[start : start + size], ranking.owners[start : start + size], strict=True))
         rank = position.rank if position else start
+        more = start + len(page) < len(ranking.keys)
+        passages = await self._read_page(scope, view, page)
+        fits = fitting(passage.text if passage else "" for passage in passages)
+        more = more or fits < len(page)
+        page = page[:fits]
         hits = [
             Hit(passage, rank + offset, -score)
-            for offset, ((score, _), passage) in enumerate(
-                zip((key for key, _ in page), await self._read_page(scope, view, page), strict=True)
-            )
+            for offset, (((score, _), _), passage) in enumerate(zip(page, passages, strict=False))
             if passage is not None
         ]
-        if start + size >= len(ranking.keys) or not page:
+        if not more or not page:
             return hits, None, total
         (score, id_), _ = page[-1]
         return hits, Position(view.snapshot, total, rank + len(page), -score, id_, self._embedder.model), total
@@ -234,6 +238,9 @@ class Archive:
                 break
             keys.append((key, id_, owner))
         rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for _, id_, owner in keys))
+        fits = fitting(str(rows[id_]["text"]) if id_ in rows else "" for _, id_, _ in keys)
+        more = more or fits < len(keys)
+        keys = keys[:fits]
         visible = view.visible()
         times = _times(view)
         found = [

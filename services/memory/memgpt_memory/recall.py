@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
@@ -10,11 +11,15 @@ from zoneinfo import ZoneInfo
 
 from memgpt_runtime.errors import invalid
 
+from memgpt_memory.listing import PAGE_BYTES
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.messages import Messages
 from memgpt_memory.model import Message, Page, Role
 
 _CHUNK = 500
+_SMALL_CHUNK = 100
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,15 @@ class Recall:
         passed += skip
         items: list[Message] = []
         total = 0
+        room = PAGE_BYTES
         # Every message is read: the total is exact, and no index knows "all of these words" in every script.
         for high in range(count, 0, -_CHUNK):
             for message in await self._messages.read(live.id, range(high - 1, max(high - _CHUNK, 0) - 1, -1)):
                 if _matches(message, words, query.roles, start, end):
-                    if passed <= total < passed + size:
-                        items.append(message)
+                    if passed <= total < passed + size and (room > 0 or not items):
+                        room -= length_of(message)
+                        if room >= 0 or not items:
+                            items.append(message)
                     total += 1
         reached = passed + len(items)
         return Page(items, json.dumps([count, reached, total]) if reached < total else "", total)
@@ -80,9 +88,24 @@ class Recall:
         """A page of all messages; `position` is (messages at the first page, messages passed)."""
         count, passed = position or (live.row.message_count, 0)
         high = count - passed
-        items = await self._messages.read(live.id, range(high - 1, max(high - size, 0) - 1, -1))
+        items: list[Message] = []
+        room = PAGE_BYTES
+        while high > 0 and len(items) < size and room > 0:
+            low = max(high - min(size - len(items), _SMALL_CHUNK), 0)
+            for message in await self._messages.read(live.id, range(high - 1, low - 1, -1)):
+                room -= length_of(message)
+                if room < 0 and items:
+                    break
+                items.append(message)
+            high = low
         reached = passed + len(items)
         return Page(items, json.dumps([count, reached]) if reached < count else "", count)
+
+
+def length_of(message: Message) -> int:
+    """Bytes of a message's texts."""
+    arguments = message.function_call.arguments if message.function_call else ""
+    return len(message.text.encode()) + len(arguments.encode())
 
 
 def spoken_text(message: Message) -> str:
@@ -128,10 +151,13 @@ def _matches(message: Message, words: list[str], roles: frozenset[Role], start: 
 def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> int:
     """The first microsecond of a day, or of the one after it."""
     try:
-        when = date.fromisoformat(day)
-        if len(day) != len("2026-01-31"):
+        if not _DAY.fullmatch(day):
             raise ValueError(day)
-        when += timedelta(days=int(after))
-    except (ValueError, OverflowError) as error:
+        when = date.fromisoformat(day)
+    except ValueError as error:
         raise invalid(field, f"{day!r} is no day: give it as YYYY-MM-DD, such as 2026-01-31.") from error
-    return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)
+    try:
+        when += timedelta(days=int(after))
+        return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)
+    except OverflowError:  # the first and the last day that there are, such as for "ever since"
+        return _EVER if after else -_EVER
