@@ -72,7 +72,7 @@ class ServerSettings(Section):
     max_concurrent_calls: int = Field(default=256, ge=1, description="Unary calls under way; more are shed.")
     max_concurrent_streams: int = Field(default=512, ge=1, description="Streaming calls under way; more are shed.")
     max_message_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
+        default=32 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
     )
     max_connection_age: float = Field(
         default=0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
