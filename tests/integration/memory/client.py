@@ -53,13 +53,15 @@ class Memory:
 
     Attributes:
         agents, archive, blocks, profiles, recall, sources, store: The stubs.
+        address: The server's.
         core: Answers the parts of a server within the test's own process, to make its store fail.
     """
 
     core: Callable[[], Core]
 
-    def __init__(self, channel: grpc.aio.Channel, tenant: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, tenant: str, address: str) -> None:
         self.channel = channel
+        self.address = address
         self.tenant = tenant
         self.agents = _Stub(agent_state_service_pb2_grpc.AgentStateServiceStub(channel), tenant)
         self.archive = _Stub(archival_memory_service_pb2_grpc.ArchivalMemoryServiceStub(channel), tenant)
@@ -71,7 +73,7 @@ class Memory:
 
     def of(self, tenant: str) -> Memory:
         """The same server, for another tenant."""
-        return Memory(self.channel, tenant)
+        return Memory(self.channel, tenant, self.address)
 
     async def agent(self, name: str = "", **fields: Any) -> agent_pb2.Agent:
         request = agent_state_service_pb2.CreateAgentRequest(name=name or f"agent {uuid4().hex}", **fields)
@@ -137,11 +139,13 @@ class Memory:
         """The texts of the whole ranking."""
         return [hit.passage.text for hit in await self.pages(query, size=1000, **where)]
 
-    async def begin(self, agent_id: str, request_id: str, text: str = "", **fields: Any) -> turn_pb2.Turn | Any:
+    async def begin(
+        self, agent_id: str, request_id: str, text: str = "", **fields: Any
+    ) -> agent_state_service_pb2.TurnGrant:
         """Asks for a turn and waits for the grant."""
         async for event in self.begin_events(agent_id, request_id, text, **fields):
             if event.HasField("granted"):
-                return event.granted
+                return event.granted  # type: ignore[no-any-return]
         raise AssertionError("the stream ended without a grant")
 
     def begin_events(self, agent_id: str, request_id: str, text: str = "", **fields: Any) -> Any:
@@ -248,7 +252,7 @@ async def pieces(
 async def connected(address: str, tenant: str = "default") -> AsyncIterator[Memory]:
     """A client of a server."""
     async with open_channel(address) as channel:
-        yield Memory(channel, tenant)
+        yield Memory(channel, tenant, address)
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:

@@ -1,0 +1,289 @@
+"""Sources: a file's version becomes visible whole, in one instant; loads; deleting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from memgpt.memory.v1 import archival_memory_service_pb2 as archive
+from memgpt.memory.v1 import source_pb2
+from memgpt.memory.v1 import source_service_pb2 as pb
+
+from tests.integration.memory.client import (
+    ABORTED,
+    INVALID,
+    NOT_FOUND,
+    Memory,
+    batch,
+    finish,
+    header,
+    refused,
+    version,
+)
+
+
+async def get(memory: Memory, source_id: str) -> source_pb2.Source:
+    return (await memory.sources.GetSource(pb.GetSourceRequest(source_id=source_id))).source  # type: ignore[no-any-return]
+
+
+async def files(memory: Memory, source_id: str, size: int = 0) -> list[source_pb2.SourceFile]:
+    found: list[source_pb2.SourceFile] = []
+    token = ""
+    while True:
+        page = await memory.sources.ListFiles(
+            pb.ListFilesRequest(source_id=source_id, page_size=size, page_token=token)
+        )
+        found += page.files
+        assert page.total_size >= len(found)
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def delete_file(memory: Memory, source_id: str, name: str) -> None:
+    await memory.sources.DeleteFile(pb.DeleteFileRequest(source_id=source_id, name=name))
+
+
+async def test_a_file_with_its_citations(memory: Memory) -> None:
+    source = await memory.source("the papers", description="what they say")
+    texts = [f"passage {n}" for n in range(25)]
+    loaded = await memory.load(source.source_id, "dir/paper.pdf", texts)
+    assert not loaded.unchanged
+    assert (loaded.file.document_count, loaded.file.passage_count) == (3, 25)
+    found = await get(memory, source.source_id)
+    assert (found.document_count, found.passage_count, found.file_count) == (3, 25, 1)
+    assert (found.name, found.description) == ("the papers", "what they say")
+    assert found.update_time == loaded.file.create_time
+    hits = (await memory.page("passage", size=1000, source_id=source.source_id)).hits
+    cited = {hit.passage.text: hit.passage.citation for hit in hits}
+    assert set(cited) == set(texts)
+    assert cited["passage 13"] == source_pb2_citation(source.source_id, "the papers", "dir/paper.pdf", 2, 0, 10)
+    assert not hits[0].passage.agent_id
+    page = await memory.archive.ListPassages(
+        archive.ListPassagesRequest(scope=archive.PassageScope(source_id=source.source_id), page_size=1000)
+    )
+    assert [passage.text for passage in page.passages] == texts
+
+
+def source_pb2_citation(*fields: Any) -> Any:
+    from memgpt.memory.v1 import passage_pb2
+
+    names = ("source_id", "source_name", "file_name", "page", "start", "end")
+    return passage_pb2.Citation(**dict(zip(names, fields, strict=True)))
+
+
+async def test_loading_again_writes_nothing_twice(memory: Memory) -> None:
+    source = await memory.source()
+    texts = [f"passage {n}" for n in range(12)]
+    first = await memory.load(source.source_id, "a.txt", texts)
+    ids = {hit.passage.passage_id for hit in (await memory.page("x", source_id=source.source_id)).hits}
+    again = await memory.load(source.source_id, "a.txt", texts)
+    assert again.unchanged
+    assert again.file == first.file
+    assert {hit.passage.passage_id for hit in (await memory.page("x", source_id=source.source_id)).hits} == ids
+    # Away and back again: the same rows.
+    await memory.load(source.source_id, "a.txt", ["something else"])
+    assert await memory.texts("x", source_id=source.source_id) == ["something else"]
+    assert not (await memory.load(source.source_id, "a.txt", texts)).unchanged
+    assert {hit.passage.passage_id for hit in (await memory.page("x", source_id=source.source_id)).hits} == ids
+
+
+async def test_the_same_text_under_two_names_is_two_files(memory: Memory) -> None:
+    source = await memory.source()
+    for name in ("b.txt", "a.txt", "c/d.txt"):
+        await memory.load(source.source_id, name, ["same"])
+    assert await memory.texts("x", source_id=source.source_id) == ["same"] * 3
+    for size in (1, 2, 50):
+        assert [file.version.name for file in await files(memory, source.source_id, size)] == [
+            "a.txt",
+            "b.txt",
+            "c/d.txt",
+        ]
+    await delete_file(memory, source.source_id, "b.txt")
+    await delete_file(memory, source.source_id, "b.txt")
+    assert await memory.texts("x", source_id=source.source_id) == ["same"] * 2
+    assert (await get(memory, source.source_id)).file_count == 2
+
+
+async def test_a_stream_that_breaks_leaves_nothing_visible_and_is_simply_sent_again(memory: Memory) -> None:
+    source = await memory.source()
+    await memory.load(source.source_id, "a.txt", ["old"])
+    texts = [f"new {n}" for n in range(30)]
+    call = memory.sources.UpsertPassages()
+    await call.write(header(source.source_id, version("a.txt", texts)))
+    await call.write(batch(texts[:20]))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await memory.texts("x", source_id=source.source_id) == ["old"]
+    assert (await get(memory, source.source_id)).passage_count == 1
+    assert not (await memory.load(source.source_id, "a.txt", texts)).unchanged
+    assert sorted(await memory.texts("x", source_id=source.source_id)) == sorted(texts)
+
+
+async def test_what_is_being_written_is_not_seen_and_what_is_seen_stays_until_the_switch(memory: Memory) -> None:
+    source, agent = await memory.source(), await memory.agent()
+    await memory.attach(agent.agent_id, source.source_id)
+    await memory.load(source.source_id, "a.txt", ["old one", "old two"])
+    texts = ["new one", "new two", "new three"]
+    call = memory.sources.UpsertPassages()
+    await call.write(header(source.source_id, version("a.txt", texts)))
+    for index, text in enumerate(texts):
+        await call.write(batch([text], index))
+        assert sorted(await memory.texts("x", agent_id=agent.agent_id)) == ["old one", "old two"]
+        assert (await memory.context(agent.agent_id)).archival_count == 2
+    await call.write(finish(3))
+    await call.done_writing()
+    assert (await call).file.passage_count == 3
+    assert sorted(await memory.texts("x", agent_id=agent.agent_id)) == sorted(texts)
+    assert (await memory.context(agent.agent_id)).archival_count == 3
+
+
+async def test_a_version_sent_again_shorter_shows_no_more_than_was_sent(memory: Memory) -> None:
+    source = await memory.source()
+    file = version("a.txt", ["whatever"])
+    call = memory.sources.UpsertPassages()
+    await call.write(header(source.source_id, file))
+    await call.write(batch([f"first try {n}" for n in range(10)]))
+    await call.done_writing()
+    with refused(INVALID):
+        await call
+    answer = await memory.sources.UpsertPassages(iter_of(header(source.source_id, file), batch(["only"]), finish(1)))
+    assert answer.file.passage_count == 1
+    assert await memory.texts("x", source_id=source.source_id) == ["only"]
+
+
+async def iter_of(*messages: pb.UpsertPassagesRequest) -> Any:
+    for message in messages:
+        yield message
+
+
+async def test_streams_that_are_not_as_agreed(memory: Memory) -> None:
+    source = await memory.source()
+    head = header(source.source_id, version("a.txt", ["x"]))
+    bad = [
+        [],
+        [batch(["x"])],
+        [head],
+        [head, batch(["x"])],
+        [head, head],
+        [head, batch(["x"], 1), finish(1)],
+        [head, batch(["x"]), batch(["y"]), finish(2)],
+        [head, batch(["x"]), finish(2)],
+        [head, batch([""]), finish(1)],
+        [head, batch(["x" * 16_385]), finish(1)],
+        [header(source.source_id, source_pb2.FileVersion(name="a", sha256="nonsense", chunker_version="1"))],
+        [header(source.source_id, version("", ["x"]))],
+    ]
+    for messages in bad:
+        with refused(INVALID):
+            await memory.sources.UpsertPassages(iter_of(*messages))
+    with refused(NOT_FOUND):
+        await memory.sources.UpsertPassages(iter_of(header("source_nothing", version("a.txt", ["x"]))))
+    assert await files(memory, source.source_id) == []
+    assert await memory.texts("x", source_id=source.source_id) == []
+    whole = await memory.sources.UpsertPassages(iter_of(head, batch(["汉" * 5461]), finish(1)))
+    assert whole.file.passage_count == 1
+    empty = await memory.sources.UpsertPassages(iter_of(header(source.source_id, version("e", ["y"])), finish(0, 0)))
+    assert empty.file.passage_count == 0
+
+
+async def test_files_are_loaded_side_by_side(memory: Memory) -> None:
+    source = await memory.source()
+    await asyncio.gather(
+        *(memory.load(source.source_id, f"{n}.txt", [f"{n} {m}" for m in range(20)]) for n in range(8)),
+        *(memory.load(source.source_id, "same.txt", ["the same"]) for _ in range(4)),
+    )
+    found = await get(memory, source.source_id)
+    assert (found.file_count, found.passage_count) == (9, 161)
+    expected = sorted([f"{n} {m}" for n in range(8) for m in range(20)] + ["the same"])
+    assert sorted(await memory.texts("x", source_id=source.source_id)) == expected
+
+
+async def test_deleting_a_source_takes_it_from_every_agent(memory: Memory) -> None:
+    source, stays = await memory.source("goes"), await memory.source("stays")
+    agents = [await memory.agent() for _ in range(2)]
+    for one in (source, stays):
+        await memory.load(one.source_id, "a.txt", [f"of {one.name}"])
+        for agent in agents:
+            await memory.attach(agent.agent_id, one.source_id)
+    upload = memory.sources.UpsertPassages()
+    await upload.write(header(source.source_id, version("b.txt", ["late"])))
+    await upload.write(batch(["late"]))
+    await memory.sources.DeleteSource(pb.DeleteSourceRequest(source_id=source.source_id))
+    with refused(NOT_FOUND):
+        await upload.write(finish(1))
+        await upload.done_writing()
+        await upload
+    for agent in agents:
+        assert await memory.texts("x", agent_id=agent.agent_id) == ["of stays"]
+        context = await memory.context(agent.agent_id)
+        assert [one.source_name for one in context.agent.attachments] == ["stays"]
+        assert context.archival_count == 1
+    with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
+        await get(memory, source.source_id)
+    with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
+        await memory.sources.GetSource(pb.GetSourceRequest(name="goes"))
+    with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
+        await memory.sources.DeleteSource(pb.DeleteSourceRequest(source_id=source.source_id))
+    assert (await memory.source("goes")).source_id != source.source_id
+
+
+async def test_sources_are_listed_in_order_of_creation(memory: Memory) -> None:
+    made = [(await memory.source(f"source {n}")).name for n in range(5)]
+    found, token = [], ""
+    while True:
+        page = await memory.sources.ListSources(pb.ListSourcesRequest(page_size=2, page_token=token))
+        assert page.total_size == 5
+        found += [source.name for source in page.sources]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == made
+    with refused(INVALID):
+        await memory.sources.ListSources(pb.ListSourcesRequest(page_size=-1))
+
+
+async def put(memory: Memory, **fields: Any) -> pb.LoadRecord:
+    return (await memory.sources.PutLoadRecord(pb.PutLoadRecordRequest(record=pb.LoadRecord(**fields)))).record  # type: ignore[no-any-return]
+
+
+async def test_records_of_loads(memory: Memory) -> None:
+    state = bytes(range(256)) * 4096  # 1 MiB
+    source_id, other = "source_a", "source_b"
+    first = await put(memory, load_id="load_1", source_id=source_id, request_id=f"r {uuid4().hex}", state=state)
+    assert first.state == state
+    for key in ({"load_id": "load_1"}, {"request_id": first.request_id}):
+        assert (await memory.sources.GetLoadRecord(pb.GetLoadRecordRequest(**key))).record == first
+    with refused(INVALID):
+        await put(memory, load_id="load_1", source_id=source_id, state=state + b"x")
+    second = await put(
+        memory, load_id="load_1", source_id=source_id, request_id=first.request_id, state=b"\xff\x00", etag=first.etag
+    )
+    assert second.state == b"\xff\x00"
+    with refused(ABORTED, "ETAG_MISMATCH"):
+        await put(memory, load_id="load_1", source_id=source_id, state=b"late", etag=first.etag)
+    outcomes = await asyncio.gather(
+        *(put(memory, load_id="load_1", source_id=source_id, state=b"%d" % n, etag=second.etag) for n in range(6)),
+        return_exceptions=True,
+    )
+    assert [isinstance(outcome, grpc.aio.AioRpcError) for outcome in outcomes].count(False) == 1
+    for number in (3, 2, 4):
+        await put(memory, load_id=f"load_{number}", source_id=other, state=b"")
+    for source, expected in ((other, ["load_4", "load_3", "load_2"]), ("", [f"load_{n}" for n in (4, 3, 2, 1)])):
+        found, token = [], ""
+        while True:
+            page = await memory.sources.ListLoadRecords(
+                pb.ListLoadRecordsRequest(source_id=source, page_size=2, page_token=token)
+            )
+            found += [record.load_id for record in page.records]
+            token = page.next_page_token
+            if not token:
+                break
+        assert found == expected
+    for key in ({"load_id": "load_9"}, {"request_id": "unknown"}):
+        with refused(NOT_FOUND, "LOAD_NOT_FOUND"):
+            await memory.sources.GetLoadRecord(pb.GetLoadRecordRequest(**key))
