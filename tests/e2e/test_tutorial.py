@@ -114,7 +114,7 @@ def test_the_tutorial(memgpt: Type, tmp_path: Path) -> None:
     again.send(ENTER)
     again.expect("🤖")
     again.expect(PROMPT)
-    again.send("What did I ask you about the paper I loaded?" + ENTER)
+    again.send("Do you remember what I said about MemGPT?" + ENTER)
     again.expect("searching memory with conversation_search")
     again.expect("🤖")
     again.expect(re.escape("The paper I loaded into your archival memory is called MemGPT"))

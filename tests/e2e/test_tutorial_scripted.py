@@ -63,7 +63,9 @@ def server(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], tmp_path: Path) -> None:
-    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees. Black tea is steeped in boiling water.\n")
+    (tmp_path / "tea.txt").write_text(
+        "Green tea is steeped at eighty degrees. Black tea is steeped in boiling water.\n"
+    )
     loaded = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
     assert (loaded.returncode, loaded.stderr) == (0, "")
     assert "Loaded 1 passages and 1 documents from tea" in loaded.stdout

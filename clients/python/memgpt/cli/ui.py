@@ -76,8 +76,9 @@ class Ui:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Writes a table: boxed on a terminal, tab-separated with a head line elsewhere."""
         if not self.terminal:
+            # Not by rich, which would make the tabs spaces.
             for row in (columns, *rows):
-                self.line("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+                self.console.file.write("\t".join(printable(" ".join(cell.split())) for cell in row) + "\n")
             return
         table = Table(*columns, header_style="bold")
         for row in rows:
