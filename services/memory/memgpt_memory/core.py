@@ -152,7 +152,6 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
         FailedPrecondition: They do not fit, or another process holds the store.
         Unavailable: Milvus does not answer; call it again.
     """
-    collection = passages(embedder.model, embedder.dimension)
     await store.open([RECORDS])
     records = Records(store)
     identity = await records.get("store")
@@ -162,6 +161,7 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
             "token_key": secrets.token_hex(32),
             "embedding_model": embedder.model,
             "embedding_dimension": embedder.dimension,
+            "full_text": store.capabilities.full_text,
         }
         await records.put(Record("store", "store", "", "", now(), json.dumps(body)))
     else:
@@ -180,6 +180,7 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
             f"dimensions), and the configuration says {embedder.model} ({embedder.dimension}): set memory.embedding, "
             "memory.embedding_model and memory.embedding_dimension to the former, or use another store (memory.uri).",
         )
+    collection = passages(embedder.model, embedder.dimension, full_text=bool(body.get("full_text")))
     await store.open([MESSAGES, collection])
     holder = await Holder.take(records, lite=store.lite)
     clock = holder.clock

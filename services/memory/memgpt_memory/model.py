@@ -313,11 +313,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage in a ranking, from rank 0; the score is the cosine with the query."""
+    """A passage in a ranking, from rank 0, with the scores that are known: cosine, BM25, and both fused."""
 
     passage: Passage
     rank: int
-    score: float
+    dense: float | None = None
+    text: float | None = None
+    fused: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 from memgpt_memory.embedding import Vectors
 from memgpt_memory.model import Citation, Passage
 from memgpt_memory.store import filters
-from memgpt_memory.store.layout import Collection, partition_of
+from memgpt_memory.store.layout import WORDS, Collection, partition_of
 from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.words import words_of
 
 PASSAGE_FIELDS = ["owner", "version", "sequence", "stamp", "created", "head", "text"]
 
@@ -47,7 +48,7 @@ class Passages:
     ) -> list[Passage]:
         """Writes notes under consecutive numbers from `first` on."""
         head = json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else ""
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": note_id(agent_id, first + offset),
                 "owner": agent_id,
@@ -61,11 +62,13 @@ class Passages:
             }
             for offset, (text, vector) in enumerate(zip(texts, vectors, strict=True))
         ]
-        await self.store.upsert(self.collection, rows, partition=partition_of(tenant, agent_id))
+        await self.write_rows(tenant, agent_id, rows)
         return [passage_of(row) for row in rows]
 
     async def write_rows(self, tenant: str, owner: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes rows of one owner."""
+        if self.collection.full_text:
+            rows = [{**row, WORDS: " ".join(words_of(row["text"]))} for row in rows]
         await self.store.upsert(self.collection, rows, partition=partition_of(tenant, owner))
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Any]]:

@@ -1,26 +1,32 @@
 """Archival search: the ranking of a query, page by page to its end.
 
-The ranking of a snapshot is one list of ids: by score, and by id among equal scores. It is fetched from Milvus in
-growing pieces, cached, and cut into pages; a page's texts are read by key. A token holds the snapshot and the last
-hit's score and id, so any replica can build the list again, exactly, and go on behind that hit. Filtering by owner
-happens in Milvus; what is visible to the snapshot is decided here, from counters and versions, since only they say
-what exists.
+The ranking of a snapshot is a list of ids: by likeness (score, and id among equal scores), or by likeness and words.
+Then it has a head, in which the best of both are fused, and behind it all other passages by likeness. A ranking by
+words alone has a head by BM25, and behind it the other passages that share a word with the query, in order of time.
+
+The list is fetched from Milvus in growing pieces, cached, and cut into pages; a page's texts are read by key. A token
+holds the snapshot, the head (see `fusion`) and the last hit's key, so any process can build the list again and go on
+behind that hit. Filtering by owner happens in Milvus; what is visible to the snapshot is decided here, from counters
+and versions, since only they say what exists.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from memgpt_memory.clock import Clock
 from memgpt_memory.embedding import Embedder
+from memgpt_memory.fusion import HEAD, HeadHit, Scored, fuse, mark, pin, pinned
 from memgpt_memory.listing import fitting
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import Hit, Passage, PassageFilter
@@ -29,6 +35,7 @@ from memgpt_memory.sources import LiveSource, Sources
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import partition_of
 from memgpt_memory.store.milvus import SERVER_WINDOW, Match
+from memgpt_memory.words import words_of
 
 _FIRST_FETCH = 64
 _GROWTH = 8
@@ -64,6 +71,7 @@ class Position:
         score: Score of the last hit.
         id: Id of the last hit, or empty at the start.
         model: The embedding model.
+        head: The head, pinned; empty for a ranking without one.
     """
 
     snapshot: int
@@ -72,15 +80,26 @@ class Position:
     score: float
     id: str
     model: str
+    head: str = ""
 
     def dump(self) -> dict[str, Any]:
         """As a token's payload."""
-        return {"s": self.snapshot, "t": self.total, "r": self.rank, "c": self.score, "i": self.id, "m": self.model}
+        return {
+            "s": self.snapshot,
+            "t": self.total,
+            "r": self.rank,
+            "c": self.score,
+            "i": self.id,
+            "m": self.model,
+            "h": self.head,
+        }
 
     @staticmethod
     def parse(payload: Mapping[str, Any]) -> Position:
         """From a token's payload."""
-        return Position(payload["s"], payload["t"], payload["r"], payload["c"], payload["i"], payload["m"])
+        return Position(
+            payload["s"], payload["t"], payload["r"], payload["c"], payload["i"], payload["m"], payload["h"]
+        )
 
 
 @dataclass(slots=True)
@@ -100,6 +119,19 @@ class _View:
             else []
         )
         return own + [source.id for source in self.sources]
+
+    @property
+    def partitions(self) -> list[str]:
+        """Where the owners' passages are."""
+        if not self.owners:
+            return []
+        tenant = (self.agent.row if self.agent is not None else self.sources[0].row).tenant
+        return sorted({partition_of(tenant, owner) for owner in self.owners})
+
+    @property
+    def fields(self) -> list[str]:
+        """The columns that say whether a row counts."""
+        return ["owner", "version", "sequence", "stamp", *(["head"] if self.filter.tags else [])]
 
     def total(self) -> int:
         """Passages when nothing is filtered."""
@@ -143,23 +175,56 @@ class _View:
         )
 
 
+class Mode(Enum):
+    """How passages are ranked."""
+
+    DENSE = "dense"
+    TEXT = "text"
+    HYBRID = "hybrid"
+
+
 @dataclass(slots=True)
 class _Ranking:
     """The ranked ids of a query and snapshot, as far as they have been fetched.
 
     Attributes:
-        vector: The query.
-        keys: (negated score, id) in order.
-        owners: The owner of each.
+        mode: How they are ranked.
+        words: The query's words.
+        vector: The query's embedding; empty for a ranking by words.
+        head: What comes first; None until it is known.
+        keys: Behind the head: (negated score, or stamp, and id) in order.
+        owners: The owner of each key.
         fetched: How many rows of Milvus the list covers.
         complete: Whether there is nothing more.
     """
 
+    mode: Mode
+    words: list[str]
     vector: list[float]
+    head: list[HeadHit] | None = None
     keys: list[tuple[float, str]] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
     fetched: int = 0
     complete: bool = False
+
+    @property
+    def front(self) -> list[HeadHit]:
+        """The head, or nothing."""
+        return self.head or []
+
+    @property
+    def length(self) -> int:
+        """Ids known so far."""
+        return len(self.front) + len(self.keys)
+
+    def slice(self, start: int, end: int) -> list[HeadHit]:
+        """The hits from one rank to another."""
+        front = self.front
+        low, high = max(start - len(front), 0), max(end - len(front), 0)
+        return front[start:end] + [
+            HeadHit(id_, owner, dense=-score if self.mode is not Mode.TEXT else None)
+            for (score, id_), owner in zip(self.keys[low:high], self.owners[low:high], strict=True)
+        ]
 
 
 class Archive:
@@ -177,8 +242,26 @@ class Archive:
         """Passages of a scope."""
         return (await self._view(scope, None, PassageFilter())).total()
 
+    @property
+    def full_text(self) -> bool:
+        """Whether passages can be ranked by words."""
+        return self._passages.collection.full_text
+
+    def mode(self, wanted: Mode | None) -> Mode:
+        """What the store makes of a mode; None asks for the best."""
+        if not self.full_text:
+            return Mode.DENSE
+        return wanted or Mode.HYBRID
+
     async def search(
-        self, scope: Scope, query: str, wanted: PassageFilter, size: int, skip: int, position: Position | None
+        self,
+        scope: Scope,
+        query: str,
+        mode: Mode,
+        wanted: PassageFilter,
+        size: int,
+        skip: int,
+        position: Position | None,
     ) -> tuple[list[Hit], Position | None, int]:
         """A page of the ranking, the position of the next one or None at the end, and the total.
 
@@ -191,29 +274,30 @@ class Archive:
                 "The store has another embedding model since this search began: search again without a page token.",
             )
         view = await self._view(scope, position.snapshot if position else None, wanted)
-        ranking = await self._ranking(scope, query, view)
-        whole = not wanted.empty
-        start = skip
-        if position is not None:
-            start = await self._place(view, ranking, position)
-        await self._grow(view, ranking, None if whole and position is None else start + size + 1)
-        total = position.total if position else (len(ranking.keys) if whole else view.total())
-        page = list(zip(ranking.keys[start : start + size], ranking.owners[start : start + size], strict=True))
+        ranking = await self._ranking(scope, query, mode, view)
+        if mode is not Mode.DENSE and ranking.head is None:
+            await self._make_head(view, ranking, position)
+        start = await self._place(view, ranking, position) if position is not None else skip
+        # Only a filtered ranking must be known to its end for its total.
+        counted = position is not None or (wanted.empty and mode is not Mode.TEXT)
+        await self._grow(view, ranking, start + size + 1 if counted else None)
+        total = position.total if position else (view.total() if counted else ranking.length)
+        page = ranking.slice(start, start + size)
         rank = position.rank if position else start
-        more = start + len(page) < len(ranking.keys)
         passages = await self._read_page(scope, view, page)
-        fits = fitting(passage.text if passage else "" for passage in passages)
-        more = more or fits < len(page)
-        page = page[:fits]
+        page = page[: fitting(passage.text if passage else "" for passage in passages)]
         hits = [
-            Hit(passage, rank + offset, -score)
-            for offset, (((score, _), _), passage) in enumerate(zip(page, passages, strict=False))
+            Hit(passage, rank + offset, hit.dense, hit.text, hit.fused)
+            for offset, (hit, passage) in enumerate(zip(page, passages, strict=False))
             if passage is not None
         ]
-        if not more or not page:
+        if start + len(page) >= ranking.length or not page:
             return hits, None, total
-        (score, id_), _ = page[-1]
-        return hits, Position(view.snapshot, total, rank + len(page), -score, id_, self._embedder.model), total
+        behind = start + len(page) - len(ranking.front)
+        key = ranking.keys[behind - 1] if behind > 0 else (0.0, "")
+        head = pin(hit.id for hit in ranking.front)
+        following = Position(view.snapshot, total, rank + len(page), -key[0], key[1], self._embedder.model, head)
+        return hits, following, total
 
     async def page(
         self, scope: Scope, size: int, cursor: tuple[int, int, str, int] | None
@@ -281,21 +365,82 @@ class Archive:
             wanted,
         )
 
-    async def _ranking(self, scope: Scope, query: str, view: _View) -> _Ranking:
-        parts = (scope.tenant, scope.id, query, str(view.snapshot), repr(view.filter), *view.owners)
+    async def _ranking(self, scope: Scope, query: str, mode: Mode, view: _View) -> _Ranking:
+        parts = (scope.tenant, scope.id, mode.value, query, str(view.snapshot), repr(view.filter), *view.owners)
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         ranking = self._rankings.get(key)
         if ranking is None:
-            vector = (await self._embedder.embed([query]))[0].tolist()
-            ranking = self._rankings[key] = _Ranking(vector)
-            held = sum(len(one.keys) for one in self._rankings.values())
+            vector = [] if mode is Mode.TEXT else (await self._embedder.embed([query]))[0].tolist()
+            words = [] if mode is Mode.DENSE else words_of(query)
+            ranking = self._rankings[key] = _Ranking(mode, words, vector)
+            held = sum(one.length for one in self._rankings.values())
             while held > _MAX_CACHED_IDS and len(self._rankings) > 1:
-                held -= len(self._rankings.popitem(last=False)[1].keys)
+                held -= self._rankings.popitem(last=False)[1].length
         self._rankings.move_to_end(key)
         return ranking
 
+    async def _make_head(self, view: _View, ranking: _Ranking, position: Position | None) -> None:
+        """Finds the head of a first page, or the pinned one of a position."""
+        if not view.owners:
+            ranking.head = []
+            return
+        if position is not None:
+            await self._restore_head(view, ranking, position)
+            return
+        visible = view.visible()
+        if ranking.mode is Mode.TEXT:
+            everything = await self._fetch_words(view, ranking, view.total())
+            best = sorted((match for match in everything if visible(match.row)), key=lambda one: (-one.score, one.id))
+            ranking.head = [HeadHit(one.id, one.row["owner"], text=one.score) for one in best[:HEAD]]
+            self._set_rest(ranking, best[HEAD:])
+            return
+        dense, words = await asyncio.gather(
+            self._fetch(view, ranking.vector, HEAD), self._fetch_words(view, ranking, HEAD)
+        )
+        # Hidden rows take places in the window; there are few, and the head is the shorter for it.
+        ranking.head = fuse(
+            *(
+                [Scored(match.id, match.row["owner"], match.score) for match in matches if visible(match.row)]
+                for matches in (dense[0], words)
+            )
+        )
+
+    async def _restore_head(self, view: _View, ranking: _Ranking, position: Position) -> None:
+        """Builds the head that a token pins, out of the whole list; its scores are those of now."""
+        marks = pinned(position.head)
+        visible = view.visible()
+        found: dict[bytes, HeadHit] = {}
+        if ranking.mode is Mode.TEXT:
+            everything = [match for match in await self._fetch_words(view, ranking, view.total()) if visible(match.row)]
+            found = {mark(one.id): HeadHit(one.id, one.row["owner"], text=one.score) for one in everything}
+            pinned_ids = {found[one].id for one in marks if one in found}
+            self._set_rest(ranking, [match for match in everything if match.id not in pinned_ids])
+        else:
+            words = {match.id: match.score for match in await self._fetch_words(view, ranking, 2 * HEAD)}
+            await self._grow(view, ranking, None)
+            for (score, id_), owner in zip(ranking.keys, ranking.owners, strict=True):
+                found[mark(id_)] = HeadHit(id_, owner, -score, words.get(id_))
+        ranking.head = [found.get(one, HeadHit("", "")) for one in marks]
+        self._leave_out_head(ranking)
+
+    def _set_rest(self, ranking: _Ranking, matches: list[Match]) -> None:
+        """Puts what shares a word with the query behind the head, in order of time."""
+        rest = sorted(((float(match.row["stamp"]), match.id), str(match.row["owner"])) for match in matches)
+        ranking.keys = [key for key, _ in rest]
+        ranking.owners = [owner for _, owner in rest]
+        ranking.complete = True
+
+    def _leave_out_head(self, ranking: _Ranking) -> None:
+        ahead = {hit.id for hit in ranking.front}
+        rest = [(key, owner) for key, owner in zip(ranking.keys, ranking.owners, strict=True) if key[1] not in ahead]
+        ranking.keys = [key for key, _ in rest]
+        ranking.owners = [owner for _, owner in rest]
+
     async def _place(self, view: _View, ranking: _Ranking, position: Position) -> int:
-        """Index behind the last hit of a position: behind its id, or where it would be if it has gone."""
+        """Rank behind the last hit of a position: behind its id, or where it would be if it has gone."""
+        front = len(ranking.front)
+        if not position.id:
+            return min(position.rank, front)
         wanted = (-position.score, position.id)
         goal = position.rank + 1
         while True:
@@ -305,16 +450,16 @@ class Archive:
                 # The score may differ in its last bit when it was computed elsewhere: the id decides.
                 for near in range(max(place - 8, 0), min(place + 8, len(ranking.keys))):
                     if ranking.keys[near][1] == position.id:
-                        return near + 1
-                return place
-            goal = len(ranking.keys) * _GROWTH
+                        return front + near + 1
+                return front + place
+            goal = max(ranking.length, 1) * _GROWTH
 
     async def _grow(self, view: _View, ranking: _Ranking, length: int | None) -> None:
         """Fetches until the list has `length` ids, or all of them."""
         if not view.owners:
             ranking.complete = True
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
-        while not ranking.complete and (length is None or len(ranking.keys) < length):
+        while not ranking.complete and (length is None or ranking.length < length):
             matches, complete = await self._fetch(view, ranking.vector, limit)
             visible = view.visible()
             fresh = sorted(
@@ -326,16 +471,27 @@ class Archive:
                 fresh = [entry for entry in fresh if entry[0][0] < last]
             ranking.keys = [key for key, _ in fresh]
             ranking.owners = [owner for _, owner in fresh]
+            self._leave_out_head(ranking)
             ranking.fetched, ranking.complete = limit, complete
             limit *= _GROWTH
+
+    async def _fetch_words(self, view: _View, ranking: _Ranking, limit: int) -> list[Match]:
+        """The best `limit` rows by the query's words."""
+        if limit < 1:
+            return []
+        return await self._passages.store.search_words(
+            self._passages.collection,
+            ranking.words,
+            view.condition(),
+            view.fields,
+            partitions=view.partitions,
+            limit=limit,
+        )
 
     async def _fetch(self, view: _View, vector: list[float], limit: int) -> tuple[list[Match], bool]:
         """The best `limit` rows, and whether they are all."""
         store, collection = self._passages.store, self._passages.collection
-        tenant = (view.agent.row if view.agent is not None else view.sources[0].row).tenant
-        partitions = sorted({partition_of(tenant, owner) for owner in view.owners})
-        fields = ["owner", "version", "sequence", "stamp", *(["head"] if view.filter.tags else [])]
-        condition = view.condition()
+        partitions, fields, condition = view.partitions, view.fields, view.condition()
         window = limit if store.lite else min(limit, SERVER_WINDOW)
         matches = await store.search(collection, vector, condition, fields, partitions=partitions, limit=window)
         complete = len(matches) < window
@@ -361,16 +517,14 @@ class Archive:
             matches += fresh
         return matches, complete
 
-    async def _read_page(
-        self, scope: Scope, view: _View, page: list[tuple[tuple[float, str], str]]
-    ) -> list[Passage | None]:
-        rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for (_, id_), owner in page))
+    async def _read_page(self, scope: Scope, view: _View, page: list[HeadHit]) -> list[Passage | None]:
+        rows = await self._passages.read(scope.tenant, _by_owner((hit.id, hit.owner) for hit in page if hit.id))
         visible, owners, times = view.visible(), set(view.owners), _times(view)
         return [
-            passage_of(rows[id_], times.get(rows[id_]["version"]))
-            if id_ in rows and owner in owners and visible(rows[id_])
+            passage_of(rows[hit.id], times.get(rows[hit.id]["version"]))
+            if hit.id in rows and hit.owner in owners and visible(rows[hit.id])
             else None
-            for (_, id_), owner in page
+            for hit in page
         ]
 
 

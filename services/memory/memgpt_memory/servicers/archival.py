@@ -11,9 +11,16 @@ from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.model import PassageFilter
-from memgpt_memory.ranking import Position
+from memgpt_memory.ranking import Mode, Position
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
+
+_MODES = {
+    passage_pb2.SEARCH_MODE_DENSE: Mode.DENSE,
+    passage_pb2.SEARCH_MODE_TEXT: Mode.TEXT,
+    passage_pb2.SEARCH_MODE_HYBRID: Mode.HYBRID,
+}
+_MODES_BACK = {mode: value for value, mode in _MODES.items()}
 
 
 class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.ArchivalMemoryServiceServicer):
@@ -27,21 +34,25 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
         position = Position.parse(payload) if payload else None
+        mode = core.archive.mode(_MODES.get(request.mode))
         hits, following, total = await core.archive.search(
-            scope, request.query, _filter(request.filter), size, 0 if position else request.skip, position
+            scope, request.query, mode, _filter(request.filter), size, 0 if position else request.skip, position
         )
         return pb.SearchPassagesResponse(
             hits=[
                 passage_pb2.PassageHit(
                     passage=convert.passage(hit.passage),
                     rank=hit.rank,
-                    dense_score=max(-1.0, min(hit.score, 1.0)),  # rounded vectors may give a little more than 1
+                    # Rounded vectors may give a little more than 1.
+                    dense_score=None if hit.dense is None else max(-1.0, min(hit.dense, 1.0)),
+                    text_score=hit.text,
+                    fused_score=hit.fused,
                 )
                 for hit in hits
             ],
             next_page_token=self._token(request, following.dump() if following else None),
             total_size=total,
-            mode=passage_pb2.SEARCH_MODE_DENSE,
+            mode=_MODES_BACK[mode],
         )
 
     async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Any) -> pb.InsertPassagesResponse:

@@ -23,5 +23,5 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
             embedding_model=core.embedder.model,
             embedding_dimension=core.embedder.dimension,
             schema_version=SCHEMA_VERSION,
-            full_text=False,
+            full_text=core.archive.full_text,
         )

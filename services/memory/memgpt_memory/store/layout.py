@@ -30,11 +30,13 @@ MAX_ID = 64
 
 
 class FieldType(Enum):
-    """Type of a column."""
+    """Type of a column; WORDS is a TEXT that Milvus indexes for BM25, SPARSE what it makes of it."""
 
     TEXT = "text"
     INTEGER = "integer"
     VECTOR = "vector"
+    WORDS = "words"
+    SPARSE = "sparse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,13 @@ class Collection:
         return next(field.name for field in self.fields if field.type is FieldType.VECTOR)
 
     @property
-    def scalars(self) -> list[str]:
-        """Names of the other columns."""
-        return [field.name for field in self.fields if field.type is not FieldType.VECTOR]
+    def full_text(self) -> bool:
+        """Whether it can rank by words."""
+        return any(field.type is FieldType.SPARSE for field in self.fields)
 
+
+WORDS, SPARSE = "words", "sparse"
+"""Columns of passages for full text, where the backend has it."""
 
 _NO_VECTOR = Field("none", FieldType.VECTOR, 2)
 NO_VECTOR = [0.0, 0.0]
@@ -114,12 +119,13 @@ MESSAGES = Collection(
 )
 
 
-def passages(model: str, dimension: int) -> Collection:
+def passages(model: str, dimension: int, *, full_text: bool) -> Collection:
     """The collection of an embedding model's passages.
 
     Args:
         model: Name of the model.
         dimension: Dimensions of its vectors.
+        full_text: Whether the backend can rank by words.
     """
     readable = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")[:32]
     digest = hashlib.sha256(f"{model}\0{dimension}".encode()).hexdigest()[:8]
@@ -135,6 +141,7 @@ def passages(model: str, dimension: int) -> Collection:
             Field("head", FieldType.TEXT, MAX_VARCHAR_BYTES),
             Field("text", FieldType.TEXT, MAX_VARCHAR_BYTES),
             Field("embedding", FieldType.VECTOR, dimension),
+            *((Field(WORDS, FieldType.WORDS, MAX_VARCHAR_BYTES), Field(SPARSE, FieldType.SPARSE)) if full_text else ()),
         ),
         partitioned=True,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -24,7 +25,7 @@ from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 
 from memgpt_memory.store.batching import Batcher
 from memgpt_memory.store.filters import all_of
-from memgpt_memory.store.layout import PARTITIONS, Collection, FieldType, partition_name
+from memgpt_memory.store.layout import PARTITIONS, SPARSE, WORDS, Collection, FieldType, partition_name
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
@@ -56,10 +57,12 @@ class Capabilities:
     Attributes:
         backend: ``milvus-lite`` or ``milvus``.
         version: Its version.
+        full_text: Whether it can rank by words (BM25): Lite, and servers from 2.5 on.
     """
 
     backend: str
     version: str
+    full_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class Milvus:
         if self._client is None:
             self._client = await self._run(self._connect)
             version = await self._run(self._version)
-            self.capabilities = Capabilities(self.capabilities.backend, version)
+            full_text = self.lite or _number(version) >= (2, 5)
+            self.capabilities = Capabilities(self.capabilities.backend, version, full_text)
         for collection in collections:
             if collection.name not in self._ready:
                 await self._run(self._prepare, collection)
@@ -248,6 +252,46 @@ class Milvus:
             )
         return [Match(hit[collection.key], float(hit["distance"]), hit["entity"]) for hit in answer[0]]
 
+    async def search_words(
+        self,
+        collection: Collection,
+        words: Sequence[str],
+        condition: str,
+        fields: Sequence[str],
+        *,
+        partitions: Sequence[str],
+        limit: int,
+    ) -> list[Match]:
+        """Finds the rows that share words with the query, best first by BM25; the score is positive on every backend.
+
+        Args:
+            collection: Where to look; it must have full text.
+            words: The query's words.
+            condition: A filter.
+            fields: Columns to answer.
+            partitions: Where to look.
+            limit: Most rows; on a server at most `SERVER_WINDOW`.
+        """
+        if not words:
+            return []
+        async with self._reading(collection):
+            answer = await self._run(
+                lambda: self._connected.search(
+                    collection.name,
+                    [" ".join(words)],
+                    filter=condition,
+                    limit=limit if self.lite else min(limit, SERVER_WINDOW),
+                    output_fields=list(fields),
+                    search_params={"metric_type": "BM25", "params": {}},
+                    timeout=self._timeout,
+                    partition_names=list(partitions),
+                    anns_field=SPARSE,
+                    **self._consistency(collection),
+                )
+            )
+        # Lite gives BM25 as a distance, less than zero.
+        return [Match(hit[collection.key], abs(float(hit["distance"])), hit["entity"]) for hit in answer[0]]
+
     async def delete(self, collection: Collection, ids: Sequence[str], *, partition: str | None = None) -> None:
         """Deletes rows by key; absent ones are no error."""
         for start in range(0, len(ids), 1_000):
@@ -347,6 +391,18 @@ class Milvus:
                             is_primary=field.name == collection.key,
                             max_length=field.size,
                         )
+                    case FieldType.WORDS:
+                        # The words come with spaces between them (see `words`): the plainest analyzer does.
+                        analyzer = {"tokenizer": "standard"}
+                        schema.add_field(
+                            field.name,
+                            pymilvus.DataType.VARCHAR,
+                            max_length=field.size,
+                            enable_analyzer=True,
+                            analyzer_params=analyzer,
+                        )
+                    case FieldType.SPARSE:
+                        schema.add_field(field.name, pymilvus.DataType.SPARSE_FLOAT_VECTOR)
                     case FieldType.INTEGER:
                         schema.add_field(field.name, pymilvus.DataType.INT64)
                     case FieldType.VECTOR:
@@ -354,6 +410,16 @@ class Milvus:
             index = client.prepare_index_params()
             # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
             index.add_index(collection.vector, index_type="FLAT", metric_type="IP")
+            if collection.full_text:
+                index.add_index(SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+                schema.add_function(
+                    pymilvus.Function(
+                        name="bm25",
+                        input_field_names=[WORDS],
+                        output_field_names=[SPARSE],
+                        function_type=pymilvus.FunctionType.BM25,
+                    )
+                )
             options = {} if self.lite else {"num_shards": 1}
             client.create_collection(
                 collection.name, schema=schema, index_params=index, timeout=max(self._timeout, 30.0), **options
@@ -382,3 +448,9 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return False
+
+
+def _number(version: str) -> tuple[int, int]:
+    """Major and minor of a server's version, such as ``v2.3.5``; (0, 0) for what is none."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
