@@ -16,8 +16,8 @@ HEAD = 200
 """Passages of each ranker that are fused."""
 
 DENSE_WEIGHT = 0.3
-"""Weight of likeness; words have the rest. A weighted sum of scores normalised within the head does better than reciprocal
-ranks when one of the rankers is weaker than the other."""
+"""Weight of likeness; words have the rest. A weighted sum of scores normalised within the head does better than
+reciprocal ranks when one of the rankers is weaker than the other."""
 
 _MARK_BYTES = 5
 

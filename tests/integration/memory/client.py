@@ -113,6 +113,8 @@ class Memory:
         self, query: str, *, size: int = 0, token: str = "", agent_id: str = "", source_id: str = "", **fields: Any
     ) -> archival_memory_service_pb2.SearchPassagesResponse:
         scope = {"agent_id": agent_id} if agent_id else {"source_id": source_id}
+        # Ranked by likeness unless said otherwise: it is the same on both backends, and has an oracle.
+        fields.setdefault("mode", passage_pb2.SEARCH_MODE_DENSE)
         return await self.archive.SearchPassages(  # type: ignore[no-any-return]
             archival_memory_service_pb2.SearchPassagesRequest(
                 scope=archival_memory_service_pb2.PassageScope(**scope),
