@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,10 +86,24 @@ class Opening:
         await self._embedder.close()
 
 
+def _quieten_lite() -> None:
+    """Keeps Milvus Lite, which lives in this process, from filling the log.
+
+    pymilvus asks it for calls that it does not have, and gets on without them; its own server logs each as an error.
+    """
+    for name, level in (
+        ("grpc._server", logging.CRITICAL),
+        ("milvus_lite", logging.WARNING),
+        ("faiss", logging.WARNING),
+    ):
+        logging.getLogger(name).setLevel(level)
+
+
 @asynccontextmanager
 async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     """Opens the store and adds the servicers."""
     settings = app.config.service
+    _quieten_lite()
     embedder = await asyncio.to_thread(make_embedder, settings)
     uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
     store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
