@@ -79,17 +79,17 @@ class Passages:
         partitions = sorted({partition_of(tenant, owner) for owner in ids_by_owner})
         return await self.store.get(self.collection, ids, PASSAGE_FIELDS, partitions=partitions)
 
-    async def delete(self, tenant: str, owner: str, ids: Sequence[str]) -> None:
-        """Deletes passages by key."""
-        await self.store.delete(self.collection, ids, partition=partition_of(tenant, owner))
+    async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
+        """Deletes passages by key. See `Milvus.delete`."""
+        await self.store.delete(self.collection, ids, partition=partition_of(tenant, owner), unread=unread)
 
     async def delete_where(self, tenant: str, owner: str, condition: str = "") -> None:
-        """Deletes passages of an owner for which a condition holds, or all of them."""
+        """Deletes passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
         partition = partition_of(tenant, owner)
         rows = await self.store.query(
             self.collection, filters.all_of(filters.equals("owner", owner), condition), [], partitions=[partition]
         )
-        await self.store.delete(self.collection, [row["id"] for row in rows], partition=partition)
+        await self.store.delete(self.collection, [row["id"] for row in rows], partition=partition, unread=True)
 
 
 def document_row(

@@ -61,7 +61,7 @@ class _TextRows:
         stored = {**body, "text": reference.model_dump(), "version": version, "updated": now()}
         created = former.created if former else now()
         await self._records.put(Record(key, self._kind, tenant, "", created, json.dumps(stored)))
-        await self._records.delete(text_ids(key, "text", old))
+        await self._records.delete(text_ids(key, "text", old), unread=True)
         return stored
 
     async def get(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:

@@ -74,9 +74,9 @@ class Records:
             ],
         )
 
-    async def delete(self, ids: Sequence[str]) -> None:
-        """Deletes rows; absent ones are no error."""
-        await self._store.delete(RECORDS, ids)
+    async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
+        """Deletes rows; absent ones are no error. See `Milvus.delete`."""
+        await self._store.delete(RECORDS, ids, unread=unread)
 
     async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
         """Reads all rows of a kind, in order of the key."""

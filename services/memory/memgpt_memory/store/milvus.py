@@ -2,8 +2,9 @@
 
 What differs between the two is kept here: Lite needs a lock around writes, since concurrent writers lose acknowledged
 rows and reads can miss rows during its automatic flush; a server needs a consistency level. On a server, Session reads
-see every write of this process at the price of a bounded read, but not the writes of a process before it: each
-collection is read Strong until this process has written to it.
+see every upsert of this process at the price of a bounded read, but not the writes of a process before it, nor deletes
+(Milvus 2.3 answers them without their time): each collection is read Strong until this process has written to it, and
+again after a delete until the next upsert.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import fcntl
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -105,6 +107,7 @@ class Milvus:
         self._locks: dict[str, ReadWriteLock] = {}
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._written: set[str] = set()
+        self._deletes: Counter[str] = Counter()
         self._ready: set[str] = set()
         self.capabilities = Capabilities("milvus-lite" if self.lite else "milvus", "unknown")
 
@@ -292,17 +295,30 @@ class Milvus:
         # Lite gives BM25 as a distance, less than zero.
         return [Match(hit[collection.key], abs(float(hit["distance"])), hit["entity"]) for hit in answer[0]]
 
-    async def delete(self, collection: Collection, ids: Sequence[str], *, partition: str | None = None) -> None:
-        """Deletes rows by key; absent ones are no error."""
-        for start in range(0, len(ids), 1_000):
-            chunk = list(ids[start : start + 1_000])
-            async with self._writing(collection):
-                await self._run(
-                    lambda chunk=chunk: self._connected.delete(
-                        collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
+    async def delete(
+        self, collection: Collection, ids: Sequence[str], *, partition: str | None = None, unread: bool = False
+    ) -> None:
+        """Deletes rows by key; absent ones are no error.
+
+        Args:
+            collection: Where.
+            ids: The keys.
+            partition: Where the rows lie, if that is known.
+            unread: Nobody reads these rows any more, so a read that still finds them does no harm.
+        """
+        try:
+            for start in range(0, len(ids), 1_000):
+                chunk = list(ids[start : start + 1_000])
+                async with self._writing(collection):
+                    await self._run(
+                        lambda chunk=chunk: self._connected.delete(
+                            collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
+                        )
                     )
-                )
-            self._written.add(collection.name)
+        finally:
+            if ids and not unread:
+                self._deletes[collection.name] += 1
+                self._written.discard(collection.name)
 
     @property
     def _connected(self) -> MilvusClient:
@@ -314,13 +330,15 @@ class Milvus:
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         data = [dict(row) for row in rows]
+        deletes = self._deletes[collection.name]
         async with self._writing(collection):
             await self._run(
                 lambda: self._connected.upsert(
                     collection.name, data, timeout=self._timeout, partition_name=partition or ""
                 )
             )
-        self._written.add(collection.name)
+        if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
+            self._written.add(collection.name)
 
     def _reading(self, collection: Collection) -> AbstractAsyncContextManager[None]:
         return self._lock(collection).read() if self.lite else nullcontext()
