@@ -250,13 +250,15 @@ class Agents:
         Raises:
             NotFound: There is none.
         """
-        live = await self.get(tenant, agent_id)
+        live = await self._load(agent_id)
+        if live is None or live.row.tenant != tenant or not live.row.deleting:  # else it goes on where it failed
+            live = await self.get(tenant, agent_id)
 
-        def mark(row: AgentRow, _: int) -> None:
-            row.deleting = True
+            def mark(row: AgentRow, _: int) -> None:
+                row.deleting = True
 
-        async with live.lock:
-            await self.commit(live, Change(edit=mark))
+            async with live.lock:
+                await self.commit(live, Change(edit=mark))
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
@@ -322,7 +324,8 @@ class Agents:
 
             await self.commit(live, Change(texts={"dead_notes": dead.dump()}, edit=count))
         # Invisible already; their rows go now, or with the agent.
-        await self._tidy(self.passages.delete(live.row.tenant, live.id, [note_id(live.id, n) for n in sorted(there)]))
+        gone = [note_id(live.id, number) for number in sorted(there)]
+        await self._tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
         return len(there)
 
     async def set_links(self, live: LiveAgent, edit: Callable[[list[Link], int], list[Link] | None]) -> None:
@@ -437,7 +440,7 @@ class Agents:
                 live.dead_notes = Ranges.parse(texts["dead_notes"])
         live.notify()
         if superseded:
-            self._later(self._records.delete(superseded))
+            self._later(self._records.delete(superseded, unread=True))
         return Committed(
             [
                 stored(live.id, first_message + offset, time, change.turn_id, change.step, new)

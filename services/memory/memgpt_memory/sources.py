@@ -30,12 +30,23 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class LiveSource:
-    """A source as this process holds it: all its files, few as they are beside their passages."""
+    """A source as this process holds it: all its files, few as they are beside their passages.
+
+    Attributes:
+        id: The source.
+        row: Its row.
+        files: The rows of its files by name.
+        locks: For each file, held by whoever changes it.
+        stale: Whether the row must be read again: a write of it failed, and may have happened.
+        stale_files: Names of files of which the same is true.
+    """
 
     id: str
     row: SourceRow
     files: dict[str, FileRow] = field(default_factory=dict)
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    stale: bool = False
+    stale_files: set[str] = field(default_factory=set)
 
     @property
     def visible(self) -> list[tuple[FileRow, VisibleVersion]]:
@@ -105,7 +116,7 @@ class Sources:
             return existing
         async with self._names.claim(tenant, "source", name, source_id, self._exists):
             live = LiveSource(source_id, SourceRow(tenant=tenant, name=name, description=description, created=now()))
-            await self._put(live)
+            await self._put(source_id, live.row)
             self._cache[source_id] = live
         return live
 
@@ -162,13 +173,16 @@ class Sources:
         Raises:
             NotFound: There is none.
         """
-        live = await self.get(tenant, source_id)
-        live.row.deleting = True
-        try:
-            await self._put(live)
-        except ServiceError:
-            self._cache.pop(source_id, None)
-            raise
+        live = await self._load(source_id)
+        if live is None or live.row.tenant != tenant or not live.row.deleting:
+            live = await self.get(tenant, source_id)
+            row = live.row.model_copy(update={"deleting": True})
+            try:
+                await run_to_end(self._put(source_id, row))
+            except BaseException:
+                live.stale = True
+                raise
+            live.row = row
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
@@ -194,7 +208,8 @@ class Sources:
                 *([row.visible.version] if row.visible else []),
                 *([row.staged] if row.staged else []),
             ]
-            await self._put_file(live, row.model_copy(update={"visible": None, "staged": "", "garbage": gone}))
+            with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+                await self._put_file(live, row.model_copy(update={"visible": None, "staged": "", "garbage": gone}))
             await self._collect(live, name)
             await self._records.delete([_file_key(live.id, name)])
             live.files.pop(name, None)
@@ -206,18 +221,20 @@ class Sources:
         A version that is visible already has `Upload.unchanged` set, and takes nothing.
         """
         version_id = _version_id(live.id, version)
-        async with self._file(live, version.name) as row:
-            if row is not None and row.visible is not None and row.visible.version == version_id:
-                yield Upload(self, live, version, version_id, unchanged=row.visible)
-                return
-            row = row or FileRow(source_id=live.id, name=version.name)
-            if row.staged != version_id:
-                garbage = [*row.garbage, *([row.staged] if row.staged else [])]
-                garbage = [one for one in garbage if one != version_id]
-                await self._put_file(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
-            yield Upload(self, live, version, version_id)
-        if live.row.deleting:  # deleted meanwhile: what was written after the purge must go as well
-            await run_to_end(self._passages.delete_where(live.row.tenant, live.id))
+        try:
+            async with self._file(live, version.name) as row:
+                if row is not None and row.visible is not None and row.visible.version == version_id:
+                    yield Upload(self, live, version, version_id, unchanged=row.visible)
+                    return
+                row = row or FileRow(source_id=live.id, name=version.name)
+                if row.staged != version_id:
+                    garbage = [*row.garbage, *([row.staged] if row.staged else [])]
+                    garbage = [one for one in garbage if one != version_id]
+                    await self._put_file(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
+                yield Upload(self, live, version, version_id)
+        finally:
+            if live.row.deleting:  # meanwhile: what was written after the purge must go as well
+                await run_to_end(self._purge(live))
 
     async def _write(self, live: LiveSource, version: FileVersion, version_id: str, new: Sequence[NewPassage]) -> None:
         vectors = await self._embedder.embed([passage.text for passage in new])
@@ -277,11 +294,17 @@ class Sources:
     @asynccontextmanager
     async def _file(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:
         async with live.locks.setdefault(name, asyncio.Lock()):
+            if name in live.stale_files:
+                record = await self._records.get(_file_key(live.id, name))
+                if record is None:
+                    live.files.pop(name, None)
+                else:
+                    live.files[name] = FileRow.model_validate_json(record.body)
+                live.stale_files.discard(name)
             yield live.files.get(name)
 
-    async def _put(self, live: LiveSource) -> None:
-        row = live.row
-        await self._records.put(Record(live.id, "source", row.tenant, "", row.created, row.model_dump_json()))
+    async def _put(self, source_id: str, row: SourceRow) -> None:
+        await self._records.put(Record(source_id, "source", row.tenant, "", row.created, row.model_dump_json()))
 
     async def _put_file(self, live: LiveSource, row: FileRow) -> None:
         try:
@@ -291,19 +314,32 @@ class Sources:
                 )
             )
         except BaseException:
-            self._cache.pop(live.id, None)  # whether it happened is not known: read it again
+            live.stale_files.add(row.name)
             raise
         live.files[row.name] = row
 
     async def _load(self, source_id: str) -> LiveSource | None:
         live = self._cache.get(source_id)
         if live is not None:
+            await self._settle(live)
             return live
         task = self._loading.get(source_id)
         if task is None:
             task = self._loading[source_id] = asyncio.create_task(self._read(source_id))
             task.add_done_callback(lambda _: self._loading.pop(source_id, None))
         return await asyncio.shield(task)
+
+    async def _settle(self, live: LiveSource) -> None:
+        """After a failed write: finds out whether it happened. Uploads hold this object: it is changed in place."""
+        if live.stale:
+            record = await self._records.get(live.id)
+            if record is not None:
+                live.row = SourceRow.model_validate_json(record.body)
+            live.stale = False
+        for name in list(live.stale_files):
+            if not live.locks[name].locked():  # whoever holds it looks for himself
+                async with self._file(live, name):
+                    pass
 
     async def _read(self, source_id: str) -> LiveSource | None:
         record = await self._records.get(source_id)
