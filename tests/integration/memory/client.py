@@ -259,7 +259,7 @@ async def connected(address: str, tenant: str = "default") -> AsyncIterator[Memo
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in an error's ErrorInfo."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):

@@ -227,7 +227,7 @@ async def test_a_token_fits_its_own_request_only(memory: Memory) -> None:
         {"query": QUERY, "agent_id": agent.agent_id, "filter": pb.PassageFilter(tags=["a"])},
     ):
         with refused(INVALID, "INVALID_PAGE_TOKEN"):
-            await memory.page(size=5, token=token, **request)  # type: ignore[arg-type]
+            await memory.page(size=5, token=token, **request)
     with refused(INVALID, "INVALID_PAGE_TOKEN"):
         await memory.archive.ListPassages(
             pb.ListPassagesRequest(scope=pb.PassageScope(agent_id=agent.agent_id), page_token=token)

@@ -12,6 +12,7 @@ from memgpt.memory.v1 import block_pb2, turn_pb2
 
 from tests.integration.memory.client import (
     ABORTED,
+    COMPLETED,
     EXHAUSTED,
     INVALID,
     NOT_FOUND,
@@ -206,7 +207,7 @@ async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_passes_on(memor
         with refused(ABORTED, "LEASE_LOST"):
             await late
     await release(memory, agent.agent_id, first.lease)  # not theirs any more: nothing happens
-    await memory.commit(agent.agent_id, taken.lease, 2, "two", outcome=turn_pb2.TurnOutcome(state=3))
+    await memory.commit(agent.agent_id, taken.lease, 2, "two", outcome=COMPLETED)
     assert [message.text for message in await memory.history(agent.agent_id)] == ["x", "one", "two"]
 
 

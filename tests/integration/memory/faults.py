@@ -1,0 +1,69 @@
+"""Failures injected where Memory meets Milvus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+from memgpt_memory.store.milvus import Milvus
+from memgpt_runtime.errors import Reason, Unavailable
+
+When = Literal["before", "half", "after"]
+"""Whether the write that fails has happened: not at all, in part, or whole."""
+
+
+def _failure() -> Unavailable:
+    return Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+
+
+@contextmanager
+def failing_upserts(
+    store: Milvus, collection: str, when: When, *, times: int = 1, only: Callable[[Any], bool] = lambda _: True
+) -> Iterator[list[str]]:
+    """Makes upserts of a collection fail.
+
+    Args:
+        store: Where.
+        collection: Beginning of the collection's name.
+        when: Whether the rows get in.
+        times: How many upserts fail.
+        only: Which rows make an upsert fail.
+
+    Yields:
+        The keys of the first rows of the upserts that failed.
+    """
+    original = store._upsert_now
+    failed: list[str] = []
+
+    async def upsert(target: Any, rows: Sequence[Any], partition: str | None) -> None:
+        if not target.name.startswith(collection) or len(failed) >= times or not any(only(row) for row in rows):
+            await original(target, rows, partition)
+            return
+        failed.append(rows[0]["id"])
+        part = {"before": [], "half": rows[: (len(rows) + 1) // 2], "after": rows}[when]
+        if part:
+            await original(target, part, partition)
+        raise _failure()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_upsert_now", upsert)
+        yield failed
+
+
+@contextmanager
+def failing_deletes(store: Milvus, collection: str, *, times: int = 1) -> Iterator[list[str]]:
+    """Makes deletes in a collection fail before anything is deleted; yields the collections in which they did."""
+    original = store.delete
+    failed: list[str] = []
+
+    async def delete(target: Any, ids: Sequence[str], **options: Any) -> None:
+        if ids and target.name.startswith(collection) and len(failed) < times:
+            failed.append(target.name)
+            raise _failure()
+        await original(target, ids, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "delete", delete)
+        yield failed
