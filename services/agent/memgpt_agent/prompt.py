@@ -20,8 +20,14 @@ HEARTBEAT_ONLY_THOUGHT = (
     "You wrote text without calling a function, and nobody has seen it. To reach the user, call send_message."
 )
 HEARTBEAT_MANUAL = "You may act now if there is anything to do."
-HEARTBEAT_BEGIN = "The user has come in and waits for your first message: greet them with send_message."
+HEARTBEAT_BEGIN = (
+    "The user has come in and waits for your first message: greet them with send_message, in a sentence or two, by name"
+    " only if you know it."
+)
 HEARTBEAT_SUMMARIZE = "The user had your oldest messages summarised. There is nothing for you to do."
+
+MEMORY_MARK = "### Memory [last modified: "
+"""What follows it in the system message changes from turn to turn."""
 
 SUMMARY_INSTRUCTIONS = (
     "You are the assistant of the conversation below, and its oldest messages are about to leave your memory. Write, in"
@@ -43,16 +49,16 @@ def system_text(context: Context) -> str:
     """The system message: instructions, counts as of now, and core memory."""
     modified = max((block.updated_at for block in context.blocks), default=EPOCH)
     when = envelopes.format_time(modified, context.agent.time_zone)
-    archival = f"{_count(context.archival_count, 'memory', 'memories')} in archival memory"
+    archival = f"archival memory holds {_count(context.archival_count, 'memory', 'memories')}"
     if context.agent.attachments:
         sources = ", ".join(f"{a.source_name} ({a.passage_count})" for a in context.agent.attachments)
         archival += f", the passages of these attached sources among them: {sources}"
     return "\n".join(
         (
             context.agent.system.strip(),
-            f"### Memory [last modified: {when}]",
-            f"There are {_count(context.recall_count, 'message', 'messages')} in recall memory and {archival}. Search"
-            " them with your functions.",
+            f"{MEMORY_MARK}{when}]",
+            f"Up to the last event, recall memory holds {_count(_recall_count(context), 'message', 'messages')};"
+            f" {archival}. Search them with your functions.",
             "Your core memory, which you can edit; the numbers are the characters used and allowed:",
             *(_block(block, [b.label for b in context.blocks]) for block in context.blocks),
         )
@@ -87,6 +93,19 @@ def escape(text: str, labels: Iterable[str]) -> str:
     """
     names = "|".join(re.escape(label) for label in labels)
     return re.sub(rf"<(?=/?(?:{names})\b)", "&lt;", text) if names else text
+
+
+def _recall_count(context: Context) -> int:
+    """Messages in recall memory when the event came in that the agent answers.
+
+    Were they counted anew in every step, the system message would change in every step, and endpoints that cache what
+    prompts have in common would have to read everything after it again.
+    """
+    for message in reversed(context.messages):
+        ours = envelopes.kind(message.text) in ("heartbeat", "system_alert")
+        if message.role is Role.USER and not ours and message.sequence >= 0:
+            return message.sequence + 1
+    return context.recall_count
 
 
 def _block(block: Block, labels: list[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from memgpt_agent import prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import FUNCTIONS
 from memgpt_agent.models import rendering
@@ -288,3 +289,8 @@ def test_the_question_is_told_again_beside_results() -> None:
         Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
     ]
     assert "Who wrote it?" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])
+
+
+def test_functions_stand_before_what_changes() -> None:
+    text = str(rendering.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], FUNCTIONS)[0]["content"])
+    assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")

@@ -12,7 +12,7 @@ from memgpt_agent.functions import FUNCTIONS
 from memgpt_agent.window import Window, WindowTooSmallError
 from memgpt_runtime.tokens import count_tokens
 
-from tests.unit.agent.fakes import NOW, ScriptedModel, answered, blocks, booted, say, user
+from tests.unit.agent.fakes import NOW, FakeMemory, ScriptedModel, answered, blocks, booted, say, user
 
 
 def window(tokens: int = 8192, reserve: int = 500, keep: float = 0.75) -> Window:
@@ -46,9 +46,8 @@ def test_the_system_message() -> None:
     assert prompt.system_text(context).splitlines() == [
         "Be kind.",
         "### Memory [last modified: 2024-05-01 03:07:09 PM CEST+0200]",
-        "There are 1 message in recall memory and 74 memories in archival memory, the passages of these attached"
-        " sources"
-        " among them: paper (71). Search them with your functions.",
+        "Up to the last event, recall memory holds 1 message; archival memory holds 74 memories, the passages of these"
+        " attached sources among them: paper (71). Search them with your functions.",
         "Your core memory, which you can edit; the numbers are the characters used and allowed:",
         '<persona characters="9/2000">',
         "I am Sam.",
@@ -71,6 +70,15 @@ def test_the_summary_stands_after_the_system_message() -> None:
     assert [m.role for m in composed[:2]] == [Role.SYSTEM, Role.USER]
     assert "25 earlier messages" in composed[1].text
     assert "I know Ada." in composed[1].text
+
+
+def test_the_system_message_stays_the_same_within_a_turn() -> None:
+    memory = FakeMemory(answered())
+    memory._store([user("Hi")])
+    first = prompt.system_text(memory.context)
+    assert "recall memory holds 6 messages" in first
+    memory._store(pairs(2))
+    assert prompt.system_text(memory.context) == first
 
 
 # The boot sequence.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memgpt_agent import envelopes
+from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.declarations import FUNCTIONS_BY_NAME
@@ -45,9 +45,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function]) ->
     for message in messages:
         match message.role:
             case Role.SYSTEM:
-                rendered.append(
-                    ("system", f"{message.text}\n\n{json_instructions(functions)}" if functions else message.text)
-                )
+                rendered.append(("system", _with_functions(message.text, functions)))
             case Role.ASSISTANT:
                 rendered.append(("assistant", json_call(message)))
             case Role.TOOL:
@@ -66,6 +64,14 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function]) ->
         else:
             joined.append((role, text))
     return [{"role": role, "content": text} for role, text in joined]
+
+
+def _with_functions(system: str, functions: Sequence[Function]) -> str:
+    """The functions stand before what changes from turn to turn, so that endpoints can cache the prompt's beginning."""
+    if not functions:
+        return system
+    instructions, mark, memory = system.partition(prompt.MEMORY_MARK)
+    return f"{instructions.rstrip()}\n\n{json_instructions(functions)}\n\n{mark}{memory}"
 
 
 def json_instructions(functions: Sequence[Function]) -> str:
@@ -143,11 +149,10 @@ def _reminder(messages: Sequence[Message]) -> str:
         if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
             question = envelopes.parse(message.text).get("message", "")
             return (
-                f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the"
-                f" answer, call"
-                " send_message with it now, from these results alone, with file and page. If not, ask for the"
-                " next page or"
-                " search in other words; do not repeat a search. If nothing is left to read, say that you did not"
-                " find it."
+                f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the answer,"
+                " call send_message now: some full sentences from these results alone, with file and page,"
+                " nothing made up."
+                " If not, ask for the next page or search in other words; do not repeat a search. If nothing is left to"
+                " read, say that you did not find it."
             )
     return ""
