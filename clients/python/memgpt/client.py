@@ -57,7 +57,7 @@ class Tls:
     """How to reach services that speak TLS.
 
     Attributes:
-        ca: PEM file with the authority that signed the servers' certificates; None for the system's.
+        ca: PEM file with the authority that signed the servers' certificates; None for gRPC's own list.
         cert: PEM file with this client's certificate chain, where the servers ask for one.
         key: PEM file with its private key.
     """

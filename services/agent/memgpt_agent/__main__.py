@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from memgpt.agent.v1 import agent_service_pb2_grpc
-from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.channel import HealthWatcher, open_memory_channel
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.server import App, ServiceSpec, run
 from memgpt_runtime.tokens import count_tokens
@@ -27,12 +27,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
     """Opens what the Agent needs, and closes it after the drain: turns first, then the model, then Memory."""
     settings = app.config.service
     async with AsyncExitStack() as stack:
-        channel = open_channel(
-            settings.memory_address,
-            max_message_bytes=app.config.server.max_message_bytes,
-            repeatable=REPEATABLE,
-        )
-        await stack.enter_async_context(channel)
+        channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
         await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
         endpoint = None
         where = settings.endpoint()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from memgpt_runtime.config import ServiceSection
+from memgpt_runtime.config import MemoryClientSection
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from memgpt_agent import envelopes
@@ -21,11 +21,10 @@ OFFLINE_CONTEXT_WINDOW = 32_768
 MIN_CONTEXT_WINDOW = 1024
 
 
-class AgentSettings(ServiceSection):
+class AgentSettings(MemoryClientSection):
     """``[agent]``."""
 
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    memory_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
     model: str = Field(
         "", description="The chat model: offline for the built-in one, else a name that the endpoint knows."
     )

@@ -79,7 +79,7 @@ class MemoryClient:
     """Memory: what the loop needs in the domain's words, and the stubs for what is only passed on."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Uses a channel of ``memgpt_runtime.channel.open_channel`` with ``REPEATABLE``."""
+        """Uses a channel of ``memgpt_runtime.channel.open_memory_channel`` with ``REPEATABLE``."""
         self.agents: AgentStateServiceAsyncStub = AgentStateServiceStub(channel)
         self.archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
         self.blocks: BlockServiceAsyncStub = BlockServiceStub(channel)

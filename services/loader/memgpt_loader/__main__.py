@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from memgpt.loader.v1.loader_service_pb2_grpc import add_LoaderServiceServicer_to_server
-from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.channel import HealthWatcher, open_memory_channel
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
 from memgpt_loader.config import LoaderSettings
@@ -41,7 +41,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
                 max_tokens=settings.passage_tokens,
             )
         )
-        async with open_channel(settings.memory_address, repeatable=REPEATABLE) as channel:
+        async with open_memory_channel(app.config, REPEATABLE) as channel:
             memory = MemoryClient(channel)
             version = chunker_version(settings.passage_tokens)
             pipeline = Pipeline(pool, memory, version, patience=settings.store_retry_seconds)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memgpt_runtime.config import ServiceSection
+from memgpt_runtime.config import MemoryClientSection
 from pydantic import Field, model_validator
 
 _MIB = 1024 * 1024
 
 
-class LoaderSettings(ServiceSection):
+class LoaderSettings(MemoryClientSection):
     """`[loader]`."""
 
     port: int = Field(50053, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    memory_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
     spool_dir: Path | None = Field(
         None, description="Folder for uploads until they are read; spool in the suite's folder if not set."
     )

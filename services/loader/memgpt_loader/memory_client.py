@@ -40,7 +40,7 @@ class MemoryClient:
     """Implements `memgpt_loader.memory.Memory`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Uses a channel of `memgpt_runtime.channel.open_channel` with `REPEATABLE`."""
+        """Uses a channel of `memgpt_runtime.channel.open_memory_channel` with `REPEATABLE`."""
         self._stub: SourceServiceAsyncStub = SourceServiceStub(channel)
 
     async def source(self, ref: SourceRef) -> tuple[str, str]:

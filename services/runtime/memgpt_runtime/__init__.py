@@ -6,7 +6,7 @@
 `errors`                what can go wrong, in the domain's words: `ServiceError` and its tree, `Reason`, `invalid`
 `status`                the same on the wire: the table, `from_rpc_error`
 `context`               the call being served: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
-`channel`               channels to other services: `open_channel`, `HealthWatcher`
+`channel`               channels to other services: `open_channel`, `open_memory_channel`, `HealthWatcher`
 `health`                `Readiness`, and `grpc.health.v1` on top of it
 `interceptors`          what happens around every RPC, in order; `validation` is one part of it
 `logs`                  `get_logger`; structlog with ids on every line and without secrets
@@ -21,19 +21,19 @@
 
 A service's ``__main__``, whole::
 
-    class AgentSettings(ServiceSection):
+    class AgentSettings(MemoryClientSection):
         port: int = Field(default=50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-        memory_address: str = Field(default="127.0.0.1:50052", description="Where the Memory service is.")
 
 
     @asynccontextmanager
     async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
-        async with open_channel(app.config.service.memory_address) as channel:
+        async with open_memory_channel(app.config, REPEATABLE) as channel:
             async with HealthWatcher(channel, "memory", app.readiness):
                 servicer = AgentServicer(MemoryClient(channel))
                 app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
+                yield  # serving
 
-Yield:
+
     def main() -> None:
         run(ServiceSpec("agent", AgentSettings, setup))
 

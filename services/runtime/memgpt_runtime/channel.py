@@ -13,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from memgpt_runtime import context
+from memgpt_runtime.config import Config, MemoryClientSection
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.tls import memory_credentials
 
 _log = get_logger(__name__)
+
+M = TypeVar("M", bound=MemoryClientSection)
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds for a unary call to which nothing else sets a limit."""
@@ -146,6 +150,24 @@ def open_channel(
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
 
 
+def open_memory_channel(config: Config[M], repeatable: Iterable[str]) -> grpc.aio.Channel:
+    """Opens a service's channel to Memory, as its section says.
+
+    Args:
+        config: The service's settings.
+        repeatable: Methods that are retried, see `service_config`.
+
+    Raises:
+        ConfigError: A file of ``memory_tls_*`` cannot be used.
+    """
+    return open_channel(
+        config.service.memory_address,
+        credentials=memory_credentials(config.service, config.name),
+        max_message_bytes=config.server.max_message_bytes,
+        repeatable=repeatable,
+    )
+
+
 class HealthWatcher:
     """Follows the health of a service, and states it as a condition of one's own readiness.
 
@@ -184,14 +206,30 @@ class HealthWatcher:
         pause = 0.1
         while True:
             try:
-                # Waiting for the connection is the point here; everywhere else a dead one fails at once.
-                async for response in self._stub.Watch(self._request, wait_for_ready=True):
+                async for response in self._stub.Watch(self._request):
                     pause = 0.1
                     serving = response.status == health_pb2.HealthCheckResponse.SERVING
                     self._readiness.set(self._name, None if serving else f"{self._name} is not ready")
                 self._readiness.set(self._name, f"{self._name} is stopping")
             except grpc.aio.AioRpcError as error:
-                _log.debug("health watch broke", server=self._name, code=error.code().name)
-                self._readiness.set(self._name, f"{self._name} cannot be reached")
+                _log.debug("health watch broke", server=self._name, code=error.code().name, details=error.details())
+                self._readiness.set(self._name, f"{self._name} cannot be reached{_why(error.details() or '')}")
             await asyncio.sleep(pause)
-            pause = min(2.0, pause * 2)
+            # The channel connects anew by itself; until then an attempt costs no more than a look at its state.
+            pause = min(0.5, pause * 2)
+
+
+_REASONS = {
+    "Hostname Verification": "its certificate is for another name than the address's",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the authority that is trusted here",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS",
+    "Socket closed": "it hangs up, as servers do that want TLS, or a certificate",
+    "Connection refused": "connection refused",
+}
+"""What gRPC says when it cannot connect, and what that means: nothing else tells an operator what is wrong with TLS."""
+
+
+def _why(details: str) -> str:
+    # A connection that broke says "Socket closed" as well.
+    connecting = "connections to all backends failing" in details
+    return next((f": {meaning}" for text, meaning in _REASONS.items() if connecting and text in details), "")

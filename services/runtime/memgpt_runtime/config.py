@@ -56,6 +56,28 @@ class ServiceSection(Section):
     metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 for none.")
 
 
+class MemoryClientSection(ServiceSection):
+    """What the section of a service has that calls Memory."""
+
+    memory_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
+    memory_tls: bool = Field(default=False, description="Whether Memory speaks TLS.")
+    memory_tls_ca: Path | None = Field(
+        default=None, description="PEM file with the CA of Memory's certificate; none for gRPC's own list."
+    )
+    memory_tls_cert: Path | None = Field(
+        default=None, description="PEM file with the certificate chain to show to Memory, if it asks for one."
+    )
+    memory_tls_key: Path | None = Field(default=None, description="PEM file with the private key of memory_tls_cert.")
+
+    @model_validator(mode="after")
+    def _memory_tls_is_complete(self) -> MemoryClientSection:
+        if (self.memory_tls_cert is None) != (self.memory_tls_key is None):
+            raise ValueError("memory_tls_cert and memory_tls_key belong together: set both, or neither")
+        if not self.memory_tls and (self.memory_tls_ca or self.memory_tls_cert):
+            raise ValueError("memory_tls_ca, memory_tls_cert and memory_tls_key need memory_tls = true")
+        return self
+
+
 class ServerSettings(Section):
     """``[server]``: what every server of the suite has."""
 

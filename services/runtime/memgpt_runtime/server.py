@@ -8,8 +8,7 @@ A service's ``__main__`` says what it is made of; `run` does the rest::
         try:
             app.add_servicer(block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(store))
             app.readiness.watch("milvus", store.ping)
-
-Yield:
+            yield  # serving
         finally:
             await store.close()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import grpc
 
-from memgpt_runtime.config import ConfigError
+from memgpt_runtime.config import ConfigError, MemoryClientSection
 
 
 def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
@@ -20,21 +21,55 @@ def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.Se
     return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
 
 
-def channel_credentials(ca: Path | None, cert: Path | None = None, key: Path | None = None) -> grpc.ChannelCredentials:
+def channel_credentials(
+    ca: Path | None, cert: Path | None = None, key: Path | None = None, *, prefix: str = "tls"
+) -> grpc.ChannelCredentials:
     """Credentials for a channel.
 
     Args:
         ca: The authority of the server's certificate; None for those that gRPC trusts by itself.
         cert: The client's own certificate chain, where the server asks for one.
-        key: Its private key.
+        key: Its private key, without a passphrase.
+        prefix: What the settings' names begin with, for errors: ``agent.memory_tls`` for ``agent.memory_tls_ca``.
 
     Raises:
-        ConfigError: A file cannot be read, or holds no PEM.
+        ConfigError: A file cannot be read or used, or the key is not the certificate's.
     """
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read(ca, "tls_ca") if ca else None,
-        private_key=_read(key, "tls_key") if key else None,
-        certificate_chain=_read(cert, "tls_cert") if cert else None,
+    roots = _read(ca, f"{prefix}_ca") if ca else None
+    chain = _read(cert, f"{prefix}_cert") if cert else None
+    private = _read(key, f"{prefix}_key") if key else None
+    # gRPC takes what it cannot use, and every connection fails without a word of why.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if roots is not None:
+        try:
+            context.load_verify_locations(cadata=roots.decode("ascii", "replace"))
+        except ssl.SSLError as error:
+            raise ConfigError(f"{prefix}_ca: {ca} holds no certificate that can be used") from error
+    if cert and key:
+        try:
+            # Empty, or a key with a passphrase would ask for it at the terminal.
+            context.load_cert_chain(cert.expanduser(), key.expanduser(), password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                f"{prefix}_key: {key} is not the private key of {cert}, has a passphrase, or one of them is damaged"
+            ) from error
+    return grpc.ssl_channel_credentials(root_certificates=roots, private_key=private, certificate_chain=chain)
+
+
+def memory_credentials(settings: MemoryClientSection, section: str) -> grpc.ChannelCredentials | None:
+    """What a service's settings say of TLS to Memory; None for plaintext.
+
+    Args:
+        settings: The service's own section.
+        section: Its name, for errors.
+
+    Raises:
+        ConfigError: See `channel_credentials`.
+    """
+    if not settings.memory_tls:
+        return None
+    return channel_credentials(
+        settings.memory_tls_ca, settings.memory_tls_cert, settings.memory_tls_key, prefix=f"{section}.memory_tls"
     )
 
 

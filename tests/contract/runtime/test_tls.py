@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
 from memgpt_runtime import probe
-from memgpt_runtime.channel import open_channel
+from memgpt_runtime.channel import HealthWatcher, open_channel
 from memgpt_runtime.config import ConfigError
+from memgpt_runtime.health import Readiness
 from memgpt_runtime.server import StartError
 from memgpt_runtime.tls import channel_credentials
 
 from tests.contract.runtime.probe import PREFIX, Probe, Start
+from tests.support.certificates import Authority, Certificate
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def files(authority: Authority) -> Certificate:
+    return authority.issue("server")
 
 
 async def _call(address: str, credentials: grpc.ChannelCredentials | None) -> str:
@@ -55,41 +37,103 @@ async def _call(address: str, credentials: grpc.ChannelCredentials | None) -> st
         return text
 
 
-async def test_tls(start: Start, files: tuple[Path, Path]) -> None:
-    cert, key = files
-    async with start(Probe(str).add_to, tls_cert=cert, tls_key=key) as running:
-        assert await _call(running.address, channel_credentials(cert)) == "x"
+async def test_tls(start: Start, authority: Authority, files: Certificate) -> None:
+    async with start(Probe(str).add_to, tls_cert=files.cert, tls_key=files.key) as running:
+        assert await _call(running.address, channel_credentials(authority.ca)) == "x"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _call(running.address, None)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_mutual_tls_wants_a_certificate(start: Start, files: tuple[Path, Path]) -> None:
-    cert, key = files
-    async with start(Probe(str).add_to, tls_cert=cert, tls_key=key, tls_client_ca=cert) as running:
-        assert await _call(running.address, channel_credentials(cert, cert, key)) == "x"
+async def test_mutual_tls_wants_a_certificate(start: Start, authority: Authority, files: Certificate) -> None:
+    client = authority.issue("client")
+    async with start(Probe(str).add_to, tls_cert=files.cert, tls_key=files.key, tls_client_ca=authority.ca) as running:
+        assert await _call(running.address, channel_credentials(authority.ca, client.cert, client.key)) == "x"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await _call(running.address, channel_credentials(cert))
+            await _call(running.address, channel_credentials(authority.ca))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_the_probe_of_a_container_speaks_tls(start: Start, files: tuple[Path, Path]) -> None:
-    cert, key = files
-    async with start(Probe(str).add_to, tls_cert=cert, tls_key=key, tls_client_ca=cert) as running:
-        well = [running.address, "--tls-ca", str(cert), "--tls-cert", str(cert), "--tls-key", str(key)]
+async def test_the_probe_of_a_container_speaks_tls(start: Start, authority: Authority, files: Certificate) -> None:
+    async with start(Probe(str).add_to, tls_cert=files.cert, tls_key=files.key, tls_client_ca=authority.ca) as running:
+        well = [
+            running.address,
+            "--tls-ca",
+            str(authority.ca),
+            "--tls-cert",
+            str(files.cert),
+            "--tls-key",
+            str(files.key),
+        ]
         assert await asyncio.to_thread(probe.main, well) == 0
-        assert await asyncio.to_thread(probe.main, [running.address, "--tls-ca", str(cert)]) == 1
+        assert await asyncio.to_thread(probe.main, [running.address, "--tls-ca", str(authority.ca)]) == 1
         assert await asyncio.to_thread(probe.main, [running.address]) == 1
 
 
-async def test_unusable_files_are_named(start: Start, files: tuple[Path, Path], tmp_path: Path) -> None:
-    cert, _ = files
+async def test_unusable_files_are_named(start: Start, files: Certificate, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     other.write_text("no PEM")
     with pytest.raises(ConfigError, match=r"server\.tls_key: .*other\.pem is not a PEM file"):
-        async with start(tls_cert=cert, tls_key=other):
+        async with start(tls_cert=files.cert, tls_key=other):
             pass
     other.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     with pytest.raises(StartError, match=r"certificate or key was refused; check server\.tls_cert and server\.tls_key"):
-        async with start(tls_cert=cert, tls_key=other):
+        async with start(tls_cert=files.cert, tls_key=other):
             pass
+
+
+def test_files_of_a_client_are_checked_before_they_are_used(authority: Authority, tmp_path: Path) -> None:
+    one, two = authority.issue("one"), authority.issue("two")
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ConfigError, match=r"agent\.memory_tls_ca: .*damaged\.pem holds no certificate"):
+        channel_credentials(damaged, prefix="agent.memory_tls")
+    with pytest.raises(ConfigError, match=r"tls_key: .*two\.key is not the private key of .*one\.pem"):
+        channel_credentials(authority.ca, one.cert, two.key)
+    secret = tmp_path / "secret.key"
+    key = serialization.load_pem_private_key(one.key.read_bytes(), None)
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"passphrase"),
+        )
+    )
+    with pytest.raises(ConfigError, match=r"secret\.key .* has a passphrase"):
+        channel_credentials(authority.ca, one.cert, secret)
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "why"),
+    [
+        ("tls", "plain", "it hangs up, as servers do that want TLS, or a certificate"),
+        ("plain", "tls", "it speaks no TLS"),
+        ("tls", "foreign", "its certificate is not of the authority that is trusted here"),
+        ("elsewhere", "tls", "its certificate is for another name than the address's"),
+        ("mutual", "tls", "it hangs up, as servers do that want TLS, or a certificate"),
+    ],
+)
+async def test_the_health_of_a_server_says_what_is_wrong_with_tls(
+    start: Start, authority: Authority, files: Certificate, tmp_path: Path, server: str, client: str, why: str
+) -> None:
+    elsewhere = authority.issue("elsewhere", "192.0.2.1")
+    settings: dict[str, dict[str, Path]] = {
+        "plain": {},
+        "tls": {"tls_cert": files.cert, "tls_key": files.key},
+        "elsewhere": {"tls_cert": elsewhere.cert, "tls_key": elsewhere.key},
+        "mutual": {"tls_cert": files.cert, "tls_key": files.key, "tls_client_ca": authority.ca},
+    }
+    credentials = {
+        "plain": None,
+        "tls": channel_credentials(authority.ca),
+        "foreign": channel_credentials(Authority(tmp_path, "foreign").ca),
+    }
+    readiness = Readiness()
+    async with (
+        start(Probe(str).add_to, **settings[server]) as running,
+        open_channel(running.address, credentials=credentials[client]) as channel,
+        HealthWatcher(channel, "memory", readiness),
+    ):
+        while "cannot be reached" not in readiness.reasons.get("memory", ""):
+            await readiness.change.wait()
+    assert readiness.reasons["memory"] == f"memory cannot be reached: {why}"

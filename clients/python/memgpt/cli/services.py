@@ -154,8 +154,19 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
         Memory, Loader and Agent, which all serve.
 
     Raises:
-        CliError: One did not start.
+        CliError: One did not start, or ``[server]`` and ``[client]`` do not agree on TLS.
     """
+    if (config.server.tls_cert is not None) != config.service.tls:
+        raise CliError(
+            "the services started here would not be reached: [server] has "
+            + (
+                "tls_cert, but client.tls is not true"
+                if config.server.tls_cert
+                else "no tls_cert, but client.tls is true"
+            )
+            + "; give TLS to both sections, or to neither",
+            MISUSE,
+        )
     children: list[Child] = []
 
     def launch(name: str, **settings: str) -> Child:
@@ -172,8 +183,8 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
         deadline = time.monotonic() + START_TIMEOUT
         # The others need no more than Memory's address, which is known long before its store is open.
         _await(children, deadline, lambda: bool(memory.address))
-        launch("loader", MEMGPT_LOADER_MEMORY_ADDRESS=memory.address)
-        launch("agent", MEMGPT_AGENT_MEMORY_ADDRESS=memory.address)
+        for name in ("loader", "agent"):
+            launch(name, **_memory_settings(name, memory.address, config.service))
         _await(children, deadline, lambda: all(child.serving for child in children))
         for child in children:
             # Memory serves before its store is open, and the others follow Memory.
@@ -185,6 +196,16 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
             child.ask_to_stop()
         for child in [*children[1:], *children[:1]]:
             child.wait()
+
+
+def _memory_settings(name: str, address: str, client: ClientSettings) -> dict[str, str]:
+    """How a service reaches the Memory that was started here: as this process does."""
+    settings = {"memory_address": address}
+    if client.tls:
+        settings["memory_tls"] = "true"
+        files = {"ca": client.tls_ca, "cert": client.tls_cert, "key": client.tls_key}
+        settings |= {f"memory_tls_{kind}": str(path) for kind, path in files.items() if path is not None}
+    return {f"MEMGPT_{name}_{key}".upper(): value for key, value in settings.items()}
 
 
 def _await(children: list[Child], deadline: float, done: Callable[[], bool]) -> None:

@@ -17,8 +17,8 @@ class ClientSettings(Section):
 
     agent_address: str = Field("", description="host:port of the Agent; empty to start the services here.")
     loader_address: str = Field("", description="host:port of the Loader; empty to start the services here.")
-    tls: bool = Field(False, description="Whether the services at these addresses speak TLS.")
-    tls_ca: Path | None = Field(None, description="PEM file with the CA of the services; none for the system's.")
+    tls: bool = Field(False, description="Whether the services speak TLS.")
+    tls_ca: Path | None = Field(None, description="PEM file with the CA of the services; none for gRPC's own list.")
     tls_cert: Path | None = Field(None, description="PEM file with this client's certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key of tls_cert.")
 
@@ -28,6 +28,8 @@ class ClientSettings(Section):
             raise ValueError("agent_address and loader_address belong together: set both, or neither")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: set both, or neither")
+        if not self.tls and (self.tls_ca or self.tls_cert):
+            raise ValueError("tls_ca, tls_cert and tls_key need tls = true")
         return self
 
     def credentials(self) -> Tls | None:
