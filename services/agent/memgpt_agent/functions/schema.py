@@ -81,6 +81,11 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
         if strict or parameter.required:
             required.append(parameter.name)
     if function.chains:
-        properties[REQUEST_HEARTBEAT] = {"type": "boolean", "description": _HEARTBEAT_DESCRIPTION}
+        heartbeat: dict[str, object] = {"type": "boolean", "description": _HEARTBEAT_DESCRIPTION}
+        if function.heartbeat_default:
+            # Small models say false, and their turn ends with a search that nobody reads. One that says so
+            # all the same, where decoding is not constrained, is taken at its word.
+            heartbeat["enum"] = [True]
+        properties[REQUEST_HEARTBEAT] = heartbeat
         required.append(REQUEST_HEARTBEAT)
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
