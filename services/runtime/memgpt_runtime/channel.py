@@ -216,7 +216,7 @@ class HealthWatcher:
                 self._readiness.set(self._name, f"{self._name} cannot be reached{_why(error.details() or '')}")
             await asyncio.sleep(pause)
             # The channel connects anew by itself; until then an attempt costs no more than a look at its state.
-            pause = min(0.5, pause * 2)
+            pause = min(0.2, pause * 2)
 
 
 _REASONS = {
