@@ -60,7 +60,8 @@ CORE_MEMORY_REPLACE = Function(
 
 CONVERSATION_SEARCH = Function(
     "conversation_search",
-    "Searches the whole history of your conversation, also what has left your context, for messages with these words.",
+    "Searches what you and the user said to each other, also what has left your context, for messages with these words."
+    " Documents are not there: archival_memory_search finds them.",
     (Parameter("query", "string", "The words to look for."), _PAGE),
     heartbeat_default=True,
     searches=True,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.declarations import FUNCTIONS_BY_NAME
+from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, FUNCTIONS_BY_NAME
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 
 Wire = dict[str, object]
@@ -142,9 +142,10 @@ def _with_thought(call: FunctionCall, thought: str) -> str:
 def _reminder(messages: Sequence[Message]) -> str:
     """The question once more, beside the results of a search: small models lose sight of it, or search for ever."""
     last_call = next((m.function_call for m in reversed(messages) if m.function_call is not None), None)
-    searched = last_call is not None and getattr(FUNCTIONS_BY_NAME.get(last_call.name), "searches", False)
-    if not searched:
+    function = FUNCTIONS_BY_NAME.get(last_call.name) if last_call is not None else None
+    if function is None or not function.searches:
         return ""
+    elsewhere = "" if function is ARCHIVAL_MEMORY_SEARCH else " Documents are found by archival_memory_search only."
     for message in reversed(messages):
         if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
             question = envelopes.parse(message.text).get("message", "")
@@ -154,5 +155,6 @@ def _reminder(messages: Sequence[Message]) -> str:
                 " nothing made up."
                 " If not, ask for the next page or search in other words; do not repeat a search. If nothing is left to"
                 " read, say that you did not find it."
+                f"{elsewhere}"
             )
     return ""
