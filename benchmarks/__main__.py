@@ -1,0 +1,73 @@
+"""``python -m benchmarks [NAME ...]``: runs benchmarks and prints a table for each."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.support.milvus_server import why_unavailable
+
+NAMES = ("search", "attach", "concurrency", "load", "commits", "turn", "footprint", "retrieval")
+
+
+def main() -> None:
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--backend", choices=["lite", "server", "all"], default="all", help="default: what there is")
+    parser.add_argument("--passages", type=int, help="how many, instead of each benchmark's own number")
+    parser.add_argument("--quick", action="store_true", help="little data, few repetitions: no figures to rely on")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
+    backends = ["lite", "server"] if arguments.backend == "all" else [arguments.backend]
+    if "server" in backends and (reason := why_unavailable()):
+        if arguments.backend == "server":
+            parser.error(reason)
+        backends.remove("server")
+
+    # What follows takes seconds to import.
+    from benchmarks.common import Options, Table, milvus_server
+
+    results: list[dict[str, Any]] = []
+    if not arguments.json:
+        print(_machine())
+    for backend in backends:
+        with ExitStack() as stack:
+            uri = stack.enter_context(milvus_server()) if backend == "server" else ""
+            options = Options(backend, arguments.quick, arguments.passages, uri)
+            for name in arguments.names or NAMES:
+                run: Callable[[Options], Awaitable[Table]] = import_module(f"benchmarks.{name}").run
+                table = asyncio.run(_awaited(run(options)))
+                table.title = f"{table.title} [{backend}]"
+                results.append({"benchmark": name, "backend": backend, "quick": arguments.quick, **table.json()})
+                if not arguments.json:
+                    print(f"\n{table.text()}", flush=True)
+    if arguments.json:
+        print(json.dumps({"machine": _machine(), "results": results}, indent=2))
+
+
+async def _awaited(running: Awaitable[Any]) -> Any:
+    return await running
+
+
+def _machine() -> str:
+    cpus = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    load = Path("/proc/loadavg").read_text().split()[0]
+    return f"{len(cpus)} CPUs ({next(iter(cpus), platform.machine())}), load {load}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    main()

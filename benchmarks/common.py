@@ -1,0 +1,457 @@
+"""What the benchmarks share: figures and tables, timing, texts, and a Memory process beside plain pymilvus.
+
+Contenders take turns within every repetition, and a median is taken over the repetitions: what else the machine does
+then troubles both alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import random
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import wordllama
+from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
+from memgpt_memory.embedding import WORDLLAMA, Vectors
+from memgpt_memory.fusion import HEAD, Scored, fuse
+from memgpt_memory.passages import PASSAGE_FIELDS, document_row
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import MESSAGES, RECORDS, SPARSE, WORDS, Collection, partition_of, passages
+from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.words import words_of
+from pymilvus import MilvusClient
+
+from tests.integration.memory.client import Memory, batch, connected, finish, header, version
+from tests.support.milvus_server import MilvusServer
+from tests.support.processes import ServiceProcess
+
+DATA = Path(__file__).parent / "data"
+PAPER_SET = DATA / "memgpt_paper.jsonl"
+
+DIMENSION = 256
+"""Of the bundled embedding model."""
+
+PASSAGE_CHARS = 1_000
+"""Characters of a made-up passage: what the Loader makes of English prose."""
+
+BATCH = 256
+"""Passages of one message, as the Loader sends them; raw pymilvus writes as many at a time."""
+
+# Lite's server runs within this process, and has no answer to some of pymilvus's own questions.
+logging.getLogger().setLevel(logging.WARNING)
+logging.getLogger("grpc").setLevel(logging.CRITICAL)
+
+MODES = {"dense": SEARCH_MODE_DENSE, "hybrid": SEARCH_MODE_HYBRID, "text": SEARCH_MODE_TEXT}
+
+_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for.
+
+    Attributes:
+        backend: ``lite`` or ``server``.
+        quick: Little data and few repetitions: to see that everything works.
+        passages: How many passages, instead of the benchmark's own number.
+        server_uri: Where the Milvus server is, for the backend ``server``.
+    """
+
+    backend: str = "lite"
+    quick: bool = False
+    passages: int | None = None
+    server_uri: str = ""
+
+    def size(self, full: int) -> int:
+        """Passages, where `full` is the benchmark's own number."""
+        return self.passages or (max(full // 10, 100) if self.quick else full)
+
+    def times(self, full: int) -> int:
+        """Repetitions."""
+        return max(full // 5, 2) if self.quick else full
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A line of a table.
+
+    Attributes:
+        what: What was measured.
+        unit: ``ms``, ``/s``, ``MB`` and the like.
+        ours: The figure.
+        other: What it is compared with; None for nothing.
+        other_name: What that is.
+        most: The bar: the most that `ours` may be, in multiples of `other`, or in `unit` without one.
+        least: The bar: the least, likewise.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    other: float | None = None
+    other_name: str = "raw"
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours in multiples of the other."""
+        return self.ours / self.other if self.other else None
+
+    @property
+    def bar(self) -> str:
+        """The bar in words; empty for none."""
+        unit = self.unit if self.other is None else f"x {self.other_name}"
+        signs = (("<=", self.most), (">=", self.least))
+        return ", ".join(f"{sign} {limit:g} {unit}" for sign, limit in signs if limit is not None)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it meets its bar; None without one."""
+        if self.most is None and self.least is None:
+            return None
+        value = self.ours if self.ratio is None else self.ratio
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+
+@dataclass(slots=True)
+class Table:
+    """What a benchmark found."""
+
+    title: str
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, what: str, unit: str, ours: float, other: float | None = None, **more: Any) -> None:
+        """Adds a line; see `Figure`."""
+        self.figures.append(Figure(what, unit, ours, other, **more))
+
+    def text(self) -> str:
+        """For people."""
+        rows = [("", "ours", "beside", "ratio", "bar", "")]
+        for one in self.figures:
+            beside = "" if one.other is None else f"{_number(one.other)} {one.unit} ({one.other_name})"
+            ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+            verdict = {None: "", True: "met", False: "MISSED"}[one.met]
+            rows.append((one.what, f"{_number(one.ours)} {one.unit}", beside, ratio, one.bar, verdict))
+        return "\n".join([self.title, *aligned(rows), *(f"  {note}" for note in self.notes)])
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        figures = [
+            {"what": one.what, "unit": one.unit, "ours": one.ours, "other": one.other, "other_name": one.other_name}
+            | {"ratio": one.ratio, "bar": one.bar, "met": one.met}
+            for one in self.figures
+        ]
+        return {"title": self.title, "figures": figures, "notes": self.notes}
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns stand below each other, all but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def say(text: str) -> None:
+    """Says what is under way."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def compare(repetitions: int, **contenders: Callable[[int], object]) -> dict[str, float]:
+    """Runs each contender once in every repetition, in changing order.
+
+    Args:
+        repetitions: How often.
+        contenders: What is timed, coroutine functions or not; they get the number of the repetition.
+
+    Returns:
+        The median of each, in milliseconds.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for repetition in range(repetitions):
+        for name in names if repetition % 2 else reversed(names):
+            start = time.perf_counter()
+            working = contenders[name](repetition)
+            if inspect.isawaitable(working):
+                await working
+            taken[name].append(1_000 * (time.perf_counter() - start))
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+# Texts. Made of the words of the paper by their frequency, so that words are as common and as rare as in prose.
+
+
+@cache
+def _vocabulary() -> tuple[list[str], list[int]]:
+    documents = [line for line in map(json.loads, PAPER_SET.read_text().splitlines()) if "text" in line]
+    counts = Counter(word for line in documents for word in re.findall(r"[^\W\d_]+", line["text"]))
+    return list(counts), list(counts.values())
+
+
+def texts(count: int, seed: int = 1) -> list[str]:
+    """Made-up passages, always the same for a seed."""
+    words, weights = _vocabulary()
+    source = random.Random(seed)
+    made = []
+    for _ in range(count):
+        text = " ".join(source.choices(words, weights, k=PASSAGE_CHARS // 5))
+        made.append(text[: text.rindex(" ", 0, PASSAGE_CHARS)])
+    return made
+
+
+def queries(seed: int = 1) -> Iterator[str]:
+    """Questions without end, no two of them the same: the paper's, with one more word."""
+    asked = [line["query"] for line in map(json.loads, PAPER_SET.read_text().splitlines()) if "query" in line]
+    words = random.Random(seed).sample(_vocabulary()[0], 1_000)
+    return (f"{question} {word}" for word in words for question in asked)
+
+
+@cache
+def _model() -> Any:
+    return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True, dim=DIMENSION)
+
+
+def embed(wanted: Sequence[str]) -> Vectors:
+    """Embeddings by the model that Memory uses."""
+    return np.asarray(_model().embed(list(wanted), norm=True), dtype=np.float32)
+
+
+class Raw:
+    """Plain pymilvus on a store of its own, which has Memory's collections, partitions and rows.
+
+    Attributes:
+        client: The client.
+        full_text: Whether the backend has BM25.
+    """
+
+    def __init__(self, client: MilvusClient, archive: Collection, *, server: bool) -> None:
+        self.client = client
+        self.full_text = archive.full_text
+        self._passages = archive
+        self._level = {"consistency_level": "Session"} if server else {}
+
+    def load(self, owner: str, wanted: Sequence[str]) -> None:
+        """Embeds passages of a document and writes them, a batch at a time."""
+        file = uuid4().hex
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
+            rows = [
+                document_row(
+                    owner, owner, owner, file, index, text, (1, 0, len(text)), vector.tolist(), stamp=1, created=1
+                )
+                | ({WORDS: " ".join(words_of(text))} if self.full_text else {})
+                for index, (text, vector) in enumerate(zip(some, embed(some), strict=True), start)
+            ]
+            self.client.upsert(self._passages.name, rows, partition_name=partition_of(_TENANT, owner))
+
+    def search(self, owner: str, query: str, mode: str, *, limit: int = 10, offset: int = 0) -> list[str]:
+        """A page of texts. A hybrid one takes the best `HEAD` by words and by likeness, and fuses them."""
+        vector = embed([query])[0].tolist()
+        if mode == "dense":
+            return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
+        words = self._words(owner, query)
+        if offset:  # behind the head comes the order of likeness; the head must be known to be left out
+            return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
+        dense = self._dense(owner, vector, HEAD, 0)
+        found = {hit["id"]: hit["entity"]["text"] for hit in (*dense, *words)}
+        both = [[Scored(hit["id"], owner, abs(hit["distance"])) for hit in hits] for hits in (dense, words)]
+        return [found[hit.id] for hit in fuse(*both)[:limit]]
+
+    def upsert(self, collection: str, row: Mapping[str, Any], *more: Mapping[str, Any]) -> None:
+        """Writes rows."""
+        self.client.upsert(collection, [dict(one) for one in (row, *more)])
+
+    def commit(self, agent: str, number: int) -> None:
+        """What a step takes at the least: two messages, and then the agent's row."""
+        filling = "x" * 600
+        blank = {"agent": agent, "part": 0, "created": 1, "head": "{}", "none": [0.0, 0.0]}
+        both = [{"id": f"{agent}-m{n}", "sequence": n, "text": filling, **blank} for n in (2 * number, 2 * number + 1)]
+        self.upsert(MESSAGES.name, *both)
+        self.put_record(agent, filling)
+
+    def put_record(self, id_: str, body: str) -> None:
+        """Writes a record."""
+        row = {"id": id_, "kind": "agent", "tenant": _TENANT, "parent": "", "created": 1, "body": body}
+        self.upsert(RECORDS.name, {**row, "none": [0.0, 0.0]})
+
+    def _dense(self, owner: str, vector: list[float], limit: int, offset: int) -> Any:
+        return self._search(owner, vector, self._passages.vector, {"metric_type": "IP"}, limit, offset)
+
+    def _words(self, owner: str, query: str) -> Any:
+        return self._search(owner, " ".join(words_of(query)), SPARSE, {"metric_type": "BM25"}, HEAD, 0)
+
+    def _search(self, owner: str, data: Any, column: str, parameters: Any, limit: int, offset: int) -> Any:
+        return self.client.search(
+            self._passages.name,
+            [data],
+            anns_field=column,
+            filter=filters.one_of("owner", [owner]),
+            partition_names=[partition_of(_TENANT, owner)],
+            limit=limit,
+            offset=offset,
+            output_fields=PASSAGE_FIELDS,
+            search_params=parameters,
+            **self._level,
+        )[0]
+
+
+class Stage:
+    """A Memory process and plain pymilvus, each on an empty store of its own.
+
+    Attributes:
+        options: What was asked for.
+        home: A folder for this benchmark; Memory's Lite file is ``memory.db``.
+        raw: Plain pymilvus.
+        process: The Memory process.
+        memory: A client of it.
+    """
+
+    process: ServiceProcess
+    memory: Memory
+
+    def __init__(self, options: Options, home: Path, raw: Raw, settings: Mapping[str, str]) -> None:
+        self.options = options
+        self.home = home
+        self.raw = raw
+        self._settings = settings
+        self._running = AsyncExitStack()
+
+    @property
+    def modes(self) -> list[str]:
+        """What the backend can rank by."""
+        return ["dense", "hybrid"] if self.raw.full_text else ["dense"]
+
+    @property
+    def pid(self) -> int:
+        """Memory's process."""
+        return self.process.popen.pid
+
+    async def start(self) -> None:
+        """Starts Memory; one that runs is stopped first."""
+        await self.stop()
+        self.process = ServiceProcess("memgpt_memory", self.home, **self._settings)
+        self._running.callback(self.process.close)
+        self.memory = await self._running.enter_async_context(connected(self.process.wait_ready(120)))
+
+    async def stop(self) -> None:
+        """Stops Memory in good order."""
+        if hasattr(self, "process") and self.process.popen.poll() is None:
+            self.process.terminate()
+        await self._running.aclose()
+
+    async def source(self, wanted: Sequence[str]) -> str:
+        """A source with these passages, sent as the Loader sends them; answers its id."""
+        source_id: str = (await self.memory.source()).source_id
+        await self.load(source_id, wanted)
+        return source_id
+
+    async def load(self, source_id: str, wanted: Sequence[str]) -> None:
+        """Puts a file into a source."""
+
+        async def stream() -> AsyncIterator[Any]:
+            yield header(source_id, version(uuid4().hex, wanted))
+            for start in range(0, len(wanted), BATCH):
+                yield batch(wanted[start : start + BATCH], start)
+            yield finish(len(wanted))
+
+        await self.memory.sources.UpsertPassages(stream())
+
+    async def search(self, query: str, mode: str, **fields: Any) -> Any:
+        """A page of ten; the fields are those of the request."""
+        fields.setdefault("size", 10)
+        return await self.memory.page(query, mode=MODES[mode], **fields)
+
+
+@asynccontextmanager
+async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
+    """Sets a stage up, with settings of Memory's."""
+    with scratch() as home:
+        ours, theirs = (new_store(options, home / name) for name in ("memory", "raw"))
+        raw = await open_raw(options, theirs)
+        one = Stage(options, home, raw, {"MEMGPT_MEMORY_URI": ours, "MEMGPT_MEMORY_TIMEOUT": "60", **settings})
+        try:
+            await one.start()
+            yield one
+        finally:
+            await one.stop()
+            raw.client.close()
+
+
+async def open_raw(options: Options, uri: str) -> Raw:
+    """Plain pymilvus; Memory's own code makes the collections, so that they are the same."""
+    store = Milvus(uri, timeout=60)
+    await store.open([RECORDS, MESSAGES])
+    full_text = store.capabilities.full_text
+    archive = passages(WORDLLAMA, DIMENSION, full_text=full_text)
+    await store.open([archive])
+    await store.close()
+    client = MilvusClient(uri, timeout=60)
+    for collection in (RECORDS, MESSAGES, archive):
+        client.load_collection(collection.name)
+    return Raw(client, archive, server=options.backend == "server")
+
+
+def new_store(options: Options, path: Path) -> str:
+    """The URI of an empty store: a file at `path`, or a database of the server."""
+    if options.backend == "lite":
+        return f"{path}.db"
+    name = f"{path.name}_{uuid4().hex}"
+    client = MilvusClient(options.server_uri, timeout=60)
+    client.create_database(name)
+    client.close()
+    return f"{options.server_uri}/{name}"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="memgpt-benchmark-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def milvus_server() -> Iterator[str]:
+    """A Milvus server; answers its URI."""
+    with scratch() as folder:
+        server = MilvusServer(folder / "server")
+        try:
+            server.start()
+            server.wait_ready()
+            yield server.uri
+        finally:
+            server.stop()
+
+
+def megabytes(pid: int, kind: str = "VmRSS") -> float:
+    """Resident size of a process now, or its peak with ``VmHWM``."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(rf"{kind}:\s+(\d+) kB", status)[0]) / 1024
+
+
+def take(source: Iterator[str], count: int) -> list[str]:
+    """The next of an endless sequence."""
+    return list(islice(source, count))

@@ -1,0 +1,45 @@
+"""What a store takes: memory after a restart and many searches, and disk for each passage after compaction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pymilvus import MilvusClient
+
+from benchmarks.common import PASSAGE_CHARS, Options, Table, megabytes, queries, say, stage, take, texts
+
+
+async def run(options: Options) -> Table:
+    """10,000 passages on Milvus Lite; a server's memory and disk are its own."""
+    size = options.size(10_000)
+    table = Table(f"footprint: {size:,} passages of {PASSAGE_CHARS:,} characters")
+    if options.backend != "lite":
+        table.notes.append("Only on Milvus Lite, which lives within Memory.")
+        return table
+    async with stage(options) as on:
+        say(f"footprint: storing {size:,} passages")
+        source = await on.source(texts(size))
+        await on.start()
+        table.add("resident after a restart", "MB", megabytes(on.pid))
+        searches = options.times(1_000)
+        say(f"footprint: {searches:,} searches")
+        for query in take(queries(), searches):
+            await on.search(query, on.modes[-1], source_id=source)
+        name = f"after {searches:,} {on.modes[-1]} searches"
+        table.add(f"resident {name}", "MB", megabytes(on.pid), most=700)
+        table.add("its peak", "MB", megabytes(on.pid, "VmHWM"))
+        await on.stop()
+        path = on.home / "memory.db"
+        _compact(path)
+        used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        table.add("disk for each passage", "KB", used / size / 1024, most=4)
+    return table
+
+
+def _compact(path: Path) -> None:
+    client = MilvusClient(str(path))
+    for collection in client.list_collections():
+        client.load_collection(collection)
+        client.flush(collection)
+        client.compact(collection)
+    client.close()
