@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
-from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_runtime.server import App
 
 from memgpt_memory.config import MemorySettings
@@ -46,14 +46,17 @@ class Opening:
         self._store = store
         self._embedder = embedder
         self._core: Core | None = None
-        self._opening = asyncio.Lock()
+        self._refusal: FailedPrecondition | None = None
 
     def core(self) -> Core:
         """Memory's parts.
 
         Raises:
+            FailedPrecondition: The store, reached at last, is not for this process.
             Unavailable: The store is not open yet, or has been lost to another process.
         """
+        if self._refusal is not None:
+            raise self._refusal
         if self._core is None:
             raise Unavailable(
                 Reason.STORE_UNAVAILABLE, "Memory has not yet reached its store; try again in a moment.", retry_after=2
@@ -71,6 +74,21 @@ class Opening:
         """
         if self._core is None:
             self._core = await open_core(self._store, self._embedder, lease_seconds=self._lease_seconds)
+
+    async def open_later(self) -> None:
+        """Tries until Milvus answers; what then turns out to be wrong is said to every caller."""
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                await self.open()
+            except Unavailable:
+                continue
+            except FailedPrecondition as error:
+                _log.critical("store_refused", error=str(error))
+                self._refusal = error
+                return
+            _log.info("store_reached")
+            return
 
     async def check(self) -> None:
         """Whether Memory can work now."""
@@ -108,33 +126,22 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
     store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
     opening = Opening(store, embedder, settings.lease_seconds)
-    fatal: asyncio.Task[None] | None = None
+    later: asyncio.Task[None] | None = None
     try:
         try:
             await opening.open()
         except Unavailable as error:
             _log.warning("store_not_reached", error=str(error), uri=uri)
-            fatal = asyncio.create_task(_open_later(opening))
+            later = asyncio.create_task(opening.open_later())
         for add, servicer in servicers(opening.core):
             app.add_servicer(add, servicer)
         app.readiness.watch("milvus", opening.check)
         yield
     finally:
-        if fatal is not None:
-            fatal.cancel()
-            await asyncio.gather(fatal, return_exceptions=True)
+        if later is not None:
+            later.cancel()
+            await asyncio.gather(later, return_exceptions=True)
         await opening.close()
-
-
-async def _open_later(opening: Opening) -> None:
-    while True:
-        await asyncio.sleep(_RETRY_SECONDS)
-        try:
-            await opening.open()
-        except Unavailable:
-            continue
-        _log.info("store_reached")
-        return
 
 
 def _file(uri: str, home: Path) -> Path:

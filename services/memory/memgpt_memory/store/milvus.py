@@ -108,7 +108,7 @@ class Milvus:
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
-        self._ready: set[str] = set()
+        self._ready: dict[str, Collection] = {}
         self.capabilities = Capabilities("milvus-lite" if self.lite else "milvus", "unknown")
 
     async def open(self, collections: Iterable[Collection]) -> None:
@@ -126,7 +126,7 @@ class Milvus:
         for collection in collections:
             if collection.name not in self._ready:
                 await self._run(self._prepare, collection)
-                self._ready.add(collection.name)
+                self._ready[collection.name] = collection
 
     async def close(self) -> None:
         """Flushes nothing, waits for what runs, and closes the connection."""
@@ -138,12 +138,13 @@ class Milvus:
         self._threads.shutdown(wait=False)
 
     async def ping(self) -> None:
-        """Returns when the backend answers.
+        """Returns when every collection can be read: a server that comes back answers long before it has loaded them.
 
         Raises:
-            Unavailable: It does not.
+            Unavailable: One cannot.
         """
-        await self._run(lambda: self._connected.list_collections(timeout=min(self._timeout, 3.0)))
+        for collection in list(self._ready.values()):
+            await self.get(collection, ["ping"], [])
 
     async def upsert(self, collection: Collection, rows: Sequence[Row], *, partition: str | None = None) -> None:
         """Writes whole rows under their keys; returns when they are in. Concurrent calls share upserts.
