@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +142,9 @@ class OpenAIEmbedder:
             raise DeadlineExceeded(Reason.OUT_OF_TIME, f"{where} did not answer in {self._timeout:g} s.") from error
         except openai.RateLimitError as error:
             raise ResourceExhausted(
-                Reason.MODEL_RATE_LIMITED, f"{where} wants fewer calls; try again later.", retry_after=5
+                Reason.MODEL_RATE_LIMITED,
+                f"{where} wants fewer calls; try again later.",
+                retry_after=_retry_after(error.response.headers.get("retry-after", "")),
             ) from error
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise FailedPrecondition(
@@ -157,12 +159,15 @@ class OpenAIEmbedder:
             ) from error
         except openai.APIError as error:
             raise Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{where} cannot be reached; try again.") from error
-        vectors = [item.embedding for item in sorted(answer.data or [], key=lambda item: item.index)]
-        if len(vectors) != len(texts):
-            raise Unavailable(
-                Reason.EMBEDDING_UNAVAILABLE,
-                f"{where} answered {len(vectors)} vectors for {len(texts)} texts; try again.",
-            )
+        except (ValueError, TypeError, AttributeError) as error:  # it is no JSON, or none of an answer's shape
+            raise self._nonsense(where, error) from error
+        try:
+            items = sorted(answer.data or [], key=lambda item: item.index)
+            vectors = [np.asarray(item.embedding, dtype=np.float64) for item in items]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._nonsense(where, error) from error
+        if len(vectors) != len(texts) or any(vector.ndim != 1 for vector in vectors):
+            raise self._nonsense(where, f"{len(vectors)} vectors for {len(texts)} texts")
         wrong = {len(vector) for vector in vectors} - {self.dimension}
         if wrong:
             raise FailedPrecondition(
@@ -172,7 +177,20 @@ class OpenAIEmbedder:
                 "set it to what the model gives, for a new store, or choose the model that the store was made with.",
                 metadata={"model": self.model, "dimension": self.dimension},
             )
-        return _unit(np.asarray(vectors, dtype=np.float32))
+        return _unit(np.stack(vectors))
+
+    @staticmethod
+    def _nonsense(where: str, what: object) -> Unavailable:
+        _log.warning("embedding_answer_unusable", problem=str(what)[:500])
+        return Unavailable(
+            Reason.EMBEDDING_UNAVAILABLE,
+            f"{where} answers something else than one vector for each text; check memory.embedding_base_url.",
+        )
+
+
+def _retry_after(header: str) -> float:
+    """Seconds to wait; the endpoint's own wish where it is a number."""
+    return min(float(header), 600.0) if header.replace(".", "", 1).isdecimal() and header.isascii() else 5.0
 
 
 _STEPS = 2_048
@@ -185,13 +203,13 @@ the order of equal passages between two pages of one search.
 """
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _unit(vectors: npt.NDArray[np.floating[Any]]) -> Vectors:
     """Scales vectors to length one, and rounds their numbers to steps in which inner products are exact.
 
     What is not a number becomes zero: Milvus Lite would take it as it is.
     """
-    vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    rounded: Vectors = np.round(scaled * _STEPS) / np.float32(_STEPS)
+    exact = np.nan_to_num(vectors.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    norms = np.linalg.norm(exact, axis=1, keepdims=True)
+    scaled = np.divide(exact, norms, out=np.zeros_like(exact), where=(norms > 0) & np.isfinite(norms))
+    rounded: Vectors = (np.round(scaled * _STEPS) / _STEPS).astype(np.float32)
     return rounded
