@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from memgpt_memory.config import MemorySettings
 from memgpt_memory.service import Opening, setup
 from memgpt_runtime.config import Config, ServerSettings
@@ -52,7 +54,16 @@ async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Serve:
+def _quiet() -> Iterator[None]:
+    """Logs nothing: unconfigured, structlog writes tracebacks with every frame's variables, a second each."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, _quiet: None) -> Serve:
     """Starts Memory within the test's own process, over a real socket: `serve(uri, **settings)`.
 
     The client's attribute `core` answers the service's inner parts, for tests that make the store fail.

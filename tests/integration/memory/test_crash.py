@@ -1,0 +1,243 @@
+"""Memory and Milvus killed at random while clients write: what was acknowledged is there, whole, and once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+from memgpt.memory.v1 import block_pb2
+
+from tests.integration.memory.client import Memory, batch, connected, finish, header, version
+from tests.support.milvus_server import MilvusServer
+from tests.support.processes import ServiceProcess
+
+CLIENTS = 6
+LONG = "x" * 70_000
+"""Longer than a row, so that a message may be torn between rows."""
+
+
+@dataclass
+class Client:
+    """Commits steps to an agent of its own, and keeps account of what was acknowledged.
+
+    Attributes:
+        agent_id: The agent.
+        turn: The request of the turn under way.
+        sent: Texts of each step by turn, whether acknowledged or not.
+        acknowledged: How many steps of each turn were, the input included.
+        notes: Notes outside of turns: whether each was acknowledged.
+    """
+
+    agent_id: str
+    turn: str = ""
+    sent: dict[str, list[str]] = field(default_factory=dict)
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, bool] = field(default_factory=dict)
+
+    async def work(self, memory: Memory, stop: asyncio.Event) -> None:
+        """Works until it is told to stop, or the server is gone."""
+        with suppress(grpc.aio.AioRpcError):
+            while not stop.is_set():
+                await self._turn(memory)
+                note = f"note {uuid4().hex}"
+                self.notes[note] = False
+                await memory.insert(self.agent_id, note, request_id=note)
+                self.notes[note] = True
+
+    async def _turn(self, memory: Memory) -> None:
+        if not self.turn:
+            self.turn = uuid4().hex
+            self.sent[self.turn] = [f"{self.turn} 0"]
+        steps = self.sent[self.turn]
+        grant = await memory.begin(self.agent_id, self.turn, steps[0])
+        assert grant.turn.request_id == self.turn
+        committed = grant.turn.committed_steps
+        assert committed + 1 >= self.acknowledged.get(self.turn, 0), "an acknowledged step is gone"
+        assert committed < len(steps), "a step that nobody sent"
+        self.acknowledged[self.turn] = committed + 1
+        if not grant.HasField("lease"):
+            self.turn = ""
+            return
+        for index in range(committed + 1, 4):
+            text = f"{self.turn} {index}"
+            if index == len(steps):
+                steps.append(text)
+            await memory.commit(
+                self.agent_id,
+                grant.lease,
+                index,
+                f"{text} a {LONG}",
+                f"{text} b",
+                notes=[f"note {text}"],
+                blocks=[block_pb2.BlockEdit(label="human", value=text)],
+            )
+            self.acknowledged[self.turn] = index + 1
+        await memory.end(self.agent_id, grant.lease)
+        self.turn = ""
+
+    async def check(self, memory: Memory) -> None:
+        """Asserts that every acknowledged step is whole and no step is there in part or twice."""
+        history = [message.text for message in await memory.history(self.agent_id)]
+        notes = await memory.texts("note", agent_id=self.agent_id)
+        context = await memory.context(self.agent_id)
+        expected: list[str] = []
+        from_steps: set[str] = set()
+        last = "nobody"
+        for texts in self.sent.values():
+            if texts[0] not in history:
+                continue  # the last turn, whose input was never acknowledged
+            expected.append(texts[0])
+            for text in texts[1:]:
+                if f"{text} b" in history:
+                    expected += [f"{text} a {LONG}", f"{text} b"]
+                    from_steps.add(f"note {text}")
+                    last = text
+        assert history == expected
+        for turn, count in self.acknowledged.items():
+            there = [text for text in self.sent[turn] if text in history or f"{text} b" in history]
+            assert len(there) >= count, "an acknowledged step is gone"
+        assert len(notes) == len(set(notes)), "a note is there twice"
+        assert from_steps <= set(notes) <= from_steps | set(self.notes)
+        assert {note for note, done in self.notes.items() if done} <= set(notes)
+        assert context.blocks[0].value == last
+        assert context.archival_count == len(notes)
+
+    async def retry(self, memory: Memory) -> None:
+        """Sends again what was not acknowledged."""
+        for note, done in self.notes.items():
+            if not done:
+                await memory.insert(self.agent_id, note, request_id=note)
+                self.notes[note] = True
+
+
+async def load(memory: Memory, source_id: str, stop: asyncio.Event, seen: list[str]) -> None:
+    """Replaces a file again and again; notes which version was acknowledged."""
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        while not stop.is_set():
+            mark = uuid4().hex
+            texts = [f"{mark} {n}" for n in range(40)]
+            seen.append(f"?{mark}")
+            call = memory.sources.UpsertPassages()
+            await call.write(header(source_id, version("a.txt", texts)))
+            await call.write(batch(texts[:20]))
+            await call.write(batch(texts[20:], 20))
+            await call.write(finish(40))
+            await call.done_writing()
+            await call
+            seen.append(mark)
+
+
+async def check_file(memory: Memory, source_id: str, seen: list[str]) -> None:
+    """Asserts that one version is visible, whole: the last acknowledged, or the one that was on its way."""
+    texts = await memory.texts("x", source_id=source_id)
+    done = [mark for mark in seen if not mark.startswith("?")]
+    possible = {done[-1]} if done else set()
+    possible |= {seen[-1].removeprefix("?")} if seen else set()
+    if texts or done:
+        marks = {text.split()[0] for text in texts}
+        assert len(marks) == 1
+        assert marks <= possible
+        assert sorted(texts) == sorted(f"{mark} {n}" for mark in marks for n in range(40))
+
+
+async def one_life(
+    process: ServiceProcess, clients: list[Client], source_id: str, seen: list[str], seconds: float, kill: asyncio.Event
+) -> None:
+    """Lets clients write to a server until it is killed."""
+    address = await asyncio.to_thread(process.wait_ready)
+    async with connected(address) as memory:
+        for client in clients:
+            await client.check(memory)
+            await client.retry(memory)
+        await check_file(memory, source_id, seen)
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
+        tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
+        await asyncio.sleep(seconds)  # the very time is of no importance: it is random
+        if kill.is_set():
+            process.kill9()
+        else:
+            stop.set()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+
+async def prepared(process: ServiceProcess) -> tuple[list[Client], str]:
+    address = await asyncio.to_thread(process.wait_ready)
+    async with connected(address) as memory:
+        human = block_pb2.BlockEdit(label="human", value="nobody")
+        clients = [Client((await memory.agent(blocks=[human])).agent_id) for _ in range(CLIENTS)]
+        return clients, (await memory.source()).source_id
+
+
+async def killed_again_and_again(home: Path, kills: int, settings: dict[str, str]) -> None:
+    def start() -> ServiceProcess:
+        return ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="0.2", **settings)
+
+    luck = random.Random()
+    kill = asyncio.Event()
+    kill.set()
+    seen: list[str] = []
+    with start() as process:
+        clients, source_id = await prepared(process)
+    for _ in range(kills):
+        with start() as process:
+            await one_life(process, clients, source_id, seen, luck.uniform(0.1, 1.2), kill)
+    kill.clear()
+    with start() as process:
+        await one_life(process, clients, source_id, seen, 0.3, kill)
+        async with connected(process.wait_ready()) as memory:
+            for client in clients:
+                await client.check(memory)
+            await check_file(memory, source_id, seen)
+    assert sum(sum(client.acknowledged.values()) for client in clients) > kills * CLIENTS
+
+
+async def test_memory_killed_ten_times_on_lite(tmp_path: Path) -> None:
+    await killed_again_and_again(tmp_path, 10, {})
+
+
+@pytest.mark.milvus_server
+async def test_memory_killed_on_a_server(tmp_path: Path, milvus_server_uri: str) -> None:
+    settings = {"MEMGPT_MEMORY_URI": milvus_server_uri, "MEMGPT_MEMORY_TIMEOUT": "30"}
+    await killed_again_and_again(tmp_path, 1, settings)
+
+
+@pytest.mark.milvus_server
+async def test_milvus_killed_under_memory(tmp_path: Path, own_milvus_server: MilvusServer) -> None:
+    """Memory lives through it: the calls under way fail, and afterwards everything goes on."""
+    settings = {"MEMGPT_MEMORY_URI": own_milvus_server.uri, "MEMGPT_MEMORY_LEASE_SECONDS": "0.2"}
+    with ServiceProcess("memgpt_memory", tmp_path / "memory", MEMGPT_MEMORY_TIMEOUT="5", **settings) as process:
+        clients, source_id = await prepared(process)
+        seen: list[str] = []
+        async with connected(process.wait_ready()) as memory:
+            stop = asyncio.Event()
+            tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
+            tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
+            await asyncio.sleep(2)
+            own_milvus_server.kill9()
+            await asyncio.gather(*tasks)
+            await asyncio.to_thread(own_milvus_server.restart)
+            from tests.integration.memory.test_startup import until_healthy
+
+            await until_healthy(memory.channel, wanted=False)
+            await until_healthy(memory.channel)
+            for client in clients:
+                await client.retry(memory)
+                await client.check(memory)
+            await check_file(memory, source_id, seen)
+            stop = asyncio.Event()
+            tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
+            await asyncio.sleep(1)
+            stop.set()
+            await asyncio.gather(*tasks)
+            for client in clients:
+                await client.check(memory)
+        assert sum(sum(client.acknowledged.values()) for client in clients) > CLIENTS

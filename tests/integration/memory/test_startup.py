@@ -1,0 +1,343 @@
+"""Start, restart, and what may be wrong with the store or with the embedding model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from memgpt.memory.v1 import archival_memory_service_pb2 as archive
+from memgpt.memory.v1 import store_service_pb2
+from memgpt_memory.store.layout import RECORDS
+from memgpt_runtime.errors import FailedPrecondition
+
+from tests.integration.memory.client import (
+    EXHAUSTED,
+    PRECONDITION,
+    UNAVAILABLE,
+    Memory,
+    batch,
+    connected,
+    header,
+    refused,
+    version,
+)
+from tests.integration.memory.conftest import Serve
+from tests.integration.memory.oracle import check_ranking
+from tests.integration.memory.test_paging import QUERY, sentences
+from tests.support.milvus_server import MilvusServer
+from tests.support.ports import free_port
+from tests.support.processes import ServiceProcess
+from tests.support.scripted_llm import Drop, Hang, Raw, Reply, ScriptedLLM, Status
+
+DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_everything_is_there_after_a_restart_and_tokens_go_on(serve: Serve, milvus_uri: str) -> None:
+    async with serve(milvus_uri) as memory:
+        agent, source = await memory.agent("kept"), await memory.source("kept too")
+        notes, document = ["equal"] * 40 + sentences(60), ["equal"] * 20 + sentences(30, 1)
+        await memory.insert(agent.agent_id, *notes)
+        await memory.load(source.source_id, "a.txt", document)
+        await memory.attach(agent.agent_id, source.source_id)
+        gone = (await memory.page("equal", size=3, agent_id=agent.agent_id)).hits[0].passage.passage_id
+        await memory.delete(agent.agent_id, gone)
+        full = await memory.pages("equal", size=1000, agent_id=agent.agent_id)
+        check_ranking("equal", full, {hit.passage.passage_id: hit.passage.text for hit in full})
+        assert len(full) == 149
+        grant = await memory.begin(agent.agent_id, "r", "hello")
+        await memory.commit(agent.agent_id, grant.lease, 1, "one")
+        first = await memory.page("equal", size=10, agent_id=agent.agent_id)
+        upload = memory.sources.UpsertPassages()
+        await upload.write(header(source.source_id, version("b.txt", ["late", "later"])))
+        await upload.write(batch(["late"]))
+        passages = memory.core().agents.passages
+        while not await passages.store.query(
+            passages.collection, f'owner == "{source.source_id}" and text == "late"', []
+        ):
+            pass  # until what nobody may see is in
+        upload.cancel()
+    hits, token = list(first.hits), first.next_page_token
+    while token:  # each page by a process that has seen nothing of the search
+        async with serve(milvus_uri) as memory:
+            if len(hits) == 10:
+                await memory.insert(agent.agent_id, *sentences(300, 5), *["equal"] * 20)
+            page = await memory.page("equal", size=70, token=token, agent_id=agent.agent_id)
+            assert page.total_size == 149
+            hits, token = [*hits, *page.hits], page.next_page_token
+    assert [hit.passage for hit in hits] == [hit.passage for hit in full]
+    async with serve(milvus_uri) as memory:
+        again = await memory.begin(agent.agent_id, "r", "hello")
+        assert again.resumed
+        assert again.turn.committed_steps == 1
+        with refused(grpc.StatusCode.ABORTED, "LEASE_LOST"):
+            await memory.commit(agent.agent_id, grant.lease, 2, "late")
+        await memory.commit(agent.agent_id, again.lease, 2, "two")
+        assert [message.text for message in await memory.history(agent.agent_id)] == ["hello", "one", "two"]
+        assert sorted(await memory.texts("x", source_id=source.source_id)) == sorted(document)
+        await memory.load(source.source_id, "b.txt", ["late", "later"])
+        assert sorted(await memory.texts("x", source_id=source.source_id)) == sorted([*document, "late", "later"])
+
+
+async def test_an_agent_may_still_hold_its_lease_when_memory_comes_back(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        agent = await memory.agent()
+        grant = await memory.begin(agent.agent_id, "r", "x")
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        assert not (await memory.begin(agent.agent_id, "r", "x", no_wait=True)).HasField("lease")
+        await memory.commit(agent.agent_id, grant.lease, 1, "one")
+
+
+def test_a_second_process_on_one_file_is_refused(tmp_path: Path) -> None:
+    file = str(tmp_path / "shared.db")
+    with ServiceProcess("memgpt_memory", tmp_path / "one", MEMGPT_MEMORY_URI=file) as one:
+        one.wait_ready()
+        with ServiceProcess("memgpt_memory", tmp_path / "two", MEMGPT_MEMORY_URI=file) as two:
+            assert two.wait() == 1
+            said = two.logged()
+            assert "is held by another process" in said
+            assert file in said
+            assert "Traceback" not in said
+
+
+@pytest.mark.milvus_server
+def test_a_second_process_on_one_database_is_refused(tmp_path: Path, milvus_server_uri: str) -> None:
+    with ServiceProcess("memgpt_memory", tmp_path / "one", MEMGPT_MEMORY_URI=milvus_server_uri) as one:
+        one.wait_ready()
+        with ServiceProcess("memgpt_memory", tmp_path / "two", MEMGPT_MEMORY_URI=milvus_server_uri) as two:
+            assert two.wait(60) == 1
+            assert "Another Memory process holds this store" in two.logged()
+
+
+async def test_a_store_of_another_embedding_model_is_refused(
+    serve: Serve, milvus_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=8)
+    async with serve(milvus_uri):
+        pass
+    with pytest.raises(FailedPrecondition, match=r"wordllama-l2-256 \(256 dimensions\).*says other \(8\)"):
+        async with serve(milvus_uri, **endpoint(llm, embedding_model="other")):
+            pass
+    async with serve(milvus_uri) as memory:
+        await memory.agent()
+
+
+async def test_a_store_of_another_layout_is_refused(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        store = memory.core().store
+        rows = await store.get(RECORDS, ["store"], ["kind", "tenant", "parent", "created", "body"])
+        body = json.loads(rows["store"]["body"])
+        body["schema"] += 1
+        await store.upsert(RECORDS, [{**rows["store"], "body": json.dumps(body), "none": [0.0, 0.0]}])
+    with pytest.raises(FailedPrecondition, match=f"layout {body['schema']}"):
+        async with serve(milvus_lite_uri):
+            pass
+
+
+@pytest.mark.parametrize("contents", [b"", b"not a database"])
+async def test_a_file_that_is_no_store_is_refused(serve: Serve, tmp_path: Path, contents: bytes) -> None:
+    file = tmp_path / "notes.db"
+    file.write_bytes(contents)
+    with pytest.raises(FailedPrecondition, match=r"notes\.db"):
+        async with serve(str(file)):
+            pass
+    assert file.read_bytes() == contents
+
+
+async def healthy(channel: grpc.aio.Channel) -> bool:
+    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def until_healthy(channel: grpc.aio.Channel, *, wanted: bool = True, seconds: float = 90) -> None:
+    """Follows the server's own health, which says when it changes."""
+    wish = health_pb2.HealthCheckResponse.SERVING if wanted else health_pb2.HealthCheckResponse.NOT_SERVING
+    async with asyncio.timeout(seconds):
+        async for answer in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+            if answer.status == wish:
+                return
+
+
+@asynccontextmanager
+async def own_process(home: Path, **settings: str) -> AsyncIterator[tuple[ServiceProcess, Memory]]:
+    with ServiceProcess("memgpt_memory", home, **settings) as process:
+        address = await asyncio.to_thread(process.wait_ready)
+        async with connected(address) as memory:
+            yield process, memory
+
+
+@pytest.mark.milvus_server
+async def test_milvus_may_come_later_go_and_come_back(tmp_path: Path) -> None:
+    server = MilvusServer(tmp_path / "milvus")
+    settings = {"MEMGPT_MEMORY_URI": server.uri, "MEMGPT_MEMORY_TIMEOUT": "2"}
+    try:
+        async with own_process(tmp_path / "memory", **settings) as (_, memory):
+            assert not await healthy(memory.channel)
+            with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await memory.agent()
+            server.start()
+            await until_healthy(memory.channel)
+            agent = await memory.agent("survivor")
+            await memory.turn(agent.agent_id, "hello", "one")
+            await memory.insert(agent.agent_id, *sentences(20))
+            first = await memory.page(QUERY, size=5, agent_id=agent.agent_id)
+            server.kill9()
+            with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await memory.insert(agent.agent_id, "while it was gone")
+            await until_healthy(memory.channel, wanted=False)
+            with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await memory.page(QUERY, size=5, agent_id=agent.agent_id)
+            await asyncio.to_thread(server.restart)
+            await until_healthy(memory.channel)
+            # Whether the note of then is in is not known: it was not acknowledged. Everything else is.
+            rest = await memory.pages(QUERY, size=5, token=first.next_page_token, agent_id=agent.agent_id)
+            assert [hit.rank for hit in rest] == list(range(5, 20))
+            await memory.turn(agent.agent_id, "again", "two")
+            texts = [message.text for message in await memory.history(agent.agent_id)]
+            assert texts == ["hello", "one", "again", "two"]
+            await memory.insert(agent.agent_id, "afterwards")
+            assert "afterwards" in await memory.texts(QUERY, agent_id=agent.agent_id)
+            server.suspend()
+            try:
+                with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+                    await memory.insert(agent.agent_id, "while it hung")
+            finally:
+                server.resume()
+            async with asyncio.timeout(60):
+                while True:  # what hung is at work again at once, or a little later
+                    try:
+                        await memory.insert(agent.agent_id, "the last", request_id="the last")
+                        break
+                    except grpc.aio.AioRpcError as error:
+                        if error.code() is not UNAVAILABLE:
+                            raise
+            assert "the last" in await memory.texts(QUERY, agent_id=agent.agent_id)
+    finally:
+        server.stop()
+
+
+async def test_an_unreachable_server_is_said_soon(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    async with own_process(tmp_path, MEMGPT_MEMORY_URI=uri, MEMGPT_MEMORY_TIMEOUT="2") as (process, memory):
+        with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+            await memory.store.GetStore(store_service_pb2.GetStoreRequest())
+        assert uri in process.logged()
+        assert not await healthy(memory.channel)
+
+
+def endpoint(llm: ScriptedLLM, **settings: object) -> dict[str, object]:
+    return {
+        "embedding": "openai",
+        "embedding_model": "scripted-embedding",
+        "embedding_dimension": 8,
+        "embedding_base_url": llm.base_url,
+        "embedding_timeout": 5.0,
+        **settings,
+    }
+
+
+async def test_embeddings_of_an_endpoint(
+    serve: Serve, milvus_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=8, api_key="the key")
+    async with serve(milvus_uri, **endpoint(llm, embedding_api_key="the key")) as memory:
+        store = await memory.store.GetStore(store_service_pb2.GetStoreRequest())
+        assert (store.embedding_model, store.embedding_dimension) == ("scripted-embedding", 8)
+        agent = await memory.agent()
+        texts = [f"word{n} word{n + 1}" for n in range(200)]
+        await memory.insert(agent.agent_id, *texts)
+        assert all(len(request.json["input"]) <= 128 for request in llm.embedding_requests)
+        assert llm.embedding_requests[0].json["model"] == "scripted-embedding"
+        hits = await memory.pages("word7 word8", size=9, agent_id=agent.agent_id)
+        assert hits[0].passage.text == "word7 word8"
+        assert sorted(hit.passage.text for hit in hits) == sorted(texts)
+
+
+async def test_an_endpoint_that_fails_changes_nothing_and_says_what_is_wrong(
+    serve: Serve, milvus_lite_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=8)
+    async with serve(milvus_lite_uri, **endpoint(llm, embedding_timeout=0.5)) as memory:
+        agent, source = await memory.agent(), await memory.source()
+        grant = await memory.begin(agent.agent_id, "r", "x")
+        vector = "[" + ", ".join(["0.5"] * 8) + "]"
+        broken: list[tuple[Reply, grpc.StatusCode, str]] = [
+            (Status(429, retry_after=7), EXHAUSTED, "MODEL_RATE_LIMITED"),
+            (Status(500), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Status(503), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Status(401), PRECONDITION, "MODEL_UNUSABLE"),
+            (Status(404), PRECONDITION, "MODEL_UNUSABLE"),
+            (Status(400), PRECONDITION, "MODEL_UNUSABLE"),
+            (Drop(), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Hang(), DEADLINE, "OUT_OF_TIME"),
+            (Raw("<html>", "text/html"), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"data": ['), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"object": "list", "data": []}'), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"data": null}'), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"data": [{"index": 0, "embedding": null}]}'), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"data": [{"index": 0, "embedding": ["a"]}]}'), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+            (Raw('{"data": [{"index": 0, "embedding": [0.5, 0.5]}]}'), PRECONDITION, "EMBEDDING_MISMATCH"),
+            (Raw(f'{{"data": [{{"index": 0, "embedding": {vector}}}, {{"index": 1, "embedding": {vector}}}]}}'),
+             UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+        ]  # fmt: skip
+        for reply, code, reason in broken:
+            llm.fail_embeddings(reply)
+            with refused(code, reason):
+                await memory.insert(agent.agent_id, "never")
+        llm.fail_embeddings(*[Status(500)] * 3)
+        with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE"):
+            await memory.commit(agent.agent_id, grant.lease, 1, "never", notes=["never"])
+        with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE"):
+            await memory.page("query", agent_id=agent.agent_id)
+        with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE"):
+            await memory.load(source.source_id, "a.txt", ["never"])
+        await memory.commit(agent.agent_id, grant.lease, 1, "one", notes=["now"])
+        assert await memory.texts("x", agent_id=agent.agent_id) == ["now"]
+        assert await memory.texts("x", source_id=source.source_id) == []
+        await memory.load(source.source_id, "a.txt", ["never"])
+        assert await memory.texts("x", source_id=source.source_id) == ["never"]
+        llm.close()
+        with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE"):
+            await memory.insert(agent.agent_id, "never")
+        # What needs no embedding goes on.
+        await memory.commit(agent.agent_id, grant.lease, 2, "two")
+        page = await memory.archive.ListPassages(
+            archive.ListPassagesRequest(scope=archive.PassageScope(agent_id=agent.agent_id))
+        )
+        assert [passage.text for passage in page.passages] == ["now"]
+
+
+async def test_a_dimension_that_the_endpoint_does_not_give_is_named(
+    serve: Serve, milvus_lite_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=16)
+    async with serve(milvus_lite_uri, **endpoint(llm)) as memory:
+        agent = await memory.agent()
+        with refused(PRECONDITION, "EMBEDDING_MISMATCH") as said:
+            await memory.insert(agent.agent_id, "x")
+        assert "16" in said.message
+        assert "8" in said.message
+    async with serve(milvus_lite_uri, **endpoint(llm, embedding_send_dimension=True)) as memory:
+        await memory.insert(agent.agent_id, "x")
+        assert llm.embedding_requests[-1].json["dimensions"] == 8
+
+
+async def test_vectors_that_are_not_numbers_or_nothing_at_all_do_no_harm(
+    serve: Serve, milvus_lite_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=8)
+    async with serve(milvus_lite_uri, **endpoint(llm)) as memory:
+        agent = await memory.agent()
+        await memory.insert(agent.agent_id, "good")
+        for vector in ("[0,0,0,0,0,0,0,0]", "[NaN,Infinity,0,0,0,0,0,0]", "[1e38,1e38,1e38,1e38,1e38,1e38,1e38,1e38]"):
+            llm.fail_embeddings(Raw(f'{{"data": [{{"index": 0, "embedding": {vector}}}]}}'))
+            await memory.insert(agent.agent_id, f"of {vector}")
+        hits = await memory.pages("good", size=2, agent_id=agent.agent_id)
+        assert hits[0].passage.text == "good"
+        assert len(hits) == 4
+        assert all(-1 <= hit.dense_score <= 1 for hit in hits)

@@ -1,0 +1,43 @@
+"""Opening the store in the background, while Milvus does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from memgpt_memory import service
+from memgpt_memory.service import Opening
+from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+
+
+async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: ServiceError) -> Opening:
+    """An opening whose attempts fail so, one after the other."""
+    ahead = list(outcomes)
+
+    async def open_core(*_: Any, **__: Any) -> Any:
+        raise ahead.pop(0)
+
+    monkeypatch.setattr(service, "open_core", open_core)
+    monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
+    opening = Opening(None, None, 10.0)  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        await opening.open_later()
+    assert not ahead
+    return opening
+
+
+async def test_what_turns_out_to_be_wrong_is_said_to_every_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Unavailable(Reason.STORE_UNAVAILABLE, "not there")
+    wrong = FailedPrecondition(Reason.EMBEDDING_MISMATCH, "another model")
+    opening = await opening_that_meets(monkeypatch, away, away, wrong)
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match="another model"):
+            opening.core()
+    with pytest.raises(FailedPrecondition, match="another model"):
+        await opening.check()
+
+
+async def test_before_the_store_is_open_it_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="not yet reached"):
+        Opening(None, None, 10.0).core()  # type: ignore[arg-type]

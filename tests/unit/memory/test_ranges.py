@@ -1,0 +1,24 @@
+"""A set of numbers as ranges is a set of numbers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from memgpt_memory.ranges import Ranges
+
+NUMBERS = st.sets(st.integers(0, 60))
+
+
+@given(st.lists(NUMBERS, max_size=6))
+def test_it_holds_what_was_added(batches: list[set[int]]) -> None:
+    ranges, expected = Ranges(), set[int]()
+    for batch in batches:
+        ranges, expected = ranges.add(batch), expected | batch
+        ranges = Ranges.parse(ranges.dump())
+        assert {number for number in range(-1, 63) if number in ranges} == expected
+        assert len(ranges) == len(expected)
+    assert (ranges.dump() == "") == (not expected)
+
+
+def test_neighbours_become_one_range() -> None:
+    assert Ranges().add([3, 1, 2]).add([0]).dump() == "[[0, 4]]"

@@ -1,0 +1,63 @@
+"""Texts cut into rows, keys, and values in filters."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memgpt_memory.model import TextRef
+from memgpt_memory.records import key_of, split, text_ids
+from memgpt_memory.store.filters import all_of, equals, literal, one_of
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+
+
+@given(TEXT, st.integers(4, 40))
+def test_pieces_put_together_are_the_text_and_no_piece_is_too_long(text: str, limit: int) -> None:
+    pieces = split(text, limit)
+    assert "".join(pieces) == text
+    assert all(len(piece.encode()) <= limit for piece in pieces)
+
+
+def test_a_text_that_fits_is_one_piece() -> None:
+    assert split("x" * 65_535) == ["x" * 65_535]
+    assert split("") == [""]
+    assert [len(piece.encode()) for piece in split("é" * 32_768)] == [65_534, 2]
+
+
+@given(st.lists(st.lists(TEXT, min_size=2, max_size=2), min_size=2, max_size=2, unique_by=tuple))
+def test_keys_are_ascii_short_and_differ(parts: list[list[str]]) -> None:
+    keys = [key_of("turn", *pair) for pair in parts]
+    assert all(key.isascii() and len(key) <= 64 for key in keys)
+    # A zero character joins the parts; in names it is refused.
+    if not any("\0" in text for pair in parts for text in pair):
+        assert keys[0] != keys[1]
+
+
+def test_keys_of_a_texts_rows_fit() -> None:
+    ids = text_ids("profile-" + "0" * 32, "b0123456789", TextRef(version=36**5, parts=37))
+    assert len(set(ids)) == 37
+    assert max(map(len, ids)) <= 64
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a", '"a"'),
+        ('"', '"\\""'),
+        ("\\", '"\\\\"'),
+        ("a\nb\r\t", '"a\\nb\\r\\t"'),
+        ("汉'%", '"汉\'%"'),
+        (7, "7"),
+        (True, "1"),
+    ],
+)
+def test_values_are_written_so_that_they_stay_values(value: str | int, written: str) -> None:
+    assert literal(value) == written
+    assert equals("field", value) == f"field == {written}"
+
+
+def test_conditions() -> None:
+    assert one_of("owner", ["a", 'b"']) == 'owner in ["a", "b\\""]'
+    assert all_of("a == 1", "", "b == 2") == "a == 1 and b == 2"
+    assert all_of("", "") == ""
