@@ -27,14 +27,14 @@ Serve = Callable[..., AbstractAsyncContextManager[Memory]]
 
 
 @pytest.fixture(scope="session")
-def _lite_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lite_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("memory-lite")
     with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="1") as process:
         yield process.wait_ready()
 
 
 @pytest.fixture(scope="session")
-def _server_process(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer) -> Iterator[str]:
+def server_process(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer) -> Iterator[str]:
     home = tmp_path_factory.mktemp("memory-server")
     name = f"test_{uuid4().hex}"
     with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
@@ -48,7 +48,7 @@ def _server_process(tmp_path_factory: pytest.TempPathFactory, milvus_server: Mil
 @pytest.fixture(params=BACKENDS)
 async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
     """A tenant of its own in a Memory process that all tests share; leases hold for one second."""
-    address = request.getfixturevalue(f"_{request.param}_process")
+    address = request.getfixturevalue(f"{request.param}_process")
     async with connected(address, f"t{uuid4().hex}") as client:
         yield client
 
