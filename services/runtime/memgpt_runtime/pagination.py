@@ -34,7 +34,7 @@ def normalise_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum:
         InvalidArgument: Negative.
     """
     if size < 0:
-        raise invalid("page_size", f"must not be negative, but is {size}; leave it out for {default}")
+        raise invalid("page_size", f"page_size must not be negative, but is {size}; leave it out for {default}")
     return min(size or default, maximum)
 
 
@@ -94,8 +94,8 @@ class PageTokenCodec:
         ):
             raise InvalidArgument(
                 Reason.INVALID_PAGE_TOKEN,
-                "not a token that this server gave for this request; keep the request's other fields as they were, or "
-                "begin again without a token",
+                "page_token is none that this server gave for this request; keep the request's other fields as they "
+                "were, or begin again without a token",
                 field="page_token",
             )
         payload: dict[str, Any] = json.loads(body)

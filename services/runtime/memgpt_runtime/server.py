@@ -162,6 +162,8 @@ def run(spec: ServiceSpec[S], argv: list[str] | None = None) -> NoReturn:
     """Runs a service until it is told to stop, then exits. Never shows its user a traceback for a mistake of theirs."""
     # C-core's own lines on standard error (failed connections, for example) are neither JSON nor of use.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Memories and logs are nobody else's: other users of the machine cannot read what is written from here on.
+    os.umask(0o077)
     parser = argparse.ArgumentParser(
         prog=f"memgpt-{spec.name}",
         description=f"The {spec.name} service. Settings come from [{spec.name}] and [server] of the configuration "

@@ -32,8 +32,8 @@ def explain(error: ServiceError) -> str:
     """A service's error in one line for the person at the terminal."""
     if error.request_id is None and error.reason == Reason.SERVICE_UNAVAILABLE:
         return (
-            "the services cannot be reached; start them with `memgpt server`, or correct the addresses in [client]"
-            " of the configuration"
+            "the services cannot be reached; start them with `memgpt server`, or correct the addresses and tls in"
+            " [client] of the configuration"
         )
     message = " ".join(error.message.split())
     if isinstance(error, Unimplemented):

@@ -61,7 +61,8 @@ def find_files(
     if directory is None:
         return _named(files)
     if not directory.is_dir():
-        raise CliError(f"{directory} is not a folder; --input-files loads single files", MISUSE)
+        problem = "is not a folder; --input-files loads single files" if directory.exists() else "does not exist"
+        raise CliError(f"{directory} {problem}", MISUSE)
     wanted = {"." + part.strip().lower().lstrip(".") for part in extensions.split(",") if part.strip()}
     found = [Found(path.relative_to(directory).as_posix(), path) for path in _walk(directory, recursive=recursive)]
     chosen = sorted((item for item in found if item.path.suffix.lower() in wanted), key=lambda item: item.name)

@@ -36,6 +36,10 @@ app.add_typer(delete_app, name="delete")
 Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
+Tokens = Annotated[
+    int,
+    typer.Option(metavar="TOKENS", help="Size of the model's context window.", min=0, show_default=False),
+]
 ApiKey = Annotated[str, typer.Option(help="The endpoint's key; a flag can be seen by others.", envvar="MEMGPT_API_KEY")]
 
 
@@ -62,12 +66,27 @@ def _ui(*, plain: bool = False) -> Ui:
     return Ui(plain=plain)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("memgpt-milvus"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """MemGPT on Milvus: agents with a long-term memory."""
+
+
 @app.command()
 def version() -> None:
     """Show the version."""
-    from importlib.metadata import version as installed
-
-    typer.echo(installed("memgpt-milvus"))
+    _show_version(True)
 
 
 @app.command()
@@ -77,10 +96,13 @@ def configure(
     model_endpoint: Annotated[str, typer.Option(help="Base URL of the endpoint. [default: OpenAI's own]")] = "",
     api_key: ApiKey = "",
     mode: Annotated[str, typer.Option(help="How functions are called: auto (ask now), tools, json_schema.")] = "auto",
-    context_window: Annotated[int, typer.Option(help="The model's context window in tokens.", min=0)] = 0,
+    context_window: Tokens = 0,
     embedding_model: Annotated[str, typer.Option(help="A model at an endpoint. [default: the bundled one]")] = "",
     embedding_endpoint: Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")] = "",
-    embedding_dimension: Annotated[int, typer.Option(help="Dimensions of its vectors; asked for when 0.", min=0)] = 0,
+    embedding_dimension: Annotated[
+        int,
+        typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False),
+    ] = 0,
     milvus_uri: Annotated[str, typer.Option(help="A file ending in .db for Milvus Lite, or a server's URI.")] = "",
 ) -> None:
     """Write the configuration: asks at a terminal, or takes flags when there are some."""
@@ -135,8 +157,13 @@ def run(
     system_file: Annotated[Path | None, typer.Option(help="File with the instructions.")] = None,
     model: Annotated[str, typer.Option(help="Chat model that the agent asks.")] = "",
     model_endpoint: Annotated[str, typer.Option(help="Base URL of the endpoint, for services started here.")] = "",
-    context_window: Annotated[int, typer.Option(help="Size of the context window in tokens.", min=0)] = 0,
-    core_memory_limit: Annotated[int, typer.Option(help="Characters per block, for a new agent.", min=0)] = 0,
+    context_window: Tokens = 0,
+    core_memory_limit: Annotated[
+        int,
+        typer.Option(
+            metavar="CHARACTERS", help="Size of a new agent's blocks. [default: 2000]", min=0, show_default=False
+        ),
+    ] = 0,
     first: Annotated[bool, typer.Option("--first", help="You speak first.")] = False,
     strip_ui: Annotated[bool, typer.Option("--strip-ui", help="Only the agent's messages, bare.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show every event of a turn.")] = False,
@@ -190,8 +217,10 @@ def attach(
 @load_app.command("directory")
 def load_directory(
     name: Annotated[str, typer.Option(help="Name of the data source; made when there is none.")],
-    input_dir: Annotated[Path | None, typer.Option(help="Folder to load.")] = None,
-    input_files: Annotated[list[Path] | None, typer.Option(help="File to load; may be given several times.")] = None,
+    input_dir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to load.")] = None,
+    input_files: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="File to load; may be given several times.")
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look in the folder's folders as well.")] = False,
     extensions: Annotated[str, typer.Option(help="What to take from a folder.")] = ".txt,.md,.pdf",
     description: Annotated[str, typer.Option(help="What the data source holds.")] = "",
@@ -255,8 +284,11 @@ def _declare_profiles(kind: str) -> None:
     _declare_delete(kind)
 
 
+_ARTICLED = {"agent": "an agent", "source": "a data source"}
+
+
 def _declare_delete(kind: str) -> None:
-    @delete_app.command(kind, help=f"Delete a {'data source' if kind == 'source' else kind}.")
+    @delete_app.command(kind, help=f"Delete {_ARTICLED.get(kind, f'a {kind}')}.")
     def delete(name: Name, yes: Yes = False) -> None:
         from memgpt.cli import resources
 
@@ -275,6 +307,8 @@ def main() -> None:
     """The entry point: runs the command, and says in one line what failed."""
     # C-core's lines about failed connections are of no use to a person.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The folder of the suite, and the history of chats in it, are for their owner alone.
+    os.umask(0o077)
     sys.exit(_guarded())
 
 
