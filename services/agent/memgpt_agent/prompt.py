@@ -58,7 +58,7 @@ def system_text(context: Context) -> str:
             context.agent.system.strip(),
             f"{MEMORY_MARK}{when}]",
             f"Up to the last event, recall memory holds {_count(_recall_count(context), 'message', 'messages')};"
-            f" {archival}. Search them with your functions.",
+            f" {archival}. conversation_search finds the messages, archival_memory_search the memories and passages.",
             "Your core memory, which you can edit; the numbers are the characters used and allowed:",
             *(_block(block, [b.label for b in context.blocks]) for block in context.blocks),
         )

@@ -47,7 +47,8 @@ def test_the_system_message() -> None:
         "Be kind.",
         "### Memory [last modified: 2024-05-01 03:07:09 PM CEST+0200]",
         "Up to the last event, recall memory holds 1 message; archival memory holds 74 memories, the passages of these"
-        " attached sources among them: paper (71). Search them with your functions.",
+        " attached sources among them: paper (71). conversation_search finds the messages, archival_memory_search the"
+        " memories and passages.",
         "Your core memory, which you can edit; the numbers are the characters used and allowed:",
         '<persona characters="9/2000">',
         "I am Sam.",
