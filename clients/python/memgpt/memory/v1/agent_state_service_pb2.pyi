@@ -42,7 +42,9 @@ class CreateAgentRequest(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT."""
+    """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
+    `messages` may differ, for they tell the time; those of the first call hold.
+    """
     name: _builtins.str
     """Name for people, unique within the tenant: 1 to 128 characters."""
     preset: _builtins.str
