@@ -50,7 +50,8 @@ class ProfileStore:
             word = _WORDS[_KINDS[kind]]
             raise errors.NotFound(
                 Reason.PROFILE_NOT_FOUND,
-                f"there is no {word} {name!r}; use one of {', '.join(texts)}, or add it with PutProfile",
+                f"there is no {word} {name!r}; use one of {', '.join(texts)}, or add it"
+                f" (PutProfile, `memgpt add {word}`)",
                 metadata={"kind": word, "name": name},
             ) from error
 

@@ -132,6 +132,6 @@ class _Batches:
 def _not_stored(error: ServiceError) -> FileFailure:
     return FileFailure(
         FailureReason.UNAVAILABLE,
-        f"Memory did not store the file: {error.message}. Load it again when that is mended.",
+        f"Memory did not store the file: {error.message.rstrip('.')}. Load it again when that is mended.",
         detail=error.reason,
     )

@@ -59,7 +59,6 @@ MAX_NOTE_TOKENS = 300
 """Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
 
 MAX_BLOCKS = 32
-MAX_BLOCK_LIMIT = 20_000
 _MIN_CONTEXT_WINDOW = 1_024
 _MAX_ROW_BYTES = 8 * 1024
 _REMEMBERED_INSERTS = 8

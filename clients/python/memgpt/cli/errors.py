@@ -10,9 +10,6 @@ FAILURE = 1
 MISUSE = 2
 """Exit code of wrong usage or configuration, as the shell's own tools have it."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the signal's number."""
-
 
 class CliError(Exception):
     """Ends the command with a message.

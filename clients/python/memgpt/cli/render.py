@@ -146,8 +146,9 @@ class TurnView:
                 self._break_line()
                 if self.state != TurnState.TURN_STATE_COMPLETED:
                     state = TurnState.Name(self.state).removeprefix("TURN_STATE_").lower()
+                    verb = "" if self.state == TurnState.TURN_STATE_FAILED else "was "
                     reason = f": {event.done.reason}" if event.done.reason else ""
-                    self._ui.line(f"⚠️  The turn was {state}{reason}", "yellow")
+                    self._ui.line(f"⚠️  The turn {verb}{state}{reason}", "yellow")
             case _:
                 pass
 

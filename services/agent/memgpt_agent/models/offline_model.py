@@ -118,7 +118,6 @@ class _Scene:
 
     event: str = ""
     text: str = ""
-    alert: bool = False
     alert_open: bool = False
     first: bool = True
     human: str = ""
@@ -210,7 +209,7 @@ def _read_event(scene: _Scene, envelope: Mapping[str, object]) -> None:
             scene.event, scene.text = "user_message", waiting[1]
             scene.said.append(waiting[1])
         else:
-            scene.alert = scene.alert_open = True
+            scene.alert_open = True
 
 
 def _decide(scene: _Scene) -> _Act:
