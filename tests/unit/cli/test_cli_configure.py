@@ -16,6 +16,7 @@ from memgpt.cli.configure import (
     from_flags,
     quick,
     read_document,
+    save,
     with_embedding,
     write_document,
 )
@@ -102,6 +103,16 @@ def test_the_file_is_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_the_former_file_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEMGPT_HOME", str(tmp_path))
+    former = '# My own.\n[agent]\nmodel = "qwen"\nbase_url = "http://localhost:11434/v1"\napi_key = "sk-1"\n'
+    (tmp_path / "config.toml").write_text(former)
+    save(Ui(), Answers())
+    save(Ui(), Answers())  # Nothing changes: nothing is worth keeping.
+    assert (tmp_path / "config.toml.old").read_text() == former
+    assert "sk-1" not in (tmp_path / "config.toml").read_text()
 
 
 def test_a_broken_file_is_not_overwritten(tmp_path):

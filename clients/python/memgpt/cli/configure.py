@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,7 +156,13 @@ def save(ui: Ui, answers: Answers) -> None:
     path = config_path()
     old = read_document(path)
     answers = complete(ui, replace(answers, milvus_uri=check_uri(answers.milvus_uri or default_uri())))
-    write_document(path, document(old, answers))
+    new = document(old, answers)
+    if old and new != old:
+        # Keys and comments of the former one are nowhere else.
+        former = path.with_name(f"{path.name}.old")
+        shutil.copy2(path, former)
+        ui.note(f"The former configuration is {former}")
+    write_document(path, new)
     ui.line(f"📖 Saved the configuration to {path}", "bold green")
 
 
