@@ -160,7 +160,7 @@ class TurnView:
         self._break_line()
         if came.strip() == text.strip() or (self._strip and kind == DeltaKind.DELTA_KIND_THOUGHT):
             return  # It stands there already, or is not wanted.
-        self._ui.line(self._prefix(prefix) + text, style)
+        self._ui.paragraph(self._prefix(prefix) + text, style)
 
     def _delta(self, delta: Delta) -> None:
         thought = delta.kind == DeltaKind.DELTA_KIND_THOUGHT

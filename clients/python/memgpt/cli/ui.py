@@ -50,6 +50,10 @@ class Ui:
         """Writes a line; nothing in it is markup."""
         self.console.print(Text(printable(text), style=style), soft_wrap=True)
 
+    def paragraph(self, text: str, style: str = "") -> None:
+        """Writes text for reading: broken between words on a terminal, left as it is elsewhere."""
+        self.console.print(Text(printable(text), style=style), soft_wrap=self._plain)
+
     def note(self, text: str) -> None:
         """Writes a line of minor weight."""
         self.line(text, "dim")
