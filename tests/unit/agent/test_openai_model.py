@@ -126,6 +126,19 @@ async def test_json_schema(asked) -> None:
     assert json.loads(body["messages"][2]["content"])["function"] == "send_message"
 
 
+@pytest.mark.parametrize(
+    ("pages", "offered"), [((0, 0), False), ((0, 1), True), ((0,), True), ((0, 0, 1), True), ((1, 0, 0), False)]
+)
+def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], offered: bool) -> None:
+    messages = [
+        Message(Role.ASSISTANT, "", function_call=FunctionCall(f"c{n}", "conversation_search", f'{{"page": {page}}}'))
+        for n, page in enumerate(pages)
+    ]
+    schema = json.dumps(rendering.json_schema(FUNCTIONS, messages))
+    assert ('"conversation_search"' in schema) is offered
+    assert '"archival_memory_search"' in schema
+
+
 async def test_auto_finds_out_once(asked) -> None:
     hello = call("send_message", message="Hello.", inner_thoughts="Greet.")
     async with asked(hello, hello, hello, mode=Mode.AUTO) as (model, llm, sink):

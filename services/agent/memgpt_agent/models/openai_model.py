@@ -211,7 +211,7 @@ class OpenAIModel:
             body["messages"] = rendering.json_messages(request.messages, ())
         elif mode is Mode.JSON_SCHEMA:
             body["messages"] = rendering.json_messages(request.messages, request.functions)
-            body["response_format"] = rendering.json_schema(request.functions)
+            body["response_format"] = rendering.json_schema(request.functions, request.messages)
         else:
             body["messages"] = rendering.tool_messages(request.messages)
             body["tools"] = rendering.tools(request.functions)

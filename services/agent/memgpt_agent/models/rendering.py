@@ -89,8 +89,15 @@ def json_instructions(functions: Sequence[Function]) -> str:
     return "\n".join(lines)
 
 
-def json_schema(functions: Sequence[Function]) -> Wire:
-    """The ``response_format`` that constrains an answer to one call."""
+def json_schema(functions: Sequence[Function], messages: Sequence[Message] = ()) -> Wire:
+    """The ``response_format`` that constrains an answer to one call.
+
+    Args:
+        functions: What may be called.
+        messages: The context: a search that was just made twice with the same arguments may not be made a third time.
+            Small models go on with it for ever, whatever they are told.
+    """
+    repeated = _repeated_search(messages)
     branches = [
         {
             "type": "object",
@@ -103,6 +110,7 @@ def json_schema(functions: Sequence[Function]) -> Wire:
             "additionalProperties": False,
         }
         for function in functions
+        if function.name != repeated
     ]
     schema = {"name": "function_call", "strict": True, "schema": {"anyOf": branches}}
     return {"type": "json_schema", "json_schema": schema}
@@ -137,6 +145,16 @@ def _with_thought(call: FunctionCall, thought: str) -> str:
         # It did not parse. Endpoints refuse such a history, and the error beside it shows what was written.
         return envelopes.dumps({INNER_THOUGHTS: thought})
     return envelopes.dumps({INNER_THOUGHTS: thought, **arguments})
+
+
+def _repeated_search(messages: Sequence[Message]) -> str:
+    """Name of the search that the last two calls were, with equal arguments; else the empty text."""
+    calls = [message.function_call for message in messages if message.function_call is not None][-2:]
+    if len(calls) < 2 or calls[0].name != calls[1].name:
+        return ""
+    function = FUNCTIONS_BY_NAME.get(calls[0].name)
+    same = envelopes.parse(calls[0].arguments) == envelopes.parse(calls[1].arguments)
+    return calls[0].name if same and function is not None and function.searches else ""
 
 
 def _reminder(messages: Sequence[Message]) -> str:
