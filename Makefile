@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test lint format generate lock docker-images clean setup tools
+.PHONY: help demo server test bench lint format generate lock docker-images clean setup tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,6 +20,9 @@ server: ## Run the three services on loopback until interrupted
 
 test: setup tools ## Run all tests; ARGS="tests/unit -k name" runs some of them
 	@$(PYTHON_BIN)/pytest $(ARGS)
+
+bench: setup tools ## Run the benchmarks, beside plain pymilvus; ARGS="search --backend lite" runs some of them
+	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)
 
 lint: setup ## Run every check that is no test
 	@scripts/lint

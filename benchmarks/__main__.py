@@ -35,7 +35,9 @@ def main() -> None:
         backends.remove("server")
 
     # What follows takes seconds to import.
-    from benchmarks.common import Options, Table, milvus_server
+    from benchmarks.common import Options, Table, milvus_server, quiet
+
+    quiet()
 
     results: list[dict[str, Any]] = []
     if not arguments.json:

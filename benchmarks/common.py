@@ -53,10 +53,6 @@ PASSAGE_CHARS = 1_000
 BATCH = 256
 """Passages of one message, as the Loader sends them; raw pymilvus writes as many at a time."""
 
-# Lite's server runs within this process, and has no answer to some of pymilvus's own questions.
-logging.getLogger().setLevel(logging.WARNING)
-logging.getLogger("grpc").setLevel(logging.CRITICAL)
-
 MODES = {"dense": SEARCH_MODE_DENSE, "hybrid": SEARCH_MODE_HYBRID, "text": SEARCH_MODE_TEXT}
 
 _TENANT = "default"
@@ -173,6 +169,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def quiet() -> None:
+    """Keeps libraries from talking in between: Lite's server runs within this process."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # Lite does not know all of pymilvus's questions
 
 
 def say(text: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import PAPER_SET, Options, Stage, Table, milvus_server, say, stage
+from benchmarks.common import PAPER_SET, Options, Stage, Table, milvus_server, quiet, say, stage
 
 CUTS = (5, 10, 20)
 RESAMPLES = 10_000
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=["lite", "server"], default="lite")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
+    quiet()
     if arguments.backend == "server":
         with milvus_server() as uri:
             table = asyncio.run(measure(Options("server", server_uri=uri), arguments.data))
