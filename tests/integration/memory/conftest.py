@@ -29,25 +29,30 @@ Serve = Callable[..., AbstractAsyncContextManager[Memory]]
 @pytest.fixture(scope="session")
 def lite_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("memory-lite")
-    with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="1") as process:
+    with ServiceProcess("memgpt_memory", home) as process:
         yield process.wait_ready()
 
 
 @pytest.fixture(scope="session")
-def server_process(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("memory-server")
+def server_database(milvus_server: MilvusServer) -> str:
+    """The database of the Memory process that all tests share."""
     name = f"test_{uuid4().hex}"
     with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
         client.create_database(name)
-    uri = f"{milvus_server.uri}/{name}"
-    settings = {"MEMGPT_MEMORY_URI": uri, "MEMGPT_MEMORY_TIMEOUT": "30", "MEMGPT_MEMORY_LEASE_SECONDS": "1"}
+    return f"{milvus_server.uri}/{name}"
+
+
+@pytest.fixture(scope="session")
+def server_process(tmp_path_factory: pytest.TempPathFactory, server_database: str) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("memory-server")
+    settings = {"MEMGPT_MEMORY_URI": server_database, "MEMGPT_MEMORY_TIMEOUT": "30"}
     with ServiceProcess("memgpt_memory", home, **settings) as process:
         yield process.wait_ready(120)
 
 
 @pytest.fixture(params=BACKENDS)
 async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
-    """A tenant of its own in a Memory process that all tests share; leases hold for one second."""
+    """A tenant of its own in a Memory process that all tests share."""
     address = request.getfixturevalue(f"{request.param}_process")
     async with connected(address, f"t{uuid4().hex}") as client:
         yield client
@@ -66,7 +71,8 @@ def _quiet() -> Iterator[None]:
 def serve(tmp_path: Path, _quiet: None) -> Serve:
     """Starts Memory within the test's own process, over a real socket: `serve(uri, **settings)`.
 
-    The client's attribute `core` answers the service's inner parts, for tests that make the store fail.
+    Leases hold for a second unless said otherwise. The client's attribute `core` answers the service's inner parts, for
+    tests that make the store fail.
     """
 
     @asynccontextmanager

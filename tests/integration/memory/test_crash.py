@@ -14,6 +14,7 @@ import pytest
 from memgpt.memory.v1 import block_pb2
 
 from tests.integration.memory.client import Memory, batch, connected, finish, header, version
+from tests.integration.memory.test_startup import until_healthy
 from tests.support.milvus_server import MilvusServer
 from tests.support.processes import ServiceProcess
 
@@ -134,11 +135,10 @@ async def load(memory: Memory, source_id: str, stop: asyncio.Event, seen: list[s
 
 
 async def check_file(memory: Memory, source_id: str, seen: list[str]) -> None:
-    """Asserts that one version is visible, whole: the last acknowledged, or the one that was on its way."""
+    """Asserts that one version is visible, whole: the last acknowledged, or one that was sent after it."""
     texts = await memory.texts("x", source_id=source_id)
-    done = [mark for mark in seen if not mark.startswith("?")]
-    possible = {done[-1]} if done else set()
-    possible |= {seen[-1].removeprefix("?")} if seen else set()
+    done = [place for place, mark in enumerate(seen) if not mark.startswith("?")]
+    possible = {mark.removeprefix("?") for mark in seen[done[-1] if done else 0 :]}
     if texts or done:
         marks = {text.split()[0] for text in texts}
         assert len(marks) == 1
@@ -147,9 +147,9 @@ async def check_file(memory: Memory, source_id: str, seen: list[str]) -> None:
 
 
 async def one_life(
-    process: ServiceProcess, clients: list[Client], source_id: str, seen: list[str], seconds: float, kill: asyncio.Event
+    process: ServiceProcess, clients: list[Client], source_id: str, seen: list[str], seconds: float, *, kill: bool
 ) -> None:
-    """Lets clients write to a server until it is killed."""
+    """Looks at what the last life left, and lets clients write to a server until it is killed, or for a while."""
     address = await asyncio.to_thread(process.wait_ready)
     async with connected(address) as memory:
         for client in clients:
@@ -160,7 +160,7 @@ async def one_life(
         tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
         tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
         await asyncio.sleep(seconds)  # the very time is of no importance: it is random
-        if kill.is_set():
+        if kill:
             process.kill9()
         else:
             stop.set()
@@ -182,17 +182,15 @@ async def killed_again_and_again(home: Path, kills: int, settings: dict[str, str
         return ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="0.2", **settings)
 
     luck = random.Random()
-    kill = asyncio.Event()
-    kill.set()
     seen: list[str] = []
     with start() as process:
         clients, source_id = await prepared(process)
-    for _ in range(kills):
+        await one_life(process, clients, source_id, seen, luck.uniform(0.5, 1.2), kill=True)
+    for _ in range(kills - 1):
         with start() as process:
-            await one_life(process, clients, source_id, seen, luck.uniform(0.1, 1.2), kill)
-    kill.clear()
+            await one_life(process, clients, source_id, seen, luck.uniform(0.1, 1.2), kill=True)
     with start() as process:
-        await one_life(process, clients, source_id, seen, 0.3, kill)
+        await one_life(process, clients, source_id, seen, 0.3, kill=False)
         async with connected(process.wait_ready()) as memory:
             for client in clients:
                 await client.check(memory)
@@ -225,8 +223,6 @@ async def test_milvus_killed_under_memory(tmp_path: Path, own_milvus_server: Mil
             own_milvus_server.kill9()
             await asyncio.gather(*tasks)
             await asyncio.to_thread(own_milvus_server.restart)
-            from tests.integration.memory.test_startup import until_healthy
-
             await until_healthy(memory.channel, wanted=False)
             await until_healthy(memory.channel)
             for client in clients:

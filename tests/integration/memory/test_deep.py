@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from uuid import uuid4
 
 import pytest
 from memgpt_memory import ranking
 
-from tests.integration.memory.client import Memory
+from tests.integration.memory.client import Memory, connected
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.oracle import check_ranking
 from tests.integration.memory.test_paging import QUERY, sentences
@@ -53,8 +54,8 @@ async def test_a_ranking_is_put_together_from_several_windows_of_a_server(
 
 
 @pytest.mark.milvus_server
-async def test_the_last_passage_beyond_a_servers_window_is_reached(serve: Serve, milvus_server_uri: str) -> None:
-    async with serve(milvus_server_uri) as memory:
+async def test_the_last_passage_beyond_a_servers_window_is_reached(server_process: str) -> None:
+    async with connected(server_process, f"t{uuid4().hex}") as memory:
         source = await memory.source()
         texts = sentences(17_500)
         await memory.load(source.source_id, "long.txt", texts)

@@ -22,6 +22,7 @@ from tests.integration.memory.client import (
     thought,
     user,
 )
+from tests.integration.memory.conftest import Serve
 
 CANCELLED = turn_pb2.TurnOutcome(state=turn_pb2.TURN_STATE_CANCELLED, reason="asked to")
 
@@ -182,14 +183,22 @@ async def test_the_queue_is_bounded(memory: Memory) -> None:
         asking.leave()
 
 
-async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_passes_on(memory: Memory) -> None:
+@pytest.fixture
+async def hasty(serve: Serve, milvus_lite_uri: str) -> AsyncIterator[Memory]:
+    """A server whose leases soon run out. Which backend it has does not matter: leases are kept in memory."""
+    async with serve(milvus_lite_uri, lease_seconds=0.5) as client:
+        yield client
+
+
+async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_passes_on(hasty: Memory) -> None:
+    memory = hasty
     agent = await memory.agent()
     first = await memory.begin(agent.agent_id, "r", "x", options=b"mine")
     await memory.commit(agent.agent_id, first.lease, 1, "one")
     follower = Asking(memory, agent.agent_id, "r", "x")
     loop = asyncio.get_running_loop()
-    until = loop.time() + 1.6
-    while loop.time() < until:  # the lease of a second has run out by then, unless renewing keeps it
+    until = loop.time() + 0.9
+    while loop.time() < until:  # the lease has run out by then, unless renewing keeps it
         answer = await renewed(memory, agent.agent_id, first.lease)
         assert answer.lease.expire_time.ToMicroseconds() > first.lease.expire_time.ToMicroseconds()
         assert not follower.done
@@ -211,7 +220,8 @@ async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_passes_on(memor
     assert [message.text for message in await memory.history(agent.agent_id)] == ["x", "one", "two"]
 
 
-async def test_a_turn_whose_holder_died_comes_first(memory: Memory) -> None:
+async def test_a_turn_whose_holder_died_comes_first(hasty: Memory) -> None:
+    memory = hasty
     agent = await memory.agent()
     await memory.begin(agent.agent_id, "dead", "x")
     next_one = await Asking(memory, agent.agent_id, "next", "y").grant()
