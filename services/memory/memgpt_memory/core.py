@@ -154,35 +154,18 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
     """
     await store.open([RECORDS])
     records = Records(store)
-    identity = await records.get("store")
-    if identity is None:
-        body = {
-            "schema": SCHEMA_VERSION,
-            "token_key": secrets.token_hex(32),
-            "embedding_model": embedder.model,
-            "embedding_dimension": embedder.dimension,
-            "full_text": store.capabilities.full_text,
-        }
-        await records.put(Record("store", "store", "", "", now(), json.dumps(body)))
-    else:
-        body = json.loads(identity.body)
-    if body["schema"] != SCHEMA_VERSION:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
-            f"The store has layout {body['schema']}, and this version knows layout {SCHEMA_VERSION}: use the "
-            "version that made "
-            "it, or another store (memory.uri).",
-        )
-    if (body["embedding_model"], body["embedding_dimension"]) != (embedder.model, embedder.dimension):
-        raise FailedPrecondition(
-            Reason.EMBEDDING_MISMATCH,
-            f"The store was made with the embedding model {body['embedding_model']} ({body['embedding_dimension']} "
-            f"dimensions), and the configuration says {embedder.model} ({embedder.dimension}): set memory.embedding, "
-            "memory.embedding_model and memory.embedding_dimension to the former, or use another store (memory.uri).",
-        )
-    collection = passages(embedder.model, embedder.dimension, full_text=bool(body.get("full_text")))
-    await store.open([MESSAGES, collection])
     holder = await Holder.take(records, lite=store.lite)
+    try:
+        return await _assemble(store, records, embedder, holder, lease_seconds)
+    except BaseException:
+        await holder.release()
+        raise
+
+
+async def _assemble(store: Milvus, records: Records, embedder: Embedder, holder: Holder, lease_seconds: float) -> Core:
+    identity = await _identity(store, records, embedder)
+    collection = passages(embedder.model, embedder.dimension, full_text=bool(identity.get("full_text")))
+    await store.open([MESSAGES, collection])
     clock = holder.clock
     names = Names(records)
     of_passages = Passages(store, collection)
@@ -196,7 +179,7 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
     return Core(
         store=store,
         embedder=embedder,
-        token_key=bytes.fromhex(str(body["token_key"])),
+        token_key=bytes.fromhex(str(identity["token_key"])),
         agents=agents,
         turns=Turns(records, agents),
         sources=sources,
@@ -207,3 +190,36 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
         requests=requests,
         holder=holder,
     )
+
+
+async def _identity(store: Milvus, records: Records, embedder: Embedder) -> dict[str, object]:
+    """What the store is: read, or written when it is new; then this version and the embedding model must fit it."""
+    record = await records.get("store")
+    if record is None:
+        # A dimension that is not the model's must not be written down for good: ask the model first.
+        await embedder.embed(["memory"])
+        identity: dict[str, object] = {
+            "schema": SCHEMA_VERSION,
+            "token_key": secrets.token_hex(32),
+            "embedding_model": embedder.model,
+            "embedding_dimension": embedder.dimension,
+            "full_text": store.capabilities.full_text,
+        }
+        await records.put(Record("store", "store", "", "", now(), json.dumps(identity)))
+    else:
+        identity = json.loads(record.body)
+    if identity["schema"] != SCHEMA_VERSION:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"The store has layout {identity['schema']}, and this version knows layout {SCHEMA_VERSION}: use the "
+            "version that made it, or another store (memory.uri).",
+        )
+    if (identity["embedding_model"], identity["embedding_dimension"]) != (embedder.model, embedder.dimension):
+        raise FailedPrecondition(
+            Reason.EMBEDDING_MISMATCH,
+            f"The store was made with the embedding model {identity['embedding_model']} "
+            f"({identity['embedding_dimension']} dimensions), and the configuration says {embedder.model} "
+            f"({embedder.dimension}): set memory.embedding, memory.embedding_model and memory.embedding_dimension to "
+            "the former, or use another store (memory.uri).",
+        )
+    return identity

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
 from memgpt_memory.store.layout import RECORDS
-from memgpt_runtime.errors import FailedPrecondition
+from memgpt_runtime.errors import FailedPrecondition, ServiceError
 
 from tests.integration.memory.client import (
     EXHAUSTED,
