@@ -582,7 +582,7 @@ def _check_context_window(tokens: int) -> None:
     if tokens and tokens < _MIN_CONTEXT_WINDOW:
         raise invalid(
             "context_window",
-            f"context_window must be 0 (the service's own setting) or at least {_MIN_CONTEXT_WINDOW} tokens.",
+            f"context_window must be 0 (the service's own setting) or at least {_MIN_CONTEXT_WINDOW:,} tokens.",
         )
 
 
