@@ -202,6 +202,20 @@ async def test_deleting_an_agent_goes_on_where_it_failed(local: Memory, collecti
     await local.agent("gone")
 
 
+async def test_deleted_notes_are_gone_though_their_rows_are_not(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+        ids = await memory.insert(agent.agent_id, *[f"note {n}" for n in range(9)])
+        with failing_deletes(memory.core().store, "memgpt_passages") as failed:
+            assert await memory.delete(agent.agent_id, *ids[2:5]) == 3
+        assert failed
+    async with serve(milvus_lite_uri) as memory:
+        left = [f"note {n}" for n in (0, 1, 5, 6, 7, 8)]
+        assert sorted(await memory.texts("x", agent_id=agent.agent_id)) == left
+        assert (await memory.context(agent.agent_id)).archival_count == 6
+        assert await memory.delete(agent.agent_id, *ids) == 6
+
+
 @pytest.mark.parametrize("when", WHEN)
 async def test_a_load_that_failed_is_sent_again(local: Memory, when: When) -> None:
     source = await local.source()

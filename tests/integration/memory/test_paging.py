@@ -74,19 +74,19 @@ async def test_equal_passages_come_in_order_of_their_ids(memory: Memory) -> None
 
 async def test_what_is_stored_in_between_does_not_join(memory: Memory) -> None:
     agent = await memory.agent()
-    texts = sentences(60)
+    texts = sentences(210)  # more than is fetched at first
     ids = await memory.insert(agent.agent_id, *texts)
-    page = await memory.page(QUERY, size=10, agent_id=agent.agent_id)
+    page = await memory.page(QUERY, size=30, agent_id=agent.agent_id)
     hits = list(page.hits)
     later = 0
     while page.next_page_token:
         await memory.insert(agent.agent_id, QUERY, f"{QUERY} {later}", f"far away {later}")
         later += 3
-        page = await memory.page(QUERY, size=10, token=page.next_page_token, agent_id=agent.agent_id)
-        assert page.total_size == 60
+        page = await memory.page(QUERY, size=30, token=page.next_page_token, agent_id=agent.agent_id)
+        assert page.total_size == 210
         hits += page.hits
     check_ranking(QUERY, hits, dict(zip(ids, texts, strict=True)))
-    assert len(await memory.texts(QUERY, agent_id=agent.agent_id)) == 60 + later
+    assert len(await memory.texts(QUERY, agent_id=agent.agent_id)) == 210 + later
 
 
 async def test_what_is_deleted_in_between_vanishes_and_nothing_else(memory: Memory) -> None:
