@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ def memgpt(tmp_path: Path) -> Iterator[Type]:
             timeout=90,
             dimensions=size,
             cwd=str(tmp_path),
+            # A shell in the background has its jobs ignore Ctrl-C, and children inherit that; at a terminal nobody does.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         # Typed at once: a person's pause between prompt and key has no purpose here.
         terminal.delaybeforesend = None
