@@ -39,7 +39,7 @@ def memgpt(tmp_path: Path) -> Iterator[Type]:
             timeout=90,
             dimensions=size,
             cwd=str(tmp_path),
-            # A shell in the background has its jobs ignore Ctrl-C, and children inherit that; at a terminal nobody does.
+            # A shell in the background has its jobs ignore Ctrl-C, and children inherit that; a terminal has not.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         # Typed at once: a person's pause between prompt and key has no purpose here.
