@@ -18,7 +18,7 @@ import json
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -196,6 +196,7 @@ class _Ranking:
         owners: The owner of each key.
         fetched: How many rows of Milvus the list covers.
         complete: Whether there is nothing more.
+        scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
     """
 
     mode: Mode
@@ -206,6 +207,7 @@ class _Ranking:
     owners: list[str] = field(default_factory=list)
     fetched: int = 0
     complete: bool = False
+    scored: bool = True
 
     @property
     def front(self) -> list[HeadHit]:
@@ -278,6 +280,8 @@ class Archive:
         if mode is not Mode.DENSE and ranking.head is None:
             await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
+        if start < len(ranking.front) and not ranking.scored:
+            await self._score_head(view, ranking)
         # Only a filtered ranking must be known to its end for its total.
         counted = position is not None or (wanted.empty and mode is not Mode.TEXT)
         await self._grow(view, ranking, start + size + 1 if counted else None)
@@ -416,12 +420,18 @@ class Archive:
             pinned_ids = {found[one].id for one in marks if one in found}
             self._set_rest(ranking, [match for match in everything if match.id not in pinned_ids])
         else:
-            words = {match.id: match.score for match in await self._fetch_words(view, ranking, 2 * HEAD)}
             await self._grow(view, ranking, None)
             for (score, id_), owner in zip(ranking.keys, ranking.owners, strict=True):
-                found[mark(id_)] = HeadHit(id_, owner, -score, words.get(id_))
+                found[mark(id_)] = HeadHit(id_, owner, -score)
+            ranking.scored = False
         ranking.head = [found.get(one, HeadHit("", "")) for one in marks]
         self._leave_out_head(ranking)
+
+    async def _score_head(self, view: _View, ranking: _Ranking) -> None:
+        """Adds the scores by words to a head that a token pinned; a page behind the head does without this search."""
+        words = {match.id: match.score for match in await self._fetch_words(view, ranking, 2 * HEAD)}
+        ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
+        ranking.scored = True
 
     def _set_rest(self, ranking: _Ranking, matches: list[Match]) -> None:
         """Puts what shares a word with the query behind the head, in order of time."""

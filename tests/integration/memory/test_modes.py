@@ -70,6 +70,33 @@ async def test_pages_are_the_ranking_beyond_the_head_and_on_a_cold_cache(
         assert cold == [hit.passage.passage_id for hit in warm]
 
 
+async def test_a_head_that_was_built_anew_bears_its_scores(serve: Serve, milvus_lite_uri: str) -> None:
+    """Also when a page behind it, which needs none of them, was what it was built for."""
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+        await memory.insert(agent.agent_id, *notes(600))
+
+        async def page(token: str) -> pb.SearchPassagesResponse:
+            return await memory.page(
+                "anchor note", size=50, token=token, agent_id=agent.agent_id, mode=SEARCH_MODE_HYBRID
+            )
+
+        warm = [await page("")]
+        while warm[-1].next_page_token:
+            warm.append(await page(warm[-1].next_page_token))
+        memory.core().archive._rankings.clear()
+        behind = await page(warm[-2].next_page_token)
+        assert behind == warm[-1]
+        again = await page(warm[0].next_page_token)
+        scored = 0
+        for hit, before in zip(again.hits, warm[1].hits, strict=True):
+            assert hit.passage == before.passage
+            if before.HasField("text_score"):
+                assert hit.text_score == pytest.approx(before.text_score)
+                scored += 1
+        assert scored
+
+
 @pytest.mark.parametrize("mode", [SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT])
 async def test_a_pinned_head_stays_when_others_write_and_passages_go(
     serve: Serve, milvus_lite_uri: str, mode: SearchMode.ValueType
