@@ -152,13 +152,7 @@ class Window:
 
     def shorten(self, text: str, tokens: int) -> str:
         """``text`` with its middle left out, so that it has at most ``tokens`` tokens."""
-        size = self.count(text)
-        keep = len(text)
-        while size > tokens and keep > 0:
-            keep = min(int(keep * tokens / size * 0.95), keep - 1)
-            shortened = _leave_out_middle(text, keep)
-            size = self.count(shortened)
-        return text if keep == len(text) else _leave_out_middle(text, keep)
+        return _shorten(text, tokens, self.count)
 
     def _elide(self, message: Message, cap: int) -> Message:
         tokens = max(cap - _MESSAGE_OVERHEAD, 1)
@@ -181,14 +175,15 @@ class Window:
         if not strings:
             return self.shorten(text, tokens)
         key = max(strings, key=lambda name: len(strings[name]))
-        whole = strings[key]
-        budget = tokens - self.count(envelopes.dumps({**envelope, key: ""}))
-        while size > tokens and budget > 0:
-            envelope[key] = self.shorten(whole, budget)
-            size = self.count(envelopes.dumps(envelope))
-            # Characters that JSON escapes take more room than they seem to.
-            budget = int(budget * min(tokens / size, 1) * 0.9)
-        return envelopes.dumps(envelope)
+        # Measured as written: a character that JSON escapes takes more room than it seems to.
+        return envelopes.dumps(
+            {
+                **envelope,
+                key: _shorten(
+                    strings[key], tokens, lambda value: self.count(envelopes.dumps({**envelope, key: value}))
+                ),
+            }
+        )
 
 
 def is_pressure_alert(message: Message) -> bool:
@@ -205,6 +200,18 @@ def _level(sizes: Sequence[int], room: int) -> int:
             return share
         left -= size
     return max(sizes, default=0)
+
+
+def _shorten(text: str, tokens: int, measure: CountTokens) -> str:
+    """``text`` with its middle left out until ``measure`` gives at most ``tokens``, or nothing is left to leave out."""
+    size = measure(text)
+    keep = len(text)
+    shortened = text
+    while size > tokens and keep > 0:
+        keep = max(min(int(keep * tokens / size * 0.95), keep - 1), 0)
+        shortened = _leave_out_middle(text, keep)
+        size = measure(shortened)
+    return shortened
 
 
 def _leave_out_middle(text: str, keep: int) -> str:

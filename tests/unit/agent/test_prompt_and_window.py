@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memgpt_agent import boot, envelopes, profiles, prompt, summary
 from memgpt_agent.domain import Agent, Attachment, Block, Context, FunctionCall, Message, Role
@@ -176,6 +176,7 @@ def test_fit_shortens_the_large_and_leaves_the_small() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 30000), min_size=1, max_size=12), st.text(max_size=50))
+@example([15710], "\x1f")  # Escaped by JSON, each of these takes six characters of a prompt.
 def test_fit_always_fits(lengths: list[int], text: str) -> None:
     messages = [user(f"{text} " * (length // 10)) for length in lengths]
     context = replace(answered(), messages=numbered(messages))
