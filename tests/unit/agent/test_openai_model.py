@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from memgpt_agent import prompt
+from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import FUNCTIONS
 from memgpt_agent.models import rendering
@@ -302,6 +302,13 @@ def test_the_question_is_told_again_beside_results() -> None:
         Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
     ]
     assert "Who wrote it?" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])
+
+
+def test_where_documents_lie_is_told_beside_a_question() -> None:
+    messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
+    assert "archival_memory_search now" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])
+    booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
+    assert "archival_memory_search now" not in str(rendering.json_messages(booted, FUNCTIONS)[-1]["content"])
 
 
 def test_functions_stand_before_what_changes() -> None:

@@ -158,21 +158,33 @@ def _repeated_search(messages: Sequence[Message]) -> str:
 
 
 def _reminder(messages: Sequence[Message]) -> str:
-    """The question once more, beside the results of a search: small models lose sight of it, or search for ever."""
+    """What small models lose sight of, said once more at the end of the prompt.
+
+    Before a question is answered: where the answer lies, or they invent one. Beside the results of a search: the
+    question, or they search for ever.
+    """
+    question = ""
+    for message in reversed(messages):
+        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            question = str(envelopes.parse(message.text).get("message", ""))
+            break
+    if not question:
+        return ""
+    if messages[-1].role is Role.USER and envelopes.kind(messages[-1].text) == "user_message":
+        return (
+            f"{envelopes.SYSTEM_NOTE}Is this about a document, or anything that does not stand above? Then call"
+            " archival_memory_search now, before you answer: what you believe to know of it may be wrong."
+        )
     last_call = next((m.function_call for m in reversed(messages) if m.function_call is not None), None)
     function = FUNCTIONS_BY_NAME.get(last_call.name) if last_call is not None else None
     if function is None or not function.searches:
         return ""
     elsewhere = "" if function is ARCHIVAL_MEMORY_SEARCH else " Documents are found by archival_memory_search only."
-    for message in reversed(messages):
-        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
-            question = envelopes.parse(message.text).get("message", "")
-            return (
-                f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the answer,"
-                " call send_message now: some full sentences from these results alone, with file and page,"
-                " nothing made up."
-                " If not, ask for the next page or search in other words; do not repeat a search. If nothing is left to"
-                " read, say that you did not find it."
-                f"{elsewhere}"
-            )
-    return ""
+    return (
+        f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the answer,"
+        " call send_message now: some full sentences from these results alone, with file and page,"
+        " nothing made up."
+        " If not, ask for the next page or search in other words; do not repeat a search. If nothing is left to"
+        " read, say that you did not find it."
+        f"{elsewhere}"
+    )
