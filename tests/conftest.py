@@ -35,6 +35,24 @@ def _shared_server(config: pytest.Config) -> MilvusServer:
     return config.stash[_SERVER]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the tests are that kill at random."""
+    parser.addoption("--kills", type=int, default=0, help="kills of each test of crashes (default: few)")
+    parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """Kills that the command line asks for; 0 for the test's own number."""
+    return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
+def clients(request: pytest.FixtureRequest) -> int:
+    """Clients at work while something is killed."""
+    return int(request.config.getoption("--clients"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts the Milvus server in the background if a test needs it, so that it gets ready while others run."""
     needed = any(item.get_closest_marker("milvus_server") for item in session.items)

@@ -1,4 +1,7 @@
-"""Memory and Milvus killed at random while clients write: what was acknowledged is there, whole, and once."""
+"""Memory and Milvus killed at random while clients write: what was acknowledged is there, whole, and once.
+
+``--kills`` and ``--clients`` make it as long and as crowded as one likes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from tests.integration.memory.test_startup import until_healthy
 from tests.support.milvus_server import MilvusServer
 from tests.support.processes import ServiceProcess
 
-CLIENTS = 6
 LONG = "x" * 70_000
 """Longer than a row, so that a message may be torn between rows."""
 
@@ -169,22 +171,22 @@ async def one_life(
                 raise outcome
 
 
-async def prepared(process: ServiceProcess) -> tuple[list[Client], str]:
+async def prepared(process: ServiceProcess, count: int) -> tuple[list[Client], str]:
     address = await asyncio.to_thread(process.wait_ready)
     async with connected(address) as memory:
         human = block_pb2.BlockEdit(label="human", value="nobody")
-        clients = [Client((await memory.agent(blocks=[human])).agent_id) for _ in range(CLIENTS)]
+        clients = [Client((await memory.agent(blocks=[human])).agent_id) for _ in range(count)]
         return clients, (await memory.source()).source_id
 
 
-async def killed_again_and_again(home: Path, kills: int, settings: dict[str, str]) -> None:
+async def killed_again_and_again(home: Path, kills: int, count: int, settings: dict[str, str]) -> None:
     def start() -> ServiceProcess:
         return ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="0.2", **settings)
 
     luck = random.Random()
     seen: list[str] = []
     with start() as process:
-        clients, source_id = await prepared(process)
+        clients, source_id = await prepared(process, count)
         await one_life(process, clients, source_id, seen, luck.uniform(0.5, 1.2), kill=True)
     for _ in range(kills - 1):
         with start() as process:
@@ -195,45 +197,52 @@ async def killed_again_and_again(home: Path, kills: int, settings: dict[str, str
             for client in clients:
                 await client.check(memory)
             await check_file(memory, source_id, seen)
-    assert sum(sum(client.acknowledged.values()) for client in clients) > kills * CLIENTS
+    assert acknowledged(clients) > kills * count
 
 
-async def test_memory_killed_ten_times_on_lite(tmp_path: Path) -> None:
-    await killed_again_and_again(tmp_path, 10, {})
+def acknowledged(clients: list[Client]) -> int:
+    return sum(sum(client.acknowledged.values()) for client in clients)
+
+
+async def test_memory_killed_again_and_again_on_lite(tmp_path: Path, kills: int, clients: int) -> None:
+    await killed_again_and_again(tmp_path, kills or 10, clients, {})
 
 
 @pytest.mark.milvus_server
-async def test_memory_killed_on_a_server(tmp_path: Path, milvus_server_uri: str) -> None:
+async def test_memory_killed_on_a_server(tmp_path: Path, milvus_server_uri: str, kills: int, clients: int) -> None:
     settings = {"MEMGPT_MEMORY_URI": milvus_server_uri, "MEMGPT_MEMORY_TIMEOUT": "30"}
-    await killed_again_and_again(tmp_path, 1, settings)
+    await killed_again_and_again(tmp_path, kills or 1, clients, settings)
 
 
 @pytest.mark.milvus_server
-async def test_milvus_killed_under_memory(tmp_path: Path, own_milvus_server: MilvusServer) -> None:
+async def test_milvus_killed_under_memory(
+    tmp_path: Path, own_milvus_server: MilvusServer, kills: int, clients: int
+) -> None:
     """Memory lives through it: the calls under way fail, and afterwards everything goes on."""
     settings = {"MEMGPT_MEMORY_URI": own_milvus_server.uri, "MEMGPT_MEMORY_LEASE_SECONDS": "0.2"}
     with ServiceProcess("memgpt_memory", tmp_path / "memory", MEMGPT_MEMORY_TIMEOUT="5", **settings) as process:
-        clients, source_id = await prepared(process)
+        writers, source_id = await prepared(process, clients)
         seen: list[str] = []
         async with connected(process.wait_ready()) as memory:
+            for _ in range(kills or 1):
+                stop = asyncio.Event()
+                tasks = [asyncio.create_task(client.work(memory, stop)) for client in writers]
+                tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
+                await asyncio.sleep(2)
+                own_milvus_server.kill9()
+                await asyncio.gather(*tasks)
+                await asyncio.to_thread(own_milvus_server.restart)
+                await until_healthy(memory.channel, wanted=False)
+                await until_healthy(memory.channel)
+                for client in writers:
+                    await client.retry(memory)
+                    await client.check(memory)
+                await check_file(memory, source_id, seen)
             stop = asyncio.Event()
-            tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
-            tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
-            await asyncio.sleep(2)
-            own_milvus_server.kill9()
-            await asyncio.gather(*tasks)
-            await asyncio.to_thread(own_milvus_server.restart)
-            await until_healthy(memory.channel, wanted=False)
-            await until_healthy(memory.channel)
-            for client in clients:
-                await client.retry(memory)
-                await client.check(memory)
-            await check_file(memory, source_id, seen)
-            stop = asyncio.Event()
-            tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
+            tasks = [asyncio.create_task(client.work(memory, stop)) for client in writers]
             await asyncio.sleep(1)
             stop.set()
             await asyncio.gather(*tasks)
-            for client in clients:
+            for client in writers:
                 await client.check(memory)
-        assert sum(sum(client.acknowledged.values()) for client in clients) > CLIENTS
+        assert acknowledged(writers) > clients
