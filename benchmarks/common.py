@@ -262,9 +262,8 @@ class Raw:
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
             rows = [
-                document_row(
-                    owner, owner, owner, file, index, text, (1, 0, len(text)), vector.tolist(), stamp=1, created=1
-                )
+                document_row(owner, owner, owner, file, index, text, (1, 0, len(text)), stamp=1, created=1)
+                | {self._passages.vector: vector.tolist()}
                 | ({WORDS: " ".join(words_of(text))} if self.full_text else {})
                 for index, (text, vector) in enumerate(zip(some, embed(some), strict=True), start)
             ]

@@ -157,6 +157,8 @@ class _State:
     api_key: str | None
     requests: list[Request] = field(default_factory=list)
     embeddings: deque[Reply] = field(default_factory=deque)
+    before_hold: int | None = None
+    embedding_count: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -179,6 +181,12 @@ class _State:
 
     def embedding(self) -> Reply | None:
         with self.changed:
+            self.embedding_count += 1
+            number = self.embedding_count
+            self.changed.notify_all()
+            self.changed.wait_for(
+                lambda: self.before_hold is None or number <= self.before_hold or self.stopping.is_set()
+            )
             return self.embeddings.popleft() if self.embeddings else None
 
 
@@ -235,6 +243,39 @@ class ScriptedLLM:
         with self._state.changed:
             self._state.embeddings.extend(replies)
 
+    def fail_no_embeddings(self) -> None:
+        """Takes back what is left of `fail_embeddings`."""
+        with self._state.changed:
+            self._state.embeddings.clear()
+
+    @property
+    def dimension(self) -> int:
+        """Of the embeddings."""
+        return self._state.dimension
+
+    @dimension.setter
+    def dimension(self, dimension: int) -> None:
+        self._state.dimension = dimension
+
+    def hold_embeddings(self, after: int = 0) -> None:
+        """Answers so many further embedding requests, and lets those behind them wait for `release_embeddings`."""
+        with self._state.changed:
+            self._state.before_hold = self._state.embedding_count + after
+
+    def release_embeddings(self) -> None:
+        """Ends a `hold_embeddings`."""
+        with self._state.changed:
+            self._state.before_hold = None
+            self._state.changed.notify_all()
+
+    def wait_for_held(self, timeout: float = 30) -> None:
+        """Waits until an embedding request is held."""
+        with self._state.changed:
+            assert self._state.changed.wait_for(
+                lambda: self._state.before_hold is not None and self._state.embedding_count > self._state.before_hold,
+                timeout,
+            ), f"no embedding request was held in {timeout} s"
+
     def wait_for_requests(self, count: int, timeout: float = 30) -> list[Request]:
         """Waits until there were so many chat requests, such as to kill a service while it waits for the model."""
         with self._state.changed:
@@ -251,6 +292,7 @@ class ScriptedLLM:
     def close(self) -> None:
         """Stops it; whoever hangs is let go."""
         self._state.stopping.set()
+        self.release_embeddings()
         self._server.shutdown()
         self._thread.join()
         # Joins the threads of the requests as well.
@@ -331,7 +373,10 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in (headers or {}).items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.wfile.write(body)
+        except ConnectionError:  # the client was cancelled
+            self.close_connection = True
 
     def _send_json(self, body: dict[str, Any], code: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self._send(code, json.dumps(body, ensure_ascii=False).encode(), "application/json", headers)

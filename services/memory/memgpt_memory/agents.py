@@ -28,7 +28,6 @@ from memgpt_runtime.errors import (
 )
 
 from memgpt_memory.clock import Clock, now
-from memgpt_memory.embedding import Embedder
 from memgpt_memory.listing import list_page
 from memgpt_memory.live import LiveAgent, block_text_name
 from memgpt_memory.messages import Messages, message_rows, stored
@@ -115,7 +114,6 @@ class Agents:
         messages: Messages,
         passages: Passages,
         names: Names,
-        embedder: Embedder,
         clock: Clock,
         lease_seconds: float,
     ) -> None:
@@ -125,7 +123,6 @@ class Agents:
         self.passages = passages
         self._records = records
         self._names = names
-        self._embedder = embedder
         self._clock = clock
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
@@ -382,7 +379,7 @@ class Agents:
         pieces = [piece.text for note in change.notes for piece in chunk(note, MAX_NOTE_TOKENS)]
         if change.notes and not pieces:
             raise invalid("texts", "A note must hold more than white space.")
-        vectors = await self._embedder.embed(pieces) if pieces else None
+        embedded = await self.passages.embed(pieces) if pieces else None
         first_note = row.next_note
         row.next_note += len(pieces)
         row.updated = time
@@ -404,14 +401,13 @@ class Agents:
         with self._clock.write(live.id) as stamp:
 
             async def write_notes() -> None:
-                if vectors is not None:
+                if embedded is not None:
                     passages.extend(
                         await self.passages.write_notes(
                             row.tenant,
                             live.id,
                             first_note,
-                            pieces,
-                            vectors,
+                            embedded,
                             tags=change.tags,
                             stamp=stamp,
                             created=time,

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from memgpt_runtime.config import ServiceSection
 from pydantic import Field, SecretStr, field_validator, model_validator
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The settings of one embedding model.
+
+    Attributes:
+        keys: How their names begin, such as ``memory.embedding``.
+    """
+
+    keys: str
+    kind: Literal["wordllama", "openai"]
+    model: str
+    dimension: int
+    base_url: str
+    api_key: SecretStr
+    send_dimension: bool
+    timeout: float
 
 
 class MemorySettings(ServiceSection):
@@ -38,6 +57,45 @@ class MemorySettings(ServiceSection):
     )
     embedding_timeout: float = Field(30.0, gt=0, le=600, description="Seconds that one call of the endpoint may take.")
 
+    reembed: Literal["", "wordllama", "openai"] = Field(
+        "", description="Embedding model that `memgpt reembed` moves the store to; none if empty."
+    )
+    reembed_model: str = Field("text-embedding-3-small", description="As embedding_model, of that model.")
+    reembed_dimension: int = Field(1536, ge=2, le=32768, description="As embedding_dimension, of that model.")
+    reembed_base_url: str = Field("", description="As embedding_base_url, of that model.")
+    reembed_api_key: SecretStr = Field(SecretStr(""), description="As embedding_api_key, of that model.")
+    reembed_send_dimension: bool = Field(False, description="As embedding_send_dimension, of that model.")
+
+    @property
+    def embedding_settings(self) -> ModelSettings:
+        """The embedding model to use."""
+        return ModelSettings(
+            "memory.embedding",
+            self.embedding,
+            self.embedding_model,
+            self.embedding_dimension,
+            self.embedding_base_url,
+            self.embedding_api_key,
+            self.embedding_send_dimension,
+            self.embedding_timeout,
+        )
+
+    @property
+    def reembed_settings(self) -> ModelSettings | None:
+        """The embedding model to move the store to, if any."""
+        if not self.reembed:
+            return None
+        return ModelSettings(
+            "memory.reembed",
+            self.reembed,
+            self.reembed_model,
+            self.reembed_dimension,
+            self.reembed_base_url,
+            self.reembed_api_key,
+            self.reembed_send_dimension,
+            self.embedding_timeout,
+        )
+
     @field_validator("uri")
     @classmethod
     def _uri_is_usable(cls, uri: str) -> str:
@@ -47,6 +105,8 @@ class MemorySettings(ServiceSection):
 
     @model_validator(mode="after")
     def _base_url_is_one(self) -> MemorySettings:
-        if self.embedding_base_url and "://" not in self.embedding_base_url:
-            raise ValueError("embedding_base_url must begin with http:// or https://")
+        for key in ("embedding_base_url", "reembed_base_url"):
+            url: str = getattr(self, key)
+            if url and "://" not in url:
+                raise ValueError(f"{key} must begin with http:// or https://")
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from dataclasses import dataclass
 
 import structlog
@@ -13,19 +12,21 @@ from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import Agents
 from memgpt_memory.clock import Clock, now
-from memgpt_memory.embedding import Embedder
+from memgpt_memory.embedding import Embedder, Models
+from memgpt_memory.identity import Identity
 from memgpt_memory.live import LEASE_SECONDS
 from memgpt_memory.messages import Messages
 from memgpt_memory.model import Record
 from memgpt_memory.names import Names
-from memgpt_memory.passages import Passages
+from memgpt_memory.passages import Passages, Space
 from memgpt_memory.profiles import LoadRecords, Profiles
 from memgpt_memory.ranking import Archive
 from memgpt_memory.recall import Recall
 from memgpt_memory.records import Records
+from memgpt_memory.reembedding import Reembedding
 from memgpt_memory.requests import Requests
 from memgpt_memory.sources import Sources
-from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
+from memgpt_memory.store.layout import MESSAGES, RECORDS, passages
 from memgpt_memory.store.milvus import Milvus
 from memgpt_memory.turns import Turns
 
@@ -44,7 +45,7 @@ class Core:
     """Memory, ready to work."""
 
     store: Milvus
-    embedder: Embedder
+    passages: Passages
     token_key: bytes
     agents: Agents
     turns: Turns
@@ -54,7 +55,19 @@ class Core:
     profiles: Profiles
     loads: LoadRecords
     requests: Requests
+    reembedding: Reembedding
     holder: Holder
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedding model that counts."""
+        return self.passages.space.embedder
+
+    async def close(self) -> None:
+        """Ends what goes on in the background, and lets go of the store."""
+        await self.reembedding.close()
+        await self.agents.close()
+        await self.holder.release()
 
 
 class Holder:
@@ -145,8 +158,8 @@ class Holder:
         self._written = last
 
 
-async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float = LEASE_SECONDS) -> Core:
-    """Opens a store, checks that this version and this embedding model fit it, and puts Memory together.
+async def open_core(store: Milvus, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
+    """Opens a store, checks that this version and one of the embedding models fit it, and puts Memory together.
 
     Raises:
         FailedPrecondition: They do not fit, or another process holds the store.
@@ -156,70 +169,48 @@ async def open_core(store: Milvus, embedder: Embedder, *, lease_seconds: float =
     records = Records(store)
     holder = await Holder.take(records, lite=store.lite)
     try:
-        return await _assemble(store, records, embedder, holder, lease_seconds)
+        return await _assemble(store, records, models, holder, lease_seconds)
     except BaseException:
         await holder.release()
         raise
 
 
-async def _assemble(store: Milvus, records: Records, embedder: Embedder, holder: Holder, lease_seconds: float) -> Core:
-    identity = await _identity(store, records, embedder)
-    collection = passages(embedder.model, embedder.dimension, full_text=bool(identity.get("full_text")))
+async def _assemble(store: Milvus, records: Records, models: Models, holder: Holder, lease_seconds: float) -> Core:
+    identity = await Identity.read(records)
+    embedder = await models.make(identity.choose(models) if identity else models.configured)
+    if identity is None:
+        # A dimension that is not the model's must not be written down for good: ask the model first.
+        await embedder.embed(["memory"])
+        identity = Identity.new(models.configured.name, full_text=store.capabilities.full_text)
+        await identity.write(records)
+    collection = passages(*identity.model, full_text=identity.full_text)
     await store.open([MESSAGES, collection])
     clock = holder.clock
     names = Names(records)
-    of_passages = Passages(store, collection)
+    of_passages = Passages(store, Space(embedder, collection))
     messages = Messages(store)
-    agents = Agents(records, messages, of_passages, names, embedder, clock, lease_seconds)
-    sources = Sources(records, of_passages, names, embedder, clock)
+    agents = Agents(records, messages, of_passages, names, clock, lease_seconds)
+    sources = Sources(records, of_passages, names, clock)
+    archive = Archive(of_passages, sources, clock)
+    reembedding = Reembedding(records, of_passages, models, identity, holder.lost)
+    reembedding.on_switch.append(archive.forget)
     requests = Requests(records)
     await agents.resume_deletions()
     await sources.resume_deletions()
     await requests.forget_old()
+    reembedding.resume()
     return Core(
         store=store,
-        embedder=embedder,
-        token_key=bytes.fromhex(str(identity["token_key"])),
+        passages=of_passages,
+        token_key=bytes.fromhex(identity.token_key),
         agents=agents,
         turns=Turns(records, agents),
         sources=sources,
-        archive=Archive(of_passages, sources, embedder, clock),
+        archive=archive,
         recall=Recall(messages),
         profiles=Profiles(records),
         loads=LoadRecords(records),
         requests=requests,
+        reembedding=reembedding,
         holder=holder,
     )
-
-
-async def _identity(store: Milvus, records: Records, embedder: Embedder) -> dict[str, object]:
-    """What the store is: read, or written when it is new; then this version and the embedding model must fit it."""
-    record = await records.get("store")
-    if record is None:
-        # A dimension that is not the model's must not be written down for good: ask the model first.
-        await embedder.embed(["memory"])
-        identity: dict[str, object] = {
-            "schema": SCHEMA_VERSION,
-            "token_key": secrets.token_hex(32),
-            "embedding_model": embedder.model,
-            "embedding_dimension": embedder.dimension,
-            "full_text": store.capabilities.full_text,
-        }
-        await records.put(Record("store", "store", "", "", now(), json.dumps(identity)))
-    else:
-        identity = json.loads(record.body)
-    if identity["schema"] != SCHEMA_VERSION:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
-            f"The store has layout {identity['schema']}, and this version knows layout {SCHEMA_VERSION}: use the "
-            "version that made it, or another store (memory.uri).",
-        )
-    if (identity["embedding_model"], identity["embedding_dimension"]) != (embedder.model, embedder.dimension):
-        raise FailedPrecondition(
-            Reason.EMBEDDING_MISMATCH,
-            f"The store was made with the embedding model {identity['embedding_model']} "
-            f"({identity['embedding_dimension']} dimensions), and the configuration says {embedder.model} "
-            f"({embedder.dimension}): set memory.embedding, memory.embedding_model and memory.embedding_dimension to "
-            "the former, or use another store (memory.uri).",
-        )
-    return identity

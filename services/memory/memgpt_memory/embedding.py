@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +52,52 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """An embedding model as the configuration names it.
+
+    Attributes:
+        model: Its name.
+        dimension: Dimensions of its vectors.
+        make: Makes it; blocks for as long as loading takes.
+    """
+
+    model: str
+    dimension: int
+    make: Callable[[], Embedder]
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """What a store remembers of it."""
+        return self.model, self.dimension
+
+
+class Models:
+    """The embedding models that the configuration names; each is made when it is needed.
+
+    Attributes:
+        configured: The one to use.
+        target: Answers the one to move to, if any, as the configuration names it now.
+    """
+
+    def __init__(self, configured: ModelChoice, target: Callable[[], ModelChoice | None]) -> None:
+        """Makes nothing yet."""
+        self.configured = configured
+        self.target = target
+        self._made: dict[ModelChoice, Embedder] = {}
+
+    async def make(self, choice: ModelChoice) -> Embedder:
+        """Makes a model; it lives until `close`."""
+        if choice not in self._made:
+            self._made[choice] = await asyncio.to_thread(choice.make)
+        return self._made[choice]
+
+    async def close(self) -> None:
+        """Closes what was made."""
+        while self._made:
+            await self._made.popitem()[1].close()
+
+
 class WordLlama:
     """The bundled model: static word vectors, averaged; no network, about a millisecond a text."""
 
@@ -92,6 +139,7 @@ class OpenAIEmbedder:
         api_key: str,
         timeout: float,
         send_dimension: bool = False,
+        keys: str = "memory.embedding",
     ) -> None:
         """Prepares a client; nothing is sent yet.
 
@@ -102,10 +150,12 @@ class OpenAIEmbedder:
             api_key: Sent as a bearer token.
             timeout: Seconds that one call may take.
             send_dimension: Ask the endpoint for this dimension; not every endpoint knows the field.
+            keys: How the settings begin that name it, for messages.
         """
         self.model = model
         self.dimension = dimension
         self._send_dimension = send_dimension
+        self._keys = keys
         self._base_url = base_url
         self._api_key = api_key
         self._timeout = timeout
@@ -148,14 +198,13 @@ class OpenAIEmbedder:
             ) from error
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise FailedPrecondition(
-                Reason.MODEL_UNUSABLE, f"{where} refuses the key: set memory.embedding_api_key."
+                Reason.MODEL_UNUSABLE, f"{where} refuses the key: set {self._keys}_api_key."
             ) from error
         except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError) as error:
             _log.warning("embedding_refused", error=str(error)[:500])
             raise FailedPrecondition(
                 Reason.MODEL_UNUSABLE,
-                f"{where} refuses the request: check memory.embedding_model ({self.model}) and "
-                "memory.embedding_base_url.",
+                f"{where} refuses the request: check {self._keys}_model ({self.model}) and {self._keys}_base_url.",
             ) from error
         except openai.APIError as error:
             raise Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{where} cannot be reached; try again.") from error
@@ -172,19 +221,18 @@ class OpenAIEmbedder:
         if wrong:
             raise FailedPrecondition(
                 Reason.EMBEDDING_MISMATCH,
-                f"{where} answers vectors of {wrong.pop()} dimensions, but memory.embedding_dimension is "
+                f"{where} answers vectors of {wrong.pop()} dimensions, but {self._keys}_dimension is "
                 f"{self.dimension}: "
                 "set it to what the model gives, for a new store, or choose the model that the store was made with.",
                 metadata={"model": self.model, "dimension": self.dimension},
             )
         return _unit(np.stack(vectors))
 
-    @staticmethod
-    def _nonsense(where: str, what: object) -> Unavailable:
+    def _nonsense(self, where: str, what: object) -> Unavailable:
         _log.warning("embedding_answer_unusable", problem=str(what)[:500])
         return Unavailable(
             Reason.EMBEDDING_UNAVAILABLE,
-            f"{where} answers something else than one vector for each text; check memory.embedding_base_url.",
+            f"{where} answers something else than one vector for each text; check {self._keys}_base_url.",
         )
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
-from memgpt_memory.embedding import Vectors
+from memgpt_runtime.errors import Reason, Unavailable
+
+from memgpt_memory.embedding import Embedder, Vectors
 from memgpt_memory.model import Citation, Passage
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import WORDS, Collection, partition_of
+from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.store.milvus import Milvus
 from memgpt_memory.words import words_of
 
 PASSAGE_FIELDS = ["owner", "version", "sequence", "stamp", "created", "head", "text"]
+
+_GATE_SECONDS = 20.0
+"""Longest wait of a write for the moment in which the store changes its model."""
+
+_MAX_CHANGES = 100_000
+"""Ids of changed passages that are remembered for a copy; with more, all passages are compared again."""
 
 
 def note_id(agent_id: str, sequence: int) -> str:
@@ -26,21 +38,116 @@ def document_passage_id(version: str, index: int) -> str:
     return f"{version}-{index}"
 
 
-class Passages:
-    """Writes, reads and deletes passages of one owner at a time: an agent or a source."""
+@dataclass(slots=True, eq=False)
+class Space:
+    """An embedding model, and the collection of the passages that it has embedded.
 
-    def __init__(self, store: Milvus, collection: Collection) -> None:
-        """Keeps rows in `collection` of `store`."""
+    Attributes:
+        embedder: The model.
+        collection: The collection.
+    """
+
+    embedder: Embedder
+    collection: Collection
+    _in_use: ReadWriteLock = field(default_factory=ReadWriteLock)
+
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """Held by whoever reads, so that the collection stays until the end."""
+        return self._in_use.read()
+
+    def unused(self) -> AbstractAsyncContextManager[None]:
+        """Held by whoever drops the collection, once nobody reads it any more."""
+        return self._in_use.write()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts with their vectors in a space."""
+
+    space: Space
+    texts: Sequence[str]
+    vectors: Vectors
+
+
+class Changes:
+    """Ids of passages that were written or deleted since a copy of all began, by partition.
+
+    Attributes:
+        lost: Whether there were too many to remember.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has changed yet."""
+        self.lost = False
+        self._ids: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(ids) for ids in self._ids.values())
+
+    def add(self, partition: str, ids: Iterable[str]) -> None:
+        """Remembers changes."""
+        if not self.lost:
+            self._ids.setdefault(partition, set()).update(ids)
+            if len(self) > _MAX_CHANGES:
+                self.lost = True
+                self._ids.clear()
+
+    def among(self, partition: str, id_: str) -> bool:
+        """Whether a passage is among them."""
+        return id_ in self._ids.get(partition, ())
+
+    def take(self, most: int) -> dict[str, list[str]]:
+        """Takes up to `most` ids."""
+        taken: dict[str, list[str]] = {}
+        for partition in list(self._ids):
+            ids = self._ids[partition]
+            taken[partition] = [ids.pop() for _ in range(min(most, len(ids)))]
+            most -= len(taken[partition])
+            if not ids:
+                del self._ids[partition]
+            if not most:
+                break
+        return taken
+
+
+class Passages:
+    """Writes, reads and deletes passages of one owner at a time: an agent or a source.
+
+    Attributes:
+        store: Where they are.
+        space: The model and the collection that count. A move to another model replaces it, see `reembedding`.
+        changes: What was written while passages are copied to another space; None while they are not.
+        closed: Whether nothing may be written any more, since it is not known which space counts.
+    """
+
+    def __init__(self, store: Milvus, space: Space) -> None:
+        """Keeps rows in the collection of `space`."""
         self.store = store
-        self.collection = collection
+        self.space = space
+        self.changes: Changes | None = None
+        self.closed = False
+        self._gate = ReadWriteLock()
+
+    @property
+    def collection(self) -> Collection:
+        """The collection that counts."""
+        return self.space.collection
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embeds texts of passages to be written."""
+        space = self.space
+        return Embedded(space, texts, await space.embedder.embed(texts))
+
+    def standstill(self) -> AbstractAsyncContextManager[None]:
+        """While this is held nothing is written. Searches and reads go on."""
+        return self._gate.write()
 
     async def write_notes(
         self,
         tenant: str,
         agent_id: str,
         first: int,
-        texts: Sequence[str],
-        vectors: Vectors,
+        embedded: Embedded,
         *,
         tags: Sequence[str],
         stamp: int,
@@ -58,18 +165,34 @@ class Passages:
                 "created": created,
                 "head": head,
                 "text": text,
-                "embedding": vector.tolist(),
             }
-            for offset, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+            for offset, text in enumerate(embedded.texts)
         ]
-        await self.write_rows(tenant, agent_id, rows)
+        await self.write_rows(tenant, agent_id, rows, embedded)
         return [passage_of(row) for row in rows]
 
-    async def write_rows(self, tenant: str, owner: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes rows of one owner."""
-        if self.collection.full_text:
-            rows = [{**row, WORDS: " ".join(words_of(row["text"]))} for row in rows]
-        await self.store.upsert(self.collection, rows, partition=partition_of(tenant, owner))
+    async def write_rows(self, tenant: str, owner: str, rows: Sequence[Mapping[str, Any]], embedded: Embedded) -> None:
+        """Writes rows of one owner; `embedded` are their texts."""
+        partition = partition_of(tenant, owner)
+        async with self._changing(partition, [row["id"] for row in rows]):
+            if embedded.space is not self.space:  # the store has changed its model since
+                embedded = await self.embed(embedded.texts)
+            await self.write_into(self.space, partition, rows, embedded.vectors)
+
+    async def write_into(
+        self, space: Space, partition: str, rows: Sequence[Mapping[str, Any]], vectors: Vectors
+    ) -> None:
+        """Writes rows with their vectors into a space, whether it counts or not."""
+        collection = space.collection
+        full = [
+            {
+                **row,
+                collection.vector: vector.tolist(),
+                **({WORDS: " ".join(words_of(row["text"]))} if collection.full_text else {}),
+            }
+            for row, vector in zip(rows, vectors, strict=True)
+        ]
+        await self.store.upsert(collection, full, partition=partition)
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Any]]:
         """Reads rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
@@ -77,19 +200,53 @@ class Passages:
         if not ids:
             return {}
         partitions = sorted({partition_of(tenant, owner) for owner in ids_by_owner})
-        return await self.store.get(self.collection, ids, PASSAGE_FIELDS, partitions=partitions)
+        space = self.space
+        async with space.reading():
+            return await self.store.get(space.collection, ids, PASSAGE_FIELDS, partitions=partitions)
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
         """Deletes passages by key. See `Milvus.delete`."""
-        await self.store.delete(self.collection, ids, partition=partition_of(tenant, owner), unread=unread)
+        partition = partition_of(tenant, owner)
+        async with self._changing(partition, ids):
+            await self.store.delete(self.collection, ids, partition=partition, unread=unread)
 
     async def delete_where(self, tenant: str, owner: str, condition: str = "") -> None:
         """Deletes passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
         partition = partition_of(tenant, owner)
-        rows = await self.store.query(
-            self.collection, filters.all_of(filters.equals("owner", owner), condition), [], partitions=[partition]
+        ids: list[str] = []
+        async with self._changing(partition, ids):
+            condition = filters.all_of(filters.equals("owner", owner), condition)
+            ids += [row["id"] for row in await self.store.query(self.collection, condition, [], partitions=[partition])]
+            await self.store.delete(self.collection, ids, partition=partition, unread=True)
+
+    @asynccontextmanager
+    async def _changing(self, partition: str, ids: Sequence[str]) -> AsyncIterator[None]:
+        """Held by whoever changes passages: `space` stays what it is, and the change is noted at the end.
+
+        Raises:
+            Unavailable: The store is changing its model, and that takes long; nothing was changed.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_GATE_SECONDS):
+                    await stack.enter_async_context(self._gate.read())
+            except TimeoutError:
+                self._refuse()
+            if self.closed:
+                self._refuse()
+            try:
+                yield
+            finally:
+                if self.changes is not None:
+                    self.changes.add(partition, ids)
+
+    @staticmethod
+    def _refuse() -> NoReturn:
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            "The store is changing its embedding model, and Milvus does not answer; try again.",
+            retry_after=2,
         )
-        await self.store.delete(self.collection, [row["id"] for row in rows], partition=partition, unread=True)
 
 
 def document_row(
@@ -100,7 +257,6 @@ def document_row(
     index: int,
     text: str,
     place: tuple[int, int, int],
-    vector: Sequence[float],
     *,
     stamp: int,
     created: int,
@@ -115,7 +271,6 @@ def document_row(
         "created": created,
         "head": json.dumps({"cite": [source_name, file_name, *place]}, ensure_ascii=False),
         "text": text,
-        "embedding": list(vector),
     }
 
 

@@ -25,12 +25,11 @@ from typing import Any
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from memgpt_memory.clock import Clock
-from memgpt_memory.embedding import Embedder
 from memgpt_memory.fusion import HEAD, HeadHit, Scored, fuse, mark, pin, pinned
 from memgpt_memory.listing import fitting
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import Hit, Passage, PassageFilter
-from memgpt_memory.passages import Passages, document_passage_id, note_id, passage_of
+from memgpt_memory.passages import Passages, Space, document_passage_id, note_id, passage_of
 from memgpt_memory.sources import LiveSource, Sources
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import partition_of
@@ -188,6 +187,7 @@ class _Ranking:
     """The ranked ids of a query and snapshot, as far as they have been fetched.
 
     Attributes:
+        space: Where the vectors are.
         mode: How they are ranked.
         words: The query's words.
         vector: The query's embedding; empty for a ranking by words.
@@ -199,6 +199,7 @@ class _Ranking:
         scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
     """
 
+    space: Space
     mode: Mode
     words: list[str]
     vector: list[float]
@@ -232,13 +233,16 @@ class _Ranking:
 class Archive:
     """Searches, lists and reads passages of a scope."""
 
-    def __init__(self, passages: Passages, sources: Sources, embedder: Embedder, clock: Clock) -> None:
+    def __init__(self, passages: Passages, sources: Sources, clock: Clock) -> None:
         """Searches `passages`."""
         self._passages = passages
         self._sources = sources
-        self._embedder = embedder
         self._clock = clock
         self._rankings: OrderedDict[str, _Ranking] = OrderedDict()
+
+    def forget(self) -> None:
+        """Forgets every cached ranking: the store has another model."""
+        self._rankings.clear()
 
     async def count(self, scope: Scope) -> int:
         """Passages of a scope."""
@@ -270,13 +274,28 @@ class Archive:
         Raises:
             FailedPrecondition: The store has changed its embedding model since the position was given.
         """
-        if position is not None and position.model != self._embedder.model:
+        space = self._passages.space  # to the end, whatever the store moves to meanwhile
+        if position is not None and position.model != space.embedder.model:
             raise FailedPrecondition(
                 Reason.PAGE_TOKEN_OUTDATED,
                 "The store has another embedding model since this search began: search again without a page token.",
             )
+        async with space.reading():
+            return await self._search(space, scope, query, mode, wanted, size, skip, position)
+
+    async def _search(
+        self,
+        space: Space,
+        scope: Scope,
+        query: str,
+        mode: Mode,
+        wanted: PassageFilter,
+        size: int,
+        skip: int,
+        position: Position | None,
+    ) -> tuple[list[Hit], Position | None, int]:
         view = await self._view(scope, position.snapshot if position else None, wanted)
-        ranking = await self._ranking(scope, query, mode, view)
+        ranking = await self._ranking(space, scope, query, mode, view)
         if mode is not Mode.DENSE and ranking.head is None:
             await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
@@ -300,7 +319,7 @@ class Archive:
         behind = start + len(page) - len(ranking.front)
         key = ranking.keys[behind - 1] if behind > 0 else (0.0, "")
         head = pin(hit.id for hit in ranking.front)
-        following = Position(view.snapshot, total, rank + len(page), -key[0], key[1], self._embedder.model, head)
+        following = Position(view.snapshot, total, rank + len(page), -key[0], key[1], space.embedder.model, head)
         return hits, following, total
 
     async def page(
@@ -369,14 +388,17 @@ class Archive:
             wanted,
         )
 
-    async def _ranking(self, scope: Scope, query: str, mode: Mode, view: _View) -> _Ranking:
+    async def _ranking(self, space: Space, scope: Scope, query: str, mode: Mode, view: _View) -> _Ranking:
         parts = (scope.tenant, scope.id, mode.value, query, str(view.snapshot), repr(view.filter), *view.owners)
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         ranking = self._rankings.get(key)
-        if ranking is None:
-            vector = [] if mode is Mode.TEXT else (await self._embedder.embed([query]))[0].tolist()
+        if ranking is None or ranking.space is not space:
+            vector = [] if mode is Mode.TEXT else (await space.embedder.embed([query]))[0].tolist()
             words = [] if mode is Mode.DENSE else words_of(query)
-            ranking = self._rankings[key] = _Ranking(mode, words, vector)
+            ranking = _Ranking(space, mode, words, vector)
+            if space is not self._passages.space:
+                return ranking  # the store has another model since: nobody else will ask for this one
+            self._rankings[key] = ranking
             held = sum(one.length for one in self._rankings.values())
             while held > _MAX_CACHED_IDS and len(self._rankings) > 1:
                 held -= self._rankings.popitem(last=False)[1].length
@@ -398,9 +420,7 @@ class Archive:
             ranking.head = [HeadHit(one.id, one.row["owner"], text=one.score) for one in best[:HEAD]]
             self._set_rest(ranking, best[HEAD:])
             return
-        dense, words = await asyncio.gather(
-            self._fetch(view, ranking.vector, HEAD), self._fetch_words(view, ranking, HEAD)
-        )
+        dense, words = await asyncio.gather(self._fetch(view, ranking, HEAD), self._fetch_words(view, ranking, HEAD))
         # Hidden rows take places in the window; there are few, and the head is the shorter for it.
         ranking.head = fuse(
             *(
@@ -470,7 +490,7 @@ class Archive:
             ranking.complete = True
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
-            matches, complete = await self._fetch(view, ranking.vector, limit)
+            matches, complete = await self._fetch(view, ranking, limit)
             visible = view.visible()
             fresh = sorted(
                 ((-match.score, match.id), str(match.row["owner"])) for match in matches if visible(match.row)
@@ -490,7 +510,7 @@ class Archive:
         if limit < 1:
             return []
         return await self._passages.store.search_words(
-            self._passages.collection,
+            ranking.space.collection,
             ranking.words,
             view.condition(),
             view.fields,
@@ -498,9 +518,9 @@ class Archive:
             limit=limit,
         )
 
-    async def _fetch(self, view: _View, vector: list[float], limit: int) -> tuple[list[Match], bool]:
+    async def _fetch(self, view: _View, ranking: _Ranking, limit: int) -> tuple[list[Match], bool]:
         """The best `limit` rows, and whether they are all."""
-        store, collection = self._passages.store, self._passages.collection
+        store, collection, vector = self._passages.store, ranking.space.collection, ranking.vector
         partitions, fields, condition = view.partitions, view.fields, view.condition()
         window = limit if store.lite else min(limit, SERVER_WINDOW)
         matches = await store.search(collection, vector, condition, fields, partitions=partitions, limit=window)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
+from memgpt_runtime.config import Config, ConfigError, load_config
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_runtime.server import App
 
-from memgpt_memory.config import MemorySettings
+from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
-from memgpt_memory.embedding import Embedder, OpenAIEmbedder, WordLlama
+from memgpt_memory.embedding import Embedder, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.servicers import servicers
 from memgpt_memory.store.milvus import Milvus
 
@@ -23,28 +24,56 @@ _log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 1.0
 
 
-def make_embedder(settings: MemorySettings) -> Embedder:
-    """The embedding model that the settings ask for."""
-    if settings.embedding == "wordllama":
-        return WordLlama()
-    return OpenAIEmbedder(
-        settings.embedding_model,
-        settings.embedding_dimension,
-        base_url=settings.embedding_base_url or None,
-        api_key=settings.embedding_api_key.get_secret_value(),
-        timeout=settings.embedding_timeout,
-        send_dimension=settings.embedding_send_dimension,
-    )
+def model_choice(settings: ModelSettings) -> ModelChoice:
+    """The embedding model that settings ask for."""
+    if settings.kind == "wordllama":
+        return ModelChoice(WordLlama.model, WordLlama.dimension, WordLlama)
+
+    def make() -> Embedder:
+        return OpenAIEmbedder(
+            settings.model,
+            settings.dimension,
+            base_url=settings.base_url or None,
+            api_key=settings.api_key.get_secret_value(),
+            timeout=settings.timeout,
+            send_dimension=settings.send_dimension,
+            keys=settings.keys,
+        )
+
+    return ModelChoice(settings.model, settings.dimension, make)
+
+
+def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice | None]:
+    """Answers the model to move to, as the configuration file names it at that time: so a move needs no restart.
+
+    Only who may write the file (or sets the environment) says where texts and keys go; no caller of an RPC can.
+    """
+
+    def read() -> ModelChoice | None:
+        settings, file = config.service, config.path or config.home / "config.toml"
+        if file.exists():
+            try:
+                settings = load_config(config.name, MemorySettings, path=file).service
+            except ConfigError as error:
+                _log.warning("configuration_unusable", error=str(error))
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    "The configuration of Memory has become unusable; its log says why, and so does `memgpt-memory`.",
+                ) from error
+        target = settings.reembed_settings
+        return None if target is None else model_choice(target)
+
+    return read
 
 
 class Opening:
     """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
 
-    def __init__(self, store: Milvus, embedder: Embedder, lease_seconds: float) -> None:
+    def __init__(self, store: Milvus, models: Models, lease_seconds: float) -> None:
         """Opens nothing yet."""
         self._lease_seconds = lease_seconds
         self._store = store
-        self._embedder = embedder
+        self._models = models
         self._core: Core | None = None
         self._refusal: FailedPrecondition | None = None
 
@@ -73,7 +102,7 @@ class Opening:
             Unavailable: Milvus does not answer.
         """
         if self._core is None:
-            self._core = await open_core(self._store, self._embedder, lease_seconds=self._lease_seconds)
+            self._core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
 
     async def open_later(self) -> None:
         """Tries until Milvus answers; what then turns out to be wrong is said to every caller."""
@@ -98,10 +127,9 @@ class Opening:
     async def close(self) -> None:
         """Closes what was opened."""
         if self._core is not None:
-            await self._core.agents.close()
-            await self._core.holder.release()
+            await self._core.close()
         await self._store.close()
-        await self._embedder.close()
+        await self._models.close()
 
 
 def _quieten_lite() -> None:
@@ -122,10 +150,10 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     """Opens the store and adds the servicers."""
     settings = app.config.service
     _quieten_lite()
-    embedder = await asyncio.to_thread(make_embedder, settings)
+    models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
     uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
     store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
-    opening = Opening(store, embedder, settings.lease_seconds)
+    opening = Opening(store, models, settings.lease_seconds)
     later: asyncio.Task[None] | None = None
     try:
         try:

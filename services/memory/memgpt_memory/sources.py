@@ -16,7 +16,6 @@ import structlog
 from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceError, invalid
 
 from memgpt_memory.clock import Clock, now
-from memgpt_memory.embedding import Embedder
 from memgpt_memory.listing import list_page
 from memgpt_memory.model import FileRow, NewPassage, Page, Record, SourceRow, VisibleVersion
 from memgpt_memory.names import Names
@@ -90,12 +89,11 @@ class FileVersion:
 class Sources:
     """The sources of every tenant."""
 
-    def __init__(self, records: Records, passages: Passages, names: Names, embedder: Embedder, clock: Clock) -> None:
+    def __init__(self, records: Records, passages: Passages, names: Names, clock: Clock) -> None:
         """Keeps sources in the given parts of one store."""
         self._records = records
         self._passages = passages
         self._names = names
-        self._embedder = embedder
         self._clock = clock
         self._cache: dict[str, LiveSource] = {}
         self._loading: dict[str, asyncio.Task[LiveSource | None]] = {}
@@ -103,7 +101,7 @@ class Sources:
     @property
     def embedding_model(self) -> str:
         """The model of every passage."""
-        return self._embedder.model
+        return self._passages.space.embedder.model
 
     async def create(self, tenant: str, source_id: str, name: str, description: str) -> LiveSource:
         """Creates an empty source. Repeated under the same id, it answers the source that is there.
@@ -237,7 +235,7 @@ class Sources:
                 await run_to_end(self._purge(live))
 
     async def _write(self, live: LiveSource, version: FileVersion, version_id: str, new: Sequence[NewPassage]) -> None:
-        vectors = await self._embedder.embed([passage.text for passage in new])
+        embedded = await self._passages.embed([passage.text for passage in new])
         created = now()
         with self._clock.write(version_id) as stamp:
             rows = [
@@ -249,13 +247,12 @@ class Sources:
                     passage.index,
                     passage.text,
                     (passage.page, passage.start, passage.end),
-                    vector.tolist(),
                     stamp=stamp,
                     created=created,
                 )
-                for passage, vector in zip(new, vectors, strict=True)
+                for passage in new
             ]
-            await self._passages.write_rows(live.row.tenant, live.id, rows)
+            await self._passages.write_rows(live.row.tenant, live.id, rows, embedded)
 
     async def _switch(
         self, live: LiveSource, version: FileVersion, version_id: str, documents: int, passages: int

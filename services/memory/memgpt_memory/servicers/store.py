@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt.memory.v1 import store_service_pb2_grpc
 
+from memgpt_memory.reembedding import Progress, State
 from memgpt_memory.servicers.base import Servicer
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
+_STATES = {
+    State.COPYING: pb.REEMBED_STATE_COPYING,
+    State.STOPPED: pb.REEMBED_STATE_STOPPED,
+    State.DONE: pb.REEMBED_STATE_DONE,
+}
+
 
 class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
-    """Says what the store is."""
+    """Says what the store is, and moves it to another embedding model."""
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
         """See the contract."""
         core = self._core
+        progress = core.reembedding.progress
         return pb.GetStoreResponse(
             backend=core.store.capabilities.backend,
             backend_version=core.store.capabilities.version,
@@ -24,4 +33,30 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
             embedding_dimension=core.embedder.dimension,
             schema_version=SCHEMA_VERSION,
             full_text=core.archive.full_text,
+            reembed=None if progress is None else _progress(progress),
         )
+
+    async def Reembed(self, request: pb.ReembedRequest, context: Any) -> AsyncIterator[pb.ReembedResponse]:
+        """See the contract."""
+        reembedding = self._core.reembedding
+        await reembedding.start(request.embedding_model)
+        async for progress in reembedding.follow():
+            if progress.state is State.DONE:
+                yield pb.ReembedResponse(done=_progress(progress))
+            else:
+                yield pb.ReembedResponse(progress=_progress(progress))
+
+    async def CancelReembed(self, request: pb.CancelReembedRequest, context: Any) -> pb.CancelReembedResponse:
+        """See the contract."""
+        return pb.CancelReembedResponse(cancelled=await self._core.reembedding.cancel())
+
+
+def _progress(progress: Progress) -> pb.ReembedProgress:
+    name, dimension = progress.model
+    return pb.ReembedProgress(
+        embedding_model=name,
+        embedding_dimension=dimension,
+        state=_STATES[progress.state],
+        passage_count=progress.copied,
+        total_passage_count=progress.total,
+    )

@@ -10,14 +10,14 @@ again after a delete until the next upsert.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,10 +25,9 @@ import grpc
 import structlog
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 
-from memgpt_memory.store import lite
 from memgpt_memory.store.batching import Batcher
 from memgpt_memory.store.filters import all_of
-from memgpt_memory.store.layout import PARTITIONS, RECORDS, SPARSE, WORDS, Collection, FieldType, partition_name
+from memgpt_memory.store.layout import PARTITIONS, SPARSE, WORDS, Collection, FieldType, partition_name
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
@@ -51,7 +50,6 @@ SERVER_WINDOW = 16_384
 _READ_CHUNK = 8_192
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
-_REOPEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +99,12 @@ class Milvus:
         """
         self.lite = "://" not in uri
         self._uri = uri
-        self._file = Path(uri).expanduser()
         self._token = token
         self._timeout = timeout
         self._client: MilvusClient | None = None
         # Lite works under the interpreter's lock: more threads would only wait for each other.
         self._threads = ThreadPoolExecutor(max_workers=4 if self.lite else 32, thread_name_prefix="milvus")
         self._locks: dict[str, ReadWriteLock] = {}
-        self._suspect = False
-        self._reopening: asyncio.Task[None] | None = None
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
@@ -135,16 +130,11 @@ class Milvus:
 
     async def close(self) -> None:
         """Flushes nothing, waits for what runs, and closes the connection."""
-        if self._reopening is not None:
-            self._reopening.cancel()
-            await asyncio.gather(self._reopening, return_exceptions=True)
         client, self._client = self._client, None
         if client is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
-        if self.lite:
-            await asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(lite.abandon, self._file) if self._suspect else lite.release
-            )
+            if self.lite:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _release_lite)
         self._threads.shutdown(wait=False)
 
     async def ping(self) -> None:
@@ -154,7 +144,34 @@ class Milvus:
             Unavailable: One cannot.
         """
         for collection in list(self._ready.values()):
-            await self.get(collection, ["ping"], [])
+            try:
+                await self.get(collection, ["ping"], [])
+            except Unavailable:
+                if collection.name in self._ready:  # else it was dropped meanwhile
+                    raise
+
+    async def drop(self, collection: Collection) -> None:
+        """Drops a collection with all its rows; one that is absent is no error. Nobody may use it any more."""
+        self._ready.pop(collection.name, None)
+        async with self._writing(collection):
+            await self._run(self._drop_now, collection.name)
+        self._written.discard(collection.name)
+        for key in [key for key in self._batchers if key[0] == collection.name]:
+            del self._batchers[key]
+
+    async def count(self, collection: Collection) -> int:
+        """How many rows a collection has."""
+        async with self._reading(collection):
+            rows = await self._run(
+                lambda: self._connected.query(
+                    collection.name,
+                    filter="",
+                    output_fields=["count(*)"],
+                    timeout=self._timeout,
+                    **self._consistency(collection, strong=True),
+                )
+            )
+        return int(rows[0]["count(*)"])
 
     async def upsert(self, collection: Collection, rows: Sequence[Row], *, partition: str | None = None) -> None:
         """Writes whole rows under their keys; returns when they are in. Concurrent calls share upserts.
@@ -176,9 +193,23 @@ class Milvus:
         await batcher.write(rows)
 
     async def get(
-        self, collection: Collection, ids: Sequence[str], fields: Sequence[str], *, partitions: Sequence[str] = ()
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        fields: Sequence[str],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
     ) -> dict[str, Mapping[str, Any]]:
-        """Reads rows by key; absent ones are absent from the answer."""
+        """Reads rows by key; absent ones are absent from the answer.
+
+        Args:
+            collection: Where.
+            ids: The keys.
+            fields: Columns to answer.
+            partitions: Where to look; everywhere if empty.
+            strong: Whether rows deleted as `unread` must be absent too: 0.2 s on a server.
+        """
         found: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(ids), 1_000):
             chunk = list(ids[start : start + 1_000])
@@ -190,16 +221,22 @@ class Milvus:
                         output_fields=[collection.key, *fields],
                         timeout=self._timeout,
                         partition_names=list(partitions) or None,
-                        **self._consistency(collection),
+                        **self._consistency(collection, strong=strong),
                     )
                 )
             found.update((row[collection.key], row) for row in rows)
         return found
 
     async def query(
-        self, collection: Collection, condition: str, fields: Sequence[str], *, partitions: Sequence[str] = ()
+        self,
+        collection: Collection,
+        condition: str,
+        fields: Sequence[str],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
     ) -> list[Mapping[str, Any]]:
-        """Reads every row for which `condition` holds, in order of the key."""
+        """Reads every row for which `condition` holds, in order of the key; for `strong`, see `get`."""
         rows: list[Mapping[str, Any]] = []
         last = ""
         while True:
@@ -215,7 +252,7 @@ class Milvus:
                         timeout=self._timeout,
                         partition_names=list(partitions) or None,
                         **limit,
-                        **self._consistency(collection),
+                        **self._consistency(collection, strong=strong),
                     )
                 )
             rows.extend(chunk)
@@ -322,10 +359,9 @@ class Milvus:
                 chunk = list(ids[start : start + 1_000])
                 async with self._writing(collection):
                     await self._run(
-                        self._change,
                         lambda chunk=chunk: self._connected.delete(
                             collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
-                        ),
+                        )
                     )
         finally:
             if ids and not unread:
@@ -343,44 +379,29 @@ class Milvus:
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         data = [dict(row) for row in rows]
         deletes = self._deletes[collection.name]
-        async with self._writing(collection, adding=collection is not RECORDS):
+        async with self._writing(collection):
             await self._run(
-                self._change,
                 lambda: self._connected.upsert(
                     collection.name, data, timeout=self._timeout, partition_name=partition or ""
-                ),
+                )
             )
         if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
             self._written.add(collection.name)
 
-    @asynccontextmanager
-    async def _reading(self, collection: Collection) -> AsyncIterator[None]:
-        if not self.lite:
-            yield
-            return
-        self._check_engine()
-        async with self._lock(collection).read():
-            self._check_engine()
-            yield
+    def _reading(self, collection: Collection) -> AbstractAsyncContextManager[None]:
+        return self._lock(collection).read() if self.lite else nullcontext()
 
-    @asynccontextmanager
-    async def _writing(self, collection: Collection, *, adding: bool = False) -> AsyncIterator[None]:
-        if not self.lite:
-            yield
-            return
-        self._check_engine()
-        async with self._lock(collection).write():
-            self._check_engine()
-            lite.check_room(self._file, adding=adding)
-            yield
+    def _writing(self, collection: Collection) -> AbstractAsyncContextManager[None]:
+        return self._lock(collection).write() if self.lite else nullcontext()
 
     def _lock(self, collection: Collection) -> ReadWriteLock:
         return self._locks.setdefault(collection.name, ReadWriteLock())
 
-    def _consistency(self, collection: Collection) -> dict[str, str]:
+    def _consistency(self, collection: Collection, *, strong: bool = False) -> dict[str, str]:
         if self.lite:
             return {}
-        return {"consistency_level": "Session" if collection.name in self._written else "Strong"}
+        session = collection.name in self._written and not strong
+        return {"consistency_level": "Session" if session else "Strong"}
 
     async def _run(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """Runs a blocking call in a thread, to its end even when the caller goes away: locks must outlive the call."""
@@ -395,55 +416,13 @@ class Milvus:
                 retry_after=2,
             ) from error
 
-    def _change(self, write: Callable[[], object]) -> None:
-        """Runs a blocking write. One that fails makes an engine of Lite unfit for any other call (see `lite`)."""
-        try:
-            write()
-        except BaseException:
-            self._suspect = self.lite
-            raise
-
-    def _check_engine(self) -> None:
-        if not self._suspect:
-            return
-        if self._reopening is None or self._reopening.done():
-            self._reopening = asyncio.create_task(self._reopen())
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
-            f"A write to the Milvus Lite file {self._file} failed; it is being opened again: try again in a moment.",
-            retry_after=1,
-        )
-
-    async def _reopen(self) -> None:
-        """Throws the engine of Lite away and opens the file again, until that works."""
-        collections = list(self._ready.values())
-        while True:
-            async with AsyncExitStack() as stack:
-                for collection in collections:
-                    await stack.enter_async_context(self._lock(collection).write())
-                try:
-                    if self._client is not None:
-                        await self._run(self._client.close)
-                        self._client = None
-                    await self._run(lite.abandon, self._file)
-                    self._client = await self._run(self._connect)
-                    for collection in collections:
-                        await self._run(self._prepare, collection)
-                except (FailedPrecondition, Unavailable) as error:
-                    _log.error("lite_not_reopened", uri=self._uri, error=str(error))
-                else:
-                    self._suspect = False
-                    _log.warning("lite_reopened", uri=self._uri)
-                    return
-            await asyncio.sleep(_REOPEN_SECONDS)
-
     def _connect(self) -> MilvusClient:
         if not self.lite:
             return MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout)
-        path = self._file
+        path = Path(self._uri).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held = lite.is_held(path)
+            held = _is_held(path)
             if not held:
                 return MilvusClient(uri=str(path))
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
@@ -465,6 +444,10 @@ class Milvus:
 
             return version("milvus-lite")
         return str(self._connected.get_server_version(timeout=self._timeout))
+
+    def _drop_now(self, name: str) -> None:
+        if self._connected.has_collection(name, timeout=self._timeout):
+            self._connected.drop_collection(name, timeout=max(self._timeout, 30.0))
 
     def _prepare(self, collection: Collection) -> None:
         client = self._connected
@@ -495,11 +478,7 @@ class Milvus:
                         schema.add_field(field.name, pymilvus.DataType.INT64)
                     case FieldType.VECTOR:
                         schema.add_field(field.name, pymilvus.DataType.FLOAT_VECTOR, dim=field.size)
-            index = client.prepare_index_params()
-            # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
-            index.add_index(collection.vector, index_type="FLAT", metric_type="IP")
             if collection.full_text:
-                index.add_index(SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
                 schema.add_function(
                     pymilvus.Function(
                         name="bm25",
@@ -509,15 +488,42 @@ class Milvus:
                     )
                 )
             options = {} if self.lite else {"num_shards": 1}
-            client.create_collection(
-                collection.name, schema=schema, index_params=index, timeout=max(self._timeout, 30.0), **options
-            )
+            client.create_collection(collection.name, schema=schema, timeout=max(self._timeout, 30.0), **options)
+        # What follows the first call is looked at one by one: a crash may have come in between.
+        # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
+        self._prepare_index(collection, collection.vector, index_type="FLAT", metric_type="IP")
+        if collection.full_text:
+            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
         if collection.partitioned:
             existing = set(client.list_partitions(collection.name, timeout=self._timeout))
             for slot in range(PARTITIONS):
                 if partition_name(slot) not in existing:
                     client.create_partition(collection.name, partition_name(slot), timeout=self._timeout)
         client.load_collection(collection.name, timeout=max(self._timeout, 120.0))
+
+    def _prepare_index(self, collection: Collection, field: str, **kind: str) -> None:
+        if not self._connected.list_indexes(collection.name, field_name=field):
+            index = self._connected.prepare_index_params()
+            index.add_index(field, **kind)
+            self._connected.create_index(collection.name, index, timeout=max(self._timeout, 30.0))
+
+
+def _release_lite() -> None:
+    from milvus_lite.server_manager import server_manager_instance
+
+    server_manager_instance.release_all()
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has locked a Lite file; asked beforehand, for pymilvus hides Lite's own answer."""
+    try:
+        with (path / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _number(version: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +16,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ReembedState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReembedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReembedState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REEMBED_STATE_UNSPECIFIED: _ReembedState.ValueType  # 0
+    """Not said."""
+    REEMBED_STATE_COPYING: _ReembedState.ValueType  # 1
+    """Passages are being copied."""
+    REEMBED_STATE_STOPPED: _ReembedState.ValueType  # 2
+    """It has stopped, and goes on when it is asked for again."""
+    REEMBED_STATE_DONE: _ReembedState.ValueType  # 3
+    """The store has that model."""
+
+class ReembedState(_ReembedState, metaclass=_ReembedStateEnumTypeWrapper):
+    """Whether a move to another embedding model runs."""
+
+REEMBED_STATE_UNSPECIFIED: ReembedState.ValueType  # 0
+"""Not said."""
+REEMBED_STATE_COPYING: ReembedState.ValueType  # 1
+"""Passages are being copied."""
+REEMBED_STATE_STOPPED: ReembedState.ValueType  # 2
+"""It has stopped, and goes on when it is asked for again."""
+REEMBED_STATE_DONE: ReembedState.ValueType  # 3
+"""The store has that model."""
+Global___ReembedState: _TypeAlias = ReembedState  # noqa: Y015
 
 @_typing.final
 class GetStoreRequest(_message.Message):
@@ -45,6 +74,7 @@ class GetStoreResponse(_message.Message):
     EMBEDDING_DIMENSION_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     FULL_TEXT_FIELD_NUMBER: _builtins.int
+    REEMBED_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     """`milvus-lite` or `milvus`."""
     backend_version: _builtins.str
@@ -57,6 +87,10 @@ class GetStoreResponse(_message.Message):
     """Version of the layout of the collections."""
     full_text: _builtins.bool
     """Whether it can rank by text (BM25)."""
+    @_builtins.property
+    def reembed(self) -> Global___ReembedProgress:
+        """The move to another embedding model, unless there is none."""
+
     def __init__(
         self,
         *,
@@ -66,11 +100,143 @@ class GetStoreResponse(_message.Message):
         embedding_dimension: _builtins.int = ...,
         schema_version: _builtins.int = ...,
         full_text: _builtins.bool = ...,
+        reembed: Global___ReembedProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reembed", b"reembed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "backend_version", b"backend_version", "embedding_dimension", b"embedding_dimension", "embedding_model", b"embedding_model", "full_text", b"full_text", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "backend_version", b"backend_version", "embedding_dimension", b"embedding_dimension", "embedding_model", b"embedding_model", "full_text", b"full_text", "reembed", b"reembed", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStoreResponse: _TypeAlias = GetStoreResponse  # noqa: Y015
+
+@_typing.final
+class ReembedProgress(_message.Message):
+    """How far a move to another embedding model is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIMENSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    embedding_model: _builtins.str
+    """Name of the model to move to."""
+    embedding_dimension: _builtins.int
+    """Dimensions of its vectors."""
+    state: Global___ReembedState.ValueType
+    """Whether it runs."""
+    passage_count: _builtins.int
+    """Passages that have vectors of that model. 0 if this process has not begun to count."""
+    total_passage_count: _builtins.int
+    """Passages to be copied, about: the store changes meanwhile."""
+    def __init__(
+        self,
+        *,
+        embedding_model: _builtins.str = ...,
+        embedding_dimension: _builtins.int = ...,
+        state: Global___ReembedState.ValueType = ...,
+        passage_count: _builtins.int = ...,
+        total_passage_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_dimension", b"embedding_dimension", "embedding_model", b"embedding_model", "passage_count", b"passage_count", "state", b"state", "total_passage_count", b"total_passage_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReembedProgress: _TypeAlias = ReembedProgress  # noqa: Y015
+
+@_typing.final
+class ReembedRequest(_message.Message):
+    """Request of Reembed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
+    embedding_model: _builtins.str
+    """If given, the model that the caller expects the configuration to name."""
+    def __init__(
+        self,
+        *,
+        embedding_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReembedRequest: _TypeAlias = ReembedRequest  # noqa: Y015
+
+@_typing.final
+class ReembedResponse(_message.Message):
+    """Response of Reembed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___ReembedProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def done(self) -> Global___ReembedProgress:
+        """The store has the model; the stream ends."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___ReembedProgress | None = ...,
+        done: Global___ReembedProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "done"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ReembedResponse: _TypeAlias = ReembedResponse  # noqa: Y015
+
+@_typing.final
+class CancelReembedRequest(_message.Message):
+    """Request of CancelReembed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelReembedRequest: _TypeAlias = CancelReembedRequest  # noqa: Y015
+
+@_typing.final
+class CancelReembedResponse(_message.Message):
+    """Response of CancelReembed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.bool
+    """Whether there was a move to give up."""
+    def __init__(
+        self,
+        *,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelReembedResponse: _TypeAlias = CancelReembedResponse  # noqa: Y015

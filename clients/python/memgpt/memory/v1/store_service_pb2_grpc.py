@@ -40,6 +40,16 @@ class StoreServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreResponse.FromString,
                 _registered_method=True)
+        self.Reembed = channel.unary_stream(
+                '/memgpt.memory.v1.StoreService/Reembed',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedResponse.FromString,
+                _registered_method=True)
+        self.CancelReembed = channel.unary_unary(
+                '/memgpt.memory.v1.StoreService/CancelReembed',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.FromString,
+                _registered_method=True)
 
 
 class StoreServiceServicer:
@@ -53,6 +63,33 @@ class StoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reembed(self, request, context):
+        """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
+        the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
+        endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
+        order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_OUTDATED) after it.
+
+        Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
+        after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
+        the store has that model already.
+
+        FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
+        begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
+        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
+        RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelReembed(self, request, context):
+        """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
+        nothing to give up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +97,16 @@ def add_StoreServiceServicer_to_server(servicer, server):
                     servicer.GetStore,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreResponse.SerializeToString,
+            ),
+            'Reembed': grpc.unary_stream_rpc_method_handler(
+                    servicer.Reembed,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedResponse.SerializeToString,
+            ),
+            'CancelReembed': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelReembed,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +137,60 @@ class StoreService:
             '/memgpt.memory.v1.StoreService/GetStore',
             memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_store__service__pb2.GetStoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reembed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memgpt.memory.v1.StoreService/Reembed',
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.ReembedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelReembed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.StoreService/CancelReembed',
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,25 @@ class StoreServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StoreServiceAsyncStub: ...
     GetStore: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]
     """Says what the store is and what it can do. Reads only."""
+    Reembed: _grpc.UnaryStreamMultiCallable[_store_service_pb2.ReembedRequest, _store_service_pb2.ReembedResponse]
+    """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
+    the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
+    endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
+    order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_OUTDATED) after it.
+
+    Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
+    after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
+    the store has that model already.
+
+    FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
+    begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
+    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
+    RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+    """
+    CancelReembed: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]
+    """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
+    nothing to give up.
+    """
 
 @_typing.type_check_only
 class StoreServiceAsyncStub(StoreServiceStub):
@@ -43,6 +62,25 @@ class StoreServiceAsyncStub(StoreServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStore: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]  # type: ignore[assignment]
     """Says what the store is and what it can do. Reads only."""
+    Reembed: _aio.UnaryStreamMultiCallable[_store_service_pb2.ReembedRequest, _store_service_pb2.ReembedResponse]  # type: ignore[assignment]
+    """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
+    the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
+    endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
+    order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_OUTDATED) after it.
+
+    Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
+    after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
+    the store has that model already.
+
+    FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
+    begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
+    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
+    RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+    """
+    CancelReembed: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]  # type: ignore[assignment]
+    """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
+    nothing to give up.
+    """
 
 class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """The store behind Memory."""
@@ -54,5 +92,36 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.GetStoreResponse, _abc.Awaitable[_store_service_pb2.GetStoreResponse]]:
         """Says what the store is and what it can do. Reads only."""
+
+    @_abc_1.abstractmethod
+    def Reembed(
+        self,
+        request: _store_service_pb2.ReembedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_store_service_pb2.ReembedResponse], _abc.AsyncIterator[_store_service_pb2.ReembedResponse]]:
+        """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
+        the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
+        endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
+        order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_OUTDATED) after it.
+
+        Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
+        after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
+        the store has that model already.
+
+        FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
+        begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
+        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
+        RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelReembed(
+        self,
+        request: _store_service_pb2.CancelReembedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_service_pb2.CancelReembedResponse, _abc.Awaitable[_store_service_pb2.CancelReembedResponse]]:
+        """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
+        nothing to give up.
+        """
 
 def add_StoreServiceServicer_to_server(servicer: StoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,378 @@
+"""The move of a store to another embedding model, while everything goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2, source_service_pb2
+from memgpt.memory.v1 import archival_memory_service_pb2 as archive
+from memgpt.memory.v1 import store_service_pb2 as pb
+from memgpt_memory import reembedding
+from memgpt_runtime.errors import FailedPrecondition
+
+from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, reason_of, refused
+from tests.integration.memory.conftest import Serve
+from tests.integration.memory.oracle import TOLERANCE, check_ranking
+from tests.integration.memory.test_paging import QUERY, sentences
+from tests.support.scripted_llm import ScriptedLLM, Status, embed
+
+DIMENSION = 48
+MODEL = "scripted-embedding"
+
+
+@cache
+def vector(text: str) -> np.ndarray:
+    return np.array(embed(text, DIMENSION))
+
+
+def target(llm: ScriptedLLM, **more: Any) -> dict[str, Any]:
+    """Settings of Memory that name a scripted model to move to."""
+    return {
+        "reembed": "openai",
+        "reembed_model": MODEL,
+        "reembed_dimension": DIMENSION,
+        "reembed_base_url": llm.base_url,
+        **more,
+    }
+
+
+def use(llm: ScriptedLLM) -> dict[str, Any]:
+    """Settings of Memory that name the scripted model as the one to use."""
+    return {key.replace("reembed", "embedding"): value for key, value in target(llm).items()}
+
+
+@pytest.fixture
+def llm(scripted_llm: Callable[..., ScriptedLLM]) -> ScriptedLLM:
+    return scripted_llm(dimension=DIMENSION)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reembedding, "_PATIENCE", 3.0)
+    monkeypatch.setattr(reembedding, "_FIRST_PAUSE", 0.02)
+
+
+async def move(memory: Memory, **fields: Any) -> list[pb.ReembedResponse]:
+    """Asks for the move and waits for its end; answers what was told."""
+    told = [event async for event in memory.store.Reembed(pb.ReembedRequest(**fields))]
+    assert [event.HasField("done") for event in told] == [False] * (len(told) - 1) + [True]
+    assert told[-1].done.state == pb.REEMBED_STATE_DONE
+    return told
+
+
+@asynccontextmanager
+async def held(memory: Memory, llm: ScriptedLLM, after: int) -> AsyncIterator[None]:
+    """The time in which a move waits for the endpoint, after so many of its calls; then the move ends."""
+    llm.hold_embeddings(after)
+    moving = asyncio.create_task(move(memory))
+    await asyncio.to_thread(llm.wait_for_held)
+    yield
+    llm.release_embeddings()
+    await moving
+
+
+async def store_of(memory: Memory) -> pb.GetStoreResponse:
+    return await memory.store.GetStore(pb.GetStoreRequest())  # type: ignore[no-any-return]
+
+
+def archives(memory: Memory) -> list[str]:
+    """The collections of passages that there are."""
+    found: list[str] = memory.core().store._connected.list_collections()
+    return [name for name in found if name.startswith("memgpt_passages")]
+
+
+async def check(memory: Memory, expected: Mapping[str, str], **where: str) -> None:
+    """Asserts that the whole ranking is the other model's over just these passages: none twice, none missing."""
+    for size in (1000, 37):
+        first = await memory.page(QUERY, size=size, **where)
+        assert first.total_size == len(expected)
+        hits = [*first.hits]
+        if first.next_page_token:
+            hits += await memory.pages(QUERY, size=size, token=first.next_page_token, **where)
+        found = [hit.passage.passage_id for hit in hits]
+        assert len(found) == len(set(found)), "a passage came twice"
+        assert set(found) == set(expected), (len(found), len(expected))
+        assert [hit.rank for hit in hits] == list(range(len(hits)))
+        for hit in hits:
+            assert hit.passage.text == expected[hit.passage.passage_id]
+            assert abs(hit.dense_score - float(vector(QUERY) @ vector(hit.passage.text))) < 2 * TOLERANCE
+        assert all(one.dense_score >= other.dense_score for one, other in pairwise(hits))
+
+
+async def passages_of(memory: Memory, **where: str) -> dict[str, str]:
+    """Texts by id, as a listing says."""
+    found: dict[str, str] = {}
+    token = ""
+    while True:
+        page = await memory.archive.ListPassages(
+            archive.ListPassagesRequest(scope=archive.PassageScope(**where), page_size=1000, page_token=token)
+        )
+        found |= {passage.passage_id: passage.text for passage in page.passages}
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def test_everything_goes_on_while_the_store_moves(
+    serve: Serve, milvus_uri: str, llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    async with serve(milvus_uri, **target(llm)) as memory:
+        agent, gone = await memory.agent("mover"), await memory.agent("gone")
+        source = await memory.source("papers")
+        kept, replaced, deleted = sentences(150, 1), sentences(140, 2), sentences(130, 3)
+        for name, texts in (("kept", kept), ("replaced", replaced), ("deleted", deleted)):
+            await memory.load(source.source_id, name, texts)
+        await memory.attach(agent.agent_id, source.source_id)
+        ids = await memory.insert(agent.agent_id, *(notes := sentences(300, 4)), tags=["early"])
+        expected = dict(zip(ids, notes, strict=True))
+        await memory.insert(gone.agent_id, *sentences(40, 5))
+        first = await memory.page(QUERY, size=10, agent_id=agent.agent_id)
+
+        async with held(memory, llm, after=3):
+            # The former model counts: its rankings, its tokens.
+            store = await store_of(memory)
+            assert (store.embedding_model, store.embedding_dimension) == ("wordllama-l2-256", 256)
+            assert (store.reembed.embedding_model, store.reembed.embedding_dimension) == (MODEL, DIMENSION)
+            assert store.reembed.state == pb.REEMBED_STATE_COPYING
+            assert 0 < store.reembed.passage_count < store.reembed.total_passage_count == 760
+            there = await passages_of(memory, agent_id=agent.agent_id)
+            hits = [*first.hits]
+            hits += await memory.pages(QUERY, size=100, token=first.next_page_token, agent_id=agent.agent_id)
+            check_ranking(QUERY, hits, there)
+            # Of what is written and deleted, some had been copied, and some had not.
+            await memory.delete(agent.agent_id, *ids[::3])
+            more = await memory.insert(agent.agent_id, *(late := sentences(150, 6)), tags=["late"])
+            await memory.delete(agent.agent_id, *more[:10])
+            expected |= dict(zip(more, late, strict=True))
+            for id_ in (*ids[::3], *more[:10]):
+                del expected[id_]
+            await memory.load(source.source_id, "replaced", sentences(120, 7))
+            await memory.load(source.source_id, "new", sentences(110, 8))
+            await memory.sources.DeleteFile(
+                source_service_pb2.DeleteFileRequest(source_id=source.source_id, name="deleted")
+            )
+            await memory.agents.DeleteAgent(agent_state_service_pb2.DeleteAgentRequest(agent_id=gone.agent_id))
+            await memory.turn(agent.agent_id, "hello", "a thought")
+            page = await memory.page(QUERY, size=10, agent_id=agent.agent_id)
+            assert page.total_size == len(expected) + 150 + 120 + 110
+
+        documents = await passages_of(memory, source_id=source.source_id)
+        assert sorted(documents.values()) == sorted(kept + sentences(120, 7) + sentences(110, 8))
+        await check(memory, expected | documents, agent_id=agent.agent_id)
+        await check(memory, documents, source_id=source.source_id)
+        for token in (first.next_page_token, page.next_page_token):
+            with refused(PRECONDITION, "PAGE_TOKEN_OUTDATED") as error:
+                await memory.page(QUERY, size=10, token=token, agent_id=agent.agent_id)
+            assert "search again" in error.message
+        store = await store_of(memory)
+        assert (store.embedding_model, store.embedding_dimension) == (MODEL, DIMENSION)
+        assert store.reembed.state == pb.REEMBED_STATE_DONE
+        assert len(await move(memory)) == 1, "it is done already"
+        (id_,) = await memory.insert(agent.agent_id, "a note of the new time")
+        expected[id_] = "a note of the new time"
+        rows = await memory.core().passages.store.count(memory.core().passages.collection)
+        assert rows == len(expected) + len(documents), "rows that nobody sees were copied"
+        early = archive.PassageFilter(tags=["early"])
+        filtered = await memory.page(QUERY, size=1000, agent_id=agent.agent_id, filter=early)
+        assert sorted(hit.passage.passage_id for hit in filtered.hits) == sorted(set(ids) - set(ids[::3]))
+        assert len(archives(memory)) == 1
+
+    with pytest.raises(FailedPrecondition, match="memgpt reembed") as caught:
+        async with serve(milvus_uri):
+            pass
+    assert MODEL in caught.value.message
+    assert "wordllama-l2-256" in caught.value.message
+    for settings in (use(llm), target(llm)):  # also before the configuration has been tidied
+        async with serve(milvus_uri, **settings) as memory:
+            assert (await store_of(memory)).embedding_model == MODEL
+            await check(memory, expected | documents, agent_id=agent.agent_id)
+
+
+async def test_nothing_is_lost_by_writing_all_the_time(serve: Serve, milvus_uri: str, llm: ScriptedLLM) -> None:
+    async with serve(milvus_uri, **target(llm)) as memory:
+        agents = [await memory.agent() for _ in range(3)]
+        source = await memory.source()
+        expected: list[dict[str, str]] = [{} for _ in agents]
+        stop = asyncio.Event()
+        files: dict[str, list[str]] = {}
+        searches = 0
+
+        async def write(number: int) -> None:
+            agent, own, round_ = agents[number].agent_id, expected[number], 0
+            while not stop.is_set():
+                round_ += 1
+                texts = [f"{text} {number} {round_}" for text in sentences(3, round_)]
+                own.update(zip(await memory.insert(agent, *texts), texts, strict=True))
+                if round_ % 3 == 0:
+                    gone = list(own)[:: len(own) // 3]
+                    assert await memory.delete(agent, *gone) == len(gone)
+                    for id_ in gone:
+                        del own[id_]
+
+        async def load() -> None:
+            round_ = 0
+            while not stop.is_set():
+                round_ += 1
+                name = f"file {round_ % 2}"
+                texts = [f"{text} {round_}" for text in sentences(11, round_)]
+                await memory.load(source.source_id, name, texts)
+                files[name] = texts
+
+        async def search() -> None:
+            nonlocal searches
+            while not stop.is_set():
+                page = await memory.page(QUERY, size=5, agent_id=agents[0].agent_id)
+                token = page.next_page_token
+                try:
+                    await memory.page(QUERY, size=5, token=token, agent_id=agents[0].agent_id)
+                except grpc.aio.AioRpcError as error:
+                    if reason_of(error) != "PAGE_TOKEN_OUTDATED":
+                        raise
+                searches += 1
+
+        for number, agent in enumerate(agents):
+            texts = sentences(150, 100 + number)
+            expected[number].update(zip(await memory.insert(agent.agent_id, *texts), texts, strict=True))
+        tasks = [asyncio.create_task(write(number)) for number in range(3)]
+        tasks += [asyncio.create_task(load()), asyncio.create_task(search())]
+        before = searches
+        await move(memory)
+        during, counts = searches - before, [len(own) for own in expected]
+        while any(len(own) == count for own, count in zip(expected, counts, strict=True)):
+            await asyncio.sleep(0)  # until each has written with the new model as well
+            for task in tasks:
+                assert not task.done(), task
+        stop.set()
+        await asyncio.gather(*tasks)
+        assert during
+        for agent, own in zip(agents, expected, strict=True):
+            await check(memory, own, agent_id=agent.agent_id)
+        documents = await passages_of(memory, source_id=source.source_id)
+        assert sorted(documents.values()) == sorted(text for texts in files.values() for text in texts)
+        await check(memory, documents, source_id=source.source_id)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
+    serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM
+) -> None:
+    async with serve(milvus_lite_uri, **target(llm, embedding_timeout=5.0)) as memory:
+        agent = await memory.agent()
+        notes = sentences(400)
+        ids = await memory.insert(agent.agent_id, *notes)
+        for reply, code, reason in (
+            (Status(401), PRECONDITION, "MODEL_UNUSABLE"),
+            (Status(500), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
+        ):
+            llm.fail_embeddings(reply)
+            with refused(code, reason):
+                await move(memory)
+        assert not (await store_of(memory)).HasField("reembed"), "nothing was begun"
+        llm.hold_embeddings(after=2)
+        moving = asyncio.create_task(move(memory))
+        await asyncio.to_thread(llm.wait_for_held)
+        llm.fail_embeddings(Status(500), Status(429, retry_after=0.01), *[Status(503)] * 100)
+        llm.release_embeddings()
+        with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE") as error:
+            await moving
+        assert "ask for it again to go on" in error.message
+        assert llm.embedding_requests[-1].json["model"] == MODEL
+        assert (await store_of(memory)).reembed.state == pb.REEMBED_STATE_STOPPED
+        check_ranking(
+            QUERY,
+            await memory.pages(QUERY, size=1000, agent_id=agent.agent_id),
+            dict(zip(ids, notes, strict=True)),
+        )
+        # In the meantime there are changes that nobody notes: they are found by comparing.
+        await memory.delete(agent.agent_id, *ids[::2])
+        more = await memory.insert(agent.agent_id, *sentences(50, 9))
+        llm.fail_no_embeddings()
+        sent = len(llm.embedding_requests)
+        llm.fail_embeddings(Status(500))
+        with refused(UNAVAILABLE):
+            await move(memory)
+        llm.hold_embeddings(after=1)
+        moving = asyncio.create_task(move(memory))
+        await asyncio.to_thread(llm.wait_for_held)
+        llm.fail_embeddings(Status(429, retry_after=0.01), Status(500))
+        llm.release_embeddings()
+        await moving
+        texts = [text for request in llm.embedding_requests[sent + 2 :] for text in request.json["input"]]
+        assert len(set(texts)) < 250, "what had been copied was embedded once more"
+        expected = {id_: text for id_, text in zip(ids, notes, strict=True) if id_ not in ids[::2]}
+        await check(memory, expected | dict(zip(more, sentences(50, 9), strict=True)), agent_id=agent.agent_id)
+
+
+async def test_a_move_is_given_up(serve: Serve, milvus_uri: str, llm: ScriptedLLM) -> None:
+    async with serve(milvus_uri, **target(llm)) as memory:
+        agent = await memory.agent()
+        notes = sentences(200)
+        ids = await memory.insert(agent.agent_id, *notes)
+        assert not (await memory.store.CancelReembed(pb.CancelReembedRequest())).cancelled
+        llm.hold_embeddings(after=2)
+        moving = asyncio.create_task(move(memory))
+        await asyncio.to_thread(llm.wait_for_held)
+        assert (await memory.store.CancelReembed(pb.CancelReembedRequest())).cancelled
+        llm.release_embeddings()
+        with refused(PRECONDITION):
+            await moving
+        assert not (await store_of(memory)).HasField("reembed")
+        assert (await store_of(memory)).embedding_model == "wordllama-l2-256"
+        check_ranking(
+            QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), dict(zip(ids, notes, strict=True))
+        )
+        await move(memory)
+        await check(memory, dict(zip(ids, notes, strict=True)), agent_id=agent.agent_id)
+        assert not (await memory.store.CancelReembed(pb.CancelReembedRequest())).cancelled
+        assert len(archives(memory)) == 1
+
+
+async def test_the_configuration_names_the_model(
+    serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    """There and back again; what to move to is read when it is asked for."""
+    file = tmp_path / "config.toml"
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+        notes = sentences(60)
+        expected = dict(zip(await memory.insert(agent.agent_id, *notes), notes, strict=True))
+        with refused(PRECONDITION, "WRONG_STATE") as error:
+            await move(memory)
+        assert "memory.reembed" in error.message
+        file.write_text("[memory]\nreembed = 'nonsense'\n")
+        with refused(PRECONDITION, "WRONG_STATE"):
+            await move(memory)
+        file.write_text("[memory]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in target(llm).items()))
+        with refused(PRECONDITION, "WRONG_STATE") as error:
+            await move(memory, embedding_model="another")
+        assert "another" in error.message
+        llm.dimension = 7
+        with refused(PRECONDITION, "EMBEDDING_MISMATCH") as error:
+            await move(memory)
+        assert "memory.reembed_dimension" in error.message
+        llm.dimension = DIMENSION
+        llm.hold_embeddings(after=1)
+        moving = asyncio.create_task(move(memory, embedding_model=MODEL))
+        await asyncio.to_thread(llm.wait_for_held)
+        joined = asyncio.create_task(move(memory))
+        with refused(PRECONDITION):
+            await move(memory, embedding_model="another")
+        moving.cancel()  # the move outlives who asked for it
+        llm.release_embeddings()
+        await joined
+        await check(memory, expected, agent_id=agent.agent_id)
+        file.write_text("[memory]\nreembed = 'wordllama'\n")
+        await move(memory)
+        check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
+    async with serve(milvus_lite_uri, **target(llm)) as memory:
+        check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
