@@ -172,4 +172,8 @@ class ServiceProcess:
 
 def open_channel(address: str) -> grpc.aio.Channel:
     """A plaintext channel of its own: closing it does not disturb others to the same address."""
-    return grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", 32 << 20),
+    ]  # as the suite has it
+    return grpc.aio.insecure_channel(address, options=options)

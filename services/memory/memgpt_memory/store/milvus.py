@@ -10,14 +10,14 @@ again after a delete until the next upsert.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,9 +25,10 @@ import grpc
 import structlog
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 
+from memgpt_memory.store import lite
 from memgpt_memory.store.batching import Batcher
 from memgpt_memory.store.filters import all_of
-from memgpt_memory.store.layout import PARTITIONS, SPARSE, WORDS, Collection, FieldType, partition_name
+from memgpt_memory.store.layout import PARTITIONS, RECORDS, SPARSE, WORDS, Collection, FieldType, partition_name
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
@@ -50,6 +51,7 @@ SERVER_WINDOW = 16_384
 _READ_CHUNK = 8_192
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
+_REOPEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,15 @@ class Milvus:
         """
         self.lite = "://" not in uri
         self._uri = uri
+        self._file = Path(uri).expanduser()
         self._token = token
         self._timeout = timeout
         self._client: MilvusClient | None = None
         # Lite works under the interpreter's lock: more threads would only wait for each other.
         self._threads = ThreadPoolExecutor(max_workers=4 if self.lite else 32, thread_name_prefix="milvus")
         self._locks: dict[str, ReadWriteLock] = {}
+        self._suspect = False
+        self._reopening: asyncio.Task[None] | None = None
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
@@ -130,11 +135,16 @@ class Milvus:
 
     async def close(self) -> None:
         """Flushes nothing, waits for what runs, and closes the connection."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.gather(self._reopening, return_exceptions=True)
         client, self._client = self._client, None
         if client is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
-            if self.lite:
-                await asyncio.get_running_loop().run_in_executor(self._threads, _release_lite)
+        if self.lite:
+            await asyncio.get_running_loop().run_in_executor(
+                self._threads, partial(lite.abandon, self._file) if self._suspect else lite.release
+            )
         self._threads.shutdown(wait=False)
 
     async def ping(self) -> None:
@@ -359,9 +369,10 @@ class Milvus:
                 chunk = list(ids[start : start + 1_000])
                 async with self._writing(collection):
                     await self._run(
+                        self._change,
                         lambda chunk=chunk: self._connected.delete(
                             collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
-                        )
+                        ),
                     )
         finally:
             if ids and not unread:
@@ -379,20 +390,36 @@ class Milvus:
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         data = [dict(row) for row in rows]
         deletes = self._deletes[collection.name]
-        async with self._writing(collection):
+        async with self._writing(collection, adding=collection is not RECORDS):
             await self._run(
+                self._change,
                 lambda: self._connected.upsert(
                     collection.name, data, timeout=self._timeout, partition_name=partition or ""
-                )
+                ),
             )
         if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
             self._written.add(collection.name)
 
-    def _reading(self, collection: Collection) -> AbstractAsyncContextManager[None]:
-        return self._lock(collection).read() if self.lite else nullcontext()
+    @asynccontextmanager
+    async def _reading(self, collection: Collection) -> AsyncIterator[None]:
+        if not self.lite:
+            yield
+            return
+        self._check_engine()
+        async with self._lock(collection).read():
+            self._check_engine()
+            yield
 
-    def _writing(self, collection: Collection) -> AbstractAsyncContextManager[None]:
-        return self._lock(collection).write() if self.lite else nullcontext()
+    @asynccontextmanager
+    async def _writing(self, collection: Collection, *, adding: bool = False) -> AsyncIterator[None]:
+        if not self.lite:
+            yield
+            return
+        self._check_engine()
+        async with self._lock(collection).write():
+            self._check_engine()
+            lite.check_room(self._file, adding=adding)
+            yield
 
     def _lock(self, collection: Collection) -> ReadWriteLock:
         return self._locks.setdefault(collection.name, ReadWriteLock())
@@ -416,13 +443,55 @@ class Milvus:
                 retry_after=2,
             ) from error
 
+    def _change(self, write: Callable[[], object]) -> None:
+        """Runs a blocking write. One that fails makes an engine of Lite unfit for any other call (see `lite`)."""
+        try:
+            write()
+        except BaseException:
+            self._suspect = self.lite
+            raise
+
+    def _check_engine(self) -> None:
+        if not self._suspect:
+            return
+        if self._reopening is None or self._reopening.done():
+            self._reopening = asyncio.create_task(self._reopen())
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            f"A write to the Milvus Lite file {self._file} failed; it is being opened again: try again in a moment.",
+            retry_after=1,
+        )
+
+    async def _reopen(self) -> None:
+        """Throws the engine of Lite away and opens the file again, until that works."""
+        collections = list(self._ready.values())
+        while True:
+            async with AsyncExitStack() as stack:
+                for collection in collections:
+                    await stack.enter_async_context(self._lock(collection).write())
+                try:
+                    if self._client is not None:
+                        await self._run(self._client.close)
+                        self._client = None
+                    await self._run(lite.abandon, self._file)
+                    self._client = await self._run(self._connect)
+                    for collection in collections:
+                        await self._run(self._prepare, collection)
+                except (FailedPrecondition, Unavailable) as error:
+                    _log.error("lite_not_reopened", uri=self._uri, error=str(error))
+                else:
+                    self._suspect = False
+                    _log.warning("lite_reopened", uri=self._uri)
+                    return
+            await asyncio.sleep(_REOPEN_SECONDS)
+
     def _connect(self) -> MilvusClient:
         if not self.lite:
             return MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout)
-        path = Path(self._uri).expanduser()
+        path = self._file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held = _is_held(path)
+            held = lite.is_held(path)
             if not held:
                 return MilvusClient(uri=str(path))
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
@@ -506,24 +575,6 @@ class Milvus:
             index = self._connected.prepare_index_params()
             index.add_index(field, **kind)
             self._connected.create_index(collection.name, index, timeout=max(self._timeout, 30.0))
-
-
-def _release_lite() -> None:
-    from milvus_lite.server_manager import server_manager_instance
-
-    server_manager_instance.release_all()
-
-
-def _is_held(path: Path) -> bool:
-    """Whether another process has locked a Lite file; asked beforehand, for pymilvus hides Lite's own answer."""
-    try:
-        with (path / "LOCK").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
 
 
 def _number(version: str) -> tuple[int, int]:

@@ -1,0 +1,102 @@
+"""What Milvus Lite leaves to whoever embeds it: its lock, room on the disk, and a way out when a write has failed.
+
+Lite appends every write to a log before it takes the rows into its memory, and later flushes them to files. Two things
+go wrong when the disk refuses a part of that. A record torn in the log hides whatever is appended behind it from the
+next start, though it was acknowledged. And a flush that failed has dropped its rows from memory, and the next flush
+deletes the log that still held them. So after a failed write nothing more may reach that engine: it is thrown away as a
+crash would do it, with nothing flushed, and opened again, which reads the log up to the tear.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+
+ROOM_BYTES = 32 << 20
+"""Free bytes below which nothing is added: a flush of Lite writes 4 MiB, a compaction some times as much."""
+
+LAST_ROOM_BYTES = 8 << 20
+"""Free bytes below which nothing is written at all; what lies between is for deletions, which write as well."""
+
+
+def is_held(path: Path) -> bool:
+    """Whether another process has locked a Lite file; asked beforehand, for pymilvus hides Lite's own answer."""
+    try:
+        with (path / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def check_room(path: Path, *, adding: bool) -> None:
+    """Refuses a write for which the disk has no room, before it reaches the engine.
+
+    Args:
+        path: The Lite file.
+        adding: Whether it is more data, rather than what a deletion or a turn's end must note.
+
+    Raises:
+        ResourceExhausted: The disk is full.
+        Unavailable: The disk cannot be written to.
+    """
+    disk = os.statvfs(path)
+    if disk.f_flag & os.ST_RDONLY:
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            f"The disk of the Milvus Lite file {path} is mounted read-only: nothing can be stored until that changes.",
+        )
+    free = disk.f_bavail * disk.f_frsize
+    if free < (ROOM_BYTES if adding else LAST_ROOM_BYTES):
+        raise ResourceExhausted(
+            Reason.QUOTA_EXCEEDED,
+            f"The disk of the Milvus Lite file {path} is full ({free >> 20} MiB free): make room on it, or move the "
+            "store to another disk or a Milvus server.",
+            metadata={"quota": "disk", "free_bytes": free, "needed_bytes": ROOM_BYTES},
+            retry_after=30,
+        )
+
+
+def release() -> None:
+    """Closes every Lite file of this process, flushed."""
+    _manager().release_all()
+
+
+def abandon(path: Path) -> None:
+    """Drops the engine of a Lite file with nothing flushed; the file can then be opened again.
+
+    What runs in it is waited for. Nothing public of Lite does this: `close` flushes.
+    """
+    manager = _manager()
+    with manager._lock:
+        entry = manager._servers.pop(str(path.absolute()), None)
+    if entry is None:
+        return
+    server, engine, _ = entry
+    server.stop(grace=None).wait()
+    server._state.thread_pool.shutdown(wait=True)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for collection in engine._collections.values():
+            collection._bg_closed = True
+            collection._bg_executor.shutdown(wait=True)
+            for log in (collection._wal._data_sink, collection._wal._delta_sink):
+                if log is not None:
+                    # What could not be written is still in the file's buffer, and must not follow when it is closed.
+                    os.dup2(nowhere, log.fileno())
+                    log.close()
+        engine._release_lock()
+    finally:
+        os.close(nowhere)
+
+
+def _manager() -> Any:
+    from milvus_lite.server_manager import server_manager_instance
+
+    return server_manager_instance
