@@ -38,6 +38,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
                 seconds=settings.parser_seconds,
                 max_pages=settings.max_pages,
                 max_chars=settings.max_chars,
+                max_unpacked_bytes=settings.max_unpacked_bytes,
                 max_tokens=settings.passage_tokens,
             )
         )

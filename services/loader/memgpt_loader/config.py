@@ -19,8 +19,11 @@ class LoaderSettings(MemoryClientSection):
     )
     spool_bytes: int = Field(2048 * _MIB, ge=_MIB, description="Bytes of uploads that wait at a time.")
     max_file_bytes: int = Field(256 * _MIB, ge=1, description="Bytes of a file at most.")
-    max_pages: int = Field(10_000, ge=1, description="Pages of a PDF at most.")
-    max_chars: int = Field(20_000_000, ge=1, description="Characters of text in a file at most.")
+    max_pages: int = Field(10_000, ge=1, description="Pages, slides, sheets or chapters of a file at most.")
+    max_chars: int = Field(300_000_000, ge=1, description="Characters of text in a file at most.")
+    max_unpacked_bytes: int = Field(
+        1024 * _MIB, ge=_MIB, description="Bytes at most of all that is packed in a file, such as an office document."
+    )
     passage_tokens: int = Field(300, ge=20, le=1000, description="Tokens of a passage at most.")
     parser_processes: int = Field(2, ge=1, le=64, description="Files that are parsed at a time, each in a process.")
     parser_memory_bytes: int = Field(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from memgpt_runtime import chunking
 from memgpt_runtime.chunking import Chunk, chunk
 
-from memgpt_loader import clean, media, text
+from memgpt_loader import formats, media
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import File, Limits, PageText
+from memgpt_loader.text import writable
 
 MAX_PASSAGE_CHARS = 4096
 """Characters of a passage at most, so that its UTF-8 has no more than the 16 KiB that Memory takes. Only white space,
@@ -19,29 +22,17 @@ which counts no tokens, makes passages as long as that."""
 
 def chunker_version(max_tokens: int) -> str:
     """Names the rules by which files become passages: a file read by other rules is read anew."""
-    return f"{chunking.VERSION}.{clean.VERSION}-{max_tokens}"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a file may ask for."""
-
-    max_pages: int
-    """Pages of a PDF."""
-    max_chars: int
-    """Characters of text in all."""
-    max_tokens: int
-    """Tokens of a passage."""
+    return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}"
 
 
 @dataclass(frozen=True)
 class Page:
-    """A document: a page of a PDF, or a whole text file."""
+    """Passages of a page, or of a piece of a long text without pages."""
 
     number: int
-    """From 1."""
+    """From 1; 0 for a document without pages."""
     passages: list[Chunk]
-    """In order; none of them reaches beyond the page."""
+    """In order; none of them reaches beyond the page. Offsets are those within the page's text."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,8 @@ class Extraction:
     """Number of pages, at least 1."""
     pages: Iterator[Page]
     """Reads on as it is consumed, and raises FileFailure."""
+    notes: list[str]
+    """What a person should know of a file that is loaded all the same; complete when the pages have been consumed."""
 
 
 def extract(path: Path, name: str, limits: Limits) -> Extraction:
@@ -67,29 +60,38 @@ def extract(path: Path, name: str, limits: Limits) -> Extraction:
         FileFailure: It cannot be read.
     """
     with path.open("rb") as stream:
-        head = stream.read(media.SNIFF_BYTES)
-    media_type = media.media_type_of(name, head)
-    if media_type == media.PDF:
-        from memgpt_loader.pdf import PdfFile  # half a second, that a parser of text files can save
-
-        pdf = PdfFile(path, max_pages=limits.max_pages)
-        documents, texts = pdf.pages, pdf.texts()
-    else:
-        documents, texts = 1, iter([text.decode(path.read_bytes())])
-    return Extraction(media_type, documents, _pages(texts, limits))
+        media_type = media.media_type_of(name, stream)
+    parsed = formats.parse(File(path, name, media_type), limits)
+    return Extraction(media_type, parsed.documents, _pages(parsed.pages, limits), parsed.notes)
 
 
-def _pages(texts: Iterator[str], limits: Limits) -> Iterator[Page]:
-    chars = 0
-    for number, page_text in enumerate(texts, start=1):
-        chars += len(page_text)
-        if chars > limits.max_chars:
-            raise FileFailure(
-                FailureReason.TOO_LARGE,
-                f"The file holds more than the {limits.max_chars:,} characters of text that the Loader accepts. "
-                "Split it, or raise loader.max_chars.",
-            )
-        yield Page(number, [part for each in chunk(page_text, limits.max_tokens) for part in _bounded(each)])
+def _pages(texts: Iterator[PageText], limits: Limits) -> Iterator[Page]:
+    chars = start = number = 0
+    with _closed(texts):
+        for page in texts:
+            text = writable(page.text)
+            chars += len(text)
+            if chars > limits.max_chars:
+                raise FileFailure(
+                    FailureReason.TOO_LARGE,
+                    f"The file holds more than the {limits.max_chars:,} characters of text that the Loader accepts. "
+                    "Split it, or raise loader.max_chars.",
+                )
+            if page.number != number:
+                start, number = 0, page.number
+            passages = [part for each in chunk(text, limits.max_tokens) for part in _bounded(each)]
+            yield Page(number, [Chunk(one.text, start + one.start, start + one.end) for one in passages])
+            start += len(text)
+
+
+@contextmanager
+def _closed(texts: Iterator[PageText]) -> Iterator[None]:
+    """Lets a parser close its files also when not all is read."""
+    try:
+        yield
+    finally:
+        if isinstance(texts, Generator):
+            texts.close()
 
 
 def _bounded(passage: Chunk) -> Iterator[Chunk]:

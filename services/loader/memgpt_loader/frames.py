@@ -2,11 +2,11 @@
 
 | from | frame |
 | --- | --- |
-| Loader | `{path, name, max_pages, max_chars, max_tokens, cpu_seconds}`: a file to read |
+| Loader | `{path, name, max_pages, max_chars, max_unpacked_bytes, max_tokens, cpu_seconds}`: a file to read |
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
-| parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends the page |
-| parser | `{done: true}`, or `{reason, message, detail}`: the end of the file |
+| parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |
+| parser | `{done: true, note}`, or `{reason, message, detail}`: the end of the file |
 """
 
 from __future__ import annotations

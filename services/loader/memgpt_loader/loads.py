@@ -238,15 +238,21 @@ class Loads:
                 )
             except FileFailure as failure:
                 _log.info(
-                    "file failed", load_id=live.load.load_id, file=name, reason=failure.reason, detail=failure.detail
+                    "file not loaded",
+                    load_id=live.load.load_id,
+                    file=name,
+                    reason=failure.reason,
+                    detail=failure.detail,
                 )
-                live.move(name, FileState.FAILED, reason=failure.reason, message=failure.message)
+                live.progress(name, documents=0, passages=0)
+                live.move(name, FileState.of(failure.reason), reason=failure.reason, message=failure.message)
             except Exception:  # noqa: BLE001 - a bug costs its own file only
                 _log.exception("file failed by a bug", load_id=live.load.load_id, file=name)
                 message = "The Loader failed on this file. This is a bug; its log has more."
                 live.move(name, FileState.FAILED, reason=FailureReason.INTERNAL, message=message)
             else:
                 live.progress(name, documents=stored.documents, passages=stored.passages)
+                file.note = stored.note
                 live.move(name, FileState.UNCHANGED if stored.unchanged else FileState.LOADED)
             finally:
                 spooled.discard()
@@ -350,16 +356,17 @@ class Loads:
             manifest, stored = file.manifest, visible.get(name)
             version = (manifest.sha256, self._pipeline.chunker_version)
             if stored is not None and (stored.sha256, stored.chunker_version) == version:
-                file.state, file.documents, file.passages = state, stored.documents, stored.passages
+                if stored.passages:
+                    file.state, file.documents, file.passages = state, stored.documents, stored.passages
+                else:
+                    file.state, file.reason = FileState.EMPTY, FailureReason.EMPTY
+                    file.message = "The file held no text when it was loaded before, and has not changed."
             elif manifest.size > self._limits.max_file_bytes:
                 file.state, file.reason = FileState.FAILED, FailureReason.TOO_LARGE
                 file.message = (
                     f"The file has {manifest.size:,} bytes, more than the {self._limits.max_file_bytes:,} that the "
                     "Loader accepts. Split it, or raise loader.max_file_bytes."
                 )
-            elif not manifest.size:
-                file.state, file.reason = FileState.FAILED, FailureReason.EMPTY
-                file.message = "The file is empty. Check that it was saved or downloaded completely."
 
     def _keep(self, live: LiveLoad) -> None:
         self._live[live.load.load_id] = live

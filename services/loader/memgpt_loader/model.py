@@ -16,6 +16,8 @@ class FileState(StrEnum):
     PROCESSING = "PROCESSING"
     LOADED = "LOADED"
     UNCHANGED = "UNCHANGED"
+    EMPTY = "EMPTY"
+    SKIPPED = "SKIPPED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
@@ -28,6 +30,17 @@ class FileState(StrEnum):
     def visible(self) -> bool:
         """Whether the file's passages can be searched."""
         return self in (FileState.LOADED, FileState.UNCHANGED)
+
+    @classmethod
+    def of(cls, reason: FailureReason) -> FileState:
+        """How a file ends that could not be loaded: not every one of them has failed."""
+        match reason:
+            case FailureReason.EMPTY:
+                return cls.EMPTY
+            case FailureReason.UNSUPPORTED:
+                return cls.SKIPPED
+            case _:
+                return cls.FAILED
 
 
 class LoadState(StrEnum):
@@ -62,8 +75,9 @@ class LoadFile:
         state: How far it has come.
         documents: Documents read so far.
         passages: Passages stored so far.
-        reason: Why it failed, if it did.
+        reason: Why it was not loaded, if so.
         message: The same for people.
+        note: What a person should know of a file that is loaded; mostly empty.
         sequence: Number of the event that its last change was.
     """
 
@@ -74,6 +88,7 @@ class LoadFile:
     reason: FailureReason | None = None
     message: str = ""
     sequence: int = 0
+    note: str = ""
 
 
 @dataclass(slots=True)
@@ -151,6 +166,8 @@ class StoredFile:
     passages: int
     unchanged: bool = field(default=False)
     """Whether it was visible before, so that nothing was written."""
+    note: str = ""
+    """What a person should know of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from memgpt_runtime.errors import (
@@ -22,7 +23,7 @@ from memgpt_runtime.logs import get_logger
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.memory import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
-from memgpt_loader.pool import Opened, PageRead, ParsedPassage, ParserPool
+from memgpt_loader.pool import Noted, Opened, PageRead, ParsedPassage, ParserPool
 
 _log = get_logger(__name__)
 
@@ -87,6 +88,20 @@ class Pipeline:
     async def _attempt(
         self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
     ) -> StoredFile:
+        try:
+            return await self._load(source_id, manifest, path, progress, finishing)
+        except FileFailure as failure:
+            if failure.reason is FailureReason.EMPTY:
+                # A version like any other, without passages: what the file held before is gone.
+                version = FileVersion(manifest, "", self.chunker_version)
+                async with self._memory.store(source_id, version) as writer:
+                    finishing()
+                    await writer.finish(0)
+            raise
+
+    async def _load(
+        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+    ) -> StoredFile:
         async with aclosing(self._pool.parse(path, manifest.name)) as items:
             opened = await anext(items)
             if not isinstance(opened, Opened):
@@ -94,15 +109,18 @@ class Pipeline:
             version = FileVersion(manifest, opened.media_type, self.chunker_version)
             async with self._memory.store(source_id, version) as writer:
                 batches = _Batches(writer)
-                documents = 0
+                documents, note = 0, ""
                 async for item in items:
-                    if isinstance(item, PageRead):
-                        await batches.add(item.passages)
-                        documents += item.last
-                        progress(documents, batches.passages)
+                    match item:
+                        case PageRead():
+                            await batches.add(item.passages)
+                            documents += item.last and item.page > 0
+                            progress(documents, batches.passages)
+                        case Noted():
+                            note = item.note
                 await batches.flush()
                 finishing()
-                return await writer.finish(documents)
+                return replace(await writer.finish(opened.documents), note=note)
 
 
 class _Batches:

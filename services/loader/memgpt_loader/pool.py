@@ -31,9 +31,11 @@ class ParserLimits:
     seconds: float
     """Time for which the Loader waits for the parser, all told; time spent on storing passages does not count."""
     max_pages: int
-    """Pages of a PDF."""
+    """Pages, slides, sheets or chapters of a file."""
     max_chars: int
     """Characters of text in a file."""
+    max_unpacked_bytes: int
+    """Bytes of all that is packed in a file."""
     max_tokens: int
     """Tokens of a passage."""
 
@@ -44,7 +46,7 @@ class Opened:
 
     media_type: str
     documents: int
-    """Pages of a PDF; 1 for a text file."""
+    """Number of its pages; 1 for a document without pages."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ParsedPassage:
 
     text: str
     page: int
-    """From 1."""
+    """From 1; 0 in a document without pages."""
     start: int
     """First character within the page's cleaned text, from 0."""
     end: int
@@ -67,7 +69,14 @@ class PageRead:
     page: int
     passages: tuple[ParsedPassage, ...]
     last: bool
-    """Whether the page ends here."""
+    """Whether the page ends here, or a piece of a long text without pages."""
+
+
+@dataclass(frozen=True)
+class Noted:
+    """The file has been read to its end, and there is something that a person should know of it."""
+
+    note: str
 
 
 class ParserPool:
@@ -89,7 +98,7 @@ class ParserPool:
         if not self._all and not self._closed and (self._warming is None or self._warming.done()):
             self._warming = asyncio.create_task(self._warm())
 
-    async def parse(self, path: Path, name: str) -> AsyncGenerator[Opened | PageRead]:
+    async def parse(self, path: Path, name: str) -> AsyncGenerator[Opened | PageRead | Noted]:
         """Parses a file; close the generator if it is not read to its end.
 
         Args:
@@ -97,7 +106,7 @@ class ParserPool:
             name: The file's name, for its extension.
 
         Yields:
-            `Opened` once, then the passages in the order of the file.
+            `Opened` once, then the passages in the order of the file, then `Noted` if there is something to note.
 
         Raises:
             FileFailure: The file cannot be loaded.
@@ -195,7 +204,7 @@ class _Parser:
             message = "The Loader could not start a parser. Its log says why."
             raise FileFailure(FailureReason.INTERNAL, message, detail=repr(error)) from error
 
-    async def parse(self, path: Path, name: str, limits: ParserLimits) -> AsyncGenerator[Opened | PageRead]:
+    async def parse(self, path: Path, name: str, limits: ParserLimits) -> AsyncGenerator[Opened | PageRead | Noted]:
         self._busy = True
         self.files += 1
         budget = limits.seconds
@@ -206,6 +215,7 @@ class _Parser:
                     "name": name,
                     "max_pages": limits.max_pages,
                     "max_chars": limits.max_chars,
+                    "max_unpacked_bytes": limits.max_unpacked_bytes,
                     "max_tokens": limits.max_tokens,
                     "cpu_seconds": int(limits.seconds) + 5,
                 }
@@ -217,6 +227,8 @@ class _Parser:
                 budget -= time.monotonic() - started
                 if "done" in frame:
                     self._busy = False
+                    if frame["note"]:
+                        yield Noted(frame["note"])
                     return
                 if "reason" in frame:
                     self._busy = frame["detail"] == "MemoryError"

@@ -46,6 +46,7 @@ def to_record(load: Load) -> LoadRecord:
                 file.reason.value if file.reason else None,
                 file.message,
                 file.sequence,
+                *([file.note] if file.note else ()),
             ]
             for file in load.files.values()
         ],
@@ -85,7 +86,7 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
 
 
 def _file(row: list[Any]) -> LoadFile:
-    name, size, sha256, state, documents, passages, reason, message, sequence = row
+    name, size, sha256, state, documents, passages, reason, message, sequence, *note = row
     return LoadFile(
         Manifest(name, size, sha256),
         FileState(state),
@@ -94,6 +95,7 @@ def _file(row: list[Any]) -> LoadFile:
         None if reason is None else FailureReason(reason),
         message,
         sequence,
+        *note,
     )
 
 

@@ -96,6 +96,7 @@ def _file(file: LoadFile) -> load_pb2.LoadFile:
         passage_count=file.passages,
         failure_reason=load_pb2.FileFailureReason.Value(f"FILE_FAILURE_REASON_{reason}"),
         failure_message=file.message,
+        note=file.note,
     )
 
 

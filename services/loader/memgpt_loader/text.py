@@ -1,54 +1,232 @@
-"""Text files: from bytes to text, or the reason why they are none."""
+"""Bytes to text: which encoding they are in, or the reason why they are no text."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import re
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
 
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+SAMPLE_BYTES = 64 * 1024
+"""Bytes at the start of a file by which its encoding is guessed, where it must be guessed."""
+
+BLOCK_CHARS = 1024 * 1024
+"""Text is read in blocks of about this many characters, so that memory is bounded however long it is."""
+
+_READ_BYTES = 1024 * 1024
+
+# UTF-32 first: its little-endian mark begins with that of UTF-16. The codecs named take the mark away.
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+# What is guessed at, the likelier first: among equally good guesses the first is taken. Supersets stand for what they
+# contain: windows-1252 for Latin-1, GB18030 for GBK and GB2312, CP932 for Shift-JIS, CP949 for EUC-KR.
+_GUESSES = (
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
+    *("cp1252", "cp1251", "koi8_r", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp874"),
+)
+# What sets Japanese apart in ISO-2022-JP.
+_ESCAPES = (b"\x1b$@", b"\x1b$B")
+_MOST_CHAOS = 0.2
+"""Above this measure of unlikely characters (from 0 to 1) a guess is not believed."""
+
+_ZEROS = 0.3
+"""From this fraction of zeros in every other byte on, text without a mark is taken for UTF-16: Latin letters are so."""
 
 # C0 controls that no text file has any use for; tab, line feed, form feed, carriage return and escape may stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROLS = 0.01
 """Above this fraction of control characters the content is taken for binary."""
+# Lone surrogates cannot be written as UTF-8; the other two are no characters.
+_UNWRITABLE = re.compile(r"[\ud800-\udfff\ufffe\uffff]")
+_DECLARED = re.compile(rb"""<[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 
 
-def decode(data: bytes) -> str:
-    r"""Decodes a text file.
+def decode(data: bytes, declared: str = "") -> str:
+    r"""Decodes a document that must be had whole.
 
-    UTF-8, or UTF-16 or UTF-32 with a byte order mark; nothing is guessed, since a wrong guess loads garbage.
-    Line ends become `\n`, other control characters vanish; offsets of passages refer to the text returned here.
+    Line ends become `\n`, other control characters vanish.
 
     Args:
-        data: The whole file.
-
-    Returns:
-        Its text, without lone surrogates and NULs.
+        data: All of it.
+        declared: The encoding that something beside the bytes declares; believed if the bytes fit it.
 
     Raises:
         FileFailure: EMPTY or UNSUPPORTED.
     """
-    encoding, skip = next(((name, len(mark)) for mark, name in _MARKS if data.startswith(mark)), ("utf-8", 0))
-    try:
-        text = data[skip:].decode(encoding)
-    except UnicodeDecodeError as error:
-        message = f"The file is no {encoding.upper()} text from byte {skip + error.start} on. Save it as UTF-8."
-        raise FileFailure(FailureReason.UNSUPPORTED, message) from None
-    if "\x00" in text or len(_CONTROLS.findall(text)) > _MOST_CONTROLS * len(text):
-        raise FileFailure(
-            FailureReason.UNSUPPORTED,
-            "The file is no text: it holds binary data. Convert it to PDF or UTF-8 text.",
-        )
-    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = "".join(_blocks(io.BytesIO(data), find_encoding(io.BytesIO(data), declared)))
     if not text.strip():
-        raise FileFailure(FailureReason.EMPTY, "The file holds nothing but white space. Check that it was saved.")
+        raise _empty()
     return text
+
+
+def blocks(stream: BinaryIO) -> Iterator[str]:
+    r"""Decodes a stream, and closes it, in blocks of about `BLOCK_CHARS`, cut between paragraphs, lines or words.
+
+    Line ends become `\n`, other control characters vanish; the blocks, joined, are the text of the file.
+
+    Raises:
+        FileFailure: EMPTY or UNSUPPORTED.
+    """
+    with stream, closing(_blocks(stream, find_encoding(stream))) as pieces:
+        any_text = False
+        for block in pieces:
+            any_text = any_text or bool(block.strip())
+            yield block
+    if not any_text:
+        raise _empty()
+
+
+def declared_encoding(head: bytes) -> str:
+    """The encoding that the first KiB of an HTML or XML document declares; empty if it declares none."""
+    found = _DECLARED.search(head[:1024])
+    return found[1].decode("ascii") if found else ""
+
+
+def find_encoding(stream: BinaryIO, declared: str = "") -> str:
+    """Tells in which encoding a stream of bytes is; leaves it at its start.
+
+    A byte order mark decides; else UTF-8, if all bytes fit it; else what is declared, if it fits; else the likeliest of
+    some wide-spread ones.
+
+    Raises:
+        FileFailure: UNSUPPORTED: it is no text.
+    """
+    stream.seek(0)
+    sample = stream.read(SAMPLE_BYTES)
+    stream.seek(0)
+    marked = next((name for mark, name in _MARKS if sample.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    if (wide := _unmarked_utf16(sample)) is not None and _fits(stream, wide):
+        return wide
+    if b"\x00" in sample:
+        raise _binary()
+    if any(escape in sample for escape in _ESCAPES) and _fits(stream, "iso2022_jp"):  # which is ASCII, too
+        return "iso2022_jp"
+    if _fits(stream, "utf-8"):
+        return "utf-8"
+    if declared and _known(declared) and _fits(stream, declared):
+        return declared
+    for guess in _guesses(sample):
+        if _fits(stream, guess):
+            return guess
+    raise FileFailure(
+        FailureReason.UNSUPPORTED,
+        "The file is no text in any encoding that the Loader can tell. Save it as UTF-8, if it is text.",
+    )
+
+
+def is_utf8(stream: BinaryIO) -> bool:
+    """Whether a stream is text in UTF-8, or has a byte order mark; leaves it at its start."""
+    sample = stream.read(SAMPLE_BYTES)
+    stream.seek(0)
+    return any(sample.startswith(mark) for mark, _ in _MARKS) or (b"\x00" not in sample and _fits(stream, "utf-8"))
+
+
+def _blocks(stream: BinaryIO, encoding: str) -> Generator[str]:
+    reader = io.TextIOWrapper(stream, encoding=encoding, newline=None)
+    rest = ""
+    try:
+        while piece := reader.read(BLOCK_CHARS):
+            text = rest + _plain(piece)
+            cut = _cut(text) if len(text) >= BLOCK_CHARS else 0
+            rest = text[cut:]
+            if cut:
+                yield text[:cut]
+        if rest:
+            yield rest
+    except UnicodeError:
+        message = f"The file is no {encoding.upper()} text, as its first bytes say. Save it as UTF-8."
+        raise FileFailure(FailureReason.UNSUPPORTED, message) from None
+    finally:
+        reader.detach()
+
+
+def writable(text: str) -> str:
+    """The text without what cannot be written as UTF-8, or is no text: lone surrogates, controls."""
+    return _UNWRITABLE.sub("", _CONTROLS.sub("", text))
+
+
+def _plain(piece: str) -> str:
+    controls = len(_CONTROLS.findall(piece))
+    if controls and ("\x00" in piece or controls > _MOST_CONTROLS * len(piece)):
+        raise _binary()
+    return writable(piece)
+
+
+def _cut(text: str) -> int:
+    """Where a block may end: after a blank line in its second half, a line, or a word; else at its very end."""
+    half = len(text) // 2
+    for mark in ("\n\n", "\n", " "):
+        at = text.rfind(mark, half)
+        if at >= 0:
+            return at + len(mark)
+    return len(text)
+
+
+def _unmarked_utf16(sample: bytes) -> str | None:
+    if len(sample) % 2:
+        return None
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    pairs = len(sample) // 2
+    if pairs and odd >= _ZEROS * pairs and not even:
+        return "utf-16-le"
+    if pairs and even >= _ZEROS * pairs and not odd:
+        return "utf-16-be"
+    return None
+
+
+def _known(name: str) -> bool:
+    try:
+        return codecs.lookup(name)._is_text_encoding  # `rot13` and the like are none
+    except (LookupError, ValueError):
+        return False
+
+
+def _fits(stream: BinaryIO, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        while data := stream.read(_READ_BYTES):
+            decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        return False
+    finally:
+        stream.seek(0)
+    return True
+
+
+def _guesses(sample: bytes) -> list[str]:
+    from charset_normalizer import from_bytes  # 0.1 s, that UTF-8 can do without
+
+    # A sample that breaks off within a character would fit no encoding of several bytes.
+    if len(sample) == SAMPLE_BYTES:
+        sample = sample[: sample.rfind(b"\n", SAMPLE_BYTES // 2) + 1] or sample
+    found = [match for match in from_bytes(sample, cp_isolation=list(_GUESSES)) if match.chaos <= _MOST_CHAOS]
+    found.sort(key=lambda match: (match.chaos, -match.coherence, _GUESSES.index(match.encoding)))
+    return [match.encoding for match in found if _worded(str(match))]
+
+
+def _worded(text: str) -> bool:
+    """Whether a text has at least as many letters, digits and spaces as other characters: noise has not."""
+    return sum(char.isalnum() or char.isspace() for char in text) * 2 >= len(text) and len(set(text)) > 1
+
+
+def _empty() -> FileFailure:
+    return FileFailure(FailureReason.EMPTY, "The file holds nothing but white space. Check that it was saved.")
+
+
+def _binary() -> FileFailure:
+    return FileFailure(
+        FailureReason.UNSUPPORTED, "The file is no text: it holds binary data. Convert it to PDF or UTF-8 text."
+    )

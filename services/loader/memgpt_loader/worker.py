@@ -16,9 +16,11 @@ from typing import BinaryIO
 
 from memgpt_loader import extract, frames
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import Limits
 
 _PASSAGES_A_FRAME = 128
 _MOST_FILES_OPEN = 64
+_MOST_NOTE_CHARS = 1000
 
 
 def main() -> None:
@@ -27,7 +29,9 @@ def main() -> None:
     # Frames keep the pipe to themselves: whatever a library prints goes to the log.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    importlib.import_module("memgpt_loader.pdf")  # before the limits, and while the files are still being uploaded
+    importlib.import_module(
+        "memgpt_loader.formats.pdf"
+    )  # before the limits, and while the files are still being uploaded
     _limit(memory_bytes)
     frames.write(output, {"ready": True})
     while (job := frames.read(sys.stdin.buffer)) is not None:
@@ -55,7 +59,7 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
     """Reads one file; returns whether this process may read another."""
     end: frames.Frame
     try:
-        _read(job, output)
+        end = {"done": True, "note": "\n".join(_read(job, output))[:_MOST_NOTE_CHARS]}
     except FileFailure as failure:
         end = {"reason": failure.reason.value, "message": failure.message, "detail": failure.detail}
     except MemoryError:
@@ -64,8 +68,6 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
         message = "The Loader failed on this file. This is a bug; its log has more."
         detail = "".join(traceback.format_exception(error))[-2000:]
         end = {"reason": FailureReason.INTERNAL.value, "message": message, "detail": detail}
-    else:
-        end = {"done": True}
     frames.write(output, end)
     return end.get("detail") != "MemoryError"
 
@@ -77,8 +79,8 @@ TOO_COMPLEX = (
 """The message for a file that exhausts the parser."""
 
 
-def _read(job: frames.Frame, output: BinaryIO) -> None:
-    limits = extract.Limits(job["max_pages"], job["max_chars"], job["max_tokens"])
+def _read(job: frames.Frame, output: BinaryIO) -> list[str]:
+    limits = Limits(job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"])
     file = extract.extract(Path(job["path"]), job["name"], limits)
     frames.write(output, {"media_type": file.media_type, "documents": file.documents})
     for page in file.pages:
@@ -87,6 +89,7 @@ def _read(job: frames.Frame, output: BinaryIO) -> None:
             batch = cut[first : first + _PASSAGES_A_FRAME]
             last = first + _PASSAGES_A_FRAME >= len(cut)
             frames.write(output, {"page": page.number, "passages": batch, "last": last})
+    return file.notes
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from memgpt_runtime.tokens import count_tokens, piece_weights
 
-VERSION = 1
+VERSION = 2
 """Part of the ids of loaded passages. Raise it when the same text would be split in another way."""
 
 MAX_TOKENS = 300
@@ -60,6 +60,7 @@ _BEFORE_NUMBER = frozenset(
 _LABEL = re.compile(r"(?:\A|\n)[^\S\n]*(?:[A-Z][a-z]+[^\S\n]+)?\d[\d.]*\Z")
 _WORD_BEFORE = re.compile(r"[^\W_][\w.]*\Z")
 _WORD = re.compile(r"\S+")
+_LINE = re.compile(r"\S(?:[^\n]*\S)?")
 _LOOK = 24
 """Characters looked at on either side of a stop: longer than any abbreviation."""
 
@@ -67,9 +68,9 @@ _LOOK = 24
 def chunk(text: str, max_tokens: int = MAX_TOKENS) -> Iterator[Chunk]:
     """Splits a text into pieces of whole sentences, each as long as the limit allows.
 
-    A sentence is broken only if it is over the limit by itself: between words, and a single such word between
-    characters. Together the pieces hold everything but white space, in order, nothing twice. The same text always gives
-    the same pieces.
+    A sentence is broken only if it is over the limit by itself: between lines, such as the rows of a table; a single
+    such line between words, and a single such word between characters. Together the pieces hold everything but white
+    space, in order, nothing twice. The same text always gives the same pieces.
 
     Args:
         text: Any text; blank text gives nothing.
@@ -102,12 +103,21 @@ def _units(text: str, limit: int) -> Iterator[tuple[int, int, int]]:
         if tokens <= limit:
             yield start, stop, tokens
             continue
-        for word in _WORD.finditer(text, start, stop):
-            tokens = count_tokens(word[0])
+        for line in _LINE.finditer(text, start, stop):
+            tokens = count_tokens(line[0])
             if tokens <= limit:
-                yield word.start(), word.end(), tokens
+                yield line.start(), line.end(), tokens
             else:
-                yield from _pieces(word[0], word.start(), limit)
+                yield from _words(text, line.start(), line.end(), limit)
+
+
+def _words(text: str, start: int, stop: int, limit: int) -> Iterator[tuple[int, int, int]]:
+    for word in _WORD.finditer(text, start, stop):
+        tokens = count_tokens(word[0])
+        if tokens <= limit:
+            yield word.start(), word.end(), tokens
+        else:
+            yield from _pieces(word[0], word.start(), limit)
 
 
 def _pieces(word: str, offset: int, limit: int) -> Iterator[tuple[int, int, int]]:

@@ -140,7 +140,7 @@ async def test_a_bad_file_among_good_ones(stubs: Stubs) -> None:
     load = await create(stubs, "mixed", files)
     await upload(stubs, load, files)
     end = (await watch(stubs, load.load_id))[-1].ended
-    assert states(end) == {"good.md": "LOADED", "broken.pdf": "FAILED", "binary.txt": "FAILED"}
+    assert states(end) == {"good.md": "LOADED", "broken.pdf": "FAILED", "binary.txt": "SKIPPED"}
     broken = end.files[1]
     assert broken.failure_reason == load_pb2.FILE_FAILURE_REASON_BROKEN
     assert "save or print it to a new PDF" in broken.failure_message

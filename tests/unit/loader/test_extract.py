@@ -1,22 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_loader.extract import MAX_PASSAGE_CHARS, Limits, chunker_version, extract
+from memgpt_loader.extract import MAX_PASSAGE_CHARS, chunker_version, extract
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.pdf import PdfFile
+from memgpt_loader.formats import File, Limits, pdf
 from memgpt_runtime.tokens import count_tokens
 
-LIMITS = Limits(max_pages=100, max_chars=1_000_000, max_tokens=300)
+LIMITS = Limits(max_pages=100, max_chars=1_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
 
 
 def test_the_paper_in_passages(paper: Path) -> None:
     file = extract(paper, "paper.pdf", LIMITS)
     pages = list(file.pages)
-    texts = list(PdfFile(paper, max_pages=100).texts())
+    texts = [page.text for page in pdf.parse(File(paper, "paper.pdf", "application/pdf"), LIMITS).pages]
     assert (file.media_type, file.documents, len(pages)) == ("application/pdf", 13, 13)
     assert [page.number for page in pages] == list(range(1, 14))
     passages = [(page, passage) for page in pages for passage in page.passages]
@@ -36,7 +37,7 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     path.write_text("\n".join(f"Sentence number {n} of the file." for n in range(200)), encoding="utf-8")
     file = extract(path, "notes.md", LIMITS)
     (page,) = file.pages
-    assert (file.media_type, file.documents, page.number) == ("text/markdown", 1, 1)
+    assert (file.media_type, file.documents, page.number) == ("text/markdown", 1, 0)
     assert len(page.passages) > 3
 
 
@@ -44,7 +45,7 @@ def test_too_much_text(tmp_path: Path) -> None:
     path = tmp_path / "spooled"
     path.write_text("word " * 1000, encoding="utf-8")
     with pytest.raises(FileFailure, match="Split it") as failure:
-        list(extract(path, "a.txt", Limits(max_pages=1, max_chars=4000, max_tokens=300)).pages)
+        list(extract(path, "a.txt", replace(LIMITS, max_chars=4000)).pages)
     assert failure.value.reason is FailureReason.TOO_LARGE
 
 

@@ -28,7 +28,15 @@ from memgpt_runtime.errors import (
 from tests.unit.loader import pdfs
 from tests.unit.loader.fakes import FakeMemory
 
-PARSER = ParserLimits(processes=2, memory_bytes=1 << 30, seconds=60, max_pages=100, max_chars=1_000_000, max_tokens=300)
+PARSER = ParserLimits(
+    processes=2,
+    memory_bytes=1 << 30,
+    seconds=60,
+    max_pages=100,
+    max_chars=1_000_000,
+    max_unpacked_bytes=1 << 30,
+    max_tokens=300,
+)
 LIMITS = LoadLimits(max_file_bytes=1_000_000, chunk_seconds=30, idle_seconds=3600)
 SOURCE = SourceRef(name="papers")
 
@@ -103,7 +111,7 @@ async def test_files_become_passages(loader: Loader, memory: FakeMemory, paper: 
     assert result.documents == 14
     assert result.passages == sum(map(len, memory.passages.values()))
     assert result.end_time is not None
-    assert [passage.page for passage in memory.passages[result.source_id, "notes.txt"]] == [1]
+    assert [passage.page for passage in memory.passages[result.source_id, "notes.txt"]] == [0]
     assert loader.spool.used_bytes == 0
 
 
@@ -133,7 +141,33 @@ async def test_bad_files_cost_the_others_nothing(loader: Loader) -> None:
         "good.txt": None,
     }
     assert all(file.message for file in result.files.values() if file.reason)
+    ends = {FailureReason.EMPTY: FileState.EMPTY, FailureReason.UNSUPPORTED: FileState.SKIPPED, None: FileState.LOADED}
+    assert states(result) == {name: ends.get(file.reason, FileState.FAILED) for name, file in result.files.items()}
     assert (result.documents, result.passages) == (1, 1)
+
+
+async def test_a_file_that_is_emptied_holds_nothing_any_more(loader: Loader, memory: FakeMemory) -> None:
+    await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two."})
+    for emptied in (b"", b" \n"):
+        result = await load(loader.loads, {"a.txt": emptied, "b.txt": b"Two."})
+        assert states(result) == {"a.txt": FileState.EMPTY, "b.txt": FileState.UNCHANGED}
+        assert memory.passages[result.source_id, "a.txt"] == []
+        assert (result.documents, result.passages) == (1, 1)
+    again = await loader.loads.create("", SOURCE, [manifest("a.txt", b" \n")])  # nothing is to be sent
+    assert (again.state, states(again)) == (LoadState.COMPLETED, {"a.txt": FileState.EMPTY})
+
+
+async def test_a_skipped_or_failed_file_leaves_what_was_there(loader: Loader, memory: FakeMemory) -> None:
+    await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two."})
+    result = await load(loader.loads, {"a.txt": b"\x89PNG....", "b.txt": b"%PDF-1.7 nonsense"})
+    assert states(result) == {"a.txt": FileState.SKIPPED, "b.txt": FileState.FAILED}
+    assert [len(passages) for passages in memory.passages.values()] == [1, 1]
+
+
+async def test_a_note_is_told_with_the_file(loader: Loader) -> None:
+    result = await load(loader.loads, {"a.pdf": pdfs.pdf(["text", pdfs.PICTURE])})
+    assert states(result) == {"a.pdf": FileState.LOADED}
+    assert result.files["a.pdf"].note.startswith("Page 2 holds no text")
 
 
 async def test_loading_again_writes_nothing(loader: Loader, memory: FakeMemory) -> None:

@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.media import MARKDOWN, PDF, PLAIN, media_type_of
+from memgpt_loader.media import HTML, JSONL, MAIL, MARKDOWN, PDF, PLAIN, media_type_of
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,14 @@ from memgpt_loader.media import MARKDOWN, PDF, PLAIN, media_type_of
         ("windows\\a.txt", b"plain", PLAIN),
         ("utf16.txt", codecs.BOM_UTF16_LE + "text".encode("utf-16-le"), PLAIN),
         ("utf16.txt", codecs.BOM_UTF16_BE + "text".encode("utf-16-be"), PLAIN),
+        ("a.py", b"import os", PLAIN),
+        ("Makefile", "all: # für alle".encode(), PLAIN),
+        ("wrongly.txt", b"\n<!-- saved -->\n<!doctype HTML><p>x", HTML),
+        ("page", b"<?xml version='1.0'?>\n<html xmlns='x'>", HTML),
+        ("spec.md", b"<html> is the first tag.", MARKDOWN),
+        ("letter", b"Received: x\r\n by y\r\nFrom: a\r\nSubject: b\r\n\r\ntext", MAIL),
+        ("notes.txt", b"Note: x\nTo do: y\nDate: z\n", PLAIN),
+        ("a.JSONL", b"{}", JSONL),
         ("utf32.txt", codecs.BOM_UTF32_BE + "text".encode("utf-32-be"), PLAIN),
     ],
 )
@@ -31,13 +39,14 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
     ("name", "head", "reason", "says"),
     [
         ("a.pdf", b"", FailureReason.EMPTY, "downloaded"),
-        ("a.pdf", b"<html>", FailureReason.BROKEN, "no PDF header"),
+        ("a.pdf", b"<html>", FailureReason.BROKEN, "is no PDF"),
         ("a.pdf", b"PK\x03\x04..", FailureReason.BROKEN, "ZIP"),
+        ("a.docx", b"{}", FailureReason.BROKEN, "no Word document"),
         ("a.txt", b"\x89PNG....", FailureReason.UNSUPPORTED, "PNG"),
-        ("a.txt", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, "binary"),
-        ("a.docx", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "office document"),
-        ("a.py", b"import os", FailureReason.UNSUPPORTED, "'.py'"),
-        ("Makefile", b"all:", FailureReason.UNSUPPORTED, "no extension"),
+        ("a.zip", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "Unpack it"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FailureReason.UNSUPPORTED, "old office"),
+        ("a.py", b"x = '\xff'", FailureReason.UNSUPPORTED, "UTF-8"),
+        ("unknown", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, ".docx"),
     ],
 )
 def test_a_refusal_says_why_and_what_to_do(name: str, head: bytes, reason: FailureReason, says: str) -> None:

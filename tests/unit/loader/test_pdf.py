@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.pdf import PdfFile
+from memgpt_loader.formats import File, Limits, pdf
 
 from tests.unit.loader import pdfs
 
@@ -12,7 +12,14 @@ from tests.unit.loader import pdfs
 def read(tmp_path: Path, data: bytes, max_pages: int = 100) -> list[str]:
     path = tmp_path / "file"
     path.write_bytes(data)
-    return list(PdfFile(path, max_pages=max_pages).texts())
+    return texts(path, max_pages)
+
+
+def texts(path: Path, max_pages: int = 100) -> list[str]:
+    limits = Limits(max_pages=max_pages, max_chars=10_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
+    pages = list(pdf.parse(File(path, "a.pdf", "application/pdf"), limits).pages)
+    assert [page.number for page in pages] == list(range(1, len(pages) + 1))
+    return [page.text for page in pages]
 
 
 def test_a_page_is_a_document(tmp_path: Path) -> None:
@@ -20,10 +27,23 @@ def test_a_page_is_a_document(tmp_path: Path) -> None:
 
 
 def test_the_paper(paper: Path) -> None:
-    texts = list(PdfFile(paper, max_pages=13).texts())
-    assert len(texts) == 13
-    assert texts[0].startswith("MemGPT: Towards LLMs as Operating Systems")
-    assert "have revolutionized AI, but are constrained" in texts[0].replace("\n", " ")
+    pages = texts(paper, max_pages=13)
+    assert len(pages) == 13
+    assert pages[0].startswith("MemGPT: Towards LLMs as Operating Systems")
+    assert "have revolutionized AI, but are constrained" in pages[0].replace("\n", " ")
+    for number, page in enumerate(pages[1:], start=2):  # the running header and the page's number are gone
+        assert not page.startswith("MemGPT: Towards LLMs")
+        assert not page.endswith(f"\n{number}")
+
+
+def test_pages_that_are_pictures_among_others_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pdfs.pdf(["text", pdfs.PICTURE, "", pdfs.PICTURE, pdfs.PICTURE, "text"]))
+    limits = Limits(max_pages=100, max_chars=10_000, max_unpacked_bytes=1 << 30, max_tokens=300)
+    parsed = pdf.parse(File(path, "a.pdf", "application/pdf"), limits)
+    assert [page.text for page in parsed.pages] == ["text", "", "", "", "", "text"]
+    (note,) = parsed.notes
+    assert note.startswith("Pages 2, 4-5 hold no text but pictures")
 
 
 def test_one_that_only_restricts_printing_is_read(tmp_path: Path) -> None:
@@ -41,8 +61,9 @@ def test_one_that_only_restricts_printing_is_read(tmp_path: Path) -> None:
         (pdfs.pdf(["cut off"] * 20)[:1500], FailureReason.BROKEN, "damaged or incomplete"),
         (pdfs.pdf([]), FailureReason.EMPTY, "no pages"),
         (pdfs.bomb(), FailureReason.TOO_LARGE, "Page 1"),
+        (pdfs.loop(), FailureReason.BROKEN, "cannot be read as a PDF"),
     ],
-    ids=["encrypted", "scan", "many pages", "header only", "garbage", "truncated", "no pages", "bomb"],
+    ids=["encrypted", "scan", "many pages", "header only", "garbage", "truncated", "no pages", "bomb", "loop"],
 )
 def test_a_bad_pdf_is_a_typed_failure(tmp_path: Path, data: bytes, reason: FailureReason, says: str) -> None:
     with pytest.raises(FileFailure) as failure:

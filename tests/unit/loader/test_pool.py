@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.pool import Opened, PageRead, ParserLimits, ParserPool
+from memgpt_loader.pool import Noted, Opened, PageRead, ParserLimits, ParserPool
 
 from tests.unit.loader import pdfs
 
 LIMITS = ParserLimits(
-    processes=2, memory_bytes=1 << 30, seconds=60, max_pages=1000, max_chars=10_000_000, max_tokens=300
+    processes=2,
+    memory_bytes=1 << 30,
+    seconds=60,
+    max_pages=1000,
+    max_chars=10_000_000,
+    max_unpacked_bytes=1 << 30,
+    max_tokens=300,
 )
 
 
@@ -31,7 +37,7 @@ def spooled(tmp_path: Path, name: str, data: bytes) -> Path:
     return path
 
 
-async def read(pool: ParserPool, path: Path, name: str) -> list[Opened | PageRead]:
+async def read(pool: ParserPool, path: Path, name: str) -> list[Opened | PageRead | Noted]:
     return [item async for item in pool.parse(path, name)]
 
 
@@ -74,9 +80,9 @@ async def test_a_bad_file_costs_the_others_nothing(pool: ParserPool, tmp_path: P
 async def test_memory_is_bounded_by_the_kernel(tmp_path: Path) -> None:
     pool = ParserPool(replace(LIMITS, processes=1, memory_bytes=400 << 20))
     try:
-        huge = spooled(tmp_path, "huge", b"word " * (60 << 20))
+        huge = spooled(tmp_path, "huge", b"[" + b"[]," * (6 << 20) + b"0]")
         with pytest.raises(FileFailure) as failure:
-            await read(pool, huge, "huge.txt")
+            await read(pool, huge, "huge.json")
         assert failure.value.reason is FailureReason.TOO_LARGE
         assert "parser_memory_bytes" in failure.value.message
         assert await read(pool, spooled(tmp_path, "small", b"Still here."), "small.txt")

@@ -50,3 +50,9 @@ def test_one_that_does_not_fit_is_refused() -> None:
 def test_foreign_bytes_are_refused(state: bytes) -> None:
     with pytest.raises(ValueError):
         from_record(replace(to_record(load_of(1)), state=state), "default")
+
+
+def test_a_note_survives_and_records_without_one_are_read() -> None:
+    load = load_of(2)
+    load.files["folder/file 0.pdf"].note = "Page 2 holds no text."
+    assert from_record(to_record(load), "default") == load

@@ -26,6 +26,8 @@ _UPLOADS = 4
 _ENDED = {
     FileState.FILE_STATE_LOADED,
     FileState.FILE_STATE_UNCHANGED,
+    FileState.FILE_STATE_EMPTY,
+    FileState.FILE_STATE_SKIPPED,
     FileState.FILE_STATE_FAILED,
     FileState.FILE_STATE_CANCELLED,
 }

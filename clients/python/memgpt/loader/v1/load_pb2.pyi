@@ -65,9 +65,13 @@ class _FileStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileState.V
     FILE_STATE_UNCHANGED: _FileState.ValueType  # 4
     """Its passages were visible before; nothing was written."""
     FILE_STATE_FAILED: _FileState.ValueType  # 5
-    """It could not be read: see the failure. Other files are not affected."""
+    """It could not be read: see the failure. Other files are not affected, and what was visible of it stays so."""
     FILE_STATE_CANCELLED: _FileState.ValueType  # 6
     """The load was cancelled before it was done."""
+    FILE_STATE_EMPTY: _FileState.ValueType  # 7
+    """It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone."""
+    FILE_STATE_SKIPPED: _FileState.ValueType  # 8
+    """It is of a kind that is not read, such as an image. What was visible under its name stays so."""
 
 class FileState(_FileState, metaclass=_FileStateEnumTypeWrapper):
     """How far a file of a load has come."""
@@ -83,9 +87,13 @@ FILE_STATE_LOADED: FileState.ValueType  # 3
 FILE_STATE_UNCHANGED: FileState.ValueType  # 4
 """Its passages were visible before; nothing was written."""
 FILE_STATE_FAILED: FileState.ValueType  # 5
-"""It could not be read: see the failure. Other files are not affected."""
+"""It could not be read: see the failure. Other files are not affected, and what was visible of it stays so."""
 FILE_STATE_CANCELLED: FileState.ValueType  # 6
 """The load was cancelled before it was done."""
+FILE_STATE_EMPTY: FileState.ValueType  # 7
+"""It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone."""
+FILE_STATE_SKIPPED: FileState.ValueType  # 8
+"""It is of a kind that is not read, such as an image. What was visible under its name stays so."""
 Global___FileState: _TypeAlias = FileState  # noqa: Y015
 
 class _FileFailureReason:
@@ -97,7 +105,7 @@ class _FileFailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fil
     FILE_FAILURE_REASON_UNSPECIFIED: _FileFailureReason.ValueType  # 0
     """Not set: no failure."""
     FILE_FAILURE_REASON_EMPTY: _FileFailureReason.ValueType  # 1
-    """No bytes, or no page."""
+    """No bytes, no page, or nothing but white space."""
     FILE_FAILURE_REASON_ENCRYPTED: _FileFailureReason.ValueType  # 2
     """Protected by a password."""
     FILE_FAILURE_REASON_BROKEN: _FileFailureReason.ValueType  # 3
@@ -107,7 +115,7 @@ class _FileFailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fil
     FILE_FAILURE_REASON_NO_TEXT: _FileFailureReason.ValueType  # 5
     """Pages, but no text on them: scanned images, say."""
     FILE_FAILURE_REASON_TOO_LARGE: _FileFailureReason.ValueType  # 6
-    """Larger than the Loader takes, packed or unpacked."""
+    """Larger than the Loader takes, packed or unpacked, or nested too deep."""
     FILE_FAILURE_REASON_TIMEOUT: _FileFailureReason.ValueType  # 7
     """Reading it took longer than the Loader allows."""
     FILE_FAILURE_REASON_UNAVAILABLE: _FileFailureReason.ValueType  # 8
@@ -121,7 +129,7 @@ class FileFailureReason(_FileFailureReason, metaclass=_FileFailureReasonEnumType
 FILE_FAILURE_REASON_UNSPECIFIED: FileFailureReason.ValueType  # 0
 """Not set: no failure."""
 FILE_FAILURE_REASON_EMPTY: FileFailureReason.ValueType  # 1
-"""No bytes, or no page."""
+"""No bytes, no page, or nothing but white space."""
 FILE_FAILURE_REASON_ENCRYPTED: FileFailureReason.ValueType  # 2
 """Protected by a password."""
 FILE_FAILURE_REASON_BROKEN: FileFailureReason.ValueType  # 3
@@ -131,7 +139,7 @@ FILE_FAILURE_REASON_UNSUPPORTED: FileFailureReason.ValueType  # 4
 FILE_FAILURE_REASON_NO_TEXT: FileFailureReason.ValueType  # 5
 """Pages, but no text on them: scanned images, say."""
 FILE_FAILURE_REASON_TOO_LARGE: FileFailureReason.ValueType  # 6
-"""Larger than the Loader takes, packed or unpacked."""
+"""Larger than the Loader takes, packed or unpacked, or nested too deep."""
 FILE_FAILURE_REASON_TIMEOUT: FileFailureReason.ValueType  # 7
 """Reading it took longer than the Loader allows."""
 FILE_FAILURE_REASON_UNAVAILABLE: FileFailureReason.ValueType  # 8
@@ -182,16 +190,21 @@ class LoadFile(_message.Message):
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     FAILURE_REASON_FIELD_NUMBER: _builtins.int
     FAILURE_MESSAGE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     state: Global___FileState.ValueType
     """How far it has come."""
     document_count: _builtins.int
-    """Documents found in it: pages of a PDF, one for a text file."""
+    """Documents found in it: its pages, slides, sheets or chapters; one for a file that has none of them."""
     passage_count: _builtins.int
     """Passages stored of it."""
     failure_reason: Global___FileFailureReason.ValueType
-    """Why it failed; set when FAILED."""
+    """Why it was not loaded; set when FAILED, EMPTY or SKIPPED."""
     failure_message: _builtins.str
     """The same for people, with what to do about it."""
+    note: _builtins.str
+    """What a person should know of a file that is LOADED all the same, such as pages without text; at most 1,000
+    characters, mostly empty. Only of the load that read the file.
+    """
     @_builtins.property
     def manifest(self) -> Global___FileManifest:
         """What it is."""
@@ -205,10 +218,11 @@ class LoadFile(_message.Message):
         passage_count: _builtins.int = ...,
         failure_reason: Global___FileFailureReason.ValueType = ...,
         failure_message: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "passage_count", b"passage_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "note", b"note", "passage_count", b"passage_count", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

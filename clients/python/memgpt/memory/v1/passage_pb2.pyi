@@ -67,9 +67,11 @@ class Citation(_message.Message):
     file_name: _builtins.str
     """Name of the file."""
     page: _builtins.int
-    """Number of the document within the file, from 1: the page of a PDF."""
+    """Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 when the file has none of them, as
+    a text has not: then the file alone is cited.
+    """
     start: _builtins.int
-    """First character of the passage within the page's text, from 0."""
+    """First character of the passage within the text of the page, or of the file where it has no pages; from 0."""
     end: _builtins.int
     """One past its last character."""
     def __init__(

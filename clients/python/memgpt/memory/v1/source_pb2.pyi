@@ -39,7 +39,7 @@ class Source(_message.Message):
     description: _builtins.str
     """What it holds, in a person's words."""
     document_count: _builtins.int
-    """Documents that are visible: pages of PDFs, whole text files."""
+    """Documents that are visible: pages, slides, sheets, chapters, and whole files that have none of them."""
     passage_count: _builtins.int
     """Passages that are visible."""
     file_count: _builtins.int
@@ -167,7 +167,7 @@ class NewPassage(_message.Message):
     text: _builtins.str
     """The text; at most 16,384 bytes in UTF-8."""
     page: _builtins.int
-    """Number of the document within the file, from 1."""
+    """Number of the document within the file, from 1; 0 when the file has no pages or the like."""
     start: _builtins.int
     """First character of the passage within the page's text, from 0."""
     end: _builtins.int

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-VERSION = "1"
-"""Part of the chunker's version: a change here changes passages, so that files are read anew."""
-
 # Surrogates cannot be encoded as UTF-8; controls other than tab and line feed are debris of fonts.
 _DEBRIS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # What compatibility decomposition may touch: ligatures and letters drawn as mathematical symbols. Superscripts,

@@ -1,0 +1,112 @@
+"""E-mail messages: who wrote what to whom, and what is attached; attached documents are read as well."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import Iterator
+from email.message import EmailMessage, MIMEPart
+from typing import cast
+
+from memgpt_loader import formats, media, text
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import File, Limits, Parsed, broken, flowing
+from memgpt_loader.formats.html import to_text
+from memgpt_loader.markup import Blocks, one_line
+
+_HEADERS = ("Subject", "From", "To", "Cc", "Date")
+_MOST_DEPTH = 3
+"""Messages within messages."""
+_MOST_PARTS = 1000
+
+
+def parse(file: File, limits: Limits) -> Parsed:
+    """Opens a message. It has no pages; documents attached to it become parts of its text, under their names."""
+    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
+    message = email.message_from_bytes(file.read(), policy=email.policy.default)
+    notes: list[str] = []
+    return Parsed(1, flowing(_text(message, limits, file.depth, notes)), notes)
+
+
+def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -> str:
+    blocks = Blocks()
+    for name in _HEADERS:
+        if value := _header(message, name):
+            blocks.paragraph(f"# {value}" if name == "Subject" else f"{name}: {value}")
+    try:
+        body = message.get_body(("plain", "html"))
+        parts = list(_attachments(message, body))
+    except (AttributeError, KeyError, LookupError, ValueError, TypeError) as error:  # a structure that makes no sense
+        raise broken("The message", error) from error
+    if body is not None:
+        blocks.paragraph(_body(body))
+    for part in parts:
+        name = one_line(part.get_filename() or "") or f"a part of type {part.get_content_type()}"
+        blocks.heading(2, f"Attachment: {name}")
+        try:
+            blocks.paragraph(_attachment(part, name, limits, depth))
+        except FileFailure as failure:
+            notes.append(f"The attachment {name} is not loaded. {failure.message}")
+    return blocks.text()
+
+
+def _attachments(message: EmailMessage, body: MIMEPart | None) -> Iterator[EmailMessage]:
+    """All leaves but the body, its alternatives, and pictures shown within it."""
+    waiting: list[tuple[EmailMessage, bool]] = [(message, False)]
+    count = 0
+    while waiting:
+        part, alternative = waiting.pop(0)
+        count += 1
+        if count > _MOST_PARTS:
+            raise FileFailure(
+                FailureReason.TOO_LARGE,
+                f"The message has more than {_MOST_PARTS:,} parts. Load what is in it by itself.",
+            )
+        if part.get_content_maintype() == "multipart":
+            one_of = part.get_content_type() == "multipart/alternative"
+            waiting[:0] = [(cast("EmailMessage", each), one_of) for each in _parts(part)]
+        elif part is body or (alternative and not part.is_attachment()):
+            continue
+        elif part.get_content_maintype() != "image" or part.is_attachment():
+            yield part
+
+
+def _parts(part: EmailMessage) -> list[object]:
+    payload = part.get_payload()
+    return list(payload) if isinstance(payload, list) else []
+
+
+def _body(part: MIMEPart) -> str:
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes) or not data.strip():
+        return ""
+    words = text.decode(data, part.get_content_charset() or text.declared_encoding(data))
+    return to_text(words) if part.get_content_subtype() == "html" else words
+
+
+def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int) -> str:
+    if depth >= _MOST_DEPTH:
+        raise FileFailure(FailureReason.TOO_LARGE, "It is packed in too many others. Load it by itself.")
+    if part.get_content_type() == "message/rfc822":
+        inner = _parts(part)
+        notes: list[str] = []
+        return _text(cast("EmailMessage", inner[0]), limits, depth + 1, notes) if inner else ""
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes):
+        raise broken("The attachment")
+    media_type = media.media_type_of(name, data)
+    parsed = formats.parse(File(data, name, media_type, depth + 1), limits)
+    pieces, chars = [], 0
+    for page in parsed.pages:
+        pieces.append(page.text)
+        chars += len(page.text)
+        if chars > limits.max_chars:
+            raise FileFailure(FailureReason.TOO_LARGE, "It holds too much text. Load it by itself.")
+    return "\n\n".join(pieces)
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    try:
+        return one_line(str(message.get(name) or ""))
+    except (ValueError, LookupError, TypeError, AttributeError, IndexError):  # addresses beyond parsing
+        return ""

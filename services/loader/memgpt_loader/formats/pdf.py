@@ -1,0 +1,133 @@
+"""PDF files, by pypdf: a page is a document. Runs in a parser process only, since pypdf blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import cast
+
+from pypdf import PageObject, PasswordType, PdfReader
+from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedError
+from pypdf.generic import DictionaryObject
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import File, Limits, PageText, Parsed, closing, too_many_pages
+from memgpt_loader.formats.clean import PageCleaner
+from memgpt_loader.formats.furniture import without_furniture
+
+_MOST_SPANS = 12
+
+# pypdf reports every oddity of a file that it can read all the same.
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+
+
+def parse(file: File, limits: Limits) -> Parsed:
+    """Opens a PDF; one that is encrypted is tried with the empty password."""
+    stream = file.open()
+    try:
+        reader = PdfReader(stream, strict=False)
+        if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
+            raise _encrypted()
+        pages = len(reader.pages)
+        if not pages:
+            raise FileFailure(FailureReason.EMPTY, "The PDF has no pages. Export it again from its source.")
+        if pages > limits.max_pages:
+            raise too_many_pages(pages, "pages", limits)
+    except BaseException as error:
+        stream.close()
+        if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
+            raise _failure(error, "The file cannot be read as a PDF") from error
+        raise
+    notes: list[str] = []
+    return Parsed(pages, closing(stream, _pages(reader, pages, notes)), notes)
+
+
+def _pages(reader: PdfReader, pages: int, notes: list[str]) -> Iterator[PageText]:
+    any_text = False
+    scanned: list[int] = []
+    for number, text in enumerate(without_furniture(_texts(reader, pages, scanned), pages), start=1):
+        any_text = any_text or bool(text)
+        yield PageText(number, text)
+    if not any_text:
+        raise FileFailure(
+            FailureReason.NO_TEXT,
+            f"None of the PDF's {pages:,} page(s) holds text: it is probably a scan. "
+            "Run OCR on it (for instance with ocrmypdf) and load the result.",
+        )
+    if scanned:
+        notes.append(
+            f"{_ranges(scanned)} no text but pictures, and cannot be found: probably scans. "
+            "Run OCR on the file (for instance with ocrmypdf) and load the result."
+        )
+
+
+def _texts(reader: PdfReader, pages: int, scanned: list[int]) -> Iterator[str]:
+    """Cleaned texts of the pages; the numbers of those that are pictures only are added to `scanned`."""
+    cleaner = PageCleaner()
+    for number in range(1, pages + 1):
+        try:
+            page = reader.pages[number - 1]
+            text = cleaner.clean(page.extract_text())
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _failure(error, f"Page {number} of the PDF cannot be read") from error
+        if not text and _has_pictures(page):
+            scanned.append(number)
+        yield text
+
+
+def _has_pictures(page: PageObject) -> bool:
+    try:
+        resources = cast("DictionaryObject", page["/Resources"].get_object())
+        return any(
+            cast("DictionaryObject", each.get_object()).get("/Subtype") == "/Image"
+            for each in cast("DictionaryObject", resources["/XObject"].get_object()).values()
+        )
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a page without resources, or with odd ones: it has been read as far as it can be
+        return False
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Numbers in ascending order, as words: "Pages 3, 5-7 hold"."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    words = [str(first) if first == last else f"{first}-{last}" for first, last in spans[:_MOST_SPANS]]
+    if len(spans) > _MOST_SPANS:
+        words.append("and others")
+    return f"Page {numbers[0]} holds" if len(numbers) == 1 else f"Pages {', '.join(words)} hold"
+
+
+def _encrypted() -> FileFailure:
+    return FileFailure(
+        FailureReason.ENCRYPTED,
+        "The PDF is protected by a password. Save a copy without the password and load that.",
+    )
+
+
+def _failure(error: Exception, what: str) -> FileFailure:
+    detail = f"{type(error).__name__}: {error}"[:500]
+    match error:
+        case FileNotDecryptedError():
+            return _encrypted()
+        case EmptyFileError():
+            return FileFailure(FailureReason.EMPTY, "The file is empty. Check that it was downloaded completely.")
+        case LimitReachedError():
+            return FileFailure(
+                FailureReason.TOO_LARGE,
+                f"{what}: its compressed data expands beyond the parser's limits. "
+                "If the file is to be trusted, print it to a new PDF and load that.",
+                detail=detail,
+            )
+        case _:
+            return FileFailure(
+                FailureReason.BROKEN,
+                f"{what}: it is damaged or incomplete. Open it in a PDF viewer and save or print it to a new PDF.",
+                detail=detail,
+            )
