@@ -72,11 +72,11 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     assert "\x1b" not in loaded.stdout
 
     again = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
-    assert "1 file of 1 loaded before and unchanged" in again.stdout
+    assert "Files: 1 unchanged" in again.stdout
 
     chat = memgpt("run", "--agent", "Ada", text="/attach tea\nHow is green tea steeped?\n/memory\n/undo\n/nonsense\n")
     assert "Created new agent 'Ada'" in chat.stdout
-    assert "“Green tea is steeped at eighty degrees.” (tea.txt, page 1)" in chat.stdout
+    assert "“Green tea is steeped at eighty degrees.” (tea.txt)" in chat.stdout
     assert "Archival memory: 1 passages" in chat.stdout
     assert "/nonsense" in chat.stderr
     assert "not in this version" in chat.stderr

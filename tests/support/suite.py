@@ -81,21 +81,25 @@ class Suite:
         Raises:
             AssertionError: It failed.
         """
+        run = self.run(*arguments)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs ``memgpt`` against this suite, as not on a terminal."""
         environment = service_environment(
             self.home,
             {"MEMGPT_CLIENT_AGENT_ADDRESS": self.agent_address, "MEMGPT_CLIENT_LOADER_ADDRESS": self.loader_address},
         )
-        run = subprocess.run(
+        return subprocess.run(
             [Path(sys.executable).with_name("memgpt"), *arguments],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
 
     def close(self) -> None:
         """Ends every process."""

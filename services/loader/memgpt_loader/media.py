@@ -110,7 +110,8 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
     head = stream.read(SNIFF_BYTES)
     if not head:
         raise FileFailure(FailureReason.EMPTY, "The file is empty. Check that it was saved or downloaded completely.")
-    suffix = PurePosixPath(name.replace("\\", "/")).suffix.lower()
+    path = re.split(r"[?#]", name, maxsplit=1)[0] if "://" in name else name.replace("\\", "/")  # of a web page
+    suffix = PurePosixPath(path).suffix.lower()
     named = EXTENSIONS.get(suffix)
     header = head[:_PDF_HEADER_WITHIN].find(b"%PDF-")
     if header == 0 or (header > 0 and named == PDF):  # other files may well speak of the header

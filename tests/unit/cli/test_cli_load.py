@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 
 import pytest
 from memgpt.cli.errors import CliError
-from memgpt.cli.load import find_files, manifest
+from memgpt.cli.load import EXTENSIONS, find_files, manifest, received
 from memgpt.cli.progress import bar_line
+from memgpt_loader import media
 
 
 @pytest.fixture
@@ -29,6 +32,43 @@ def test_a_folder_and_its_folders(folder):
 
 def test_other_extensions(folder):
     assert [item.name for item in find_files(folder, [], extensions="py, .TXT")] == ["b.txt", "c.py"]
+
+
+def test_by_default_all_that_can_be_read_by_name():
+    assert set(EXTENSIONS.split(",")) == set(media.EXTENSIONS)
+
+
+def test_what_is_excluded_or_ignored_is_passed_over(folder):
+    for name in ("sub/keep.md", "drafts/f.md", "g.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+
+    def names(*exclude: str) -> list[str]:
+        return [item.name for item in find_files(folder, [], recursive=True, exclude=exclude)]
+
+    assert names() == ["a.PDF", "b.txt", "drafts/f.md", "g.csv", "sub/d.md", "sub/keep.md"]
+    assert names("*.md", "!keep.md", "/b.txt") == ["a.PDF", "g.csv", "sub/keep.md"]
+    (folder / ".memgptignore").write_text("# not these\ndrafts/\n*.csv\n")
+    assert names("sub/d.*") == ["a.PDF", "b.txt", "sub/keep.md"]
+    assert names("!g.csv") == ["a.PDF", "b.txt", "g.csv", "sub/d.md", "sub/keep.md"]
+
+
+def test_a_name_that_cannot_be_told_is_written_in_another_way(tmp_path):
+    for name in (b"two\nlines.txt", '"it\'s" 🦊.txt'.encode(), b"latin-\xfc.txt"):
+        (tmp_path / os.fsdecode(name)).write_text("x")
+    assert [item.name for item in find_files(tmp_path, [])] == [
+        '"it\'s" 🦊.txt',
+        "latin-\\xfc.txt",
+        "two\\x0alines.txt",
+    ]
+    for item in find_files(tmp_path, []):
+        assert manifest(item).size == 1
+
+
+def test_standard_input_is_a_file_for_a_while():
+    with received(io.BytesIO(b"text"), "notes.md") as item:
+        assert (item.name, item.path.read_bytes()) == ("notes.md", b"text")
+    assert not item.path.exists()
 
 
 def test_files_by_name_have_any_extension(folder):

@@ -214,24 +214,78 @@ def attach(
         resources.attach(ui, memgpt, agent, data_source)
 
 
+SourceName = Annotated[str, typer.Option("--name", help="Name of the data source; made when there is none.")]
+Description = Annotated[str, typer.Option(help="What the data source holds.")]
+
+
 @load_app.command("directory")
 def load_directory(
-    name: Annotated[str, typer.Option(help="Name of the data source; made when there is none.")],
+    name: SourceName,
     input_dir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to load.")] = None,
     input_files: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="File to load; may be given several times.")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look in the folder's folders as well.")] = False,
-    extensions: Annotated[str, typer.Option(help="What to take from a folder.")] = ".txt,.md,.pdf",
-    description: Annotated[str, typer.Option(help="What the data source holds.")] = "",
+    extensions: Annotated[
+        str, typer.Option(help="What to take from a folder, such as .md,.txt. [default: all that can be read]")
+    ] = "",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="What to pass over, as in .gitignore; .memgptignore holds such patterns."),
+    ] = None,
+    description: Description = "",
 ) -> None:
     """Load files. Files that are in already, unchanged, are passed over; a changed one replaces what it was."""
     from memgpt.cli import load
 
     ui = _ui()
-    found = load.find_files(input_dir, input_files or [], recursive=recursive, extensions=extensions)
+    found = load.find_files(
+        input_dir, input_files or [], recursive=recursive, extensions=extensions, exclude=exclude or []
+    )
     with connected(ui) as memgpt:
-        well = load.load_directory(ui, memgpt, name, found, description)
+        well = load.load_files(ui, memgpt, name, found, description)
+    if not well:
+        raise typer.Exit(1)
+
+
+@load_app.command("webpage")
+def load_webpage(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="Pages to load; links on them are not followed.")],
+    name: SourceName,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also from this machine and private networks.")
+    ] = False,
+    description: Description = "",
+) -> None:
+    """Load web pages, each under its address. They are fetched from here; loading again replaces what has changed."""
+    from memgpt.cli import load
+
+    ui = _ui()
+    with load.downloaded(ui, urls, allow_private=allow_private) as (found, failures):
+        if found:
+            with connected(ui) as memgpt:
+                well = load.load_files(ui, memgpt, name, found, description, failures)
+        else:
+            for url, problem in failures:
+                ui.error(f"{url}: {problem}")
+            well = False
+    if not well:
+        raise typer.Exit(1)
+
+
+@load_app.command("-", hidden=True)
+@load_app.command("stdin")
+def load_stdin(
+    name: SourceName,
+    file_name: Annotated[str, typer.Option(metavar="NAME", help="What it is called, such as notes.md.")],
+    description: Description = "",
+) -> None:
+    """Load what comes from standard input, as a file. `memgpt load -` is the same."""
+    from memgpt.cli import load
+
+    ui = _ui()
+    with load.received(sys.stdin.buffer, file_name) as found, connected(ui) as memgpt:
+        well = load.load_files(ui, memgpt, name, [found], description)
     if not well:
         raise typer.Exit(1)
 
