@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
-from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, Unavailable
+from memgpt_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Reason, Unavailable
 from memgpt_runtime.status import from_rpc_error
 from memgpt_runtime.tls import channel_credentials
 
@@ -31,9 +32,11 @@ from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.loader.v1 import loader_service_pb2 as loader_pb
 from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
 from memgpt.memory.v1.source_pb2 import Source
+from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt.memory.v1.turn_pb2 import Turn
 
 CALL_TIMEOUT = 60.0
@@ -119,20 +122,32 @@ class MemGPT:
         loads: Loading of files.
     """
 
-    def __init__(self, agent: str, loader: str, tls: Tls | None = None) -> None:
+    def __init__(self, agent: str, loader: str, tls: Tls | None = None, *, memory: str = "") -> None:
         """Opens the channels; nothing is sent before the first call.
 
         Args:
             agent: `host:port` of the Agent.
             loader: `host:port` of the Loader.
             tls: None for plaintext.
+            memory: `host:port` of Memory, for `store` alone.
         """
-        self._channels = (open_channel(agent, tls), open_channel(loader, tls))
+        self._channels = [open_channel(agent, tls), open_channel(loader, tls)]
+        self._memory, self._tls = memory, tls
         agent_stub = AgentServiceStub(self._channels[0])
         self.agents = Agents(agent_stub)
         self.sources = Sources(agent_stub)
         self.profiles = Profiles(agent_stub)
         self.loads = Loads(LoaderServiceStub(self._channels[1]))
+
+    @cached_property
+    def store(self) -> Store:
+        """What an operator does with the store; FailedPrecondition when Memory's address is not known."""
+        if not self._memory:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE, "this needs Memory itself: set memory_address in [client] of the configuration"
+            )
+        self._channels.append(open_channel(self._memory, self._tls))
+        return Store(StoreServiceStub(self._channels[-1]))
 
     def close(self) -> None:
         """Closes the channels. Turns and loads under way go on without us."""
@@ -414,3 +429,41 @@ class Loads:
         """Cancels a load: files that are not visible yet are dropped."""
         with _errors():
             return self._stub.CancelLoad(loader_pb.CancelLoadRequest(load_id=load_id), timeout=CALL_TIMEOUT).load
+
+
+class Store:
+    """What an operator does with the store behind Memory."""
+
+    def __init__(self, stub: StoreServiceStub) -> None:
+        self._stub = stub
+
+    def reembed(self, embedding_model: str = "") -> Iterator[store_pb.ReembedResponse]:
+        """Moves the store to the embedding model that Memory's configuration names; yields how far it is, up to `done`.
+
+        When the connection breaks, the move goes on, and is joined again a few times.
+
+        Args:
+            embedding_model: The model that it must be; empty for any.
+        """
+        request = store_pb.ReembedRequest(embedding_model=embedding_model)
+        pauses = iter(_RESUME_PAUSES)
+        while True:
+            try:
+                with _errors():
+                    for response in self._stub.Reembed(request):
+                        pauses = iter(_RESUME_PAUSES)
+                        yield response
+                        if response.HasField("done"):
+                            return
+                raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the move did")
+            except (Unavailable, DeadlineExceeded) as error:
+                pause = next(pauses, None)
+                # A model's endpoint that fails has its own reason; the deadline of a stream is only the stream's.
+                if pause is None or error.reason not in (Reason.SERVICE_UNAVAILABLE, Reason.OUT_OF_TIME):
+                    raise
+                time.sleep(pause)
+
+    def cancel_reembed(self) -> bool:
+        """Gives a move up; answers whether there was one."""
+        with _errors():
+            return self._stub.CancelReembed(store_pb.CancelReembedRequest(), timeout=CALL_TIMEOUT).cancelled

@@ -257,6 +257,8 @@ class Reembedding:
         failure = self._failure
         if failure is None:
             return FailedPrecondition(Reason.WRONG_STATE, left)
+        if isinstance(failure, DeadlineExceeded):  # the endpoint's; the caller has time
+            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message} {left}")
         return type(failure)(failure.reason, f"{failure.message} {left}", retry_after=failure.retry_after)
 
     async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:

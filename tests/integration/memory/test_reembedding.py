@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +20,16 @@ from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt_memory import reembedding
 from memgpt_runtime.errors import FailedPrecondition
 
-from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, reason_of, refused
+from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.oracle import TOLERANCE, check_ranking
 from tests.integration.memory.test_paging import QUERY, sentences
+from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import ScriptedLLM, Status, embed
 
 DIMENSION = 48
 MODEL = "scripted-embedding"
+DYING = "tests.integration.memory.dying"
 
 
 @cache
@@ -58,7 +60,7 @@ def llm(scripted_llm: Callable[..., ScriptedLLM]) -> ScriptedLLM:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reembedding, "_PATIENCE", 3.0)
+    monkeypatch.setattr(reembedding, "_PATIENCE", 1.5)
     monkeypatch.setattr(reembedding, "_FIRST_PAUSE", 0.02)
 
 
@@ -187,12 +189,15 @@ async def test_everything_goes_on_while_the_store_moves(
         assert sorted(hit.passage.passage_id for hit in filtered.hits) == sorted(set(ids) - set(ids[::3]))
         assert len(archives(memory)) == 1
 
+    if "://" in milvus_uri:
+        return
     with pytest.raises(FailedPrecondition, match="memgpt reembed") as caught:
         async with serve(milvus_uri):
             pass
     assert MODEL in caught.value.message
     assert "wordllama-l2-256" in caught.value.message
-    for settings in (use(llm), target(llm)):  # also before the configuration has been tidied
+    # Before the configuration has been tidied and after.
+    for settings in (target(llm), use(llm)):
         async with serve(milvus_uri, **settings) as memory:
             assert (await store_of(memory)).embedding_model == MODEL
             await check(memory, expected | documents, agent_id=agent.agent_id)
@@ -241,7 +246,7 @@ async def test_nothing_is_lost_by_writing_all_the_time(serve: Serve, milvus_uri:
                 searches += 1
 
         for number, agent in enumerate(agents):
-            texts = sentences(150, 100 + number)
+            texts = sentences(60, 100 + number)
             expected[number].update(zip(await memory.insert(agent.agent_id, *texts), texts, strict=True))
         tasks = [asyncio.create_task(write(number)) for number in range(3)]
         tasks += [asyncio.create_task(load()), asyncio.create_task(search())]
@@ -281,7 +286,7 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         llm.hold_embeddings(after=2)
         moving = asyncio.create_task(move(memory))
         await asyncio.to_thread(llm.wait_for_held)
-        llm.fail_embeddings(Status(500), Status(429, retry_after=0.01), *[Status(503)] * 100)
+        llm.fail_embeddings(Status(429, retry_after=0.01), *[Status(503)] * 100)
         llm.release_embeddings()
         with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE") as error:
             await moving
@@ -304,7 +309,7 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         llm.hold_embeddings(after=1)
         moving = asyncio.create_task(move(memory))
         await asyncio.to_thread(llm.wait_for_held)
-        llm.fail_embeddings(Status(429, retry_after=0.01), Status(500))
+        llm.fail_embeddings(Status(429, retry_after=0.01))
         llm.release_embeddings()
         await moving
         texts = [text for request in llm.embedding_requests[sent + 2 :] for text in request.json["input"]]
@@ -313,8 +318,8 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         await check(memory, expected | dict(zip(more, sentences(50, 9), strict=True)), agent_id=agent.agent_id)
 
 
-async def test_a_move_is_given_up(serve: Serve, milvus_uri: str, llm: ScriptedLLM) -> None:
-    async with serve(milvus_uri, **target(llm)) as memory:
+async def test_a_move_is_given_up(serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM) -> None:
+    async with serve(milvus_lite_uri, **target(llm)) as memory:
         agent = await memory.agent()
         notes = sentences(200)
         ids = await memory.insert(agent.agent_id, *notes)
@@ -376,3 +381,95 @@ async def test_the_configuration_names_the_model(
         check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
     async with serve(milvus_lite_uri, **target(llm)) as memory:
         check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
+
+
+class Lives:
+    """A store in a process that is killed again and again, and what must be in it.
+
+    Attributes:
+        expected: Texts of the agent's notes by their ids.
+        documents: Texts of the source's file.
+    """
+
+    def __init__(self, home: Path, llm: ScriptedLLM, **settings: str) -> None:
+        self._home = home
+        self._llm = llm
+        named = {f"MEMGPT_MEMORY_{key.upper()}": str(value) for key, value in target(llm).items()}
+        self._settings = {**named, "MEMGPT_MEMORY_TIMEOUT": "30", **settings}
+        self._agent_id = self._source_id = ""
+        self.expected: dict[str, str] = {}
+        self.documents = sentences(40, 77)
+
+    async def one(self, die_at: str) -> None:
+        """A life: while the move waits for the endpoint all is there and writes go on; then it goes on, and dies."""
+        self._llm.hold_embeddings()
+        with ServiceProcess(DYING, self._home, name="memory", DIE_AT=die_at, **self._settings) as process:
+            async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
+                if not self._agent_id:
+                    await self._fill(memory)
+                    self._llm.hold_embeddings(after=1)
+                await self.check(memory)
+                await self._write(memory)
+                self._llm.release_embeddings()
+                with suppress(grpc.aio.AioRpcError):
+                    await move(memory)
+                assert await asyncio.to_thread(process.wait, 60) == -9
+
+    async def short(self, die_at: str) -> None:
+        """A life that ends as soon as it goes on with what was left to do."""
+        self._llm.release_embeddings()
+        with ServiceProcess(DYING, self._home, name="memory", DIE_AT=die_at, **self._settings) as process:
+            assert await asyncio.to_thread(process.wait, 60) == -9
+
+    async def last(self) -> None:
+        """A life that ends well: the move is done, and nothing is lost."""
+        self._llm.release_embeddings()
+        with ServiceProcess("memgpt_memory", self._home, **self._settings) as process:
+            async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
+                await move(memory)
+                assert (await store_of(memory)).embedding_model == MODEL
+                await self._write(memory)
+                await self.check(memory)
+                documents = await passages_of(memory, source_id=self._source_id)
+                assert sorted(documents.values()) == sorted(self.documents)
+                await check(memory, self.expected | documents, agent_id=self._agent_id)
+
+    async def check(self, memory: Memory) -> None:
+        """Asserts that all is there, whichever model counts."""
+        page = await memory.page(QUERY, size=1000, agent_id=self._agent_id)
+        assert page.total_size == len(self.expected) + len(self.documents)
+        found = sorted(hit.passage.text for hit in page.hits)
+        assert found == sorted([*self.expected.values(), *self.documents])
+
+    async def _fill(self, memory: Memory) -> None:
+        self._agent_id, self._source_id = (await memory.agent()).agent_id, (await memory.source()).source_id
+        await memory.load(self._source_id, "a.txt", self.documents)
+        await memory.attach(self._agent_id, self._source_id)
+        notes = sentences(300)
+        self.expected = dict(zip(await memory.insert(self._agent_id, *notes), notes, strict=True))
+
+    async def _write(self, memory: Memory) -> None:
+        number = len(self.expected)
+        for id_ in list(self.expected)[:: number // 5]:
+            await memory.delete(self._agent_id, id_)
+            del self.expected[id_]
+        texts = [f"{text} {number}" for text in sentences(9, number)]
+        self.expected |= dict(zip(await memory.insert(self._agent_id, *texts), texts, strict=True))
+
+
+async def test_killed_at_every_turn_of_a_move(tmp_path: Path, llm: ScriptedLLM) -> None:
+    lives = Lives(tmp_path, llm)
+    await lives.one("after:copy:1")
+    await lives.one("before:row:1")  # the switch
+    await lives.short("after:row:1")  # all had been copied, so it comes to that at once
+    await lives.short("after:drop:1")
+    await lives.last()
+
+
+@pytest.mark.milvus_server
+async def test_killed_right_after_the_switch_on_a_server(
+    tmp_path: Path, llm: ScriptedLLM, milvus_server_uri: str
+) -> None:
+    lives = Lives(tmp_path, llm, MEMGPT_MEMORY_URI=milvus_server_uri)
+    await lives.one("after:row:3")
+    await lives.last()

@@ -115,6 +115,13 @@ def write_document(path: Path, content: dict[str, Any]) -> None:
     draft.replace(path)
 
 
+def keep_former(ui: Ui, path: Path) -> None:
+    """Copies the file before it is changed: its keys and comments are nowhere else."""
+    former = path.with_name(f"{path.name}.old")
+    shutil.copy2(path, former)
+    ui.note(f"The former configuration is {former}")
+
+
 def check_uri(uri: str) -> str:
     """`uri` if Memory will take it."""
     if "://" not in uri and not uri.endswith(".db"):
@@ -158,10 +165,7 @@ def save(ui: Ui, answers: Answers) -> None:
     answers = complete(ui, replace(answers, milvus_uri=check_uri(answers.milvus_uri or default_uri())))
     new = document(old, answers)
     if old and new != old:
-        # Keys and comments of the former one are nowhere else.
-        former = path.with_name(f"{path.name}.old")
-        shutil.copy2(path, former)
-        ui.note(f"The former configuration is {former}")
+        keep_former(ui, path)
     write_document(path, new)
     ui.line(f"📖 Saved the configuration to {path}", "bold green")
 

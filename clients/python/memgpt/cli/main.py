@@ -40,6 +40,10 @@ Tokens = Annotated[
     int,
     typer.Option(metavar="TOKENS", help="Size of the model's context window.", min=0, show_default=False),
 ]
+EmbeddingDimension = Annotated[
+    int,
+    typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False),
+]
 ApiKey = Annotated[str, typer.Option(help="The endpoint's key; a flag can be seen by others.", envvar="MEMGPT_API_KEY")]
 
 
@@ -57,7 +61,9 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
             addresses = stack.enter_context(services(config, overrides))
         from memgpt.client import MemGPT  # By now it costs nothing: see `services.start`.
 
-        yield stack.enter_context(MemGPT(addresses.agent, addresses.loader, config.service.credentials()))
+        yield stack.enter_context(
+            MemGPT(addresses.agent, addresses.loader, config.service.credentials(), memory=addresses.memory)
+        )
 
 
 def _ui(*, plain: bool = False) -> Ui:
@@ -99,10 +105,7 @@ def configure(
     context_window: Tokens = 0,
     embedding_model: Annotated[str, typer.Option(help="A model at an endpoint. [default: the bundled one]")] = "",
     embedding_endpoint: Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")] = "",
-    embedding_dimension: Annotated[
-        int,
-        typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False),
-    ] = 0,
+    embedding_dimension: EmbeddingDimension = 0,
     milvus_uri: Annotated[str, typer.Option(help="A file ending in .db for Milvus Lite, or a server's URI.")] = "",
 ) -> None:
     """Write the configuration: asks at a terminal, or takes flags when there are some."""
@@ -134,6 +137,38 @@ def quickstart(
 
     ui = _ui()
     config.save(ui, config.quick(ui, openai_compatible, model, api_key))
+
+
+@app.command()
+def reembed(
+    embedding_model: Annotated[
+        str, typer.Option(help="A model at an endpoint, or wordllama. [default: as memory.reembed is configured]")
+    ] = "",
+    embedding_endpoint: Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")] = "",
+    api_key: ApiKey = "",
+    embedding_dimension: EmbeddingDimension = 0,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Give up a move that was begun.")] = False,
+) -> None:
+    """Move the store to another embedding model, while searches go on. Repeated, it goes on where it was."""
+    from memgpt.cli import reembed as moving
+    from memgpt.cli.errors import MISUSE, CliError
+    from memgpt.cli.settings import load_settings
+
+    ui = _ui()
+    if not embedding_model and (embedding_endpoint or embedding_dimension):
+        raise CliError("--embedding-endpoint and --embedding-dimension need --embedding-model as well", MISUSE)
+    if abandon and embedding_model:
+        raise CliError("say either --abandon or --embedding-model", MISUSE)
+    expected = ""
+    if embedding_model:
+        expected = moving.name_target(
+            ui, load_settings(), embedding_model, embedding_endpoint, api_key, embedding_dimension
+        )
+    with connected(ui) as memgpt:
+        if abandon:
+            moving.abandon(ui, memgpt.store)
+        else:
+            moving.move(ui, memgpt.store, expected, keep_former=not embedding_model)
 
 
 @app.command()

@@ -14,7 +14,7 @@ _WIDTH = 30
 _PARTS = " ▏▎▍▌▋▊▉█"
 
 
-def bar_line(label: str, done: int, total: int, seconds: float, extra: str = "") -> str:
+def bar_line(label: str, done: int, total: int, seconds: float, extra: str = "", unit: str = "file") -> str:
     """The line that shows `done` of `total` after so many seconds."""
     share = done / total if total else 1.0
     full, part = divmod(round(share * _WIDTH * 8), 8)
@@ -22,7 +22,7 @@ def bar_line(label: str, done: int, total: int, seconds: float, extra: str = "")
     rate = done / seconds if seconds > 0 else 0.0
     left = _clock((total - done) / rate) if rate else "?"
     tail = f", {extra}" if extra else ""
-    return f"{label}: {share:4.0%}|{bar:<{_WIDTH}}| {done}/{total} [{_clock(seconds)}<{left}, {rate:.2f}file/s{tail}]"
+    return f"{label}: {share:4.0%}|{bar:<{_WIDTH}}| {done}/{total} [{_clock(seconds)}<{left}, {rate:.2f}{unit}/s{tail}]"
 
 
 def _clock(seconds: float) -> str:
@@ -32,12 +32,17 @@ def _clock(seconds: float) -> str:
 
 
 class Bar:
-    """A bar on a terminal while it lasts; elsewhere only its last state, as a line."""
+    """A bar on a terminal while it lasts; elsewhere only its last state, as a line.
 
-    def __init__(self, ui: Ui, label: str, total: int) -> None:
+    Attributes:
+        total: What is to be done; may change.
+    """
+
+    def __init__(self, ui: Ui, label: str, total: int, unit: str = "file") -> None:
         self._ui = ui
         self._label = label
-        self._total = total
+        self._unit = unit
+        self.total = total
         self._start = time.monotonic()
         self._text = ""
         self._live = Live(console=ui.console, get_renderable=self._render, refresh_per_second=10)
@@ -47,7 +52,7 @@ class Bar:
 
     def show(self, done: int, extra: str = "") -> None:
         """Moves the bar."""
-        self._text = bar_line(self._label, done, self._total, time.monotonic() - self._start, extra)
+        self._text = bar_line(self._label, done, self.total, time.monotonic() - self._start, extra, self._unit)
 
     def __enter__(self) -> Bar:
         if self._ui.terminal:

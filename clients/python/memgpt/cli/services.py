@@ -249,7 +249,7 @@ def services(config: Config[ClientSettings], overrides: Mapping[str, str] | None
     """
     found = None
     if config.service.agent_address:
-        found = Addresses(config.service.agent_address, config.service.loader_address)
+        found = Addresses(config.service.agent_address, config.service.loader_address, config.service.memory_address)
     else:
         found = find_server(config)
     if found is not None:

@@ -164,7 +164,7 @@ class Milvus:
         """Drops a collection with all its rows; one that is absent is no error. Nobody may use it any more."""
         self._ready.pop(collection.name, None)
         async with self._writing(collection):
-            await self._run(self._drop_now, collection.name)
+            await self._run(self._change, lambda: self._drop_now(collection.name))
         self._written.discard(collection.name)
         for key in [key for key in self._batchers if key[0] == collection.name]:
             del self._batchers[key]

@@ -75,8 +75,8 @@ class StoreServiceServicer:
 
         FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
         begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
-        RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+        RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

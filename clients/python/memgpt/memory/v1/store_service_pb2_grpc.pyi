@@ -47,8 +47,8 @@ class StoreServiceStub:
 
     FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
     begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
-    RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+    RESOURCE_EXHAUSTED.
     """
     CancelReembed: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]
     """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
@@ -74,8 +74,8 @@ class StoreServiceAsyncStub(StoreServiceStub):
 
     FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
     begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
-    RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+    RESOURCE_EXHAUSTED.
     """
     CancelReembed: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]  # type: ignore[assignment]
     """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
@@ -110,8 +110,8 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
 
         FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
         begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE,
-        RESOURCE_EXHAUSTED or DEADLINE_EXCEEDED.
+        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+        RESOURCE_EXHAUSTED.
         """
 
     @_abc_1.abstractmethod
