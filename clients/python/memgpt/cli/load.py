@@ -219,7 +219,7 @@ def _tell(ui: Ui, files: Sequence[LoadFile], problems: list[tuple[str, str]]) ->
             case _ if file.note:
                 ui.note(f"{file.manifest.name}: {file.note}")
     counts["failed"] += len(problems) - counts["failed"] - counts["cancelled"]
-    if len(counts) > 1 or "loaded" not in counts:
+    if any(counts[state] for state in _ORDER if state != "loaded"):
         ui.note("Files: " + ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state]))
     for file_name, problem in problems:
         ui.error(f"{file_name}: {problem}")
