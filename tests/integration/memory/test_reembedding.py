@@ -18,10 +18,11 @@ from memgpt.memory.v1 import agent_state_service_pb2, source_service_pb2
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt_memory import reembedding
-from memgpt_runtime.errors import FailedPrecondition
+from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.oracle import TOLERANCE, check_ranking
 from tests.integration.memory.test_paging import QUERY, sentences
 from tests.support.processes import ServiceProcess
@@ -316,6 +317,26 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         assert len(set(texts)) < 250, "what had been copied was embedded once more"
         expected = {id_: text for id_, text in zip(ids, notes, strict=True) if id_ not in ids[::2]}
         await check(memory, expected | dict(zip(more, sentences(50, 9), strict=True)), agent_id=agent.agent_id)
+
+
+async def test_a_number_that_is_used_again_is_copied_again(
+    serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop(*_: Any) -> bool:
+        raise FailedPrecondition(Reason.WRONG_STATE, "injected")
+
+    async with serve(milvus_lite_uri, **target(llm)) as memory:
+        agent = await memory.agent()
+        expected = dict(zip(await memory.insert(agent.agent_id, "one", "two"), ("one", "two"), strict=True))
+        with failing_upserts(memory.core().store, "memgpt_passages", "after"), refused(UNAVAILABLE):
+            await memory.insert(agent.agent_id, "a text that was not acknowledged")
+        with monkeypatch.context() as patch:
+            patch.setattr(reembedding.Reembedding, "_switch", stop)
+            with refused(PRECONDITION):
+                await move(memory)
+        expected |= dict.fromkeys(await memory.insert(agent.agent_id, "three"), "three")
+        await move(memory)
+        await check(memory, expected, agent_id=agent.agent_id)
 
 
 async def test_a_move_is_given_up(serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM) -> None:
