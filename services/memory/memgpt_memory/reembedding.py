@@ -123,6 +123,7 @@ class Reembedding:
         self._failure: ServiceError | None = None
         self._task: asyncio.Task[None] | None = None
         self._deciding = asyncio.Lock()
+        self._cancelled = False
         self._closing = asyncio.Event()
         self.on_switch: list[Callable[[], None]] = []
 
@@ -203,14 +204,18 @@ class Reembedding:
     async def cancel(self) -> bool:
         """Gives the move up: the model stays what it is, what was copied is dropped. Answers whether there was one."""
         async with self._deciding:
-            await self._stop()
-            if self._identity.moving_to is None:
+            self._cancelled = True
+            try:
+                await self._stop()
+                if self._identity.moving_to is None:
+                    self.resume()
+                    return False
+                self._report(None)
+                await self._become(self._identity.abandoned())
                 self.resume()
-                return False
-            await self._become(self._identity.abandoned())
-            self._report(None)
-            self.resume()
-            return True
+                return True
+            finally:
+                self._cancelled = False
 
     async def close(self) -> None:
         """Stops; the next process goes on."""
@@ -313,7 +318,9 @@ class Reembedding:
         if error is not None:
             _log.warning("reembedding_stopped", error=str(error))
         self._failure = error
-        if self._progress is not None:
+        if self._cancelled:
+            self._report(None)
+        elif self._progress is not None:
             self._report(replace(self._progress, state=State.STOPPED))
 
     async def _move(self, space: Space) -> None:

@@ -350,8 +350,9 @@ async def test_a_move_is_given_up(serve: Serve, milvus_lite_uri: str, llm: Scrip
         await asyncio.to_thread(llm.wait_for_held)
         assert (await memory.store.CancelReembed(pb.CancelReembedRequest())).cancelled
         llm.release_embeddings()
-        with refused(PRECONDITION):
+        with refused(PRECONDITION) as error:
             await moving
+        assert "cancelled" in error.message
         assert not (await store_of(memory)).HasField("reembed")
         assert (await store_of(memory)).embedding_model == "wordllama-l2-256"
         check_ranking(
