@@ -35,7 +35,7 @@ from memgpt_agent.domain import (
     Usage,
 )
 from memgpt_agent.feed import Feed
-from memgpt_agent.functions import FUNCTIONS, Call, FunctionError, execute, parse_call
+from memgpt_agent.functions import Call, FunctionError, execute, functions_of, parse_call
 from memgpt_agent.functions.execute import cut
 from memgpt_agent.memory import Memory, QueuePlace, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
@@ -215,7 +215,7 @@ class TurnLoop:
 
     def _countable(self, context: Context) -> tuple[Window, int]:
         window = self._settings.window(context.agent.context_window, self._count)
-        count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+        count = window.plan_eviction(context, functions_of(context), summary.MAX_TOKENS)
         if count == 0:
             raise errors.FailedPrecondition(
                 Reason.WRONG_STATE, "there is nothing to summarise yet: the last three messages always stay"
@@ -388,9 +388,9 @@ class TurnLoop:
 
     async def _make_room(self, running: _Running, feed: Feed, context: Context, window: Window) -> Context:
         """Evicts the oldest messages, in a step of its own, if the prompt would leave too little room."""
-        if not window.overflows(context, FUNCTIONS):
+        if not window.overflows(context, functions_of(context)):
             return context
-        count = window.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+        count = window.plan_eviction(context, functions_of(context), summary.MAX_TOKENS)
         if count == 0:
             return context
         eviction, usage = await summary.evict(context, count, self._model, window)
@@ -406,8 +406,9 @@ class TurnLoop:
 
     async def _ask(self, running: _Running, feed: Feed, context: Context, window: Window) -> Completion:
         """Asks the model; a new agent's first answer is asked for until it passes the check."""
-        messages = prompt.compose(window.fit(context, FUNCTIONS))
-        question = ModelRequest(messages, FUNCTIONS, context.agent.model, self._settings.max_answer_tokens)
+        functions = functions_of(context)
+        messages = prompt.compose(window.fit(context, functions))
+        question = ModelRequest(messages, functions, context.agent.model, self._settings.max_answer_tokens)
         check = running.request.verify and boot.awaits_first_answer(context)
         usage = NO_USAGE
         for attempt in range(boot.MAX_FIRST_TRIES if check else 1):
@@ -427,6 +428,7 @@ class TurnLoop:
     ) -> NewStep:
         """Runs the function that was called, and decides whether the agent goes on."""
         time = envelopes.format_time(self._now(), context.agent.time_zone)
+        functions = functions_of(context)
         answer = Message(
             Role.ASSISTANT,
             completion.text,
@@ -444,7 +446,7 @@ class TurnLoop:
         else:
             call: Call | None = None
             try:
-                call = parse_call(completion.call)
+                call = parse_call(completion.call, functions)
                 output = await execute(call, context, self._memory)
                 ok, text, effects = True, output.text, output.effects
             except FunctionError as error:
@@ -458,7 +460,7 @@ class TurnLoop:
             elif call is not None and call.request_heartbeat:
                 reason = prompt.HEARTBEAT_REQUESTED
         event = envelopes.heartbeat(reason, time) if reason else ""
-        if window.under_pressure(_after(context, messages, effects), FUNCTIONS):
+        if window.under_pressure(_after(context, messages, effects), functions):
             event = envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time)
         outcome = None if event else Outcome(TurnState.COMPLETED)
         spent = self._spent(running, completion.usage)
@@ -533,7 +535,7 @@ def _thought_only(messages: Sequence[Message]) -> bool:
 
 
 def _whole(window: Window, context: Context) -> int:
-    return window.total(context, FUNCTIONS) + window.reserve
+    return window.total(context, functions_of(context)) + window.reserve
 
 
 async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:

@@ -25,7 +25,7 @@ from memgpt_agent.config import AgentSettings
 from memgpt_agent.domain import Context, Message, Role, TurnState
 from memgpt_agent.events import Done
 from memgpt_agent.feed import Feed
-from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
 from memgpt_agent.profile_store import ProfileStore
@@ -226,7 +226,7 @@ class AgentServicer(AgentServiceServicer):
         composed = prompt.compose(domain)
         head = len(composed) - len(domain.messages)
         shown = [convert.composed_message(message) for message in composed[:head]] + list(loaded.messages)
-        function_tokens = window.function_tokens(FUNCTIONS)
+        function_tokens = window.function_tokens(functions_of(domain))
         sizes = [window.size(message) for message in composed]
         return pb.GetContextResponse(
             agent=loaded.agent,

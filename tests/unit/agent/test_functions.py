@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 from memgpt_agent.domain import Block, BlockEdit, Citation, Context, FunctionCall, PassageHit
-from memgpt_agent.functions import FUNCTIONS, FunctionError, execute, parameters_schema, parse_call
+from memgpt_agent.functions import BUILT_IN, FunctionError, execute, parameters_schema, parse_call
 from memgpt_agent.functions.execute import FunctionOutput, cut
 
 from tests.unit.agent.fakes import NOW, FakeMemory, answered, user
 
 
 def parsed(function: str, /, **arguments: object):
-    return parse_call(FunctionCall("c", function, json.dumps(arguments)))
+    return parse_call(FunctionCall("c", function, json.dumps(arguments)), BUILT_IN)
 
 
 async def do(function: str, context: Context | None = None, /, memory: FakeMemory | None = None, **arguments: object):
@@ -24,7 +24,7 @@ async def do(function: str, context: Context | None = None, /, memory: FakeMemor
 
 
 def test_there_are_eight() -> None:
-    assert [f.name for f in FUNCTIONS] == [
+    assert [f.name for f in BUILT_IN] == [
         "send_message",
         "pause_heartbeats",
         "core_memory_append",
@@ -37,14 +37,14 @@ def test_there_are_eight() -> None:
 
 
 def test_all_but_two_ask_for_a_heartbeat() -> None:
-    for function in FUNCTIONS:
+    for function in BUILT_IN:
         schema = parameters_schema(function, inner_thoughts=False)
         chains = "request_heartbeat" in schema["required"]  # type: ignore[operator]
         assert chains == (function.name not in ("send_message", "pause_heartbeats"))
 
 
 def test_schemas() -> None:
-    search = next(f for f in FUNCTIONS if f.name == "archival_memory_search")
+    search = next(f for f in BUILT_IN if f.name == "archival_memory_search")
     loose = parameters_schema(search, inner_thoughts=True)
     assert loose["required"] == ["inner_thoughts", "query", "request_heartbeat"]
     strict = parameters_schema(search, inner_thoughts=False, strict=True)
@@ -93,11 +93,11 @@ def test_bad_arguments(name: str, arguments: dict[str, object], complaint: str) 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', "__import__('os')"])
 def test_arguments_that_are_no_object(arguments: str) -> None:
     with pytest.raises(FunctionError, match="JSON"):
-        parse_call(FunctionCall("c", "send_message", arguments))
+        parse_call(FunctionCall("c", "send_message", arguments), BUILT_IN)
 
 
 def test_line_ends_inside_a_string_are_forgiven() -> None:
-    call = parse_call(FunctionCall("c", "send_message", '{"message": "two\nlines"}'))
+    call = parse_call(FunctionCall("c", "send_message", '{"message": "two\nlines"}'), BUILT_IN)
     assert call.text("message") == "two\nlines"
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
-from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models import rendering
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
@@ -71,7 +71,7 @@ def asked(scripted_llm: Start):
 
 def question(*messages: Message) -> ModelRequest:
     history = messages or (*answered().messages, user("Hello?"))
-    return ModelRequest([Message(Role.SYSTEM, "Be yourself."), *history], FUNCTIONS, max_tokens=500)
+    return ModelRequest([Message(Role.SYSTEM, "Be yourself."), *history], BUILT_IN, max_tokens=500)
 
 
 async def test_tools(asked) -> None:
@@ -118,7 +118,7 @@ async def test_json_schema(asked) -> None:
     body = llm.requests[0].json
     assert "tools" not in body
     branches = body["response_format"]["json_schema"]["schema"]["anyOf"]
-    assert [b["properties"]["function"]["enum"][0] for b in branches] == [f.name for f in FUNCTIONS]
+    assert [b["properties"]["function"]["enum"][0] for b in branches] == [f.name for f in BUILT_IN]
     assert all(b["additionalProperties"] is False for b in branches)
     roles = [m["role"] for m in body["messages"]]
     assert set(roles) == {"system", "user", "assistant"}
@@ -134,7 +134,7 @@ def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], o
         Message(Role.ASSISTANT, "", function_call=FunctionCall(f"c{n}", "conversation_search", f'{{"page": {page}}}'))
         for n, page in enumerate(pages)
     ]
-    schema = json.dumps(rendering.json_schema(FUNCTIONS, messages))
+    schema = json.dumps(rendering.json_schema(BUILT_IN, messages))
     assert ('"conversation_search"' in schema) is offered
     assert '"archival_memory_search"' in schema
 
@@ -301,16 +301,16 @@ def test_the_question_is_told_again_beside_results() -> None:
         Message(Role.ASSISTANT, "Look.", function_call=search),
         Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
     ]
-    assert "Who wrote it?" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])
+    assert "Who wrote it?" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])
 
 
 def test_where_documents_lie_is_told_beside_a_question() -> None:
     messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
-    assert "archival_memory_search now" in str(rendering.json_messages(messages, FUNCTIONS)[-1]["content"])
+    assert "archival_memory_search now" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])
     booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
-    assert "archival_memory_search now" not in str(rendering.json_messages(booted, FUNCTIONS)[-1]["content"])
+    assert "archival_memory_search now" not in str(rendering.json_messages(booted, BUILT_IN)[-1]["content"])
 
 
 def test_functions_stand_before_what_changes() -> None:
-    text = str(rendering.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], FUNCTIONS)[0]["content"])
+    text = str(rendering.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], BUILT_IN)[0]["content"])
     assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")

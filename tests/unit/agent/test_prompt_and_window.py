@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memgpt_agent import boot, envelopes, profiles, prompt, summary
 from memgpt_agent.domain import Agent, Attachment, Block, Context, FunctionCall, Message, Role
-from memgpt_agent.functions import FUNCTIONS
+from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.window import Window, WindowTooSmallError
 from memgpt_runtime.tokens import count_tokens
 
@@ -126,7 +126,7 @@ def test_the_profiles_that_ship() -> None:
 def test_the_presets_leave_room_in_a_small_window() -> None:
     for text in profiles.built_in(profiles.ProfileKind.PRESET).values():
         context = Context(Agent("a", system=text), blocks())
-        assert window().fixed(context, FUNCTIONS) < 2800
+        assert window().fixed(context, BUILT_IN) < 2800
 
 
 # The window.
@@ -135,40 +135,40 @@ def test_the_presets_leave_room_in_a_small_window() -> None:
 def test_the_alert_stays_in_force_until_an_eviction() -> None:
     alert = Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, "now"))
     context = replace(answered(), messages=numbered(pairs(60)))
-    assert window().under_pressure(context, FUNCTIONS)
+    assert window().under_pressure(context, BUILT_IN)
     alerted = replace(context, messages=numbered([*pairs(60), alert]))
-    assert not window().under_pressure(alerted, FUNCTIONS)
+    assert not window().under_pressure(alerted, BUILT_IN)
     # It goes on counting while more comes.
-    assert not window().under_pressure(replace(context, messages=numbered([*pairs(60), alert, *pairs(5)])), FUNCTIONS)
+    assert not window().under_pressure(replace(context, messages=numbered([*pairs(60), alert, *pairs(5)])), BUILT_IN)
     # After an eviction the same alert lies at the window's beginning: it is of the former cycle.
     later = replace(context, messages=numbered([*pairs(2), alert, *pairs(70)]))
-    assert window().under_pressure(later, FUNCTIONS)
+    assert window().under_pressure(later, BUILT_IN)
 
 
 @pytest.mark.parametrize("keep", [0.75, 0.5, 0.0])
 def test_an_eviction_leaves_its_fraction_and_whole_pairs(keep: float) -> None:
     context = replace(answered(), messages=numbered(pairs(100)))
     small = window(keep=keep)
-    count = small.plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS)
+    count = small.plan_eviction(context, BUILT_IN, summary.MAX_TOKENS)
     kept = context.messages[count:]
     assert kept[0].role is not Role.TOOL
     assert len(kept) >= 3
     sizes = [small.size(m) for m in context.messages]
     assert sum(sizes[count:]) <= max(sum(sizes) * keep, sum(sizes[-4:]))
     after = replace(context, messages=kept, summary="word " * 100)
-    assert not small.under_pressure(after, FUNCTIONS)
+    assert not small.under_pressure(after, BUILT_IN)
 
 
 def test_the_last_three_stay() -> None:
     context = replace(answered(), messages=numbered([user("word " * 9000) for _ in range(3)]))
-    assert window().plan_eviction(context, FUNCTIONS, summary.MAX_TOKENS) == 0
+    assert window().plan_eviction(context, BUILT_IN, summary.MAX_TOKENS) == 0
 
 
 def test_fit_shortens_the_large_and_leaves_the_small() -> None:
     large, small = user("word " * 20000), user("short")
     context = replace(answered(), messages=numbered([small, large, small]))
-    fitted = window().fit(context, FUNCTIONS)
-    assert not window().overflows(fitted, FUNCTIONS)
+    fitted = window().fit(context, BUILT_IN)
+    assert not window().overflows(fitted, BUILT_IN)
     assert fitted.messages[0] == context.messages[0]
     assert envelopes.parse(fitted.messages[1].text)["type"] == "user_message"
     assert "characters left out" in fitted.messages[1].text
@@ -180,13 +180,13 @@ def test_fit_shortens_the_large_and_leaves_the_small() -> None:
 def test_fit_always_fits(lengths: list[int], text: str) -> None:
     messages = [user(f"{text} " * (length // 10)) for length in lengths]
     context = replace(answered(), messages=numbered(messages))
-    assert not window().overflows(window().fit(context, FUNCTIONS), FUNCTIONS)
+    assert not window().overflows(window().fit(context, BUILT_IN), BUILT_IN)
 
 
 def test_a_call_with_a_huge_argument_is_elided_as_json() -> None:
     call = FunctionCall("c", "archival_memory_insert", json.dumps({"content": "word " * 20000}))
     context = replace(answered(), messages=numbered([Message(Role.ASSISTANT, "Note.", function_call=call)]))
-    shown = window().fit(context, FUNCTIONS).messages[0].function_call
+    shown = window().fit(context, BUILT_IN).messages[0].function_call
     assert shown is not None
     assert "characters left out" in json.loads(shown.arguments)["content"]
 
@@ -194,7 +194,7 @@ def test_a_call_with_a_huge_argument_is_elided_as_json() -> None:
 def test_no_room_at_all() -> None:
     context = replace(answered(), messages=numbered([user("word " * 500)]))
     with pytest.raises(WindowTooSmallError, match="no room for messages"):
-        window(1024).fit(context, FUNCTIONS)
+        window(1024).fit(context, BUILT_IN)
 
 
 # The summary.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from memgpt_agent.domain import FunctionCall
-from memgpt_agent.functions.declarations import FUNCTIONS, FUNCTIONS_BY_NAME
 from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function, Parameter
 
 _MAX_INT = 2**31 - 1
@@ -35,16 +34,16 @@ class Call:
         return int(self.values[name])
 
 
-def parse_call(call: FunctionCall) -> Call:
-    """Checks a call.
+def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
+    """Checks a call of one of ``functions``.
 
     Raises:
         FunctionError: The function is unknown, the arguments are no JSON object, one is missing, unexpected, of the
             wrong type or out of its range.
     """
-    function = FUNCTIONS_BY_NAME.get(call.name)
+    function = next((function for function in functions if function.name == call.name), None)
     if function is None:
-        known = ", ".join(f.name for f in FUNCTIONS)
+        known = ", ".join(f.name for f in functions)
         raise FunctionError(f"There is no function {call.name!r}. Call one of: {known}.")
     given = _parse_object(call)
     given.pop(INNER_THOUGHTS, None)

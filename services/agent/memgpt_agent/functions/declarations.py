@@ -94,7 +94,7 @@ ARCHIVAL_MEMORY_SEARCH = Function(
     searches=True,
 )
 
-FUNCTIONS: tuple[Function, ...] = (
+BUILT_IN: tuple[Function, ...] = (
     SEND_MESSAGE,
     PAUSE_HEARTBEATS,
     CORE_MEMORY_APPEND,
@@ -104,5 +104,6 @@ FUNCTIONS: tuple[Function, ...] = (
     ARCHIVAL_MEMORY_INSERT,
     ARCHIVAL_MEMORY_SEARCH,
 )
+"""What every agent has. ``toolbox.functions_of`` says what a certain one has."""
 
-FUNCTIONS_BY_NAME = {function.name: function for function in FUNCTIONS}
+BUILT_IN_BY_NAME = {function.name: function for function in BUILT_IN}

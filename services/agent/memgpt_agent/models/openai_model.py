@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
-from memgpt_agent.functions import FUNCTIONS, declarations
+from memgpt_agent.functions import Function, declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 from memgpt_agent.models import rendering
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
@@ -269,7 +269,7 @@ def _from_tools(answer: _Answer, request: ModelRequest) -> Completion:
     if not answer.name:
         if not answer.text.strip() or answer.finish == "length":
             raise _MalformedError("there is neither a function call nor a finished text", answer.text, answer.usage)
-        if _looks_like_a_call(answer.text):
+        if _looks_like_a_call(answer.text, request.functions):
             raise _MalformedError("the call was written as text", answer.text, answer.usage)
         return Completion(answer.text.strip(), usage=answer.usage)
     arguments = answer.arguments.strip() or "{}"
@@ -314,9 +314,9 @@ def _unfenced(text: str) -> str:
     return match[1] if match else text
 
 
-def _looks_like_a_call(text: str) -> bool:
+def _looks_like_a_call(text: str, functions: Sequence[Function]) -> bool:
     stripped = _unfenced(text).strip()
-    return stripped.startswith(("{", "<tool_call>")) and any(f'"{f.name}"' in stripped for f in FUNCTIONS)
+    return stripped.startswith(("{", "<tool_call>")) and any(f'"{f.name}"' in stripped for f in functions)
 
 
 def _failed_before(request: ModelRequest) -> bool:

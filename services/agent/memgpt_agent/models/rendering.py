@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, FUNCTIONS_BY_NAME
+from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, BUILT_IN_BY_NAME
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 
 Wire = dict[str, object]
@@ -152,7 +152,7 @@ def _repeated_search(messages: Sequence[Message]) -> str:
     calls = [message.function_call for message in messages if message.function_call is not None][-2:]
     if len(calls) < 2 or calls[0].name != calls[1].name:
         return ""
-    function = FUNCTIONS_BY_NAME.get(calls[0].name)
+    function = BUILT_IN_BY_NAME.get(calls[0].name)
     same = envelopes.parse(calls[0].arguments) == envelopes.parse(calls[1].arguments)
     return calls[0].name if same and function is not None and function.searches else ""
 
@@ -176,7 +176,7 @@ def _reminder(messages: Sequence[Message]) -> str:
             " archival_memory_search now, before you answer: what you believe to know of it may be wrong."
         )
     last_call = next((m.function_call for m in reversed(messages) if m.function_call is not None), None)
-    function = FUNCTIONS_BY_NAME.get(last_call.name) if last_call is not None else None
+    function = BUILT_IN_BY_NAME.get(last_call.name) if last_call is not None else None
     if function is None or not function.searches:
         return ""
     elsewhere = "" if function is ARCHIVAL_MEMORY_SEARCH else " Documents are found by archival_memory_search only."
