@@ -34,7 +34,7 @@ from memgpt_memory.passages import PASSAGE_FIELDS, document_row
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SPARSE, WORDS, Collection, partition_of, passages
 from memgpt_memory.store.milvus import Milvus
-from memgpt_memory.words import words_of
+from memgpt_memory.words import query_words, words_of
 from pymilvus import MilvusClient
 
 from tests.integration.memory.client import Memory, batch, connected, finish, header, version
@@ -303,7 +303,7 @@ class Raw:
         return self._search(owner, vector, self._passages.vector, {"metric_type": "IP"}, limit, offset)
 
     def _words(self, owner: str, query: str) -> Any:
-        return self._search(owner, " ".join(words_of(query)), SPARSE, {"metric_type": "BM25"}, HEAD, 0)
+        return self._search(owner, " ".join(query_words(query)), SPARSE, {"metric_type": "BM25"}, HEAD, 0)
 
     def _search(self, owner: str, data: Any, column: str, parameters: Any, limit: int, offset: int) -> Any:
         return self.client.search(

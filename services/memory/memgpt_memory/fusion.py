@@ -15,7 +15,7 @@ from dataclasses import dataclass
 HEAD = 200
 """Passages of each ranker that are fused."""
 
-DENSE_WEIGHT = 0.3
+DENSE_WEIGHT = 0.25
 """Weight of likeness; words have the rest. A weighted sum of scores normalised within the head does better than
 reciprocal ranks when one of the rankers is weaker than the other."""
 

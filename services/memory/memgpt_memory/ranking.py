@@ -34,7 +34,7 @@ from memgpt_memory.sources import LiveSource, Sources
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import partition_of
 from memgpt_memory.store.milvus import SERVER_WINDOW, Match
-from memgpt_memory.words import words_of
+from memgpt_memory.words import query_words
 
 _FIRST_FETCH = 64
 _GROWTH = 8
@@ -394,7 +394,7 @@ class Archive:
         ranking = self._rankings.get(key)
         if ranking is None or ranking.space is not space:
             vector = [] if mode is Mode.TEXT else (await space.embedder.embed([query]))[0].tolist()
-            words = [] if mode is Mode.DENSE else words_of(query)
+            words = [] if mode is Mode.DENSE else query_words(query)
             ranking = _Ranking(space, mode, words, vector)
             if space is not self._passages.space:
                 return ranking  # the store has another model since: nobody else will ask for this one

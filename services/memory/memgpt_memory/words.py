@@ -4,12 +4,19 @@ Milvus's analyzers differ between backends, and its standard one does not find a
 Thai sentence, which has no spaces. So texts and queries are cut into words here and given to Milvus with spaces
 between them: words of letters and digits as they are, case folded, and runs of scripts without spaces as pairs of
 neighbouring characters (the bigrams that full-text engines commonly use for them).
+
+English words are reduced to their stems, so that "memories" finds "memory". A query's function words ("what", "did",
+"the") are left out, unless it has no others: they say nothing of what is looked for, and rank by chance.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+from importlib.resources import files
+
+import Stemmer
 
 # Han, kana, Hangul is left out (it has spaces); Thai, Lao, Myanmar, Khmer.
 _UNSPACED = (
@@ -18,8 +25,27 @@ _UNSPACED = (
 _RUNS = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)")
 
 
+_FUNCTION_WORDS = frozenset(files(__package__).joinpath("function_words.txt").read_text("utf-8").split())
+
+
 def words_of(text: str) -> list[str]:
-    """The words of a text, in order, case folded; neighbouring pairs of characters in scripts without spaces."""
+    """The words of a text, in order, as they are indexed: stems, and pairs of characters in scripts without spaces."""
+    return [_stem(word) for word in _split(text)]
+
+
+def query_words(query: str) -> list[str]:
+    """The words of a query as they are looked for: as in `words_of`, but without function words."""
+    words = _split(query)
+    return [_stem(word) for word in words if word not in _FUNCTION_WORDS] or [_stem(word) for word in words]
+
+
+@lru_cache(maxsize=1 << 16)
+def _stem(word: str) -> str:
+    # A stemmer of its own for each new word, since stemmers are not safe to share between threads.
+    return str(Stemmer.Stemmer("english", 0).stemWord(word)) if word.isascii() else word
+
+
+def _split(text: str) -> list[str]:
     words: list[str] = []
     for run in _RUNS.finditer(unicodedata.normalize("NFKC", text).casefold()):
         word = run["word"]

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by one with every change of the layout that an older version could not read."""
 
 PARTITIONS = 16
@@ -86,6 +86,10 @@ class Collection:
 
 WORDS, SPARSE = "words", "sparse"
 """Columns of passages for full text, where the backend has it."""
+
+BM25 = {"bm25_k1": 0.6, "bm25_b": 0.2}
+"""Saturation and normalisation by length of the ranking by words. Both are lower than is usual (1.2 and 0.75): passages
+are of one length or short notes, and a word that comes again in one says little more."""
 
 _NO_VECTOR = Field("none", FieldType.VECTOR, 2)
 NO_VECTOR = [0.0, 0.0]

@@ -28,7 +28,7 @@ from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_memory.store import lite
 from memgpt_memory.store.batching import Batcher
 from memgpt_memory.store.filters import all_of
-from memgpt_memory.store.layout import PARTITIONS, RECORDS, SPARSE, WORDS, Collection, FieldType, partition_name
+from memgpt_memory.store.layout import BM25, PARTITIONS, RECORDS, SPARSE, WORDS, Collection, FieldType, partition_name
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
@@ -562,7 +562,7 @@ class Milvus:
         # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
         self._prepare_index(collection, collection.vector, index_type="FLAT", metric_type="IP")
         if collection.full_text:
-            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
         if collection.partitioned:
             existing = set(client.list_partitions(collection.name, timeout=self._timeout))
             for slot in range(PARTITIONS):
@@ -570,7 +570,7 @@ class Milvus:
                     client.create_partition(collection.name, partition_name(slot), timeout=self._timeout)
         client.load_collection(collection.name, timeout=max(self._timeout, 120.0))
 
-    def _prepare_index(self, collection: Collection, field: str, **kind: str) -> None:
+    def _prepare_index(self, collection: Collection, field: str, **kind: Any) -> None:
         if not self._connected.list_indexes(collection.name, field_name=field):
             index = self._connected.prepare_index_params()
             index.add_index(field, **kind)
