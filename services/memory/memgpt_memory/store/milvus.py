@@ -52,6 +52,8 @@ _READ_CHUNK = 8_192
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
 _REOPEN_SECONDS = 1.0
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
+"""pymilvus pings every 10 s, which Lite's server within this process answers by closing the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +495,7 @@ class Milvus:
             path.parent.mkdir(parents=True, exist_ok=True)
             held = lite.is_held(path)
             if not held:
-                return MilvusClient(uri=str(path))
+                return MilvusClient(uri=str(path), grpc_options=_NO_PINGS)
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
