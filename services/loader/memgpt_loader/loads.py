@@ -289,6 +289,8 @@ class Loads:
                 try:
                     await self._memory.put_record(_record(live.load))
                     break
+                except NotFound:  # the source was deleted meanwhile, and its loads are forgotten with it
+                    break
                 except ServiceError as error:
                     if pause is None:
                         # Taken up again, the load finds its visible files unchanged: nothing is lost.

@@ -50,6 +50,7 @@ from memgpt_memory.names import Names
 from memgpt_memory.passages import Passages, note_id, passage_of
 from memgpt_memory.ranges import Ranges
 from memgpt_memory.records import Records, ids_of, text_ids
+from memgpt_memory.requests import Requests
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -114,6 +115,7 @@ class Agents:
         messages: Messages,
         passages: Passages,
         names: Names,
+        requests: Requests,
         clock: Clock,
         lease_seconds: float,
     ) -> None:
@@ -123,6 +125,7 @@ class Agents:
         self.passages = passages
         self._records = records
         self._names = names
+        self._requests = requests
         self._clock = clock
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
@@ -166,13 +169,20 @@ class Agents:
             NotFound: There is none, or it is another tenant's.
         """
         live = await self._load(agent_id)
-        if live is None or live.row.tenant != tenant or live.row.deleting:
-            raise NotFound(
-                Reason.AGENT_NOT_FOUND,
-                f"There is no agent {agent_id!r}. List the agents to see their ids.",
-                metadata={"agent_id": agent_id},
-            )
+        if live is None or live.row.tenant != tenant:
+            raise _not_found(agent_id)
+        self.check_exists(live)
         return live
+
+    @staticmethod
+    def check_exists(live: LiveAgent) -> None:
+        """Refuses an agent that has been deleted meanwhile. Look again once the lock is held: nothing may come after.
+
+        Raises:
+            NotFound: It has been.
+        """
+        if live.row.deleting:
+            raise _not_found(live.id)
 
     async def find(self, tenant: str, name: str) -> LiveAgent:
         """The agent of a name.
@@ -277,6 +287,7 @@ class Agents:
         if not live.lock.locked():
             raise RuntimeError("commit without the agent's lock")
         await self.settle(live)
+        self.check_exists(live)
         return await run_to_end(self._commit(live, change))
 
     async def insert_notes(
@@ -454,7 +465,7 @@ class Agents:
             fresh = await self._read(live.id)
             if fresh is None:
                 if live.row.message_count:
-                    raise NotFound(Reason.AGENT_NOT_FOUND, f"There is no agent {live.id!r}.")
+                    raise _not_found(live.id)
             else:
                 live.row, live.blocks, live.system, live.summary = fresh.row, fresh.blocks, fresh.system, fresh.summary
                 live.links, live.dead_notes = fresh.links, fresh.dead_notes
@@ -535,9 +546,12 @@ class Agents:
         return check
 
     async def _purge(self, live: LiveAgent) -> None:
+        """Deletes all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
+        tenant = live.row.tenant
+        await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
         await self.messages.delete_all(live.id)
-        await self.passages.delete_where(live.row.tenant, live.id)
-        await self._names.release(live.row.tenant, "agent", live.row.name, live.id)
+        await self.passages.delete_where(tenant, live.id)
+        await self._names.release_all(tenant, live.id)
         await self._records.delete_children(live.id)
         await self._records.delete([live.id])
         self._cache.pop(live.id, None)
@@ -554,6 +568,14 @@ class Agents:
             await work  # type: ignore[misc]
         except ServiceError as error:
             _log.info("tidying_failed", error=str(error))
+
+
+def _not_found(agent_id: str) -> NotFound:
+    return NotFound(
+        Reason.AGENT_NOT_FOUND,
+        f"There is no agent {agent_id!r}. List the agents to see their ids.",
+        metadata={"agent_id": agent_id},
+    )
 
 
 _TEXT_NAMES = {"system": "system", "summary": "summary", "links": "links", "dead_notes": "dead"}

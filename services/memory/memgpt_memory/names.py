@@ -58,6 +58,14 @@ class Names:
             if await self._holder(key) == owner:
                 await self._records.delete([key])
 
+    async def release_all(self, tenant: str, owner: str) -> None:
+        """Gives up every name of `owner`, also one that a crash left of an earlier one."""
+        for record in await self._records.find("name", tenant=tenant, parent=owner):
+            lock = self._locks.setdefault(record.id, asyncio.Lock())
+            async with lock:
+                if await self._holder(record.id) == owner:
+                    await self._records.delete([record.id])
+
     async def _holder(self, key: str) -> str:
         record = await self._records.get(key)
         return str(json.loads(record.body)["id"]) if record else ""

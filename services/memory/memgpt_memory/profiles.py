@@ -51,8 +51,8 @@ class _TextRows:
         """To be held from reading a row, to decide on what to write, until it is written."""
         return self._locks.setdefault(key, asyncio.Lock())
 
-    async def put(self, key: str, tenant: str, body: dict[str, str], text: str) -> dict[str, Any]:
-        """Writes a row; answers its body as it is stored. Hold the lock."""
+    async def put(self, key: str, tenant: str, body: dict[str, str], text: str, parent: str = "") -> dict[str, Any]:
+        """Writes a row, which goes with `parent`; answers its body as it is stored. Hold the lock."""
         former = await self._records.get(key)
         old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
         version = int(json.loads(former.body)["version"]) + 1 if former else 1
@@ -60,7 +60,7 @@ class _TextRows:
         await self._records.put(*rows)
         stored = {**body, "text": reference.model_dump(), "version": version, "updated": now()}
         created = former.created if former else now()
-        await self._records.put(Record(key, self._kind, tenant, "", created, json.dumps(stored)))
+        await self._records.put(Record(key, self._kind, tenant, parent, created, json.dumps(stored)))
         await self._records.delete(text_ids(key, "text", old), unread=True)
         return stored
 
@@ -80,8 +80,8 @@ class _TextRows:
 
     async def delete(self, key: str) -> None:
         """Deletes a row with its text."""
-        await self._records.delete([key])
         await self._records.delete_children(key)
+        await self._records.delete([key])
 
 
 class Profiles:
@@ -147,7 +147,7 @@ def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
 
 
 class LoadRecords:
-    """The records of loads."""
+    """The records of loads. They go with their sources: hold `Sources.writing` while one is written."""
 
     def __init__(self, records: Records) -> None:
         """Keeps them among `records`."""
@@ -170,10 +170,10 @@ class LoadRecords:
             body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
             if record.request_id:
                 pointer = json.dumps({"load": record.load_id})
-                await self._records.put(
-                    Record(self._request_key(tenant, record.request_id), "loadrequest", tenant, "", now(), pointer)
-                )
-            stored = await self._rows.put(key, tenant, body, base64.b64encode(record.state).decode())
+                request_key = self._request_key(tenant, record.request_id)
+                await self._records.put(Record(request_key, "loadrequest", tenant, record.source_id, now(), pointer))
+            text = base64.b64encode(record.state).decode()
+            stored = await self._rows.put(key, tenant, body, text, record.source_id)
         return _load_record(stored, record.state)
 
     async def get(self, tenant: str, load_id: str) -> LoadRecord:

@@ -16,6 +16,9 @@ from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, NO_VECTOR, RECORDS
 from memgpt_memory.store.milvus import Milvus
 
 _FIELDS = ["kind", "tenant", "parent", "created", "body"]
+_PARENTS = 500
+"""Keys that one filter names."""
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -88,9 +91,22 @@ class Records:
         return [_record(row) for row in await self._store.query(RECORDS, condition, _FIELDS)]
 
     async def delete_children(self, parent: str) -> None:
-        """Deletes all rows that belong to `parent`."""
-        rows = await self._store.query(RECORDS, filters.equals("parent", parent), [])
-        await self.delete([row["id"] for row in rows])
+        """Deletes all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
+
+        Names stay: who holds them must give them up (see `Names.release_all`).
+        """
+        levels: list[list[str]] = []
+        level = [parent]
+        while level:
+            found: list[str] = []
+            for start in range(0, len(level), _PARENTS):
+                condition = filters.one_of("parent", level[start : start + _PARENTS])
+                rows = await self._store.query(RECORDS, condition, ["kind"])
+                found += [row["id"] for row in rows if row["kind"] != "name"]
+            levels.append(found)
+            level = found
+        for found in reversed(levels):
+            await self.delete(found)
 
     def text_records(self, tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:
         """A text as rows to be put, and the reference to them. The empty text needs none.

@@ -3,6 +3,9 @@
 Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A
 repetition that finds only the seed, because a crash came in between, does the work again with the same ids, and so
 makes nothing twice.
+
+An answer goes with the agent or the source that it is about. What then stays is that there was such a request: a late
+repetition must not make anew what has been deleted.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from memgpt_runtime.errors import InvalidArgument, Reason
+from memgpt_runtime.errors import InvalidArgument, NotFound, Reason
 
 from memgpt_memory.clock import now
 from memgpt_memory.model import Record, TextRef
@@ -45,6 +48,8 @@ class Requests:
         fingerprint: bytes,
         seed: Callable[[], str],
         work: Callable[[str, str], Awaitable[bytes]],
+        *,
+        about: str = "",
     ) -> bytes:
         """Does `work`, or answers what it answered before.
 
@@ -56,9 +61,11 @@ class Requests:
             seed: Makes a new id.
             work: Takes the seed and the row's key, and answers bytes; run twice with the same two, it must do its
                 work once.
+            about: The agent or source that the answer is about; the seed if empty.
 
         Raises:
             InvalidArgument: The id was used for another request.
+            NotFound: What the request made has been deleted since.
         """
         if not request_id:
             return await run_to_end(work(seed(), ""))
@@ -68,7 +75,7 @@ class Requests:
             record = await self._records.get(key)
             if record is None:
                 body: dict[str, Any] = {"fingerprint": fingerprint.hex(), "seed": seed()}
-                await self._put(key, tenant, body)
+                await self._put(key, tenant, about or body["seed"], body)
             else:
                 body = json.loads(record.body)
                 if body["fingerprint"] != fingerprint.hex():
@@ -77,21 +84,29 @@ class Requests:
                         f"The request id {request_id!r} was used for another request: use a new id for a new request.",
                         field="request_id",
                     )
+                if "gone" in body:
+                    raise NotFound(
+                        Reason(body["gone"]),
+                        f"What the request {request_id!r} was about has been deleted since: use a new id for a new "
+                        "request.",
+                    )
                 if "answer" in body:
                     return base64.b64decode(body["answer"])
                 if "parts" in body:
                     texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
                     return base64.b64decode(texts[_TEXT])
 
+            owner = about or body["seed"]
+
             async def finish() -> bytes:
                 answer = await work(body["seed"], key)
                 encoded = base64.b64encode(answer).decode()
                 if len(encoded) <= _LONGEST_INLINE:
-                    await self._put(key, tenant, {**body, "answer": encoded})
+                    await self._put(key, tenant, owner, {**body, "answer": encoded})
                 else:
                     reference, rows = self._records.text_records(tenant, key, _TEXT, 1, encoded)
                     await self._records.put(*rows)
-                    await self._put(key, tenant, {**body, "parts": reference.parts})
+                    await self._put(key, tenant, owner, {**body, "parts": reference.parts})
                 return answer
 
             return await run_to_end(finish())
@@ -100,9 +115,23 @@ class Requests:
         """Deletes answers older than `RETENTION`."""
         for record in await self._records.find("request"):
             if record.created < now() - RETENTION:
-                if "parts" in json.loads(record.body):
-                    await self._records.delete_children(record.id)
+                await self._records.delete_children(record.id)
                 await self._records.delete([record.id])
 
-    async def _put(self, key: str, tenant: str, body: dict[str, Any]) -> None:
-        await self._records.put(Record(key, "request", tenant, "", now(), json.dumps(body)))
+    async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
+        """Deletes the answers about an agent or a source that is being deleted; waits for requests under way.
+
+        Args:
+            tenant: Whose it is.
+            owner: The agent or source.
+            reason: What a repetition is told.
+        """
+        for found in await self._records.find("request", tenant=tenant, parent=owner):
+            lock = self._locks.setdefault(found.id, asyncio.Lock())
+            async with lock:
+                await self._records.delete_children(found.id)
+                body = {"fingerprint": json.loads(found.body)["fingerprint"], "gone": reason.value}
+                await self._put(found.id, tenant, "", body)
+
+    async def _put(self, key: str, tenant: str, owner: str, body: dict[str, Any]) -> None:
+        await self._records.put(Record(key, "request", tenant, owner, now(), json.dumps(body)))

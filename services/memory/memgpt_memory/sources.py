@@ -21,7 +21,9 @@ from memgpt_memory.model import FileRow, NewPassage, Page, Record, SourceRow, Vi
 from memgpt_memory.names import Names
 from memgpt_memory.passages import Passages, document_row
 from memgpt_memory.records import Records, key_of
+from memgpt_memory.requests import Requests
 from memgpt_memory.store import filters
+from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +40,7 @@ class LiveSource:
         locks: For each file, held by whoever changes it.
         stale: Whether the row must be read again: a write of it failed, and may have happened.
         stale_files: Names of files of which the same is true.
+        gate: Held together by all who write rows that belong to the source, and alone by who deletes it.
     """
 
     id: str
@@ -46,6 +49,7 @@ class LiveSource:
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     stale: bool = False
     stale_files: set[str] = field(default_factory=set)
+    gate: ReadWriteLock = field(default_factory=ReadWriteLock)
 
     @property
     def visible(self) -> list[tuple[FileRow, VisibleVersion]]:
@@ -89,11 +93,12 @@ class FileVersion:
 class Sources:
     """The sources of every tenant."""
 
-    def __init__(self, records: Records, passages: Passages, names: Names, clock: Clock) -> None:
+    def __init__(self, records: Records, passages: Passages, names: Names, requests: Requests, clock: Clock) -> None:
         """Keeps sources in the given parts of one store."""
         self._records = records
         self._passages = passages
         self._names = names
+        self._requests = requests
         self._clock = clock
         self._cache: dict[str, LiveSource] = {}
         self._loading: dict[str, asyncio.Task[LiveSource | None]] = {}
@@ -132,6 +137,18 @@ class Sources:
                 metadata={"source_id": source_id},
             )
         return live
+
+    @asynccontextmanager
+    async def writing(self, live: LiveSource) -> AsyncIterator[None]:
+        """Held by whoever writes rows that belong to a source: none comes after those that a deletion has found.
+
+        Raises:
+            NotFound: The source has been deleted meanwhile.
+        """
+        async with live.gate.read():
+            if live.row.deleting:
+                raise NotFound(Reason.SOURCE_NOT_FOUND, f"The source {live.row.name!r} was deleted meanwhile.")
+            yield
 
     async def peek(self, source_id: str) -> LiveSource | None:
         """The source, or None when it is gone."""
@@ -219,20 +236,16 @@ class Sources:
         A version that is visible already has `Upload.unchanged` set, and takes nothing.
         """
         version_id = _version_id(live.id, version)
-        try:
-            async with self._file(live, version.name) as row:
-                if row is not None and row.visible is not None and row.visible.version == version_id:
-                    yield Upload(self, live, version, version_id, unchanged=row.visible)
-                    return
-                row = row or FileRow(source_id=live.id, name=version.name)
-                if row.staged != version_id:
-                    garbage = [*row.garbage, *([row.staged] if row.staged else [])]
-                    garbage = [one for one in garbage if one != version_id]
-                    await self._put_file(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
-                yield Upload(self, live, version, version_id)
-        finally:
-            if live.row.deleting:  # meanwhile: what was written after the purge must go as well
-                await run_to_end(self._purge(live))
+        async with self._file(live, version.name) as row:
+            if row is not None and row.visible is not None and row.visible.version == version_id:
+                yield Upload(self, live, version, version_id, unchanged=row.visible)
+                return
+            row = row or FileRow(source_id=live.id, name=version.name)
+            if row.staged != version_id:
+                garbage = [*row.garbage, *([row.staged] if row.staged else [])]
+                garbage = [one for one in garbage if one != version_id]
+                await self._put_file(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
+            yield Upload(self, live, version, version_id)
 
     async def _write(self, live: LiveSource, version: FileVersion, version_id: str, new: Sequence[NewPassage]) -> None:
         embedded = await self._passages.embed([passage.text for passage in new])
@@ -252,7 +265,8 @@ class Sources:
                 )
                 for passage in new
             ]
-            await self._passages.write_rows(live.row.tenant, live.id, rows, embedded)
+            async with self.writing(live):  # to the end: rows of a caller that went away must not come later
+                await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
 
     async def _switch(
         self, live: LiveSource, version: FileVersion, version_id: str, documents: int, passages: int
@@ -304,15 +318,13 @@ class Sources:
         await self._records.put(Record(source_id, "source", row.tenant, "", row.created, row.model_dump_json()))
 
     async def _put_file(self, live: LiveSource, row: FileRow) -> None:
-        try:
-            await run_to_end(
-                self._records.put(
-                    Record(_file_key(live.id, row.name), "file", live.row.tenant, live.id, now(), row.model_dump_json())
-                )
-            )
-        except BaseException:
-            live.stale_files.add(row.name)
-            raise
+        record = Record(_file_key(live.id, row.name), "file", live.row.tenant, live.id, now(), row.model_dump_json())
+        async with self.writing(live):
+            try:
+                await run_to_end(self._records.put(record))
+            except BaseException:
+                live.stale_files.add(row.name)
+                raise
         live.files[row.name] = row
 
     async def _load(self, source_id: str) -> LiveSource | None:
@@ -351,10 +363,14 @@ class Sources:
         return await self.peek(source_id) is not None
 
     async def _purge(self, live: LiveSource) -> None:
-        await self._passages.delete_where(live.row.tenant, live.id)
-        await self._names.release(live.row.tenant, "source", live.row.name, live.id)
-        await self._records.delete_children(live.id)
-        await self._records.delete([live.id])
+        """Deletes all rows of a source that is marked as deleted: its own comes last, so a crash leaves it marked."""
+        tenant = live.row.tenant
+        async with live.gate.write():
+            await self._requests.forget(tenant, live.id, Reason.SOURCE_NOT_FOUND)
+            await self._passages.delete_where(tenant, live.id)
+            await self._names.release_all(tenant, live.id)
+            await self._records.delete_children(live.id)
+            await self._records.delete([live.id])
         self._cache.pop(live.id, None)
 
 
@@ -385,7 +401,6 @@ class Upload:
                     "batch.passages.index",
                     f"Passage index {passage.index} is not the next one ({self._count + offset}).",
                 )
-        self._check_exists()
         if passages:
             await self._sources._write(self._live, self._version, self._version_id, passages)
         self._count += len(passages)
@@ -402,12 +417,7 @@ class Upload:
                 f"finish says {passages} passages, but {self._count} came: send the file again from its header.",
                 field="finish.passage_count",
             )
-        self._check_exists()
         return await self._sources._switch(self._live, self._version, self._version_id, documents, passages)
-
-    def _check_exists(self) -> None:
-        if self._live.row.deleting:
-            raise NotFound(Reason.SOURCE_NOT_FOUND, f"The source {self._live.row.name!r} was deleted meanwhile.")
 
 
 def _file_key(source_id: str, name: str) -> str:

@@ -299,6 +299,7 @@ class Turns:
             return None
         async with live.lock:
             await self._agents.settle(live)
+            self._agents.check_exists(live)
             # Others may have asked for the same request, and have had it run, while this one waited.
             saved = await self._known(live, ticket.key, request_id, fingerprint)
             if saved is not None and saved.state.ended:

@@ -268,7 +268,7 @@ async def put(memory: Memory, **fields: Any) -> pb.LoadRecord:
 
 async def test_records_of_loads(memory: Memory) -> None:
     state = bytes(range(256)) * 4096  # 1 MiB
-    source_id, other = "source_a", "source_b"
+    source_id, other = (await memory.source()).source_id, (await memory.source()).source_id
     first = await put(memory, load_id="load_1", source_id=source_id, request_id=f"r {uuid4().hex}", state=state)
     assert first.state == state
     for key in ({"load_id": "load_1"}, {"request_id": first.request_id}):

@@ -67,7 +67,13 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             ).SerializeToString()
 
         answer = await core.requests.once(
-            owner, "InsertPassages", request.request_id, convert.fingerprint(request), lambda: new_id("insert"), insert
+            owner,
+            "InsertPassages",
+            request.request_id,
+            convert.fingerprint(request),
+            lambda: new_id("insert"),
+            insert,
+            about=request.agent_id,
         )
         return pb.InsertPassagesResponse.FromString(answer)
 

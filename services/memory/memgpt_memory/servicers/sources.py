@@ -151,10 +151,12 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
 
     async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Any) -> pb.PutLoadRecordResponse:
         """See the contract."""
-        record = request.record
-        stored = await self._core.loads.put(
-            tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
-        )
+        core, record = self._core, request.record
+        source = await core.sources.get(tenant(), record.source_id)
+        async with core.sources.writing(source):
+            stored = await core.loads.put(
+                tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
+            )
         return pb.PutLoadRecordResponse(record=_load(stored))
 
     async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Any) -> pb.GetLoadRecordResponse:

@@ -174,7 +174,8 @@ class AgentStateServiceServicer:
 
     def DeleteAgent(self, request, context):
         """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-        Idempotent by `request_id`; without one a second call is NOT_FOUND.
+        It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
+        NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

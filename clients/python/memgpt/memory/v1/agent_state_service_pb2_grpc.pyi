@@ -51,7 +51,8 @@ class AgentStateServiceStub:
     """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteAgentRequest, _agent_state_service_pb2.DeleteAgentResponse]
     """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-    Idempotent by `request_id`; without one a second call is NOT_FOUND.
+    It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
+    NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     BeginTurn: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.BeginTurnRequest, _agent_state_service_pb2.BeginTurnResponse]
     """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
@@ -129,7 +130,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteAgentRequest, _agent_state_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-    Idempotent by `request_id`; without one a second call is NOT_FOUND.
+    It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
+    NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     BeginTurn: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.BeginTurnRequest, _agent_state_service_pb2.BeginTurnResponse]  # type: ignore[assignment]
     """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
@@ -234,7 +236,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.DeleteAgentResponse, _abc.Awaitable[_agent_state_service_pb2.DeleteAgentResponse]]:
         """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-        Idempotent by `request_id`; without one a second call is NOT_FOUND.
+        It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
+        NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

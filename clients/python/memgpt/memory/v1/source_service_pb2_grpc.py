@@ -123,8 +123,9 @@ class SourceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSource(self, request, context):
-        """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`; without one a second
-        call is NOT_FOUND.
+        """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
+        the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
+        of requests about it are forgotten: such a request sent again is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +173,7 @@ class SourceServiceServicer:
 
     def PutLoadRecord(self, request, context):
         """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
+        NOT_FOUND when there is no such source: records go with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

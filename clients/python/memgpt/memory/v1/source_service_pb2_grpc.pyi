@@ -40,8 +40,9 @@ class SourceServiceStub:
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
     """Lists sources in order of creation, 50 a page, at most 1,000."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
-    """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`; without one a second
-    call is NOT_FOUND.
+    """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
+    the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
+    of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListFilesRequest, _source_service_pb2.ListFilesResponse]
     """Lists the visible files of a source by name, 50 a page, at most 1,000."""
@@ -60,7 +61,9 @@ class SourceServiceStub:
     DetachSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DetachSourceRequest, _source_service_pb2.DetachSourceResponse]
     """Takes the link away. Idempotent."""
     PutLoadRecord: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.PutLoadRecordRequest, _source_service_pb2.PutLoadRecordResponse]
-    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since."""
+    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
+    NOT_FOUND when there is no such source: records go with it.
+    """
     GetLoadRecord: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetLoadRecordRequest, _source_service_pb2.GetLoadRecordResponse]
     """Reads a load's record. NOT_FOUND when there is none."""
     ListLoadRecords: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListLoadRecordsRequest, _source_service_pb2.ListLoadRecordsResponse]
@@ -78,8 +81,9 @@ class SourceServiceAsyncStub(SourceServiceStub):
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists sources in order of creation, 50 a page, at most 1,000."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
-    """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`; without one a second
-    call is NOT_FOUND.
+    """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
+    the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
+    of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListFilesRequest, _source_service_pb2.ListFilesResponse]  # type: ignore[assignment]
     """Lists the visible files of a source by name, 50 a page, at most 1,000."""
@@ -98,7 +102,9 @@ class SourceServiceAsyncStub(SourceServiceStub):
     DetachSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DetachSourceRequest, _source_service_pb2.DetachSourceResponse]  # type: ignore[assignment]
     """Takes the link away. Idempotent."""
     PutLoadRecord: _aio.UnaryUnaryMultiCallable[_source_service_pb2.PutLoadRecordRequest, _source_service_pb2.PutLoadRecordResponse]  # type: ignore[assignment]
-    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since."""
+    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
+    NOT_FOUND when there is no such source: records go with it.
+    """
     GetLoadRecord: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetLoadRecordRequest, _source_service_pb2.GetLoadRecordResponse]  # type: ignore[assignment]
     """Reads a load's record. NOT_FOUND when there is none."""
     ListLoadRecords: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListLoadRecordsRequest, _source_service_pb2.ListLoadRecordsResponse]  # type: ignore[assignment]
@@ -137,8 +143,9 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.DeleteSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.DeleteSourceResponse, _abc.Awaitable[_source_service_pb2.DeleteSourceResponse]]:
-        """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`; without one a second
-        call is NOT_FOUND.
+        """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
+        the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
+        of requests about it are forgotten: such a request sent again is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -193,7 +200,9 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.PutLoadRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.PutLoadRecordResponse, _abc.Awaitable[_source_service_pb2.PutLoadRecordResponse]]:
-        """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since."""
+        """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
+        NOT_FOUND when there is no such source: records go with it.
+        """
 
     @_abc_1.abstractmethod
     def GetLoadRecord(

@@ -1,0 +1,197 @@
+"""What is left of an agent or a source after its deletion: nothing, whatever went wrong meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2 as state
+from memgpt.memory.v1 import block_pb2, source_service_pb2
+from memgpt_memory.store.milvus import Milvus
+from memgpt_runtime.errors import Reason, Unavailable
+from pymilvus import MilvusClient
+
+from tests.integration.memory.client import NOT_FOUND, UNAVAILABLE, Memory, batch, header, refused, version
+from tests.integration.memory.conftest import Serve
+
+LONG = "word " * 30_000
+"""A text of several rows."""
+
+
+def rows_with(uri: str, marks: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Every row of the store that has one of the marks anywhere: its collection, its key, the mark."""
+    found = []
+    with closing(MilvusClient(uri, timeout=60)) as client:
+        for name in client.list_collections():
+            client.load_collection(name)
+            for row in client.query(name, filter='id >= ""', output_fields=["*"], limit=16_384):
+                text = repr({field: value for field, value in row.items() if isinstance(value, str)})
+                found += [(name, row["id"], mark) for mark in marks if mark in text]
+    return found
+
+
+async def full_agent(memory: Memory, mark: str, source_id: str, notes: int = 60) -> str:
+    """An agent that owns rows of every kind; answers its id."""
+    agent = await memory.agent(
+        f"first {mark}",
+        system=f"{mark} " + LONG[:60_000],
+        blocks=[block_pb2.BlockEdit(label="human", value=mark)],
+        request_id=f"create {mark}",
+    )
+    agent_id = agent.agent_id
+    await memory.attach(agent_id, source_id)
+    await memory.turn(agent_id, f"{mark} {LONG[:70_000]}", f"{mark} one", f"{mark} two")
+    await memory.insert(agent_id, f"{mark} note", request_id=f"insert {mark}")
+    await memory.insert(agent_id, *[f"{mark} {n} {LONG[:900]}" for n in range(notes)], request_id=f"many {mark}")
+    ids = await memory.insert(agent_id, f"{mark} deleted", tags=[mark])
+    await memory.delete(agent_id, *ids)
+    grant = await memory.begin(agent_id, f"turn {mark}", f"{mark} unfinished")
+    await memory.commit(
+        agent_id,
+        grant.lease,
+        1,
+        f"{mark} step",
+        eviction=state.Eviction(before_sequence=1, summary=f"{mark} summary"),
+    )
+    return agent_id
+
+
+async def full_source(memory: Memory, mark: str) -> str:
+    """A source that owns rows of every kind; answers its id."""
+    source_id = (await memory.source(f"source {mark}", description=mark, request_id=f"create {mark}")).source_id
+    await memory.load(source_id, f"{mark} a.txt", [f"{mark} old"])
+    await memory.load(source_id, f"{mark} a.txt", [f"{mark} {n}" for n in range(30)])
+    upload = memory.sources.UpsertPassages()
+    await upload.write(header(source_id, version(f"{mark} b.txt", ["x"])))
+    await upload.write(batch([f"{mark} staged"]))
+    upload.cancel()
+    record = source_service_pb2.LoadRecord(
+        load_id=f"load_{mark}", source_id=source_id, request_id=f"load {mark}", state=LONG.encode()
+    )
+    await memory.sources.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=record))
+    return source_id
+
+
+async def delete_agent(memory: Memory, agent_id: str) -> None:
+    await memory.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=agent_id))
+
+
+async def delete_source(memory: Memory, source_id: str) -> None:
+    await memory.sources.DeleteSource(source_service_pb2.DeleteSourceRequest(source_id=source_id))
+
+
+async def test_nothing_is_left_of_what_was_deleted(serve: Serve, milvus_uri: str) -> None:
+    gone, kept = f"g{uuid4().hex}", f"k{uuid4().hex}"
+    async with serve(milvus_uri) as memory:
+        kept_source = await full_source(memory, kept)
+        gone_source = await full_source(memory, gone)
+        agent_id = await full_agent(memory, gone, kept_source)
+        other_id = await full_agent(memory, kept, kept_source)
+        await memory.attach(other_id, kept_source)
+        await delete_agent(memory, agent_id)
+        await delete_source(memory, gone_source)
+        assert (await memory.context(other_id)).agent.attachments[0].source_id == kept_source
+        # A late repetition makes nothing anew.
+        with refused(NOT_FOUND, "AGENT_NOT_FOUND"):
+            await memory.insert(agent_id, f"{gone} note", request_id=f"insert {gone}")
+        with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
+            await memory.source(f"source {gone}", description=gone, request_id=f"create {gone}")
+        notes = await memory.texts("word", agent_id=other_id)
+        assert len(notes) == 61 + 30
+    assert rows_with(milvus_uri, [gone, agent_id, gone_source]) == []
+    assert {name.split("_")[1] for name, _, _ in rows_with(milvus_uri, [kept])} == {"records", "messages", "passages"}
+
+
+@contextmanager
+def failing_write(store: Milvus, number: int, *, done: bool) -> Iterator[list[int]]:
+    """Makes the write of this number fail, of upserts and deletes alike; `done` says whether it happens all the same.
+
+    Yields:
+        The number of each write that was asked for.
+    """
+    seen: list[int] = []
+
+    def failing(write: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(*arguments: Any, **options: Any) -> None:
+            if len(arguments) > 1 and not arguments[1]:
+                return
+            seen.append(len(seen))
+            if len(seen) - 1 < number:
+                await write(*arguments, **options)
+                return
+            if len(seen) - 1 == number and done:
+                await write(*arguments, **options)
+            # Nothing more comes after a crash.
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_upsert_now", failing(store._upsert_now))
+        patch.setattr(store, "delete", failing(store.delete))
+        yield seen
+
+
+@pytest.mark.parametrize("kind", ["agent", "source"])
+async def test_a_deletion_goes_on_after_a_crash_at_any_of_its_writes(
+    serve: Serve, milvus_lite_uri: str, kind: str
+) -> None:
+    marks, ids = [], []
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        for number in range(40):
+            mark = uuid4().hex
+            id_ = await (full_agent(memory, mark, source_id, 6) if kind == "agent" else full_source(memory, mark))
+            delete = delete_agent if kind == "agent" else delete_source
+            with failing_write(memory.core().store, number // 2, done=number % 2 == 1) as seen:
+                try:
+                    await delete(memory, id_)
+                    break
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not UNAVAILABLE:
+                        raise
+            if number == 0:  # nothing has happened
+                await delete(memory, id_)
+            marks.append(mark)
+            ids.append(id_)
+        assert len(seen) >= 6
+        assert number // 2 == len(seen)
+    async with serve(milvus_lite_uri):
+        pass
+    assert rows_with(milvus_lite_uri, [*marks, *ids]) == []
+
+
+async def test_writes_under_way_leave_nothing_behind_a_deletion(serve: Serve, milvus_lite_uri: str) -> None:
+    mark = uuid4().hex
+    ids = []
+    async with serve(milvus_lite_uri) as memory:
+        for turns in range(12):
+            agent_id = (await memory.agent(f"{mark} {turns}")).agent_id
+            source_id = (await memory.source(f"{mark} {turns}")).source_id
+            ids += [agent_id, source_id]
+            grant = await memory.begin(agent_id, f"{mark} {turns}", mark)
+            under_way = [
+                asyncio.ensure_future(work)
+                for work in (
+                    memory.insert(agent_id, f"{mark} a", request_id=f"{mark} {turns}"),
+                    memory.insert(agent_id, f"{mark} b"),
+                    memory.commit(agent_id, grant.lease, 1, f"{mark} step"),
+                    memory.begin(agent_id, f"{mark} {turns} later", mark),
+                    memory.load(source_id, f"{mark}.txt", [f"{mark} {n}" for n in range(20)]),
+                )
+            ]
+            for _ in range(turns * 4):
+                await asyncio.sleep(0)
+            await asyncio.gather(delete_agent(memory, agent_id), delete_source(memory, source_id))
+            outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+            for outcome in outcomes:
+                assert not isinstance(outcome, grpc.aio.AioRpcError) or outcome.code() is NOT_FOUND
+    # What is left of a request that came too late is its number, and nothing of what it held.
+    left = rows_with(milvus_lite_uri, [mark, *ids])
+    assert [row for row in left if not row[1].startswith("request-")] == []
+    assert not any(row[2] == mark for row in left)
