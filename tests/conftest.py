@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the tests are that kill at random."""
     parser.addoption("--kills", type=int, default=0, help="kills of each test of crashes (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
+    parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def kills(request: pytest.FixtureRequest) -> int:
 def clients(request: pytest.FixtureRequest) -> int:
     """Clients at work while something is killed."""
     return int(request.config.getoption("--clients"))
+
+
+@pytest.fixture
+def large(request: pytest.FixtureRequest) -> bool:
+    """Whether the command line asks for files that take minutes."""
+    return bool(request.config.getoption("--large"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -85,7 +85,7 @@ class Suite:
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
 
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs ``memgpt`` against this suite, as not on a terminal."""
         environment = service_environment(
             self.home,
@@ -97,7 +97,7 @@ class Suite:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
             check=False,
         )
 

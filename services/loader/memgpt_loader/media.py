@@ -59,11 +59,13 @@ _PDF_HEADER_WITHIN = 1024
 
 _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_BYTES = 64 * 1024 * 1024
+"""Of a compound file, whose directory may lie anywhere, no more than this is looked through."""
+_MIMETYPE_WITHIN = 200
 _ENCRYPTED_OFFICE = "EncryptedPackage".encode("utf-16-le")
 
 _FOREIGN = (
     (_ZIP, "a ZIP archive"),
-    (_OLE, "an old office document"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -78,6 +80,15 @@ _FOREIGN = (
     (b"{\\rtf", "an RTF document"),
     (b"SQLite format 3", "a database"),
 )
+# What is in a compound file, by the name of a stream that only this kind has.
+_OLD = (
+    ("WordDocument", "a Word document of the old kind"),
+    ("Workbook", "an Excel workbook of the old kind"),
+    ("PowerPoint Document", "a PowerPoint presentation of the old kind"),
+    ("__properties_version1.0", "an Outlook message"),
+)
+_OPEN_DOCUMENT = b"application/vnd.oasis.opendocument."
+_TAR_AT, _TAR = 257, b"ustar"
 _PACKAGES = (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX))
 _PACKAGE_NAMES = {DOCX: "Word document", PPTX: "presentation", XLSX: "workbook", EPUB: "book"}
 
@@ -118,23 +129,36 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
         return PDF
     if head.startswith(_ZIP) and (packed := _package(stream, named)) is not None:
         return packed
-    if head.startswith(_OLE) and _contains(stream, _ENCRYPTED_OFFICE):
-        message = "The file is protected by a password. Save a copy without the password and load that."
-        raise FileFailure(FailureReason.ENCRYPTED, message)
-    foreign = next((what for magic, what in _FOREIGN if head.startswith(magic)), None)
+    foreign = _foreign(stream, head)
     if named == PDF or named in _PACKAGE_NAMES:
         what = f" but {foreign}" if foreign else ""
         kind = "PDF" if named == PDF else _PACKAGE_NAMES[named]
         raise FileFailure(
             FailureReason.BROKEN,
             f"The file is named {suffix} but is no {kind}{what}: its first bytes are other ones. "
-            "Export or download it again.",
+            + (_advice(foreign) if foreign else "Export or download it again."),
         )
     if foreign:
         raise FileFailure(
             FailureReason.UNSUPPORTED, f"The file is {foreign}, which the Loader does not read. {_advice(foreign)}"
         )
     return _kind_of_text(stream, head, named)
+
+
+def _foreign(stream: BinaryIO, head: bytes) -> str | None:
+    """What a file is that the Loader does not read; None if nothing tells."""
+    if head.startswith(_OLE):
+        stream.seek(0)
+        data = stream.read(_OLE_BYTES)
+        if _ENCRYPTED_OFFICE in data:
+            message = "The file is protected by a password. Save a copy without the password and load that."
+            raise FileFailure(FailureReason.ENCRYPTED, message)
+        return next((what for name, what in _OLD if name.encode("utf-16-le") in data), "an old office document")
+    if head.startswith(_ZIP) and _OPEN_DOCUMENT in head[:_MIMETYPE_WITHIN]:
+        return "an OpenDocument file"
+    if head.startswith(_TAR, _TAR_AT):
+        return "a tar archive"
+    return next((what for magic, what in _FOREIGN if head.startswith(magic)), None)
 
 
 def _kind_of_text(stream: BinaryIO, head: bytes, named: str | None) -> str:
@@ -171,19 +195,14 @@ def _package(stream: BinaryIO, named: str | None) -> str | None:
     return next((kind for folder, kind in _PACKAGES if any(name.startswith(folder) for name in names)), None)
 
 
-def _contains(stream: BinaryIO, words: bytes) -> bool:
-    stream.seek(0)
-    rest = b""
-    while data := stream.read(1 << 20):
-        if words in rest + data:
-            return True
-        rest = data[-len(words) :]
-    return False
-
-
 def _advice(foreign: str) -> str:
     if "archive" in foreign:
         return "Unpack it and load what is in it."
     if "image" in foreign:
         return "Run OCR on it, if it shows text."
+    if "message" in foreign:
+        return "Save it as .eml, or as text."
+    for word, kind in (("Word", ".docx"), ("Excel", ".xlsx"), ("PowerPoint", ".pptx")):
+        if word in foreign:
+            return f"Save it as {kind}, and load that."
     return "Convert it to PDF or text."

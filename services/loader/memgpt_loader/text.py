@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.guesses import guesses
 
 SAMPLE_BYTES = 64 * 1024
 """Bytes at the start of a file by which its encoding is guessed, where it must be guessed."""
@@ -28,19 +29,11 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-# What is guessed at, the likelier first: among equally good guesses the first is taken. Supersets stand for what they
-# contain: windows-1252 for Latin-1, GB18030 for GBK and GB2312, CP932 for Shift-JIS, CP949 for EUC-KR.
-_GUESSES = (
-    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
-    *("cp1252", "cp1251", "koi8_r", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp874"),
-)
 # What sets Japanese apart in ISO-2022-JP.
 _ESCAPES = (b"\x1b$@", b"\x1b$B")
-_MOST_CHAOS = 0.2
-"""Above this measure of unlikely characters (from 0 to 1) a guess is not believed."""
 
 _ZEROS = 0.3
-"""From this fraction of zeros in every other byte on, text without a mark is taken for UTF-16: Latin letters are so."""
+"""Above this fraction of zeros in every other byte text without a mark is taken for UTF-16: Latin letters are so."""
 
 # C0 controls that no text file has any use for; tab, line feed, form feed, carriage return and escape may stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
@@ -107,7 +100,7 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
     marked = next((name for mark, name in _MARKS if sample.startswith(mark)), None)
     if marked is not None:
         return marked
-    if (wide := _unmarked_utf16(sample)) is not None and _fits(stream, wide):
+    if (wide := _unmarked_wide(sample)) is not None and _fits(stream, wide):
         return wide
     if b"\x00" in sample:
         raise _binary()
@@ -117,7 +110,7 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
         return "utf-8"
     if declared and _known(declared) and _fits(stream, declared):
         return declared
-    for guess in _guesses(sample):
+    for guess in guesses(_whole(sample)):
         if _fits(stream, guess):
             return guess
     raise FileFailure(
@@ -174,15 +167,18 @@ def _cut(text: str) -> int:
     return len(text)
 
 
-def _unmarked_utf16(sample: bytes) -> str | None:
-    if len(sample) % 2:
-        return None
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    pairs = len(sample) // 2
-    if pairs and odd >= _ZEROS * pairs and not even:
-        return "utf-16-le"
-    if pairs and even >= _ZEROS * pairs and not odd:
-        return "utf-16-be"
+def _unmarked_wide(sample: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: where the zeros of Latin letters lie tells which."""
+    zeros = [sample[at::4].count(0) * 4 / len(sample) for at in range(4)] if sample else [0.0] * 4
+    match [zero > _ZEROS for zero in zeros]:
+        case [False, True, True, True] if zeros[3] == 1:
+            return "utf-32-le"
+        case [True, True, True, False] if zeros[0] == 1:
+            return "utf-32-be"
+        case [False, True, False, True] if zeros[0] + zeros[2] == 0:
+            return "utf-16-le"
+        case [True, False, True, False] if zeros[1] + zeros[3] == 0:
+            return "utf-16-be"
     return None
 
 
@@ -206,20 +202,11 @@ def _fits(stream: BinaryIO, encoding: str) -> bool:
     return True
 
 
-def _guesses(sample: bytes) -> list[str]:
-    from charset_normalizer import from_bytes  # 0.1 s, that UTF-8 can do without
-
-    # A sample that breaks off within a character would fit no encoding of several bytes.
-    if len(sample) == SAMPLE_BYTES:
-        sample = sample[: sample.rfind(b"\n", SAMPLE_BYTES // 2) + 1] or sample
-    found = [match for match in from_bytes(sample, cp_isolation=list(_GUESSES)) if match.chaos <= _MOST_CHAOS]
-    found.sort(key=lambda match: (match.chaos, -match.coherence, _GUESSES.index(match.encoding)))
-    return [match.encoding for match in found if _worded(str(match))]
-
-
-def _worded(text: str) -> bool:
-    """Whether a text has at least as many letters, digits and spaces as other characters: noise has not."""
-    return sum(char.isalnum() or char.isspace() for char in text) * 2 >= len(text) and len(set(text)) > 1
+def _whole(sample: bytes) -> bytes:
+    """A sample that does not break off within a character, where it was cut: up to the end of a line."""
+    if len(sample) < SAMPLE_BYTES:
+        return sample
+    return sample[: sample.rfind(b"\n", SAMPLE_BYTES // 2) + 1] or sample
 
 
 def _empty() -> FileFailure:

@@ -17,8 +17,8 @@ from memgpt_loader.extract import extract
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits
 
-from tests.unit.loader import documents, pdfs
-from tests.unit.loader.documents import docx, epub, paragraph, pptx, shape, xlsx
+from tests.support import documents, pdfs
+from tests.support.documents import docx, epub, paragraph, pptx, shape, xlsx
 
 LIMITS = Limits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
 

@@ -25,7 +25,7 @@ from memgpt_runtime.errors import (
     Unavailable,
 )
 
-from tests.unit.loader import pdfs
+from tests.support import pdfs
 from tests.unit.loader.fakes import FakeMemory
 
 PARSER = ParserLimits(

@@ -6,7 +6,7 @@ import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits, pdf
 
-from tests.unit.loader import pdfs
+from tests.support import pdfs
 
 
 def read(tmp_path: Path, data: bytes, max_pages: int = 100) -> list[str]:

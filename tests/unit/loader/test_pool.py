@@ -11,7 +11,7 @@ import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.pool import Noted, Opened, PageRead, ParserLimits, ParserPool
 
-from tests.unit.loader import pdfs
+from tests.support import pdfs
 
 LIMITS = ParserLimits(
     processes=2,

@@ -44,7 +44,7 @@ def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -
         name = one_line(part.get_filename() or "") or f"a part of type {part.get_content_type()}"
         blocks.heading(2, f"Attachment: {name}")
         try:
-            blocks.paragraph(_attachment(part, name, limits, depth))
+            blocks.paragraph(_attachment(part, name, limits, depth, notes))
         except FileFailure as failure:
             notes.append(f"The attachment {name} is not loaded. {failure.message}")
     return blocks.text()
@@ -84,12 +84,11 @@ def _body(part: MIMEPart) -> str:
     return to_text(words) if part.get_content_subtype() == "html" else words
 
 
-def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int) -> str:
+def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int, notes: list[str]) -> str:
     if depth >= _MOST_DEPTH:
         raise FileFailure(FailureReason.TOO_LARGE, "It is packed in too many others. Load it by itself.")
     if part.get_content_type() == "message/rfc822":
         inner = _parts(part)
-        notes: list[str] = []
         return _text(cast("EmailMessage", inner[0]), limits, depth + 1, notes) if inner else ""
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes):
@@ -102,6 +101,7 @@ def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int) -> st
         chars += len(page.text)
         if chars > limits.max_chars:
             raise FileFailure(FailureReason.TOO_LARGE, "It holds too much text. Load it by itself.")
+    notes += parsed.notes
     return "\n\n".join(pieces)
 
 

@@ -100,12 +100,7 @@ class Package:
         try:
             yield
         except DefusedXmlException as error:
-            raise FileFailure(
-                FailureReason.TOO_LARGE,
-                f"{self._what} declares XML entities, as bombs do and no such document needs. "
-                "If it is to be trusted, open it where it was made, and save it again.",
-                detail=type(error).__name__,
-            ) from error
+            raise declares_entities(self._what, error) from error
         except (*_BROKEN, ParseError) as error:
             raise broken(self._what, error) from error
 
@@ -156,6 +151,16 @@ def encrypted() -> FileFailure:
     return FileFailure(
         FailureReason.ENCRYPTED,
         "The file is protected by a password. Save a copy without the password and load that.",
+    )
+
+
+def declares_entities(what: str, error: Exception) -> FileFailure:
+    """The failure of a file with XML that declares entities."""
+    return FileFailure(
+        FailureReason.TOO_LARGE,
+        f"{what} declares XML entities, as bombs do and no such document needs. "
+        "If it is to be trusted, open it where it was made, and save it again.",
+        detail=type(error).__name__,
     )
 
 

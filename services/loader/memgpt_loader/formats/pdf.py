@@ -121,7 +121,7 @@ def _failure(error: Exception, what: str) -> FileFailure:
         case LimitReachedError():
             return FileFailure(
                 FailureReason.TOO_LARGE,
-                f"{what}: its compressed data expands beyond the parser's limits. "
+                f"{what}: it expands, or nests, beyond the parser's limits, as bombs do. "
                 "If the file is to be trusted, print it to a new PDF and load that.",
                 detail=detail,
             )

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from defusedxml import DefusedXmlException
 from openpyxl import load_workbook
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits, PageText, Parsed, broken, closing, too_many_pages
-from memgpt_loader.formats.packages import open_package
+from memgpt_loader.formats.packages import declares_entities, open_package
 from memgpt_loader.markup import table_lines
 
 _WHAT = "The workbook"
-_MOST_BLANK_ROWS = 10_000  # a sheet may claim to have a million
 
 
 def parse(file: File, limits: Limits) -> Parsed:
@@ -35,7 +35,7 @@ def parse(file: File, limits: Limits) -> Parsed:
     except BaseException as error:
         stream.close()
         if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
-            raise broken(_WHAT, error) from error
+            raise _failure(_WHAT, error) from error
         raise
     return Parsed(len(sheets), closing(stream, _pages(sheets, limits)))
 
@@ -57,18 +57,24 @@ def _pages(sheets: Iterable[Any], limits: Limits) -> Iterator[PageText]:
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:
-    blank = 0
+    sheet.reset_dimensions()  # what a sheet claims to have: else each of its rows would be filled up to that
     try:
         for values in sheet.iter_rows(values_only=True):
-            cells = [_text(value) for value in values]
-            blank = 0 if any(cells) else blank + 1
-            if blank > _MOST_BLANK_ROWS:
-                return
-            yield cells
+            yield [_text(value) for value in values]
     except MemoryError:
         raise
     except Exception as error:
-        raise broken(f"Sheet {sheet.title!r} of the workbook", error) from error
+        raise _failure(f"Sheet {sheet.title!r} of the workbook", error) from error
+
+
+def _failure(what: str, error: Exception) -> FileFailure:
+    """Looks below what openpyxl makes of an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DefusedXmlException):
+            return declares_entities(what, cause)
+        cause = cause.__cause__ or cause.__context__
+    return broken(what, error)
 
 
 def _text(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 
@@ -128,3 +129,27 @@ BOMB_DTD = (
     '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">'
     '<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>'
 )
+
+
+def ole(*streams: str) -> bytes:
+    """A compound file, as office documents before 2007 were, with streams of the given names."""
+    sector, last, free = 512, 0xFFFFFFFE, 0xFFFFFFFF
+    names = ["Root Entry", *streams]
+    directory = b""
+    for index, name in enumerate(names):
+        text = name.encode("utf-16-le") + b"\0\0"
+        kind, child, first, size = (5, 1, last, 0) if index == 0 else (2, free, 2 + 8 * (index - 1), 4096)
+        right = index + 1 if 0 < index < len(names) - 1 else free
+        numbers = struct.pack("<BBIII", kind, 1, free, right, child)
+        entry = text.ljust(64, b"\0") + struct.pack("<H", len(text)) + numbers
+        directory += entry.ljust(116, b"\0") + struct.pack("<IQ", first, size)
+    directory = directory.ljust(sector, b"\0")  # at most four entries: one sector
+    chains = [0xFFFFFFFD, last]  # of the table itself and of the directory
+    for index in range(len(streams)):
+        begin = 2 + 8 * index
+        chains += [*range(begin + 1, begin + 8), last]
+    table = struct.pack(f"<{len(chains)}I", *chains).ljust(sector, b"\xff")
+    header = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6)
+    header += bytes(6) + struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, last, 0, last, 0)
+    header += struct.pack("<I", 0).ljust(436, b"\xff")
+    return header + table + directory + b"\x01" * (4096 * len(streams))
