@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.milvus_server import why_unavailable
 
-NAMES = ("search", "attach", "concurrency", "load", "commits", "turn", "footprint", "retrieval")
+NAMES = ("search", "attach", "concurrency", "load", "commits", "turn", "footprint", "retrieval", "nested_kv")
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=["lite", "server", "all"], default="all", help="default: what there is")
     parser.add_argument("--passages", type=int, help="how many, instead of each benchmark's own number")
     parser.add_argument("--quick", action="store_true", help="little data, few repetitions: no figures to rely on")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what nested_kv found, such as into a .png")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
@@ -45,7 +46,10 @@ def main() -> None:
     for backend in backends:
         with ExitStack() as stack:
             uri = stack.enter_context(milvus_server()) if backend == "server" else ""
-            options = Options(backend, arguments.quick, arguments.passages, uri)
+            plot = arguments.plot
+            if plot and len(backends) > 1:
+                plot = plot.with_stem(f"{plot.stem}-{backend}")
+            options = Options(backend, arguments.quick, arguments.passages, uri, plot)
             for name in arguments.names or NAMES:
                 run: Callable[[Options], Awaitable[Table]] = import_module(f"benchmarks.{name}").run
                 table = asyncio.run(_awaited(run(options)))

@@ -67,12 +67,14 @@ class Options:
         quick: Little data and few repetitions: to see that everything works.
         passages: How many passages, instead of the benchmark's own number.
         server_uri: Where the Milvus server is, for the backend ``server``.
+        plot: File to draw into, for a benchmark that can; None for no plot.
     """
 
     backend: str = "lite"
     quick: bool = False
     passages: int | None = None
     server_uri: str = ""
+    plot: Path | None = None
 
     def size(self, full: int) -> int:
         """Passages, where `full` is the benchmark's own number."""
