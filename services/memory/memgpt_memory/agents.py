@@ -437,6 +437,8 @@ class Agents:
                 live.stale = True
                 raise
             live.row = row
+            if pieces:
+                live.recent_notes.append((stamp, first_note))
             live.blocks = values
             live.system = texts.get("system", live.system)
             live.summary = texts.get("summary", live.summary)

@@ -11,6 +11,7 @@ from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import Agents
+from memgpt_memory.archive import Archive
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.identity import Identity
@@ -20,7 +21,6 @@ from memgpt_memory.model import Record
 from memgpt_memory.names import Names
 from memgpt_memory.passages import Passages, Space
 from memgpt_memory.profiles import LoadRecords, Profiles
-from memgpt_memory.ranking import Archive
 from memgpt_memory.recall import Recall
 from memgpt_memory.records import Records
 from memgpt_memory.reembedding import Reembedding
@@ -194,7 +194,7 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
     sources = Sources(records, of_passages, names, requests, clock)
     archive = Archive(of_passages, sources, clock)
     reembedding = Reembedding(records, of_passages, models, identity, holder.lost)
-    reembedding.on_switch.append(archive.forget)
+    reembedding.on_switch.append(archive.rankings.clear)
     await agents.resume_deletions()
     await sources.resume_deletions()
     await requests.forget_old()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link
@@ -41,6 +42,7 @@ class LiveAgent:
         lease_ends: On the monotonic clock; only meaningful while a turn is running.
         cancel: Whether the running turn is to be cancelled.
         turn_recorded: Whether the row of the last turn has been written since it ended.
+        recent_notes: Of the last commits with notes: their stamps, and the numbers at which their notes begin.
     """
 
     id: str
@@ -57,6 +59,7 @@ class LiveAgent:
     lease_ends: float = 0.0
     cancel: bool = False
     turn_recorded: bool = False
+    recent_notes: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=256))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _watchers: int = 0
 
@@ -80,6 +83,15 @@ class LiveAgent:
     def note_count(self) -> int:
         """Notes that exist."""
         return self.row.next_note - self.row.dead_count
+
+    def notes_at(self, snapshot: int) -> int:
+        """The number below which notes belong to a snapshot that was taken a moment ago."""
+        end = self.row.next_note
+        for stamp, first in reversed(self.recent_notes):
+            if stamp <= snapshot:
+                break
+            end = first
+        return end
 
     def keep_lease(self, seconds: float) -> None:
         """Lets the lease hold from now on for its whole time."""

@@ -278,6 +278,7 @@ class VisibleVersion(_Row):
     passages: int
     stamp: int
     created: int
+    tags: list[str] = []
 
 
 class FileRow(_Row):
@@ -335,10 +336,44 @@ class PassageFilter:
     @property
     def empty(self) -> bool:
         """Whether every passage passes."""
+        return self == PassageFilter()
+
+    @property
+    def key(self) -> str:
+        """Tells it from every other filter."""
+        return repr(
+            [
+                sorted(self.source_ids),
+                sorted(self.file_names),
+                sorted(self.tags),
+                self.created_from,
+                self.created_before,
+            ]
+        )
+
+    @property
+    def takes_notes(self) -> bool:
+        """Whether an agent's notes may pass."""
+        return not self.source_ids and not self.file_names
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a note's own row says whether it passes."""
+        return bool(self.tags) or self.created_from is not None or self.created_before is not None
+
+    def spans(self, created: int) -> bool:
+        """Whether a time passes."""
+        return (self.created_from is None or created >= self.created_from) and (
+            self.created_before is None or created < self.created_before
+        )
+
+    def takes(self, source_id: str, file_name: str, version: VisibleVersion) -> bool:
+        """Whether the passages of a file pass."""
         return (
-            not (self.source_ids or self.file_names or self.tags)
-            and self.created_from is None
-            and self.created_before is None
+            (not self.source_ids or source_id in self.source_ids)
+            and (not self.file_names or file_name in self.file_names)
+            and self.tags <= set(version.tags)
+            and self.spans(version.created)
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from memgpt_runtime.errors import Reason, Unavailable
 
 from memgpt_memory.embedding import Embedder, Vectors
-from memgpt_memory.model import Citation, Passage
+from memgpt_memory.model import Citation, Passage, VisibleVersion
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import WORDS, Collection, partition_of
 from memgpt_memory.store.locks import ReadWriteLock
@@ -50,6 +50,11 @@ class Space:
     embedder: Embedder
     collection: Collection
     _in_use: ReadWriteLock = field(default_factory=ReadWriteLock)
+
+    @property
+    def name(self) -> str:
+        """Tells it from the space of any other model."""
+        return self.collection.name
 
     def reading(self) -> AbstractAsyncContextManager[None]:
         """Held by whoever reads, so that the collection stays until the end."""
@@ -274,15 +279,15 @@ def document_row(
     }
 
 
-def passage_of(row: Mapping[str, Any], created: int | None = None) -> Passage:
-    """A row as a passage; `created` overrides the row's own time."""
+def passage_of(row: Mapping[str, Any], file: VisibleVersion | None = None) -> Passage:
+    """A row as a passage; one of a document has the time and the tags of its file."""
     head = json.loads(row["head"]) if row["head"] else {}
     cite = head.get("cite")
     return Passage(
         id=row["id"],
         text=row["text"],
-        created=row["created"] if created is None else created,
+        created=row["created"] if file is None else file.created,
         agent_id="" if cite else row["owner"],
         citation=Citation(row["owner"], *cite) if cite else None,
-        tags=tuple(head.get("tags", ())),
+        tags=tuple(head.get("tags", ()) if file is None else file.tags),
     )

@@ -22,6 +22,10 @@ class Ranges:
     def __len__(self) -> int:
         return sum(end - start for start, end in self._ranges)
 
+    def below(self, end: int) -> int:
+        """How many of the numbers are less than `end`."""
+        return sum(min(stop, end) - start for start, stop in self._ranges if start < end)
+
     def add(self, numbers: Iterable[int]) -> Ranges:
         """This set and `numbers`."""
         pieces = sorted([*self._ranges, *((number, number + 1) for number in numbers)])

@@ -1,62 +1,53 @@
-"""Archival search: the ranking of a query, page by page to its end.
+"""The ranking of a query over a snapshot, page by page to its end.
 
-The ranking of a snapshot is a list of ids: by likeness (score, and id among equal scores), or by likeness and words.
-Then it has a head, in which the best of both are fused, and behind it all other passages by likeness. A ranking by
-words alone has a head by BM25, and behind it the other passages that share a word with the query, in order of time.
+A ranking is a list of ids: by likeness (score, and id among equal scores), or by likeness and words. Then it has a
+head, in which the best of both are fused, and behind it everything else by likeness. A ranking by words alone has a
+head by BM25, and behind it the other rows that share a word with the query, in order of time.
 
-The list is fetched from Milvus in growing pieces, cached, and cut into pages; a page's texts are read by key. A token
-holds the snapshot, the head (see `fusion`) and the last hit's key, so any process can build the list again and go on
-behind that hit. Filtering by owner happens in Milvus; what is visible to the snapshot is decided here, from counters
-and versions, since only they say what exists.
+The list is fetched from Milvus in growing pieces, cached under a bound, and cut into pages. A token holds the snapshot,
+the head (see `fusion`) and the last hit's key, so any process can build the list again and go on behind that hit. What
+belongs to a snapshot says a `View`: Milvus gets a condition that lets through a superset, and counters and versions
+decide the rest, since only they say what exists.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
-from memgpt_memory.clock import Clock
+from memgpt_memory.embedding import Vectors
 from memgpt_memory.fusion import HEAD, HeadHit, Scored, fuse, mark, pin, pinned
-from memgpt_memory.listing import fitting
-from memgpt_memory.live import LiveAgent
-from memgpt_memory.model import Hit, Passage, PassageFilter
-from memgpt_memory.passages import Passages, Space, document_passage_id, note_id, passage_of
-from memgpt_memory.sources import LiveSource, Sources
+from memgpt_memory.passages import Space
 from memgpt_memory.store import filters
-from memgpt_memory.store.layout import partition_of
-from memgpt_memory.store.milvus import SERVER_WINDOW, Match
+from memgpt_memory.store.layout import Collection
+from memgpt_memory.store.milvus import SERVER_WINDOW, Match, Milvus
 from memgpt_memory.words import query_words
 
 _FIRST_FETCH = 64
 _GROWTH = 8
-_MAX_CACHED_IDS = 2_000_000
-"""Ids in all cached rankings together: about 300 MB at the very most."""
+_MAX_CACHED_BYTES = 128 << 20
+"""About how much memory all cached rankings take together; a single one that is larger is kept alone."""
+
+_BYTES_OF_AN_ID = 200
+_BYTES_OF_A_HEAD_HIT = 300
+_BYTES_OF_A_RANKING = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What is searched: an agent with its attached sources, or one source."""
+class Mode(Enum):
+    """How rows are ranked."""
 
-    tenant: str
-    agent: LiveAgent | None
-    source: LiveSource | None
-
-    @property
-    def id(self) -> str:
-        """Id of the agent or source."""
-        if self.agent is not None:
-            return self.agent.id
-        assert self.source is not None  # noqa: S101 - one of the two
-        return self.source.id
+    DENSE = "dense"
+    TEXT = "text"
+    HYBRID = "hybrid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +55,12 @@ class Position:
     """Where a page begins: what a token holds.
 
     Attributes:
-        snapshot: Stamp of what is searched.
+        snapshot: What is searched, as the view understands it.
         total: Length of the ranking at the first page.
         rank: Rank of the next hit.
         score: Score of the last hit.
         id: Id of the last hit, or empty at the start.
-        model: The embedding model.
+        space: Name of the embedding model's space.
         head: The head, pinned; empty for a ranking without one.
     """
 
@@ -78,7 +69,7 @@ class Position:
     rank: int
     score: float
     id: str
-    model: str
+    space: str
     head: str = ""
 
     def dump(self) -> dict[str, Any]:
@@ -89,7 +80,7 @@ class Position:
             "r": self.rank,
             "c": self.score,
             "i": self.id,
-            "m": self.model,
+            "m": self.space,
             "h": self.head,
         }
 
@@ -100,86 +91,54 @@ class Position:
             payload["s"], payload["t"], payload["r"], payload["c"], payload["i"], payload["m"], payload["h"]
         )
 
+    def check(self, space: Space) -> None:
+        """Refuses to go on in the space of another embedding model.
 
-@dataclass(slots=True)
-class _View:
-    """What a snapshot of a scope holds: who owns passages, how many there are, and which rows count."""
-
-    agent: LiveAgent | None
-    sources: list[LiveSource]
-    snapshot: int
-    filter: PassageFilter
-
-    @property
-    def owners(self) -> list[str]:
-        own = (
-            [self.agent.id]
-            if self.agent is not None and not self.filter.source_ids and not self.filter.file_names
-            else []
-        )
-        return own + [source.id for source in self.sources]
-
-    @property
-    def partitions(self) -> list[str]:
-        """Where the owners' passages are."""
-        if not self.owners:
-            return []
-        tenant = (self.agent.row if self.agent is not None else self.sources[0].row).tenant
-        return sorted({partition_of(tenant, owner) for owner in self.owners})
-
-    @property
-    def fields(self) -> list[str]:
-        """The columns that say whether a row counts."""
-        return ["owner", "version", "sequence", "stamp", *(["head"] if self.filter.tags else [])]
-
-    def total(self) -> int:
-        """Passages when nothing is filtered."""
-        own = self.agent.note_count if self.agent is not None else 0
-        return own + sum(
-            version.passages
-            for source in self.sources
-            for _, version in source.visible
-            if version.stamp <= self.snapshot
-        )
-
-    def visible(self) -> Callable[[Mapping[str, Any]], bool]:
-        """Says of a row whether it counts."""
-        versions = {
-            id_: version.passages
-            for source in self.sources
-            for id_, (file, version) in source.versions().items()
-            if version.stamp <= self.snapshot and (not self.filter.file_names or file.name in self.filter.file_names)
-        }
-        agent, snapshot, tags = self.agent, self.snapshot, self.filter.tags
-
-        def check(row: Mapping[str, Any]) -> bool:
-            if row["version"]:
-                return row["sequence"] < versions.get(row["version"], 0) and not tags
-            return (
-                agent is not None
-                and row["stamp"] <= snapshot
-                and row["sequence"] < agent.row.next_note
-                and row["sequence"] not in agent.dead_notes
-                and (not tags or tags <= set(json.loads(row["head"] or "{}").get("tags", ())))
+        Raises:
+            FailedPrecondition: The store has changed its model since the position was given.
+        """
+        if self.space != space.name:
+            raise FailedPrecondition(
+                Reason.PAGE_TOKEN_OUTDATED,
+                "The store has another embedding model since this search began: search again without a page token.",
             )
 
-        return check
+
+class View(Protocol):
+    """What a snapshot holds: where its rows are, and which of them count. It does not change."""
+
+    @property
+    def key(self) -> str:
+        """Tells two views of one collection apart."""
+        ...
+
+    @property
+    def snapshot(self) -> int:
+        """What a token pins."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many rows count; None when they must be counted."""
+        ...
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """Where the rows are; none when there is nothing."""
+        ...
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The columns that say whether a row counts; for a ranking by words ``stamp`` must be among them."""
+        ...
 
     def condition(self) -> str:
-        """The filter for Milvus: a superset of what is visible."""
-        return filters.all_of(
-            filters.one_of("owner", self.owners),
-            filters.at_least("created", self.filter.created_from) if self.filter.created_from is not None else "",
-            filters.below("created", self.filter.created_before) if self.filter.created_before is not None else "",
-        )
+        """The filter for Milvus: a superset of what counts."""
+        ...
 
-
-class Mode(Enum):
-    """How passages are ranked."""
-
-    DENSE = "dense"
-    TEXT = "text"
-    HYBRID = "hybrid"
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row counts."""
+        ...
 
 
 @dataclass(slots=True)
@@ -187,11 +146,12 @@ class _Ranking:
     """The ranked ids of a query and snapshot, as far as they have been fetched.
 
     Attributes:
-        space: Where the vectors are.
+        collection: Where the rows are.
         mode: How they are ranked.
         words: The query's words.
-        vector: The query's embedding; empty for a ranking by words.
+        vector: The query's embedding; None for a ranking by words.
         head: What comes first; None until it is known.
+        pin: The head as a token holds it.
         keys: Behind the head: (negated score, or stamp, and id) in order.
         owners: The owner of each key.
         fetched: How many rows of Milvus the list covers.
@@ -199,11 +159,12 @@ class _Ranking:
         scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
     """
 
-    space: Space
+    collection: Collection
     mode: Mode
     words: list[str]
-    vector: list[float]
+    vector: Vectors | None
     head: list[HeadHit] | None = None
+    pin: str = ""
     keys: list[tuple[float, str]] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
     fetched: int = 0
@@ -220,6 +181,17 @@ class _Ranking:
         """Ids known so far."""
         return len(self.front) + len(self.keys)
 
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        return (
+            _BYTES_OF_A_RANKING
+            + (0 if self.vector is None else self.vector.nbytes)
+            + 80 * len(self.words)
+            + _BYTES_OF_A_HEAD_HIT * len(self.front)
+            + _BYTES_OF_AN_ID * len(self.keys)
+        )
+
     def slice(self, start: int, end: int) -> list[HeadHit]:
         """The hits from one rank to another."""
         front = self.front
@@ -229,244 +201,162 @@ class _Ranking:
             for (score, id_), owner in zip(self.keys[low:high], self.owners[low:high], strict=True)
         ]
 
+    def begin(self, head: list[HeadHit], pinned_head: str | None = None) -> None:
+        """Sets the head, and leaves it out behind itself."""
+        self.head = head
+        self.pin = pin(hit.id for hit in head) if pinned_head is None else pinned_head
+        self.follow(zip(self.keys, self.owners, strict=True))
 
-class Archive:
-    """Searches, lists and reads passages of a scope."""
+    def follow(self, rest: Iterable[tuple[tuple[float, str], str]]) -> None:
+        """Sets what comes behind the head: keys in order, each with its owner."""
+        ahead = {hit.id for hit in self.front}
+        owners: dict[str, str] = {}  # one text for all rows of an owner
+        kept = [(key, owners.setdefault(owner, owner)) for key, owner in rest if key[1] not in ahead]
+        self.keys = [key for key, _ in kept]
+        self.owners = [owner for _, owner in kept]
 
-    def __init__(self, passages: Passages, sources: Sources, clock: Clock) -> None:
-        """Searches `passages`."""
-        self._passages = passages
-        self._sources = sources
-        self._clock = clock
-        self._rankings: OrderedDict[str, _Ranking] = OrderedDict()
 
-    def forget(self) -> None:
-        """Forgets every cached ranking: the store has another model."""
-        self._rankings.clear()
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A piece of a ranking: at most a page.
 
-    async def count(self, scope: Scope) -> int:
-        """Passages of a scope."""
-        return (await self._view(scope, None, PassageFilter())).total()
+    Attributes:
+        hits: The hits.
+        rank: Rank of the first.
+        total: Length of the ranking at the first page.
+    """
 
-    @property
-    def full_text(self) -> bool:
-        """Whether passages can be ranked by words."""
-        return self._passages.collection.full_text
+    hits: list[HeadHit]
+    rank: int
+    total: int
+    _ranking: _Ranking
+    _start: int
+    _snapshot: int
+    _space: str
 
-    def mode(self, wanted: Mode | None) -> Mode:
-        """What the store makes of a mode; None asks for the best."""
-        if not self.full_text:
-            return Mode.DENSE
-        return wanted or Mode.HYBRID
+    def following(self, taken: int) -> Position | None:
+        """Where the next page begins when this one has the first `taken` hits; None at the end."""
+        ranking, end = self._ranking, self._start + taken
+        if not taken or end >= ranking.length:
+            return None
+        behind = end - len(ranking.front)
+        score, id_ = ranking.keys[behind - 1] if behind > 0 else (0.0, "")
+        return Position(self._snapshot, self.total, self.rank + taken, -score, id_, self._space, ranking.pin)
 
-    async def search(
-        self,
-        scope: Scope,
-        query: str,
-        mode: Mode,
-        wanted: PassageFilter,
-        size: int,
-        skip: int,
-        position: Position | None,
-    ) -> tuple[list[Hit], Position | None, int]:
-        """A page of the ranking, the position of the next one or None at the end, and the total.
 
-        Raises:
-            FailedPrecondition: The store has changed its embedding model since the position was given.
-        """
-        space = self._passages.space  # to the end, whatever the store moves to meanwhile
-        if position is not None and position.model != space.embedder.model:
-            raise FailedPrecondition(
-                Reason.PAGE_TOKEN_OUTDATED,
-                "The store has another embedding model since this search began: search again without a page token.",
-            )
-        async with space.reading():
-            return await self._search(space, scope, query, mode, wanted, size, skip, position)
+class Rankings:
+    """The rankings of one kind of rows, and a cache of them."""
 
-    async def _search(
+    def __init__(self, store: Milvus) -> None:
+        """Searches `store`."""
+        self._store = store
+        self._cache: OrderedDict[str, _Ranking] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forgets what is cached."""
+        self._cache.clear()
+
+    async def cut(
         self,
         space: Space,
-        scope: Scope,
+        collection: Collection,
+        view: View,
         query: str,
         mode: Mode,
-        wanted: PassageFilter,
         size: int,
         skip: int,
         position: Position | None,
-    ) -> tuple[list[Hit], Position | None, int]:
-        view = await self._view(scope, position.snapshot if position else None, wanted)
-        ranking = await self._ranking(space, scope, query, mode, view)
+    ) -> Cut:
+        """The hits of a page.
+
+        Args:
+            space: The embedding model; hold its `reading`.
+            collection: Where its vectors of these rows are.
+            view: What is searched; for a page behind another one, at its snapshot.
+            query: What is looked for.
+            mode: How it is ranked.
+            size: Most hits.
+            skip: Hits to pass over before a first page.
+            position: Where the page begins; None for a first page.
+        """
+        ranking = await self._ranking(space, collection, view, query, mode, position)
         if mode is not Mode.DENSE and ranking.head is None:
             await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
         if start < len(ranking.front) and not ranking.scored:
             await self._score_head(view, ranking)
-        # Only a filtered ranking must be known to its end for its total.
-        counted = position is not None or (wanted.empty and mode is not Mode.TEXT)
-        await self._grow(view, ranking, start + size + 1 if counted else None)
-        total = position.total if position else (view.total() if counted else ranking.length)
-        page = ranking.slice(start, start + size)
+        # A filtered ranking must be known to its end for its total, and one by words is anyway.
+        total = position.total if position else (view.total if mode is not Mode.TEXT else None)
+        await self._grow(view, ranking, None if total is None else min(start + size + 1, total))
+        total = ranking.length if total is None else total
+        self._trim()
         rank = position.rank if position else start
-        passages = await self._read_page(scope, view, page)
-        page = page[: fitting(passage.text if passage else "" for passage in passages)]
-        hits = [
-            Hit(passage, rank + offset, hit.dense, hit.text, hit.fused)
-            for offset, (hit, passage) in enumerate(zip(page, passages, strict=False))
-            if passage is not None
-        ]
-        if start + len(page) >= ranking.length or not page:
-            return hits, None, total
-        behind = start + len(page) - len(ranking.front)
-        key = ranking.keys[behind - 1] if behind > 0 else (0.0, "")
-        head = pin(hit.id for hit in ranking.front)
-        following = Position(view.snapshot, total, rank + len(page), -key[0], key[1], space.embedder.model, head)
-        return hits, following, total
+        return Cut(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, space.name)
 
-    async def page(
-        self, scope: Scope, size: int, cursor: tuple[int, int, str, int] | None
-    ) -> tuple[list[Passage], tuple[int, int, str, int] | None, int]:
-        """A page of passages in order of storing: own notes first, then the files of each source.
-
-        Args:
-            scope: What is listed.
-            size: Most passages.
-            cursor: (snapshot, stamp of the file or 0, its version or the empty text, last number) of the last page.
-
-        Returns:
-            The passages, the next cursor or None, and the total.
-        """
-        view = await self._view(scope, cursor[0] if cursor else None, PassageFilter())
-        after = cursor[1:] if cursor else (0, "", -1)
-        keys: list[tuple[tuple[int, str, int], str, str]] = []
-        more = False
-        for key, id_, owner in _in_order(view, after):
-            if len(keys) == size:
-                more = True
-                break
-            keys.append((key, id_, owner))
-        rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for _, id_, owner in keys))
-        fits = fitting(str(rows[id_]["text"]) if id_ in rows else "" for _, id_, _ in keys)
-        more = more or fits < len(keys)
-        keys = keys[:fits]
-        visible = view.visible()
-        times = _times(view)
-        found = [
-            passage_of(rows[id_], times.get(rows[id_]["version"]))
-            for _, id_, _ in keys
-            if id_ in rows and visible(rows[id_])
-        ]
-        return found, (view.snapshot, *keys[-1][0]) if more else None, view.total()
-
-    async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
-        """Those of the passages that exist in the scope, in the order asked for."""
-        view = await self._view(scope, None, PassageFilter())
-        rows = await self._passages.read(
-            scope.tenant, {owner: ids if not i else [] for i, owner in enumerate(view.owners)}
-        )
-        visible, owners, times = view.visible(), set(view.owners), _times(view)
-        return [
-            passage_of(rows[id_], times.get(rows[id_]["version"]))
-            for id_ in ids
-            if id_ in rows and rows[id_]["owner"] in owners and visible(rows[id_])
-        ]
-
-    async def _view(self, scope: Scope, snapshot: int | None, wanted: PassageFilter) -> _View:
-        links = {link.source_id: link.stamp for link in scope.agent.links} if scope.agent is not None else {}
-        sources = [found for id_ in links if (found := await self._sources.peek(id_)) is not None]
-        if scope.source is not None:
-            sources = [scope.source]
-        owners = [source.id for source in sources] + ([scope.agent.id] if scope.agent is not None else [])
-        pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
-        return _View(
-            scope.agent,
-            [
-                source
-                for source in sources
-                if links.get(source.id, 0) <= pinned and (not wanted.source_ids or source.id in wanted.source_ids)
-            ],
-            pinned,
-            wanted,
-        )
-
-    async def _ranking(self, space: Space, scope: Scope, query: str, mode: Mode, view: _View) -> _Ranking:
-        parts = (scope.tenant, scope.id, mode.value, query, str(view.snapshot), repr(view.filter), *view.owners)
+    async def _ranking(
+        self, space: Space, collection: Collection, view: View, query: str, mode: Mode, position: Position | None
+    ) -> _Ranking:
+        parts = (collection.name, mode.value, query, str(view.snapshot), view.key)
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        ranking = self._rankings.get(key)
-        if ranking is None or ranking.space is not space:
-            vector = [] if mode is Mode.TEXT else (await space.embedder.embed([query]))[0].tolist()
+        ranking = self._cache.get(key)
+        if position is not None and position.head and (ranking is None or ranking.pin != position.head):
+            # The statistics of words may have moved since that head was pinned: it goes on by itself.
+            key += position.head
+            ranking = self._cache.get(key)
+        if ranking is None:
+            vector = None if mode is Mode.TEXT else (await space.embedder.embed([query]))[0]
             words = [] if mode is Mode.DENSE else query_words(query)
-            ranking = _Ranking(space, mode, words, vector)
-            if space is not self._passages.space:
-                return ranking  # the store has another model since: nobody else will ask for this one
-            self._rankings[key] = ranking
-            held = sum(one.length for one in self._rankings.values())
-            while held > _MAX_CACHED_IDS and len(self._rankings) > 1:
-                held -= self._rankings.popitem(last=False)[1].length
-        self._rankings.move_to_end(key)
+            ranking = self._cache[key] = _Ranking(collection, mode, words, vector)
+        self._cache.move_to_end(key)
         return ranking
 
-    async def _make_head(self, view: _View, ranking: _Ranking, position: Position | None) -> None:
-        """Finds the head of a first page, or the pinned one of a position."""
-        if not view.owners:
-            ranking.head = []
-            return
-        if position is not None:
-            await self._restore_head(view, ranking, position)
-            return
-        visible = view.visible()
-        if ranking.mode is Mode.TEXT:
-            everything = await self._fetch_words(view, ranking, view.total())
-            best = sorted((match for match in everything if visible(match.row)), key=lambda one: (-one.score, one.id))
-            ranking.head = [HeadHit(one.id, one.row["owner"], text=one.score) for one in best[:HEAD]]
-            self._set_rest(ranking, best[HEAD:])
-            return
-        dense, words = await asyncio.gather(self._fetch(view, ranking, HEAD), self._fetch_words(view, ranking, HEAD))
-        # Hidden rows take places in the window; there are few, and the head is the shorter for it.
-        ranking.head = fuse(
-            *(
-                [Scored(match.id, match.row["owner"], match.score) for match in matches if visible(match.row)]
-                for matches in (dense[0], words)
-            )
-        )
+    def _trim(self) -> None:
+        held = sum(one.bytes for one in self._cache.values())
+        while held > _MAX_CACHED_BYTES and len(self._cache) > 1:
+            held -= self._cache.popitem(last=False)[1].bytes
 
-    async def _restore_head(self, view: _View, ranking: _Ranking, position: Position) -> None:
+    async def _make_head(self, view: View, ranking: _Ranking, position: Position | None) -> None:
+        """Finds the head of a first page, or the pinned one of a position."""
+        if not view.partitions:
+            ranking.begin([])
+        elif position is not None:
+            await self._restore_head(view, ranking, position)
+        elif ranking.mode is Mode.TEXT:
+            best = sorted(await self._every_match(view, ranking), key=lambda one: (-one.score, one.id))
+            self._set_rest(ranking, best[HEAD:])
+            ranking.begin([HeadHit(one.id, one.row["owner"], text=one.score) for one in best[:HEAD]])
+        else:
+            by_words = self._best(view, lambda limit: self._fetch_words(view, ranking, limit))
+            dense, words = await asyncio.gather(self._best_by_likeness(view, ranking), by_words)
+            ranking.begin(fuse(dense, words))
+
+    async def _restore_head(self, view: View, ranking: _Ranking, position: Position) -> None:
         """Builds the head that a token pins, out of the whole list; its scores are those of now."""
-        marks = pinned(position.head)
-        visible = view.visible()
         found: dict[bytes, HeadHit] = {}
         if ranking.mode is Mode.TEXT:
-            everything = [match for match in await self._fetch_words(view, ranking, view.total()) if visible(match.row)]
+            everything = await self._every_match(view, ranking)
             found = {mark(one.id): HeadHit(one.id, one.row["owner"], text=one.score) for one in everything}
-            pinned_ids = {found[one].id for one in marks if one in found}
-            self._set_rest(ranking, [match for match in everything if match.id not in pinned_ids])
+            self._set_rest(ranking, everything)
         else:
             await self._grow(view, ranking, None)
             for (score, id_), owner in zip(ranking.keys, ranking.owners, strict=True):
                 found[mark(id_)] = HeadHit(id_, owner, -score)
             ranking.scored = False
-        ranking.head = [found.get(one, HeadHit("", "")) for one in marks]
-        self._leave_out_head(ranking)
+        ranking.begin([found.get(one, HeadHit("", "")) for one in pinned(position.head)], position.head)
 
-    async def _score_head(self, view: _View, ranking: _Ranking) -> None:
+    async def _score_head(self, view: View, ranking: _Ranking) -> None:
         """Adds the scores by words to a head that a token pinned; a page behind the head does without this search."""
-        words = {match.id: match.score for match in await self._fetch_words(view, ranking, 2 * HEAD)}
+        matches, _ = await self._fetch_words(view, ranking, 2 * HEAD)
+        words = {match.id: match.score for match in matches}
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
     def _set_rest(self, ranking: _Ranking, matches: list[Match]) -> None:
         """Puts what shares a word with the query behind the head, in order of time."""
-        rest = sorted(((float(match.row["stamp"]), match.id), str(match.row["owner"])) for match in matches)
-        ranking.keys = [key for key, _ in rest]
-        ranking.owners = [owner for _, owner in rest]
+        ranking.follow(sorted(((float(match.row["stamp"]), match.id), str(match.row["owner"])) for match in matches))
         ranking.complete = True
 
-    def _leave_out_head(self, ranking: _Ranking) -> None:
-        ahead = {hit.id for hit in ranking.front}
-        rest = [(key, owner) for key, owner in zip(ranking.keys, ranking.owners, strict=True) if key[1] not in ahead]
-        ranking.keys = [key for key, _ in rest]
-        ranking.owners = [owner for _, owner in rest]
-
-    async def _place(self, view: _View, ranking: _Ranking, position: Position) -> int:
+    async def _place(self, view: View, ranking: _Ranking, position: Position) -> int:
         """Rank behind the last hit of a position: behind its id, or where it would be if it has gone."""
         front = len(ranking.front)
         if not position.id:
@@ -484,58 +374,99 @@ class Archive:
                 return front + place
             goal = max(ranking.length, 1) * _GROWTH
 
-    async def _grow(self, view: _View, ranking: _Ranking, length: int | None) -> None:
+    async def _grow(self, view: View, ranking: _Ranking, length: int | None) -> None:
         """Fetches until the list has `length` ids, or all of them."""
-        if not view.owners:
+        if not view.partitions:
             ranking.complete = True
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
             matches, complete = await self._fetch(view, ranking, limit)
-            visible = view.visible()
             fresh = sorted(
-                ((-match.score, match.id), str(match.row["owner"])) for match in matches if visible(match.row)
+                ((-match.score, match.id), str(match.row["owner"])) for match in matches if view.counts(match.row)
             )
             if not complete and fresh:
                 # Rows of the last score may go on behind the limit: their order is not known yet.
                 last = -matches[-1].score
                 fresh = [entry for entry in fresh if entry[0][0] < last]
-            ranking.keys = [key for key, _ in fresh]
-            ranking.owners = [owner for _, owner in fresh]
-            self._leave_out_head(ranking)
+            ranking.follow(fresh)
             ranking.fetched, ranking.complete = limit, complete
             limit *= _GROWTH
 
-    async def _fetch_words(self, view: _View, ranking: _Ranking, limit: int) -> list[Match]:
-        """The best `limit` rows by the query's words."""
-        if limit < 1:
-            return []
-        return await self._passages.store.search_words(
-            ranking.space.collection,
+    async def _best_by_likeness(self, view: View, ranking: _Ranking) -> list[Scored]:
+        if view.total is not None:
+            return await self._best(view, lambda limit: self._fetch(view, ranking, limit))
+        await self._grow(view, ranking, None)  # it is needed whole for its total anyway
+        best = zip(ranking.keys[:HEAD], ranking.owners[:HEAD], strict=True)
+        return [Scored(id_, owner, -score) for (score, id_), owner in best]
+
+    async def _best(self, view: View, fetch: Callable[[int], Awaitable[tuple[list[Match], bool]]]) -> list[Scored]:
+        """The best rows of a ranker that count, as many as a head takes."""
+        limit = HEAD
+        while True:
+            matches, complete = await fetch(limit)
+            counting = [match for match in matches if view.counts(match.row)]
+            if complete or len(counting) >= HEAD:
+                return [Scored(match.id, match.row["owner"], match.score) for match in counting[:HEAD]]
+            limit *= _GROWTH
+
+    async def _every_match(self, view: View, ranking: _Ranking) -> list[Match]:
+        """Every row that shares a word with the query and counts, beyond the window of a server too."""
+        found: list[Match] = []
+        everything = (0, view.snapshot + 1)
+        spans = [everything]
+        while spans:
+            low, high = span = spans.pop()
+            bounds = filters.all_of(filters.at_least("stamp", low), filters.below("stamp", high))
+            matches, _ = await self._fetch_words(view, ranking, SERVER_WINDOW, "" if span is everything else bounds)
+            if len(matches) < SERVER_WINDOW:
+                found += [match for match in matches if view.counts(match.row)]
+                continue
+            stamps = sorted(stamp for match in matches if low <= (stamp := int(match.row["stamp"])) < high)
+            middle = max(stamps[len(stamps) // 2], low + 1) if stamps else (low + high) // 2
+            if not low < middle < high:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    f"More than {SERVER_WINDOW:,} passages were stored at one instant: narrow the search by a filter.",
+                )
+            spans += [(low, middle), (middle, high)]
+        return found
+
+    async def _fetch_words(
+        self, view: View, ranking: _Ranking, limit: int, bounds: str = ""
+    ) -> tuple[list[Match], bool]:
+        """The best `limit` rows by the query's words, and whether they are all that one search can answer."""
+        window = limit if self._store.lite else min(limit, SERVER_WINDOW)
+        matches = await self._store.search_words(
+            ranking.collection,
             ranking.words,
-            view.condition(),
+            filters.all_of(view.condition(), bounds),
             view.fields,
             partitions=view.partitions,
-            limit=limit,
+            limit=window,
         )
+        return matches, len(matches) < limit
 
-    async def _fetch(self, view: _View, ranking: _Ranking, limit: int) -> tuple[list[Match], bool]:
-        """The best `limit` rows, and whether they are all."""
-        store, collection, vector = self._passages.store, ranking.space.collection, ranking.vector
-        partitions, fields, condition = view.partitions, view.fields, view.condition()
-        window = limit if store.lite else min(limit, SERVER_WINDOW)
-        matches = await store.search(collection, vector, condition, fields, partitions=partitions, limit=window)
+    async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> tuple[list[Match], bool]:
+        """The best `limit` rows by likeness, and whether they are all."""
+        vector: list[float] = np.asarray(ranking.vector).tolist()
+        window = limit if self._store.lite else min(limit, SERVER_WINDOW)
+
+        async def search(score_at_most: float | None = None) -> list[Match]:
+            return await self._store.search(
+                ranking.collection,
+                vector,
+                view.condition(),
+                view.fields,
+                partitions=view.partitions,
+                limit=window,
+                score_at_most=score_at_most,
+            )
+
+        matches = await search()
         complete = len(matches) < window
         # A server answers one window at a time; the next one begins at the last score, whose ties come again.
         while not complete and len(matches) < limit:
-            more = await store.search(
-                collection,
-                vector,
-                condition,
-                fields,
-                partitions=partitions,
-                limit=window,
-                score_at_most=matches[-1].score,
-            )
+            more = await search(matches[-1].score)
             known = {match.id for match in matches}
             fresh = [match for match in more if match.id not in known]
             complete = len(more) < window
@@ -546,45 +477,3 @@ class Archive:
                 )
             matches += fresh
         return matches, complete
-
-    async def _read_page(self, scope: Scope, view: _View, page: list[HeadHit]) -> list[Passage | None]:
-        rows = await self._passages.read(scope.tenant, _by_owner((hit.id, hit.owner) for hit in page if hit.id))
-        visible, owners, times = view.visible(), set(view.owners), _times(view)
-        return [
-            passage_of(rows[hit.id], times.get(rows[hit.id]["version"]))
-            if hit.id in rows and hit.owner in owners and visible(rows[hit.id])
-            else None
-            for hit in page
-        ]
-
-
-def _by_owner(pairs: Any) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for id_, owner in pairs:
-        grouped.setdefault(owner, []).append(id_)
-    return grouped
-
-
-def _times(view: _View) -> dict[str, int]:
-    """When each visible version of a file became so."""
-    return {version.version: version.created for source in view.sources for _, version in source.visible}
-
-
-def _in_order(view: _View, after: tuple[int, str, int]) -> Any:
-    """Keys, ids and owners of all passages in order of storing, behind a key."""
-    if view.agent is not None:
-        for number in range(after[2] + 1 if not after[1] else view.agent.row.next_note, view.agent.row.next_note):
-            if number not in view.agent.dead_notes:
-                yield (0, "", number), note_id(view.agent.id, number), view.agent.id
-    files = sorted(
-        (version.stamp, version.version, version.passages, source.id)
-        for source in view.sources
-        for _, version in source.visible
-        if version.stamp <= view.snapshot
-    )
-    for stamp, version, count, owner in files:
-        if (stamp, version) < (after[0], after[1]):
-            continue
-        first = after[2] + 1 if (stamp, version) == (after[0], after[1]) else 0
-        for index in range(first, count):
-            yield (stamp, version, index), document_passage_id(version, index), owner

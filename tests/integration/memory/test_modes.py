@@ -59,7 +59,7 @@ async def test_pages_are_the_ranking_beyond_the_head_and_on_a_cold_cache(
 
         cold, token = [], ""
         while True:
-            memory.core().archive._rankings.clear()
+            memory.core().archive.rankings.clear()
             page = await memory.page(query, size=37, token=token, agent_id=agent.agent_id, mode=mode)
             cold += [hit.passage.passage_id for hit in page.hits]
             assert page.total_size == 600
@@ -84,7 +84,7 @@ async def test_a_head_that_was_built_anew_bears_its_scores(serve: Serve, milvus_
         warm = [await page("")]
         while warm[-1].next_page_token:
             warm.append(await page(warm[-1].next_page_token))
-        memory.core().archive._rankings.clear()
+        memory.core().archive.rankings.clear()
         behind = await page(warm[-2].next_page_token)
         assert behind == warm[-1]
         again = await page(warm[0].next_page_token)
@@ -114,7 +114,7 @@ async def test_a_pinned_head_stays_when_others_write_and_passages_go(
         await memory.insert(agent.agent_id, "river note of later")
         gone = {everything[25], everything[150], everything[299]}
         assert await memory.delete(agent.agent_id, *gone) == 3
-        memory.core().archive._rankings.clear()
+        memory.core().archive.rankings.clear()
 
         rest = await memory.pages(
             "river note", size=20, token=first.next_page_token, agent_id=agent.agent_id, mode=mode

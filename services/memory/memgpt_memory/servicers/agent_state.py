@@ -12,9 +12,9 @@ from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.validation import validate
 
+from memgpt_memory.archive import Scope
 from memgpt_memory.clock import now
 from memgpt_memory.model import AgentRow, StepCommit
-from memgpt_memory.ranking import Scope
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
 from memgpt_memory.turns import Step

@@ -104,10 +104,10 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 
 
 def _filter(proto: pb.PassageFilter) -> PassageFilter:
+    created_from = convert.microseconds(proto.created_from) if proto.HasField("created_from") else None
+    created_before = convert.microseconds(proto.created_before) if proto.HasField("created_before") else None
+    if created_from is not None and created_before is not None and created_before < created_from:
+        raise invalid("filter.created_before", "created_before lies before created_from: no passage can pass.")
     return PassageFilter(
-        source_ids=frozenset(proto.source_ids),
-        file_names=frozenset(proto.file_names),
-        tags=frozenset(proto.tags),
-        created_from=convert.microseconds(proto.created_from) if proto.HasField("created_from") else None,
-        created_before=convert.microseconds(proto.created_before) if proto.HasField("created_before") else None,
+        frozenset(proto.source_ids), frozenset(proto.file_names), frozenset(proto.tags), created_from, created_before
     )

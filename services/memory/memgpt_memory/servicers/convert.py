@@ -19,6 +19,7 @@ from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Reason, Unimplemented, invalid
 
 from memgpt_memory.agents import settings_etag
+from memgpt_memory.archive import Scope
 from memgpt_memory.core import Core
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import (
@@ -35,7 +36,6 @@ from memgpt_memory.model import (
     Usage,
     VisibleVersion,
 )
-from memgpt_memory.ranking import Scope
 from memgpt_memory.sources import LiveSource
 from memgpt_memory.turns import Lease, Step
 
@@ -71,8 +71,8 @@ def timestamp(microseconds: int) -> Timestamp | None:
 
 
 def microseconds(time: Timestamp) -> int:
-    """The inverse of `timestamp`."""
-    return time.seconds * 1_000_000 + time.nanos // 1_000
+    """The inverse of `timestamp`; parts of a microsecond count as a whole one, since nothing lies in between."""
+    return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
 
 
 def new_message(proto: message_pb2.NewMessage) -> NewMessage:

@@ -39,3 +39,9 @@ def below(field: str, value: int) -> str:
 def all_of(*conditions: str) -> str:
     """Rows for which every condition holds; empty ones are left out."""
     return " and ".join(condition for condition in conditions if condition)
+
+
+def any_of(*conditions: str) -> str:
+    """Rows for which one of the conditions holds; empty ones are left out."""
+    kept = [condition for condition in conditions if condition]
+    return f"({' or '.join(f'({condition})' for condition in kept)})" if kept else ""

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from memgpt.memory.v1 import passage_pb2 as memgpt_dot_memory_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x83\x01\n\x0cPassageScope\x12\x30\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12\x31\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x42\x0e\n\x05scope\x12\x05\xbaH\x02\x08\x01\"\xc9\x01\n\rPassageFilter\x12\x1c\n\nsource_ids\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x1c\n\nfile_names\x18\x02 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x16\n\x04tags\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10 \x12\x30\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x02\n\x15SearchPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@\x12\x34\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilter\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x15\n\x04skip\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x9d\x01\n\x16SearchPassagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.PassageHit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12*\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchMode\"\xab\x01\n\x15InsertPassagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12$\n\x05texts\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01(\x80\x80@\x12\x1e\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"E\n\x16InsertPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\"s\n\x13ListPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x14ListPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\x88\x01\n\x12GetPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"B\n\x13GetPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\"\x84\x01\n\x15\x44\x65letePassagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12;\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"/\n\x16\x44\x65letePassagesResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x32\x81\x04\n\x15\x41rchivalMemoryService\x12\x63\n\x0eSearchPassages\x12\'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\x12\x63\n\x0eInsertPassages\x12\'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\x12]\n\x0cListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\x12Z\n\x0bGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\x12\x63\n\x0e\x44\x65letePassages\x12\'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x83\x01\n\x0cPassageScope\x12\x30\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12\x31\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x42\x0e\n\x05scope\x12\x05\xbaH\x02\x08\x01\"\x98\x02\n\rPassageFilter\x12\"\n\nsource_ids\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@\x12#\n\nfile_names\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\x80 \x12\x1c\n\x04tags\x18\x03 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10 \"\x04r\x02\x18@\x12N\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01\x12P\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01\"\x8e\x02\n\x15SearchPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@\x12\x34\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilter\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x15\n\x04skip\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x9d\x01\n\x16SearchPassagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.PassageHit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12*\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchMode\"\xab\x01\n\x15InsertPassagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12$\n\x05texts\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01(\x80\x80@\x12\x1e\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"E\n\x16InsertPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\"s\n\x13ListPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x14ListPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\x88\x01\n\x12GetPassagesRequest\x12\x35\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"B\n\x13GetPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Passage\"\x84\x01\n\x15\x44\x65letePassagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12;\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"/\n\x16\x44\x65letePassagesResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x32\x81\x04\n\x15\x41rchivalMemoryService\x12\x63\n\x0eSearchPassages\x12\'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\x12\x63\n\x0eInsertPassages\x12\'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\x12]\n\x0cListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\x12Z\n\x0bGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\x12\x63\n\x0e\x44\x65letePassages\x12\'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +41,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSAGESCOPE'].fields_by_name['source_id']._loaded_options = None
   _globals['_PASSAGESCOPE'].fields_by_name['source_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_PASSAGEFILTER'].fields_by_name['source_ids']._loaded_options = None
-  _globals['_PASSAGEFILTER'].fields_by_name['source_ids']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_PASSAGEFILTER'].fields_by_name['source_ids']._serialized_options = b'\272H\013\222\001\010\020d\"\004r\002\030@'
   _globals['_PASSAGEFILTER'].fields_by_name['file_names']._loaded_options = None
-  _globals['_PASSAGEFILTER'].fields_by_name['file_names']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_PASSAGEFILTER'].fields_by_name['file_names']._serialized_options = b'\272H\014\222\001\t\020d\"\005r\003\030\200 '
   _globals['_PASSAGEFILTER'].fields_by_name['tags']._loaded_options = None
-  _globals['_PASSAGEFILTER'].fields_by_name['tags']._serialized_options = b'\272H\005\222\001\002\020 '
+  _globals['_PASSAGEFILTER'].fields_by_name['tags']._serialized_options = b'\272H\013\222\001\010\020 \"\004r\002\030@'
+  _globals['_PASSAGEFILTER'].fields_by_name['created_from']._loaded_options = None
+  _globals['_PASSAGEFILTER'].fields_by_name['created_from']._serialized_options = b'\272H\031\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\222\270\303\230\376\377\377\377\001'
+  _globals['_PASSAGEFILTER'].fields_by_name['created_before']._loaded_options = None
+  _globals['_PASSAGEFILTER'].fields_by_name['created_before']._serialized_options = b'\272H\031\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\222\270\303\230\376\377\377\377\001'
   _globals['_SEARCHPASSAGESREQUEST'].fields_by_name['scope']._loaded_options = None
   _globals['_SEARCHPASSAGESREQUEST'].fields_by_name['scope']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SEARCHPASSAGESREQUEST'].fields_by_name['query']._loaded_options = None
@@ -75,27 +79,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSAGESCOPE']._serialized_start=163
   _globals['_PASSAGESCOPE']._serialized_end=294
   _globals['_PASSAGEFILTER']._serialized_start=297
-  _globals['_PASSAGEFILTER']._serialized_end=498
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=501
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=771
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=774
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=931
-  _globals['_INSERTPASSAGESREQUEST']._serialized_start=934
-  _globals['_INSERTPASSAGESREQUEST']._serialized_end=1105
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=1107
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=1176
-  _globals['_LISTPASSAGESREQUEST']._serialized_start=1178
-  _globals['_LISTPASSAGESREQUEST']._serialized_end=1293
-  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1295
-  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1407
-  _globals['_GETPASSAGESREQUEST']._serialized_start=1410
-  _globals['_GETPASSAGESREQUEST']._serialized_end=1546
-  _globals['_GETPASSAGESRESPONSE']._serialized_start=1548
-  _globals['_GETPASSAGESRESPONSE']._serialized_end=1614
-  _globals['_DELETEPASSAGESREQUEST']._serialized_start=1617
-  _globals['_DELETEPASSAGESREQUEST']._serialized_end=1749
-  _globals['_DELETEPASSAGESRESPONSE']._serialized_start=1751
-  _globals['_DELETEPASSAGESRESPONSE']._serialized_end=1798
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=1801
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=2314
+  _globals['_PASSAGEFILTER']._serialized_end=577
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=580
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=850
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=853
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=1010
+  _globals['_INSERTPASSAGESREQUEST']._serialized_start=1013
+  _globals['_INSERTPASSAGESREQUEST']._serialized_end=1184
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=1186
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=1255
+  _globals['_LISTPASSAGESREQUEST']._serialized_start=1257
+  _globals['_LISTPASSAGESREQUEST']._serialized_end=1372
+  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1374
+  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1486
+  _globals['_GETPASSAGESREQUEST']._serialized_start=1489
+  _globals['_GETPASSAGESREQUEST']._serialized_end=1625
+  _globals['_GETPASSAGESRESPONSE']._serialized_start=1627
+  _globals['_GETPASSAGESRESPONSE']._serialized_end=1693
+  _globals['_DELETEPASSAGESREQUEST']._serialized_start=1696
+  _globals['_DELETEPASSAGESREQUEST']._serialized_end=1828
+  _globals['_DELETEPASSAGESRESPONSE']._serialized_start=1830
+  _globals['_DELETEPASSAGESRESPONSE']._serialized_end=1877
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=1880
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=2393
 # @@protoc_insertion_point(module_scope)

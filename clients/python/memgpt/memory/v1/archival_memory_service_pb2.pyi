@@ -61,23 +61,23 @@ class PassageFilter(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def source_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of one of these sources."""
+        """Of one of these sources: at most 100. An agent's own notes are of none."""
 
     @_builtins.property
     def file_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of one of these files."""
+        """Of one of these files: at most 100. An agent's own notes are of none."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """With every one of these tags."""
+        """With every one of these tags: those of a note, or of a document's file. At most 32."""
 
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
-        """Stored at this instant or later."""
+        """Stored at this instant or later; a document's passages when their file became visible. Years 1 to 9999."""
 
     @_builtins.property
     def created_before(self) -> _timestamp_pb2.Timestamp:
-        """Stored before this instant."""
+        """Stored before this instant. Before `created_from` it is INVALID_ARGUMENT. Years 1 to 9999."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class ListPassagesResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty at the end, and only there."""
     total_size: _builtins.int
-    """All passages of the scope."""
+    """All passages of the scope, as of the first page."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
         """A page of passages."""
