@@ -53,6 +53,9 @@ PASSAGE_CHARS = 1_000
 BATCH = 256
 """Passages of one message, as the Loader sends them; raw pymilvus writes as many at a time."""
 
+MAX_MATCHES = 16_384
+"""Most rows that one search answers, on a server."""
+
 MODES = {"dense": SEARCH_MODE_DENSE, "hybrid": SEARCH_MODE_HYBRID, "text": SEARCH_MODE_TEXT}
 
 _TENANT = "default"
@@ -272,11 +275,19 @@ class Raw:
             self.client.upsert(self._passages.name, rows, partition_name=partition_of(_TENANT, owner))
 
     def search(self, owner: str, query: str, mode: str, *, limit: int = 10, offset: int = 0) -> list[str]:
-        """A page of texts. A hybrid one takes the best `HEAD` by words and by likeness, and fuses them."""
+        """A page of texts. A hybrid one takes the best `HEAD` by words and by likeness, and fuses them.
+
+        By words, only those passages are in the ranking that share one with the query. No counter has their number, so
+        a first page asks for the ids of them all.
+        """
+        if mode == "text":
+            if not offset:
+                self._words(owner, query, MAX_MATCHES, fields=[])
+            return [hit["entity"]["text"] for hit in self._words(owner, query, limit, offset)]
         vector = embed([query])[0].tolist()
         if mode == "dense":
             return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
-        words = self._words(owner, query)
+        words = self._words(owner, query, HEAD)
         if offset:  # behind the head comes the order of likeness; the head must be known to be left out
             return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
         dense = self._dense(owner, vector, HEAD, 0)
@@ -304,10 +315,22 @@ class Raw:
     def _dense(self, owner: str, vector: list[float], limit: int, offset: int) -> Any:
         return self._search(owner, vector, self._passages.vector, {"metric_type": "IP"}, limit, offset)
 
-    def _words(self, owner: str, query: str) -> Any:
-        return self._search(owner, " ".join(query_words(query)), SPARSE, {"metric_type": "BM25"}, HEAD, 0)
+    def _words(
+        self, owner: str, query: str, limit: int, offset: int = 0, fields: Sequence[str] = PASSAGE_FIELDS
+    ) -> Any:
+        words = " ".join(query_words(query))
+        return self._search(owner, words, SPARSE, {"metric_type": "BM25"}, limit, offset, fields)
 
-    def _search(self, owner: str, data: Any, column: str, parameters: Any, limit: int, offset: int) -> Any:
+    def _search(
+        self,
+        owner: str,
+        data: Any,
+        column: str,
+        parameters: Any,
+        limit: int,
+        offset: int,
+        fields: Sequence[str] = PASSAGE_FIELDS,
+    ) -> Any:
         return self.client.search(
             self._passages.name,
             [data],
@@ -316,7 +339,7 @@ class Raw:
             partition_names=[partition_of(_TENANT, owner)],
             limit=limit,
             offset=offset,
-            output_fields=PASSAGE_FIELDS,
+            output_fields=list(fields),
             search_params=parameters,
             **self._level,
         )[0]
@@ -346,7 +369,7 @@ class Stage:
     @property
     def modes(self) -> list[str]:
         """What the backend can rank by."""
-        return ["dense", "hybrid"] if self.raw.full_text else ["dense"]
+        return ["dense", "hybrid", "text"] if self.raw.full_text else ["dense"]
 
     @property
     def pid(self) -> int:

@@ -24,8 +24,8 @@ async def run(options: Options) -> Table:
         searches = options.times(1_000)
         say(f"footprint: {searches:,} searches")
         for query in take(queries(), searches):
-            await on.search(query, on.modes[-1], source_id=source)
-        name = f"after {searches:,} {on.modes[-1]} searches"
+            await on.search(query, "hybrid", source_id=source)
+        name = f"after {searches:,} hybrid searches"
         table.add(f"resident {name}", "MB", megabytes(on.pid), most=700)
         table.add("its peak", "MB", megabytes(on.pid, "VmHWM"))
         await on.stop()

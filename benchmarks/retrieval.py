@@ -91,9 +91,8 @@ async def measure(options: Options, path: Path) -> Table:
         say(f"retrieval: storing {len(data.documents):,} documents")
         ids = list(data.documents)
         source = await on.source(list(data.documents.values()))
-        modes = [*on.modes, "text"] if len(on.modes) > 1 else on.modes
         scores: dict[str, dict[str, list[float]]] = {}
-        for mode in modes:
+        for mode in on.modes:
             say(f"retrieval: {mode}")
             scores[mode] = await _ask(on, source, ids, data, mode)
             for name, values in scores[mode].items():

@@ -1,12 +1,12 @@
 """Searching one owner's passages: the first page, deep pages, a token in a new process, the very last page.
 
 Raw, a deep page is a search with an offset; of a hybrid ranking it takes the search by words as well, for what stands
-in its head is to be left out behind it.
+in its head is to be left out behind it. Of a ranking by words the deep page is one of its own matches'.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from benchmarks.common import Options, Stage, Table, compare, queries, say, stage, take, texts
 
@@ -24,16 +24,40 @@ async def run(options: Options) -> Table:
         on.raw.load(owner, wanted)
         for mode in on.modes:
             await _pages(on, table, owner, mode, size)
-        tokens = {mode: await _deep_tokens(on, owner, mode, size) for mode in on.modes}
+        tokens = {mode: await _deep_tokens(on, owner, mode) for mode in on.modes}
         await on.start()
         for mode in on.modes:
-            await _cold(on, table, owner, mode, size, tokens[mode])
+            await _cold(on, table, owner, mode, tokens[mode])
     return table
 
 
-def _deep(size: int) -> int:
-    """Number of the deep page, from 1: 900 of 1,000."""
-    return max(size // PAGE * 9 // 10, 3)
+@dataclass(frozen=True, slots=True)
+class _Deep:
+    """A query, and the deep page of its ranking: number 900 of 1,000, from 1.
+
+    Attributes:
+        query: The query.
+        number: The page's number.
+        token: The token that leads to it.
+    """
+
+    query: str
+    number: int
+    token: str
+
+    @property
+    def before(self) -> int:
+        """Hits before the page that gave the token."""
+        return PAGE * (self.number - 2)
+
+    @property
+    def offset(self) -> int:
+        """Hits before the page."""
+        return PAGE * (self.number - 1)
+
+
+def _deep(total: int) -> int:
+    return max(total // PAGE * 9 // 10, 3)
 
 
 async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> None:
@@ -59,12 +83,14 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
         if not page.next_page_token:
             break
         tokens.append(page.next_page_token)
-    table.add(f"{mode}: passages on {len(tokens):,} pages", "", len(seen), size, other_name="stored", most=1, least=1)
+    # By words, what shares none with the query is not in the ranking.
+    every, name = (page.total_size, "total") if mode == "text" else (size, "stored")
+    table.add(f"{mode}: passages on {len(tokens):,} pages", "", len(seen), every, other_name=name, most=1, least=1)
 
     async def turn_to(number: int) -> None:
         await on.search(query, mode, source_id=owner, token=tokens[number - 1])
 
-    deep = _deep(size)
+    deep = _deep(page.total_size)
     times = await compare(
         on.options.times(30),
         second=lambda n: turn_to(2),
@@ -75,30 +101,27 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
     table.add(f"{mode}: page {deep:,}", "ms", times["deep"], times["raw"], other_name="raw offset", most=0.2)
 
 
-async def _deep_tokens(on: Stage, owner: str, mode: str, size: int) -> list[tuple[str, str]]:
-    """Queries, and for each the token of its deep page."""
-    asked = take(queries(seed=2), on.options.times(10) + 1)
-    return [(query, (await on.search(query, mode, **_before(owner, size))).next_page_token) for query in asked]
+async def _deep_tokens(on: Stage, owner: str, mode: str) -> list[_Deep]:
+    found = []
+    for query in take(queries(seed=2), on.options.times(10) + 1):
+        number = _deep((await on.search(query, mode, source_id=owner)).total_size)
+        page = await on.search(query, mode, source_id=owner, skip=PAGE * (number - 2))
+        found.append(_Deep(query, number, page.next_page_token))
+    return found
 
 
-async def _cold(on: Stage, table: Table, owner: str, mode: str, size: int, tokens: list[tuple[str, str]]) -> None:
+async def _cold(on: Stage, table: Table, owner: str, mode: str, pages: list[_Deep]) -> None:
     say(f"search: {mode}, tokens of a former process")
-    before = _before(owner, size)
 
-    async def go_on(query: str, token: str) -> None:
-        page = await on.search(query, mode, token=token, **before)
-        assert page.hits[0].rank == before["skip"] + PAGE
+    async def go_on(deep: _Deep) -> None:
+        page = await on.search(deep.query, mode, source_id=owner, skip=deep.before, token=deep.token)
+        assert page.hits[0].rank == deep.offset
 
-    await go_on(*tokens[-1])  # nobody's first search counts
+    await go_on(pages[-1])  # nobody's first search counts
     times = await compare(
-        len(tokens) - 1,
-        ours=lambda n: go_on(*tokens[n]),
-        raw=lambda n: on.raw.search(owner, tokens[n][0], mode, offset=PAGE * (_deep(size) - 1)),
+        len(pages) - 1,
+        ours=lambda n: go_on(pages[n]),
+        raw=lambda n: on.raw.search(owner, pages[n].query, mode, offset=pages[n].offset),
     )
-    what = f"{mode}: page {_deep(size):,}, new process"
+    what = f"{mode}: page {pages[0].number:,}, new process"
     table.add(what, "ms", times["ours"], times["raw"], other_name="raw offset", most=1.5)
-
-
-def _before(owner: str, size: int) -> dict[str, Any]:
-    """The request whose answer is the page before the deep one."""
-    return {"source_id": owner, "skip": PAGE * (_deep(size) - 2)}
