@@ -131,6 +131,7 @@ class Agents:
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()
         self._background: set[asyncio.Task[None]] = set()
+        self.on_purge: list[Callable[[LiveAgent], Awaitable[None]]] = []
 
     async def create(
         self,
@@ -552,6 +553,8 @@ class Agents:
         tenant = live.row.tenant
         await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
         await self.messages.delete_all(live.id)
+        for forget in self.on_purge:
+            await forget(live)
         await self.passages.delete_where(tenant, live.id)
         await self._names.release_all(tenant, live.id)
         await self._records.delete_children(live.id)

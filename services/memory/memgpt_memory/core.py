@@ -16,6 +16,7 @@ from memgpt_memory.clock import Clock, now
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.identity import Identity
 from memgpt_memory.live import LEASE_SECONDS
+from memgpt_memory.message_index import MessageIndex
 from memgpt_memory.messages import Messages
 from memgpt_memory.model import Record
 from memgpt_memory.names import Names
@@ -189,12 +190,16 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
     names = Names(records)
     of_passages = Passages(store, Space(embedder, collection))
     messages = Messages(store)
+    index = MessageIndex(messages, of_passages)
+    await index.open()
     requests = Requests(records)
     agents = Agents(records, messages, of_passages, names, requests, clock, lease_seconds)
     sources = Sources(records, of_passages, names, requests, clock)
     archive = Archive(of_passages, sources, clock)
     reembedding = Reembedding(records, of_passages, models, identity, holder.lost)
-    reembedding.on_switch.append(archive.rankings.clear)
+    recall = Recall(messages, of_passages, index)
+    agents.on_purge.append(recall.forget)
+    reembedding.on_switch += [archive.rankings.clear, recall.rankings.clear]
     await agents.resume_deletions()
     await sources.resume_deletions()
     await requests.forget_old()
@@ -207,7 +212,7 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
         turns=Turns(records, agents),
         sources=sources,
         archive=archive,
-        recall=Recall(messages),
+        recall=recall,
         profiles=Profiles(records),
         loads=LoadRecords(records),
         requests=requests,

@@ -122,7 +122,7 @@ class WordLlama:
         """See `Embedder.close`."""
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
-        return _unit(np.asarray(self._model.embed(list(texts), norm=True), dtype=np.float32))
+        return unit_vectors(np.asarray(self._model.embed(list(texts), norm=True), dtype=np.float32))
 
 
 class OpenAIEmbedder:
@@ -226,7 +226,7 @@ class OpenAIEmbedder:
                 "set it to what the model gives, for a new store, or choose the model that the store was made with.",
                 metadata={"model": self.model, "dimension": self.dimension},
             )
-        return _unit(np.stack(vectors))
+        return unit_vectors(np.stack(vectors))
 
     def _nonsense(self, where: str, what: object) -> Unavailable:
         _log.warning("embedding_answer_unusable", problem=str(what)[:500])
@@ -251,7 +251,7 @@ the order of equal passages between two pages of one search.
 """
 
 
-def _unit(vectors: npt.NDArray[np.floating[Any]]) -> Vectors:
+def unit_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Vectors:
     """Scales vectors to length one, and rounds their numbers to steps in which inner products are exact.
 
     What is not a number becomes zero: Milvus Lite would take it as it is.

@@ -4,7 +4,8 @@ Passages are copied, with vectors of the other model, into a collection that nob
 stamps of both collections, partition by partition, and embeds what differs; so it goes on where a crash left it.
 What is written meanwhile is noted in memory and copied after the rest. At the end writes stand still for the last few
 of those, and one write of the store's row makes the other model the one that counts (see `identity`). Ids, stamps and
-counters stay what they are. Then the former collection is dropped.
+counters stay what they are. Then the former collection is dropped, and the index of messages with it: that one is made
+again, with the other model, as agents are searched.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from memgpt_memory.identity import Identity, ModelName
 from memgpt_memory.passages import PASSAGE_FIELDS, Changes, Passages, Space
 from memgpt_memory.records import Records
 from memgpt_memory.store import filters
-from memgpt_memory.store.layout import PARTITIONS, Collection, partition_name, passages
+from memgpt_memory.store.layout import PARTITIONS, Collection, message_index, partition_name, passages
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -475,6 +476,7 @@ class Reembedding:
                 space = self._left.pop(former, None)
                 async with space.unused() if space else nullcontext():
                     await self._passages.store.drop(collection)
+                    await self._passages.store.drop(message_index(*former, full_text=collection.full_text))
         if identity.former:
             await self._become(identity.tidied())
 

@@ -43,8 +43,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
                 passage_pb2.PassageHit(
                     passage=convert.passage(hit.passage),
                     rank=hit.rank,
-                    # Rounded vectors may give a little more than 1.
-                    dense_score=None if hit.dense is None else max(-1.0, min(hit.dense, 1.0)),
+                    dense_score=convert.cosine(hit.dense),
                     text_score=hit.text,
                     fused_score=hit.fused,
                 )

@@ -75,6 +75,11 @@ def microseconds(time: Timestamp) -> int:
     return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
 
 
+def cosine(score: float | None) -> float | None:
+    """A score by likeness; rounded vectors may give a little more than 1."""
+    return None if score is None else max(-1.0, min(score, 1.0))
+
+
 def new_message(proto: message_pb2.NewMessage) -> NewMessage:
     """A message to be stored.
 

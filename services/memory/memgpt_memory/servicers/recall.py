@@ -8,11 +8,20 @@ from typing import Any
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
 from memgpt.memory.v1 import recall_memory_service_pb2_grpc
 from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import invalid
 
 from memgpt_memory.model import Role
-from memgpt_memory.recall import RecallQuery
+from memgpt_memory.recall import RecallMode, RecallQuery
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
+
+_MODES = {
+    pb.RECALL_MODE_UNSPECIFIED: RecallMode.TEXT,
+    pb.RECALL_MODE_TEXT: RecallMode.TEXT,
+    pb.RECALL_MODE_SEMANTIC: RecallMode.SEMANTIC,
+    pb.RECALL_MODE_HYBRID: RecallMode.HYBRID,
+}
+_MODES_BACK = {mode: value for value, mode in _MODES.items()}
 
 
 class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemoryServiceServicer):
@@ -20,20 +29,25 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
 
     async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Any) -> pb.SearchMessagesResponse:
         """See the contract."""
-        if request.mode == pb.RECALL_MODE_SEMANTIC:
-            raise convert.not_yet("Semantic search of messages")
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)
         roles = frozenset(convert.ROLES_BACK[role] for role in request.roles if role in convert.ROLES_BACK)
         if not request.roles:
             roles = frozenset((Role.USER, Role.ASSISTANT))
-        query = RecallQuery(request.query, request.start_date, request.end_date, roles)
-        position = tuple(payload["at"]) if payload else None
-        page = await self._core.recall.search(live, query, size, 0 if position else request.skip, position)
+        mode = _MODES[request.mode]
+        if mode is not RecallMode.TEXT and not request.query.strip():
+            raise invalid("query", "The query of a search by likeness must hold more than white space.")
+        query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode)
+        found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
         return pb.SearchMessagesResponse(
-            messages=[convert.message(message) for message in page.items],
-            next_page_token=self._token(request, {"at": json.loads(page.next_token)} if page.next_token else None),
-            total_size=page.total,
+            messages=[convert.message(message) for message in found.messages],
+            next_page_token=self._token(request, found.following),
+            total_size=found.total,
+            mode=_MODES_BACK[found.mode],
+            scores=[
+                pb.RecallScore(dense_score=convert.cosine(hit.dense), text_score=hit.text, fused_score=hit.fused)
+                for hit in found.scores
+            ],
         )
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:

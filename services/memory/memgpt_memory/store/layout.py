@@ -1,12 +1,14 @@
 """The fixed collections, described without pymilvus.
 
-Three collections hold everything. Milvus wants a vector in each, so the two that are only documents carry one of two
-dimensions that is always zero.
+Three collections hold everything, and a fourth, which is made when it is first needed, what can be derived. Milvus
+wants a vector in each, so the two that are only documents carry one of two dimensions that is always zero.
 
 - ``memgpt_records``: agents, sources, files, profiles, turns, requests, and every text that is replaced by versions.
 - ``memgpt_messages``: recall memory, one row a message, more for a long one.
 - ``memgpt_passages_<model>``: archival memory, in named partitions by a hash of the owner, so that a search reads only
   the partitions of the owners it is for. One collection for each embedding model, at the model's own dimension.
+- ``memgpt_recall_<model>``: vectors and words of messages, for search by likeness. Apart from the passages, so that
+  neither their statistics of words nor the cost of their searches depend on how much is talked.
 """
 
 from __future__ import annotations
@@ -131,10 +133,8 @@ def passages(model: str, dimension: int, *, full_text: bool) -> Collection:
         dimension: Dimensions of its vectors.
         full_text: Whether the backend can rank by words.
     """
-    readable = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")[:32]
-    digest = hashlib.sha256(f"{model}\0{dimension}".encode()).hexdigest()[:8]
     return Collection(
-        f"memgpt_passages_{readable}_{digest}",
+        f"memgpt_passages_{_slug(model, dimension)}",
         (
             Field("id", FieldType.TEXT, MAX_ID),
             Field("owner", FieldType.TEXT, MAX_ID),
@@ -144,11 +144,37 @@ def passages(model: str, dimension: int, *, full_text: bool) -> Collection:
             Field("created", FieldType.INTEGER),
             Field("head", FieldType.TEXT, MAX_VARCHAR_BYTES),
             Field("text", FieldType.TEXT, MAX_VARCHAR_BYTES),
-            Field("embedding", FieldType.VECTOR, dimension),
-            *((Field(WORDS, FieldType.WORDS, MAX_VARCHAR_BYTES), Field(SPARSE, FieldType.SPARSE)) if full_text else ()),
+            *_searched(dimension, full_text=full_text),
         ),
         partitioned=True,
     )
+
+
+def message_index(model: str, dimension: int, *, full_text: bool) -> Collection:
+    """The collection in which an embedding model's vectors of messages are; arguments as of `passages`."""
+    return Collection(
+        f"memgpt_recall_{_slug(model, dimension)}",
+        (
+            Field("id", FieldType.TEXT, MAX_ID),
+            Field("owner", FieldType.TEXT, MAX_ID),
+            Field("sequence", FieldType.INTEGER),
+            Field("created", FieldType.INTEGER),
+            Field("role", FieldType.TEXT, 16),
+            *_searched(dimension, full_text=full_text),
+        ),
+        partitioned=True,
+    )
+
+
+def _slug(model: str, dimension: int) -> str:
+    readable = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")[:32]
+    digest = hashlib.sha256(f"{model}\0{dimension}".encode()).hexdigest()[:8]
+    return f"{readable}_{digest}"
+
+
+def _searched(dimension: int, *, full_text: bool) -> tuple[Field, ...]:
+    words = (Field(WORDS, FieldType.WORDS, MAX_VARCHAR_BYTES), Field(SPARSE, FieldType.SPARSE)) if full_text else ()
+    return (Field("embedding", FieldType.VECTOR, dimension), *words)
 
 
 def partition_of(tenant: str, owner: str) -> str:

@@ -162,6 +162,10 @@ class Milvus:
                 if collection.name in self._ready:  # else it was dropped meanwhile
                     raise
 
+    async def has(self, collection: Collection) -> bool:
+        """Whether a collection has been made."""
+        return bool(await self._run(lambda: self._connected.has_collection(collection.name, timeout=self._timeout)))
+
     async def drop(self, collection: Collection) -> None:
         """Drops a collection with all its rows; one that is absent is no error. Nobody may use it any more."""
         self._ready.pop(collection.name, None)

@@ -31,7 +31,9 @@ class _RecallModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecallMode
     RECALL_MODE_TEXT: _RecallMode.ValueType  # 1
     """The same, said outright."""
     RECALL_MODE_SEMANTIC: _RecallMode.ValueType  # 2
-    """By the likeness of embeddings. UNIMPLEMENTED in this version."""
+    """Every message that holds text, by the likeness of embeddings to the query; the most alike first."""
+    RECALL_MODE_HYBRID: _RecallMode.ValueType  # 3
+    """The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so."""
 
 class RecallMode(_RecallMode, metaclass=_RecallModeEnumTypeWrapper):
     """How messages are found."""
@@ -41,7 +43,9 @@ RECALL_MODE_UNSPECIFIED: RecallMode.ValueType  # 0
 RECALL_MODE_TEXT: RecallMode.ValueType  # 1
 """The same, said outright."""
 RECALL_MODE_SEMANTIC: RecallMode.ValueType  # 2
-"""By the likeness of embeddings. UNIMPLEMENTED in this version."""
+"""Every message that holds text, by the likeness of embeddings to the query; the most alike first."""
+RECALL_MODE_HYBRID: RecallMode.ValueType  # 3
+"""The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so."""
 Global___RecallMode: _TypeAlias = RecallMode  # noqa: Y015
 
 @_typing.final
@@ -62,7 +66,9 @@ class SearchMessagesRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     query: _builtins.str
-    """What is looked for: at most 8,192 characters; empty matches every message."""
+    """What is looked for: at most 8,192 characters. Blank matches every message with RECALL_MODE_TEXT, and is
+    INVALID_ARGUMENT with the other modes.
+    """
     start_date: _builtins.str
     """First day, `YYYY-MM-DD` in the agent's time zone; empty for no bound."""
     end_date: _builtins.str
@@ -109,13 +115,21 @@ class SearchMessagesResponse(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty at the end, and only there."""
     total_size: _builtins.int
     """All matches, as of the first page."""
+    mode: Global___RecallMode.ValueType
+    """How they were found."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """A page of messages."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecallScore]:
+        """The score of each message, in the same order; none with RECALL_MODE_TEXT."""
 
     def __init__(
         self,
@@ -123,14 +137,57 @@ class SearchMessagesResponse(_message.Message):
         messages: _abc.Iterable[_message_pb2.Message] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        mode: Global___RecallMode.ValueType = ...,
+        scores: _abc.Iterable[Global___RecallScore] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "mode", b"mode", "next_page_token", b"next_page_token", "scores", b"scores", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchMessagesResponse: _TypeAlias = SearchMessagesResponse  # noqa: Y015
+
+@_typing.final
+class RecallScore(_message.Message):
+    """How well a message fits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_SCORE_FIELD_NUMBER: _builtins.int
+    TEXT_SCORE_FIELD_NUMBER: _builtins.int
+    FUSED_SCORE_FIELD_NUMBER: _builtins.int
+    dense_score: _builtins.float
+    """Cosine of the message's and the query's embeddings, from -1 to 1; higher is better. Unset where only words were found."""
+    text_score: _builtins.float
+    """BM25 score; higher is better. Set in the head of a hybrid ranking."""
+    fused_score: _builtins.float
+    """Fused score of the two, in the head of a hybrid ranking."""
+    def __init__(
+        self,
+        *,
+        dense_score: _builtins.float | None = ...,
+        text_score: _builtins.float | None = ...,
+        fused_score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score", "_fused_score", b"_fused_score", "_text_score", b"_text_score", "dense_score", b"dense_score", "fused_score", b"fused_score", "text_score", b"text_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score", "_fused_score", b"_fused_score", "_text_score", b"_text_score", "dense_score", b"dense_score", "fused_score", b"fused_score", "text_score", b"text_score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_score: _TypeAlias = _typing.Literal["dense_score"]  # noqa: Y015
+    _WhichOneofArgType__dense_score: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score"]  # noqa: Y015
+    _WhichOneofReturnType__fused_score: _TypeAlias = _typing.Literal["fused_score"]  # noqa: Y015
+    _WhichOneofArgType__fused_score: _TypeAlias = _typing.Literal["_fused_score", b"_fused_score"]  # noqa: Y015
+    _WhichOneofReturnType__text_score: _TypeAlias = _typing.Literal["text_score"]  # noqa: Y015
+    _WhichOneofArgType__text_score: _TypeAlias = _typing.Literal["_text_score", b"_text_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_score) -> _WhichOneofReturnType__dense_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fused_score) -> _WhichOneofReturnType__fused_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text_score) -> _WhichOneofReturnType__text_score | None: ...
+
+Global___RecallScore: _TypeAlias = RecallScore  # noqa: Y015
 
 @_typing.final
 class ListMessagesRequest(_message.Message):

@@ -52,9 +52,14 @@ class RecallMemoryServiceServicer:
     """
 
     def SearchMessages(self, request, context):
-        """Finds messages by text, by day, or by both, and answers one page, the latest first. Pages put one after the other hold
-        every match of the first page's instant once. Reads only. NOT_FOUND when the agent is; INVALID_ARGUMENT for a day that
-        is none, or a token that is not this request's own.
+        """Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
+        every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
+        new message is found by the next new search.
+
+        Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
+        since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
+        INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
+        a search by likeness when the store has changed its embedding model since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,14 @@ class RecallMemoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecallMemoryServiceAsyncStub: ...
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_recall_memory_service_pb2.SearchMessagesRequest, _recall_memory_service_pb2.SearchMessagesResponse]
-    """Finds messages by text, by day, or by both, and answers one page, the latest first. Pages put one after the other hold
-    every match of the first page's instant once. Reads only. NOT_FOUND when the agent is; INVALID_ARGUMENT for a day that
-    is none, or a token that is not this request's own.
+    """Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
+    every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
+    new message is found by the next new search.
+
+    Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
+    since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
+    INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
+    a search by likeness when the store has changed its embedding model since.
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ListMessagesRequest, _recall_memory_service_pb2.ListMessagesResponse]
     """Lists messages, the latest first, 50 a page, at most 1,000."""
@@ -47,9 +52,14 @@ class RecallMemoryServiceAsyncStub(RecallMemoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SearchMessages: _aio.UnaryUnaryMultiCallable[_recall_memory_service_pb2.SearchMessagesRequest, _recall_memory_service_pb2.SearchMessagesResponse]  # type: ignore[assignment]
-    """Finds messages by text, by day, or by both, and answers one page, the latest first. Pages put one after the other hold
-    every match of the first page's instant once. Reads only. NOT_FOUND when the agent is; INVALID_ARGUMENT for a day that
-    is none, or a token that is not this request's own.
+    """Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
+    every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
+    new message is found by the next new search.
+
+    Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
+    since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
+    INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
+    a search by likeness when the store has changed its embedding model since.
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ListMessagesRequest, _recall_memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists messages, the latest first, 50 a page, at most 1,000."""
@@ -63,9 +73,14 @@ class RecallMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recall_memory_service_pb2.SearchMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recall_memory_service_pb2.SearchMessagesResponse, _abc.Awaitable[_recall_memory_service_pb2.SearchMessagesResponse]]:
-        """Finds messages by text, by day, or by both, and answers one page, the latest first. Pages put one after the other hold
-        every match of the first page's instant once. Reads only. NOT_FOUND when the agent is; INVALID_ARGUMENT for a day that
-        is none, or a token that is not this request's own.
+        """Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
+        every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
+        new message is found by the next new search.
+
+        Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
+        since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
+        INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
+        a search by likeness when the store has changed its embedding model since.
         """
 
     @_abc_1.abstractmethod
