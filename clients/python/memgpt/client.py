@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +37,7 @@ from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
 from memgpt.memory.v1.source_pb2 import Source
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
+from memgpt.memory.v1.tool_pb2 import ToolServer
 from memgpt.memory.v1.turn_pb2 import Turn
 
 CALL_TIMEOUT = 60.0
@@ -227,6 +228,23 @@ class Agents:
         with _errors():
             return self._stub.DetachSource(request, timeout=CALL_TIMEOUT).agent
 
+    def register_tools(self, agent_id: str, address: str) -> ToolServer:
+        """Lets an agent call the functions of a ToolService at ``host:port``."""
+        request = agent_pb.RegisterToolsRequest(agent_id=agent_id, address=address)
+        with _errors():
+            return self._stub.RegisterTools(request, timeout=CALL_TIMEOUT).server
+
+    def tools(self, agent_id: str) -> Sequence[ToolServer]:
+        """The addresses whose functions an agent may call."""
+        with _errors():
+            return self._stub.ListTools(agent_pb.ListToolsRequest(agent_id=agent_id), timeout=CALL_TIMEOUT).servers
+
+    def unregister_tools(self, agent_id: str, address: str) -> None:
+        """Takes the functions of an address away from an agent."""
+        request = agent_pb.UnregisterToolsRequest(agent_id=agent_id, address=address)
+        with _errors():
+            self._stub.UnregisterTools(request, timeout=CALL_TIMEOUT)
+
     def context(self, agent_id: str) -> agent_pb.GetContextResponse:
         """What fills the agent's context window now."""
         with _errors():
@@ -308,7 +326,7 @@ class Agents:
                 yield response.event
 
     def cancel(self, agent_id: str, request_id: str) -> Turn:
-        """Asks for a turn to be cancelled at its next step."""
+        """Cancels a turn, also within a running call of the model or of a tool."""
         request = agent_pb.CancelTurnRequest(agent_id=agent_id, request_id=request_id)
         with _errors():
             return self._stub.CancelTurn(request, timeout=CALL_TIMEOUT).turn

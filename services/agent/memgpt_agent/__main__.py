@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import grpc
 from memgpt.agent.v1 import agent_service_pb2_grpc
 from memgpt_runtime.channel import HealthWatcher, open_memory_channel
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.server import App, ServiceSpec, run
+from memgpt_runtime.tls import channel_credentials
 from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent.config import AgentSettings
@@ -18,6 +20,8 @@ from memgpt_agent.models.offline_model import OfflineModel
 from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.servicer import AgentServicer
 from memgpt_agent.sessions import Sessions
+from memgpt_agent.tool_addresses import AllowedAddresses
+from memgpt_agent.tool_client import ToolClient
 
 _log = get_logger(__name__)
 
@@ -42,12 +46,22 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             _log.info("chat model", model=settings.model, mode=settings.mode if endpoint else settings.model)
         memory = MemoryClient(channel)
         model = ModelRouter(settings.model_name(), OfflineModel(), endpoint)
-        loop = TurnLoop(memory, model, settings.loop(), count_tokens)
+        tools = ToolClient(
+            AllowedAddresses(settings.tool_addresses), settings.tool_timeout, _tool_credentials(settings)
+        )
+        stack.push_async_callback(tools.close)
+        loop = TurnLoop(memory, model, tools, settings.loop(), count_tokens)
         sessions = Sessions(loop)
         stack.push_async_callback(sessions.close)
-        servicer = AgentServicer(settings, memory, loop, sessions, endpoint)
+        servicer = AgentServicer(settings, memory, loop, sessions, tools, endpoint)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
         yield
+
+
+def _tool_credentials(settings: AgentSettings) -> grpc.ChannelCredentials:
+    return channel_credentials(
+        settings.tool_tls_ca, settings.tool_tls_cert, settings.tool_tls_key, prefix="agent.tool_tls"
+    )
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from memgpt_runtime.config import MemoryClientSection
@@ -11,6 +12,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.loop import LoopSettings
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.offline_model import NAME as OFFLINE
+from memgpt_agent.tool_addresses import AllowedAddresses
 
 DEFAULT_CONTEXT_WINDOW = 8192
 """What most local servers give a model unless told otherwise."""
@@ -48,6 +50,27 @@ class AgentSettings(MemoryClientSection):
     keep_fraction: float = Field(0.75, ge=0, lt=1, description="Part of the messages that an eviction leaves at most.")
     time_zone: str = Field("UTC", description="IANA name of new agents' time zone, such as Europe/Berlin.")
 
+    queue_timeout: float = Field(600.0, gt=0, description="Seconds that a turn waits for the agent's other turns.")
+    tool_addresses: tuple[str, ...] = Field(
+        (),
+        description="Addresses of tools that agents may use: host:port, *.domain:port, host:*; tls:// before one for"
+        " TLS. Empty for none.",
+    )
+    tool_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one call of a tool may take.")
+    tool_tls_ca: Path | None = Field(
+        None, description="PEM file with the CA of the certificates of tls:// tools; none for gRPC's own list."
+    )
+    tool_tls_cert: Path | None = Field(
+        None, description="PEM file with the certificate chain to show to tls:// tools, if they ask for one."
+    )
+    tool_tls_key: Path | None = Field(None, description="PEM file with the private key of tool_tls_cert.")
+
+    @field_validator("tool_addresses")
+    @classmethod
+    def _addresses_are_some(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedAddresses(entries)
+        return entries
+
     @field_validator("time_zone")
     @classmethod
     def _zone_exists(cls, name: str) -> str:
@@ -66,6 +89,8 @@ class AgentSettings(MemoryClientSection):
             raise ValueError(
                 f"the model {self.model!r} needs an endpoint: set base_url for a local server, or api_key for OpenAI's"
             )
+        if (self.tool_tls_cert is None) != (self.tool_tls_key is None):
+            raise ValueError("tool_tls_cert and tool_tls_key belong together: set both, or neither")
         return self
 
     def model_name(self) -> str:
@@ -99,4 +124,5 @@ class AgentSettings(MemoryClientSection):
             max_steps=self.max_steps,
             pressure=self.pressure_fraction,
             keep=self.keep_fraction,
+            queue_timeout=self.queue_timeout,
         )

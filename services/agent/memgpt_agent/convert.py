@@ -14,6 +14,7 @@ from memgpt.memory.v1 import (
     block_pb2,
     message_pb2,
     passage_pb2,
+    tool_pb2,
     turn_pb2,
 )
 
@@ -34,6 +35,7 @@ from memgpt_agent.domain import (
     PassagePage,
     Role,
     Step,
+    Tool,
     Turn,
     TurnState,
     Usage,
@@ -126,7 +128,21 @@ def context(proto: agent_state_service_pb2.LoadContextResponse) -> Context:
         messages=tuple(map(message, proto.messages)),
         recall_count=proto.agent.message_count,
         archival_count=proto.archival_count,
+        tools=tuple(tool for server in proto.tool_servers for tool in tools(server)),
     )
+
+
+def tools(proto: tool_pb2.ToolServer) -> tuple[Tool, ...]:
+    """The functions of an address."""
+    return tuple(Tool(one.name, one.description, one.parameters, proto.address) for one in proto.functions)
+
+
+def tool_server(address: str, found: Iterable[Tool]) -> tool_pb2.ToolServer:
+    """An address with its functions, to be stored."""
+    functions = [
+        tool_pb2.ToolFunction(name=one.name, description=one.description, parameters=one.parameters) for one in found
+    ]
+    return tool_pb2.ToolServer(address=address, functions=functions)
 
 
 def passage_page(proto: archival_memory_service_pb2.SearchPassagesResponse) -> PassagePage:

@@ -112,6 +112,16 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that runs elsewhere; ``parameters`` is the JSON schema of its arguments, without references."""
+
+    name: str
+    description: str
+    parameters: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """All that fills an agent's context window, as of one instant."""
 
@@ -121,6 +131,12 @@ class Context:
     messages: tuple[Message, ...] = ()
     recall_count: int = 0
     archival_count: int = 0
+    tools: tuple[Tool, ...] = ()
+
+    @property
+    def open_call(self) -> FunctionCall | None:
+        """The call that was committed and has no result yet: it is to be made, before anything else."""
+        return self.messages[-1].function_call if self.messages else None
 
 
 @dataclass(frozen=True, slots=True)

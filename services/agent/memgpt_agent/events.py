@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memgpt_agent import envelopes
-from memgpt_agent.domain import Message, Role, Step, Turn, TurnState, Usage
+from memgpt_agent.domain import FunctionCall, Role, Step, Turn, TurnState, Usage
 from memgpt_agent.functions import declarations
 from memgpt_agent.models.base import DeltaKind
 
@@ -125,6 +125,7 @@ class Narrator:
         self.usage = Usage()
         """Tokens of the steps so far."""
         self._sequence = 0
+        self._called: FunctionCall | None = None
 
     def step(self, step: Step) -> list[Event]:
         """The events of a step. One told already gives none; those left out before it have no messages."""
@@ -147,47 +148,44 @@ class Narrator:
         self.next_step = step.index + 1
         if step.index == 0:
             return []
-        bodies = _bodies(step)
+        bodies = self._bodies(step)
         for message in step.messages:
             if message.role is Role.ASSISTANT:
                 self.model_steps += 1
                 self.usage += message.usage or Usage()
         return [self._event(step.index, body) for body in bodies]
 
+    def _bodies(self, step: Step) -> list[Body]:
+        if not step.messages:
+            return [Notice(NOTICE_EVICTED)]
+        bodies: list[Body] = []
+        for message in step.messages:
+            match message.role:
+                case Role.ASSISTANT:
+                    if message.text:
+                        bodies.append(Thought(message.text))
+                    # The result of a remote tool comes in the next step.
+                    self._called = message.function_call
+                    if message.function_call is not None:
+                        call = message.function_call
+                        bodies.append(FunctionCalled(call.call_id, call.name, call.arguments))
+                case Role.TOOL:
+                    ok = envelopes.result_ok(message.text)
+                    name = self._called.name if self._called is not None else ""
+                    if ok and self._called is not None and name == declarations.SEND_MESSAGE.name:
+                        bodies.append(AssistantMessage(_spoken(self._called)))
+                    bodies.append(FunctionResult(message.call_id, name, ok, envelopes.result_text(message.text)))
+                case Role.USER if envelopes.kind(message.text) == "system_alert":
+                    bodies.append(Notice(NOTICE_PRESSURE))
+                case _:
+                    pass
+        bodies += [message.usage for message in step.messages if message.role is Role.ASSISTANT and message.usage]
+        return bodies
+
     def _event(self, step: int, body: Body) -> Event:
         self._sequence += 1
         return Event(self._sequence, step, body)
 
 
-def _bodies(step: Step) -> list[Body]:
-    if not step.messages:
-        return [Notice(NOTICE_EVICTED)]
-    bodies: list[Body] = []
-    name = ""
-    spoken = ""
-    for message in step.messages:
-        match message.role:
-            case Role.ASSISTANT:
-                if message.text:
-                    bodies.append(Thought(message.text))
-                if message.function_call is not None:
-                    call = message.function_call
-                    name = call.name
-                    spoken = _spoken(message)
-                    bodies.append(FunctionCalled(call.call_id, call.name, call.arguments))
-            case Role.TOOL:
-                ok = envelopes.result_ok(message.text)
-                if ok and name == declarations.SEND_MESSAGE.name:
-                    bodies.append(AssistantMessage(spoken))
-                bodies.append(FunctionResult(message.call_id, name, ok, envelopes.result_text(message.text)))
-            case Role.USER if envelopes.kind(message.text) == "system_alert":
-                bodies.append(Notice(NOTICE_PRESSURE))
-            case _:
-                pass
-    bodies += [message.usage for message in step.messages if message.role is Role.ASSISTANT and message.usage]
-    return bodies
-
-
-def _spoken(message: Message) -> str:
-    call = message.function_call
-    return "" if call is None else str(envelopes.parse(call.arguments).get("message", ""))
+def _spoken(call: FunctionCall) -> str:
+    return str(envelopes.parse(call.arguments).get("message", ""))

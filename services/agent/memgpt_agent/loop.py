@@ -1,5 +1,9 @@
 """The loop: ask the model, run the one function it calls, commit the step, and go on while there is a reason to.
 
+What a function changes in Memory is committed with the step that called it. What a remote tool does cannot be: so the
+step that calls it is committed before the call is made, and its result in the next step. Whoever goes on from a call
+without result makes that call, under the same key, and does not ask the model again.
+
 Nothing is kept between two steps but what Memory holds: whoever gets the turn's lease goes on after the last committed
 step by reading the context and asking the model. The event that makes an agent go on (a heartbeat, an alert) is
 committed in the step that caused it, for that reason.
@@ -9,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,8 +23,8 @@ from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent import boot, envelopes, prompt, summary
+from memgpt_agent.acting import Act, Actor
 from memgpt_agent.domain import (
-    NO_EFFECTS,
     NO_USAGE,
     BlockEdit,
     Context,
@@ -35,10 +40,11 @@ from memgpt_agent.domain import (
     Usage,
 )
 from memgpt_agent.feed import Feed
-from memgpt_agent.functions import Call, FunctionError, execute, functions_of, parse_call
-from memgpt_agent.functions.execute import cut
+from memgpt_agent.functions import functions_of
+from memgpt_agent.keeper import Keeper
 from memgpt_agent.memory import Memory, QueuePlace, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
+from memgpt_agent.tools import Tools
 from memgpt_agent.window import CountTokens, Window, WindowTooSmallError
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +66,7 @@ class LoopSettings:
         pressure: The fraction of the window from which on the agent is alerted.
         keep: The largest fraction of the messages that an eviction leaves.
         renew_seconds: Time between two renewals of the lease, which lasts 10 seconds.
+        queue_timeout: Seconds that a turn waits for the agent's other turns.
         retry_seconds: The first pause before a commit is repeated that Memory did not answer; it doubles every time.
     """
 
@@ -69,6 +76,7 @@ class LoopSettings:
     pressure: float = 0.75
     keep: float = 0.75
     renew_seconds: float = 3.0
+    queue_timeout: float = 600.0
     retry_seconds: float = 0.25
 
     def window(self, context_window: int, count: CountTokens) -> Window:
@@ -140,6 +148,7 @@ class TurnLoop:
         self,
         memory: Memory,
         model: ChatModel,
+        tools: Tools,
         settings: LoopSettings,
         count: CountTokens,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -148,6 +157,7 @@ class TurnLoop:
         self._model = model
         self._settings = settings
         self._count = count
+        self._actor = Actor(memory, tools, now)
         self._now = now
 
     async def run(self, request: TurnRequest, feed: Feed) -> None:
@@ -195,7 +205,7 @@ class TurnLoop:
         grant = await self._granted(request, Feed(), no_wait=False)
         if grant.lease is None:
             return 0, (await self._memory.load_context(agent_id)).summary
-        async with _Keeper(self._memory, agent_id, grant.lease, self._settings.renew_seconds):
+        async with Keeper(self._memory, agent_id, grant.lease, self._settings.renew_seconds):
             try:
                 return await self._summarize(agent_id, grant, grant.lease)
             except BadAnswerError as error:
@@ -222,6 +232,10 @@ class TurnLoop:
             )
         return window, count
 
+    def cancelled_call(self, time_zone: str) -> str:
+        """The result of a call that a cancelled turn leaves behind."""
+        return envelopes.function_result(False, prompt.CALL_CANCELLED, envelopes.format_time(self._now(), time_zone))
+
     # Getting the turn.
 
     async def _acquire(self, request: TurnRequest, feed: Feed, *, wait: bool) -> TurnGrant | None:
@@ -240,8 +254,10 @@ class TurnLoop:
 
     async def _granted(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> TurnGrant:
         """The grant of the turn, after finishing those before it whose holder died."""
+        until = time.monotonic() + self._settings.queue_timeout
         while True:
-            grant = await self._next_grant(request, feed, no_wait=no_wait)
+            left = max(0.0, until - time.monotonic())
+            grant = await self._next_grant(request, feed, no_wait=no_wait, queue_timeout=left)
             if grant.lease is None or grant.turn.request_id == request.request_id:
                 return grant
             other = TurnRequest(request.agent_id, grant.turn.request_id).with_options(grant.options)
@@ -251,7 +267,7 @@ class TurnLoop:
             except _LeaseLostError:
                 _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
-    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> TurnGrant:
+    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool, queue_timeout: float) -> TurnGrant:
         events = self._memory.begin_turn(
             request.agent_id,
             request.request_id,
@@ -259,6 +275,7 @@ class TurnLoop:
             messages=request.messages,
             options=request.options(),
             no_wait=no_wait,
+            queue_timeout=queue_timeout,
         )
         async for event in events:
             if isinstance(event, QueuePlace):
@@ -288,7 +305,7 @@ class TurnLoop:
         told = feed.narrator
         running = _Running(request, lease, grant.turn.committed_steps + 1, told.model_steps, told.usage)
         agent_id = request.agent_id
-        async with _Keeper(self._memory, agent_id, lease, self._settings.renew_seconds) as keeper:
+        async with Keeper(self._memory, agent_id, lease, self._settings.renew_seconds) as keeper:
             work = asyncio.create_task(self._steps(running, feed))
             try:
                 await asyncio.wait((work, keeper.task), return_when=asyncio.FIRST_COMPLETED)
@@ -299,7 +316,8 @@ class TurnLoop:
                 if keeper.lost:
                     raise _LeaseLostError
                 outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
-                await self._memory.end_turn(agent_id, lease, outcome)
+                context = await self._memory.load_context(agent_id)
+                await self._memory.end_turn(agent_id, lease, outcome, self.cancelled_call(context.agent.time_zone))
             except _LeaseLostError:
                 raise
             except BaseException:
@@ -324,30 +342,36 @@ class TurnLoop:
     async def _steps(self, running: _Running, feed: Feed) -> None:
         request = running.request
         limit = request.max_steps or self._settings.max_steps
-        while True:
-            if running.model_steps >= limit or self._spent(running, NO_USAGE):
-                await self._memory.end_turn(request.agent_id, running.lease, self._stopped(running, limit))
-                return
-            if await self._step(running, feed, limit):
-                return
+        while not await self._step(running, feed, limit):
+            pass
 
-    def _spent(self, running: _Running, more: Usage) -> bool:
+    def _stopped(self, running: _Running, limit: int) -> Outcome | None:
+        """How a turn ends that has used up its steps or its tokens; None while it has not."""
         budget = running.request.max_tokens
-        return budget > 0 and (running.usage + more).total >= budget
-
-    def _stopped(self, running: _Running, limit: int) -> Outcome:
-        if self._spent(running, NO_USAGE):
-            reason = f"The budget of {running.request.max_tokens:,} tokens is used up."
-        else:
-            reason = f"The limit of {limit} steps is reached."
-        return Outcome(TurnState.STOPPED, reason)
+        if 0 < budget <= running.usage.total:
+            return Outcome(TurnState.STOPPED, f"The budget of {budget:,} tokens is used up.")
+        if running.model_steps >= limit:
+            return Outcome(TurnState.STOPPED, f"The limit of {limit} steps is reached.")
+        return None
 
     async def _step(self, running: _Running, feed: Feed, limit: int) -> bool:
         """One step; answers whether the turn has ended."""
         agent_id = running.request.agent_id
         for _ in range(_CONFLICT_TRIES):
-            context, window, completion = await self._answer(running, feed)
-            new = await self._perform(running, context, window, completion, limit)
+            context = await self._memory.load_context(agent_id)
+            usage = NO_USAGE
+            if context.open_call is not None:
+                window = self._settings.window(context.agent.context_window, self._count)
+                committed = running.next_step - 1
+                act = await self._actor.finish(context, context.open_call, running.lease.turn_id, committed)
+            elif (outcome := self._stopped(running, limit)) is not None:
+                await self._memory.end_turn(agent_id, running.lease, outcome)
+                return True
+            else:
+                context, window, completion = await self._answer(running, feed, context)
+                usage = completion.usage
+                act = await self._actor.act(context, completion)
+            new = self._new_step(running, context, window, act, usage, limit)
             try:
                 step = await self._commit(agent_id, running.lease, new)
             except errors.Aborted as error:
@@ -356,8 +380,8 @@ class TurnLoop:
                 feed.restart("Core memory was changed by somebody else meanwhile.")
                 continue
             running.next_step += 1
-            running.model_steps += 1
-            running.usage += completion.usage
+            running.model_steps += act.messages[0].role is Role.ASSISTANT
+            running.usage += usage
             feed.step(step)
             return new.outcome is not None
         raise errors.Aborted(
@@ -366,9 +390,8 @@ class TurnLoop:
 
     # One step.
 
-    async def _answer(self, running: _Running, feed: Feed) -> tuple[Context, Window, Completion]:
-        """The model's answer to the context as it is now, after making room for it."""
-        context = await self._memory.load_context(running.request.agent_id)
+    async def _answer(self, running: _Running, feed: Feed, context: Context) -> tuple[Context, Window, Completion]:
+        """The model's answer to the context, after making room for it."""
         window = self._settings.window(context.agent.context_window, self._count)
         for _ in range(_OVERFLOW_TRIES):
             try:
@@ -423,52 +446,24 @@ class TurnLoop:
             " try again, use another model, or set no_verify"
         )
 
-    async def _perform(
-        self, running: _Running, context: Context, window: Window, completion: Completion, limit: int
+    def _new_step(
+        self, running: _Running, context: Context, window: Window, act: Act, usage: Usage, limit: int
     ) -> NewStep:
-        """Runs the function that was called, and decides whether the agent goes on."""
+        """The step of an act, with the event that makes the agent go on, or with the turn's end."""
+        index, messages, effects = running.next_step, act.messages, act.effects
+        if act.open:
+            return NewStep(index, messages)
         time = envelopes.format_time(self._now(), context.agent.time_zone)
-        functions = functions_of(context)
-        answer = Message(
-            Role.ASSISTANT,
-            completion.text,
-            function_call=completion.call,
-            usage=completion.usage,
-            created_at=self._now(),
-        )
-        messages = [answer]
-        effects = NO_EFFECTS
-        reason = ""
-        if completion.call is None:
-            # Once only: a model that thinks on in the same way is left in peace.
-            if not _thought_only(context.messages):
-                reason = prompt.HEARTBEAT_ONLY_THOUGHT
-        else:
-            call: Call | None = None
-            try:
-                call = parse_call(completion.call, functions)
-                output = await execute(call, context, self._memory)
-                ok, text, effects = True, output.text, output.effects
-            except FunctionError as error:
-                ok, text = False, str(error)
-            except (errors.InvalidArgument, errors.NotFound) as error:
-                ok, text = False, error.message
-            result = envelopes.function_result(ok, cut(call, text), time)
-            messages.append(Message(Role.TOOL, result, call_id=completion.call.call_id))
-            if not ok:
-                reason = prompt.HEARTBEAT_FAILED
-            elif call is not None and call.request_heartbeat:
-                reason = prompt.HEARTBEAT_REQUESTED
-        event = envelopes.heartbeat(reason, time) if reason else ""
-        if window.under_pressure(_after(context, messages, effects), functions):
+        event = envelopes.heartbeat(act.reason, time) if act.reason else ""
+        if window.under_pressure(_after(context, messages, effects), functions_of(context)):
             event = envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time)
-        outcome = None if event else Outcome(TurnState.COMPLETED)
-        spent = self._spent(running, completion.usage)
-        if event and (running.model_steps + 1 >= limit or spent):
-            outcome = self._stopped(replace(running, usage=running.usage + completion.usage), limit)
-        elif event:
-            messages.append(Message(Role.USER, event))
-        return NewStep(running.next_step, tuple(messages), effects.blocks, effects.notes, outcome=outcome)
+        outcome: Outcome | None = Outcome(TurnState.COMPLETED)
+        if event:
+            asked = running.model_steps + (messages[0].role is Role.ASSISTANT)
+            outcome = self._stopped(replace(running, usage=running.usage + usage, model_steps=asked), limit)
+            if outcome is None:
+                messages = (*messages, Message(Role.USER, event))
+        return NewStep(index, messages, effects.blocks, effects.notes, outcome=outcome)
 
     async def _commit(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
         """Commits a step, asking again where Memory gave no answer: a committed step is only answered once more."""
@@ -484,37 +479,6 @@ class TurnLoop:
         raise AssertionError("unreachable")
 
 
-class _Keeper:
-    """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost."""
-
-    def __init__(self, memory: Memory, agent_id: str, lease: Lease, seconds: float) -> None:
-        self.cancelled = False
-        self.lost = False
-        self._memory = memory
-        self._agent_id = agent_id
-        self._lease = lease
-        self._seconds = seconds
-        self.task: asyncio.Task[None]
-
-    async def __aenter__(self) -> _Keeper:
-        self.task = asyncio.create_task(self._renew())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await _cancel(self.task)
-
-    async def _renew(self) -> None:
-        while not (self.cancelled or self.lost):
-            await asyncio.sleep(self._seconds)
-            try:
-                self.cancelled = await self._memory.renew_lease(self._agent_id, self._lease)
-            except errors.Aborted:
-                self.lost = True
-            except errors.ServiceError as error:
-                # Memory may be restarting: the lease holds for a while, and a commit under a lost one is refused.
-                _log.info("lease_not_renewed", turn_id=self._lease.turn_id, reason=error.reason)
-
-
 def _after(context: Context, messages: Sequence[Message], effects: Effects) -> Context:
     """The context as it will be once the step is committed."""
     edits: dict[str, BlockEdit] = {edit.label: edit for edit in effects.blocks}
@@ -522,16 +486,6 @@ def _after(context: Context, messages: Sequence[Message], effects: Effects) -> C
         replace(block, value=edits[block.label].value) if block.label in edits else block for block in context.blocks
     )
     return replace(context, blocks=blocks, messages=(*context.messages, *messages))
-
-
-def _thought_only(messages: Sequence[Message]) -> bool:
-    """Whether the model's last answer was a mere thought too."""
-    for message in reversed(messages):
-        if message.role is Role.ASSISTANT:
-            return message.function_call is None
-        if message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
-            return False
-    return False
 
 
 def _whole(window: Window, context: Context) -> int:

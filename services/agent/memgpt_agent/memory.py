@@ -45,10 +45,12 @@ class Memory(Searcher, Protocol):
         messages: Sequence[Message],
         options: bytes,
         no_wait: bool,
+        queue_timeout: float,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
 
         A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
+        DeadlineExceeded when others are ahead for longer than ``queue_timeout`` seconds.
         """
         ...
 
@@ -56,12 +58,16 @@ class Memory(Searcher, Protocol):
         """Keeps the lease; answers whether the turn is to be cancelled. Aborted when it has passed to another."""
         ...
 
+    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
+        """Returns True as soon as the turn is to be cancelled, or False when there is no knowing it any more."""
+        ...
+
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
         """Commits a step whole or not at all; one that is committed already is answered as it was."""
         ...
 
-    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
-        """Ends the turn without a step."""
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
+        """Ends the turn without a step. ``call_result`` becomes the result of a call that has none yet."""
         ...
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
@@ -50,6 +51,9 @@ REPEATABLE = tuple(
         "AgentStateService/ReleaseLease",
         "AgentStateService/RequestCancel",
         "AgentStateService/ListTurns",
+        "AgentStateService/PutToolServer",
+        "AgentStateService/ListToolServers",
+        "AgentStateService/DeleteToolServer",
         "AgentStateService/LoadContext",
         "ArchivalMemoryService/SearchPassages",
         "RecallMemoryService",
@@ -75,6 +79,12 @@ async def call(answer: Awaitable[T]) -> T:
         raise from_rpc_error(error, SERVICE) from error
 
 
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(int(seconds * 1e6))
+    return duration
+
+
 class MemoryClient:
     """Memory: what the loop needs in the domain's words, and the stubs for what is only passed on."""
 
@@ -97,6 +107,7 @@ class MemoryClient:
         messages: Sequence[Message],
         options: bytes,
         no_wait: bool,
+        queue_timeout: float,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         """Places in the queue, then one grant."""
         stream = self.agents.BeginTurn(
@@ -107,6 +118,7 @@ class MemoryClient:
                 input=convert.new_messages(messages),
                 options=options,
                 no_wait=no_wait,
+                queue_timeout=_duration(queue_timeout),
             )
         )
         try:
@@ -127,14 +139,29 @@ class MemoryClient:
         request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
         return (await call(self.agents.RenewLease(request))).cancel_requested
 
+    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
+        """Returns True as soon as the turn is to be cancelled, or False when there is no knowing it any more."""
+        stream = self.agents.WatchLease(state_pb.WatchLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease)))
+        try:
+            async for _ in stream:
+                return True
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, SERVICE) from error
+        finally:
+            stream.cancel()
+        return False
+
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
         """Commits a step."""
         return convert.step((await call(self.agents.CommitStep(convert.commit_request(agent_id, lease, step)))).step)
 
-    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
         """Ends the turn without a step."""
         request = state_pb.EndTurnRequest(
-            agent_id=agent_id, lease=convert.lease_proto(lease), outcome=convert.outcome(outcome)
+            agent_id=agent_id,
+            lease=convert.lease_proto(lease),
+            outcome=convert.outcome(outcome),
+            call_result=call_result,
         )
         await call(self.agents.EndTurn(request))
 

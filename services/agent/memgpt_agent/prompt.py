@@ -19,6 +19,10 @@ HEARTBEAT_FAILED = "Your function call failed. Read its result, and call a funct
 HEARTBEAT_ONLY_THOUGHT = (
     "You wrote text without calling a function, and nobody has seen it. To reach the user, call send_message."
 )
+CALL_CANCELLED = (
+    "The turn was cancelled while the function ran. It may have happened all the same: find out before you call it"
+    " again."
+)
 HEARTBEAT_MANUAL = "You may act now if there is anything to do."
 HEARTBEAT_BEGIN = (
     "The user has come in and waits for your first message: greet them with send_message, in a sentence or two, by name"

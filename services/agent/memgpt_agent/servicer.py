@@ -20,7 +20,7 @@ from memgpt_runtime.errors import Reason, invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.tokens import count_tokens
 
-from memgpt_agent import boot, convert, envelopes, naming, profiles, prompt
+from memgpt_agent import boot, convert, envelopes, naming, profiles, prompt, tool_addresses
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.domain import Context, Message, Role, TurnState
 from memgpt_agent.events import Done
@@ -30,6 +30,7 @@ from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
 from memgpt_agent.profile_store import ProfileStore
 from memgpt_agent.sessions import Sessions
+from memgpt_agent.tool_client import ToolClient
 
 if TYPE_CHECKING:  # Importing openai takes a second.
     from memgpt_agent.models.openai_model import OpenAIModel
@@ -46,12 +47,14 @@ class AgentServicer(AgentServiceServicer):
         memory: MemoryClient,
         loop: TurnLoop,
         sessions: Sessions,
+        tools: ToolClient,
         endpoint: OpenAIModel | None,
     ) -> None:
         self._settings = settings
         self._memory = memory
         self._loop = loop
         self._sessions = sessions
+        self._tools = tools
         self._endpoint = endpoint
         self._profiles = ProfileStore(memory)
 
@@ -165,7 +168,12 @@ class AgentServicer(AgentServiceServicer):
 
     async def CancelTurn(self, request: pb.CancelTurnRequest, context: Any) -> pb.CancelTurnResponse:
         """See the contract."""
-        asked = state_pb.RequestCancelRequest(agent_id=request.agent_id, request_id=request.request_id)
+        agent = (await call(self._memory.agents.GetAgent(state_pb.GetAgentRequest(agent_id=request.agent_id)))).agent
+        asked = state_pb.RequestCancelRequest(
+            agent_id=request.agent_id,
+            request_id=request.request_id,
+            call_result=self._loop.cancelled_call(agent.time_zone),
+        )
         return pb.CancelTurnResponse(turn=(await call(self._memory.agents.RequestCancel(asked))).turn)
 
     async def ListTurns(self, request: pb.ListTurnsRequest, context: Any) -> pb.ListTurnsResponse:
@@ -270,9 +278,26 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         raise _not_yet("Rewrite")
 
-    async def RegisterTool(self, request: pb.RegisterToolRequest, context: Any) -> pb.RegisterToolResponse:
+    # Tools.
+
+    async def RegisterTools(self, request: pb.RegisterToolsRequest, context: Any) -> pb.RegisterToolsResponse:
         """See the contract."""
-        raise _not_yet("RegisterTool")
+        address, found = await self._tools.list(request.address)
+        asked = state_pb.PutToolServerRequest(agent_id=request.agent_id, server=convert.tool_server(address, found))
+        return pb.RegisterToolsResponse(server=(await call(self._memory.agents.PutToolServer(asked))).server)
+
+    async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
+        """See the contract."""
+        asked = state_pb.ListToolServersRequest(agent_id=request.agent_id)
+        return pb.ListToolsResponse(servers=(await call(self._memory.agents.ListToolServers(asked))).servers)
+
+    async def UnregisterTools(self, request: pb.UnregisterToolsRequest, context: Any) -> pb.UnregisterToolsResponse:
+        """See the contract."""
+        # Normal forms are stored; what is no address at all cannot have been.
+        address = tool_addresses.normal_or_same(request.address)
+        asked = state_pb.DeleteToolServerRequest(agent_id=request.agent_id, address=address)
+        await call(self._memory.agents.DeleteToolServer(asked))
+        return pb.UnregisterToolsResponse()
 
     # Profiles and models.
 

@@ -70,10 +70,12 @@ class Window:
         """Tokens of the functions' declarations, estimated: their words, and a little for the JSON around them."""
         tokens = 0
         for function in functions:
-            properties = parameters_schema(function, inner_thoughts=True)["properties"]
+            properties = parameters_schema(replace(function, schema=None), inner_thoughts=True)["properties"]
             tokens += self.count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
             for name, schema in cast(dict[str, dict[str, str]], properties).items():
                 tokens += self.count(f"{name} {schema['description']}") + _PARAMETER_OVERHEAD
+            if function.schema is not None:
+                tokens += self.count(envelopes.dumps(function.schema))
         return tokens
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:

@@ -45,6 +45,7 @@ from memgpt_memory.model import (
     Passage,
     Record,
     TextRef,
+    ToolServer,
 )
 from memgpt_memory.names import Names
 from memgpt_memory.passages import Passages, note_id, passage_of
@@ -78,7 +79,7 @@ class Change:
         make_blocks: Whether a block that is absent is made.
         notes: Texts for archival memory.
         tags: Labels of the notes.
-        texts: New `system`, `summary`, `links` or `dead_notes`.
+        texts: New `system`, `summary`, `links`, `tools` or `dead_notes`.
         drop_block: Label of a block to delete.
         edit: Changes the row itself.
         more: Further rows to be written before the agent's.
@@ -346,6 +347,15 @@ class Agents:
                     body = json.dumps([link.model_dump() for link in links]) if links else ""
                     await self.commit(live, Change(texts={"links": body}))
 
+    async def set_tools(self, live: LiveAgent, edit: Callable[[list[ToolServer]], list[ToolServer] | None]) -> None:
+        """Changes the functions that run elsewhere; `edit` answers None to change nothing."""
+        async with live.lock:
+            await self.settle(live)
+            tools = edit(list(live.tools))
+            if tools is not None:
+                body = json.dumps([server.model_dump() for server in tools], ensure_ascii=False) if tools else ""
+                await self.commit(live, Change(texts={"tools": body}))
+
     async def close(self) -> None:
         """Waits for work in the background."""
         if self._background:
@@ -445,6 +455,8 @@ class Agents:
             live.summary = texts.get("summary", live.summary)
             if "links" in texts:
                 live.links = _links(texts["links"])
+            if "tools" in texts:
+                live.tools = _tools(texts["tools"])
             if "dead_notes" in texts:
                 live.dead_notes = Ranges.parse(texts["dead_notes"])
         live.notify()
@@ -471,7 +483,7 @@ class Agents:
                     raise _not_found(live.id)
             else:
                 live.row, live.blocks, live.system, live.summary = fresh.row, fresh.blocks, fresh.system, fresh.summary
-                live.links, live.dead_notes = fresh.links, fresh.dead_notes
+                live.links, live.tools, live.dead_notes = fresh.links, fresh.tools, fresh.dead_notes
             live.stale = False
             live.notify()
         if live.uncertain:
@@ -536,6 +548,7 @@ class Agents:
             system=texts["system"],
             summary=texts["summary"],
             links=_links(texts["links"]),
+            tools=_tools(texts["tools"]),
             dead_notes=Ranges.parse(texts["dead"]),
         )
 
@@ -583,7 +596,7 @@ def _not_found(agent_id: str) -> NotFound:
     )
 
 
-_TEXT_NAMES = {"system": "system", "summary": "summary", "links": "links", "dead_notes": "dead"}
+_TEXT_NAMES = {"system": "system", "summary": "summary", "links": "links", "tools": "tools", "dead_notes": "dead"}
 
 
 def settings_etag(row: AgentRow) -> str:
@@ -657,6 +670,10 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
 
 def _links(text: str) -> list[Link]:
     return [Link.model_validate(link) for link in json.loads(text)] if text else []
+
+
+def _tools(text: str) -> list[ToolServer]:
+    return [ToolServer.model_validate(server) for server in json.loads(text)] if text else []
 
 
 def _number(id_: str, owner: str, kind: str) -> int:

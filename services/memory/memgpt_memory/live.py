@@ -8,7 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link
+from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link, ToolServer
 from memgpt_memory.ranges import Ranges
 
 LEASE_SECONDS = 10.0
@@ -17,10 +17,20 @@ LEASE_SECONDS = 10.0
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A place in an agent's queue."""
+    """A place in an agent's queue.
+
+    Attributes:
+        key: The turn that waits.
+        fingerprint: Digest of its request.
+        cancelled: Whether it is not to begin any more.
+        kept_for: Epoch of the lease that was given to its caller for another turn, whose holder had died: the place is
+            kept while that lease holds, since the caller comes back when that turn has ended. 0 while the caller waits.
+    """
 
     key: str
+    fingerprint: bytes = b""
     cancelled: bool = False
+    kept_for: int = 0
 
 
 @dataclass(slots=True)
@@ -34,13 +44,13 @@ class LiveAgent:
         system: Its instructions.
         summary: The recursive summary.
         links: Attached sources, in order.
+        tools: Functions that run elsewhere, by address, in order.
         dead_notes: Numbers of deleted notes.
         lock: Held by whoever writes.
         uncertain: Rows that a failed write may have left; to be cleared away before their numbers are used again.
         stale: Whether the row must be read again: a write of it failed, and may have happened.
         queue: Turns that wait, in order of arrival.
         lease_ends: On the monotonic clock; only meaningful while a turn is running.
-        cancel: Whether the running turn is to be cancelled.
         turn_recorded: Whether the row of the last turn has been written since it ended.
         recent_notes: Of the last commits with notes: their stamps, and the numbers at which their notes begin.
     """
@@ -51,13 +61,13 @@ class LiveAgent:
     system: str = ""
     summary: str = ""
     links: list[Link] = field(default_factory=list)
+    tools: list[ToolServer] = field(default_factory=list)
     dead_notes: Ranges = field(default_factory=Ranges)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     uncertain: dict[str, list[str]] = field(default_factory=dict)
     stale: bool = False
     queue: list[Ticket] = field(default_factory=list)
     lease_ends: float = 0.0
-    cancel: bool = False
     turn_recorded: bool = False
     recent_notes: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=256))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +87,7 @@ class LiveAgent:
     @property
     def idle(self) -> bool:
         """Whether nobody waits for it, so that it may be dropped from the cache."""
-        return not (self.lock.locked() or self.queue or self._watchers or self.leased or self.uncertain or self.stale)
+        return not (self.lock.locked() or self.head() or self._watchers or self.leased or self.uncertain or self.stale)
 
     @property
     def note_count(self) -> int:
@@ -96,6 +106,12 @@ class LiveAgent:
     def keep_lease(self, seconds: float) -> None:
         """Lets the lease hold from now on for its whole time."""
         self.lease_ends = time.monotonic() + seconds
+
+    def head(self) -> Ticket | None:
+        """Whose turn it is to be. Places that were kept for callers who did not come back in time are dropped."""
+        held = self.row.epoch if time.monotonic() < self.lease_ends else -1
+        self.queue[:] = [ticket for ticket in self.queue if ticket.kept_for in (0, held)]
+        return self.queue[0] if self.queue else None
 
     def notify(self) -> None:
         """Wakes everybody that waits for a change."""

@@ -188,6 +188,7 @@ class CurrentTurn(_Row):
     first_sequence: int
     end_sequence: int
     ended: int = 0
+    cancel: bool = False
 
 
 class Insert(_Row):
@@ -220,6 +221,7 @@ class AgentRow(_Row):
     system: TextRef = TextRef()
     summary: TextRef = TextRef()
     links: TextRef = TextRef()
+    tools: TextRef = TextRef()
     dead_notes: TextRef = TextRef()
     blocks: list[BlockRef] = []
     message_count: int = 0
@@ -254,6 +256,22 @@ class Link(_Row):
     source_id: str
     stamp: int
     attached: int
+
+
+class ToolFunction(_Row):
+    """A function that runs elsewhere; `parameters` is a JSON schema, as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+class ToolServer(_Row):
+    """The functions of one address."""
+
+    address: str
+    functions: list[ToolFunction]
+    registered: int = 0
 
 
 class SourceRow(_Row):

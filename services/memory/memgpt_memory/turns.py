@@ -11,7 +11,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
-from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted
+from memgpt_runtime.errors import (
+    Aborted,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+)
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import Agents, Change, Committed
@@ -25,6 +33,7 @@ from memgpt_memory.model import (
     NewMessage,
     Page,
     Record,
+    Role,
     StepCommit,
     TurnRow,
     TurnState,
@@ -86,10 +95,12 @@ class Turns:
         options: bytes,
         messages: Sequence[NewMessage],
         no_wait: bool,
+        queue_timeout: float | None = None,
     ) -> AsyncIterator[int | Grant]:
         """Yields the number of turns ahead whenever it changes, then one grant.
 
         Raises:
+            DeadlineExceeded: Others are ahead for longer than `queue_timeout` seconds.
             InvalidArgument: The request's id belongs to another agent or input.
             NotFound: The turn does not exist and no input is given.
             ResourceExhausted: Too many turns wait.
@@ -102,12 +113,16 @@ class Turns:
             return
         if saved is None and not messages:
             raise _unknown(request_id)
-        if len(live.queue) >= MAX_QUEUED:
+        ticket = next((one for one in live.queue if one.key == key and one.kept_for), None)
+        if ticket is None and len(live.queue) >= MAX_QUEUED:
             raise ResourceExhausted(
                 Reason.OVERLOADED, f"{MAX_QUEUED} turns wait for this agent already; try again later.", retry_after=5
             )
-        ticket = Ticket(key)
-        live.queue.append(ticket)
+        if ticket is None:
+            ticket = Ticket(key, fingerprint)
+            live.queue.append(ticket)
+        ticket.kept_for = 0
+        until = None if queue_timeout is None else time.monotonic() + queue_timeout
         told = -1
         try:
             while True:
@@ -115,15 +130,28 @@ class Turns:
                     await self._agents.get(tenant, live.id)  # raises
                 grant = await self._try(live, ticket, request_id, fingerprint, options, messages, no_wait)
                 if grant is not None:
+                    if grant.lease is not None and grant.turn.request_id != request_id:
+                        ticket.kept_for = grant.lease.epoch
                     yield grant
                     return
+                left = None if until is None or self._begun(live, key) else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise DeadlineExceeded(
+                        Reason.OUT_OF_TIME,
+                        f"The agent's other turns took longer than the {queue_timeout:g} s that this one waits: it has "
+                        "not begun. Send it again.",
+                        metadata={"limit_seconds": f"{queue_timeout:g}"},
+                    )
                 ahead = _ahead(live, key)
                 if ahead != told:
                     told = ahead
                     yield ahead
-                await live.changed(max(0.01, live.lease_ends - time.monotonic()) if live.running else None)
+                # A lease may run out, and with it a place that was kept.
+                lease = max(0.01, live.lease_ends - time.monotonic()) if live.running or _kept(live) else None
+                await live.changed(min((time_ for time_ in (left, lease) if time_ is not None), default=None))
         finally:
-            live.queue.remove(ticket)
+            if not ticket.kept_for:
+                live.queue.remove(ticket)
             live.notify()
 
     async def renew(self, live: LiveAgent, lease: Lease) -> tuple[Lease, bool]:
@@ -136,7 +164,18 @@ class Turns:
         if turn.state.ended:
             raise _lost()
         live.keep_lease(self._agents.lease_seconds)
-        return self._lease(live, turn), live.cancel
+        return self._lease(live, turn), turn.cancel
+
+    async def cancelled(self, live: LiveAgent, lease: Lease) -> bool:
+        """Waits until the turn of a lease is to be cancelled; False when it has ended or passed to another before."""
+        while not live.row.deleting:
+            turn = live.row.turn
+            if turn is None or turn.state.ended or turn.turn_id != lease.turn_id or live.row.epoch != lease.epoch:
+                return False
+            if turn.cancel:
+                return True
+            await live.changed()
+        return False
 
     async def commit(self, live: LiveAgent, lease: Lease, index: int, step: StepCommit) -> StepResult:
         """Commits a step, or answers it as it was committed before.
@@ -193,8 +232,15 @@ class Turns:
             await self._record_end(live)
         return StepResult(Step(index, committed.messages), committed)
 
-    async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str) -> TurnRow:
+    async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str, call_result: str = "") -> TurnRow:
         """Ends a turn without a step; one that ended already is answered as it ended.
+
+        Args:
+            live: The agent.
+            lease: The turn's.
+            state: How it ends.
+            reason: Why.
+            call_result: Becomes the result of a call that has none yet.
 
         Raises:
             Aborted: The lease has passed to another.
@@ -202,7 +248,7 @@ class Turns:
         async with live.lock:
             await self._agents.settle(live)
             if not _held(live, lease).state.ended:
-                await self._end_now(live, state, reason)
+                await self._end_now(live, state, reason, call_result)
         return await self._current(live)
 
     def release(self, live: LiveAgent, lease: Lease) -> None:
@@ -212,8 +258,8 @@ class Turns:
             live.lease_ends = 0.0
             live.notify()
 
-    async def cancel(self, live: LiveAgent, request_id: str) -> TurnRow:
-        """Asks for a turn to be cancelled; answers it as it is now.
+    async def cancel(self, live: LiveAgent, request_id: str, call_result: str = "") -> TurnRow:
+        """Asks for a turn to be cancelled; answers it as it is now. `call_result` as for `end`.
 
         Raises:
             NotFound: There is no such turn.
@@ -223,19 +269,19 @@ class Turns:
             await self._agents.settle(live)
             running = live.running
             if running is not None and running.key == key:
-                live.cancel = True
                 if not live.leased:
-                    await self._end_now(live, TurnState.CANCELLED, "cancelled on request")
-        for ticket in live.queue:
-            if ticket.key == key:
+                    await self._end_now(live, TurnState.CANCELLED, "cancelled on request", call_result)
+                elif not running.cancel:
+                    await self._agents.commit(live, Change(edit=_ask_to_cancel))
+            waiting = [ticket for ticket in live.queue if ticket.key == key]
+            turn = await self._saved(live, key)
+            if turn is None and waiting:
+                turn = await self._cancel_queued(live, waiting[0], request_id)
+            for ticket in waiting:
                 ticket.cancelled = True
         live.notify()
-        turn = await self._saved(live, key)
         if turn is None:
-            queued = self._queued(live, key, request_id)
-            if queued is None:
-                raise _unknown(request_id)
-            return queued
+            raise _unknown(request_id)
         return turn
 
     async def read(
@@ -293,7 +339,7 @@ class Turns:
         """A grant, if it is this ticket's time."""
         last = live.row.turn
         own = last is not None and last.key == ticket.key
-        if not (own or live.queue[0] is ticket or ticket.cancelled):
+        if not (own or live.head() is ticket or ticket.cancelled):
             return None
         if live.leased and not ticket.cancelled and not (own and no_wait):
             return None
@@ -304,25 +350,23 @@ class Turns:
             saved = await self._known(live, ticket.key, request_id, fingerprint)
             if saved is not None and saved.state.ended:
                 return Grant(saved)
-            if ticket.cancelled and saved is None:
-                return Grant(await self._cancel_queued(live, ticket, request_id, fingerprint))
             if live.running is not None:
                 if live.leased:
                     return Grant(saved) if saved is not None and no_wait else None
                 return await self._resume(live)
-            if live.queue[0] is not ticket:
+            if live.head() is not ticket:
                 return None
             if not messages:
                 raise _unknown(request_id)
             return await self._start(live, ticket.key, request_id, fingerprint, options, messages)
 
-    async def _cancel_queued(self, live: LiveAgent, ticket: Ticket, request_id: str, fingerprint: bytes) -> TurnRow:
+    async def _cancel_queued(self, live: LiveAgent, ticket: Ticket, request_id: str) -> TurnRow:
         """Ends a turn that never began."""
         turn = TurnRow(
             turn_id=new_id("turn"),
             agent_id=live.id,
             request_id=request_id,
-            fingerprint=fingerprint.hex(),
+            fingerprint=ticket.fingerprint.hex(),
             state=TurnState.CANCELLED,
             reason="cancelled before it began",
             created=now(),
@@ -370,7 +414,6 @@ class Turns:
             live,
             Change(messages=messages, turn_id=turn.turn_id, edit=edit, more=[self._record(live, key, turn)]),
         )
-        live.cancel = False
         live.keep_lease(self._agents.lease_seconds)
         return Grant(turn, self._lease(live, live.row.turn))
 
@@ -384,12 +427,22 @@ class Turns:
         live.keep_lease(self._agents.lease_seconds)
         return Grant(await self._current(live), self._lease(live, live.row.turn), resumed=True)
 
-    async def _end_now(self, live: LiveAgent, state: TurnState, reason: str) -> None:
+    async def _end_now(self, live: LiveAgent, state: TurnState, reason: str, call_result: str) -> None:
+        turn = live.row.turn
+        assert turn is not None  # noqa: S101 - running
+        last = await self._agents.messages.read(live.id, range(turn.end_sequence - 1, turn.end_sequence))
+        call = last[0].function_call if last and call_result else None
+        answer = [] if call is None else [NewMessage(Role.TOOL, call_result, call_id=call.call_id)]
+
         def edit(row: AgentRow, time_: int) -> None:
             assert row.turn is not None  # noqa: S101 - running
+            if answer:
+                row.turn.steps += 1
+                row.turn.end_sequence = row.message_count
             _end(row.turn, state, reason, time_)
 
-        await self._agents.commit(live, Change(edit=edit))
+        change = Change(messages=answer, turn_id=turn.turn_id, step=turn.steps + 1, edit=edit)
+        await self._agents.commit(live, change)
         await self._record_end(live)
 
     async def _record_end(self, live: LiveAgent) -> None:
@@ -435,6 +488,9 @@ class Turns:
             raise _unknown(turn.request_id)
         return saved
 
+    def _begun(self, live: LiveAgent, key: str) -> bool:
+        return live.running is not None and live.running.key == key
+
     def _queued(self, live: LiveAgent, key: str, request_id: str) -> TurnRow | None:
         if not any(ticket.key == key for ticket in live.queue):
             return None
@@ -462,6 +518,16 @@ def _held(live: LiveAgent, lease: Lease) -> CurrentTurn:
     if turn is None or turn.turn_id != lease.turn_id or live.row.epoch != lease.epoch:
         raise _lost()
     return turn
+
+
+def _kept(live: LiveAgent) -> bool:
+    """Whether the next place in the queue is kept for somebody who is not there."""
+    return (head := live.head()) is not None and head.kept_for > 0
+
+
+def _ask_to_cancel(row: AgentRow, _: int) -> None:
+    assert row.turn is not None  # noqa: S101 - running
+    row.turn.cancel = True
 
 
 def _ahead(live: LiveAgent, key: str) -> int:

@@ -35,15 +35,20 @@ DEFAULT_TIMEOUT = 60.0
 class _Interceptor:
     """Adds metadata and timeout to the details of a call."""
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, *, internal: bool) -> None:
         self._timeout = timeout
+        self._internal = internal
 
     def details(self, details: grpc.aio.ClientCallDetails, *, streaming: bool) -> grpc.aio.ClientCallDetails:
         own = None if streaming else self._timeout
         timeout = context.remaining(details.timeout if details.timeout is not None else own)
         given: Iterable[tuple[str, Any]] = tuple(details.metadata or ())
         names = {key for key, _ in given}
-        added = [(key, value) for key, value in context.outgoing_metadata() if key not in names]
+        added = [
+            (key, value)
+            for key, value in context.outgoing_metadata()
+            if key not in names and (self._internal or key != context.PRINCIPAL_KEY)
+        ]
         return grpc.aio.ClientCallDetails(
             method=details.method,
             timeout=timeout,
@@ -113,6 +118,7 @@ def open_channel(
     timeout: float | None = DEFAULT_TIMEOUT,
     max_message_bytes: int = 4 * 1024 * 1024,
     repeatable: Iterable[str] = (),
+    internal: bool = True,
 ) -> grpc.aio.Channel:
     """Opens a channel; inside the event loop that uses it. It connects at the first call, and again whenever needed.
 
@@ -122,6 +128,7 @@ def open_channel(
         timeout: Seconds for unary calls that have no timeout of their own; None for no limit. Streams have none.
         max_message_bytes: Largest message received or sent.
         repeatable: Methods that are retried, see `service_config`.
+        internal: Whether the server is one of the suite's, and is told on whose behalf it is called.
     """
     options: Sequence[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -140,10 +147,10 @@ def open_channel(
         ("grpc.service_config_disable_resolution", 1),
     ]
     interceptors: list[Any] = [
-        _UnaryUnary(timeout),
-        _UnaryStream(timeout),
-        _StreamUnary(timeout),
-        _StreamStream(timeout),
+        _UnaryUnary(timeout, internal=internal),
+        _UnaryStream(timeout, internal=internal),
+        _StreamUnary(timeout, internal=internal),
+        _StreamStream(timeout, internal=internal),
     ]
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)

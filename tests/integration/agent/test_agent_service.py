@@ -202,7 +202,14 @@ NOBODY = "agent_00000000000000000000000000"
         ("DeleteProfile", pb.DeleteProfileRequest(kind=KIND, name="absent"), "NOT_FOUND", "absent"),
         ("Undo", pb.UndoRequest(agent_id=NOBODY), "UNIMPLEMENTED", "Undo"),
         ("Retry", pb.RetryRequest(agent_id=NOBODY), "UNIMPLEMENTED", "Retry"),
-        ("RegisterTool", pb.RegisterToolRequest(agent_id=NOBODY), "UNIMPLEMENTED", "RegisterTool"),
+        (
+            "RegisterTools",
+            pb.RegisterToolsRequest(agent_id=NOBODY, address="x:1"),
+            "PERMISSION_DENIED",
+            "tool_addresses",
+        ),
+        ("RegisterTools", pb.RegisterToolsRequest(agent_id=NOBODY, address="x"), "INVALID_ARGUMENT", "host:port"),
+        ("ListTools", pb.ListToolsRequest(agent_id=NOBODY), "NOT_FOUND", NOBODY),
     ],
 )
 def test_bad_input(stub: AgentServiceStub, rpc: str, request_: Any, code: str, words: str) -> None:

@@ -31,6 +31,7 @@ from memgpt_agent.feed import Feed
 from memgpt_agent.loop import LoopSettings, TurnLoop, TurnRequest
 from memgpt_agent.memory import QueuePlace, TurnGrant
 from memgpt_agent.models.base import ChatModel, Completion, DeltaKind, ModelRequest, Sink
+from memgpt_agent.tools import ToolCall, ToolResult
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.tokens import count_tokens
@@ -96,6 +97,7 @@ class FakeMemory:
         messages: Sequence[Message],
         options: bytes,
         no_wait: bool,
+        queue_timeout: float,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         told = False
         while True:
@@ -135,6 +137,12 @@ class FakeMemory:
         self._held(lease)
         return self.cancel
 
+    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
+        turn = self._held(lease)
+        while not (self.cancel or turn.state.ended):
+            await self.changed.wait()
+        return self.cancel
+
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
         self.commits += 1
         turn = self._held(lease)
@@ -168,8 +176,11 @@ class FakeMemory:
             ),
         )
 
-    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome) -> None:
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
         turn = self._held(lease)
+        if self.context.open_call is not None and call_result:
+            answer = Message(Role.TOOL, call_result, call_id=self.context.open_call.call_id)
+            turn.steps.append(Step(len(turn.steps), self._store([answer])))
         turn.state, turn.reason, turn.held = outcome.state, outcome.reason, False
         self._notify()
 
@@ -283,10 +294,28 @@ def request(text: str = "Hello?", request_id: str = "r1", **more: object) -> Tur
     return TurnRequest("agent_1", request_id, text.encode(), (user(text),), **more)  # type: ignore[arg-type]
 
 
-def make_loop(memory: FakeMemory, model: ChatModel, **settings: object) -> TurnLoop:
+class FakeTools:
+    """Tools that answer with what the test gave them, in order."""
+
+    def __init__(self, *results: ToolResult) -> None:
+        self.results = list(results)
+        self.calls: list[ToolCall] = []
+        self.called = asyncio.Event()
+        self.block: asyncio.Event | None = None
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        self.calls.append(call)
+        self.called.set()
+        if self.block is not None:
+            await self.block.wait()
+        return self.results.pop(0)
+
+
+def make_loop(memory: FakeMemory, model: ChatModel, tools: FakeTools | None = None, **settings: object) -> TurnLoop:
     """The loop with quick retries."""
     quick = {"renew_seconds": 0.01, "retry_seconds": 0.001, "context_window": 100_000, **settings}
-    return TurnLoop(memory, model, LoopSettings(**quick), count_tokens, lambda: NOW)  # type: ignore[arg-type]
+    loop_settings = LoopSettings(**quick)  # type: ignore[arg-type]
+    return TurnLoop(memory, model, tools or FakeTools(), loop_settings, count_tokens, lambda: NOW)
 
 
 async def run(loop: TurnLoop, asked: TurnRequest) -> Feed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 from memgpt_agent import boot, envelopes
-from memgpt_agent.domain import Message, PassageHit, Role, TurnState
+from memgpt_agent.domain import Context, Message, NewStep, PassageHit, Role, TurnState
 from memgpt_agent.events import (
     AssistantMessage,
     Body,
@@ -21,13 +22,16 @@ from memgpt_agent.events import (
     Thought,
 )
 from memgpt_agent.feed import Feed
+from memgpt_agent.functions.remote import describe
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
+from memgpt_agent.tools import ToolResult
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
 from tests.unit.agent.fakes import (
     NOW,
     FakeMemory,
+    FakeTools,
     ScriptedModel,
     answered,
     booted,
@@ -451,3 +455,99 @@ async def test_deltas_say_which_try_they_belong_to() -> None:
     feed = await run(make_loop(memory, model), request())
     deltas = [body for body in await bodies(feed, provisional=True) if isinstance(body, Delta)]
     assert [(d.attempt, d.index) for d in deltas] == [(1, 0), (2, 0)]
+
+
+def with_tool() -> Context:
+    return replace(answered(), tools=(describe("roll", "Rolls a die.", "", "localhost:7"),))
+
+
+async def test_a_remote_call_is_committed_before_it_is_made() -> None:
+    memory = FakeMemory(with_tool())
+    tools = FakeTools(ToolResult(True, "six"))
+    committed: list[list[object]] = []
+    memory.before_commit = lambda step: committed.append([*(m.role for m in step.messages), len(tools.calls)])
+    model = ScriptedModel(call("roll", thought="Let me see.", request_heartbeat=True), say("A six."))
+    feed = await run(make_loop(memory, model, tools), request())
+    assert committed == [[Role.ASSISTANT, 0], [Role.TOOL, Role.USER, 1], [Role.ASSISTANT, Role.TOOL, 1]]
+    assert [one.key for one in tools.calls] == ["turn_0-1"]
+    found = [body for body in await bodies(feed) if isinstance(body, FunctionCalled | FunctionResult)]
+    assert found[1] == FunctionResult(found[0].call_id, "roll", True, "six")
+    assert (await done(feed)).steps == 2
+    # The model sees the result beside the call.
+    assert [m.role for m in model.requests[1].messages[-3:]] == [Role.ASSISTANT, Role.TOOL, Role.USER]
+
+
+async def test_whoever_goes_on_from_an_open_call_makes_it_under_the_same_key() -> None:
+    memory = FakeMemory(with_tool())
+    tools = FakeTools(ToolResult(True, "six"))
+    tools.block = asyncio.Event()
+    model = ScriptedModel(call("roll"), say("A six."))
+    first = asyncio.create_task(run(make_loop(memory, model, tools), request()))
+    await tools.called.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert memory.context.open_call is not None
+    tools.block = None
+    feed = await run(make_loop(memory, model, tools), request())
+    assert [one.key for one in tools.calls] == ["turn_0-1", "turn_0-1"]
+    assert len(model.requests) == 2, "the model was not asked again for the call"
+    called = [b.name for b in await bodies(feed) if isinstance(b, FunctionCalled)]
+    assert called == ["roll", "send_message"]
+    assert [b.ok for b in await bodies(feed) if isinstance(b, FunctionResult)] == [True, True]
+
+
+async def test_a_tool_that_fails_gives_control_back_and_its_result_is_cut() -> None:
+    memory = FakeMemory(with_tool())
+    tools = FakeTools(ToolResult(False, "No die."), ToolResult(True, "6" * 5000))
+    quiet = call("roll", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(quiet, quiet), tools), request())
+    results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
+    assert [(b.ok, b.text[:7]) for b in results] == [(False, "No die."), (True, "6666666")]
+    assert "cut after 3,000 of 5,000 characters" in results[1].text
+    assert (await done(feed)).state is TurnState.COMPLETED
+
+
+async def test_arguments_that_do_not_fit_are_never_sent() -> None:
+    memory = FakeMemory(with_tool())
+    memory.context = replace(memory.context, tools=(describe("roll", "x", '{"required": ["sides"]}', "localhost:7"),))
+    tools = FakeTools()
+    feed = await run(make_loop(memory, ScriptedModel(call("roll"), say("Oh.")), tools), request())
+    assert tools.calls == []
+    assert "'sides' is a required property" in next(b.text for b in await bodies(feed) if isinstance(b, FunctionResult))
+
+
+async def test_a_tool_taken_away_after_its_call_was_committed_fails() -> None:
+    memory = FakeMemory(with_tool())
+
+    def take_away(step: NewStep) -> None:
+        memory.context = replace(memory.context, tools=())
+
+    memory.before_commit = take_away
+    feed = await run(make_loop(memory, ScriptedModel(call("roll"), say("Oh."))), request())
+    results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
+    assert not results[0].ok
+    assert "no function 'roll'" in results[0].text
+
+
+async def test_a_turn_cancelled_within_a_call_leaves_a_result_behind() -> None:
+    memory = FakeMemory(with_tool())
+    tools = FakeTools()
+    tools.block = asyncio.Event()
+    running = asyncio.create_task(run(make_loop(memory, ScriptedModel(call("roll")), tools), request()))
+    await tools.called.wait()
+    memory.cancel = True
+    memory._notify()
+    feed = await running
+    assert (await done(feed)).state is TurnState.CANCELLED
+    assert memory.context.open_call is None
+    results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
+    assert [b.ok for b in results] == [False]
+    assert "cancelled while the function ran" in results[0].text
+
+
+async def test_the_limit_of_steps_never_leaves_a_call_open() -> None:
+    memory = FakeMemory(with_tool())
+    tools = FakeTools(ToolResult(True, "six"))
+    feed = await run(make_loop(memory, ScriptedModel(call("roll")), tools), request(max_steps=1))
+    assert (await done(feed)).state is TurnState.STOPPED
+    assert memory.context.open_call is None

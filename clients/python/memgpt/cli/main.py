@@ -32,6 +32,8 @@ app.add_typer(load_app, name="load")
 app.add_typer(list_app, name="list")
 app.add_typer(add_app, name="add")
 app.add_typer(delete_app, name="delete")
+tools_app = typer.Typer(no_args_is_help=True, help="Functions that run elsewhere.", rich_markup_mode=None)
+app.add_typer(tools_app, name="tools")
 
 Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
@@ -247,6 +249,40 @@ def attach(
     ui = _ui()
     with connected(ui) as memgpt:
         resources.attach(ui, memgpt, agent, data_source)
+
+
+ToolsAgent = Annotated[str, typer.Option("--agent", help="Name or id of the agent.")]
+ToolsAddress = Annotated[str, typer.Argument(help="host:port of a memgpt.tool.v1.ToolService.", show_default=False)]
+
+
+@tools_app.command("add")
+def tools_add(address: ToolsAddress, agent: ToolsAgent) -> None:
+    """Let an agent call the functions of an address; done again, it asks the address anew."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.add_tools(ui, memgpt, agent, address)
+
+
+@tools_app.command("list")
+def tools_list(agent: ToolsAgent) -> None:
+    """List the functions that an agent may call elsewhere."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.show_tools(ui, memgpt, agent)
+
+
+@tools_app.command("remove")
+def tools_remove(address: ToolsAddress, agent: ToolsAgent) -> None:
+    """Take the functions of an address away from an agent."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.remove_tools(ui, memgpt, agent, address)
 
 
 SourceName = Annotated[str, typer.Option("--name", help="Name of the data source; made when there is none.")]

@@ -1,4 +1,4 @@
-"""`memgpt list`, `add`, `delete` and `attach`."""
+"""`memgpt list`, `add`, `delete`, `attach` and `tools`."""
 
 from __future__ import annotations
 
@@ -107,3 +107,30 @@ def attach(ui: Ui, memgpt: MemGPT, agent_name: str, source_name: str) -> None:
     source = memgpt.sources.find(source_name)
     memgpt.agents.attach(agent.agent_id, source.source_id)
     ui.line(f"Attached data source {source.name} to agent {agent.name}: {source.passage_count} passages.", "green")
+
+
+def add_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:
+    """Lets an agent call the functions of an address."""
+    agent = memgpt.agents.find(agent_name)
+    server = memgpt.agents.register_tools(agent.agent_id, address)
+    names = ", ".join(function.name for function in server.functions)
+    ui.line(f"Agent {agent.name} may call at {server.address}: {names}", "green")
+
+
+def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str) -> None:
+    """Writes the functions that an agent may call elsewhere as a table."""
+    servers = memgpt.agents.tools(memgpt.agents.find(agent_name).agent_id)
+    rows = [[one.name, server.address, one.description] for server in servers for one in server.functions]
+    ui.table(["Function", "Address", "Description"], rows)
+
+
+def remove_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:
+    """Takes the functions of an address away from an agent."""
+    agent = memgpt.agents.find(agent_name)
+    known = [server.address for server in memgpt.agents.tools(agent.agent_id)]
+    if address.lower() not in known:
+        raise CliError(
+            f"agent {agent.name} has no tools from {address}; it has them from: {', '.join(known) or 'nowhere'}"
+        )
+    memgpt.agents.unregister_tools(agent.agent_id, address)
+    ui.line(f"Agent {agent.name} may no longer call {address}.", "green")

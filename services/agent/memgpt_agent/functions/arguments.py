@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from memgpt_agent.domain import FunctionCall
+from memgpt_agent.functions import remote
 from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function, Parameter
 
 _MAX_INT = 2**31 - 1
@@ -22,7 +23,7 @@ class Call:
     """A call whose arguments are complete and of the right types."""
 
     function: Function
-    values: Mapping[str, str | int]
+    values: Mapping[str, object]
     request_heartbeat: bool
 
     def text(self, name: str) -> str:
@@ -31,7 +32,7 @@ class Call:
 
     def number(self, name: str) -> int:
         """An integer argument."""
-        return int(self.values[name])
+        return int(str(self.values[name]))
 
 
 def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
@@ -48,7 +49,9 @@ def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
     given = _parse_object(call)
     given.pop(INNER_THOUGHTS, None)
     heartbeat = _boolean(function, given.pop(REQUEST_HEARTBEAT, None))
-    values: dict[str, str | int] = {}
+    if function.tool is not None:
+        return Call(function, _check_remote(function, given), heartbeat)
+    values: dict[str, object] = {}
     for parameter in function.parameters:
         value = given.pop(parameter.name, None)
         if value is None:
@@ -72,6 +75,13 @@ def _parse_object(call: FunctionCall) -> dict[str, object]:
     if not isinstance(value, dict):
         raise FunctionError(f"The arguments of {call.name} must be one JSON object, not {type(value).__name__}.")
     return value
+
+
+def _check_remote(function: Function, given: Mapping[str, object]) -> Mapping[str, object]:
+    try:
+        return remote.check(function, given)
+    except ValueError as error:
+        raise FunctionError(f"The arguments of {function.name} do not fit its schema: {error}") from None
 
 
 def _boolean(function: Function, value: object) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from memgpt_agent.domain import Tool
 
 REQUEST_HEARTBEAT = "request_heartbeat"
 INNER_THOUGHTS = "inner_thoughts"
@@ -52,6 +54,8 @@ class Function:
         chains: Whether it takes ``request_heartbeat``.
         heartbeat_default: What a missing ``request_heartbeat`` means: a search is of no use unless its result is read.
         searches: Whether its result is exempt from being cut.
+        tool: Where it runs, if not here; its arguments are described by ``schema`` then, not by ``parameters``.
+        schema: JSON schema of a tool's arguments.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Function:
     chains: bool = True
     heartbeat_default: bool = False
     searches: bool = False
+    tool: Tool | None = None
+    schema: Mapping[str, object] | None = None
 
 
 def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool = False) -> Mapping[str, object]:
@@ -76,16 +82,45 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
     if inner_thoughts:
         properties[INNER_THOUGHTS] = {"type": "string", "description": _THOUGHTS_DESCRIPTION}
         required.append(INNER_THOUGHTS)
+    if function.schema is not None:
+        own = constrained(function.schema) if strict else function.schema
+        properties |= cast(Mapping[str, object], own.get("properties", {}))
+        required += cast(list[str], own.get("required", []))
     for parameter in function.parameters:
         properties[parameter.name] = parameter.schema()
         if strict or parameter.required:
             required.append(parameter.name)
     if function.chains:
         heartbeat: dict[str, object] = {"type": "boolean", "description": _HEARTBEAT_DESCRIPTION}
-        if function.heartbeat_default:
+        if function.searches:
             # Small models say false, and their turn ends with a search that nobody reads. One that says so
             # all the same, where decoding is not constrained, is taken at its word.
             heartbeat["enum"] = [True]
         properties[REQUEST_HEARTBEAT] = heartbeat
         required.append(REQUEST_HEARTBEAT)
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def constrained(schema: object) -> dict[str, object]:
+    """What servers that constrain decoding understand of a schema.
+
+    Every property is required, as they want it; one that may be left out may be null.
+    """
+    if not isinstance(schema, Mapping):
+        return {}
+    kept: dict[str, object] = {k: schema[k] for k in ("type", "description", "enum", "const") if k in schema}
+    alternatives = schema.get("anyOf") or schema.get("oneOf")
+    if isinstance(alternatives, list):
+        kept["anyOf"] = [constrained(one) for one in alternatives]
+    if isinstance(schema.get("items"), Mapping):
+        kept["items"] = constrained(schema["items"])
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and properties:
+        required = cast(list[str], schema.get("required", []))
+        kept["properties"] = {
+            name: constrained(one) if name in required else {"anyOf": [constrained(one), {"type": "null"}]}
+            for name, one in properties.items()
+        }
+        kept["required"] = list(properties)
+        kept["additionalProperties"] = False
+    return kept

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from memgpt_agent.domain import Context
 from memgpt_agent.functions.declarations import BUILT_IN
+from memgpt_agent.functions.remote import function_of
 from memgpt_agent.functions.schema import Function
 
 
 def functions_of(context: Context) -> tuple[Function, ...]:
-    """The functions that the agent may call now, the built-in ones first."""
-    return BUILT_IN
+    """The functions that the agent may call now, the built-in ones first, then those of its tools."""
+    return (*BUILT_IN, *map(function_of, context.tools)) if context.tools else BUILT_IN

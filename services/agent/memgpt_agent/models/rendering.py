@@ -84,6 +84,8 @@ def json_instructions(functions: Sequence[Function]) -> str:
     for function in functions:
         lines.append(f"- {function.name}: {function.description}")
         lines += [f"    {p.name} ({p.type}): {p.description}" for p in function.parameters]
+        if function.schema is not None:
+            lines.append(f"    arguments by this JSON schema: {envelopes.dumps(function.schema)}")
         if function.chains:
             lines.append("    request_heartbeat (boolean): true to be called again at once with the result.")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.validation import validate
 
+from memgpt_memory import tools
 from memgpt_memory.archive import Scope
 from memgpt_memory.clock import now
 from memgpt_memory.model import AgentRow, StepCommit
@@ -125,6 +126,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             options=request.options,
             messages=convert.new_messages(request.input),
             no_wait=request.no_wait,
+            queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
+            if request.HasField("queue_timeout")
+            else None,
         )
         async for event in events:
             if isinstance(event, int):
@@ -145,6 +149,12 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(tenant(), request.agent_id)
         lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
         return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
+
+    async def WatchLease(self, request: pb.WatchLeaseRequest, context: Any) -> AsyncIterator[pb.WatchLeaseResponse]:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        if await self._core.turns.cancelled(live, convert.lease_back(request.lease)):
+            yield pb.WatchLeaseResponse()
 
     async def CommitStep(self, request: pb.CommitStepRequest, context: Any) -> pb.CommitStepResponse:
         """See the contract."""
@@ -177,7 +187,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        turn = await core.turns.end(live, convert.lease_back(request.lease), *convert.outcome(request.outcome))
+        state, reason = convert.outcome(request.outcome)
+        turn = await core.turns.end(live, convert.lease_back(request.lease), state, reason, request.call_result)
         return pb.EndTurnResponse(turn=convert.turn(turn))
 
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Any) -> pb.ReleaseLeaseResponse:
@@ -190,7 +201,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        return pb.RequestCancelResponse(turn=convert.turn(await core.turns.cancel(live, request.request_id)))
+        turn = await core.turns.cancel(live, request.request_id, request.call_result)
+        return pb.RequestCancelResponse(turn=convert.turn(turn))
 
     async def ReadTurn(self, request: pb.ReadTurnRequest, context: Any) -> AsyncIterator[pb.ReadTurnResponse]:
         """See the contract."""
@@ -226,7 +238,24 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 summary=live.summary,
                 messages=[convert.message(message) for message in messages],
                 archival_count=await core.archive.count(Scope(owner, live, None)),
+                tool_servers=map(convert.tool_server, live.tools),
             )
+
+    async def PutToolServer(self, request: pb.PutToolServerRequest, context: Any) -> pb.PutToolServerResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        stored = await tools.put(self._core.agents, live, convert.tool_server_back(request.server))
+        return pb.PutToolServerResponse(server=convert.tool_server(stored))
+
+    async def ListToolServers(self, request: pb.ListToolServersRequest, context: Any) -> pb.ListToolServersResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        return pb.ListToolServersResponse(servers=map(convert.tool_server, live.tools))
+
+    async def DeleteToolServer(self, request: pb.DeleteToolServerRequest, context: Any) -> pb.DeleteToolServerResponse:
+        """See the contract."""
+        await tools.delete(self._core.agents, await self._core.agents.get(tenant(), request.agent_id), request.address)
+        return pb.DeleteToolServerResponse()
 
     async def AppendMessages(self, request: pb.AppendMessagesRequest, context: Any) -> pb.AppendMessagesResponse:
         """See the contract."""

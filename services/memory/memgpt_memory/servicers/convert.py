@@ -13,6 +13,7 @@ from memgpt.memory.v1 import (
     message_pb2,
     passage_pb2,
     source_pb2,
+    tool_pb2,
     turn_pb2,
 )
 from memgpt_runtime.context import tenant
@@ -31,6 +32,8 @@ from memgpt_memory.model import (
     NewMessage,
     Passage,
     Role,
+    ToolFunction,
+    ToolServer,
     TurnRow,
     TurnState,
     Usage,
@@ -169,6 +172,29 @@ async def agent(core: Core, live: LiveAgent) -> agent_pb2.Agent:
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
         etag=settings_etag(row),
+    )
+
+
+def tool_server(value: ToolServer) -> tool_pb2.ToolServer:
+    """An address with its functions."""
+    return tool_pb2.ToolServer(
+        address=value.address,
+        functions=[
+            tool_pb2.ToolFunction(name=one.name, description=one.description, parameters=one.parameters)
+            for one in value.functions
+        ],
+        register_time=timestamp(value.registered),
+    )
+
+
+def tool_server_back(proto: tool_pb2.ToolServer) -> ToolServer:
+    """An address with its functions, to be registered."""
+    return ToolServer(
+        address=proto.address,
+        functions=[
+            ToolFunction(name=one.name, description=one.description, parameters=one.parameters)
+            for one in proto.functions
+        ],
     )
 
 

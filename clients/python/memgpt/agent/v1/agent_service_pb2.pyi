@@ -15,6 +15,7 @@ from memgpt.memory.v1 import block_pb2 as _block_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import profile_pb2 as _profile_pb2
 from memgpt.memory.v1 import source_pb2 as _source_pb2
+from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 from memgpt.memory.v1 import turn_pb2 as _turn_pb2
 import builtins as _builtins
 import sys
@@ -1472,65 +1473,140 @@ class GetModelResponse(_message.Message):
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
-class RegisterToolRequest(_message.Message):
-    """Request of RegisterTool."""
+class RegisterToolsRequest(_message.Message):
+    """Request of RegisterTools."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
-    PARAMETERS_FIELD_NUMBER: _builtins.int
-    URL_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
-    name: _builtins.str
-    """Name of the function."""
-    description: _builtins.str
-    """What it does, told to the model."""
-    parameters: _builtins.str
-    """JSON schema of its parameters."""
-    url: _builtins.str
-    """Where it is called."""
-    request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    address: _builtins.str
+    """Where a `memgpt.tool.v1.ToolService` listens: `host:port`."""
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        description: _builtins.str = ...,
-        parameters: _builtins.str = ...,
-        url: _builtins.str = ...,
-        request_id: _builtins.str = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "description", b"description", "name", b"name", "parameters", b"parameters", "request_id", b"request_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_id", b"agent_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RegisterToolRequest: _TypeAlias = RegisterToolRequest  # noqa: Y015
+Global___RegisterToolsRequest: _TypeAlias = RegisterToolsRequest  # noqa: Y015
 
 @_typing.final
-class RegisterToolResponse(_message.Message):
-    """Response of RegisterTool."""
+class RegisterToolsResponse(_message.Message):
+    """Response of RegisterTools."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TOOL_ID_FIELD_NUMBER: _builtins.int
-    tool_id: _builtins.str
-    """Identity of the tool."""
+    SERVER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def server(self) -> _tool_pb2.ToolServer:
+        """The address with its functions."""
+
     def __init__(
         self,
         *,
-        tool_id: _builtins.str = ...,
+        server: _tool_pb2.ToolServer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tool_id", b"tool_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RegisterToolResponse: _TypeAlias = RegisterToolResponse  # noqa: Y015
+Global___RegisterToolsResponse: _TypeAlias = RegisterToolsResponse  # noqa: Y015
+
+@_typing.final
+class ListToolsRequest(_message.Message):
+    """Request of ListTools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListToolsRequest: _TypeAlias = ListToolsRequest  # noqa: Y015
+
+@_typing.final
+class ListToolsResponse(_message.Message):
+    """Response of ListTools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
+        """The addresses with their functions."""
+
+    def __init__(
+        self,
+        *,
+        servers: _abc.Iterable[_tool_pb2.ToolServer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListToolsResponse: _TypeAlias = ListToolsResponse  # noqa: Y015
+
+@_typing.final
+class UnregisterToolsRequest(_message.Message):
+    """Request of UnregisterTools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    address: _builtins.str
+    """The address."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnregisterToolsRequest: _TypeAlias = UnregisterToolsRequest  # noqa: Y015
+
+@_typing.final
+class UnregisterToolsResponse(_message.Message):
+    """Response of UnregisterTools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnregisterToolsResponse: _TypeAlias = UnregisterToolsResponse  # noqa: Y015

@@ -164,10 +164,20 @@ class AgentServiceStub:
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
-        self.RegisterTool = channel.unary_unary(
-                '/memgpt.agent.v1.AgentService/RegisterTool',
-                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolRequest.SerializeToString,
-                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolResponse.FromString,
+        self.RegisterTools = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/RegisterTools',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsResponse.FromString,
+                _registered_method=True)
+        self.ListTools = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/ListTools',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsResponse.FromString,
+                _registered_method=True)
+        self.UnregisterTools = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/UnregisterTools',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsResponse.FromString,
                 _registered_method=True)
 
 
@@ -218,8 +228,9 @@ class AgentServiceServicer:
     def SendMessage(self, request, context):
         """Gives the agent an event and streams what it does, up to and with `done`.
 
-        Turns of one agent run one at a time, in order of arrival. The turn goes on when the client goes away. Idempotent by
-        `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
+        Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
+        `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
+        client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
         continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, an id is made and sent
         back in the initial metadata as `x-request-id`.
         """
@@ -235,7 +246,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTurn(self, request, context):
-        """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended.
+        """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
+        turn that ended stays as it ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -361,8 +373,25 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RegisterTool(self, request, context):
-        """Registers a remote tool for an agent. UNIMPLEMENTED in this version.
+    def RegisterTools(self, request, context):
+        """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
+        it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
+        (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
+        used; ALREADY_EXISTS when the agent has another function of a name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTools(self, request, context):
+        """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterTools(self, request, context):
+        """Takes the functions of an address away from the agent. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -496,10 +525,20 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.GetModelRequest.FromString,
                     response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.GetModelResponse.SerializeToString,
             ),
-            'RegisterTool': grpc.unary_unary_rpc_method_handler(
-                    servicer.RegisterTool,
-                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolRequest.FromString,
-                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolResponse.SerializeToString,
+            'RegisterTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterTools,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsResponse.SerializeToString,
+            ),
+            'ListTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTools,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsResponse.SerializeToString,
+            ),
+            'UnregisterTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterTools,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1193,7 +1232,7 @@ class AgentService:
             _registered_method=True)
 
     @staticmethod
-    def RegisterTool(request,
+    def RegisterTools(request,
             target,
             options=(),
             channel_credentials=None,
@@ -1206,9 +1245,63 @@ class AgentService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/memgpt.agent.v1.AgentService/RegisterTool',
-            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolRequest.SerializeToString,
-            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolResponse.FromString,
+            '/memgpt.agent.v1.AgentService/RegisterTools',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.RegisterToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/ListTools',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/UnregisterTools',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UnregisterToolsResponse.FromString,
             options,
             channel_credentials,
             insecure,

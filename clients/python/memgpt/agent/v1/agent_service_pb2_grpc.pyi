@@ -53,15 +53,18 @@ class AgentServiceStub:
     SendMessage: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]
     """Gives the agent an event and streams what it does, up to and with `done`.
 
-    Turns of one agent run one at a time, in order of arrival. The turn goes on when the client goes away. Idempotent by
-    `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
+    Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
+    `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
+    client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
     continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, an id is made and sent
     back in the initial metadata as `x-request-id`.
     """
     ResumeTurn: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ResumeTurnRequest, _agent_service_pb2.ResumeTurnResponse]
     """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none."""
     CancelTurn: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelTurnRequest, _agent_service_pb2.CancelTurnResponse]
-    """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+    """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
+    turn that ended stays as it ended.
+    """
     ListTurns: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListTurnsRequest, _agent_service_pb2.ListTurnsResponse]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
     AttachSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.AttachSourceRequest, _agent_service_pb2.AttachSourceResponse]
@@ -98,8 +101,16 @@ class AgentServiceStub:
     """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]
     """Says what models the service uses. Reads only."""
-    RegisterTool: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolRequest, _agent_service_pb2.RegisterToolResponse]
-    """Registers a remote tool for an agent. UNIMPLEMENTED in this version."""
+    RegisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]
+    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
+    it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
+    (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
+    used; ALREADY_EXISTS when the agent has another function of a name.
+    """
+    ListTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]
+    """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+    UnregisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]
+    """Takes the functions of an address away from the agent. Idempotent."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -126,15 +137,18 @@ class AgentServiceAsyncStub(AgentServiceStub):
     SendMessage: _aio.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Gives the agent an event and streams what it does, up to and with `done`.
 
-    Turns of one agent run one at a time, in order of arrival. The turn goes on when the client goes away. Idempotent by
-    `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
+    Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
+    `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
+    client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
     continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, an id is made and sent
     back in the initial metadata as `x-request-id`.
     """
     ResumeTurn: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ResumeTurnRequest, _agent_service_pb2.ResumeTurnResponse]  # type: ignore[assignment]
     """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none."""
     CancelTurn: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelTurnRequest, _agent_service_pb2.CancelTurnResponse]  # type: ignore[assignment]
-    """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+    """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
+    turn that ended stays as it ended.
+    """
     ListTurns: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListTurnsRequest, _agent_service_pb2.ListTurnsResponse]  # type: ignore[assignment]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
     AttachSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.AttachSourceRequest, _agent_service_pb2.AttachSourceResponse]  # type: ignore[assignment]
@@ -171,8 +185,16 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none."""
     GetModel: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Says what models the service uses. Reads only."""
-    RegisterTool: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolRequest, _agent_service_pb2.RegisterToolResponse]  # type: ignore[assignment]
-    """Registers a remote tool for an agent. UNIMPLEMENTED in this version."""
+    RegisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]  # type: ignore[assignment]
+    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
+    it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
+    (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
+    used; ALREADY_EXISTS when the agent has another function of a name.
+    """
+    ListTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]  # type: ignore[assignment]
+    """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+    UnregisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]  # type: ignore[assignment]
+    """Takes the functions of an address away from the agent. Idempotent."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Agents with a long-term memory: what a client needs to make them and to talk to them.
@@ -232,8 +254,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.SendMessageResponse], _abc.AsyncIterator[_agent_service_pb2.SendMessageResponse]]:
         """Gives the agent an event and streams what it does, up to and with `done`.
 
-        Turns of one agent run one at a time, in order of arrival. The turn goes on when the client goes away. Idempotent by
-        `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
+        Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
+        `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
+        client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
         continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, an id is made and sent
         back in the initial metadata as `x-request-id`.
         """
@@ -252,7 +275,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.CancelTurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.CancelTurnResponse, _abc.Awaitable[_agent_service_pb2.CancelTurnResponse]]:
-        """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+        """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
+        turn that ended stays as it ended.
+        """
 
     @_abc_1.abstractmethod
     def ListTurns(
@@ -393,11 +418,31 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says what models the service uses. Reads only."""
 
     @_abc_1.abstractmethod
-    def RegisterTool(
+    def RegisterTools(
         self,
-        request: _agent_service_pb2.RegisterToolRequest,
+        request: _agent_service_pb2.RegisterToolsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_service_pb2.RegisterToolResponse, _abc.Awaitable[_agent_service_pb2.RegisterToolResponse]]:
-        """Registers a remote tool for an agent. UNIMPLEMENTED in this version."""
+    ) -> _typing.Union[_agent_service_pb2.RegisterToolsResponse, _abc.Awaitable[_agent_service_pb2.RegisterToolsResponse]]:
+        """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
+        it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
+        (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
+        used; ALREADY_EXISTS when the agent has another function of a name.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTools(
+        self,
+        request: _agent_service_pb2.ListToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.ListToolsResponse, _abc.Awaitable[_agent_service_pb2.ListToolsResponse]]:
+        """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+
+    @_abc_1.abstractmethod
+    def UnregisterTools(
+        self,
+        request: _agent_service_pb2.UnregisterToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.UnregisterToolsResponse, _abc.Awaitable[_agent_service_pb2.UnregisterToolsResponse]]:
+        """Takes the functions of an address away from the agent. Idempotent."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

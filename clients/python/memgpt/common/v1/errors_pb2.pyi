@@ -180,6 +180,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "MODEL_UNUSABLE", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
     """
+    ERROR_REASON_TOOL_UNUSABLE: _ErrorReason.ValueType  # 107
+    """FAILED_PRECONDITION: what a tool's address lists cannot be used; the message names the function and what is wrong.
+
+        {"reason": "TOOL_UNUSABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 120
     """RESOURCE_EXHAUSTED: the server has as many calls under way as it takes. RetryInfo says when to come back.
 
@@ -219,6 +224,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the embedding model's endpoint cannot be reached, or failed.
 
         {"reason": "EMBEDDING_UNAVAILABLE", "domain": "memgpt", "metadata": {"model": "bge-m3"}}
+    """
+    ERROR_REASON_TOOL_UNAVAILABLE: _ErrorReason.ValueType  # 145
+    """UNAVAILABLE: nothing answers at a tool's address.
+
+        {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
     """
     ERROR_REASON_OUT_OF_TIME: _ErrorReason.ValueType  # 160
     """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
@@ -404,6 +414,11 @@ stayed unusable after every repair.
 
     {"reason": "MODEL_UNUSABLE", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
 """
+ERROR_REASON_TOOL_UNUSABLE: ErrorReason.ValueType  # 107
+"""FAILED_PRECONDITION: what a tool's address lists cannot be used; the message names the function and what is wrong.
+
+    {"reason": "TOOL_UNUSABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 120
 """RESOURCE_EXHAUSTED: the server has as many calls under way as it takes. RetryInfo says when to come back.
 
@@ -443,6 +458,11 @@ ERROR_REASON_EMBEDDING_UNAVAILABLE: ErrorReason.ValueType  # 144
 """UNAVAILABLE: the embedding model's endpoint cannot be reached, or failed.
 
     {"reason": "EMBEDDING_UNAVAILABLE", "domain": "memgpt", "metadata": {"model": "bge-m3"}}
+"""
+ERROR_REASON_TOOL_UNAVAILABLE: ErrorReason.ValueType  # 145
+"""UNAVAILABLE: nothing answers at a tool's address.
+
+    {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 """
 ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 160
 """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -12,6 +13,7 @@ from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import passage_pb2 as _passage_pb2
+from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 from memgpt.memory.v1 import turn_pb2 as _turn_pb2
 import builtins as _builtins
 import sys
@@ -335,6 +337,7 @@ class BeginTurnRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     NO_WAIT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
@@ -349,6 +352,10 @@ class BeginTurnRequest(_message.Message):
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
         """The turn's input, committed as step 0 by the first grant. Later calls may leave it out."""
 
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """How long the turn may wait for others; unset for no bound. A turn that was begun before is not bound by it."""
+
     def __init__(
         self,
         *,
@@ -358,10 +365,11 @@ class BeginTurnRequest(_message.Message):
         input: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
         no_wait: _builtins.bool = ...,
         options: _builtins.bytes = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,7 +504,7 @@ class RenewLeaseResponse(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     cancel_requested: _builtins.bool
-    """Whether the turn is to be ended as CANCELLED at the next step."""
+    """Whether the turn is to be ended as CANCELLED now."""
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
         """The lease with its new end."""
@@ -514,6 +522,51 @@ class RenewLeaseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewLeaseResponse: _TypeAlias = RenewLeaseResponse  # noqa: Y015
+
+@_typing.final
+class WatchLeaseRequest(_message.Message):
+    """Request of WatchLease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    @_builtins.property
+    def lease(self) -> _turn_pb2.Lease:
+        """The lease."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        lease: _turn_pb2.Lease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeaseRequest: _TypeAlias = WatchLeaseRequest  # noqa: Y015
+
+@_typing.final
+class WatchLeaseResponse(_message.Message):
+    """Response of WatchLease: the turn is to be ended as CANCELLED now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeaseResponse: _TypeAlias = WatchLeaseResponse  # noqa: Y015
 
 @_typing.final
 class Eviction(_message.Message):
@@ -650,8 +703,13 @@ class EndTurnRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    CALL_RESULT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
+    call_result: _builtins.str
+    """Becomes the result of a function call that was committed without one, in a step of its own: a turn must not leave such
+    a call behind.
+    """
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
         """The lease under which the turn ran."""
@@ -666,10 +724,11 @@ class EndTurnRequest(_message.Message):
         agent_id: _builtins.str = ...,
         lease: _turn_pb2.Lease | None = ...,
         outcome: _turn_pb2.TurnOutcome | None = ...,
+        call_result: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -752,19 +811,23 @@ class RequestCancelRequest(_message.Message):
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CALL_RESULT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
     """The turn, by the request it answers."""
+    call_result: _builtins.str
+    """As in EndTurn, for a turn that nobody holds."""
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        call_result: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -951,6 +1014,7 @@ class LoadContextResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
+    TOOL_SERVERS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """Recursive summary of what left the window; empty while nothing did."""
     archival_count: _builtins.int
@@ -967,6 +1031,10 @@ class LoadContextResponse(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """The messages in the window, oldest first."""
 
+    @_builtins.property
+    def tool_servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
+        """Functions that it may call elsewhere, by address, in order of registration."""
+
     def __init__(
         self,
         *,
@@ -975,14 +1043,156 @@ class LoadContextResponse(_message.Message):
         summary: _builtins.str = ...,
         messages: _abc.Iterable[_message_pb2.Message] | None = ...,
         archival_count: _builtins.int = ...,
+        tool_servers: _abc.Iterable[_tool_pb2.ToolServer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "messages", b"messages", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "messages", b"messages", "summary", b"summary", "tool_servers", b"tool_servers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoadContextResponse: _TypeAlias = LoadContextResponse  # noqa: Y015
+
+@_typing.final
+class PutToolServerRequest(_message.Message):
+    """Request of PutToolServer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    @_builtins.property
+    def server(self) -> _tool_pb2.ToolServer:
+        """The address with its functions."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        server: _tool_pb2.ToolServer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutToolServerRequest: _TypeAlias = PutToolServerRequest  # noqa: Y015
+
+@_typing.final
+class PutToolServerResponse(_message.Message):
+    """Response of PutToolServer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def server(self) -> _tool_pb2.ToolServer:
+        """The address as it is stored."""
+
+    def __init__(
+        self,
+        *,
+        server: _tool_pb2.ToolServer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutToolServerResponse: _TypeAlias = PutToolServerResponse  # noqa: Y015
+
+@_typing.final
+class ListToolServersRequest(_message.Message):
+    """Request of ListToolServers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListToolServersRequest: _TypeAlias = ListToolServersRequest  # noqa: Y015
+
+@_typing.final
+class ListToolServersResponse(_message.Message):
+    """Response of ListToolServers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
+        """The addresses with their functions."""
+
+    def __init__(
+        self,
+        *,
+        servers: _abc.Iterable[_tool_pb2.ToolServer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListToolServersResponse: _TypeAlias = ListToolServersResponse  # noqa: Y015
+
+@_typing.final
+class DeleteToolServerRequest(_message.Message):
+    """Request of DeleteToolServer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    address: _builtins.str
+    """The address."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteToolServerRequest: _TypeAlias = DeleteToolServerRequest  # noqa: Y015
+
+@_typing.final
+class DeleteToolServerResponse(_message.Message):
+    """Response of DeleteToolServer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteToolServerResponse: _TypeAlias = DeleteToolServerResponse  # noqa: Y015
 
 @_typing.final
 class AppendMessagesRequest(_message.Message):

@@ -73,6 +73,11 @@ class AgentStateServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseResponse.FromString,
                 _registered_method=True)
+        self.WatchLease = channel.unary_stream(
+                '/memgpt.memory.v1.AgentStateService/WatchLease',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.FromString,
+                _registered_method=True)
         self.CommitStep = channel.unary_unary(
                 '/memgpt.memory.v1.AgentStateService/CommitStep',
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.CommitStepRequest.SerializeToString,
@@ -102,6 +107,21 @@ class AgentStateServiceStub:
                 '/memgpt.memory.v1.AgentStateService/ListTurns',
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsResponse.FromString,
+                _registered_method=True)
+        self.PutToolServer = channel.unary_unary(
+                '/memgpt.memory.v1.AgentStateService/PutToolServer',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerResponse.FromString,
+                _registered_method=True)
+        self.ListToolServers = channel.unary_unary(
+                '/memgpt.memory.v1.AgentStateService/ListToolServers',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersResponse.FromString,
+                _registered_method=True)
+        self.DeleteToolServer = channel.unary_unary(
+                '/memgpt.memory.v1.AgentStateService/DeleteToolServer',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.FromString,
                 _registered_method=True)
         self.LoadContext = channel.unary_unary(
                 '/memgpt.memory.v1.AgentStateService/LoadContext',
@@ -190,8 +210,10 @@ class AgentStateServiceServicer:
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
         A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-        to its end, then ask again.
-        RESOURCE_EXHAUSTED when 64 turns wait already.
+        to its end, then ask again; the place in the queue is kept meanwhile.
+
+        RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
+        `queue_timeout`: the turn has not begun then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +222,14 @@ class AgentStateServiceServicer:
     def RenewLease(self, request, context):
         """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
         when the lease has passed to another. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchLease(self, request, context):
+        """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
+        without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,7 +262,9 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestCancel(self, request, context):
-        """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended.
+        """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
+        lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
+        it ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +280,28 @@ class AgentStateServiceServicer:
 
     def ListTurns(self, request, context):
         """Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutToolServer(self, request, context):
+        """Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
+        has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListToolServers(self, request, context):
+        """Lists an agent's addresses with their functions, in order of registration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteToolServer(self, request, context):
+        """Takes the functions of an address away. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,6 +389,11 @@ def add_AgentStateServiceServicer_to_server(servicer, server):
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseResponse.SerializeToString,
             ),
+            'WatchLease': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLease,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.SerializeToString,
+            ),
             'CommitStep': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitStep,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.CommitStepRequest.FromString,
@@ -364,6 +423,21 @@ def add_AgentStateServiceServicer_to_server(servicer, server):
                     servicer.ListTurns,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsResponse.SerializeToString,
+            ),
+            'PutToolServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutToolServer,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerResponse.SerializeToString,
+            ),
+            'ListToolServers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListToolServers,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersResponse.SerializeToString,
+            ),
+            'DeleteToolServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteToolServer,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.SerializeToString,
             ),
             'LoadContext': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadContext,
@@ -600,6 +674,33 @@ class AgentStateService:
             _registered_method=True)
 
     @staticmethod
+    def WatchLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/WatchLease',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CommitStep(request,
             target,
             options=(),
@@ -751,6 +852,87 @@ class AgentStateService:
             '/memgpt.memory.v1.AgentStateService/ListTurns',
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListTurnsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutToolServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/PutToolServer',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutToolServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListToolServers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/ListToolServers',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListToolServersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteToolServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/DeleteToolServer',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

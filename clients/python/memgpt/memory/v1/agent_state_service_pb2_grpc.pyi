@@ -63,12 +63,18 @@ class AgentStateServiceStub:
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
     A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-    to its end, then ask again.
-    RESOURCE_EXHAUSTED when 64 turns wait already.
+    to its end, then ask again; the place in the queue is kept meanwhile.
+
+    RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
+    `queue_timeout`: the turn has not begun then.
     """
     RenewLease: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.RenewLeaseRequest, _agent_state_service_pb2.RenewLeaseResponse]
     """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
     when the lease has passed to another. Repeating it is harmless.
+    """
+    WatchLease: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.WatchLeaseRequest, _agent_state_service_pb2.WatchLeaseResponse]
+    """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
+    without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
     """
     CommitStep: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.CommitStepRequest, _agent_state_service_pb2.CommitStepResponse]
     """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
@@ -83,13 +89,24 @@ class AgentStateServiceStub:
     ReleaseLease: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ReleaseLeaseRequest, _agent_state_service_pb2.ReleaseLeaseResponse]
     """Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent."""
     RequestCancel: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.RequestCancelRequest, _agent_state_service_pb2.RequestCancelResponse]
-    """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+    """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
+    lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
+    it ended.
+    """
     ReadTurn: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
     as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
     """
     ListTurns: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListTurnsRequest, _agent_state_service_pb2.ListTurnsResponse]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+    PutToolServer: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutToolServerRequest, _agent_state_service_pb2.PutToolServerResponse]
+    """Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
+    has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+    """
+    ListToolServers: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListToolServersRequest, _agent_state_service_pb2.ListToolServersResponse]
+    """Lists an agent's addresses with their functions, in order of registration."""
+    DeleteToolServer: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteToolServerRequest, _agent_state_service_pb2.DeleteToolServerResponse]
+    """Takes the functions of an address away. Idempotent."""
     LoadContext: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]
     """Reads all that fills an agent's context window, as of one instant."""
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.AppendMessagesRequest, _agent_state_service_pb2.AppendMessagesResponse]
@@ -142,12 +159,18 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
     A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-    to its end, then ask again.
-    RESOURCE_EXHAUSTED when 64 turns wait already.
+    to its end, then ask again; the place in the queue is kept meanwhile.
+
+    RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
+    `queue_timeout`: the turn has not begun then.
     """
     RenewLease: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.RenewLeaseRequest, _agent_state_service_pb2.RenewLeaseResponse]  # type: ignore[assignment]
     """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
     when the lease has passed to another. Repeating it is harmless.
+    """
+    WatchLease: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.WatchLeaseRequest, _agent_state_service_pb2.WatchLeaseResponse]  # type: ignore[assignment]
+    """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
+    without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
     """
     CommitStep: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.CommitStepRequest, _agent_state_service_pb2.CommitStepResponse]  # type: ignore[assignment]
     """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
@@ -162,13 +185,24 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     ReleaseLease: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ReleaseLeaseRequest, _agent_state_service_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
     """Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent."""
     RequestCancel: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.RequestCancelRequest, _agent_state_service_pb2.RequestCancelResponse]  # type: ignore[assignment]
-    """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+    """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
+    lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
+    it ended.
+    """
     ReadTurn: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]  # type: ignore[assignment]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
     as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
     """
     ListTurns: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListTurnsRequest, _agent_state_service_pb2.ListTurnsResponse]  # type: ignore[assignment]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+    PutToolServer: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutToolServerRequest, _agent_state_service_pb2.PutToolServerResponse]  # type: ignore[assignment]
+    """Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
+    has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+    """
+    ListToolServers: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListToolServersRequest, _agent_state_service_pb2.ListToolServersResponse]  # type: ignore[assignment]
+    """Lists an agent's addresses with their functions, in order of registration."""
+    DeleteToolServer: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteToolServerRequest, _agent_state_service_pb2.DeleteToolServerResponse]  # type: ignore[assignment]
+    """Takes the functions of an address away. Idempotent."""
     LoadContext: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]  # type: ignore[assignment]
     """Reads all that fills an agent's context window, as of one instant."""
     AppendMessages: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.AppendMessagesRequest, _agent_state_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
@@ -254,8 +288,10 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
         A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-        to its end, then ask again.
-        RESOURCE_EXHAUSTED when 64 turns wait already.
+        to its end, then ask again; the place in the queue is kept meanwhile.
+
+        RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
+        `queue_timeout`: the turn has not begun then.
         """
 
     @_abc_1.abstractmethod
@@ -266,6 +302,16 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_state_service_pb2.RenewLeaseResponse, _abc.Awaitable[_agent_state_service_pb2.RenewLeaseResponse]]:
         """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
         when the lease has passed to another. Repeating it is harmless.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchLease(
+        self,
+        request: _agent_state_service_pb2.WatchLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.WatchLeaseResponse], _abc.AsyncIterator[_agent_state_service_pb2.WatchLeaseResponse]]:
+        """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
+        without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
         """
 
     @_abc_1.abstractmethod
@@ -304,7 +350,10 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.RequestCancelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.RequestCancelResponse, _abc.Awaitable[_agent_state_service_pb2.RequestCancelResponse]]:
-        """Asks for a turn to be cancelled at its next step. Idempotent; a turn that ended stays as it ended."""
+        """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
+        lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
+        it ended.
+        """
 
     @_abc_1.abstractmethod
     def ReadTurn(
@@ -323,6 +372,32 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.ListTurnsResponse, _abc.Awaitable[_agent_state_service_pb2.ListTurnsResponse]]:
         """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+
+    @_abc_1.abstractmethod
+    def PutToolServer(
+        self,
+        request: _agent_state_service_pb2.PutToolServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_state_service_pb2.PutToolServerResponse, _abc.Awaitable[_agent_state_service_pb2.PutToolServerResponse]]:
+        """Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
+        has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def ListToolServers(
+        self,
+        request: _agent_state_service_pb2.ListToolServersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_state_service_pb2.ListToolServersResponse, _abc.Awaitable[_agent_state_service_pb2.ListToolServersResponse]]:
+        """Lists an agent's addresses with their functions, in order of registration."""
+
+    @_abc_1.abstractmethod
+    def DeleteToolServer(
+        self,
+        request: _agent_state_service_pb2.DeleteToolServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_state_service_pb2.DeleteToolServerResponse, _abc.Awaitable[_agent_state_service_pb2.DeleteToolServerResponse]]:
+        """Takes the functions of an address away. Idempotent."""
 
     @_abc_1.abstractmethod
     def LoadContext(

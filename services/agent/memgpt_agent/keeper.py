@@ -1,0 +1,67 @@
+"""Keeping a lease while a turn runs under it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from memgpt_runtime import errors
+
+from memgpt_agent.domain import Lease
+from memgpt_agent.memory import Memory
+
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost.
+
+    A wish to cancel comes at once, by a stream; where that breaks, with the next renewal.
+    """
+
+    def __init__(self, memory: Memory, agent_id: str, lease: Lease, seconds: float) -> None:
+        """Keeps ``lease`` by renewing it every ``seconds``, from when it is entered until it is left."""
+        self.cancelled = False
+        self.lost = False
+        self._memory = memory
+        self._agent_id = agent_id
+        self._lease = lease
+        self._seconds = seconds
+        self.task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Keeper:
+        self.task = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        watch = asyncio.create_task(self._watch())
+        try:
+            while not (self.cancelled or self.lost):
+                if watch.done():
+                    await asyncio.sleep(self._seconds)
+                else:
+                    await asyncio.wait((watch,), timeout=self._seconds)
+                if not self.cancelled:
+                    await self._renew()
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        try:
+            self.cancelled = await self._memory.cancelled(self._agent_id, self._lease)
+        except errors.ServiceError as error:
+            _log.info("lease_not_watched", turn_id=self._lease.turn_id, reason=error.reason)
+
+    async def _renew(self) -> None:
+        try:
+            self.cancelled = await self._memory.renew_lease(self._agent_id, self._lease)
+        except errors.Aborted:
+            self.lost = True
+        except errors.ServiceError as error:
+            # Memory may be restarting: the lease holds for a while, and a commit under a lost one is refused.
+            _log.info("lease_not_renewed", turn_id=self._lease.turn_id, reason=error.reason)

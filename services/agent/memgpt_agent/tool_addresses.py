@@ -1,0 +1,75 @@
+"""Which addresses of tools the operator allows.
+
+An entry is ``host:port``. A host that begins with ``*.`` stands for every name below the rest, ``*`` alone for every
+host, a port of ``*`` for every port. ``tls://`` before an entry has the addresses called by TLS, else in plaintext.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_HOST = r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?|\[[0-9a-f:.]+\]"
+_ADDRESS = re.compile(rf"(?P<host>{_HOST}):(?P<port>\d{{1,5}})")
+_ENTRY = re.compile(rf"(?P<tls>tls://)?(?P<host>\*|(?:\*\.)?(?:{_HOST})):(?P<port>\d{{1,5}}|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    host: str
+    port: str
+    tls: bool
+
+    def covers(self, host: str, port: str) -> bool:
+        if self.port not in ("*", port):
+            return False
+        return self.host in ("*", host) or (self.host.startswith("*.") and host.endswith(self.host[1:]))
+
+
+class AllowedAddresses:
+    """The operator's list; an empty one allows nothing."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        """Reads the list.
+
+        Raises:
+            ValueError: An entry is none. The text names it.
+        """
+        self._entries = tuple(map(_parse, entries))
+
+    def tls(self, address: str) -> bool | None:
+        """Whether an address is to be called by TLS, by the first entry that covers it; None when none does."""
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            return None
+        return next((e.tls for e in self._entries if e.covers(match["host"], match["port"])), None)
+
+
+def normal(address: str) -> str:
+    """The address as it is compared and stored.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = _ADDRESS.fullmatch(address.strip().lower())
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ValueError(f"{address[:80]!r} is no address: write host:port, such as tools.example.org:443")
+    return f"{match['host']}:{int(match['port'])}"
+
+
+def normal_or_same(address: str) -> str:
+    """The normal form of an address; what is none comes back as it is."""
+    try:
+        return normal(address)
+    except ValueError:
+        return address
+
+
+def _parse(entry: str) -> _Entry:
+    match = _ENTRY.fullmatch(entry.strip().lower())
+    if match is None or not (match["port"] == "*" or 0 < int(match["port"]) < 65536):
+        raise ValueError(
+            f"{entry!r} is no address: write host:port, *.domain:port or host:*, with tls:// before it for TLS"
+        )
+    return _Entry(match["host"], match["port"], match["tls"] is not None)
