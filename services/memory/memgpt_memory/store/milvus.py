@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
 
 from memgpt_memory.store import lite
 from memgpt_memory.store.batching import Batcher
@@ -52,6 +52,8 @@ _READ_CHUNK = 8_192
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
 _REOPEN_SECONDS = 1.0
+_FLUSH_ROWS = 64
+_FLUSH_IDLE_SECONDS = 1.0
 _NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
 """pymilvus pings every 10 s, which Lite's server within this process answers by closing the connection."""
 
@@ -116,6 +118,9 @@ class Milvus:
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
         self._ready: dict[str, Collection] = {}
+        self._unflushed: Counter[str] = Counter()
+        self._flushes: dict[str, asyncio.TimerHandle] = {}
+        self._flushing: set[asyncio.Task[None]] = set()
         self.capabilities = Capabilities("milvus-lite" if self.lite else "milvus", "unknown")
 
     async def open(self, collections: Iterable[Collection]) -> None:
@@ -136,7 +141,10 @@ class Milvus:
                 self._ready[collection.name] = collection
 
     async def close(self) -> None:
-        """Flushes nothing, waits for what runs, and closes the connection."""
+        """Waits for what runs, and closes the connection."""
+        while self._flushes:
+            self._flushes.popitem()[1].cancel()
+        await asyncio.gather(*self._flushing, return_exceptions=True)
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
@@ -405,6 +413,34 @@ class Milvus:
             )
         if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
             self._written.add(collection.name)
+        if self.lite and collection.partitioned:
+            self._flush_when_idle(collection, len(data))
+
+    def _flush_when_idle(self, collection: Collection, rows: int) -> None:
+        """Has Lite flush what was added, once nothing more comes: until then every search indexes those rows anew."""
+        name = collection.name
+        self._unflushed[name] += rows
+        if name in self._flushes:
+            self._flushes.pop(name).cancel()
+        if self._unflushed[name] >= _FLUSH_ROWS:
+            loop = asyncio.get_running_loop()
+            self._flushes[name] = loop.call_later(_FLUSH_IDLE_SECONDS, self._begin_flush, collection)
+
+    def _begin_flush(self, collection: Collection) -> None:
+        self._flushes.pop(collection.name, None)
+        task = asyncio.create_task(self._flush(collection))
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+
+    async def _flush(self, collection: Collection) -> None:
+        try:
+            async with self._writing(collection):
+                if collection.name not in self._ready:  # dropped meanwhile
+                    return
+                self._unflushed[collection.name] = 0
+                await self._run(self._change, lambda: self._connected.flush(collection.name, timeout=self._timeout))
+        except ServiceError as error:
+            _log.warning("lite_not_flushed", uri=self._uri, error=str(error))
 
     @asynccontextmanager
     async def _reading(self, collection: Collection) -> AsyncIterator[None]:
