@@ -22,6 +22,12 @@ def texts(path: Path, max_pages: int = 100) -> list[str]:
     return [page.text for page in pages]
 
 
+def _painted_bomb() -> bytes:
+    """A page that paints a form, which expands to very much."""
+    form = pdfs.stream_object(pdfs.packed_blanks(200), b"/Type /XObject /Subtype /Form /Filter /FlateDecode")
+    return pdfs.with_contents(b"/Fm1 Do", b"", b"<< /XObject << /Fm1 6 0 R >> >>", form)
+
+
 def test_a_page_is_a_document(tmp_path: Path) -> None:
     assert read(tmp_path, pdfs.pdf(["First page\nof three", "", "Third"])) == ["First page\nof three", "", "Third"]
 
@@ -61,9 +67,13 @@ def test_one_that_only_restricts_printing_is_read(tmp_path: Path) -> None:
         (pdfs.pdf(["cut off"] * 20)[:1500], FailureReason.BROKEN, "damaged or incomplete"),
         (pdfs.pdf([]), FailureReason.EMPTY, "no pages"),
         (pdfs.bomb(), FailureReason.TOO_LARGE, "Page 1"),
+        (_painted_bomb(), FailureReason.TOO_LARGE, "Page 1"),
         (pdfs.loop(), FailureReason.BROKEN, "cannot be read as a PDF"),
     ],
-    ids=["encrypted", "scan", "many pages", "header only", "garbage", "truncated", "no pages", "bomb", "loop"],
+    ids=[
+        *("encrypted", "scan", "many pages", "header only", "garbage", "truncated", "no pages", "bomb"),
+        *("bomb in a form", "loop"),
+    ],
 )
 def test_a_bad_pdf_is_a_typed_failure(tmp_path: Path, data: bytes, reason: FailureReason, says: str) -> None:
     with pytest.raises(FileFailure) as failure:

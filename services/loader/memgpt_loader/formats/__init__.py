@@ -28,7 +28,7 @@ from typing import BinaryIO, Protocol, cast
 from memgpt_loader import media
 from memgpt_loader.failures import FailureReason, FileFailure
 
-VERSION = 1
+VERSION = 2
 """Part of the ids of passages. Raise it when the same file of any kind would give another text."""
 
 _MODULES = {

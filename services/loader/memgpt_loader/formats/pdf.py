@@ -1,4 +1,8 @@
-"""PDF files, by pypdf: a page is a document. Runs in a parser process only, since pypdf blocks."""
+"""PDF files: a page is a document. Runs in a parser process only, since its libraries block and one may crash.
+
+pypdf reads the structure: it says what is wrong with a file, and refuses what nests or expands beyond its limits.
+PDFium then gives the text, ten times faster; for a page that it cannot open, pypdf does that as well.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from typing import cast
 
 from pypdf import PageObject, PasswordType, PdfReader
 from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedError
-from pypdf.generic import DictionaryObject
+from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits, PageText, Parsed, closing, too_many_pages
 from memgpt_loader.formats.clean import PageCleaner
 from memgpt_loader.formats.furniture import without_furniture
+from memgpt_loader.formats.pdfium import PdfiumTexts
 
 _MOST_SPANS = 12
 
@@ -39,13 +44,13 @@ def parse(file: File, limits: Limits) -> Parsed:
             raise _failure(error, "The file cannot be read as a PDF") from error
         raise
     notes: list[str] = []
-    return Parsed(pages, closing(stream, _pages(reader, pages, notes)), notes)
+    return Parsed(pages, closing(stream, _pages(file, reader, pages, notes)), notes)
 
 
-def _pages(reader: PdfReader, pages: int, notes: list[str]) -> Iterator[PageText]:
+def _pages(file: File, reader: PdfReader, pages: int, notes: list[str]) -> Iterator[PageText]:
     any_text = False
     scanned: list[int] = []
-    for number, text in enumerate(without_furniture(_texts(reader, pages, scanned), pages), start=1):
+    for number, text in enumerate(without_furniture(_texts(file, reader, pages, scanned), pages), start=1):
         any_text = any_text or bool(text)
         yield PageText(number, text)
     if not any_text:
@@ -61,33 +66,64 @@ def _pages(reader: PdfReader, pages: int, notes: list[str]) -> Iterator[PageText
         )
 
 
-def _texts(reader: PdfReader, pages: int, scanned: list[int]) -> Iterator[str]:
+def _texts(file: File, reader: PdfReader, pages: int, scanned: list[int]) -> Iterator[str]:
     """Cleaned texts of the pages; the numbers of those that are pictures only are added to `scanned`."""
     cleaner = PageCleaner()
-    for number in range(1, pages + 1):
-        try:
-            page = reader.pages[number - 1]
-            text = cleaner.clean(page.extract_text())
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise _failure(error, f"Page {number} of the PDF cannot be read") from error
-        if not text and _has_pictures(page):
-            scanned.append(number)
-        yield text
+    seen: set[int] = set()
+    with PdfiumTexts(file) as texts:
+        for number in range(1, pages + 1):
+            try:
+                page = reader.pages[number - 1]
+                _expand(page, seen)
+                drawn = texts.page(number)
+                text = cleaner.clean(page.extract_text() if drawn is None else drawn)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise _failure(error, f"Page {number} of the PDF cannot be read") from error
+            if not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page)):
+                scanned.append(number)
+            yield text
 
 
-def _has_pictures(page: PageObject) -> bool:
+def _expand(page: DictionaryObject, seen: set[int]) -> None:
+    """Unpacks what is painted on a page within pypdf's limits, which PDFium has not.
+
+    Args:
+        page: The page, or a form that is painted on one.
+        seen: Numbers of the forms that need no second look; grows.
+
+    Raises:
+        LimitReachedError: It expands too far.
+    """
+    try:
+        if isinstance(page, PageObject):
+            page.get_contents()
+        elif isinstance(page, StreamObject):
+            page.get_data()
+    except (LimitReachedError, MemoryError):
+        raise
+    except Exception:  # noqa: BLE001 - something that pypdf does not know; PDFium may
+        return
+    for number, each in _painted(page):
+        if each.get("/Subtype") == "/Form" and number not in seen:
+            seen.add(number)
+            _expand(each, seen)
+
+
+def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
+    """Pictures and forms that may be painted on a page, with the numbers of their objects."""
     try:
         resources = cast("DictionaryObject", page["/Resources"].get_object())
-        return any(
-            cast("DictionaryObject", each.get_object()).get("/Subtype") == "/Image"
-            for each in cast("DictionaryObject", resources["/XObject"].get_object()).values()
-        )
+        listed = cast("DictionaryObject", resources["/XObject"].get_object()).values()
+        return [
+            (each.idnum if isinstance(each, IndirectObject) else 0, cast("DictionaryObject", each.get_object()))
+            for each in listed
+        ]
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - a page without resources, or with odd ones: it has been read as far as it can be
-        return False
+    except Exception:  # noqa: BLE001 - a page without resources, or with odd ones: it is read as far as it can be
+        return []
 
 
 def _ranges(numbers: list[int]) -> str:
