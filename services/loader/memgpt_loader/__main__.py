@@ -40,11 +40,12 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
                 max_chars=settings.max_chars,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
                 max_tokens=settings.passage_tokens,
+                overlap_tokens=settings.passage_overlap,
             )
         )
         async with open_memory_channel(app.config, REPEATABLE) as channel:
             memory = MemoryClient(channel)
-            version = chunker_version(settings.passage_tokens)
+            version = chunker_version(settings.passage_tokens, settings.passage_overlap)
             pipeline = Pipeline(pool, memory, version, patience=settings.store_retry_seconds)
             limits = LoadLimits(
                 max_file_bytes=settings.max_file_bytes,

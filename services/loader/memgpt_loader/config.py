@@ -25,11 +25,14 @@ class LoaderSettings(MemoryClientSection):
         1024 * _MIB, ge=_MIB, description="Bytes at most of all that is packed in a file, such as an office document."
     )
     passage_tokens: int = Field(300, ge=20, le=1000, description="Tokens of a passage at most.")
+    passage_overlap: int = Field(
+        0, ge=0, le=500, description="Tokens at most that a passage repeats of the one before it on the same page."
+    )
     parser_processes: int = Field(2, ge=1, le=64, description="Files that are parsed at a time, each in a process.")
     parser_memory_bytes: int = Field(
         1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
     )
-    parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file; one that takes longer fails.")
+    parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file of up to a million characters.")
     upload_wait_seconds: float = Field(60.0, ge=0, description="How long an upload waits for room in the spool.")
     upload_pause_seconds: float = Field(60.0, gt=0, description="Longest pause between two chunks of an upload.")
     idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
@@ -38,7 +41,9 @@ class LoaderSettings(MemoryClientSection):
     )
 
     @model_validator(mode="after")
-    def _files_fit(self) -> LoaderSettings:
+    def _values_fit(self) -> LoaderSettings:
         if self.max_file_bytes > self.spool_bytes:
             raise ValueError("max_file_bytes must not be more than spool_bytes: lower it, or raise spool_bytes")
+        if 2 * self.passage_overlap > self.passage_tokens:
+            raise ValueError("passage_overlap must not be more than half of passage_tokens: lower it")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,13 @@ MAX_PASSAGE_CHARS = 4096
 which counts no tokens, makes passages as long as that."""
 
 
-def chunker_version(max_tokens: int) -> str:
+_LAST_SPACE = re.compile(r".*\s", re.DOTALL)
+
+
+def chunker_version(max_tokens: int, overlap_tokens: int) -> str:
     """Names the rules by which files become passages: a file read by other rules is read anew."""
-    return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}"
+    overlap = f"+{overlap_tokens}" if overlap_tokens else ""
+    return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}{overlap}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def _pages(texts: Iterator[PageText], limits: Limits) -> Iterator[Page]:
                 )
             if page.number != number:
                 start, number = 0, page.number
-            passages = [part for each in chunk(text, limits.max_tokens) for part in _bounded(each)]
+            chunks = chunk(text, limits.max_tokens, limits.overlap_tokens)
+            passages = [part for each in chunks for part in _bounded(each)]
             yield Page(number, [Chunk(one.text, start + one.start, start + one.end) for one in passages])
             start += len(text)
 
@@ -95,8 +101,12 @@ def _closed(texts: Iterator[PageText]) -> Iterator[None]:
 
 
 def _bounded(passage: Chunk) -> Iterator[Chunk]:
-    for first in range(0, len(passage.text), MAX_PASSAGE_CHARS):
+    first = 0
+    while first < len(passage.text):
         piece = passage.text[first : first + MAX_PASSAGE_CHARS]
+        if len(piece) == MAX_PASSAGE_CHARS and (words := _LAST_SPACE.match(piece)):
+            piece = words[0]
         if body := piece.strip():
             start = passage.start + first + len(piece) - len(piece.lstrip())
             yield Chunk(body, start, start + len(body))
+        first += len(piece)

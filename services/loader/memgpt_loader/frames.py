@@ -2,7 +2,7 @@
 
 | from | frame |
 | --- | --- |
-| Loader | `{path, name, max_pages, max_chars, max_unpacked_bytes, max_tokens, cpu_seconds}`: a file to read |
+| Loader | `{path, name, cpu_seconds}` and the `Limits` by name: a file to read |
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
 | parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |

@@ -24,6 +24,7 @@ JSON = "application/json"
 JSONL = "application/jsonl"
 EPUB = "application/epub+zip"
 MAIL = "message/rfc822"
+MBOX = "application/mbox"
 
 EXTENSIONS = {
     ".pdf": PDF,
@@ -48,6 +49,7 @@ EXTENSIONS = {
     ".ndjson": JSONL,
     ".epub": EPUB,
     ".eml": MAIL,
+    ".mbox": MBOX,
 }
 """File name extensions, lower case, and what they say. Text in UTF-8 is read under any other name, too."""
 
@@ -164,8 +166,8 @@ def _foreign(stream: BinaryIO, head: bytes) -> str | None:
 def _kind_of_text(stream: BinaryIO, head: bytes, named: str | None) -> str:
     if named != MARKDOWN and _HTML_START.match(head):  # Markdown may well begin with it
         return HTML
-    if named in (None, PLAIN) and _MAIL_START.match(head) and len(_MAIL_HEADER.findall(head)) > 2:
-        return MAIL
+    if named in (None, PLAIN, MAIL) and _MAIL_START.match(head) and len(_MAIL_HEADER.findall(head)) > 2:
+        return MBOX if head.startswith(b"From ") else MAIL
     if named is not None:
         return named
     stream.seek(0)

@@ -17,6 +17,8 @@ from memgpt_loader.failures import FailureReason, FileFailure
 # A parser of untrusted files sees no credentials: only what the interpreter needs.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _START_SECONDS = 60.0
+_CHARS_A_TIME = 1_000_000
+"""For so many characters that it gives a file gets its time once more: a long one may take long, a stuck one not."""
 _FILES_A_PROCESS = 200  # a process is replaced after so many, before leaks of a library add up
 
 
@@ -29,7 +31,8 @@ class ParserLimits:
     memory_bytes: int
     """Address space of a parser process."""
     seconds: float
-    """Time for which the Loader waits for the parser, all told; time spent on storing passages does not count."""
+    """How long the Loader waits for the parser, and again for every million characters that it reads; time spent on
+    storing passages does not count."""
     max_pages: int
     """Pages, slides, sheets or chapters of a file."""
     max_chars: int
@@ -38,6 +41,8 @@ class ParserLimits:
     """Bytes of all that is packed in a file."""
     max_tokens: int
     """Tokens of a passage."""
+    overlap_tokens: int = 0
+    """Tokens that a passage repeats of the one before it."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,7 @@ class _Parser:
                     "max_chars": limits.max_chars,
                     "max_unpacked_bytes": limits.max_unpacked_bytes,
                     "max_tokens": limits.max_tokens,
+                    "overlap_tokens": limits.overlap_tokens,
                     "cpu_seconds": int(limits.seconds) + 5,
                 }
             )
@@ -225,6 +231,7 @@ class _Parser:
                 async with asyncio.timeout(budget):
                     frame = await self._receive()
                 budget -= time.monotonic() - started
+                budget += limits.seconds * _chars(frame) / _CHARS_A_TIME
                 if "done" in frame:
                     self._busy = False
                     if frame["note"]:
@@ -237,7 +244,8 @@ class _Parser:
         except TimeoutError:
             raise FileFailure(
                 FailureReason.TIMEOUT,
-                f"Reading the file took longer than {limits.seconds:g} s. Split it, or raise loader.parser_seconds.",
+                f"Reading the file takes longer than {limits.seconds:g} s for {_CHARS_A_TIME:,} characters. "
+                "Split it, or raise loader.parser_seconds.",
             ) from None
         except (EOFError, ConnectionError) as error:
             # Killed by the kernel, or crashed: out of memory below Python, or a fault in a library.
@@ -274,6 +282,10 @@ class _Parser:
         if size > frames.MAX_BYTES:
             raise ValueError(f"a frame of {size} bytes")
         return frames.decode(await stdout.readexactly(size))
+
+
+def _chars(frame: frames.Frame) -> int:
+    return sum(len(text) for text, _, _ in frame.get("passages", ()))
 
 
 def _item(frame: frames.Frame) -> Opened | PageRead:

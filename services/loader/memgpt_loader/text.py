@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import BinaryIO
 
+from memgpt_runtime import graphemes
+
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.guesses import guesses
 
@@ -19,6 +21,8 @@ BLOCK_CHARS = 1024 * 1024
 """Text is read in blocks of about this many characters, so that memory is bounded however long it is."""
 
 _READ_BYTES = 1024 * 1024
+_LONGEST_CHARACTER = 256
+"""Parts of what a reader sees as one character, at most, that are kept together at the end of a block."""
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16. The codecs named take the mark away.
 _MARKS = (
@@ -158,13 +162,17 @@ def _plain(piece: str) -> str:
 
 
 def _cut(text: str) -> int:
-    """Where a block may end: after a blank line in its second half, a line, or a word; else at its very end."""
+    """Where a block may end: after a blank line in its second half, a line, or a word; else before its last character.
+
+    That one may go on in the next block, if it is of several parts.
+    """
     half = len(text) // 2
     for mark in ("\n\n", "\n", " "):
         at = text.rfind(mark, half)
         if at >= 0:
             return at + len(mark)
-    return len(text)
+    last = [*graphemes.ends(text[-_LONGEST_CHARACTER:])][-2:-1]
+    return len(text) - _LONGEST_CHARACTER + last[0] if last else len(text)
 
 
 def _unmarked_wide(sample: bytes) -> str | None:

@@ -80,10 +80,13 @@ TOO_COMPLEX = (
 
 
 def _read(job: frames.Frame, output: BinaryIO) -> list[str]:
-    limits = Limits(job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"])
+    limits = Limits(
+        job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"], job["overlap_tokens"]
+    )
     file = extract.extract(Path(job["path"]), job["name"], limits)
     frames.write(output, {"media_type": file.media_type, "documents": file.documents})
     for page in file.pages:
+        _limit_cpu(job["cpu_seconds"])  # a file that goes on is not stuck
         cut = [[passage.text, passage.start, passage.end] for passage in page.passages]
         for first in range(0, max(len(cut), 1), _PASSAGES_A_FRAME):
             batch = cut[first : first + _PASSAGES_A_FRAME]

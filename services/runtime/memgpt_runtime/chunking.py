@@ -1,20 +1,24 @@
-"""Splitting text into passages at the ends of sentences.
+"""Splitting text into passages: at headings, between paragraphs, at the ends of sentences.
 
 Sentences are found by rules, without a model: a full stop, question or exclamation mark and whatever closes after it,
 followed by space; the marks of scripts without spaces, followed by anything; a blank line. An abbreviation, an initial,
 a heading's number, or a stop before a small letter ends no sentence. Then sentences are taken in order as long as they
-fit.
+fit; a passage that is full ends at the strongest boundary in its second half.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
 
+from memgpt_runtime import graphemes
 from memgpt_runtime.tokens import count_tokens, piece_weights
 
-VERSION = 2
+VERSION = 3
 """Part of the ids of loaded passages. Raise it when the same text would be split in another way."""
 
 MAX_TOKENS = 300
@@ -41,7 +45,8 @@ _CLOSING = "\"'”’»)\\]}›」』）】》"
 _BOUNDARY = re.compile(
     rf"(?<![.!?…])(?P<stop>[.!?…]++)[{_CLOSING}]*+(?=\s|\Z)"  # an end that white space must follow
     rf"|[。！？｡]++[{_CLOSING}]*+"  # an end in a script without spaces
-    r"|\n[^\S\n]*+(?=\n)",  # a blank line
+    r"|\n[^\S\n]*+(?=\n)"  # a blank line
+    r"|(?:\A|\n)(?P<heading>\#{1,6}[^\S\n][^\n]*+)",  # a heading: the end of what is before it, and of itself
 )
 _ABBREVIATIONS = frozenset(
     {"al", "a.k.a", "a.m", "approx", "ca", "cf", "dept", "dr", "ed", "eds", "e.g", "esp", "etc", "gov", "hon", "i.e"}
@@ -65,86 +70,216 @@ _LOOK = 24
 """Characters looked at on either side of a stop: longer than any abbreviation."""
 
 
-def chunk(text: str, max_tokens: int = MAX_TOKENS) -> Iterator[Chunk]:
-    """Splits a text into pieces of whole sentences, each as long as the limit allows.
+class _Boundary(IntEnum):
+    """What a passage may end at, the better the higher."""
 
+    WITHIN = 0
+    """Within a sentence that is over the limit, or between a heading and what it is about."""
+    SENTENCE = 1
+    PARAGRAPH = 2
+    HEADING = 3
+    """Before a heading."""
+
+
+class _Unit(NamedTuple):
+    """What must not be broken. Tokens of neighbours add up, for no token spans two."""
+
+    start: int
+    stop: int
+    tokens: int
+    before: _Boundary
+
+
+def chunk(text: str, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> Iterator[Chunk]:
+    """Splits a text into pieces of whole sentences.
+
+    Each is as long as the limit allows, or ends earlier, behind its middle, where a section or a paragraph does.
     A sentence is broken only if it is over the limit by itself: between lines, such as the rows of a table; a single
-    such line between words, and a single such word between characters. Together the pieces hold everything but white
-    space, in order, nothing twice. The same text always gives the same pieces.
+    such line between words, and a single such word between what readers see as characters. Together the pieces hold
+    everything but white space, in order; without an overlap, nothing twice. The same text always gives the same pieces.
 
     Args:
         text: Any text; blank text gives nothing.
         max_tokens: The limit by `memgpt_runtime.tokens.count_tokens`, at least 1.
+        overlap: Tokens at most that a piece repeats of the one before it, from 0 to half of the limit: whole sentences
+            if they fit, else words. Nothing is repeated ahead of a heading.
 
     Yields:
         Pieces that are not empty.
 
     Raises:
-        ValueError: A limit below 1.
+        ValueError: A limit below 1, or an overlap out of its range.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-    begin = end = used = 0
-    for start, stop, tokens in _units(text, max_tokens):
-        if used and used + tokens > max_tokens:
-            yield Chunk(text[begin:end], begin, end)
-            used = 0
-        if not used:
-            begin = start
-        end, used = stop, used + tokens
-    if used:
-        yield Chunk(text[begin:end], begin, end)
+    if not 0 <= overlap <= max_tokens // 2:
+        raise ValueError(f"overlap must be from 0 to half of max_tokens, not {overlap}")
+    pending: list[_Unit] = []
+    repeated = used = 0  # units at the beginning of `pending` that were in the piece before; tokens of all
+    for unit in _units(text, max_tokens):
+        while used + unit.tokens > max_tokens and len(pending) > repeated:
+            cut = _cut(pending, unit, repeated, max_tokens)
+            yield _joined(text, pending[:cut])
+            following = [*pending[cut:], unit]
+            tail = [] if following[0].before is _Boundary.HEADING else _tail(text, pending[:cut], overlap)
+            pending, repeated = [*tail, *pending[cut:]], len(tail)
+            used = sum(each.tokens for each in pending)
+        while repeated and used + unit.tokens > max_tokens:  # rather less overlap than a broken sentence
+            used -= pending.pop(0).tokens
+            repeated -= 1
+        pending.append(unit)
+        used += unit.tokens
+    if len(pending) > repeated:
+        yield _joined(text, pending)
 
 
-def _units(text: str, limit: int) -> Iterator[tuple[int, int, int]]:
-    """What must not be broken: start, end and tokens of each. Tokens of neighbours add up, for no token spans two."""
-    for start, stop in _sentences(text):
-        tokens = count_tokens(text[start:stop])
+def _joined(text: str, units: Sequence[_Unit]) -> Chunk:
+    start, stop = units[0].start, units[-1].stop
+    return Chunk(text[start:stop], start, stop)
+
+
+def _cut(pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) -> int:
+    """How many units make the next piece: the last of the strongest boundaries behind the middle of the limit."""
+    best, strongest, used = len(pending), following.before, sum(each.tokens for each in pending)
+    for index in range(len(pending) - 1, repeated, -1):
+        used -= pending[index].tokens
+        if 2 * used < limit:
+            break
+        if pending[index].before > strongest:
+            best, strongest = index, pending[index].before
+    return best
+
+
+def _tail(text: str, units: Sequence[_Unit], overlap: int) -> list[_Unit]:
+    """The last units, or the last words of the last one, that fit into the overlap; never all there is."""
+    found: list[_Unit] = []
+    left = overlap
+    for unit in reversed(units[1:]):
+        if unit.tokens > left:
+            break
+        found.append(unit)
+        left -= unit.tokens
+    if not found and overlap:
+        last = units[-1]
+        for start, stop, tokens in reversed([*_words(text, last.start, last.stop, overlap, whole=True)]):
+            if tokens > left or start == units[0].start:
+                break
+            found.append(_Unit(start, stop, tokens, _Boundary.WITHIN))
+            left -= tokens
+    return found[::-1]
+
+
+def _units(text: str, limit: int) -> Iterator[_Unit]:
+    for start, stop, before in _sentences(text):
+        for first, last, tokens in _within(text, start, stop, limit):
+            yield _Unit(first, last, tokens, before)
+            before = _Boundary.WITHIN
+
+
+def _within(text: str, start: int, stop: int, limit: int) -> Iterator[tuple[int, int, int]]:
+    """The pieces of a sentence, itself if it fits: start, end and tokens of each."""
+    tokens = count_tokens(text[start:stop])
+    if tokens <= limit:
+        yield start, stop, tokens
+        return
+    for line in _LINE.finditer(text, start, stop):
+        tokens = count_tokens(line[0])
         if tokens <= limit:
-            yield start, stop, tokens
-            continue
-        for line in _LINE.finditer(text, start, stop):
-            tokens = count_tokens(line[0])
-            if tokens <= limit:
-                yield line.start(), line.end(), tokens
-            else:
-                yield from _words(text, line.start(), line.end(), limit)
+            yield line.start(), line.end(), tokens
+        else:
+            yield from _words(text, line.start(), line.end(), limit)
 
 
-def _words(text: str, start: int, stop: int, limit: int) -> Iterator[tuple[int, int, int]]:
+def _words(text: str, start: int, stop: int, limit: int, *, whole: bool = False) -> Iterator[tuple[int, int, int]]:
+    """Words, and the pieces of those that are over the limit; if `whole`, without breaking what may be over it, too."""
     for word in _WORD.finditer(text, start, stop):
         tokens = count_tokens(word[0])
         if tokens <= limit:
             yield word.start(), word.end(), tokens
         else:
-            yield from _pieces(word[0], word.start(), limit)
+            yield from _pieces(word[0], word.start(), 2 * tokens if whole else limit)
 
 
 def _pieces(word: str, offset: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """The tokens of a word that is over the limit; one that is over the limit by itself, in equal steps."""
+    """The tokens of a word that is over the limit, those together that are one character to a reader."""
+    ends = [*graphemes.ends(word)]
+    whole = frozenset(ends)
+    begin = used = 0
+    run: list[tuple[int, int]] = []
+    for end, tokens in _split(word, ends):
+        run.append((end, tokens))
+        used += tokens
+        if end not in whole:
+            continue
+        # A character over the limit by itself, such as a letter under thousands of marks, is broken all the same.
+        for stop, weight in [(end, used)] if used <= limit else run:
+            if weight <= limit:
+                yield offset + begin, offset + stop, weight
+            else:
+                yield from _steps(word, begin, stop, weight, limit, ends, offset)
+            begin = stop
+        run, used = [], 0
+
+
+def _split(word: str, ends: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The tokens of a word, without what they share with the characters around them: the end and the weight of each."""
     begin = 0
     for end, tokens in piece_weights(word):
-        if tokens <= limit:
-            yield offset + begin, offset + end, tokens
-        else:
-            step = max(1, (end - begin) * limit // tokens)
-            for at in range(begin, end, step):
-                stop = min(end, at + step)
-                yield offset + at, offset + stop, count_tokens(word[at:stop])
+        first, last = bisect_left(ends, begin), bisect_right(ends, end) - 1
+        stops = {end}
+        if begin and ends[first] != begin:
+            stops.add(ends[first])
+        if last >= 0:
+            stops.add(ends[last])
+        at = begin
+        for stop in sorted(each for each in stops if begin < each <= end):
+            yield stop, _share(tokens, stop - at, end - begin)
+            at = stop
         begin = end
 
 
-def _sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Offsets of the sentences, white space around them left out."""
-    begin = 0
+def _share(tokens: int, part: int, whole: int) -> int:
+    """Tokens of a part of a token, by characters; rounded up, so that parts together weigh no less than the whole."""
+    return -(-tokens * part // whole)
+
+
+def _steps(
+    word: str, begin: int, end: int, tokens: int, limit: int, ends: Sequence[int], offset: int
+) -> Iterator[tuple[int, int, int]]:
+    """A token that is over the limit, in about equal steps that end where characters do."""
+    first, step = begin, max(1, (end - begin) * limit // tokens)
+    while begin < end:
+        stop = min(end, begin + step)
+        nearest = ends[bisect_right(ends, stop) - 1] if ends[0] <= stop else 0
+        stop = nearest if nearest > begin else stop
+        yield offset + begin, offset + stop, _share(tokens, stop - begin, end - first)
+        begin = stop
+
+
+def _sentences(text: str) -> Iterator[tuple[int, int, _Boundary]]:
+    """Offsets of the sentences, white space around them left out, and what each of them begins at."""
+    begin, before = 0, _Boundary.SENTENCE
     for match in _BOUNDARY.finditer(text):
+        end = match.end()
+        if match["heading"] is not None:
+            if span := _strip(text, begin, match.start("heading")):
+                yield *span, before
+            if span := _strip(text, match.start("heading"), end):
+                yield *span, _Boundary.HEADING
+            begin, before = end, _Boundary.WITHIN
+            continue
         if match["stop"] is not None and not _ends_sentence(text, match):
             continue
-        if span := _strip(text, begin, match.end()):
-            yield span
-        begin = match.end()
+        if end < len(text) and graphemes.joined(text[end - 1], text[end]):
+            continue
+        if span := _strip(text, begin, end):
+            yield *span, before
+            before = _Boundary.SENTENCE
+        if match[0].isspace() and before is _Boundary.SENTENCE:
+            before = _Boundary.PARAGRAPH
+        begin = end
     if span := _strip(text, begin, len(text)):
-        yield span
+        yield *span, before
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:

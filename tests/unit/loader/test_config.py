@@ -16,6 +16,7 @@ def test_the_defaults_are_valid(tmp_path: Path) -> None:
     ("variable", "value", "says"),
     [
         ("MEMGPT_LOADER_SPOOL_BYTES", "2000000", "max_file_bytes must not be more than spool_bytes"),
+        ("MEMGPT_LOADER_PASSAGE_OVERLAP", "151", "passage_overlap must not be more than half of passage_tokens"),
         ("MEMGPT_LOADER_PARSER_SECONDS", "0", "MEMGPT_LOADER_PARSER_SECONDS"),
         ("MEMGPT_LOADER_SPOOL_BITES", "1", "MEMGPT_LOADER_SPOOL_BYTES"),
     ],

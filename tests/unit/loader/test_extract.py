@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     assert len(page.passages) > 3
 
 
+def test_passages_overlap_as_asked_for_and_point_back(paper: Path) -> None:
+    texts = [page.text for page in pdf.parse(File(paper, "paper.pdf", "application/pdf"), LIMITS).pages]
+    overlapping = 0
+    for page in extract(paper, "paper.pdf", replace(LIMITS, overlap_tokens=40)).pages:
+        for before, after in itertools.pairwise(page.passages):
+            assert before.start < after.start
+            assert count_tokens(texts[page.number - 1][after.start : before.end]) <= 40
+            overlapping += after.start < before.end
+        for passage in page.passages:
+            assert texts[page.number - 1][passage.start : passage.end] == passage.text
+            assert count_tokens(passage.text) <= 300
+    assert overlapping > 50
+
+
 def test_too_much_text(tmp_path: Path) -> None:
     path = tmp_path / "spooled"
     path.write_text("word " * 1000, encoding="utf-8")
@@ -61,5 +76,5 @@ def test_white_space_makes_no_giant_passage(gap: int, tmp_path_factory: pytest.T
 
 
 def test_the_version_names_all_that_decides() -> None:
-    assert chunker_version(300) != chunker_version(200)
-    assert len(chunker_version(10_000)) <= 32
+    assert len({chunker_version(300, 0), chunker_version(200, 0), chunker_version(300, 20)}) == 3
+    assert len(chunker_version(10_000, 5_000)) <= 32

@@ -197,6 +197,16 @@ def test_mail_with_attachments() -> None:
         assert [note[:25] for note in parsed.notes] == ["The attachment b.png is n"]
 
 
+def test_an_archive_of_mail_comes_message_by_message() -> None:
+    first, second = message("One.").as_bytes(), message("Two.\n\n>From home.").as_bytes(unixfrom=False)
+    data = b"From a@b Mon\n" + first + b"\nFrom c@d Tue\n" + second.replace(b">From", b">>From") + b"\nFrom x\n"
+    for name in ("a.mbox", "a.eml", "Inbox"):
+        pieces = read(data, name)
+        assert [number for number, _ in pieces] == [0, 0]
+        assert [text.strip().splitlines()[-1] for _, text in pieces] == ["One.", ">From home."]
+    assert refused(b"From a Mon\n\n", "a.mbox").reason is FailureReason.EMPTY
+
+
 def test_mail_of_html_only() -> None:
     mail = message()
     mail.set_content('<p>See <a href="https://example.org/">this</a>.</p>', subtype="html")

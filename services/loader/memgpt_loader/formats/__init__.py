@@ -12,6 +12,7 @@
 | `structured` | JSON, JSON lines | none |
 | `epub` | EPUB | chapters |
 | `mail` | e-mail messages | none |
+| `mbox` | archives of e-mail messages | none |
 
 A module is imported when the first file of its kind comes, in a parser process.
 """
@@ -45,6 +46,7 @@ _MODULES = {
     media.JSONL: "structured",
     media.EPUB: "epub",
     media.MAIL: "mail",
+    media.MBOX: "mbox",
 }
 
 
@@ -60,6 +62,8 @@ class Limits:
     """Bytes of all that is packed in a file, such as the parts of an office document."""
     max_tokens: int
     """Tokens of a passage."""
+    overlap_tokens: int = 0
+    """Tokens that a passage repeats of the one before it."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,24 @@ _MOST_PARTS = 1000
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens a message. It has no pages; documents attached to it become parts of its text, under their names."""
-    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
-    message = email.message_from_bytes(file.read(), policy=email.policy.default)
     notes: list[str] = []
-    return Parsed(1, flowing(_text(message, limits, file.depth, notes)), notes)
+    return Parsed(1, flowing(message_text(file.read(), limits, file.depth, notes)), notes)
+
+
+def message_text(data: bytes, limits: Limits, depth: int, notes: list[str]) -> str:
+    """The text of a message and of what is attached to it.
+
+    Args:
+        data: The message.
+        limits: What it may ask for.
+        depth: How many files it is packed in.
+        notes: Told what is left out.
+
+    Raises:
+        FileFailure: It cannot be read.
+    """
+    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
+    return _text(email.message_from_bytes(data, policy=email.policy.default), limits, depth, notes)
 
 
 def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -> str:
