@@ -164,6 +164,18 @@ def test_json() -> None:
     assert read(lines.encode(), "a.json") == [(0, expected)]
 
 
+def test_numbers_of_json_are_as_written() -> None:
+    assert read(b'{"a": 1.10, "b": %s, "c": [1e400]}' % (b"7" * 5000), "a.json") == [
+        (0, f"a: 1.10\nb: {'7' * 5000}\nc: 1e400")
+    ]
+
+
+def test_a_header_beyond_parsing_is_left_out() -> None:
+    data = b"From: a@example.org\nSubject: x\nDate: Mon, 05 Feb 99999999999999999999 10:00:00 +0000\n\nText."
+    ((_, text),) = read(data, "a.eml")
+    assert text == "# x\n\nFrom: a@example.org\n\nText."
+
+
 def test_epub_chapters_are_pages() -> None:
     data = epub(["<h1>One</h1><p>First.</p>", "", "<p>Third.</p>"])
     assert read(data, "book") == [(1, "# One\n\nFirst."), (2, ""), (3, "Third.")]

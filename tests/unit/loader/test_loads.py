@@ -47,7 +47,7 @@ class Loader:
     def __init__(self, spool_dir: Path, pool: ParserPool, memory: FakeMemory, limits: LoadLimits = LIMITS) -> None:
         self._spool = Spool(spool_dir, 10_000_000, 1)
         self.spool = self._spool
-        pipeline = Pipeline(pool, memory, chunker_version(300), patience=5)
+        pipeline = Pipeline(pool, memory, chunker_version(300, 0), patience=5)
         self.loads = Loads(memory, pool, pipeline, self._spool, limits)
 
     async def close(self) -> None:

@@ -50,7 +50,9 @@ def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -
     try:
         body = message.get_body(("plain", "html"))
         parts = list(_attachments(message, body))
-    except (AttributeError, KeyError, LookupError, ValueError, TypeError) as error:  # a structure that makes no sense
+    except (FileFailure, MemoryError):
+        raise
+    except Exception as error:  # a structure that makes no sense: the library fails in any way
         raise broken("The message", error) from error
     if body is not None:
         blocks.paragraph(_body(body))
@@ -122,5 +124,7 @@ def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int, notes
 def _header(message: EmailMessage, name: str) -> str:
     try:
         return one_line(str(message.get(name) or ""))
-    except (ValueError, LookupError, TypeError, AttributeError, IndexError):  # addresses beyond parsing
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - addresses and dates beyond parsing: the library fails in any way
         return ""

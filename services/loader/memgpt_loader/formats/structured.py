@@ -74,7 +74,7 @@ def _is_json(line: str) -> bool:
 
 def _decoded(source: str) -> Any:
     try:
-        return json.loads(source)
+        return json.loads(source, parse_int=str, parse_float=str)  # numbers as they are written, however long
     except RecursionError:
         raise _too_deep() from None
 
