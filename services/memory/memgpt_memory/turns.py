@@ -146,8 +146,10 @@ class Turns:
                 if ahead != told:
                     told = ahead
                     yield ahead
-                # A lease may run out, and with it a place that was kept.
-                lease = max(0.01, live.lease_ends - time.monotonic()) if live.running or _kept(live) else None
+                # Somebody who waits is waited for; else a lease may run out, and with it a place that was kept.
+                head = live.head()
+                waits = live.running is None and head is not None and head is not ticket and not head.kept_for
+                lease = None if waits else max(0.01, live.lease_ends - time.monotonic())
                 await live.changed(min((time_ for time_ in (left, lease) if time_ is not None), default=None))
         finally:
             if not ticket.kept_for:
@@ -518,11 +520,6 @@ def _held(live: LiveAgent, lease: Lease) -> CurrentTurn:
     if turn is None or turn.turn_id != lease.turn_id or live.row.epoch != lease.epoch:
         raise _lost()
     return turn
-
-
-def _kept(live: LiveAgent) -> bool:
-    """Whether the next place in the queue is kept for somebody who is not there."""
-    return (head := live.head()) is not None and head.kept_for > 0
 
 
 def _ask_to_cancel(row: AgentRow, _: int) -> None:

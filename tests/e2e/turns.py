@@ -1,0 +1,93 @@
+"""A turn with two searches, an edit of core memory, a note and a remote tool call; and what must be left of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1.message_pb2 import ROLE_USER, Message
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
+
+from tests.support.scripted_llm import Reply, Request, call, say
+
+STEPS = (
+    "archival_memory_search",
+    "conversation_search",
+    "core_memory_append",
+    "archival_memory_insert",
+    "ring",
+    "send_message",
+)
+"""Functions of a turn, in order."""
+
+COMMITS = len(STEPS) + 1
+"""Steps that it commits: the tool's result is one of its own."""
+
+
+def plan(mark: str) -> list[tuple[str, dict[str, Any]]]:
+    """The calls of the turn whose message is `mark`."""
+    again = {"request_heartbeat": True}
+    return [
+        ("archival_memory_search", {"query": mark, **again}),
+        ("conversation_search", {"query": mark, **again}),
+        ("core_memory_append", {"name": "human", "content": f"saw {mark}", **again}),
+        ("archival_memory_insert", {"content": f"note {mark}", **again}),
+        ("ring", again),
+        ("send_message", {"message": f"done {mark}"}),
+    ]
+
+
+def answer(request: Request) -> Reply:
+    """The model: a pure function of what it is shown, as a turn that goes on elsewhere needs it."""
+    if not request.functions:
+        return say("A summary.")
+    mark, done = "", 0
+    for message in request.messages:
+        envelope = _envelope(message["content"]) if message["role"] == "user" else {}
+        if envelope.get("type") == "user_message":
+            mark, done = envelope["message"], 0
+        elif message["role"] == "assistant":
+            done += 1
+    name, arguments = plan(mark)[done]
+    return call(name, thought=f"step {done} of {mark}", **arguments)
+
+
+def history(memory_address: str, agent_id: str) -> list[Message]:
+    """Every message of an agent, the oldest first."""
+    found: list[Message] = []
+    with grpc.insecure_channel(memory_address) as channel:
+        stub, token = RecallMemoryServiceStub(channel), ""
+        while True:
+            request = recall_pb.ListMessagesRequest(agent_id=agent_id, page_size=1000, page_token=token)
+            page = stub.ListMessages(request, wait_for_ready=True, timeout=60)
+            found += page.messages
+            token = page.next_page_token
+            if not token:
+                return list(reversed(found))
+
+
+def check_transcript(messages: Sequence[Message], marks: Sequence[str]) -> None:
+    """Asserts that a history holds the boot sequence and these turns: whole, once each, in order."""
+    assert [message.sequence for message in messages] == list(range(len(messages)))
+    told = iter(messages[3:])
+    for mark in marks:
+        event = next(told)
+        assert (event.role, _envelope(event.text).get("message")) == (ROLE_USER, mark), mark
+        for number, (name, arguments) in enumerate(plan(mark)):
+            made, result = next(told), next(told)
+            assert made.text == f"step {number} of {mark}"
+            assert (made.function_call.name, json.loads(made.function_call.arguments)) == (name, arguments)
+            assert result.call_id == made.function_call.call_id
+            assert _envelope(result.text)["status"] == "OK", result.text
+            if name != "send_message":
+                assert _envelope(next(told).text)["type"] in ("heartbeat", "system_alert")
+    assert next(told, None) is None
+
+
+def _envelope(text: object) -> dict[str, Any]:
+    value = json.loads(str(text))
+    assert isinstance(value, dict)
+    return value
