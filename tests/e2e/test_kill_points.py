@@ -1,7 +1,7 @@
 """Each of Agent, Memory and client killed at every journal point of a turn; then the same request again.
 
 A proxy before Memory stops the turn before and after every write, the tool stops it before and after its effect: there
-the process dies by `kill -9`. ``--kills 54`` kills each at each point; fewer (18 by default) take every third.
+the process dies by `kill -9`. ``--kills 54`` kills each at each point; by default there are nine of these.
 """
 
 from __future__ import annotations

@@ -332,7 +332,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(Status(404, f"no such path: {self.path}"))
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        read = self.rfile.read(length)
+        if len(read) < length:
+            return  # the client was killed while it wrote
+        body = json.loads(read)
         request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
         self.state.record(request)
         if self.state.refused(request):

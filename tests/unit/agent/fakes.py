@@ -72,6 +72,7 @@ class FakeMemory:
         self.changed = asyncio.Event()
         self.before_commit: Callable[[NewStep], None] = lambda step: None
         self.commits = 0
+        self.waits: list[float] = []
         self.searches: list[tuple[str, int]] = []
         self._store(start.messages)
 
@@ -100,6 +101,7 @@ class FakeMemory:
         queue_timeout: float,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         told = False
+        self.waits.append(queue_timeout)
         while True:
             turn = self.turns.get(request_id)
             if turn is not None and turn.state.ended:

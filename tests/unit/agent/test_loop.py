@@ -551,3 +551,9 @@ async def test_the_limit_of_steps_never_leaves_a_call_open() -> None:
     feed = await run(make_loop(memory, ScriptedModel(call("roll")), tools), request(max_steps=1))
     assert (await done(feed)).state is TurnState.STOPPED
     assert memory.context.open_call is None
+
+
+async def test_a_turn_waits_no_longer_than_the_setting_says() -> None:
+    memory = FakeMemory(answered())
+    await run(make_loop(memory, ScriptedModel(say("Hi.")), queue_timeout=7.0), request())
+    assert 6 < memory.waits[0] <= 7
