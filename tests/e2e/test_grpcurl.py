@@ -187,7 +187,7 @@ def test_the_tutorial(suite: Suite, agent_service: Grpcurl, memory_service: Grpc
         ("agent", f"{AGENT}/SendMessage", {"agentId": "agent_none"}, "InvalidArgument", "input"),
         ("agent", f"{AGENT}/ListAgents", {"pageSize": -1}, "InvalidArgument", "page_size"),
         ("agent", f"{AGENT}/ListAgents", {"pageToken": "forged"}, "InvalidArgument", "page_token"),
-        ("agent", f"{AGENT}/Undo", {"agentId": "agent_none"}, "Unimplemented", ""),
+        ("agent", f"{AGENT}/Undo", {"agentId": "agent_none"}, "NotFound", "agent_none"),
         ("agent", f"{AGENT}/CreateAgent", {"persona": "nobody"}, "NotFound", "nobody"),
         ("agent", f"{AGENT}/CreateAgent", {"timeZone": "Mars/Base"}, "InvalidArgument", "time_zone"),
         (
@@ -211,7 +211,7 @@ def test_bad_input_is_named(
 ) -> None:
     program = agent_service if service == "agent" else memory_service
     failure = json.loads(program.text(method, data=data, fails=True))
-    names = {"NotFound": 5, "InvalidArgument": 3, "Unimplemented": 12}
+    names = {"NotFound": 5, "InvalidArgument": 3}
     assert failure["code"] == names[code], failure
     assert says in json.dumps(failure)
     assert any(detail.get("domain") == "memgpt" for detail in failure["details"])

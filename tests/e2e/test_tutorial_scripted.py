@@ -74,12 +74,11 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     again = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
     assert "Files: 1 unchanged" in again.stdout
 
-    chat = memgpt("run", "--agent", "Ada", text="/attach tea\nHow is green tea steeped?\n/memory\n/undo\n/nonsense\n")
+    chat = memgpt("run", "--agent", "Ada", text="/attach tea\nHow is green tea steeped?\n/memory\n/nonsense\n")
     assert "Created new agent 'Ada'" in chat.stdout
     assert "“Green tea is steeped at eighty degrees.” (tea.txt)" in chat.stdout
     assert "Archival memory: 1 passages" in chat.stdout
     assert "/nonsense" in chat.stderr
-    assert "not in this version" in chat.stderr
     assert chat.returncode == 1
 
     bare = memgpt("run", "--agent", "Ada", "--strip-ui", text="How is black tea steeped?")
@@ -100,6 +99,93 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     assert memgpt("delete", "source", "tea").returncode == 0
     assert memgpt("delete", "agent", "Ada").returncode == 0
     assert memgpt("delete", "agent", "Ada").returncode == 1
+
+
+def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], tmp_path: Path) -> None:
+    (tmp_path / "rules.txt").write_text("Be brief.\nBe kind.")
+    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees.")
+    assert memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path)).returncode == 0
+
+    def chat(*lines: str, **flags: str) -> subprocess.CompletedProcess[str]:
+        options = [part for flag, value in flags.items() for part in (f"--{flag.replace('_', '-')}", value)]
+        return memgpt("run", "--agent", "Ada", *options, text="\n".join(lines) + "\n")
+
+    nothing = chat("/undo", "/retry", "/rethink x", "/rewrite x", "/pop", read_only_block="rules=@rules.txt")
+    assert nothing.returncode == 1
+    for what in ("undo", "retry", "rethink", "rewrite", "undo"):
+        assert f"nothing to {what}" in nothing.stderr
+    assert len(nothing.stderr.splitlines()) == 5
+
+    told = chat("//", "My name is Ada.", "I like tea.", "//", "/dump", "/memory", "/context", block="project=A house.")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "🧑 My name is Ada.\nI like tea.\n" in told.stdout
+    assert "[rules: 18 of 2000 characters, read-only]\nBe brief.\nBe kind.\n" in told.stdout
+    assert "[project: 8 of 2000 characters]\nA house.\n" in told.stdout
+    bar = re.search(r"^[█▓▒░·]{60}\n([0-9,]+) of 32,768 tokens\n", told.stdout, re.MULTILINE)
+    assert bar is not None, told.stdout
+    parts = re.findall(r"^  . (?!free)[a-z ]+? +([0-9,]+) +[0-9.]+%$", told.stdout, re.MULTILINE)
+    assert len(parts) == 5
+    assert sum(int(part.replace(",", "")) for part in parts) == int(bar[1].replace(",", ""))
+
+    edited = chat(
+        "/rethink I wonder.",
+        "/rewrite Hello, dear Ada.",
+        "/dump 2",
+        "What is my name?",
+        "/retry",
+        "/undo",
+        "/dump 2",
+        "/pop 1",
+        "/pop",
+        "/memory project A castle.",
+        "/memory nothing x",
+        "/pop none",
+        "/rewrite",
+    )
+    lines = edited.stdout.splitlines()
+    assert lines.count("🤖 Hello, dear Ada.") == 3, "as it is rewritten, and twice in a dump"
+    assert lines.count("💭 I wonder.") == 4
+    assert len([line for line in lines if line.startswith("🤖 This is what I noted")]) == 2, "the answer, and its retry"
+    assert "Took back 3 messages." in lines
+    assert "Took back 2 messages." in lines
+    assert "Took back 1 message." in lines
+    assert "[project: 9 of 2000 characters]" in lines
+    assert [line.partition(":")[2].split()[0] for line in edited.stderr.splitlines()] == ["there", "not", "the"]
+
+    others = chat(
+        "/attach",
+        "/detach",
+        "/model",
+        "/dumpraw 1",
+        "/heartbeat",
+        "/memorywarning",
+        "I was in town today.",
+        "I met an old friend there.",
+        "/summarize",
+        "/context",
+        "/save",
+        "/help",
+        "/exit",
+        "never said",
+    )
+    assert others.returncode == 0, others.stderr
+    for words in ("Attached data source tea", "Detached data source tea", "Model: offline", '"tokens":'):
+        assert words in others.stdout
+    assert "messages left the context window" in others.stdout
+    assert re.search(r"▚ summary +[1-9]", others.stdout)
+    assert "/rethink TEXT" in others.stdout
+    assert "never said" not in others.stdout
+
+    assert memgpt("add", "block", "--agent", "Ada", "--name", "rules", "--limit", "30", "--writable").returncode == 0
+    over = memgpt("add", "block", "--agent", "Ada", "--name", "rules", "--text", "x" * 31)
+    assert over.returncode == 1
+    assert "30 characters" in over.stderr
+    listed = memgpt("list", "blocks", "--agent", "Ada").stdout.splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["Label", "persona", "human", "rules", "project"]
+    assert "rules\t18/30\tno\tBe brief. Be kind." in listed
+    assert memgpt("delete", "block", "rules", "--agent", "Ada").returncode == 0
+    again = memgpt("delete", "block", "rules", "--agent", "Ada")
+    assert (again.returncode, "no block 'rules'" in again.stderr) == (1, True)
 
 
 def test_a_server_tells_others_where_it_is_until_it_stops(
@@ -145,6 +231,8 @@ def test_services_end_with_the_command_that_started_them(environment: dict[str, 
         (["run", "--system", "a", "--system-file", "b"], {}, 2, "exclude each other"),
         (["run", "--model-endpoint", "http://127.0.0.1:9/v1"], {}, 2, "--model"),
         (["run", "--nonsense"], {}, 2, "--nonsense"),
+        (["run", "--block", "rules"], {}, 2, "LABEL=TEXT"),
+        (["run", "--block", "rules=@nowhere.txt"], {}, 2, "nowhere.txt cannot be read"),
         (["load", "directory", "--name", "x"], {}, 2, "--input-dir"),
         (["load", "directory", "--name", "x", "--input-files", "nowhere.pdf"], {}, 2, "nowhere.pdf does not exist"),
         (["configure"], {}, 2, "--offline"),

@@ -34,6 +34,8 @@ from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.block_pb2 import Block, BlockEdit
+from memgpt.memory.v1.message_pb2 import Message
 from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
 from memgpt.memory.v1.source_pb2 import Source
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
@@ -54,6 +56,8 @@ _RESUME_PAUSES = (0.2, 1.0, 3.0)
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 T = TypeVar("T")
+_TurnRequest = TypeVar("_TurnRequest", agent_pb.SendMessageRequest, agent_pb.RetryRequest)
+_TurnResponse = agent_pb.SendMessageResponse | agent_pb.RetryResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,31 +260,38 @@ class Agents:
         with _errors():
             return self._stub.Summarize(request, timeout=MODEL_TIMEOUT)
 
-    def undo(self, agent_id: str) -> agent_pb.UndoResponse:
-        """Takes the last user's message, and all that came of it, out of the window."""
+    def set_block(self, agent_id: str, block: BlockEdit) -> Block:
+        """Writes a block of core memory, and makes it when there is none of its label."""
         with _errors():
-            return self._stub.Undo(
-                agent_pb.UndoRequest(agent_id=agent_id, request_id=new_request_id()), timeout=CALL_TIMEOUT
-            )
+            request = agent_pb.SetBlockRequest(agent_id=agent_id, block=block)
+            return self._stub.SetBlock(request, timeout=CALL_TIMEOUT).block
 
-    def retry(self, agent_id: str, request_id: str) -> Iterator[TurnEvent]:
-        """Undoes the last turn and runs it again, as the turn that `request_id` names."""
+    def delete_block(self, agent_id: str, label: str) -> None:
+        """Deletes a block of core memory; one that is absent stays so."""
         with _errors():
-            request = agent_pb.RetryRequest(agent_id=agent_id, request_id=request_id)
-            for response in self._stub.Retry(request):
-                yield response.event
+            self._stub.DeleteBlock(agent_pb.DeleteBlockRequest(agent_id=agent_id, label=label), timeout=CALL_TIMEOUT)
 
-    def rethink(self, agent_id: str, text: str) -> None:
-        """Replaces the last inner thought."""
+    def undo(self, agent_id: str, count: int = 0) -> int:
+        """Takes back the last user's message and all behind it, or the last `count` messages; answers how many."""
+        request = agent_pb.UndoRequest(agent_id=agent_id, request_id=new_request_id(), count=count)
+        with _errors():
+            return self._stub.Undo(request, timeout=MODEL_TIMEOUT).removed_count
+
+    def retry(self, request: agent_pb.RetryRequest) -> Iterator[TurnEvent]:
+        """Undoes the last turn and runs it again; yields what the agent does, as `send`."""
+        return self._turn(request, self._stub.Retry)
+
+    def rethink(self, agent_id: str, text: str) -> Message:
+        """Puts `text` in place of the last inner thought."""
         request = agent_pb.RethinkRequest(agent_id=agent_id, text=text, request_id=new_request_id())
         with _errors():
-            self._stub.Rethink(request, timeout=CALL_TIMEOUT)
+            return self._stub.Rethink(request, timeout=MODEL_TIMEOUT).message
 
-    def rewrite(self, agent_id: str, text: str) -> None:
-        """Replaces the last message to the user."""
+    def rewrite(self, agent_id: str, text: str) -> Message:
+        """Puts `text` in place of the last words to the user."""
         request = agent_pb.RewriteRequest(agent_id=agent_id, text=text, request_id=new_request_id())
         with _errors():
-            self._stub.Rewrite(request, timeout=CALL_TIMEOUT)
+            return self._stub.Rewrite(request, timeout=MODEL_TIMEOUT).message
 
     def model(self) -> agent_pb.GetModelResponse:
         """The models and the store that the services use."""
@@ -295,16 +306,20 @@ class Agents:
         Args:
             request: Left as it is; without a `request_id` it gets one of its own.
         """
-        sent = agent_pb.SendMessageRequest()
-        sent.CopyFrom(request)
-        request = sent
+        return self._turn(request, self._stub.SendMessage)
+
+    def _turn(
+        self, asked: _TurnRequest, call: Callable[[_TurnRequest], Iterable[_TurnResponse]]
+    ) -> Iterator[TurnEvent]:
+        request = type(asked)()
+        request.CopyFrom(asked)
         if not request.request_id:
             request.request_id = new_request_id()
         pauses = iter(_RESUME_PAUSES)
         while True:
             try:
                 with _errors():
-                    for response in self._stub.SendMessage(request):
+                    for response in call(request):
                         request.after_sequence = max(request.after_sequence, response.event.sequence)
                         pauses = iter(_RESUME_PAUSES)
                         yield response.event

@@ -123,10 +123,12 @@ def context(proto: agent_state_service_pb2.LoadContextResponse) -> Context:
     """All that fills a window."""
     return Context(
         agent=agent(proto.agent),
-        blocks=tuple(Block(b.label, b.value, b.limit, b.etag, moment(b.update_time)) for b in proto.blocks),
+        blocks=tuple(
+            Block(b.label, b.value, b.limit, b.etag, moment(b.update_time), b.read_only) for b in proto.blocks
+        ),
         summary=proto.summary,
         messages=tuple(map(message, proto.messages)),
-        recall_count=proto.agent.message_count,
+        recall_count=proto.agent.message_count - proto.agent.rewound_count,
         archival_count=proto.archival_count,
         tools=tuple(tool for server in proto.tool_servers for tool in tools(server)),
     )

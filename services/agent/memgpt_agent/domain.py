@@ -70,13 +70,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of core memory: always in the window, edited by function calls. ``limit`` counts characters."""
+    """A block of core memory: always in the window, edited by function calls unless ``read_only``.
+
+    ``limit`` counts characters.
+    """
 
     label: str
     value: str
     limit: int = DEFAULT_BLOCK_LIMIT
     etag: str = ""
     updated_at: datetime = EPOCH
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that fills an agent's context window, as of one instant."""
+    """All that fills an agent's context window, as of one instant. ``recall_count`` leaves out what was taken back."""
 
     agent: Agent
     blocks: tuple[Block, ...] = ()

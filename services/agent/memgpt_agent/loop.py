@@ -99,6 +99,7 @@ class TurnRequest:
         verify: Whether the first answer of a new agent is checked.
         max_steps: Steps of the turn; 0 for the setting.
         max_tokens: Tokens of the turn; 0 for no bound.
+        retry: Whether the turn takes the last one back, and has its input instead of ``messages``.
     """
 
     agent_id: str
@@ -108,6 +109,7 @@ class TurnRequest:
     verify: bool = True
     max_steps: int = 0
     max_tokens: int = 0
+    retry: bool = False
 
     def options(self) -> bytes:
         """What whoever continues the turn must know."""
@@ -276,6 +278,7 @@ class TurnLoop:
             options=request.options(),
             no_wait=no_wait,
             queue_timeout=queue_timeout,
+            retry=request.retry,
         )
         async for event in events:
             if isinstance(event, QueuePlace):

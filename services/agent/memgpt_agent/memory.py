@@ -46,8 +46,11 @@ class Memory(Searcher, Protocol):
         options: bytes,
         no_wait: bool,
         queue_timeout: float,
+        retry: bool = False,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
+
+        With ``retry`` that grant takes the last turn back, whose input becomes this one's.
 
         A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
         DeadlineExceeded when others are ahead for longer than ``queue_timeout`` seconds.

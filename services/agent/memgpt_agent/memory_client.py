@@ -55,9 +55,12 @@ REPEATABLE = tuple(
         "AgentStateService/ListToolServers",
         "AgentStateService/DeleteToolServer",
         "AgentStateService/LoadContext",
+        "AgentStateService/RewindMessages",
+        "AgentStateService/EditMessage",
         "ArchivalMemoryService/SearchPassages",
         "RecallMemoryService",
         "BlockService/ListBlocks",
+        "BlockService/DeleteBlock",
         "ProfileService/GetProfile",
         "ProfileService/ListProfiles",
         "SourceService/GetSource",
@@ -108,6 +111,7 @@ class MemoryClient:
         options: bytes,
         no_wait: bool,
         queue_timeout: float,
+        retry: bool = False,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         """Places in the queue, then one grant."""
         stream = self.agents.BeginTurn(
@@ -119,6 +123,7 @@ class MemoryClient:
                 options=options,
                 no_wait=no_wait,
                 queue_timeout=_duration(queue_timeout),
+                retry=retry,
             )
         )
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
@@ -57,16 +57,23 @@ def system_text(context: Context) -> str:
     if context.agent.attachments:
         sources = ", ".join(f"{a.source_name} ({a.passage_count})" for a in context.agent.attachments)
         archival += f", the passages of these attached sources among them: {sources}"
+    but = ", except the blocks that are read-only" if any(block.read_only for block in context.blocks) else ""
     return "\n".join(
         (
             context.agent.system.strip(),
             f"{MEMORY_MARK}{when}]",
             f"Up to the last event, recall memory holds {_count(_recall_count(context), 'message', 'messages')};"
             f" {archival}. conversation_search finds the messages, archival_memory_search the memories and passages.",
-            "Your core memory, which you can edit; the numbers are the characters used and allowed:",
-            *(_block(block, [b.label for b in context.blocks]) for block in context.blocks),
+            f"Your core memory, which you can edit{but}; the numbers are the characters used and allowed:",
+            blocks_text(context.blocks),
         )
     )
+
+
+def blocks_text(blocks: Sequence[Block]) -> str:
+    """Core memory as the system message holds it."""
+    labels = [block.label for block in blocks]
+    return "\n".join(_block(block, labels) for block in blocks)
 
 
 def summary_text(context: Context) -> str:
@@ -105,15 +112,19 @@ def _recall_count(context: Context) -> int:
     Were they counted anew in every step, the system message would change in every step, and endpoints that cache what
     prompts have in common would have to read everything after it again.
     """
+    behind = 0
     for message in reversed(context.messages):
         ours = envelopes.kind(message.text) in ("heartbeat", "system_alert")
-        if message.role is Role.USER and not ours and message.sequence >= 0:
-            return message.sequence + 1
+        stored = message.sequence >= 0
+        if message.role is Role.USER and not ours and stored:
+            return context.recall_count - behind
+        behind += stored
     return context.recall_count
 
 
 def _block(block: Block, labels: list[str]) -> str:
-    head = f'<{block.label} characters="{len(block.value)}/{block.limit}">'
+    read_only = ' read-only="true"' if block.read_only else ""
+    head = f'<{block.label} characters="{len(block.value)}/{block.limit}"{read_only}>'
     return f"{head}\n{escape(block.value, labels)}\n</{block.label}>"
 
 

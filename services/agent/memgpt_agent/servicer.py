@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,14 @@ from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
-from memgpt.memory.v1 import block_pb2, block_service_pb2, profile_pb2, source_service_pb2, store_service_pb2
+from memgpt.memory.v1 import (
+    block_pb2,
+    block_service_pb2,
+    message_pb2,
+    profile_pb2,
+    source_service_pb2,
+    store_service_pb2,
+)
 from memgpt_runtime import context as call_context
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason, invalid
@@ -25,6 +33,7 @@ from memgpt_agent.config import AgentSettings
 from memgpt_agent.domain import Context, Message, Role, TurnState
 from memgpt_agent.events import Done
 from memgpt_agent.feed import Feed
+from memgpt_agent.filling import filling
 from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
@@ -86,10 +95,7 @@ class AgentServicer(AgentServiceServicer):
             model=request.model,
             context_window=request.context_window,
             time_zone=time_zone,
-            blocks=[
-                block_pb2.BlockEdit(label=label, value=text, limit=request.core_memory_limit)
-                for label, text in texts.items()
-            ],
+            blocks=_blocks(texts, request),
             messages=convert.new_messages(boot.boot_sequence(_now(), time_zone)),
         )
         if request.name:
@@ -231,19 +237,17 @@ class AgentServicer(AgentServiceServicer):
         loaded = await self._memory.load_context_response(request.agent_id)
         domain = convert.context(loaded)
         window = self._settings.loop().window(domain.agent.context_window, count_tokens)
-        composed = prompt.compose(domain)
-        head = len(composed) - len(domain.messages)
-        shown = [convert.composed_message(message) for message in composed[:head]] + list(loaded.messages)
-        function_tokens = window.function_tokens(functions_of(domain))
-        sizes = [window.size(message) for message in composed]
+        filled, sizes = filling(domain, window, functions_of(domain))
+        head = len(sizes) - len(domain.messages)
+        shown = [convert.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)
         return pb.GetContextResponse(
             agent=loaded.agent,
             blocks=loaded.blocks,
             messages=[
-                pb.ContextMessage(message=message, tokens=size) for message, size in zip(shown, sizes, strict=True)
+                pb.ContextMessage(message=message, tokens=size) for message, (_, size) in zip(shown, sizes, strict=True)
             ],
-            function_tokens=function_tokens,
-            total_tokens=function_tokens + sum(sizes),
+            total_tokens=filled.total,
+            tokens=pb.ContextTokens(**asdict(filled)),
             context_window=window.tokens,
             archival_count=loaded.archival_count,
             summary=loaded.summary,
@@ -254,29 +258,65 @@ class AgentServicer(AgentServiceServicer):
         asked = block_service_pb2.SetBlockRequest(agent_id=request.agent_id, block=request.block)
         return pb.SetBlockResponse(block=(await call(self._memory.blocks.SetBlock(asked))).block)
 
+    async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Any) -> pb.DeleteBlockResponse:
+        """See the contract."""
+        asked = block_service_pb2.DeleteBlockRequest(agent_id=request.agent_id, label=request.label)
+        await call(self._memory.blocks.DeleteBlock(asked))
+        return pb.DeleteBlockResponse()
+
     async def Summarize(self, request: pb.SummarizeRequest, context: Any) -> pb.SummarizeResponse:
         """See the contract."""
         count, summary = await self._loop.summarize(request.agent_id, request.request_id or new_id("req"))
         return pb.SummarizeResponse(evicted_count=count, summary=summary)
 
-    # Not in this version.
+    # Taking back.
 
     async def Undo(self, request: pb.UndoRequest, context: Any) -> pb.UndoResponse:
         """See the contract."""
-        raise _not_yet("Undo")
+        asked = state_pb.RewindMessagesRequest(
+            agent_id=request.agent_id, request_id=request.request_id or new_id("req"), count=request.count
+        )
+        return pb.UndoResponse(removed_count=(await call(self._memory.agents.RewindMessages(asked))).rewound_count)
 
     async def Retry(self, request: pb.RetryRequest, context: Any) -> AsyncIterator[pb.RetryResponse]:
         """See the contract."""
-        raise _not_yet("Retry")
-        yield  # An async generator, as its caller expects.
+        request_id = request.request_id or new_id("req")
+        await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
+        turn = TurnRequest(
+            agent_id=request.agent_id,
+            request_id=request_id,
+            fingerprint=hashlib.sha256(f"{request.agent_id}\0retry".encode()).digest(),
+            verify=not request.no_verify,
+            max_steps=request.max_steps,
+            max_tokens=request.max_tokens,
+            retry=True,
+        )
+        feed = self._sessions.open(turn)
+        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+            yield pb.RetryResponse(event=event)
 
     async def Rethink(self, request: pb.RethinkRequest, context: Any) -> pb.RethinkResponse:
         """See the contract."""
-        raise _not_yet("Rethink")
+        return pb.RethinkResponse(message=await self._edit(request, state_pb.MESSAGE_PART_THOUGHT))
 
     async def Rewrite(self, request: pb.RewriteRequest, context: Any) -> pb.RewriteResponse:
         """See the contract."""
-        raise _not_yet("Rewrite")
+        return pb.RewriteResponse(message=await self._edit(request, state_pb.MESSAGE_PART_SPOKEN))
+
+    async def _edit(
+        self, request: pb.RethinkRequest | pb.RewriteRequest, part: state_pb.MessagePart.ValueType
+    ) -> message_pb2.Message:
+        if not request.text.strip():
+            raise invalid("text", "text must not be blank")
+        agent = (await call(self._memory.agents.GetAgent(state_pb.GetAgentRequest(agent_id=request.agent_id)))).agent
+        asked = state_pb.EditMessageRequest(
+            agent_id=request.agent_id,
+            request_id=request.request_id or new_id("req"),
+            text=request.text,
+            part=part,
+            call_result=self._loop.cancelled_call(agent.time_zone),
+        )
+        return (await call(self._memory.agents.EditMessage(asked))).message
 
     # Tools.
 
@@ -333,12 +373,20 @@ class AgentServicer(AgentServiceServicer):
         )
 
 
-def _not_yet(method: str) -> errors.Unimplemented:
-    return errors.Unimplemented(Reason.NOT_IMPLEMENTED, f"{method} is not implemented in this version")
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[block_pb2.BlockEdit]:
+    """Core memory of a new agent: the blocks of its profiles, with those that were asked for over and behind them."""
+    limit = request.core_memory_limit
+    blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
+    for wished in request.blocks:
+        if sum(block.label == wished.label for block in request.blocks) > 1:
+            raise invalid("blocks.label", f"the block {wished.label!r} is given twice")
+        block = blocks.setdefault(wished.label, block_pb2.BlockEdit(limit=limit))
+        block.MergeFrom(wished)
+    return list(blocks.values())
 
 
 def _fingerprint(request: pb.SendMessageRequest) -> bytes:

@@ -52,6 +52,7 @@ from memgpt_memory.passages import Passages, note_id, passage_of
 from memgpt_memory.ranges import Ranges
 from memgpt_memory.records import Records, ids_of, text_ids
 from memgpt_memory.requests import Requests
+from memgpt_memory.rewinds import Rewinds
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -76,10 +77,10 @@ class Change:
         turn_id: The turn they came about in.
         step: The step of it.
         blocks: New values of blocks.
-        make_blocks: Whether a block that is absent is made.
+        by_people: Whether people edit the blocks: they may make new ones, and write those that are read-only.
         notes: Texts for archival memory.
         tags: Labels of the notes.
-        texts: New `system`, `summary`, `links`, `tools` or `dead_notes`.
+        texts: New `system`, `summary`, `links`, `tools`, `dead_notes` or `rewinds`.
         drop_block: Label of a block to delete.
         edit: Changes the row itself.
         more: Further rows to be written before the agent's.
@@ -89,7 +90,7 @@ class Change:
     turn_id: str = ""
     step: int = 0
     blocks: Sequence[BlockEdit] = ()
-    make_blocks: bool = False
+    by_people: bool = False
     notes: Sequence[str] = ()
     tags: Sequence[str] = ()
     texts: dict[str, str] = field(default_factory=dict)
@@ -159,7 +160,7 @@ class Agents:
             live = LiveAgent(agent_id, settings, turn_recorded=True)
             async with live.lock:
                 await self.commit(
-                    live, Change(messages=messages, blocks=blocks, make_blocks=True, texts={"system": system})
+                    live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
                 )
             self._cache[agent_id] = live
         return live
@@ -459,6 +460,8 @@ class Agents:
                 live.tools = _tools(texts["tools"])
             if "dead_notes" in texts:
                 live.dead_notes = Ranges.parse(texts["dead_notes"])
+            if "rewinds" in texts:
+                live.rewinds = Rewinds.parse(texts["rewinds"])
         live.notify()
         if superseded:
             self._later(self._records.delete(superseded, unread=True))
@@ -483,7 +486,8 @@ class Agents:
                     raise _not_found(live.id)
             else:
                 live.row, live.blocks, live.system, live.summary = fresh.row, fresh.blocks, fresh.system, fresh.summary
-                live.links, live.tools, live.dead_notes = fresh.links, fresh.tools, fresh.dead_notes
+                live.links, live.tools = fresh.links, fresh.tools
+                live.dead_notes, live.rewinds = fresh.dead_notes, fresh.rewinds
             live.stale = False
             live.notify()
         if live.uncertain:
@@ -550,6 +554,7 @@ class Agents:
             links=_links(texts["links"]),
             tools=_tools(texts["tools"]),
             dead_notes=Ranges.parse(texts["dead"]),
+            rewinds=Rewinds.parse(texts["rewinds"]),
         )
 
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
@@ -596,7 +601,14 @@ def _not_found(agent_id: str) -> NotFound:
     )
 
 
-_TEXT_NAMES = {"system": "system", "summary": "summary", "links": "links", "tools": "tools", "dead_notes": "dead"}
+_TEXT_NAMES = {
+    "system": "system",
+    "summary": "summary",
+    "links": "links",
+    "tools": "tools",
+    "dead_notes": "dead",
+    "rewinds": "rewinds",
+}
 
 
 def settings_etag(row: AgentRow) -> str:
@@ -629,7 +641,7 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
     for edit in change.blocks:
         reference = by_label.get(edit.label)
         if reference is None:
-            if not change.make_blocks:
+            if not change.by_people:
                 raise NotFound(
                     Reason.BLOCK_NOT_FOUND,
                     f"The agent has no block {edit.label!r}; it has {', '.join(by_label) or 'none'}.",
@@ -650,19 +662,26 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
                 f"Block {edit.label!r} has changed since it was read: read it again, then repeat.",
                 metadata={"label": edit.label},
             )
+        if reference.read_only and not change.by_people:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE, f"Block {edit.label!r} is read-only: only people can change it, by SetBlock."
+            )
         limit = edit.limit or reference.limit
-        if len(edit.value) > limit:
+        value = values.get(edit.label, "") if edit.value is None else edit.value
+        if len(value) > limit:
             raise InvalidArgument(
                 Reason.BLOCK_LIMIT_EXCEEDED,
-                f"Block {edit.label!r} may have {limit} characters, and this value has {len(edit.value)}: shorten "
+                f"Block {edit.label!r} may have {limit} characters, and this value has {len(value)}: shorten "
                 "it, or raise "
                 "the limit.",
                 field="blocks.value",
-                metadata={"label": edit.label, "limit": limit, "length": len(edit.value)},
+                metadata={"label": edit.label, "limit": limit, "length": len(value)},
             )
         reference.limit = limit
         reference.updated = time
-        values[edit.label] = edit.value
+        if edit.read_only is not None:
+            reference.read_only = edit.read_only
+        values[edit.label] = value
         if reference not in touched:
             touched.append(reference)
     return touched

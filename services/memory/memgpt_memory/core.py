@@ -13,6 +13,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.agents import Agents
 from memgpt_memory.archive import Archive
 from memgpt_memory.clock import Clock, now
+from memgpt_memory.edits import Edits
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.identity import Identity
 from memgpt_memory.live import LEASE_SECONDS
@@ -50,6 +51,7 @@ class Core:
     token_key: bytes
     agents: Agents
     turns: Turns
+    edits: Edits
     sources: Sources
     archive: Archive
     recall: Recall
@@ -210,6 +212,7 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
         token_key=bytes.fromhex(identity.token_key),
         agents=agents,
         turns=Turns(records, agents),
+        edits=Edits(messages),
         sources=sources,
         archive=archive,
         recall=recall,

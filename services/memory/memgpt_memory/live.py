@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link, ToolServer
 from memgpt_memory.ranges import Ranges
+from memgpt_memory.rewinds import Rewinds
 
 LEASE_SECONDS = 10.0
 """How long a lease holds unless renewed, if nothing else is configured."""
@@ -46,6 +47,7 @@ class LiveAgent:
         links: Attached sources, in order.
         tools: Functions that run elsewhere, by address, in order.
         dead_notes: Numbers of deleted notes.
+        rewinds: Messages that were taken back.
         lock: Held by whoever writes.
         uncertain: Rows that a failed write may have left; to be cleared away before their numbers are used again.
         stale: Whether the row must be read again: a write of it failed, and may have happened.
@@ -63,6 +65,7 @@ class LiveAgent:
     links: list[Link] = field(default_factory=list)
     tools: list[ToolServer] = field(default_factory=list)
     dead_notes: Ranges = field(default_factory=Ranges)
+    rewinds: Rewinds = field(default_factory=Rewinds)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     uncertain: dict[str, list[str]] = field(default_factory=dict)
     stale: bool = False
@@ -103,6 +106,11 @@ class LiveAgent:
             end = first
         return end
 
+    @property
+    def window(self) -> list[int]:
+        """Sequences of the messages in the context window."""
+        return [s for s in range(self.row.window_start, self.row.message_count) if s not in self.rewinds]
+
     def keep_lease(self, seconds: float) -> None:
         """Lets the lease hold from now on for its whole time."""
         self.lease_ends = time.monotonic() + seconds
@@ -137,6 +145,7 @@ class LiveAgent:
             reference.limit,
             f"v{reference.text.version}-{reference.updated}",
             reference.updated,
+            reference.read_only,
         )
 
     def all_blocks(self) -> list[Block]:

@@ -53,6 +53,8 @@ def message_rows(
         head["call_id"] = new.call_id
     if new.usage:
         head["usage"] = [new.usage.prompt_tokens, new.usage.completion_tokens]
+    if new.replaces is not None:
+        head["replaces"] = new.replaces
     first = message_id(agent_id, sequence)
     return [
         {
@@ -124,6 +126,7 @@ def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, 
         new.function_call,
         new.call_id,
         new.usage,
+        new.replaces,
     )
 
 
@@ -144,4 +147,5 @@ def _message(id_: str, row: Mapping[str, Any], head: dict[str, Any], text: str) 
         function_call=FunctionCall(*call) if call else None,
         call_id=head.get("call_id", ""),
         usage=Usage(*usage) if usage else None,
+        replaces=head.get("replaces"),
     )

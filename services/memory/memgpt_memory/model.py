@@ -63,13 +63,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be stored."""
+    """A message to be stored; `replaces` is the sequence of the one that it is a copy of, edited or not."""
 
     role: Role
     text: str
     function_call: FunctionCall | None = None
     call_id: str = ""
     usage: Usage | None = None
+    replaces: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +88,30 @@ class Message:
     function_call: FunctionCall | None = None
     call_id: str = ""
     usage: Usage | None = None
+    replaces: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BlockEdit:
-    """What a block is to hold; an empty etag asks for no check, a limit of 0 keeps the present one."""
+    """What a block is to hold; an empty etag asks for no check; None, and a limit of 0, keep what there is."""
 
     label: str
-    value: str
+    value: str | None
     etag: str = ""
     limit: int = 0
+    read_only: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of core memory; `limit` in characters."""
+    """A block of core memory; `limit` in characters; one that is read-only is not for the agent to change."""
 
     label: str
     value: str
     limit: int
     etag: str
     updated: int
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,7 @@ class BlockRef(_Row):
     text: TextRef
     limit: int
     updated: int
+    read_only: bool = False
 
 
 class CurrentTurn(_Row):
@@ -223,6 +228,7 @@ class AgentRow(_Row):
     links: TextRef = TextRef()
     tools: TextRef = TextRef()
     dead_notes: TextRef = TextRef()
+    rewinds: TextRef = TextRef()
     blocks: list[BlockRef] = []
     message_count: int = 0
     window_start: int = 0

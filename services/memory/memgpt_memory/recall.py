@@ -22,6 +22,7 @@ from memgpt_memory.messages import Messages
 from memgpt_memory.model import Message, Page, Role
 from memgpt_memory.passages import Passages
 from memgpt_memory.ranking import Mode, Position, Rankings
+from memgpt_memory.rewinds import Rewinds
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import partition_of
 from memgpt_memory.transcripts import CHUNK, Line, Transcripts
@@ -49,6 +50,7 @@ class RecallQuery:
         last_day: The same; it counts whole.
         roles: Whose messages.
         mode: How they are found.
+        rewound: Whether messages that were taken back are found as well.
     """
 
     text: str
@@ -56,6 +58,7 @@ class RecallQuery:
     last_day: str
     roles: frozenset[Role]
     mode: RecallMode = RecallMode.TEXT
+    rewound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class _View:
         snapshot: How many messages there were at the first page.
         roles: Whose messages.
         span: When they were stored.
+        hidden: Messages that were taken back, unless they are to be found as well.
     """
 
     tenant: str
@@ -114,13 +118,15 @@ class _View:
     snapshot: int
     roles: frozenset[Role]
     span: _Span
+    hidden: Rewinds
     total: None = None
     fields: Sequence[str] = ("owner", "sequence")
 
     @property
     def key(self) -> str:
         """See `ranking.View`."""
-        return repr((self.agent, sorted(self.roles), self.span))
+        # What was taken back only grows, so its size says which it is.
+        return repr((self.agent, sorted(self.roles), self.span, len(self.hidden)))
 
     @property
     def partitions(self) -> Sequence[str]:
@@ -138,8 +144,8 @@ class _View:
         )
 
     def counts(self, row: Mapping[str, Any]) -> bool:
-        """See `ranking.View`; Milvus's filter leaves nothing to sort out."""
-        return True
+        """See `ranking.View`."""
+        return row["sequence"] not in self.hidden
 
 
 class Recall:
@@ -202,10 +208,12 @@ class Recall:
     ) -> AsyncIterator[Line]:
         """The lines that match, from behind. No index knows "all of these words" in every script: each is looked at."""
         words = query.text.casefold().split()
+        hidden = _hidden(live, query)
         for number in range((below - 1) // CHUNK, -1, -1):
             for line in reversed(await self._transcripts.chunk(live.id, number, count)):
                 if (
                     line.sequence < below
+                    and line.sequence not in hidden
                     and line.text
                     and line.role in query.roles
                     and line.created in span
@@ -224,11 +232,12 @@ class Recall:
         async with space.reading():
             collection = await self._index.take_in(space, live, count)
             mode = Mode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else Mode.DENSE
-            view = _View(live.row.tenant, live.id, count, query.roles, span)
+            view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query))
             cut = await self.rankings.cut(space, collection, view, query.text, mode, size, skip, position)
         wanted = [sequence_of(hit.id) if hit.id else -1 for hit in cut.hits]
         read = await self._messages.read(live.id, [sequence for sequence in wanted if sequence >= 0])
-        by_sequence = {message.sequence: message for message in read}
+        # A head that was pinned before a message was taken back still names it.
+        by_sequence = {message.sequence: message for message in read if message.sequence not in view.hidden}
         found = [by_sequence.get(sequence) for sequence in wanted]
         taken = fitting(text_of(message) if message is not None else "" for message in found)
         pairs = [(message, hit) for message, hit in zip(found[:taken], cut.hits, strict=False) if message is not None]
@@ -262,6 +271,11 @@ class Recall:
             high = low
         reached = passed + len(items)
         return Page(items, json.dumps([count, reached]) if reached < count else "", count)
+
+
+def _hidden(live: LiveAgent, query: RecallQuery) -> Rewinds:
+    """The messages that a search passes over."""
+    return Rewinds() if query.rewound else live.rewinds
 
 
 def text_of(message: Message) -> str:

@@ -7,7 +7,8 @@ known for as long as its agent lives. A turn is found by the tenant and the requ
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
@@ -24,6 +25,7 @@ from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import Agents, Change, Committed
 from memgpt_memory.clock import now
+from memgpt_memory.edits import Edit, Opening
 from memgpt_memory.listing import list_page
 from memgpt_memory.live import LiveAgent, Ticket
 from memgpt_memory.model import (
@@ -39,6 +41,7 @@ from memgpt_memory.model import (
     TurnState,
 )
 from memgpt_memory.records import Records, key_of
+from memgpt_memory.rewinds import Rewind
 
 MAX_QUEUED = 64
 """Most turns that wait for one agent."""
@@ -93,16 +96,19 @@ class Turns:
         *,
         fingerprint: bytes,
         options: bytes,
-        messages: Sequence[NewMessage],
+        opening: Opening | Edit | None,
         no_wait: bool,
         queue_timeout: float | None = None,
-    ) -> AsyncIterator[int | Grant]:
+    ) -> AsyncGenerator[int | Grant, None]:
         """Yields the number of turns ahead whenever it changes, then one grant.
+
+        A turn that was left behind is granted first, to be finished; but one that begins by an edit ends it.
 
         Raises:
             DeadlineExceeded: Others are ahead for longer than `queue_timeout` seconds.
+            FailedPrecondition: There is nothing to edit.
             InvalidArgument: The request's id belongs to another agent or input.
-            NotFound: The turn does not exist and no input is given.
+            NotFound: The turn does not exist and no opening is given.
             ResourceExhausted: Too many turns wait.
         """
         tenant = live.row.tenant
@@ -111,7 +117,7 @@ class Turns:
         if saved is not None and saved.state.ended:
             yield Grant(saved)
             return
-        if saved is None and not messages:
+        if saved is None and opening is None:
             raise _unknown(request_id)
         ticket = next((one for one in live.queue if one.key == key and one.kept_for), None)
         if ticket is None and len(live.queue) >= MAX_QUEUED:
@@ -128,7 +134,7 @@ class Turns:
             while True:
                 if live.row.deleting:
                     await self._agents.get(tenant, live.id)  # raises
-                grant = await self._try(live, ticket, request_id, fingerprint, options, messages, no_wait)
+                grant = await self._try(live, ticket, request_id, fingerprint, options, opening, no_wait)
                 if grant is not None:
                     if grant.lease is not None and grant.turn.request_id != request_id:
                         ticket.kept_for = grant.lease.epoch
@@ -155,6 +161,25 @@ class Turns:
             if not ticket.kept_for:
                 live.queue.remove(ticket)
             live.notify()
+
+    async def edit(self, live: LiveAgent, request_id: str, fingerprint: bytes, edit: Edit) -> TurnRow:
+        """Waits for the turn's time, does the edit in one commit, and answers the turn, which has ended.
+
+        Raises:
+            FailedPrecondition: There is nothing to edit, or the turn was cancelled while it waited.
+            InvalidArgument: The request's id belongs to another one.
+            ResourceExhausted: Too many turns wait.
+        """
+        events = self.begin(live, request_id, fingerprint=fingerprint, options=b"", opening=edit, no_wait=False)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Grant):
+                    if event.turn.state is not TurnState.COMPLETED:
+                        raise FailedPrecondition(
+                            Reason.WRONG_STATE, "The request was cancelled while it waited: use a new id to repeat it."
+                        )
+                    return event.turn
+        raise AssertionError("unreachable: the last event is a grant")
 
     async def renew(self, live: LiveAgent, lease: Lease) -> tuple[Lease, bool]:
         """Keeps a lease; answers it with its new end, and whether the turn is to be cancelled.
@@ -335,7 +360,7 @@ class Turns:
         request_id: str,
         fingerprint: bytes,
         options: bytes,
-        messages: Sequence[NewMessage],
+        opening: Opening | Edit | None,
         no_wait: bool,
     ) -> Grant | None:
         """A grant, if it is this ticket's time."""
@@ -355,12 +380,20 @@ class Turns:
             if live.running is not None:
                 if live.leased:
                     return Grant(saved) if saved is not None and no_wait else None
-                return await self._resume(live)
+                if saved is not None or not isinstance(opening, Edit):
+                    return await self._resume(live)
             if live.head() is not ticket:
                 return None
-            if not messages:
+            if opening is None:
                 raise _unknown(request_id)
-            return await self._start(live, ticket.key, request_id, fingerprint, options, messages)
+            if isinstance(opening, Edit):
+                planned = await opening.plan(live)
+                if live.running is not None:
+                    reason = "An edit of the conversation came before its end."
+                    await self._end_now(live, TurnState.CANCELLED, reason, opening.call_result)
+                    planned = await opening.plan(live)
+                opening = planned
+            return await self._start(live, ticket.key, request_id, fingerprint, options, opening)
 
     async def _cancel_queued(self, live: LiveAgent, ticket: Ticket, request_id: str) -> TurnRow:
         """Ends a turn that never began."""
@@ -384,7 +417,7 @@ class Turns:
         request_id: str,
         fingerprint: bytes,
         options: bytes,
-        messages: Sequence[NewMessage],
+        opening: Opening,
     ) -> Grant:
         await self._record_end(live)
         first = live.row.message_count
@@ -396,26 +429,42 @@ class Turns:
             options=options.hex(),
             state=TurnState.RUNNING,
             first_sequence=first,
-            end_sequence=first + len(messages),
+            end_sequence=first + len(opening.messages),
             created=now(),
         )
 
-        def edit(row: AgentRow, _: int) -> None:
+        def edit(row: AgentRow, time_: int) -> None:
             row.epoch += 1
             row.turn = CurrentTurn(
                 key=key,
                 turn_id=turn.turn_id,
                 request_id=request_id,
                 state=TurnState.RUNNING,
+                steps=opening.step,
                 first_sequence=first,
                 end_sequence=row.message_count,
             )
+            if opening.ended:
+                _end(row.turn, TurnState.COMPLETED, "", time_)
 
+        texts = {}
+        if opening.rewind_from is not None:
+            texts["rewinds"] = live.rewinds.add(Rewind(opening.rewind_from, first, turn.turn_id, turn.created)).dump()
         live.turn_recorded = False
         await self._agents.commit(
             live,
-            Change(messages=messages, turn_id=turn.turn_id, edit=edit, more=[self._record(live, key, turn)]),
+            Change(
+                messages=opening.messages,
+                turn_id=turn.turn_id,
+                step=opening.step,
+                texts=texts,
+                edit=edit,
+                more=[self._record(live, key, turn)],
+            ),
         )
+        if opening.ended:
+            await self._record_end(live)
+            return Grant(await self._current(live))
         live.keep_lease(self._agents.lease_seconds)
         return Grant(turn, self._lease(live, live.row.turn))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -14,11 +16,11 @@ from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.memory.v1 import agent_pb2, block_pb2, profile_pb2, turn_pb2
-from memgpt.memory.v1.message_pb2 import ROLE_SYSTEM, ROLE_USER
+from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
 
 from tests.integration.agent.conftest import Agents
 from tests.support.processes import ServiceProcess
-from tests.support.scripted_llm import Completion, ScriptedLLM, Status, call, choose, say
+from tests.support.scripted_llm import Completion, Hang, ScriptedLLM, Status, call, choose, say
 
 Start = Callable[..., ScriptedLLM]
 
@@ -54,7 +56,11 @@ def test_a_new_agent(stub: AgentServiceStub) -> None:
     assert context.messages[0].message.role == ROLE_SYSTEM
     assert context.messages[0].message.sequence == -1
     assert '<persona characters="' in context.messages[0].message.text
-    assert context.total_tokens == context.function_tokens + sum(m.tokens for m in context.messages)
+    parts = context.tokens
+    assert context.total_tokens == parts.functions + sum(m.tokens for m in context.messages)
+    assert parts.summary == 0
+    assert min(parts.instructions, parts.blocks, parts.functions, parts.messages) > 0
+    assert context.total_tokens == parts.instructions + parts.blocks + parts.functions + parts.messages
     assert context.context_window == 32768
 
 
@@ -151,6 +157,192 @@ def test_settings_and_blocks(stub: AgentServiceStub) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def window(stub: AgentServiceStub, agent_id: str) -> list[str]:
+    """The window's messages as text, those of the boot sequence left out."""
+    context = stub.GetContext(pb.GetContextRequest(agent_id=agent_id))
+    head = context.messages[0].message.text
+    count = context.agent.message_count - context.agent.rewound_count
+    if count < 10:
+        assert f"recall memory holds {count} messages" in head or len(context.messages) == count + 1
+    parts = context.tokens
+    assert context.total_tokens == sum(
+        (parts.instructions, parts.blocks, parts.functions, parts.summary, parts.messages)
+    )
+    return [
+        json.loads(item.message.function_call.arguments).get("message", "")
+        if item.message.HasField("function_call")
+        else json.loads(item.message.text).get("message", "event")
+        for item in context.messages[1:]
+        if item.message.turn_id
+    ]
+
+
+def test_taking_back(agents: Agents, scripted_llm: Start) -> None:
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=True)
+    search = call("conversation_search", query="aubergine", request_heartbeat=True)
+    llm = scripted_llm(
+        [
+            call("send_message", message="Fine."),
+            append,
+            call("send_message", message="An aubergine."),
+            search,
+            call("send_message", message="Nothing."),
+            call("send_message", message="Better."),
+        ]
+    )
+    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        stub = AgentServiceStub(channel)
+        agent_id = create(stub).agent_id
+        undo = pb.UndoRequest(agent_id=agent_id, request_id="undo-1")
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Undo(undo)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "nothing to undo" in str(caught.value.details())
+        send(stub, agent_id, "How are you?")
+        before = window(stub, agent_id)
+        send(stub, agent_id, "I like tea, and an aubergine.", request_id="tea")
+        assert stub.Undo(undo).removed_count == 6
+        assert stub.Undo(undo).removed_count == 6
+        assert window(stub, agent_id) == before
+        context = stub.GetContext(pb.GetContextRequest(agent_id=agent_id))
+        assert "Likes tea." in context.blocks[1].value, "what it wrote to its memory stays"
+        resumed = stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id="tea"))
+        assert spoken(response.event for response in resumed) == ["An aubergine."], "a replay is as it was"
+
+        events = send(stub, agent_id, "What about vegetables?")
+        results = [e.function_result.text for e in events if e.HasField("function_result")]
+        assert results[0] == "No results found.", "what was undone is not found"
+        retry = pb.RetryRequest(agent_id=agent_id, request_id="retry-1", stream_deltas=True)
+        live = [response.event for response in stub.Retry(retry)]
+        assert spoken(live) == ["Better."]
+        assert any(event.HasField("delta") for event in live)
+        retry.after_sequence = 1
+        again = [response.event for response in stub.Retry(retry)]
+        assert [event for event in again if event.sequence] == [e for e in live if e.sequence > 1]
+        resumed = stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id="retry-1"))
+        assert [response.event for response in resumed] == [e for e in live if e.sequence]
+        assert window(stub, agent_id) == [
+            *before,
+            "What about vegetables?",
+            "Better.",
+            "The message was sent to the user.",
+        ]
+
+        thought = stub.Rethink(pb.RethinkRequest(agent_id=agent_id, text="I am sure.", request_id="think")).message
+        assert (thought.text, thought.role) == ("I am sure.", ROLE_ASSISTANT)
+        said = stub.Rewrite(pb.RewriteRequest(agent_id=agent_id, text="Best.", request_id="say")).message
+        assert (said.text, json.loads(said.function_call.arguments)["message"]) == ("I am sure.", "Best.")
+        assert said.replaces == thought.sequence
+        assert stub.Rethink(pb.RethinkRequest(agent_id=agent_id, text="I am sure.", request_id="think")).message.text
+        assert window(stub, agent_id)[-2] == "Best."
+        assert stub.Undo(pb.UndoRequest(agent_id=agent_id, count=1)).removed_count == 2
+        assert window(stub, agent_id)[-1] == "What about vegetables?"
+        assert llm.unused == 0
+        # The model is shown what the window holds, and nothing that was taken back.
+        assert "aubergine" not in json.dumps(llm.requests[3].messages)
+
+
+def test_the_agent_dies_in_a_retry(agents: Agents, scripted_llm: Start) -> None:
+    llm = scripted_llm([call("send_message", message="First."), Hang(), call("send_message", message="Second.")])
+    request = pb.RetryRequest(request_id=f"retry-{uuid4().hex}")
+    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        stub = AgentServiceStub(channel)
+        agent_id = request.agent_id = create(stub).agent_id
+        send(stub, agent_id, "Hello!")
+        stream = stub.Retry(request)
+        llm.wait_for_requests(2)
+        process.kill9()
+        with pytest.raises(grpc.RpcError):
+            list(stream)
+    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        stub = AgentServiceStub(channel)
+        assert window(stub, agent_id) == ["Hello!"]
+        assert spoken(response.event for response in stub.Retry(request)) == ["Second."]
+        assert window(stub, agent_id) == ["Hello!", "Second.", "The message was sent to the user."]
+        agent = stub.GetAgent(pb.GetAgentRequest(agent_id=agent_id)).agent
+        assert (agent.message_count, agent.rewound_count) == (9, 3)
+
+
+def test_a_turn_that_hangs_on_its_model_can_be_taken_back(agents: Agents, scripted_llm: Start) -> None:
+    llm = scripted_llm([Status(401), Status(401), call("send_message", message="At last.")])
+    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        stub = AgentServiceStub(channel)
+        agent_id = create(stub).agent_id
+        with pytest.raises(grpc.RpcError):
+            send(stub, agent_id, "Hello?", request_id="hangs-1")
+        assert stub.Undo(pb.UndoRequest(agent_id=agent_id)).removed_count == 1
+        with pytest.raises(grpc.RpcError):
+            send(stub, agent_id, "Anybody?", request_id="hangs-2")
+        events = [response.event for response in stub.Retry(pb.RetryRequest(agent_id=agent_id))]
+        assert spoken(events) == ["At last."]
+        turns = stub.ListTurns(pb.ListTurnsRequest(agent_id=agent_id)).turns
+        states = {turn.request_id: turn.state for turn in turns}
+        assert states["hangs-1"] == states["hangs-2"] == turn_pb2.TURN_STATE_CANCELLED
+
+
+def test_blocks_of_ones_own(agents: Agents, scripted_llm: Start) -> None:
+    def append(block: str) -> Completion:
+        return call("core_memory_append", name=block, content="New.", request_heartbeat=True)
+
+    def done() -> Completion:
+        return call("send_message", message="Done.")
+
+    llm = scripted_llm([append("rules"), append("project"), done(), append("rules"), done()])
+    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        stub = AgentServiceStub(channel)
+        edits = [
+            block_pb2.BlockEdit(label="rules", value="Be brief.", read_only=True),
+            block_pb2.BlockEdit(label="project", value="", limit=20),
+            block_pb2.BlockEdit(label="human", value="Ada."),
+            block_pb2.BlockEdit(label="persona", read_only=True),
+        ]
+        agent_id = create(stub, blocks=edits, core_memory_limit=3000).agent_id
+
+        def blocks() -> dict[str, block_pb2.Block]:
+            context = stub.GetContext(pb.GetContextRequest(agent_id=agent_id))
+            return {block.label: block for block in context.blocks}
+
+        first = blocks()
+        assert list(first) == ["persona", "human", "rules", "project"]
+        assert [(b.limit, b.read_only) for b in first.values()] == [
+            (3000, True),
+            (3000, False),
+            (3000, True),
+            (20, False),
+        ]
+        assert (first["human"].value, first["rules"].value) == ("Ada.", "Be brief.")
+        assert len(first["persona"].value) > 20, "the profile's text"
+        events = send(stub, agent_id, "Add!", no_verify=True)
+        results = [(e.function_result.ok, e.function_result.text) for e in events if e.HasField("function_result")]
+        assert results[0] == (False, "Nothing was changed: the block 'rules' is read-only.")
+        assert results[1][0]
+        shown = llm.requests[0].messages[0]["content"]
+        assert '<rules characters="9/3000" read-only="true">\nBe brief.\n</rules>' in shown
+        assert "except the blocks that are read-only" in shown
+        assert (blocks()["rules"], blocks()["project"].value) == (first["rules"], "New.")
+        edit = block_pb2.BlockEdit(label="rules", value="Be long.", etag=first["rules"].etag)
+        stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=edit))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=edit))
+        assert caught.value.code() is grpc.StatusCode.ABORTED
+        edit = block_pb2.BlockEdit(label="rules", read_only=False, limit=50)
+        block = stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=edit)).block
+        assert (block.value, block.limit, block.read_only) == ("Be long.", 50, False)
+        send(stub, agent_id, "Again!")
+        assert blocks()["rules"].value == "Be long.\nNew."
+        edit = block_pb2.BlockEdit(label="rules", limit=3)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=edit))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        for _ in range(2):
+            stub.DeleteBlock(pb.DeleteBlockRequest(agent_id=agent_id, label="rules"))
+        assert list(blocks()) == ["persona", "human", "project"]
+        for bad in ([edits[0], edits[0]], [block_pb2.BlockEdit(label="x", value="xx", limit=1)]):
+            with pytest.raises(grpc.RpcError) as caught:
+                create(stub, blocks=bad)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_profiles(stub: AgentServiceStub) -> None:
     kind = profile_pb2.PROFILE_KIND_PERSONA
     names = [f"added_{number}" for number in range(5)]
@@ -200,8 +392,6 @@ NOBODY = "agent_00000000000000000000000000"
         ("ListProfiles", pb.ListProfilesRequest(kind=KIND, page_token="added-x"), "INVALID_ARGUMENT", "token"),
         ("PutProfile", pb.PutProfileRequest(kind=KIND, name="sam_pov", text="x"), "FAILED_PRECONDITION", "ships"),
         ("DeleteProfile", pb.DeleteProfileRequest(kind=KIND, name="absent"), "NOT_FOUND", "absent"),
-        ("Undo", pb.UndoRequest(agent_id=NOBODY), "UNIMPLEMENTED", "Undo"),
-        ("Retry", pb.RetryRequest(agent_id=NOBODY), "UNIMPLEMENTED", "Retry"),
         (
             "RegisterTools",
             pb.RegisterToolsRequest(agent_id=NOBODY, address="x:1"),
@@ -210,6 +400,12 @@ NOBODY = "agent_00000000000000000000000000"
         ),
         ("RegisterTools", pb.RegisterToolsRequest(agent_id=NOBODY, address="x"), "INVALID_ARGUMENT", "host:port"),
         ("ListTools", pb.ListToolsRequest(agent_id=NOBODY), "NOT_FOUND", NOBODY),
+        ("Undo", pb.UndoRequest(agent_id=NOBODY), "NOT_FOUND", NOBODY),
+        ("Undo", pb.UndoRequest(agent_id=NOBODY, count=-1), "INVALID_ARGUMENT", "count"),
+        ("Retry", pb.RetryRequest(agent_id=NOBODY), "NOT_FOUND", NOBODY),
+        ("Rethink", pb.RethinkRequest(agent_id=NOBODY, text=" "), "INVALID_ARGUMENT", "blank"),
+        ("Rewrite", pb.RewriteRequest(agent_id=NOBODY), "INVALID_ARGUMENT", "text"),
+        ("DeleteBlock", pb.DeleteBlockRequest(agent_id=NOBODY, label="x"), "NOT_FOUND", NOBODY),
     ],
 )
 def test_bad_input(stub: AgentServiceStub, rpc: str, request_: Any, code: str, words: str) -> None:

@@ -89,7 +89,7 @@ def test_the_python_example(agents: Agents, scripted_llm: Start, mode: str) -> N
         assert register(stub, agent_id, address) == ["roll_dice"]
         listed = stub.ListTools(pb.ListToolsRequest(agent_id=agent_id)).servers
         assert [(server.address, len(server.functions)) for server in listed] == [(address, 1)]
-        before = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).function_tokens
+        before = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).tokens.functions
         events = send(stub, agent_id, "Roll two dice.", no_verify=True, request_id=f"roll-{mode}")
         assert spoken(events) == ["2 dice"]
         replay = [r.event for r in stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id=f"roll-{mode}"))]
@@ -101,7 +101,7 @@ def test_the_python_example(agents: Agents, scripted_llm: Start, mode: str) -> N
         for _ in range(2):
             stub.UnregisterTools(pb.UnregisterToolsRequest(agent_id=agent_id, address=address))
         assert not stub.ListTools(pb.ListToolsRequest(agent_id=agent_id)).servers
-        assert stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).function_tokens < before
+        assert stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).tokens.functions < before
 
 
 def test_the_node_example(agents: Agents, scripted_llm: Start) -> None:

@@ -5,6 +5,7 @@
 - ``row``: a write of the store's own row.
 - ``copy``: an upsert of passages under another model than the bundled one.
 - ``drop``: a collection is dropped.
+- ``armed``: an upsert of records or messages, from when the file exists that ``DIE_ARMED`` names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import memgpt_memory.__main__
@@ -24,6 +26,9 @@ _seen = 0
 def _is(what: str, collection: Any, rows: Any) -> bool:
     if what == "row":
         return any(row["id"] == "store" for row in rows)
+    if what == "armed":
+        ours = any(row.get("kind") != "store" for row in rows)
+        return ours and not collection.partitioned and Path(os.environ["DIE_ARMED"]).exists()
     return collection.name.startswith("memgpt_passages") and "wordllama" not in collection.name
 
 

@@ -99,6 +99,7 @@ class FakeMemory:
         options: bytes,
         no_wait: bool,
         queue_timeout: float,
+        retry: bool = False,
     ) -> AsyncIterator[QueuePlace | TurnGrant]:
         told = False
         self.waits.append(queue_timeout)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from memgpt_runtime.errors import NotFound, ServiceError
@@ -16,9 +17,11 @@ from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.cli.commands import Commands
 from memgpt.cli.errors import MISUSE, CliError, explain
 from memgpt.cli.render import THINKING, TurnView
+from memgpt.cli.resources import read_text
 from memgpt.cli.ui import Ui
 from memgpt.client import MemGPT, new_request_id
 from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.turn_pb2 import TurnState
 
 
@@ -34,6 +37,7 @@ class Wishes:
     model: str = ""
     context_window: int = 0
     core_memory_limit: int = 0
+    blocks: tuple[BlockEdit, ...] = ()
     first: bool = False
     strip_ui: bool = False
     debug: bool = False
@@ -46,13 +50,18 @@ def read_system(text: str, file: Path | None) -> str:
     """The instructions from `--system` or `--system-file`."""
     if text and file is not None:
         raise CliError("--system and --system-file exclude each other", MISUSE)
-    if file is None:
-        return text
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise CliError(f"--system-file {file} cannot be read: {reason}", MISUSE) from error
+    return text if file is None else read_text("", file)
+
+
+def read_blocks(given: Iterable[str], *, read_only: bool) -> Iterator[BlockEdit]:
+    """The blocks from `--block` or `--read-only-block`: LABEL=TEXT, or LABEL=@FILE."""
+    for text in given:
+        label, sign, value = text.partition("=")
+        if not sign:
+            raise CliError(f"a block is given as LABEL=TEXT or LABEL=@FILE, not {text!r}", MISUSE)
+        if value.startswith("@"):
+            value = read_text("", Path(value[1:]))
+        yield BlockEdit(label=label, value=value, read_only=read_only)
 
 
 def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
@@ -90,6 +99,8 @@ def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Agent:
         if value and value != getattr(agent, field):
             setattr(changed, field, value)
             fields.append(field)
+    for block in wishes.blocks:
+        memgpt.agents.set_block(agent.agent_id, block)
     return memgpt.agents.update(changed, *fields) if fields else agent
 
 
@@ -107,6 +118,7 @@ def _create(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
             model=wishes.model,
             context_window=wishes.context_window,
             core_memory_limit=wishes.core_memory_limit,
+            blocks=wishes.blocks,
         )
     )
     if not wishes.strip_ui:
@@ -168,9 +180,8 @@ class Chat:
         event = self._commands.event(line)
         if event is not None:
             return self._turn(event=event)
-        turn = self._commands.turn(line)
-        if turn is not None:
-            return self._follow(*turn)
+        if line == "/retry":
+            return self._retry()
         self._commands.run(line)
         return True
 
@@ -185,7 +196,9 @@ class Chat:
         """The next line, or block of lines; None at the end."""
         if not self._ui.interactive:
             line = sys.stdin.readline()
-            return line or None
+            if line.strip() != "//":
+                return line or None
+            return "//" + "".join(takewhile(lambda more: more.strip() != "//", sys.stdin))
         while True:
             try:
                 line = self._ui.prompt("Enter your message:", self._history)
@@ -213,6 +226,15 @@ class Chat:
         else:
             request.text = text
         return self._follow(self._memgpt.agents.send(request), request.request_id)
+
+    def _retry(self) -> bool:
+        request = pb.RetryRequest(
+            agent_id=self._agent.agent_id,
+            request_id=new_request_id(),
+            stream_deltas=self._wishes.stream,
+            no_verify=self._wishes.no_verify,
+        )
+        return self._follow(self._memgpt.agents.retry(request), request.request_id)
 
     def _follow(self, events: Iterator[TurnEvent], request_id: str) -> bool:
         """Shows a turn; answers whether it ended as it should. Ctrl-C cancels it."""

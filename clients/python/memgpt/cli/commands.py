@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from google.protobuf.json_format import MessageToDict
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
-from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.cli.context_bar import show_context
 from memgpt.cli.errors import CliError
 from memgpt.cli.render import message_lines
 from memgpt.cli.ui import Ui
-from memgpt.client import MemGPT, new_request_id
+from memgpt.client import MemGPT
+from memgpt.memory.v1.block_pb2 import BlockEdit
+from memgpt.memory.v1.message_pb2 import Message
 
 HELP = {
     "/attach [SOURCE]": "let the agent search a data source",
     "/detach [SOURCE]": "take a data source away from it",
     "/memory": "show its core memory and how much it remembers",
+    "/memory BLOCK TEXT": "write a block of its core memory",
+    "/context": "show what fills its context window, as a bar",
     "/dump [N]": "show the last N messages of its context window, or all",
     "/dumpraw": "the same as JSON",
     "/heartbeat": "let it act without a message",
@@ -35,6 +39,9 @@ HELP = {
     "//": "begin a message of several lines",
 }
 
+_POPPED = 3
+"""Messages that `/pop` takes back unless told otherwise."""
+
 _EVENTS = {"/heartbeat": pb.SYSTEM_EVENT_HEARTBEAT, "/memorywarning": pb.SYSTEM_EVENT_MEMORY_WARNING}
 
 
@@ -49,6 +56,7 @@ class Commands:
             "/attach": self._attach,
             "/detach": self._detach,
             "/memory": self._memory,
+            "/context": self._context,
             "/dump": self._dump,
             "/dumpraw": self._dumpraw,
             "/summarize": self._summarize,
@@ -64,13 +72,6 @@ class Commands:
     def event(self, line: str) -> pb.SystemEvent.ValueType | None:
         """The event that a command gives the agent; None for other commands."""
         return _EVENTS.get(line.split()[0])
-
-    def turn(self, line: str) -> tuple[Iterator[TurnEvent], str] | None:
-        """The turn that a command starts and its request's id; None for other commands."""
-        if line.split()[0] != "/retry":
-            return None
-        request_id = new_request_id()
-        return self._memgpt.agents.retry(self._agent_id, request_id), request_id
 
     def run(self, line: str) -> None:
         """Runs any other command; CliError when there is none of the name, or its argument is wrong."""
@@ -111,19 +112,35 @@ class Commands:
             return names[0]
         raise CliError(f"name one of: {', '.join(names)}")
 
-    def _memory(self, _argument: str) -> None:
+    def _memory(self, argument: str) -> None:
+        if argument:
+            self._write(*argument.partition(" ")[::2])
+            return
         context = self._memgpt.agents.context(self._agent_id)
         agent = context.agent
         for block in context.blocks:
-            self._ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters]", "bold")
+            read_only = ", read-only" if block.read_only else ""
+            self._ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters{read_only}]", "bold")
             self._ui.line(block.value)
-        self._ui.line(f"Recall memory: {agent.message_count} messages", "bold")
+        taken = f", {agent.rewound_count} of them taken back" if agent.rewound_count else ""
+        self._ui.line(f"Recall memory: {agent.message_count} messages{taken}", "bold")
         self._ui.line(f"Archival memory: {context.archival_count} passages", "bold")
         for attachment in agent.attachments:
             self._ui.line(f"  {attachment.passage_count} of {attachment.source_name}")
         self._ui.line(f"Context window: {context.total_tokens} of {context.context_window} tokens", "bold")
         if context.summary:
             self._ui.line(f"Summary of what left it: {context.summary}")
+
+    def _write(self, label: str, text: str) -> None:
+        before = {block.label: block for block in self._memgpt.agents.context(self._agent_id).blocks}
+        if label not in before:
+            raise CliError(f"there is no block {label}; it has {', '.join(before)}. `memgpt add block` makes one")
+        edit = BlockEdit(label=label, value=_needed(text), etag=before[label].etag)
+        block = self._memgpt.agents.set_block(self._agent_id, edit)
+        self._ui.line(f"[{label}: {len(block.value)} of {block.limit} characters]", "bold")
+
+    def _context(self, _argument: str) -> None:
+        show_context(self._ui, self._memgpt.agents.context(self._agent_id))
 
     def _dump(self, argument: str) -> None:
         messages = list(self._memgpt.agents.context(self._agent_id).messages)
@@ -151,17 +168,23 @@ class Commands:
         self._ui.line(f"Model: {own or model.model} ({model.mode}); embeddings: {model.embedding_model}")
 
     def _undo(self, _argument: str) -> None:
-        undone = self._memgpt.agents.undo(self._agent_id)
-        self._ui.line(f"{undone.removed_count} messages left the context window.")
+        self._taken_back(self._memgpt.agents.undo(self._agent_id))
+
+    def _pop(self, argument: str) -> None:
+        self._taken_back(self._memgpt.agents.undo(self._agent_id, _count(argument, _POPPED)))
+
+    def _taken_back(self, count: int) -> None:
+        self._ui.line(f"Took back {count} message{'' if count == 1 else 's'}.", "green")
 
     def _rethink(self, text: str) -> None:
-        self._memgpt.agents.rethink(self._agent_id, _needed(text))
+        self._edited(self._memgpt.agents.rethink(self._agent_id, _needed(text)))
 
     def _rewrite(self, text: str) -> None:
-        self._memgpt.agents.rewrite(self._agent_id, _needed(text))
+        self._edited(self._memgpt.agents.rewrite(self._agent_id, _needed(text)))
 
-    def _pop(self, _argument: str) -> None:
-        raise CliError("/pop is not in this version: a turn is taken back whole, by /undo")
+    def _edited(self, message: Message) -> None:
+        for text in message_lines(message):
+            self._ui.line(text)
 
     def _save(self, _argument: str) -> None:
         self._ui.note("Nothing to do: everything is saved as it happens.")

@@ -201,6 +201,13 @@ def run(
             metavar="CHARACTERS", help="Size of a new agent's blocks. [default: 2000]", min=0, show_default=False
         ),
     ] = 0,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=TEXT", help="Block of core memory, or LABEL=@FILE; may be given several times."),
+    ] = None,
+    read_only_block: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=TEXT", help="The same, for a block that the agent cannot change.")
+    ] = None,
     first: Annotated[bool, typer.Option("--first", help="You speak first.")] = False,
     strip_ui: Annotated[bool, typer.Option("--strip-ui", help="Only the agent's messages, bare.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show every event of a turn.")] = False,
@@ -223,6 +230,10 @@ def run(
         model=model,
         context_window=context_window,
         core_memory_limit=core_memory_limit,
+        blocks=(
+            *chat.read_blocks(block or (), read_only=False),
+            *chat.read_blocks(read_only_block or (), read_only=True),
+        ),
         first=first,
         strip_ui=strip_ui,
         debug=debug,
@@ -379,6 +390,55 @@ def list_sources() -> None:
     ui = _ui()
     with connected(ui) as memgpt:
         resources.show_sources(ui, memgpt)
+
+
+AgentName = Annotated[str, typer.Option(help="Name or id of the agent.")]
+
+
+@list_app.command("blocks")
+def list_blocks(agent: AgentName) -> None:
+    """List the blocks of an agent's core memory."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.show_blocks(ui, memgpt, agent)
+
+
+@add_app.command("block")
+def add_block(
+    agent: AgentName,
+    name: Annotated[str, typer.Option(help="Its label: a letter, then letters, digits and _.")],
+    text: Annotated[str | None, typer.Option(help="Its text. [default: as it is, or empty]")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--filename", help="File with its text.")] = None,
+    limit: Annotated[
+        int,
+        typer.Option(metavar="CHARACTERS", help="Its size. [default: as it is, or 2000]", min=0, show_default=False),
+    ] = 0,
+    read_only: Annotated[
+        bool | None, typer.Option("--read-only/--writable", help="Whether the agent is kept from changing it.")
+    ] = None,
+) -> None:
+    """Add a block to an agent's core memory, or change one."""
+    from memgpt.cli import resources
+    from memgpt.memory.v1.block_pb2 import BlockEdit
+
+    ui = _ui()
+    if file is not None:
+        text = resources.read_text(text or "", file)
+    with connected(ui) as memgpt:
+        block = BlockEdit(label=name, value=text, limit=limit, read_only=read_only)
+        resources.set_block(ui, memgpt, agent, block)
+
+
+@delete_app.command("block")
+def delete_block(name: Name, agent: AgentName, yes: Yes = False) -> None:
+    """Delete a block of an agent's core memory."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.delete_block(ui, memgpt, agent, name, yes=yes)
 
 
 def _declare_profiles(kind: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.ui import Ui
 from memgpt.client import MemGPT
+from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.profile_pb2 import ProfileKind
 
 _KINDS = {
@@ -57,12 +58,45 @@ def show_sources(ui: Ui, memgpt: MemGPT) -> None:
 
 def show_profiles(ui: Ui, memgpt: MemGPT, kind: str) -> None:
     """Writes the profiles of a kind as a table."""
-    rows = []
-    for profile in memgpt.profiles.list(_KINDS[kind]):
-        text = " ".join(profile.text.split())
-        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-        rows.append([profile.name, "yes" if profile.built_in else "no", shown])
+    rows = [
+        [profile.name, "yes" if profile.built_in else "no", _shown(profile.text)]
+        for profile in memgpt.profiles.list(_KINDS[kind])
+    ]
     ui.table(["Name", "Built in", "Text"], rows)
+
+
+def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str) -> None:
+    """Writes the blocks of an agent as a table."""
+    context = memgpt.agents.context(memgpt.agents.find(agent_name).agent_id)
+    rows = [
+        [block.label, f"{len(block.value)}/{block.limit}", "yes" if block.read_only else "no", _shown(block.value)]
+        for block in context.blocks
+    ]
+    ui.table(["Label", "Characters", "Read-only", "Text"], rows)
+
+
+def set_block(ui: Ui, memgpt: MemGPT, agent_name: str, edit: BlockEdit) -> None:
+    """Writes a block of an agent."""
+    agent = memgpt.agents.find(agent_name)
+    block = memgpt.agents.set_block(agent.agent_id, edit)
+    read_only = ", read-only" if block.read_only else ""
+    ui.line(f"{agent.name}: {block.label} has {len(block.value)} of {block.limit} characters{read_only}.", "green")
+
+
+def delete_block(ui: Ui, memgpt: MemGPT, agent_name: str, label: str, *, yes: bool) -> None:
+    """Deletes a block of an agent; asks first, where somebody can be asked."""
+    agent = memgpt.agents.find(agent_name)
+    if label not in (block.label for block in memgpt.agents.context(agent.agent_id).blocks):
+        raise CliError(f"the agent {agent.name} has no block {label!r}; `memgpt list blocks` shows those it has")
+    if ui.interactive and not yes and not ui.confirm(f"Delete block {label!r} for good?", default=False):
+        return
+    memgpt.agents.delete_block(agent.agent_id, label)
+    ui.line(f"Deleted block {label!r}.", "green")
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
 
 
 def read_text(text: str, file: Path | None) -> str:

@@ -17,6 +17,8 @@ _PAGE = Parameter(
     minimum=0,
 )
 
+_BLOCK = Parameter("name", "string", "The block: human for facts about the user, persona for yourself, or another.")
+
 SEND_MESSAGE = Function(
     "send_message",
     "Says something to the user. This is the only way to reach them: nothing else that you write is shown as a reply.",
@@ -43,7 +45,7 @@ CORE_MEMORY_APPEND = Function(
     "core_memory_append",
     "Adds a line to a block of your core memory, which you always see.",
     (
-        Parameter("name", "string", "The block: human for facts about the user, persona for yourself."),
+        _BLOCK,
         Parameter("content", "string", "The line to add."),
     ),
 )
@@ -52,7 +54,7 @@ CORE_MEMORY_REPLACE = Function(
     "core_memory_replace",
     "Changes text in a block of your core memory. To delete text, replace it by an empty string.",
     (
-        Parameter("name", "string", "The block: human for facts about the user, persona for yourself."),
+        _BLOCK,
         Parameter("old_content", "string", "The text to change, exactly as it stands in the block."),
         Parameter("new_content", "string", "What to put in its place.", may_be_empty=True),
     ),

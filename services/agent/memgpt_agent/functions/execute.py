@@ -98,8 +98,11 @@ def cut(call: Call | None, text: str) -> str:
 
 
 def _block(context: Context, label: str) -> Block:
+    """The block to be edited."""
     for block in context.blocks:
         if block.label == label:
+            if block.read_only:
+                raise FunctionError(f"Nothing was changed: the block {label!r} is read-only.")
             return block
     labels = ", ".join(block.label for block in context.blocks) or "none"
     raise FunctionError(f"Core memory has no block {label!r}. Its blocks: {labels}.")

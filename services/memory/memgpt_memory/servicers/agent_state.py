@@ -15,6 +15,8 @@ from memgpt_runtime.validation import validate
 from memgpt_memory import tools
 from memgpt_memory.archive import Scope
 from memgpt_memory.clock import now
+from memgpt_memory.edits import Edit, Opening, Part
+from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import AgentRow, StepCommit
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
@@ -119,12 +121,19 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
+        opening: Opening | Edit | None = None
+        if request.retry:
+            if request.input:
+                raise invalid("input", "A turn that is a retry has the input of the turn before: leave `input` out.")
+            opening = Edit(core.edits.retry)
+        elif request.input:
+            opening = Opening(convert.new_messages(request.input))
         events = core.turns.begin(
             live,
             request.request_id,
             fingerprint=request.fingerprint,
             options=request.options,
-            messages=convert.new_messages(request.input),
+            opening=opening,
             no_wait=request.no_wait,
             queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
             if request.HasField("queue_timeout")
@@ -175,7 +184,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             ),
         )
         return pb.CommitStepResponse(
-            step=convert.step(result.step),
+            step=convert.step(result.step, live.rewinds),
             blocks=[
                 convert.block(block) for block in (result.committed.blocks if result.committed else live.all_blocks())
             ],
@@ -210,7 +219,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(tenant(), request.agent_id)
         async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.no_follow):
             if isinstance(item, Step):
-                yield pb.ReadTurnResponse(step=convert.step(item))
+                yield pb.ReadTurnResponse(step=convert.step(item, live.rewinds))
             else:
                 yield pb.ReadTurnResponse(turn=convert.turn(item))
 
@@ -230,13 +239,12 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(owner, request.agent_id)
         async with live.lock:  # as of one instant: no commit comes in between
             await core.agents.settle(live)
-            row = live.row
-            messages = await core.agents.messages.read(live.id, range(row.window_start, row.message_count))
+            messages = await core.agents.messages.read(live.id, live.window)
             return pb.LoadContextResponse(
                 agent=await convert.agent(core, live),
                 blocks=[convert.block(block) for block in live.all_blocks()],
                 summary=live.summary,
-                messages=[convert.message(message) for message in messages],
+                messages=[convert.message(message, live.rewinds) for message in messages],
                 archival_count=await core.archive.count(Scope(owner, live, None)),
                 tool_servers=map(convert.tool_server, live.tools),
             )
@@ -257,17 +265,33 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         await tools.delete(self._core.agents, await self._core.agents.get(tenant(), request.agent_id), request.address)
         return pb.DeleteToolServerResponse()
 
-    async def AppendMessages(self, request: pb.AppendMessagesRequest, context: Any) -> pb.AppendMessagesResponse:
-        """See the contract."""
-        raise convert.not_yet("AppendMessages")
-
     async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Any) -> pb.RewindMessagesResponse:
         """See the contract."""
-        raise convert.not_yet("RewindMessages")
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+
+        async def undo(live: LiveAgent) -> Opening:
+            return await core.edits.undo(live, request.count)
+
+        turn = await core.turns.edit(live, request.request_id, convert.fingerprint(request), Edit(undo))
+        return pb.RewindMessagesResponse(rewound_count=live.rewinds.by_turn(turn.turn_id))
 
     async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
         """See the contract."""
-        raise convert.not_yet("EditMessage")
+        core = self._core
+        if not request.text.strip():
+            raise invalid("text", "text must not be blank.")
+        live = await core.agents.get(tenant(), request.agent_id)
+        # The result tells the time, which differs when the same request is made again.
+        digest = convert.fingerprint(request, "call_result")
+        part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
+
+        async def edit(live: LiveAgent) -> Opening:
+            return await core.edits.edit(live, part, request.text)
+
+        turn = await core.turns.edit(live, request.request_id, digest, Edit(edit, request.call_result))
+        edited = await core.agents.messages.read(live.id, [turn.first_sequence])
+        return pb.EditMessageResponse(message=convert.message(edited[0], live.rewinds))
 
     async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
         """See the contract."""

@@ -39,7 +39,7 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
         async with live.lock:
-            committed = await agents.commit(live, Change(blocks=[convert.block_edit(request.block)], make_blocks=True))
+            committed = await agents.commit(live, Change(blocks=[convert.block_edit(request.block)], by_people=True))
         return pb.SetBlockResponse(block=convert.block(committed.blocks[0]))
 
     async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Any) -> pb.DeleteBlockResponse:

@@ -39,6 +39,7 @@ from memgpt_memory.model import (
     Usage,
     VisibleVersion,
 )
+from memgpt_memory.rewinds import Rewinds
 from memgpt_memory.sources import LiveSource
 from memgpt_memory.turns import Lease, Step
 
@@ -109,9 +110,9 @@ def new_messages(protos: Iterable[message_pb2.NewMessage]) -> list[NewMessage]:
     return [new_message(proto) for proto in protos]
 
 
-def message(value: Message) -> message_pb2.Message:
-    """A stored message."""
-    call, usage = value.function_call, value.usage
+def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
+    """A stored message, with what took it back if it is among the agent's `rewinds`."""
+    call, usage, rewind = value.function_call, value.usage, rewinds.of(value.sequence)
     return message_pb2.Message(
         message_id=value.id,
         agent_id=value.agent_id,
@@ -128,18 +129,31 @@ def message(value: Message) -> message_pb2.Message:
         turn_id=value.turn_id,
         step=value.step,
         create_time=timestamp(value.created),
+        rewind=message_pb2.Rewind(turn_id=rewind.turn_id, time=timestamp(rewind.time)) if rewind else None,
+        replaces=value.replaces,
     )
 
 
 def block_edit(proto: block_pb2.BlockEdit) -> BlockEdit:
     """What a block is to hold."""
-    return BlockEdit(proto.label, proto.value, proto.etag, proto.limit)
+    return BlockEdit(
+        proto.label,
+        proto.value if proto.HasField("value") else None,
+        proto.etag,
+        proto.limit,
+        proto.read_only if proto.HasField("read_only") else None,
+    )
 
 
 def block(value: Block) -> block_pb2.Block:
     """A block."""
     return block_pb2.Block(
-        label=value.label, value=value.value, limit=value.limit, etag=value.etag, update_time=timestamp(value.updated)
+        label=value.label,
+        value=value.value,
+        limit=value.limit,
+        etag=value.etag,
+        update_time=timestamp(value.updated),
+        read_only=value.read_only,
     )
 
 
@@ -172,6 +186,7 @@ async def agent(core: Core, live: LiveAgent) -> agent_pb2.Agent:
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
         etag=settings_etag(row),
+        rewound_count=len(live.rewinds),
     )
 
 
@@ -285,9 +300,9 @@ def outcome(proto: turn_pb2.TurnOutcome) -> tuple[TurnState, str]:
     return _STATES_BACK[proto.state], proto.reason
 
 
-def step(value: Step) -> turn_pb2.Step:
-    """A committed step."""
-    return turn_pb2.Step(index=value.index, messages=[message(one) for one in value.messages])
+def step(value: Step, rewinds: Rewinds) -> turn_pb2.Step:
+    """A committed step of an agent with `rewinds`."""
+    return turn_pb2.Step(index=value.index, messages=[message(one, rewinds) for one in value.messages])
 
 
 async def scope(core: Core, agent_id: str, source_id: str) -> Scope:

@@ -72,6 +72,7 @@ class CreateAgentRequest(_message.Message):
     CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
     CORE_MEMORY_LIMIT_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT."""
     name: _builtins.str
@@ -92,6 +93,12 @@ class CreateAgentRequest(_message.Message):
     """Limit of the `persona` and `human` blocks in characters; 0 for 2,000, at most 20,000."""
     time_zone: _builtins.str
     """IANA name of its time zone; empty for the service's own setting."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
+        """Blocks of core memory beside `persona` and `human`, 32 in all; each label once, without etags. One of these two labels
+        replaces the profile's text, or without a value keeps it. A limit of 0 is `core_memory_limit`.
+        """
+
     def __init__(
         self,
         *,
@@ -105,10 +112,11 @@ class CreateAgentRequest(_message.Message):
         context_window: _builtins.int = ...,
         core_memory_limit: _builtins.int = ...,
         time_zone: _builtins.str = ...,
+        blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -847,6 +855,44 @@ class GetContextRequest(_message.Message):
 Global___GetContextRequest: _TypeAlias = GetContextRequest  # noqa: Y015
 
 @_typing.final
+class ContextTokens(_message.Message):
+    """Tokens of what fills a context window, by kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    instructions: _builtins.int
+    """The system message without the blocks: the instructions and what it says of the memory."""
+    blocks: _builtins.int
+    """The blocks of core memory."""
+    functions: _builtins.int
+    """The declarations of the functions."""
+    summary: _builtins.int
+    """The summary of what left the window; 0 while nothing did."""
+    messages: _builtins.int
+    """The messages."""
+    def __init__(
+        self,
+        *,
+        instructions: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        functions: _builtins.int = ...,
+        summary: _builtins.int = ...,
+        messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "functions", b"functions", "instructions", b"instructions", "messages", b"messages", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextTokens: _TypeAlias = ContextTokens  # noqa: Y015
+
+@_typing.final
 class GetContextResponse(_message.Message):
     """Response of GetContext."""
 
@@ -855,15 +901,13 @@ class GetContextResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
-    FUNCTION_TOKENS_FIELD_NUMBER: _builtins.int
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
     CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
     ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
-    function_tokens: _builtins.int
-    """Tokens that the declarations of the functions take."""
+    TOKENS_FIELD_NUMBER: _builtins.int
     total_tokens: _builtins.int
-    """Tokens in all."""
+    """Tokens in all: the sum of `tokens`."""
     context_window: _builtins.int
     """Tokens that the window has."""
     archival_count: _builtins.int
@@ -882,21 +926,25 @@ class GetContextResponse(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextMessage]:
         """What the model sees, in order: the system message, the summary if there is one, the messages."""
 
+    @_builtins.property
+    def tokens(self) -> Global___ContextTokens:
+        """Tokens by kind."""
+
     def __init__(
         self,
         *,
         agent: _agent_pb2.Agent | None = ...,
         blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
         messages: _abc.Iterable[Global___ContextMessage] | None = ...,
-        function_tokens: _builtins.int = ...,
         total_tokens: _builtins.int = ...,
         context_window: _builtins.int = ...,
         archival_count: _builtins.int = ...,
         summary: _builtins.str = ...,
+        tokens: Global___ContextTokens | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "context_window", b"context_window", "function_tokens", b"function_tokens", "messages", b"messages", "summary", b"summary", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "context_window", b"context_window", "messages", b"messages", "summary", b"summary", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -953,6 +1001,49 @@ class SetBlockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetBlockResponse: _TypeAlias = SetBlockResponse  # noqa: Y015
+
+@_typing.final
+class DeleteBlockRequest(_message.Message):
+    """Request of DeleteBlock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    label: _builtins.str
+    """The block's label."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBlockRequest: _TypeAlias = DeleteBlockRequest  # noqa: Y015
+
+@_typing.final
+class DeleteBlockResponse(_message.Message):
+    """Response of DeleteBlock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBlockResponse: _TypeAlias = DeleteBlockResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeRequest(_message.Message):
@@ -1014,19 +1105,26 @@ class UndoRequest(_message.Message):
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call repeatable: same id and body, same answer."""
+    count: _builtins.int
+    """How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
+    0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
+    behind it.
+    """
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "count", b"count", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1040,7 +1138,7 @@ class UndoResponse(_message.Message):
 
     REMOVED_COUNT_FIELD_NUMBER: _builtins.int
     removed_count: _builtins.int
-    """Messages that left the window."""
+    """Messages that were taken back."""
     def __init__(
         self,
         *,
@@ -1062,19 +1160,39 @@ class RetryRequest(_message.Message):
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    STREAM_DELTAS_FIELD_NUMBER: _builtins.int
+    NO_VERIFY_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Names the turn; see SendMessage."""
+    after_sequence: _builtins.int
+    """Events up to and including this one are left out of a replay; 0 leaves out none."""
+    stream_deltas: _builtins.bool
+    """Send the model's text as it comes, as `delta` events."""
+    no_verify: _builtins.bool
+    """Do not check that the agent's first answer is a message or a search."""
+    max_steps: _builtins.int
+    """The most steps of this turn; 0 for the service's own setting (50), at most 200."""
+    max_tokens: _builtins.int
+    """The most tokens of this turn, prompts and completions together; 0 for no bound."""
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        stream_deltas: _builtins.bool = ...,
+        no_verify: _builtins.bool = ...,
+        max_steps: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "agent_id", b"agent_id", "max_steps", b"max_steps", "max_tokens", b"max_tokens", "no_verify", b"no_verify", "request_id", b"request_id", "stream_deltas", b"stream_deltas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1116,9 +1234,9 @@ class RethinkRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
-    """The new thought."""
+    """The new thought: not blank, at most 262,144 bytes in UTF-8."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call repeatable: same id and body, same answer."""
     def __init__(
         self,
         *,
@@ -1170,9 +1288,9 @@ class RewriteRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
-    """The new message."""
+    """The new message: not blank, at most 262,144 bytes in UTF-8."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call repeatable: same id and body, same answer."""
     def __init__(
         self,
         *,

@@ -114,6 +114,11 @@ class AgentServiceStub:
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockRequest.SerializeToString,
                 response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockResponse.FromString,
                 _registered_method=True)
+        self.DeleteBlock = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/DeleteBlock',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockResponse.FromString,
+                _registered_method=True)
         self.Summarize = channel.unary_unary(
                 '/memgpt.agent.v1.AgentService/Summarize',
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SummarizeRequest.SerializeToString,
@@ -190,8 +195,9 @@ class AgentServiceServicer:
     """
 
     def CreateAgent(self, request, context):
-        """Creates an agent from a preset, a persona and a human profile, with the boot sequence as its first messages.
-        Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is taken.
+        """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
+        as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
+        taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,14 +295,23 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetContext(self, request, context):
-        """Answers what fills the agent's context window now, message by message, with counts of tokens.
+        """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetBlock(self, request, context):
-        """Writes a block of core memory. INVALID_ARGUMENT when the value is over the block's limit.
+        """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
+        an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
+        ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBlock(self, request, context):
+        """Deletes a block of core memory. Idempotent: one that is absent stays so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,28 +326,37 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Undo(self, request, context):
-        """Takes the last user's message and all that came of it out of the window. UNIMPLEMENTED in this version.
+        """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
+        the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
+        blocks and archive in that time stays, and so does a summary.
+
+        Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
+        `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Retry(self, request, context):
-        """Undoes the last turn and runs it again. UNIMPLEMENTED in this version.
+        """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
+        streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
+        FAILED_PRECONDITION when there is nothing to run again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rethink(self, request, context):
-        """Replaces the last inner thought. UNIMPLEMENTED in this version.
+        """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
+        keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
+        Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rewrite(self, request, context):
-        """Replaces the last message to the user. UNIMPLEMENTED in this version.
+        """Puts a text in place of what the agent last said to the user. The rest is as of Rethink.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -474,6 +498,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.SetBlock,
                     request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockRequest.FromString,
                     response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockResponse.SerializeToString,
+            ),
+            'DeleteBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBlock,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockResponse.SerializeToString,
             ),
             'Summarize': grpc.unary_unary_rpc_method_handler(
                     servicer.Summarize,
@@ -951,6 +980,33 @@ class AgentService:
             '/memgpt.agent.v1.AgentService/SetBlock',
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockRequest.SerializeToString,
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/DeleteBlock',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteBlockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,8 +39,9 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]
-    """Creates an agent from a preset, a persona and a human profile, with the boot sequence as its first messages.
-    Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is taken.
+    """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
+    as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
+    taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -76,21 +77,38 @@ class AgentServiceStub:
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]
     """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]
-    """Answers what fills the agent's context window now, message by message, with counts of tokens."""
+    """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
     SetBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]
-    """Writes a block of core memory. INVALID_ARGUMENT when the value is over the block's limit."""
+    """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
+    an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
+    ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+    """
+    DeleteBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]
+    """Deletes a block of core memory. Idempotent: one that is absent stays so."""
     Summarize: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SummarizeRequest, _agent_service_pb2.SummarizeResponse]
     """Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
     when there is nothing to evict. Idempotent by `request_id`.
     """
     Undo: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UndoRequest, _agent_service_pb2.UndoResponse]
-    """Takes the last user's message and all that came of it out of the window. UNIMPLEMENTED in this version."""
+    """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
+    the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
+    blocks and archive in that time stays, and so does a summary.
+
+    Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
+    `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+    """
     Retry: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.RetryRequest, _agent_service_pb2.RetryResponse]
-    """Undoes the last turn and runs it again. UNIMPLEMENTED in this version."""
+    """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
+    streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
+    FAILED_PRECONDITION when there is nothing to run again.
+    """
     Rethink: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]
-    """Replaces the last inner thought. UNIMPLEMENTED in this version."""
+    """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
+    keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
+    Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+    """
     Rewrite: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]
-    """Replaces the last message to the user. UNIMPLEMENTED in this version."""
+    """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
     PutProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.PutProfileRequest, _agent_service_pb2.PutProfileResponse]
     """Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite."""
     GetProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetProfileRequest, _agent_service_pb2.GetProfileResponse]
@@ -123,8 +141,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]  # type: ignore[assignment]
-    """Creates an agent from a preset, a persona and a human profile, with the boot sequence as its first messages.
-    Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is taken.
+    """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
+    as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
+    taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]  # type: ignore[assignment]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -160,21 +179,38 @@ class AgentServiceAsyncStub(AgentServiceStub):
     DeleteSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
     """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]  # type: ignore[assignment]
-    """Answers what fills the agent's context window now, message by message, with counts of tokens."""
+    """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
     SetBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]  # type: ignore[assignment]
-    """Writes a block of core memory. INVALID_ARGUMENT when the value is over the block's limit."""
+    """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
+    an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
+    ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+    """
+    DeleteBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
+    """Deletes a block of core memory. Idempotent: one that is absent stays so."""
     Summarize: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SummarizeRequest, _agent_service_pb2.SummarizeResponse]  # type: ignore[assignment]
     """Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
     when there is nothing to evict. Idempotent by `request_id`.
     """
     Undo: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UndoRequest, _agent_service_pb2.UndoResponse]  # type: ignore[assignment]
-    """Takes the last user's message and all that came of it out of the window. UNIMPLEMENTED in this version."""
+    """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
+    the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
+    blocks and archive in that time stays, and so does a summary.
+
+    Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
+    `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+    """
     Retry: _aio.UnaryStreamMultiCallable[_agent_service_pb2.RetryRequest, _agent_service_pb2.RetryResponse]  # type: ignore[assignment]
-    """Undoes the last turn and runs it again. UNIMPLEMENTED in this version."""
+    """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
+    streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
+    FAILED_PRECONDITION when there is nothing to run again.
+    """
     Rethink: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]  # type: ignore[assignment]
-    """Replaces the last inner thought. UNIMPLEMENTED in this version."""
+    """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
+    keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
+    Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+    """
     Rewrite: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]  # type: ignore[assignment]
-    """Replaces the last message to the user. UNIMPLEMENTED in this version."""
+    """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
     PutProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.PutProfileRequest, _agent_service_pb2.PutProfileResponse]  # type: ignore[assignment]
     """Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite."""
     GetProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetProfileRequest, _agent_service_pb2.GetProfileResponse]  # type: ignore[assignment]
@@ -210,8 +246,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.CreateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.CreateAgentResponse, _abc.Awaitable[_agent_service_pb2.CreateAgentResponse]]:
-        """Creates an agent from a preset, a persona and a human profile, with the boot sequence as its first messages.
-        Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is taken.
+        """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
+        as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
+        taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
         """
 
     @_abc_1.abstractmethod
@@ -325,7 +362,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetContextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetContextResponse, _abc.Awaitable[_agent_service_pb2.GetContextResponse]]:
-        """Answers what fills the agent's context window now, message by message, with counts of tokens."""
+        """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
 
     @_abc_1.abstractmethod
     def SetBlock(
@@ -333,7 +370,18 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.SetBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.SetBlockResponse, _abc.Awaitable[_agent_service_pb2.SetBlockResponse]]:
-        """Writes a block of core memory. INVALID_ARGUMENT when the value is over the block's limit."""
+        """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
+        an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
+        ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteBlock(
+        self,
+        request: _agent_service_pb2.DeleteBlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.DeleteBlockResponse, _abc.Awaitable[_agent_service_pb2.DeleteBlockResponse]]:
+        """Deletes a block of core memory. Idempotent: one that is absent stays so."""
 
     @_abc_1.abstractmethod
     def Summarize(
@@ -351,7 +399,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.UndoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.UndoResponse, _abc.Awaitable[_agent_service_pb2.UndoResponse]]:
-        """Takes the last user's message and all that came of it out of the window. UNIMPLEMENTED in this version."""
+        """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
+        the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
+        blocks and archive in that time stays, and so does a summary.
+
+        Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
+        `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+        """
 
     @_abc_1.abstractmethod
     def Retry(
@@ -359,7 +413,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RetryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.RetryResponse], _abc.AsyncIterator[_agent_service_pb2.RetryResponse]]:
-        """Undoes the last turn and runs it again. UNIMPLEMENTED in this version."""
+        """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
+        streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
+        FAILED_PRECONDITION when there is nothing to run again.
+        """
 
     @_abc_1.abstractmethod
     def Rethink(
@@ -367,7 +424,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RethinkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RethinkResponse, _abc.Awaitable[_agent_service_pb2.RethinkResponse]]:
-        """Replaces the last inner thought. UNIMPLEMENTED in this version."""
+        """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
+        keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
+        Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+        """
 
     @_abc_1.abstractmethod
     def Rewrite(
@@ -375,7 +435,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RewriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RewriteResponse, _abc.Awaitable[_agent_service_pb2.RewriteResponse]]:
-        """Replaces the last message to the user. UNIMPLEMENTED in this version."""
+        """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
 
     @_abc_1.abstractmethod
     def PutProfile(

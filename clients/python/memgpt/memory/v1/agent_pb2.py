@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n\nAttachment\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x13\n\x0bsource_name\x18\x02 \x01(\t\x12\x15\n\rpassage_count\x18\x03 \x01(\x03\x12/\n\x0b\x61ttach_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf2\x02\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12\x0f\n\x07persona\x18\x04 \x01(\t\x12\r\n\x05human\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x16\n\x0e\x63ontext_window\x18\x08 \x01(\x05\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x15\n\rmessage_count\x18\n \x01(\x03\x12\x15\n\rpassage_count\x18\x0b \x01(\x03\x12\x31\n\x0b\x61ttachments\x18\x0c \x03(\x0b\x32\x1c.memgpt.memory.v1.Attachment\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"|\n\nAttachment\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x13\n\x0bsource_name\x18\x02 \x01(\t\x12\x15\n\rpassage_count\x18\x03 \x01(\x03\x12/\n\x0b\x61ttach_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x03\n\x05\x41gent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12\x0f\n\x07persona\x18\x04 \x01(\t\x12\r\n\x05human\x18\x05 \x01(\t\x12\x0e\n\x06system\x18\x06 \x01(\t\x12\r\n\x05model\x18\x07 \x01(\t\x12\x16\n\x0e\x63ontext_window\x18\x08 \x01(\x05\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x15\n\rmessage_count\x18\n \x01(\x03\x12\x15\n\rpassage_count\x18\x0b \x01(\x03\x12\x31\n\x0b\x61ttachments\x18\x0c \x03(\x0b\x32\x1c.memgpt.memory.v1.Attachment\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x15\n\rrewound_count\x18\x10 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHMENT']._serialized_start=83
   _globals['_ATTACHMENT']._serialized_end=207
   _globals['_AGENT']._serialized_start=210
-  _globals['_AGENT']._serialized_end=580
+  _globals['_AGENT']._serialized_end=603
 # @@protoc_insertion_point(module_scope)

@@ -76,6 +76,7 @@ class Agent(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REWOUND_COUNT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Identity: ASCII, sortable by time of creation."""
     name: _builtins.str
@@ -95,11 +96,13 @@ class Agent(_message.Message):
     time_zone: _builtins.str
     """IANA name of its time zone, such as `Europe/Berlin`. Default `UTC`."""
     message_count: _builtins.int
-    """Messages in its recall memory."""
+    """Messages in its recall memory, those included that were taken back."""
     passage_count: _builtins.int
     """Its own notes in archival memory."""
     etag: _builtins.str
     """Changes with every write of its settings, not with its messages."""
+    rewound_count: _builtins.int
+    """Messages that were taken back by an undo, a retry or an edit."""
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
         """The sources it can search, in order of attachment."""
@@ -130,10 +133,11 @@ class Agent(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        rewound_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "system", b"system", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
@@ -25,6 +26,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MessagePart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessagePartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessagePart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MESSAGE_PART_UNSPECIFIED: _MessagePart.ValueType  # 0
+    """Not set; invalid in requests."""
+    MESSAGE_PART_THOUGHT: _MessagePart.ValueType  # 1
+    """The inner thought of its last message."""
+    MESSAGE_PART_SPOKEN: _MessagePart.ValueType  # 2
+    """What it last said to the user, by `send_message`."""
+
+class MessagePart(_MessagePart, metaclass=_MessagePartEnumTypeWrapper):
+    """What of the agent's answers is edited."""
+
+MESSAGE_PART_UNSPECIFIED: MessagePart.ValueType  # 0
+"""Not set; invalid in requests."""
+MESSAGE_PART_THOUGHT: MessagePart.ValueType  # 1
+"""The inner thought of its last message."""
+MESSAGE_PART_SPOKEN: MessagePart.ValueType  # 2
+"""What it last said to the user, by `send_message`."""
+Global___MessagePart: _TypeAlias = MessagePart  # noqa: Y015
 
 @_typing.final
 class CreateAgentRequest(_message.Message):
@@ -338,6 +363,7 @@ class BeginTurnRequest(_message.Message):
     NO_WAIT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
@@ -348,6 +374,11 @@ class BeginTurnRequest(_message.Message):
     """Answer a turn that is held by another lease at once, without a lease, instead of waiting for it."""
     options: _builtins.bytes
     """What the caller needs to run the turn, opaque to Memory; given back by every grant of the turn. At most 4 KiB."""
+    retry: _builtins.bool
+    """Begin by taking back what RewindMessages without a count would, and give the turn the same input once more, all in one
+    commit; `input` must be empty. A turn that was left behind by its holder is ended as CANCELLED. FAILED_PRECONDITION when
+    there is nothing to run again.
+    """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
         """The turn's input, committed as step 0 by the first grant. Later calls may leave it out."""
@@ -366,10 +397,11 @@ class BeginTurnRequest(_message.Message):
         no_wait: _builtins.bool = ...,
         options: _builtins.bytes = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
+        retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "retry", b"retry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1195,86 +1227,33 @@ class DeleteToolServerResponse(_message.Message):
 Global___DeleteToolServerResponse: _TypeAlias = DeleteToolServerResponse  # noqa: Y015
 
 @_typing.final
-class AppendMessagesRequest(_message.Message):
-    """Request of AppendMessages."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AGENT_ID_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    MESSAGES_FIELD_NUMBER: _builtins.int
-    agent_id: _builtins.str
-    """The agent."""
-    request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
-        """The messages."""
-
-    def __init__(
-        self,
-        *,
-        agent_id: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-        messages: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "messages", b"messages", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AppendMessagesRequest: _TypeAlias = AppendMessagesRequest  # noqa: Y015
-
-@_typing.final
-class AppendMessagesResponse(_message.Message):
-    """Response of AppendMessages."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MESSAGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
-        """The messages as they are stored."""
-
-    def __init__(
-        self,
-        *,
-        messages: _abc.Iterable[_message_pb2.Message] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AppendMessagesResponse: _TypeAlias = AppendMessagesResponse  # noqa: Y015
-
-@_typing.final
 class RewindMessagesRequest(_message.Message):
     """Request of RewindMessages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
-    FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
-    from_sequence: _builtins.int
-    """The first message to take out of the window."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Names the turn for good. Unique within the tenant."""
+    count: _builtins.int
+    """How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
+    0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
+    behind it.
+    """
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
-        from_sequence: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "from_sequence", b"from_sequence", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "count", b"count", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1286,19 +1265,17 @@ class RewindMessagesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MESSAGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
-        """The messages that left the window."""
-
+    REWOUND_COUNT_FIELD_NUMBER: _builtins.int
+    rewound_count: _builtins.int
+    """Messages that were taken back."""
     def __init__(
         self,
         *,
-        messages: _abc.Iterable[_message_pb2.Message] | None = ...,
+        rewound_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rewound_count", b"rewound_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1311,28 +1288,32 @@ class EditMessageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    CALL_RESULT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
-    sequence: _builtins.int
-    """The message."""
     text: _builtins.str
-    """Its new text."""
+    """The new text: not blank, at most 262,144 bytes in UTF-8."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Names the turn for good. Unique within the tenant."""
+    part: Global___MessagePart.ValueType
+    """What it takes the place of."""
+    call_result: _builtins.str
+    """Becomes the result of a call that a turn left behind without one."""
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
-        sequence: _builtins.int = ...,
         text: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        part: Global___MessagePart.ValueType = ...,
+        call_result: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "request_id", b"request_id", "sequence", b"sequence", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "part", b"part", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1347,7 +1328,7 @@ class EditMessageResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """The message as it is stored."""
+        """The edited message."""
 
     def __init__(
         self,

@@ -128,11 +128,6 @@ class AgentStateServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextResponse.FromString,
                 _registered_method=True)
-        self.AppendMessages = channel.unary_unary(
-                '/memgpt.memory.v1.AgentStateService/AppendMessages',
-                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesRequest.SerializeToString,
-                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesResponse.FromString,
-                _registered_method=True)
         self.RewindMessages = channel.unary_unary(
                 '/memgpt.memory.v1.AgentStateService/RewindMessages',
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RewindMessagesRequest.SerializeToString,
@@ -209,8 +204,8 @@ class AgentStateServiceServicer:
         answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
-        A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-        to its end, then ask again; the place in the queue is kept meanwhile.
+        A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
+        one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
 
         RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
         `queue_timeout`: the turn has not begun then.
@@ -241,7 +236,7 @@ class AgentStateServiceServicer:
 
         Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
         when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-        one; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+        one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,24 +309,24 @@ class AgentStateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def AppendMessages(self, request, context):
-        """Adds messages outside a turn, such as a timed heartbeat. Waits its turn like BeginTurn. Idempotent by `request_id`.
-        UNIMPLEMENTED in this version.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def RewindMessages(self, request, context):
-        """Takes the messages from `from_sequence` on out of the window: recall memory keeps them, marked as rewound.
-        UNIMPLEMENTED in this version.
+        """Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
+        keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+
+        A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
+        Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
+        the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EditMessage(self, request, context):
-        """Replaces the text of a message in the window; recall memory keeps the former one. UNIMPLEMENTED in this version.
+        """Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
+        RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+
+        A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
+        holds no such message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -443,11 +438,6 @@ def add_AgentStateServiceServicer_to_server(servicer, server):
                     servicer.LoadContext,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextResponse.SerializeToString,
-            ),
-            'AppendMessages': grpc.unary_unary_rpc_method_handler(
-                    servicer.AppendMessages,
-                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesRequest.FromString,
-                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesResponse.SerializeToString,
             ),
             'RewindMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.RewindMessages,
@@ -960,33 +950,6 @@ class AgentStateService:
             '/memgpt.memory.v1.AgentStateService/LoadContext',
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def AppendMessages(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/memgpt.memory.v1.AgentStateService/AppendMessages',
-            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesRequest.SerializeToString,
-            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.AppendMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

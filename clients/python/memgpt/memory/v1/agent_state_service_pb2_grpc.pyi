@@ -62,8 +62,8 @@ class AgentStateServiceStub:
     answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
-    A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-    to its end, then ask again; the place in the queue is kept meanwhile.
+    A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
+    one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
 
     RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
     `queue_timeout`: the turn has not begun then.
@@ -82,7 +82,7 @@ class AgentStateServiceStub:
 
     Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
     when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-    one; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+    one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
     """
     EndTurn: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.EndTurnRequest, _agent_state_service_pb2.EndTurnResponse]
     """Ends a turn without a step, and frees the agent for the next. Idempotent. ABORTED when the lease has passed to another."""
@@ -109,16 +109,21 @@ class AgentStateServiceStub:
     """Takes the functions of an address away. Idempotent."""
     LoadContext: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]
     """Reads all that fills an agent's context window, as of one instant."""
-    AppendMessages: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.AppendMessagesRequest, _agent_state_service_pb2.AppendMessagesResponse]
-    """Adds messages outside a turn, such as a timed heartbeat. Waits its turn like BeginTurn. Idempotent by `request_id`.
-    UNIMPLEMENTED in this version.
-    """
     RewindMessages: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.RewindMessagesRequest, _agent_state_service_pb2.RewindMessagesResponse]
-    """Takes the messages from `from_sequence` on out of the window: recall memory keeps them, marked as rewound.
-    UNIMPLEMENTED in this version.
+    """Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
+    keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+
+    A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
+    Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
+    the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
     """
     EditMessage: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.EditMessageRequest, _agent_state_service_pb2.EditMessageResponse]
-    """Replaces the text of a message in the window; recall memory keeps the former one. UNIMPLEMENTED in this version."""
+    """Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
+    RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+
+    A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
+    holds no such message.
+    """
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]
     """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version."""
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]
@@ -158,8 +163,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
-    A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-    to its end, then ask again; the place in the queue is kept meanwhile.
+    A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
+    one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
 
     RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
     `queue_timeout`: the turn has not begun then.
@@ -178,7 +183,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
 
     Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
     when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-    one; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+    one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
     """
     EndTurn: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.EndTurnRequest, _agent_state_service_pb2.EndTurnResponse]  # type: ignore[assignment]
     """Ends a turn without a step, and frees the agent for the next. Idempotent. ABORTED when the lease has passed to another."""
@@ -205,16 +210,21 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """Takes the functions of an address away. Idempotent."""
     LoadContext: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]  # type: ignore[assignment]
     """Reads all that fills an agent's context window, as of one instant."""
-    AppendMessages: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.AppendMessagesRequest, _agent_state_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
-    """Adds messages outside a turn, such as a timed heartbeat. Waits its turn like BeginTurn. Idempotent by `request_id`.
-    UNIMPLEMENTED in this version.
-    """
     RewindMessages: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.RewindMessagesRequest, _agent_state_service_pb2.RewindMessagesResponse]  # type: ignore[assignment]
-    """Takes the messages from `from_sequence` on out of the window: recall memory keeps them, marked as rewound.
-    UNIMPLEMENTED in this version.
+    """Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
+    keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+
+    A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
+    Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
+    the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
     """
     EditMessage: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.EditMessageRequest, _agent_state_service_pb2.EditMessageResponse]  # type: ignore[assignment]
-    """Replaces the text of a message in the window; recall memory keeps the former one. UNIMPLEMENTED in this version."""
+    """Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
+    RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+
+    A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
+    holds no such message.
+    """
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
     """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version."""
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
@@ -287,8 +297,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
-        A turn whose holder died comes first: when the granted turn answers another `request_id` than the one asked for, run it
-        to its end, then ask again; the place in the queue is kept meanwhile.
+        A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
+        one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
 
         RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
         `queue_timeout`: the turn has not begun then.
@@ -325,7 +335,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
         when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-        one; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+        one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
         """
 
     @_abc_1.abstractmethod
@@ -408,23 +418,17 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads all that fills an agent's context window, as of one instant."""
 
     @_abc_1.abstractmethod
-    def AppendMessages(
-        self,
-        request: _agent_state_service_pb2.AppendMessagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_agent_state_service_pb2.AppendMessagesResponse, _abc.Awaitable[_agent_state_service_pb2.AppendMessagesResponse]]:
-        """Adds messages outside a turn, such as a timed heartbeat. Waits its turn like BeginTurn. Idempotent by `request_id`.
-        UNIMPLEMENTED in this version.
-        """
-
-    @_abc_1.abstractmethod
     def RewindMessages(
         self,
         request: _agent_state_service_pb2.RewindMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.RewindMessagesResponse, _abc.Awaitable[_agent_state_service_pb2.RewindMessagesResponse]]:
-        """Takes the messages from `from_sequence` on out of the window: recall memory keeps them, marked as rewound.
-        UNIMPLEMENTED in this version.
+        """Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
+        keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+
+        A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
+        Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
+        the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
         """
 
     @_abc_1.abstractmethod
@@ -433,7 +437,12 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.EditMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.EditMessageResponse, _abc.Awaitable[_agent_state_service_pb2.EditMessageResponse]]:
-        """Replaces the text of a message in the window; recall memory keeps the former one. UNIMPLEMENTED in this version."""
+        """Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
+        RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+
+        A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
+        holds no such message.
+        """
 
     @_abc_1.abstractmethod
     def ExportAgent(

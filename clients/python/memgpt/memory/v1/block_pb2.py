@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n\x05\x42lock\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\tBlockEdit\x12\x31\n\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$\x12\x18\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x05\x42lock\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tread_only\x18\x06 \x01(\x08\"\xc0\x01\n\tBlockEdit\x12\x31\n\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$\x12\x1d\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00\x88\x01\x01\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00\x12\x16\n\tread_only\x18\x05 \x01(\x08H\x01\x88\x01\x01\x42\x08\n\x06_valueB\x0c\n\n_read_onlyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCKEDIT'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_BLOCKEDIT'].fields_by_name['limit']._loaded_options = None
   _globals['_BLOCKEDIT'].fields_by_name['limit']._serialized_options = b'\272H\010\032\006\030\240\234\001(\000'
-  _globals['_BLOCK']._serialized_start=112
-  _globals['_BLOCK']._serialized_end=227
-  _globals['_BLOCKEDIT']._serialized_start=230
-  _globals['_BLOCKEDIT']._serialized_end=369
+  _globals['_BLOCK']._serialized_start=113
+  _globals['_BLOCK']._serialized_end=247
+  _globals['_BLOCKEDIT']._serialized_start=250
+  _globals['_BLOCKEDIT']._serialized_end=442
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ class Block(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the block within its agent, such as `persona` or `human`."""
     value: _builtins.str
@@ -36,6 +37,8 @@ class Block(_message.Message):
     """The most characters that `value` may have. Default 2,000."""
     etag: _builtins.str
     """Changes with every write. Send it back to write only over what was read."""
+    read_only: _builtins.bool
+    """Whether the agent sees it but cannot change it; people can."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the value was last written."""
@@ -48,10 +51,11 @@ class Block(_message.Message):
         limit: _builtins.int = ...,
         etag: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "label", b"label", "limit", b"limit", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,26 +71,39 @@ class BlockEdit(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the block. It must exist, except in CreateAgent and SetBlock, which make it."""
     value: _builtins.str
-    """The whole new value."""
+    """The whole new value. Left out, the present one stays; a new block is empty then."""
     etag: _builtins.str
     """The etag that was read. Where it is set and the block has changed since, the write fails with ABORTED."""
     limit: _builtins.int
     """The new limit in characters; 0 keeps the present one, or takes 2,000 for a new block. At most 20,000."""
+    read_only: _builtins.bool
+    """Whether the agent is kept from changing it. Left out, that stays as it is; a new block is the agent's to change. Only in
+    CreateAgent and SetBlock: CommitStep is FAILED_PRECONDITION for a block that is read-only.
+    """
     def __init__(
         self,
         *,
         label: _builtins.str = ...,
-        value: _builtins.str = ...,
+        value: _builtins.str | None = ...,
         etag: _builtins.str = ...,
         limit: _builtins.int = ...,
+        read_only: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_read_only", b"_read_only", "_value", b"_value", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "label", b"label", "limit", b"limit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_read_only", b"_read_only", "_value", b"_value", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__read_only: _TypeAlias = _typing.Literal["read_only"]  # noqa: Y015
+    _WhichOneofArgType__read_only: _TypeAlias = _typing.Literal["_read_only", b"_read_only"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_only) -> _WhichOneofReturnType__read_only | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___BlockEdit: _TypeAlias = BlockEdit  # noqa: Y015

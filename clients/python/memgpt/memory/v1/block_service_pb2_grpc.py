@@ -76,8 +76,8 @@ class BlockServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetBlock(self, request, context):
-        """Writes a block, and makes it when the agent has none of this label. INVALID_ARGUMENT when the value is over the limit,
-        and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+        """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
+        FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,8 @@ class BlockServiceStub:
     ListBlocks: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]
     """Lists an agent's blocks in order of creation."""
     SetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]
-    """Writes a block, and makes it when the agent has none of this label. INVALID_ARGUMENT when the value is over the limit,
-    and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+    """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
+    FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]
     """Deletes a block. Idempotent: one that is absent stays so."""
@@ -54,8 +54,8 @@ class BlockServiceAsyncStub(BlockServiceStub):
     ListBlocks: _aio.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]  # type: ignore[assignment]
     """Lists an agent's blocks in order of creation."""
     SetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]  # type: ignore[assignment]
-    """Writes a block, and makes it when the agent has none of this label. INVALID_ARGUMENT when the value is over the limit,
-    and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+    """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
+    FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
     """Deletes a block. Idempotent: one that is absent stays so."""
@@ -85,8 +85,8 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.SetBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.SetBlockResponse, _abc.Awaitable[_block_service_pb2.SetBlockResponse]]:
-        """Writes a block, and makes it when the agent has none of this label. INVALID_ARGUMENT when the value is over the limit,
-        and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+        """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
+        FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
         """
 
     @_abc_1.abstractmethod

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x0c\x46unctionCall\x12\x1a\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1d\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\"K\n\x05Usage\x12\x1e\n\rprompt_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xd2\x01\n\nNewMessage\x12\x32\n\x04role\x18\x01 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12\x35\n\rfunction_call\x18\x03 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCall\x12\x18\n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x1d\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage\"\xb5\x02\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12$\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.memory.v1.Role\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x35\n\rfunction_call\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCall\x12\x0f\n\x07\x63\x61ll_id\x18\x07 \x01(\t\x12&\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage\x12\x0f\n\x07turn_id\x18\t \x01(\t\x12\x0c\n\x04step\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x0c\x46unctionCall\x12\x1a\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1d\x12\x17\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\"K\n\x05Usage\x12\x1e\n\rprompt_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xd2\x01\n\nNewMessage\x12\x32\n\x04role\x18\x01 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12\x35\n\rfunction_call\x18\x03 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCall\x12\x18\n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x1d\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage\"C\n\x06Rewind\x12\x0f\n\x07turn_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x83\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12$\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.memory.v1.Role\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x35\n\rfunction_call\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCall\x12\x0f\n\x07\x63\x61ll_id\x18\x07 \x01(\t\x12&\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage\x12\x0f\n\x07turn_id\x18\t \x01(\t\x12\x0c\n\x04step\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06rewind\x18\x0c \x01(\x0b\x32\x18.memgpt.memory.v1.Rewind\x12\x15\n\x08replaces\x18\r \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_replaces*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,14 +49,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWMESSAGE'].fields_by_name['text']._serialized_options = b'\272H\006r\004(\200\200@'
   _globals['_NEWMESSAGE'].fields_by_name['call_id']._loaded_options = None
   _globals['_NEWMESSAGE'].fields_by_name['call_id']._serialized_options = b'\272H\004r\002\030\035'
-  _globals['_ROLE']._serialized_start=815
-  _globals['_ROLE']._serialized_end=910
+  _globals['_ROLE']._serialized_start=962
+  _globals['_ROLE']._serialized_end=1057
   _globals['_FUNCTIONCALL']._serialized_start=114
   _globals['_FUNCTIONCALL']._serialized_end=211
   _globals['_USAGE']._serialized_start=213
   _globals['_USAGE']._serialized_end=288
   _globals['_NEWMESSAGE']._serialized_start=291
   _globals['_NEWMESSAGE']._serialized_end=501
-  _globals['_MESSAGE']._serialized_start=504
-  _globals['_MESSAGE']._serialized_end=813
+  _globals['_REWIND']._serialized_start=503
+  _globals['_REWIND']._serialized_end=570
+  _globals['_MESSAGE']._serialized_start=573
+  _globals['_MESSAGE']._serialized_end=960
 # @@protoc_insertion_point(module_scope)

@@ -149,8 +149,36 @@ class NewMessage(_message.Message):
 Global___NewMessage: _TypeAlias = NewMessage  # noqa: Y015
 
 @_typing.final
+class Rewind(_message.Message):
+    """How a message was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    turn_id: _builtins.str
+    """The turn that took it back; ListTurns tells which request that was."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        turn_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewind: _TypeAlias = Rewind  # noqa: Y015
+
+@_typing.final
 class Message(_message.Message):
-    """A message of recall memory. Messages are never changed, and nothing evicted from the window is lost here."""
+    """A message of recall memory. Messages are never changed, and nothing that leaves the window is lost here."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -165,6 +193,8 @@ class Message(_message.Message):
     TURN_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REWIND_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Identity, unique in the store."""
     agent_id: _builtins.str
@@ -181,6 +211,8 @@ class Message(_message.Message):
     """The turn it came about in; empty for the boot sequence."""
     step: _builtins.int
     """The step of that turn: 0 is the turn's input, the model's steps count from 1."""
+    replaces: _builtins.int
+    """The message that this one replaces, which was taken back: it is a copy of it, edited or, behind an edited one, as it was."""
     @_builtins.property
     def function_call(self) -> Global___FunctionCall:
         """The function called, in an assistant's message that calls one."""
@@ -192,6 +224,10 @@ class Message(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
+
+    @_builtins.property
+    def rewind(self) -> Global___Rewind:
+        """Set when it was taken back by an undo, a retry or an edit: it is out of the window for good, and searches pass it over."""
 
     def __init__(
         self,
@@ -207,11 +243,15 @@ class Message(_message.Message):
         turn_id: _builtins.str = ...,
         step: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        rewind: Global___Rewind | None = ...,
+        replaces: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "function_call", b"function_call", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replaces", b"_replaces", "create_time", b"create_time", "function_call", b"function_call", "replaces", b"replaces", "rewind", b"rewind", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_id", b"call_id", "create_time", b"create_time", "function_call", b"function_call", "message_id", b"message_id", "role", b"role", "sequence", b"sequence", "step", b"step", "text", b"text", "turn_id", b"turn_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replaces", b"_replaces", "agent_id", b"agent_id", "call_id", b"call_id", "create_time", b"create_time", "function_call", b"function_call", "message_id", b"message_id", "replaces", b"replaces", "rewind", b"rewind", "role", b"role", "sequence", b"sequence", "step", b"step", "text", b"text", "turn_id", b"turn_id", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__replaces: _TypeAlias = _typing.Literal["replaces"]  # noqa: Y015
+    _WhichOneofArgType__replaces: _TypeAlias = _typing.Literal["_replaces", b"_replaces"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replaces) -> _WhichOneofReturnType__replaces | None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xc6\x02\n\x15SearchMessagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x17\n\x05query\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12\x1b\n\nstart_date\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\n\x12\x19\n\x08\x65nd_date\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\n\x12\x38\n\x05roles\x18\x05 \x03(\x0e\x32\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\x0b\x10\x04\"\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x04mode\x18\x06 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x15\n\x04skip\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\xcd\x01\n\x16SearchMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12*\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallMode\x12-\n\x06scores\x18\x05 \x03(\x0b\x32\x1d.memgpt.memory.v1.RecallScore\"\x89\x01\n\x0bRecallScore\x12\x18\n\x0b\x64\x65nse_score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ntext_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x66used_score\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score\"l\n\x13ListMessagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03*q\n\nRecallMode\x12\x1b\n\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n\x12RECALL_MODE_HYBRID\x10\x03\x32\xd9\x01\n\x13RecallMemoryService\x12\x63\n\x0eSearchMessages\x12\'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\x12]\n\x0cListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xdf\x02\n\x15SearchMessagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x17\n\x05query\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12\x1b\n\nstart_date\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\n\x12\x19\n\x08\x65nd_date\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\n\x12\x38\n\x05roles\x18\x05 \x03(\x0e\x32\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\x0b\x10\x04\"\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x04mode\x18\x06 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x15\n\x04skip\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x17\n\x0finclude_rewound\x18\n \x01(\x08\"\xcd\x01\n\x16SearchMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12*\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallMode\x12-\n\x06scores\x18\x05 \x03(\x0b\x32\x1d.memgpt.memory.v1.RecallScore\"\x89\x01\n\x0bRecallScore\x12\x18\n\x0b\x64\x65nse_score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ntext_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0b\x66used_score\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score\"l\n\x13ListMessagesRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"p\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03*q\n\nRecallMode\x12\x1b\n\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n\x12RECALL_MODE_HYBRID\x10\x03\x32\xd9\x01\n\x13RecallMemoryService\x12\x63\n\x0eSearchMessages\x12\'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\x12]\n\x0cListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,18 +49,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['skip']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['agent_id']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_RECALLMODE']._serialized_start=1028
-  _globals['_RECALLMODE']._serialized_end=1141
+  _globals['_RECALLMODE']._serialized_start=1053
+  _globals['_RECALLMODE']._serialized_end=1166
   _globals['_SEARCHMESSAGESREQUEST']._serialized_start=128
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=454
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=457
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=662
-  _globals['_RECALLSCORE']._serialized_start=665
-  _globals['_RECALLSCORE']._serialized_end=802
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=804
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=912
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=914
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1026
-  _globals['_RECALLMEMORYSERVICE']._serialized_start=1144
-  _globals['_RECALLMEMORYSERVICE']._serialized_end=1361
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=479
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=482
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=687
+  _globals['_RECALLSCORE']._serialized_start=690
+  _globals['_RECALLSCORE']._serialized_end=827
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=829
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=937
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=939
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1051
+  _globals['_RECALLMEMORYSERVICE']._serialized_start=1169
+  _globals['_RECALLMEMORYSERVICE']._serialized_end=1386
 # @@protoc_insertion_point(module_scope)

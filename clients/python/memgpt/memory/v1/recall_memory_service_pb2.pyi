@@ -63,6 +63,7 @@ class SearchMessagesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
+    INCLUDE_REWOUND_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     query: _builtins.str
@@ -81,6 +82,8 @@ class SearchMessagesRequest(_message.Message):
     """The last response's `next_page_token`, or empty for the first page."""
     skip: _builtins.int
     """Matches to pass over before the first page; past the end that page is empty. With a token it must be as before."""
+    include_rewound: _builtins.bool
+    """Find messages as well that were taken back."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Role.ValueType]:
         """Only messages of these roles; none means ROLE_USER and ROLE_ASSISTANT."""
@@ -97,10 +100,11 @@ class SearchMessagesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         skip: _builtins.int = ...,
+        include_rewound: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "end_date", b"end_date", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "roles", b"roles", "skip", b"skip", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "end_date", b"end_date", "include_rewound", b"include_rewound", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "roles", b"roles", "skip", b"skip", "start_date", b"start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

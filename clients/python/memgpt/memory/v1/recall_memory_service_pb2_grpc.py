@@ -66,7 +66,7 @@ class RecallMemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMessages(self, request, context):
-        """Lists messages, the latest first, 50 a page, at most 1,000.
+        """Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

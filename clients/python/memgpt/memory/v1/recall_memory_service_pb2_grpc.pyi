@@ -44,7 +44,7 @@ class RecallMemoryServiceStub:
     a search by likeness when the store has changed its embedding model since.
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ListMessagesRequest, _recall_memory_service_pb2.ListMessagesResponse]
-    """Lists messages, the latest first, 50 a page, at most 1,000."""
+    """Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so."""
 
 @_typing.type_check_only
 class RecallMemoryServiceAsyncStub(RecallMemoryServiceStub):
@@ -62,7 +62,7 @@ class RecallMemoryServiceAsyncStub(RecallMemoryServiceStub):
     a search by likeness when the store has changed its embedding model since.
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ListMessagesRequest, _recall_memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """Lists messages, the latest first, 50 a page, at most 1,000."""
+    """Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so."""
 
 class RecallMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recall memory: every message that an agent ever had."""
@@ -89,6 +89,6 @@ class RecallMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recall_memory_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recall_memory_service_pb2.ListMessagesResponse, _abc.Awaitable[_recall_memory_service_pb2.ListMessagesResponse]]:
-        """Lists messages, the latest first, 50 a page, at most 1,000."""
+        """Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so."""
 
 def add_RecallMemoryServiceServicer_to_server(servicer: RecallMemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,56 @@
+"""What fills a context window, drawn as a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memgpt.agent.v1.agent_service_pb2 import GetContextResponse
+from memgpt.cli.ui import Ui
+
+WIDTH = 60
+"""Characters of the bar."""
+
+# The field of ContextTokens, what it is called, and how it looks, with colours and without.
+_PARTS = (
+    ("instructions", "system instructions", "█", "blue"),
+    ("blocks", "core memory", "▓", "magenta"),
+    ("functions", "functions", "▒", "cyan"),
+    ("summary", "summary", "▚", "yellow"),
+    ("messages", "messages", "░", "green"),
+)
+_FREE = ("free", "·", "dim")
+
+
+def show_context(ui: Ui, context: GetContextResponse) -> None:
+    """Draws the bar, and says beneath it which part is how large."""
+    parts = [(name, mark, style, getattr(context.tokens, field)) for field, name, mark, style in _PARTS]
+    free = max(context.context_window - context.total_tokens, 0)
+    parts.append((*_FREE, free))
+    for (_, mark, style, _), width in zip(parts, cells([tokens for *_, tokens in parts], WIDTH), strict=True):
+        if width:
+            ui.piece(mark * width, style)
+    ui.line()
+    ui.line(f"{context.total_tokens:,} of {context.context_window:,} tokens", "bold")
+    for name, mark, style, tokens in parts:
+        ui.piece(f"  {mark}", style)
+        ui.line(f" {name:<19} {tokens:>9,}  {tokens / max(context.context_window, 1):>6.1%}")
+
+
+def cells(sizes: Sequence[int], width: int) -> list[int]:
+    """Shares `width` characters out in proportion; what is there at all gets one at least.
+
+    Args:
+        sizes: Not negative, at most `width` of them.
+        width: Characters.
+    """
+    total = sum(sizes)
+    if not total:
+        return [0] * len(sizes)
+    exact = [size * width / total for size in sizes]
+    shares = [max(int(share), 1) if share else 0 for share in exact]
+    while sum(shares) != width:  # A few steps: each part is off by less than one.
+        step = 1 if sum(shares) < width else -1
+        places = [place for place, share in enumerate(shares) if share > (0 if step > 0 else 1)]
+        place = max(places, key=lambda place: (exact[place] - shares[place]) * step)
+        shares[place] += step
+    return shares
