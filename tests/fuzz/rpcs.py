@@ -117,13 +117,13 @@ async def _call(
     path = f"/{_SERVICE.full_name}/{method.name}"
     seconds = _WATCH_SECONDS if method.name == "WatchLoad" else _SECONDS
     shown = f"{method.name}"
+    cancelled = False
     try:
         if method.name == "UploadFile":
             pieces = _pieces(random, seeds["UploadFile"], data)
             shown += f" {b'|'.join(pieces)[:300].hex()}"
             uploading: Any = _raw(channel.stream_unary(path))(_stream(pieces), timeout=seconds)
-            if random.random() < 0.1:
-                uploading.cancel()
+            cancelled = random.random() < 0.1 and uploading.cancel()
             await uploading
         else:
             request = _request(random, method.input_type, seeds[method.name])
@@ -134,6 +134,8 @@ async def _call(
             else:
                 await _raw(channel.unary_unary(path))(request, timeout=seconds)
     except grpc.aio.AioRpcError as error:
+        if cancelled:  # gRPC for Python may call that INTERNAL, on this side
+            return "CANCELLED", ""
         return error.code().name, _wrong(error, shown, hung=method.name != "WatchLoad")
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is not None and task.cancelling():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -23,6 +22,7 @@ from memgpt_runtime.logs import get_logger
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.memory import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
+from memgpt_loader.patience import Patience
 from memgpt_loader.pool import Noted, Opened, PageRead, ParsedPassage, ParserPool
 
 _log = get_logger(__name__)
@@ -45,7 +45,7 @@ class Pipeline:
             pool: Reads files.
             memory: Keeps passages.
             chunker_version: Rules by which files are read; a file read by others is read anew.
-            patience: Seconds for which a file is tried again while Memory is out of reach.
+            patience: Seconds for which a file is tried again while Memory is out of reach, since it last got further.
         """
         self._pool = pool
         self._memory = memory
@@ -67,13 +67,14 @@ class Pipeline:
         Raises:
             FileFailure: It could not be read or stored.
         """
-        give_up = time.monotonic() + self._patience
+        patience = Patience(self._patience)
+        progress = patience.watching(progress)
         pause = _FIRST_PAUSE
         while True:
             try:
                 return await self._attempt(source_id, manifest, path, progress, finishing)
             except _PASSING as error:
-                if time.monotonic() + pause > give_up:
+                if not patience.lasts(pause):
                     raise _not_stored(error) from error
                 _log.warning("storing a file failed, trying again", file=manifest.name, reason=error.reason)
             except InvalidArgument as error:

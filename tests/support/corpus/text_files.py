@@ -115,7 +115,7 @@ def _kinds() -> Iterator[Sample]:
     )
     yield good(
         "nested very deep.html",
-        lambda: b"<html>" + b"<div>" * 20_000 + b"The dugong lies at the bottom.",
+        lambda: b"<html>" + b"<div>" * 5_000 + b"The dugong lies at the bottom.",
         "The dugong lies at the bottom.",
     )
     yield good("code.py", lambda: b"def eland():\n    return 'The eland compiles.'\n", "return 'The eland compiles.'")
@@ -126,7 +126,7 @@ def _kinds() -> Iterator[Sample]:
         "The galago has an ending nobody knows.",
     )
     yield good(
-        "one long line.txt", lambda: b"word " * 400_000 + b"The hoatzin ends the line.", "The hoatzin ends the line."
+        "one long line.txt", lambda: b"word " * 100_000 + b"The hoatzin ends the line.", "The hoatzin ends the line."
     )
     yield good(
         "text that names a pdf.txt", lambda: b"%PDF\nThe indri only speaks of one.", "The indri only speaks of one."

@@ -1,0 +1,34 @@
+"""How long a file is tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Patience:
+    """Lasts for some time from when a file last got further than ever before.
+
+    So a long file is tried again however long it has taken, and one that always fails at the same place is given up.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._furthest = 0
+        self._end = clock() + seconds
+
+    def watching(self, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """What is told of the documents and passages so far, so that it is seen here, too."""
+
+        def tell(documents: int, passages: int) -> None:
+            if passages > self._furthest:
+                self._furthest = passages
+                self._end = self._clock() + self._seconds
+            progress(documents, passages)
+
+        return tell
+
+    def lasts(self, pause: float) -> bool:
+        """Whether there is time for another try after a pause, in seconds."""
+        return self._clock() + pause <= self._end
