@@ -10,6 +10,7 @@ again after a delete until the next upsert.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from collections import Counter
@@ -604,7 +605,11 @@ class Milvus:
         # FLAT is exact and keeps ties in order; approximate indices give duplicates and gaps between pages.
         self._prepare_index(collection, collection.vector, index_type="FLAT", metric_type="IP")
         if collection.full_text:
-            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
+            # Lite takes parameters as JSON only, which pymilvus no longer makes of them.
+            params = {"params": json.dumps(BM25)} if self.lite else BM25
+            self._prepare_index(
+                collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=params
+            )
         if collection.partitioned:
             existing = set(client.list_partitions(collection.name, timeout=self._timeout))
             for slot in range(PARTITIONS):

@@ -1,4 +1,4 @@
-"""Milvus Lite flushes added passages once nothing more comes."""
+"""Passages on Milvus Lite: their parameters of ranking, and when they are flushed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def wait_until_flushed(path: Path) -> None:
     while not list(path.rglob(f"partitions/{PARTITION}/**/*.parquet")):
         assert time.monotonic() < deadline, "nothing was flushed"
         time.sleep(0.02)
+
+
+async def test_lite_ranks_words_with_our_parameters(tmp_path: Path) -> None:
+    """By the score of a row that says a word thrice, beside that of one that says it once."""
+    store = Milvus(str(tmp_path / "a.db"))
+    await store.open([PASSAGES])
+    try:
+        once, thrice = rows(0, 2)
+        await store.upsert(PASSAGES, [once | {"words": "a b"}, thrice | {"words": "a a a"}], partition=PARTITION)
+        found = await store.search_words(PASSAGES, ["a"], "", [], partitions=[PARTITION], limit=2)
+        scores = {match.id: match.score for match in found}
+        k1, b = layout.BM25["bm25_k1"], layout.BM25["bm25_b"]
+        ours = {
+            id_: count * (k1 + 1) / (count + k1 * (1 - b + b * length / 2.5))
+            for id_, count, length in (("p0", 1, 2), ("p1", 3, 3))
+        }
+        assert scores["p1"] / scores["p0"] == pytest.approx(ours["p1"] / ours["p0"], rel=1e-3)
+    finally:
+        await store.close()
 
 
 async def test_added_passages_are_flushed_when_nothing_more_comes(
