@@ -36,8 +36,9 @@ def _shared_server(config: pytest.Config) -> MilvusServer:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the tests are that kill at random."""
+    """How long the tests are that kill, or do anything else, at random."""
     parser.addoption("--kills", type=int, default=0, help="kills of each test of crashes (default: few)")
+    parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
 
@@ -46,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def kills(request: pytest.FixtureRequest) -> int:
     """Kills that the command line asks for; 0 for the test's own number."""
     return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> int:
+    """Runs of random changes that the command line asks for; 0 for the test's own number."""
+    return int(request.config.getoption("--examples"))
 
 
 @pytest.fixture
