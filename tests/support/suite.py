@@ -89,7 +89,11 @@ class Suite:
         """Runs ``memgpt`` against this suite, as not on a terminal."""
         environment = service_environment(
             self.home,
-            {"MEMGPT_CLIENT_AGENT_ADDRESS": self.agent_address, "MEMGPT_CLIENT_LOADER_ADDRESS": self.loader_address},
+            {
+                "MEMGPT_CLIENT_AGENT_ADDRESS": self.agent_address,
+                "MEMGPT_CLIENT_LOADER_ADDRESS": self.loader_address,
+                "MEMGPT_CLIENT_MEMORY_ADDRESS": self.memory_address,
+            },
         )
         return subprocess.run(
             [Path(sys.executable).with_name("memgpt"), *arguments],

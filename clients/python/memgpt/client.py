@@ -32,11 +32,15 @@ from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.loader.v1 import loader_service_pb2 as loader_pb
 from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.block_pb2 import Block, BlockEdit
 from memgpt.memory.v1.message_pb2 import Message
 from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.source_pb2 import Source
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt.memory.v1.tool_pb2 import ToolServer
@@ -134,7 +138,7 @@ class MemGPT:
             agent: `host:port` of the Agent.
             loader: `host:port` of the Loader.
             tls: None for plaintext.
-            memory: `host:port` of Memory, for `store` alone.
+            memory: `host:port` of Memory, for `memory` and `store` alone.
         """
         self._channels = [open_channel(agent, tls), open_channel(loader, tls)]
         self._memory, self._tls = memory, tls
@@ -145,14 +149,24 @@ class MemGPT:
         self.loads = Loads(LoaderServiceStub(self._channels[1]))
 
     @cached_property
+    def memory(self) -> Memory:
+        """Searches in memory itself; FailedPrecondition when its address is not known."""
+        channel = self._memory_channel
+        return Memory(ArchivalMemoryServiceStub(channel), RecallMemoryServiceStub(channel))
+
+    @cached_property
     def store(self) -> Store:
         """What an operator does with the store; FailedPrecondition when Memory's address is not known."""
+        return Store(StoreServiceStub(self._memory_channel))
+
+    @cached_property
+    def _memory_channel(self) -> grpc.Channel:
         if not self._memory:
             raise FailedPrecondition(
                 Reason.WRONG_STATE, "this needs Memory itself: set memory_address in [client] of the configuration"
             )
         self._channels.append(open_channel(self._memory, self._tls))
-        return Store(StoreServiceStub(self._channels[-1]))
+        return self._channels[-1]
 
     def close(self) -> None:
         """Closes the channels. Turns and loads under way go on without us."""
@@ -462,6 +476,24 @@ class Loads:
         """Cancels a load: files that are not visible yet are dropped."""
         with _errors():
             return self._stub.CancelLoad(loader_pb.CancelLoadRequest(load_id=load_id), timeout=CALL_TIMEOUT).load
+
+
+class Memory:
+    """Searches in the memory of agents, and in sources."""
+
+    def __init__(self, archival: ArchivalMemoryServiceStub, recall: RecallMemoryServiceStub) -> None:
+        self._archival = archival
+        self._recall = recall
+
+    def search_passages(self, request: archival_pb.SearchPassagesRequest) -> archival_pb.SearchPassagesResponse:
+        """A page of the passages that fit a query."""
+        with _errors():
+            return self._archival.SearchPassages(request, timeout=CALL_TIMEOUT)
+
+    def search_messages(self, request: recall_pb.SearchMessagesRequest) -> recall_pb.SearchMessagesResponse:
+        """A page of the messages that fit a query; a first search by likeness embeds all of them, which takes time."""
+        with _errors():
+            return self._recall.SearchMessages(request, timeout=MODEL_TIMEOUT)
 
 
 class Store:

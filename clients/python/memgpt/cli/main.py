@@ -174,6 +174,32 @@ def reembed(
 
 
 @app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What is looked for.")],
+    agent: Annotated[str, typer.Option(help="Search as this agent: its notes and the sources attached to it.")] = "",
+    source: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Search this data source; with --agent, only in these.")
+    ] = None,
+    messages: Annotated[bool, typer.Option("--messages", help="Search what was said, not archival memory.")] = False,
+    mode: Annotated[str, typer.Option(help="hybrid, dense (by likeness) or text (by words). [default: the best]")] = "",
+    file: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only in these files.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only what has all of these tags.")] = None,
+    after: Annotated[str, typer.Option(metavar="DAY", help="Stored on this day or later; or an instant.")] = "",
+    before: Annotated[str, typer.Option(metavar="DAY", help="Stored before this day; or an instant.")] = "",
+    page_size: Annotated[int, typer.Option(min=1, max=1000, help="Hits at a time.")] = 10,
+    everything: Annotated[bool, typer.Option("--all", help="Every hit, to the very last.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, for programs.")] = False,
+) -> None:
+    """Search an agent's memory or a data source, page by page, with scores and where each hit comes from."""
+    from memgpt.cli import search as searching
+
+    ui = _ui()
+    wanted = searching.Wanted(query, agent, source or [], file or [], tag or [], after, before, mode, page_size)
+    with connected(ui) as memgpt:
+        searching.search(ui, memgpt, wanted, messages=messages, everything=everything, as_json=as_json)
+
+
+@app.command()
 def server(
     logs: Annotated[bool, typer.Option("--logs", help="Write the services' logs here, not to files.")] = False,
 ) -> None:

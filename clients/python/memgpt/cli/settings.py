@@ -17,7 +17,7 @@ class ClientSettings(Section):
 
     agent_address: str = Field("", description="host:port of the Agent; empty to start the services here.")
     loader_address: str = Field("", description="host:port of the Loader; empty to start the services here.")
-    memory_address: str = Field("", description="host:port of Memory, for `memgpt reembed` alone.")
+    memory_address: str = Field("", description="host:port of Memory, for `memgpt search` and `memgpt reembed`.")
     tls: bool = Field(False, description="Whether the services speak TLS.")
     tls_ca: Path | None = Field(None, description="PEM file with the CA of the services; none for gRPC's own list.")
     tls_cert: Path | None = Field(None, description="PEM file with this client's certificate chain.")
