@@ -81,13 +81,14 @@ class LiveSource:
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """A version of a file, as the Loader read it."""
+    """A version of a file, as the Loader read it, and the labels it is to have."""
 
     name: str
     sha256: str
     size: int
     media_type: str
     chunker_version: str
+    tags: tuple[str, ...] = ()
 
 
 class Sources:
@@ -238,7 +239,8 @@ class Sources:
         version_id = _version_id(live.id, version)
         async with self._file(live, version.name) as row:
             if row is not None and row.visible is not None and row.visible.version == version_id:
-                yield Upload(self, live, version, version_id, unchanged=row.visible)
+                visible = await self._label(live, row, row.visible, version.tags)
+                yield Upload(self, live, version, version_id, unchanged=visible)
                 return
             row = row or FileRow(source_id=live.id, name=version.name)
             if row.staged != version_id:
@@ -246,6 +248,17 @@ class Sources:
                 garbage = [one for one in garbage if one != version_id]
                 await self._put_file(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
             yield Upload(self, live, version, version_id)
+
+    async def _label(
+        self, live: LiveSource, row: FileRow, visible: VisibleVersion, tags: tuple[str, ...]
+    ) -> VisibleVersion:
+        """Gives a visible file other labels."""
+        if visible.tags == list(tags):
+            return visible
+        with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+            labelled = visible.model_copy(update={"tags": list(tags)})
+            await self._put_file(live, row.model_copy(update={"visible": labelled}))
+        return labelled
 
     async def _write(self, live: LiveSource, version: FileVersion, version_id: str, new: Sequence[NewPassage]) -> None:
         embedded = await self._passages.embed([passage.text for passage in new])
@@ -283,6 +296,7 @@ class Sources:
                 passages=passages,
                 stamp=stamp,
                 created=now(),
+                tags=list(version.tags),
             )
             former = [row.visible.version] if row.visible else []
             await self._put_file(

@@ -97,9 +97,12 @@ class Memory:
         request = source_service_pb2.CreateSourceRequest(name=name or f"source {uuid4().hex}", **fields)
         return (await self.sources.CreateSource(request)).source  # type: ignore[no-any-return]
 
-    async def load(self, source_id: str, name: str, texts: Sequence[str]) -> source_service_pb2.UpsertPassagesResponse:
+    async def load(
+        self, source_id: str, name: str, texts: Sequence[str], tags: Sequence[str] = ()
+    ) -> source_service_pb2.UpsertPassagesResponse:
         """Stores a file whose version follows from its texts."""
-        return await self.sources.UpsertPassages(pieces(source_id, name, texts))  # type: ignore[no-any-return]
+        stream = pieces(source_id, name, texts, tags)
+        return await self.sources.UpsertPassages(stream)  # type: ignore[no-any-return]
 
     async def attach(self, agent_id: str, source_id: str) -> agent_pb2.Agent:
         request = source_service_pb2.AttachSourceRequest(agent_id=agent_id, source_id=source_id)
@@ -217,9 +220,11 @@ def version(name: str, texts: Sequence[str]) -> source_pb2.FileVersion:
     )
 
 
-def header(source_id: str, file: source_pb2.FileVersion) -> source_service_pb2.UpsertPassagesRequest:
+def header(
+    source_id: str, file: source_pb2.FileVersion, tags: Sequence[str] = ()
+) -> source_service_pb2.UpsertPassagesRequest:
     return source_service_pb2.UpsertPassagesRequest(
-        header=source_service_pb2.UpsertPassagesRequest.Header(source_id=source_id, version=file)
+        header=source_service_pb2.UpsertPassagesRequest.Header(source_id=source_id, version=file, tags=tags)
     )
 
 
@@ -241,10 +246,10 @@ def finish(passages: int, documents: int = 1) -> source_service_pb2.UpsertPassag
 
 
 async def pieces(
-    source_id: str, name: str, texts: Sequence[str]
+    source_id: str, name: str, texts: Sequence[str], tags: Sequence[str] = ()
 ) -> AsyncIterator[source_service_pb2.UpsertPassagesRequest]:
     """The stream of a whole file."""
-    yield header(source_id, version(name, texts))
+    yield header(source_id, version(name, texts), tags)
     for start in range(0, len(texts), 1000):
         yield batch(texts[start : start + 1000], start)
     yield finish(len(texts), 1 + (len(texts) - 1) // 10)

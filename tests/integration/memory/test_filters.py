@@ -88,6 +88,28 @@ async def test_every_filter_holds_in_every_mode_to_the_last_page(memory: Memory)
             assert await found(memory, agent.agent_id, mode, **filters) == expected, (mode, filters)
 
 
+async def test_documents_bear_the_tags_of_their_file(memory: Memory) -> None:
+    agent, source = await memory.agent(), await memory.source()
+    await memory.attach(agent.agent_id, source.source_id)
+    await memory.insert(agent.agent_id, "note own", tags=["red"])
+    loaded = await memory.load(source.source_id, "a.txt", ["note a 0", "note a 1"], tags=["red", NASTY[0]])
+    assert list(loaded.file.tags) == ["red", NASTY[0]]
+    await memory.load(source.source_id, "b.txt", ["note b"], tags=["blue"])
+    for mode in MODES:
+        assert await found(memory, agent.agent_id, mode, tags=["red"]) == ["note a 0", "note a 1", "note own"]
+        assert await found(memory, agent.agent_id, mode, tags=[NASTY[0], "red"]) == ["note a 0", "note a 1"]
+        assert await found(memory, agent.agent_id, mode, tags=["blue"], file_names=["a.txt"]) == []
+    hits = (await memory.page("note", agent_id=agent.agent_id, filter=pb.PassageFilter(tags=["blue"]))).hits
+    assert [list(hit.passage.tags) for hit in hits] == [["blue"]]
+    # The same version with other labels: nothing is written anew, and the next search goes by them.
+    again = await memory.load(source.source_id, "a.txt", ["note a 0", "note a 1"], tags=["blue"])
+    assert again.unchanged
+    assert list(again.file.tags) == ["blue"]
+    for mode in MODES:
+        assert await found(memory, agent.agent_id, mode, tags=["red"]) == ["note own"]
+        assert await found(memory, agent.agent_id, mode, tags=["blue"]) == ["note a 0", "note a 1", "note b"]
+
+
 async def test_values_of_filters_may_hold_anything(memory: Memory) -> None:
     agent, source = await memory.agent(), await memory.source()
     await memory.attach(agent.agent_id, source.source_id)

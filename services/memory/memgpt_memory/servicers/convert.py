@@ -241,6 +241,7 @@ def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
         document_count=version.documents,
         passage_count=version.passages,
         create_time=timestamp(version.created),
+        tags=version.tags,
     )
 
 

@@ -99,9 +99,9 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         live = await core.sources.get(tenant(), first.header.source_id)
         version = first.header.version
         name = version.name
-        async with core.sources.upload(
-            live, FileVersion(name, version.sha256, version.size, version.media_type, version.chunker_version)
-        ) as upload:
+        tags = tuple(first.header.tags)
+        wanted = FileVersion(name, version.sha256, version.size, version.media_type, version.chunker_version, tags)
+        async with core.sources.upload(live, wanted) as upload:
             if upload.unchanged is not None:
                 return pb.UpsertPassagesResponse(file=convert.source_file(name, upload.unchanged), unchanged=True)
             async for piece in request_iterator:

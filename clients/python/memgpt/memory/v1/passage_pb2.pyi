@@ -118,7 +118,7 @@ class Passage(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels given when it was stored."""
+        """Labels given when it was stored; for a document's passage, those of its file."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

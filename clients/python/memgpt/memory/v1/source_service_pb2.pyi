@@ -347,21 +347,29 @@ class UpsertPassagesRequest(_message.Message):
 
         SOURCE_ID_FIELD_NUMBER: _builtins.int
         VERSION_FIELD_NUMBER: _builtins.int
+        TAGS_FIELD_NUMBER: _builtins.int
         source_id: _builtins.str
         """The source."""
         @_builtins.property
         def version(self) -> _source_pb2.FileVersion:
             """The file version."""
 
+        @_builtins.property
+        def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Labels of the file, which its passages bear: at most 32, each 1 to 64 characters. They replace those it had, also
+            when the version is visible already.
+            """
+
         def __init__(
             self,
             *,
             source_id: _builtins.str = ...,
             version: _source_pb2.FileVersion | None = ...,
+            tags: _abc.Iterable[_builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["source_id", b"source_id", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["source_id", b"source_id", "tags", b"tags", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,7 +460,7 @@ class UpsertPassagesResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
     unchanged: _builtins.bool
-    """Whether this version was visible before, and nothing was written."""
+    """Whether this version was visible before, and no passage was written."""
     @_builtins.property
     def file(self) -> _source_pb2.SourceFile:
         """The file as it is visible now."""
