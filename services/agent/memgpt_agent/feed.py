@@ -27,6 +27,11 @@ class Feed:
         self._attempt = 1
         self._deltas: dict[DeltaKind, int] = defaultdict(int)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end of the turn was told, or its failure."""
+        return self._closed
+
     # Written by the turn.
 
     def queued(self, ahead: int) -> None:

@@ -186,7 +186,8 @@ class TurnLoop:
                 # Whoever took the lease runs the turn now, or will end it.
                 wait = True
                 continue
-            await self._replay(request, feed)
+            if not feed.ended:
+                await self._replay(request, feed)
             return
 
     async def summarize(self, agent_id: str, request_id: str) -> tuple[int, str]:
@@ -386,7 +387,10 @@ class TurnLoop:
             running.model_steps += act.messages[0].role is Role.ASSISTANT
             running.usage += usage
             feed.step(step)
-            return new.outcome is not None
+            if new.outcome is None:
+                return False
+            feed.end(_ended(running, new.outcome, step.index))
+            return True
         raise errors.Aborted(
             Reason.ETAG_MISMATCH, "core memory is being changed by others all the time; send the same request again"
         )
@@ -489,6 +493,11 @@ def _after(context: Context, messages: Sequence[Message], effects: Effects) -> C
         replace(block, value=edits[block.label].value) if block.label in edits else block for block in context.blocks
     )
     return replace(context, blocks=blocks, messages=(*context.messages, *messages))
+
+
+def _ended(running: _Running, outcome: Outcome, steps: int) -> Turn:
+    """A turn as Memory knows it after its last step."""
+    return Turn(running.lease.turn_id, running.request.request_id, outcome.state, outcome.reason, steps)
 
 
 def _whole(window: Window, context: Context) -> int:

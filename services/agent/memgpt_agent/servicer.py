@@ -192,12 +192,12 @@ class AgentServicer(AgentServiceServicer):
 
     async def _input(self, request: pb.SendMessageRequest) -> Message:
         """What the agent gets, wrapped in its envelope."""
-        context = await self._memory.load_context(request.agent_id)
-        time = envelopes.format_time(_now(), context.agent.time_zone)
+        agent = (await call(self._memory.agents.GetAgent(state_pb.GetAgentRequest(agent_id=request.agent_id)))).agent
+        time = envelopes.format_time(_now(), agent.time_zone or "UTC")
         if request.HasField("text"):
             return Message(Role.USER, envelopes.user_message(request.text, time, request.user_name))
         if request.event == pb.SYSTEM_EVENT_LOGIN:
-            return Message(Role.USER, _login(context, time))
+            return Message(Role.USER, _login(await self._memory.load_context(request.agent_id), time))
         if request.event == pb.SYSTEM_EVENT_MEMORY_WARNING:
             return Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time))
         return Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, time))

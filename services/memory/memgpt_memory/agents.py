@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -157,7 +158,7 @@ class Agents:
         if existing is not None and not existing.row.deleting:
             return existing
         async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
-            live = LiveAgent(agent_id, settings, turn_recorded=True)
+            live = LiveAgent(agent_id, settings)
             async with live.lock:
                 await self.commit(
                     live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
@@ -421,7 +422,9 @@ class Agents:
             "texts": ids_of([record for record in written if record.kind == "text"]),
         }
         passages: list[Passage] = []
-        with self._clock.write(live.id) as stamp:
+        # Only what archival memory holds has a place in the order of commits: after a mere step, rankings stay good.
+        ordered = embedded is not None or not texts.keys().isdisjoint(("links", "dead_notes"))
+        with self._clock.write(live.id) if ordered else nullcontext(0) as stamp:
 
             async def write_notes() -> None:
                 if embedded is not None:

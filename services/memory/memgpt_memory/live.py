@@ -8,7 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link, ToolServer
+from memgpt_memory.model import AgentRow, Block, BlockRef, CurrentTurn, Link, ToolServer, TurnRow
 from memgpt_memory.ranges import Ranges
 from memgpt_memory.rewinds import Rewinds
 
@@ -53,7 +53,7 @@ class LiveAgent:
         stale: Whether the row must be read again: a write of it failed, and may have happened.
         queue: Turns that wait, in order of arrival.
         lease_ends: On the monotonic clock; only meaningful while a turn is running.
-        turn_recorded: Whether the row of the last turn has been written since it ended.
+        turn_row: The row that was written when `row.turn` began, if it is known; that knows better how far it is.
         recent_notes: Of the last commits with notes: their stamps, and the numbers at which their notes begin.
     """
 
@@ -71,7 +71,7 @@ class LiveAgent:
     stale: bool = False
     queue: list[Ticket] = field(default_factory=list)
     lease_ends: float = 0.0
-    turn_recorded: bool = False
+    turn_row: TurnRow | None = None
     recent_notes: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=256))
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _watchers: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from memgpt_memory.store.milvus import Milvus
 _FIELDS = ["agent", "sequence", "created", "head", "text"]
 _INLINE_ARGUMENTS = 32_768
 """Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
+
+_MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 32 << 20, 1_000
+"""Of the rows that stay in memory, and of one beside its texts."""
 
 
 def message_id(agent_id: str, sequence: int) -> str:
@@ -72,25 +76,36 @@ def message_rows(
 
 
 class Messages:
-    """Reads messages by their numbers; a number at or above the agent's counter must not be asked for."""
+    """Reads messages by their numbers; a number at or above the agent's counter must not be asked for.
+
+    A window is read at every step, and nearly all of it was read at the step before: rows are kept in memory, the
+    latest used, up to a bound. Only this process writes to the store, so they are never out of date.
+    """
 
     def __init__(self, store: Milvus) -> None:
         """Reads from `store`."""
         self._store = store
+        self._kept: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._kept_bytes = 0
 
     async def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """Writes rows of messages; returns when they are in."""
-        await self._store.upsert(MESSAGES, rows)
+        try:
+            await self._store.upsert(MESSAGES, rows)
+        except BaseException:
+            self._forget(row["id"] for row in rows)  # the store knows what became of them
+            raise
+        self._keep({row["id"]: {name: row[name] for name in _FIELDS} for row in rows})
 
     async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
         """Reads messages in the order of `sequences`."""
         ids = [message_id(agent_id, sequence) for sequence in sequences]
         if not ids:
             return []
-        rows = await self._store.get(MESSAGES, ids, _FIELDS)
+        rows = await self._rows(ids)
         heads = {id_: json.loads(row["head"]) for id_, row in rows.items()}
         more = [f"{id_}-{part}" for id_, head in heads.items() for part in range(1, head["parts"])]
-        rest = await self._store.get(MESSAGES, more, ["text"]) if more else {}
+        rest = await self._rows(more)
         return [
             _message(
                 id_,
@@ -104,12 +119,44 @@ class Messages:
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Deletes rows by key."""
+        self._forget(ids)
         await self._store.delete(MESSAGES, ids)
 
     async def delete_all(self, agent_id: str) -> None:
         """Deletes every message of an agent, and what a failed write left behind."""
         rows = await self._store.query(MESSAGES, filters.equals("agent", agent_id), [])
         await self.delete([row["id"] for row in rows])
+
+    async def _rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        found = {id_: self._kept[id_] for id_ in ids if id_ in self._kept}
+        for id_ in found:
+            self._kept.move_to_end(id_)
+        missing = [id_ for id_ in ids if id_ not in found]
+        if missing:
+            read = await self._store.get(MESSAGES, missing, _FIELDS)
+            # What was written meanwhile is newer.
+            self._keep({id_: row for id_, row in read.items() if id_ not in self._kept})
+            found.update(read)
+        return found
+
+    def _keep(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._forget(rows)
+        for id_, row in rows.items():
+            self._kept[id_] = row
+            self._kept_bytes += _bytes(row)
+        while self._kept_bytes > _MAX_KEPT_BYTES:
+            self._kept_bytes -= _bytes(self._kept.popitem(last=False)[1])
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for id_ in ids:
+            row = self._kept.pop(id_, None)
+            if row is not None:
+                self._kept_bytes -= _bytes(row)
+
+
+def _bytes(row: Mapping[str, Any]) -> int:
+    """About how much memory a row takes."""
+    return _BYTES_OF_A_ROW + len(row["text"]) + len(row["head"])
 
 
 def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage) -> Message:

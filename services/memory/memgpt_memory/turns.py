@@ -256,7 +256,6 @@ class Turns:
                 ),
             )
             live.keep_lease(self._agents.lease_seconds)
-            await self._record_end(live)
         return StepResult(Step(index, committed.messages), committed)
 
     async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str, call_result: str = "") -> TurnRow:
@@ -419,7 +418,7 @@ class Turns:
         options: bytes,
         opening: Opening,
     ) -> Grant:
-        await self._record_end(live)
+        ended = await self._ended(live)
         first = live.row.message_count
         turn = TurnRow(
             turn_id=new_id("turn"),
@@ -450,7 +449,6 @@ class Turns:
         texts = {}
         if opening.rewind_from is not None:
             texts["rewinds"] = live.rewinds.add(Rewind(opening.rewind_from, first, turn.turn_id, turn.created)).dump()
-        live.turn_recorded = False
         await self._agents.commit(
             live,
             Change(
@@ -459,11 +457,11 @@ class Turns:
                 step=opening.step,
                 texts=texts,
                 edit=edit,
-                more=[self._record(live, key, turn)],
+                more=[*ended, self._record(live, key, turn)],
             ),
         )
+        live.turn_row = turn
         if opening.ended:
-            await self._record_end(live)
             return Grant(await self._current(live))
         live.keep_lease(self._agents.lease_seconds)
         return Grant(turn, self._lease(live, live.row.turn))
@@ -494,18 +492,14 @@ class Turns:
 
         change = Change(messages=answer, turn_id=turn.turn_id, step=turn.steps + 1, edit=edit)
         await self._agents.commit(live, change)
-        await self._record_end(live)
 
-    async def _record_end(self, live: LiveAgent) -> None:
-        """Writes the row of the last turn once it has ended: the next turn takes its place in the agent's row."""
+    async def _ended(self, live: LiveAgent) -> list[Record]:
+        """The last turn's row as it ended, to be written before the next turn takes its place in the agent's row."""
         turn = live.row.turn
-        if turn is None or not turn.state.ended or live.turn_recorded:
-            return
-        record = await self._records.get(turn.key)
-        if record is not None:
-            merged = _merged(TurnRow.model_validate_json(record.body), turn)
-            await self._records.put(self._record(live, turn.key, merged))
-        live.turn_recorded = True
+        if turn is None or not turn.state.ended:
+            return []
+        saved = await self._saved(live, turn.key)
+        return [] if saved is None else [self._record(live, turn.key, saved)]
 
     async def _known(self, live: LiveAgent, key: str, request_id: str, fingerprint: bytes) -> TurnRow | None:
         """What is known of a turn that is asked for.
@@ -520,12 +514,16 @@ class Turns:
 
     async def _saved(self, live: LiveAgent, key: str) -> TurnRow | None:
         """What is known of a turn; None when it was never granted."""
+        last, held = live.row.turn, live.turn_row
+        if last is not None and held is not None and (last.key, last.turn_id) == (key, held.turn_id):
+            return _merged(held, last)
         record = await self._records.get(key)
         if record is None:
             return None
         row = TurnRow.model_validate_json(record.body)
         turn = live.row.turn
         if turn is not None and turn.key == key:
+            live.turn_row = row
             return _merged(row, turn)
         if row.agent_id == live.id and not row.state.ended:
             return None  # a crash came between this row and the agent's: the turn has never begun
