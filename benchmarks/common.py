@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import random
 import re
 import statistics
@@ -476,6 +477,12 @@ def megabytes(pid: int, kind: str = "VmRSS") -> float:
     """Resident size of a process now, or its peak with ``VmHWM``."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(rf"{kind}:\s+(\d+) kB", status)[0]) / 1024
+
+
+def processor_ms(pid: int) -> float:
+    """Processor time that a process has taken so far, in milliseconds. It tells less of what else the machine does."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return 1_000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # man 5 proc: utime, stime
 
 
 def take(source: Iterator[str], count: int) -> list[str]:
