@@ -45,8 +45,10 @@ class Keeper:
                     await asyncio.sleep(self._seconds)
                 else:
                     await asyncio.wait((watch,), timeout=self._seconds)
-                if not self.cancelled:
-                    await self._renew()
+                    if watch.done():
+                        # The turn is to be cancelled, or else has just ended: its last commit is about to be answered.
+                        continue
+                await self._renew()
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)

@@ -479,9 +479,11 @@ class Turns:
     async def _end_now(self, live: LiveAgent, state: TurnState, reason: str, call_result: str) -> None:
         turn = live.row.turn
         assert turn is not None  # noqa: S101 - running
-        last = await self._agents.messages.read(live.id, range(turn.end_sequence - 1, turn.end_sequence))
-        call = last[0].function_call if last and call_result else None
-        answer = [] if call is None else [NewMessage(Role.TOOL, call_result, call_id=call.call_id)]
+        answer = []
+        if call_result:
+            last = await self._agents.messages.read(live.id, range(turn.end_sequence - 1, turn.end_sequence))
+            if last and (call := last[0].function_call) is not None:
+                answer = [NewMessage(Role.TOOL, call_result, call_id=call.call_id)]
 
         def edit(row: AgentRow, time_: int) -> None:
             assert row.turn is not None  # noqa: S101 - running
