@@ -28,7 +28,12 @@ class LoaderSettings(MemoryClientSection):
     passage_overlap: int = Field(
         0, ge=0, le=500, description="Tokens at most that a passage repeats of the one before it on the same page."
     )
-    parser_processes: int = Field(2, ge=1, le=64, description="Files that are parsed at a time, each in a process.")
+    parser_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Files that are parsed at a time, each in a process; a load that has none gets one more.",
+    )
     parser_memory_bytes: int = Field(
         1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
     )

@@ -53,7 +53,8 @@ class LiveLoad:
         tasks: Work on its files, by name.
         cancellable: Names of files whose work may still be broken off.
         cancelling: Whether no more bytes are wanted.
-        lock: Held by whoever ends the load.
+        saving: Whether what has changed is about to be remembered.
+        lock: Held by whoever ends the load, or remembers it.
     """
 
     def __init__(self, load: Load) -> None:
@@ -61,6 +62,7 @@ class LiveLoad:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.cancellable: set[str] = set()
         self.cancelling = False
+        self.saving = False
         self.lock = asyncio.Lock()
         # In the order of their last changes.
         ordered = sorted(load.files.values(), key=lambda file: file.sequence)
@@ -108,7 +110,9 @@ class LiveLoad:
         self._number(file)
 
     def end(self, state: LoadState) -> None:
-        """Ends the load; followers hear of it by `announce`."""
+        """Ends the load, once; followers hear of it by `announce`."""
+        if self.load.end_time is not None:
+            return
         self.load.state = state
         self.load.end_time = dt.datetime.now(dt.UTC)
         self.load.sequence += 1

@@ -39,7 +39,7 @@ from memgpt_loader.model import (
     SourceRef,
     StoredFile,
 )
-from memgpt_loader.pipeline import Pipeline
+from memgpt_loader.pipeline import Job, Pipeline
 from memgpt_loader.pool import ParserPool
 from memgpt_loader.spool import Spool, SpooledFile
 
@@ -50,6 +50,9 @@ _ENDED_LOADS_KEPT = 100
 
 _REMEMBER_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 _SWEEP_SECONDS = 30.0
+
+_SAVE_SECONDS = 1.0
+"""How much later than a file's end the load is remembered with it: files that end within that time share a write."""
 
 # More events in a millisecond than a load can make: numbers given after a restart are above all those given before.
 _SEQUENCES_A_MILLISECOND = 1000
@@ -82,19 +85,22 @@ class Loads:
         self._leaving = False
         self._sweeper = asyncio.create_task(self._sweep(), name="loads:sweep")
 
-    async def create(self, request_id: str, ref: SourceRef, manifests: Sequence[Manifest]) -> Load:
+    async def create(
+        self, request_id: str, ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool = False
+    ) -> Load:
         """Creates a load, or finds the one that the same request created.
 
         Args:
             request_id: Makes the call repeatable; may be empty.
             ref: The source.
             manifests: The files.
+            sync: Whether the source's other files are dropped when these have ended.
 
         Raises:
             ServiceError: A name occurs twice, another body under this `request_id`, no such source, Memory fails.
         """
         files = _unique(manifests)
-        digest = _digest(ref, manifests)
+        digest = _digest(ref, manifests, sync=sync)
         async with self._locked(f"request {tenant()} {request_id}" if request_id else ""):
             record = await self._memory.record_of_request(request_id) if request_id else None
             if record is not None:
@@ -117,11 +123,13 @@ class Loads:
                 digest=digest,
                 files=files,
                 create_time=dt.datetime.now(dt.UTC),
+                sync=sync,
             )
             self._judge(load, await self._memory.visible_files(source_id))
             live = LiveLoad(load)
             live.number_files()
             if live.complete:
+                await self._remove_others(load)
                 live.end(LoadState.COMPLETED)
                 live.announce()
             await self._memory.put_record(_record(load))
@@ -230,7 +238,7 @@ class Loads:
         with background("load", principal=Principal(live.load.tenant)):
             try:
                 stored = await self._pipeline.run(
-                    live.load.source_id,
+                    Job(live.load.load_id, live.load.source_id),
                     file.manifest,
                     spooled.path,
                     lambda documents, passages: live.progress(name, documents=documents, passages=passages),
@@ -261,6 +269,30 @@ class Loads:
             if live.complete and not live.cancelling:
                 async with live.lock:
                     await self._end(live, LoadState.COMPLETED)
+            else:
+                self._save_soon(live)
+
+    def _save_soon(self, live: LiveLoad) -> None:
+        """Remembers how far a load has come, a moment later together with what comes until then."""
+        if not live.saving:
+            live.saving = True
+            self._spawn(self._save(live), f"save:{live.load.load_id}")
+
+    async def _save(self, live: LiveLoad) -> None:
+        await asyncio.sleep(_SAVE_SECONDS)
+        live.saving = False
+        with background("save", principal=Principal(live.load.tenant)):
+            async with live.lock:
+                if live.load.end_time is None:
+                    with suppress(ServiceError):  # the next one will do
+                        await self._memory.put_record(_record(live.load))
+
+    async def _remove_others(self, load: Load) -> None:
+        """Drops the source's files that are not among those of a load, if it is to."""
+        if load.sync:
+            for name in (await self._memory.visible_files(load.source_id)).keys() - load.files.keys():
+                await self._memory.delete_file(load.source_id, name)
+                load.removed += 1
 
     async def _cancel(self, live: LiveLoad) -> None:
         with background("cancel", principal=Principal(live.load.tenant)):
@@ -283,10 +315,12 @@ class Loads:
         """Ends a load: remembered first, then announced. Idempotent; the caller holds the lock."""
         if live.load.end_time is not None:
             return
-        live.end(state)
         try:
             for pause in (*_REMEMBER_PAUSES, None):
                 try:
+                    if state is LoadState.COMPLETED:
+                        await self._remove_others(live.load)
+                    live.end(state)
                     await self._memory.put_record(_record(live.load))
                     break
                 except NotFound:  # the source was deleted meanwhile, and its loads are forgotten with it
@@ -298,6 +332,7 @@ class Loads:
                     else:
                         await asyncio.sleep(pause)
         finally:
+            live.end(state)
             live.announce()
         _log.info("load ended", load_id=live.load.load_id, state=state)
         self._keep(live)
@@ -380,8 +415,7 @@ class Loads:
             del self._live[load_id]
 
     def _warm(self, live: LiveLoad) -> None:
-        if not live.complete:
-            self._pool.warm()
+        self._pool.warm(sum(not file.state.ended for file in live.load.files.values()))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -457,8 +491,9 @@ def _unique(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
     return files
 
 
-def _digest(ref: SourceRef, manifests: Sequence[Manifest]) -> str:
-    body = [ref.source_id, ref.name, ref.description, [[each.name, each.size, each.sha256] for each in manifests]]
+def _digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool) -> str:
+    files = [[each.name, each.size, each.sha256] for each in manifests]
+    body = [ref.source_id, ref.name, ref.description, files, *(["sync"] if sync else [])]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 

@@ -43,6 +43,10 @@ class Memory(Protocol):
         """Stores a file; leaving the context without `finish` drops what was sent."""
         ...
 
+    async def delete_file(self, source_id: str, name: str) -> None:
+        """Deletes a file with its passages; one that is absent stays so."""
+        ...
+
     async def put_record(self, record: LoadRecord) -> None:
         """Remembers a load."""
         ...

@@ -25,7 +25,15 @@ _SERVICE = "/memgpt.memory.v1.SourceService"
 
 REPEATABLE = tuple(
     f"{_SERVICE}/{method}"
-    for method in ("CreateSource", "GetSource", "ListFiles", "PutLoadRecord", "GetLoadRecord", "ListLoadRecords")
+    for method in (
+        "CreateSource",
+        "GetSource",
+        "ListFiles",
+        "DeleteFile",
+        "PutLoadRecord",
+        "GetLoadRecord",
+        "ListLoadRecords",
+    )
 )
 """Methods that the channel may repeat; UpsertPassages is repeated by the pipeline, from the file."""
 
@@ -93,6 +101,10 @@ class MemoryClient:
             yield upsert
         finally:
             await upsert.close()
+
+    async def delete_file(self, source_id: str, name: str) -> None:
+        """Deletes a file with its passages; one that is absent stays so."""
+        await _ask(self._stub.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source_id, name=name)))
 
     async def put_record(self, record: LoadRecord) -> None:
         """Remembers a load."""

@@ -107,6 +107,8 @@ class Load:
         create_time: In UTC.
         end_time: In UTC; None until it ends.
         sequence: Number of the last event.
+        sync: Whether files of the source that are not in the manifest are dropped in the end.
+        removed: How many were.
     """
 
     load_id: str
@@ -120,6 +122,8 @@ class Load:
     state: LoadState = LoadState.RUNNING
     end_time: dt.datetime | None = None
     sequence: int = 0
+    sync: bool = False
+    removed: int = 0
 
     @property
     def documents(self) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memgpt_runtime.errors import (
@@ -35,6 +35,14 @@ Progress = Callable[[int, int], None]
 """Told the documents read and the passages stored so far."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a file is read for."""
+
+    load_id: str
+    source_id: str
+
+
 class Pipeline:
     """Reads files and stores their passages."""
 
@@ -53,12 +61,12 @@ class Pipeline:
         self.chunker_version = chunker_version
 
     async def run(
-        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
     ) -> StoredFile:
         """Reads a file and stores it.
 
         Args:
-            source_id: The source it belongs to.
+            job: The load and the source it belongs to.
             manifest: What it is.
             path: Where its bytes are.
             progress: Told how it goes.
@@ -72,7 +80,7 @@ class Pipeline:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._attempt(source_id, manifest, path, progress, finishing)
+                return await self._attempt(job, manifest, path, progress, finishing)
             except _PASSING as error:
                 if not patience.lasts(pause):
                     raise _not_stored(error) from error
@@ -87,28 +95,28 @@ class Pipeline:
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _attempt(
-        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
     ) -> StoredFile:
         try:
-            return await self._load(source_id, manifest, path, progress, finishing)
+            return await self._load(job, manifest, path, progress, finishing)
         except FileFailure as failure:
             if failure.reason is FailureReason.EMPTY:
                 # A version like any other, without passages: what the file held before is gone.
                 version = FileVersion(manifest, "", self.chunker_version)
-                async with self._memory.store(source_id, version) as writer:
+                async with self._memory.store(job.source_id, version) as writer:
                     finishing()
                     await writer.finish(0)
             raise
 
     async def _load(
-        self, source_id: str, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
     ) -> StoredFile:
-        async with aclosing(self._pool.parse(path, manifest.name)) as items:
+        async with aclosing(self._pool.parse(path, manifest.name, job.load_id)) as items:
             opened = await anext(items)
             if not isinstance(opened, Opened):
                 raise TypeError("a parser begins with what it opened")
             version = FileVersion(manifest, opened.media_type, self.chunker_version)
-            async with self._memory.store(source_id, version) as writer:
+            async with self._memory.store(job.source_id, version) as writer:
                 batches = _Batches(writer)
                 documents, note = 0, ""
                 async for item in items:

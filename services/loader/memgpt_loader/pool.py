@@ -13,6 +13,7 @@ from pathlib import Path
 
 from memgpt_loader import frames
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.turns import Turns
 
 # A parser of untrusted files sees no credentials: only what the interpreter needs.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
@@ -27,7 +28,7 @@ class ParserLimits:
     """Bounds of parsing, for each file."""
 
     processes: int
-    """Parser processes at most, and so files that are parsed at a time."""
+    """Files that are parsed at a time, each in a process; one more while a load would have none, see `turns`."""
     memory_bytes: int
     """Address space of a parser process."""
     seconds: float
@@ -92,23 +93,25 @@ class ParserPool:
 
     def __init__(self, limits: ParserLimits) -> None:
         self._limits = limits
-        self._slots = asyncio.Semaphore(limits.processes)
+        self._turns = Turns(limits.processes)
         self._idle: list[_Parser] = []
         self._all: set[_Parser] = set()
         self._warming: asyncio.Task[None] | None = None
         self._closed = False
 
-    def warm(self) -> None:
-        """Starts a parser ahead of its first file, if none is there. Returns at once."""
-        if not self._all and not self._closed and (self._warming is None or self._warming.done()):
-            self._warming = asyncio.create_task(self._warm())
+    def warm(self, files: int) -> None:
+        """Starts parsers ahead of so many files, where there are none yet. Returns at once."""
+        missing = min(files, self._limits.processes) - len(self._all)
+        if missing > 0 and not self._closed and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(self._warm(missing))
 
-    async def parse(self, path: Path, name: str) -> AsyncGenerator[Opened | PageRead | Noted]:
+    async def parse(self, path: Path, name: str, owner: str = "") -> AsyncGenerator[Opened | PageRead | Noted]:
         """Parses a file; close the generator if it is not read to its end.
 
         Args:
             path: Where the bytes are.
             name: The file's name, for its extension.
+            owner: The load that it belongs to: loads take turns.
 
         Yields:
             `Opened` once, then the passages in the order of the file, then `Noted` if there is something to note.
@@ -116,7 +119,7 @@ class ParserPool:
         Raises:
             FileFailure: The file cannot be loaded.
         """
-        async with self._slots:
+        async with self._turns.turn(owner):
             parser = await self._take()
             spent = True
             try:
@@ -141,13 +144,14 @@ class ParserPool:
             await asyncio.gather(self._warming, return_exceptions=True)
         await asyncio.gather(*(self._discard(parser) for parser in list(self._all)))
 
-    async def _warm(self) -> None:
+    async def _warm(self, parsers: int) -> None:
         # A failure to start shows, and is reported, with the first file.
         with contextlib.suppress(OSError, FileFailure):
-            self._idle.append(await self._start())
+            for _ in range(parsers):
+                self._idle.append(await self._start())
 
     async def _take(self) -> _Parser:
-        if self._warming is not None and not self._warming.done():
+        if not self._idle and self._warming is not None and not self._warming.done():
             await asyncio.wait([self._warming])
         while self._idle:
             parser = self._idle.pop()

@@ -1,6 +1,6 @@
 """A load as bytes, so that it survives the process.
 
-JSON, compressed: `{v, source, digest, created, ended, state, sequence, files}`, each file as a list.
+JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, files}`, each file as a list.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def to_record(load: Load) -> LoadRecord:
         "ended": load.end_time.timestamp() if load.end_time else None,
         "state": load.state.value,
         "sequence": load.sequence,
+        "sync": load.sync,
+        "removed": load.removed,
         "files": [
             [
                 file.manifest.name,
@@ -80,6 +82,8 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
             state=LoadState(document["state"]),
             end_time=None if document["ended"] is None else _time(document["ended"]),
             sequence=document["sequence"],
+            sync=document.get("sync", False),
+            removed=document.get("removed", 0),
         )
     except (zlib.error, KeyError, IndexError, TypeError) as error:
         raise ValueError(f"not a load's record: {error!r}") from error

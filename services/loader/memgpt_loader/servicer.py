@@ -34,7 +34,7 @@ class LoaderServicer(LoaderServiceServicer):
         """Creates a load and says which files are wanted."""
         ref = SourceRef(request.source_id, request.source_name, request.description)
         manifests = [Manifest(file.name, file.size, file.sha256) for file in request.files]
-        load = await self._loads.create(request.request_id, ref, manifests)
+        load = await self._loads.create(request.request_id, ref, manifests, sync=request.sync)
         return loader_service_pb2.CreateLoadResponse(load=_load(load))
 
     async def UploadFile(
@@ -111,6 +111,7 @@ def _load(load: Load, *, files: bool = True) -> load_pb2.Load:
         passage_count=load.passages,
         create_time=_timestamp(load.create_time),
         end_time=_timestamp(load.end_time) if load.end_time else None,
+        removed_count=load.removed,
     )
 
 

@@ -26,6 +26,10 @@ class FakeMemory:
         self.gate = asyncio.Event()
         """Storing waits for it before a file becomes visible."""
         self.gate.set()
+        self.open_to = ""
+        """Name of a source whose files need not wait for the gate."""
+        self.recorded = asyncio.Event()
+        """Set with every record."""
         self.storing = asyncio.Event()
         self.stores = 0
 
@@ -50,10 +54,17 @@ class FakeMemory:
             raise self.failures.pop(0)
         yield _Writer(self, source_id, version)
 
+    async def delete_file(self, source_id: str, name: str) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.files.get(source_id, {}).pop(name, None)
+        self.passages.pop((source_id, name), None)
+
     async def put_record(self, record: LoadRecord) -> None:
         if self.record_failures:
             raise self.record_failures.pop(0)
         self.load_records[record.load_id] = record
+        self.recorded.set()
 
     async def record(self, load_id: str) -> LoadRecord | None:
         return self.load_records.get(load_id)
@@ -81,7 +92,8 @@ class _Writer:
 
     async def finish(self, documents: int) -> StoredFile:
         self._memory.storing.set()
-        await self._memory.gate.wait()
+        if self._memory.sources[self._source_id] != self._memory.open_to:
+            await self._memory.gate.wait()
         files = self._memory.files.setdefault(self._source_id, {})
         manifest = self._version.manifest
         stored = StoredFile(manifest.sha256, self._version.chunker_version, documents, len(self._passages))

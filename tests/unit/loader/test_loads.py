@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from memgpt_loader import loads as loads_module
 from memgpt_loader.extract import chunker_version
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.live import FileChanged, LoadEnded
@@ -384,3 +385,58 @@ async def test_followers_are_sent_away_when_the_process_stops(loader: Loader) ->
     loader.loads.leave()
     with pytest.raises(Unavailable):
         await anext(events)
+
+
+async def test_a_sync_drops_what_is_not_among_the_files(loader: Loader, memory: FakeMemory) -> None:
+    await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two.", "c.txt": b"Three."})
+    manifests = [manifest("a.txt", b"One."), manifest("b.txt", b"%PDF-1.7 nonsense")]
+    created = await loader.loads.create("", SOURCE, manifests, sync=True)
+    assert "c.txt" in await memory.visible_files(created.source_id)  # until the rest has ended
+    await loader.loads.upload(created.load_id, "b.txt", chunks(b"%PDF-1.7 nonsense"))
+    result = await ended(loader.loads, created.load_id)
+    assert (result.state, result.removed) == (LoadState.COMPLETED, 1)
+    assert set(await memory.visible_files(created.source_id)) == {"a.txt", "b.txt"}
+    at_once = await loader.loads.create("", SOURCE, manifests[:1], sync=True)
+    assert (at_once.state, at_once.removed) == (LoadState.COMPLETED, 1)
+    assert set(await memory.visible_files(created.source_id)) == {"a.txt"}
+
+
+async def test_a_sync_that_is_cancelled_drops_nothing(loader: Loader, memory: FakeMemory) -> None:
+    await load(loader.loads, {"a.txt": b"One."})
+    created = await loader.loads.create("", SOURCE, [manifest("b.txt", b"Two.")], sync=True)
+    assert (await loader.loads.cancel(created.load_id)).removed == 0
+    assert set(await memory.visible_files(created.source_id)) == {"a.txt"}
+
+
+async def test_how_far_a_load_is_outlives_the_process(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    files = {"bad.pdf": b"%PDF-1.7 nonsense", "never.txt": b"Two."}
+    first = Loader(tmp_path, pool, memory)
+    created = await first.loads.create("", SOURCE, [manifest(name, data) for name, data in files.items()])
+    memory.recorded.clear()
+    await first.loads.upload(created.load_id, "bad.pdf", chunks(files["bad.pdf"]))
+    await memory.recorded.wait()
+    await first.close()
+    second = Loader(tmp_path, pool, memory)
+    found = await second.loads.get(created.load_id)
+    assert states(found) == {"bad.pdf": FileState.FAILED, "never.txt": FileState.WANTED}
+    assert found.files["bad.pdf"].reason is FailureReason.BROKEN
+    await second.close()
+
+
+async def test_a_small_load_ends_during_a_huge_one(loader: Loader, memory: FakeMemory) -> None:
+    huge = {f"{n}.pdf": pdfs.pdf_of_pages(f"Page {n} {m}." for m in range(90)) for n in range(8)}
+    created = await loader.loads.create("", SOURCE, [manifest(name, data) for name, data in huge.items()])
+    memory.gate.clear()  # the huge one's files stay under way, as if they took for ever
+    for name, data in huge.items():
+        await loader.loads.upload(created.load_id, name, chunks(data))
+    await memory.storing.wait()
+    memory.open_to = "small"
+    small = await loader.loads.create("", SourceRef(name="small"), [manifest("a.txt", b"One.")])
+    await loader.loads.upload(small.load_id, "a.txt", chunks(b"One."))
+    assert states(await ended(loader.loads, small.load_id)) == {"a.txt": FileState.LOADED}
+    assert FileState.LOADED not in states(created).values()
+    memory.gate.set()
+    assert set(states(await ended(loader.loads, created.load_id)).values()) == {FileState.LOADED}

@@ -148,8 +148,8 @@ async def test_a_parser_that_is_killed_while_idle(tmp_path: Path) -> None:
 
 
 async def test_a_warm_parser_is_used(pool: ParserPool, tmp_path: Path) -> None:
-    pool.warm()
-    pool.warm()
+    pool.warm(1)
+    pool.warm(1)
     await read(pool, spooled(tmp_path, "x", b"Text."), "a.txt")
     assert len(pool._all) == 1
 

@@ -243,6 +243,7 @@ class Load(_message.Message):
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REMOVED_COUNT_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
     """Identity: ASCII, sortable by time of creation."""
     source_id: _builtins.str
@@ -255,6 +256,8 @@ class Load(_message.Message):
     """Documents visible through this load's files."""
     passage_count: _builtins.int
     """Passages visible through this load's files."""
+    removed_count: _builtins.int
+    """Files of the source that were dropped since they are not among `files`; see CreateLoadRequest.sync."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadFile]:
         """Its files, in order of the manifest."""
@@ -279,10 +282,11 @@ class Load(_message.Message):
         passage_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        removed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "document_count", b"document_count", "end_time", b"end_time", "files", b"files", "load_id", b"load_id", "passage_count", b"passage_count", "source_id", b"source_id", "source_name", b"source_name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "document_count", b"document_count", "end_time", b"end_time", "files", b"files", "load_id", b"load_id", "passage_count", b"passage_count", "removed_count", b"removed_count", "source_id", b"source_id", "source_name", b"source_name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,6 +30,7 @@ class CreateLoadRequest(_message.Message):
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    SYNC_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, the same load; same id, other body: INVALID_ARGUMENT."""
     source_id: _builtins.str
@@ -38,6 +39,10 @@ class CreateLoadRequest(_message.Message):
     """By name; created when there is none."""
     description: _builtins.str
     """Description of a source that is created; at most 4,000 characters."""
+    sync: _builtins.bool
+    """Whether the source is to hold these files and no others: when every file has ended, files of the source that are not
+    among them are dropped. Not when the load is cancelled. What a file held that fails or is skipped stays.
+    """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.FileManifest]:
         """The files: 1 to 10,000, each name once."""
@@ -50,10 +55,11 @@ class CreateLoadRequest(_message.Message):
         source_name: _builtins.str = ...,
         description: _builtins.str = ...,
         files: _abc.Iterable[_load_pb2.FileManifest] | None = ...,
+        sync: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "source_id", b"source_id", "source_name", b"source_name"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "files", b"files", "request_id", b"request_id", "source", b"source", "source_id", b"source_id", "source_name", b"source_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "files", b"files", "request_id", b"request_id", "source", b"source", "source_id", b"source_id", "source_name", b"source_name", "sync", b"sync"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["source_id", "source_name"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
