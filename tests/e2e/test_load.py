@@ -61,6 +61,17 @@ def test_a_folder_with_odd_files(suite: Suite, tmp_path: Path) -> None:
     assert (said.returncode, said.stderr) == (1, "Error: nothing was loaded\n")
 
 
+def test_a_folder_that_files_have_left(suite: Suite, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    command = ("load", "directory", "--name", "synced", "--input-dir", str(tmp_path))
+    assert "Loaded 2 passages" in suite.cli(*command)
+    (tmp_path / "b.txt").unlink()
+    assert "Dropped" not in suite.cli(*command)
+    assert "Dropped from synced: 1 files" in suite.cli(*command, "--sync")
+    assert "Dropped" not in suite.cli(*command, "--sync")
+
+
 def test_standard_input(suite: Suite) -> None:
     for command in ("stdin", "-"):
         said = suite.run("load", command, "--name", "piped", "--file-name", "notes.md", stdin="# Notes\n\nPiped.")

@@ -430,10 +430,12 @@ class Loads:
     def __init__(self, stub: LoaderServiceStub) -> None:
         self._stub = stub
 
-    def create(self, source_name: str, files: Iterable[FileManifest], description: str = "") -> Load:
-        """Creates a load; the files in state WANTED are to be uploaded."""
+    def create(
+        self, source_name: str, files: Iterable[FileManifest], description: str = "", *, sync: bool = False
+    ) -> Load:
+        """Creates a load; the files in state WANTED are to be uploaded. With `sync`, others of the source go."""
         request = loader_pb.CreateLoadRequest(
-            request_id=new_request_id(), source_name=source_name, description=description, files=files
+            request_id=new_request_id(), source_name=source_name, description=description, files=files, sync=sync
         )
         with _errors():
             return self._stub.CreateLoad(request, timeout=CALL_TIMEOUT).load

@@ -161,6 +161,8 @@ def load_files(
     found: Sequence[Found],
     description: str = "",
     failures: Sequence[tuple[str, str]] = (),
+    *,
+    sync: bool = False,
 ) -> bool:
     """Loads files into a source and tells what became of each that is not in.
 
@@ -171,10 +173,16 @@ def load_files(
         found: The files.
         description: Of a source that is made.
         failures: What could not even be found, and why.
+        sync: Whether files of the source that are not among these are dropped. Nothing is when one cannot be read.
 
     Returns:
         Whether nothing has failed, and anything is in.
+
+    Raises:
+        CliError: More files than one load can have, which alone can drop others.
     """
+    if sync and len(found) > _FILES_A_LOAD:
+        raise CliError(f"--sync works with up to {_FILES_A_LOAD:,} files; {len(found):,} were found", MISUSE)
     problems = list(failures)
     ready: dict[str, tuple[Path, FileManifest]] = {}
     with ui.busy("Reading files..."):
@@ -190,10 +198,13 @@ def load_files(
                     problems.append((item.name, f"cannot be read: {error.strerror}"))
     names = list(ready)
     ended: list[LoadFile] = []
-    passages = documents = 0
+    passages = documents = removed = 0
+    if sync and problems:
+        ui.note("Nothing is dropped from the source, since not every file could be read.")
+        sync = False
     for first in range(0, len(names), _FILES_A_LOAD):
         part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
-        load = memgpt.loads.create(name, [told for _, told in part.values()], description)
+        load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync)
         try:
             load = _transfer(ui, memgpt.loads, load, {each: path for each, (path, _) in part.items()})
         except KeyboardInterrupt:
@@ -202,8 +213,11 @@ def load_files(
             raise
         ended += load.files
         passages, documents = passages + load.passage_count, documents + load.document_count
+        removed += load.removed_count
     if names:
         ui.line(f"Loaded {passages} passages and {documents} documents from {name}", "bold green")
+    if removed:
+        ui.note(f"Dropped from {name}: {removed} files that are not there any more")
     return _tell(ui, ended, problems)
 
 

@@ -341,6 +341,9 @@ def load_directory(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="What to pass over, as in .gitignore; .memgptignore holds such patterns."),
     ] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Drop what the data source has and the folder, or the list, has not.")
+    ] = False,
     description: Description = "",
 ) -> None:
     """Load files. Files that are in already, unchanged, are passed over; a changed one replaces what it was."""
@@ -351,7 +354,7 @@ def load_directory(
         input_dir, input_files or [], recursive=recursive, extensions=extensions, exclude=exclude or []
     )
     with connected(ui) as memgpt:
-        well = load.load_files(ui, memgpt, name, found, description)
+        well = load.load_files(ui, memgpt, name, found, description, sync=sync)
     if not well:
         raise typer.Exit(1)
 
