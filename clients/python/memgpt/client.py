@@ -22,7 +22,15 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
-from memgpt_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Reason, Unavailable
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ServiceError,
+    Unavailable,
+)
 from memgpt_runtime.status import from_rpc_error
 from memgpt_runtime.tls import channel_credentials
 
@@ -36,6 +44,7 @@ from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.block_pb2 import Block, BlockEdit
 from memgpt.memory.v1.message_pb2 import Message
@@ -51,6 +60,9 @@ CALL_TIMEOUT = 60.0
 
 MODEL_TIMEOUT = 600.0
 """Seconds for a unary call that waits for the agent's turns and for a model."""
+
+STORE_TIMEOUT = 3600.0
+"""Seconds for what goes through the files of the whole store."""
 
 CHUNK_BYTES = 64 * 1024
 """Bytes of a file per message of an upload: the most that the Loader takes."""
@@ -233,6 +245,41 @@ class Agents:
         request = agent_pb.DeleteAgentRequest(agent_id=agent_id, request_id=new_request_id())
         with _errors():
             self._stub.DeleteAgent(request, timeout=CALL_TIMEOUT)
+
+    def export(self, agent_id: str) -> Iterator[AgentPiece]:
+        """An agent whole, in pieces, as of one instant."""
+        with _errors():
+            for response in self._stub.ExportAgent(
+                agent_pb.ExportAgentRequest(agent_id=agent_id), timeout=STORE_TIMEOUT
+            ):
+                yield response.piece
+
+    def import_(self, pieces: Iterable[AgentPiece], name: str = "") -> agent_pb.ImportAgentResponse:
+        """Makes an agent out of pieces, all or nothing; what `pieces` raises comes through.
+
+        Args:
+            pieces: As `export` yields them.
+            name: Its name, if not the exported one.
+        """
+        failures: list[Exception] = []
+
+        def requests() -> Iterator[agent_pb.ImportAgentRequest]:
+            first = {"name": name, "request_id": new_request_id()}
+            try:
+                for piece in pieces:
+                    yield agent_pb.ImportAgentRequest(piece=piece, **first)
+                    first = {}
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        try:
+            with _errors():
+                return self._stub.ImportAgent(requests(), timeout=STORE_TIMEOUT)
+        except ServiceError:
+            if failures:
+                raise failures[0] from None
+            raise
 
     def attach(self, agent_id: str, source_id: str) -> Agent:
         """Lets an agent search a source."""
@@ -534,3 +581,14 @@ class Store:
         """Gives a move up; answers whether there was one."""
         with _errors():
             return self._stub.CancelReembed(store_pb.CancelReembedRequest(), timeout=CALL_TIMEOUT).cancelled
+
+    def compact(self) -> store_pb.CompactResponse:
+        """Removes what was deleted or replaced from the store's files."""
+        with _errors():
+            return self._stub.Compact(store_pb.CompactRequest(), timeout=STORE_TIMEOUT)
+
+    def backup(self) -> Iterator[bytes]:
+        """A backup of a Milvus Lite store, in pieces; whole when the iteration ends without an error."""
+        with _errors():
+            for response in self._stub.Backup(store_pb.BackupRequest(), timeout=STORE_TIMEOUT):
+                yield response.chunk

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceStub
@@ -186,6 +187,17 @@ class MemoryClient:
         try:
             async for response in stream:
                 yield convert.step(response.step) if response.HasField("step") else convert.turn(response.turn)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, SERVICE) from error
+        finally:
+            stream.cancel()
+
+    async def export_agent(self, agent_id: str) -> AsyncIterator[AgentPiece]:
+        """The pieces of an agent."""
+        stream = self.agents.ExportAgent(state_pb.ExportAgentRequest(agent_id=agent_id))
+        try:
+            async for response in stream:
+                yield response.piece
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE) from error
         finally:

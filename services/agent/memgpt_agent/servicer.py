@@ -142,6 +142,22 @@ class AgentServicer(AgentServiceServicer):
         await call(self._memory.agents.DeleteAgent(asked))
         return pb.DeleteAgentResponse()
 
+    async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
+        """See the contract."""
+        async for piece in self._memory.export_agent(request.agent_id):
+            yield pb.ExportAgentResponse(piece=piece)
+
+    async def ImportAgent(
+        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
+    ) -> pb.ImportAgentResponse:
+        """See the contract."""
+        passed_on = (
+            state_pb.ImportAgentRequest(piece=request.piece, name=request.name, request_id=request.request_id)
+            async for request in request_iterator
+        )
+        imported = await call(self._memory.agents.ImportAgent(passed_on))
+        return pb.ImportAgentResponse(agent=imported.agent, missing_source_names=imported.missing_source_names)
+
     # Turns.
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> AsyncIterator[pb.SendMessageResponse]:

@@ -1,7 +1,8 @@
-"""``python -m memgpt_memory`` and ``memgpt-memory``: the Memory service."""
+"""``python -m memgpt_memory`` and ``memgpt-memory``: the Memory service; with ``restore FILE``, see `restore`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,7 +21,11 @@ async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    """Runs the service."""
+    """Runs the service, or restores a backup."""
+    if sys.argv[1:2] == ["restore"]:
+        from memgpt_memory.restore import main as restore
+
+        sys.exit(restore(sys.argv[2:]))
     run(ServiceSpec("memory", MemorySettings, _setup, trust_principal=True))
 
 

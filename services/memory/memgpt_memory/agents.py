@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -135,6 +135,7 @@ class Agents:
         self._started = asyncio.get_running_loop().time()
         self._background: set[asyncio.Task[None]] = set()
         self.on_purge: list[Callable[[LiveAgent], Awaitable[None]]] = []
+        self._importing: set[str] = set()
 
     async def create(
         self,
@@ -152,8 +153,7 @@ class Agents:
             AlreadyExists: Another agent has the name.
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
         """
-        check_time_zone(settings.time_zone)
-        _check_context_window(settings.context_window)
+        check_settings(settings)
         existing = await self._load(agent_id)
         if existing is not None and not existing.row.deleting:
             return existing
@@ -275,8 +275,83 @@ class Agents:
         """Finishes what a crash left of deletions."""
         for record in await self._records.find("agent"):
             row = AgentRow.model_validate_json(record.body)
-            if row.deleting:
+            if row.deleting and record.id not in self._importing:
                 await self._purge(LiveAgent(record.id, row))
+
+    @asynccontextmanager
+    async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
+        """Makes an agent in many writes, of which nobody sees anything before `complete`; without that, they go again.
+
+        Yields:
+            The agent that is there under this id already, for the caller to leave as it is; None if there is none.
+
+        Raises:
+            AlreadyExists: Another agent has the name.
+        """
+        existing = await self._load(agent_id)
+        if existing is not None and not existing.row.deleting:
+            yield existing
+            return
+        async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
+            pass  # said before anything is sent; it is claimed again at the end
+        row = settings.model_copy(update={"deleting": True, "importing": True})
+        mark = Record(agent_id, "agent", row.tenant, "", row.created, row.model_dump_json())
+
+        async def purge() -> None:
+            await self._records.put(mark)  # the last write may have happened though it failed
+            await self._purge(LiveAgent(agent_id, row))
+
+        self._importing.add(agent_id)
+        try:
+            if existing is not None:
+                await purge()
+            await self._records.put(mark)
+            yield None
+        finally:
+            self._importing.discard(agent_id)
+            held = self._cache.get(agent_id)
+            if held is None or held.row.deleting:
+                await run_to_end(purge())
+
+    async def complete(
+        self, agent_id: str, settings: AgentRow, texts: dict[str, str], blocks: Sequence[BlockEdit]
+    ) -> LiveAgent:
+        """Ends an import: the agent is there.
+
+        Args:
+            agent_id: Its id.
+            settings: Its row, with the counters of what has been written.
+            texts: Its `system`, `summary` and `links`.
+            blocks: Its core memory.
+
+        Raises:
+            AlreadyExists: Another agent has got the name meanwhile.
+        """
+        live = LiveAgent(agent_id, settings, turn_recorded=True)
+        async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
+            async with live.lock:
+                await self.commit(live, Change(blocks=blocks, by_people=True, texts=texts))
+            self._cache[agent_id] = live
+        return live
+
+    async def sweep(self) -> None:
+        """Deletes rows that no agent uses any more, and that a failure or a crash has left."""
+        for record in await self._records.find("agent"):
+            live = await self._load(record.id)
+            if live is not None and not live.row.deleting:
+                async with live.lock:
+                    await self._sweep(live)
+
+    async def _sweep(self, live: LiveAgent) -> None:
+        await self.settle(live)
+        row, used = live.row, _used_texts(live)
+        texts = ids_of(await self._records.find("text", parent=live.id))
+        await self._records.delete([id_ for id_ in texts if id_ not in used])
+        notes = await self.passages.ids(row.tenant, live.id)
+        numbers = {id_: _number(id_, live.id, "n") for id_ in notes}
+        gone = [id_ for id_, number in numbers.items() if number >= row.next_note or number in live.dead_notes]
+        await self.passages.delete(row.tenant, live.id, gone, unread=True)
+        await self.messages.delete_from(live.id, row.message_count)
 
     async def commit(self, live: LiveAgent, change: Change) -> Committed:
         """Writes a change whole, or nothing of it that anybody can see. Hold `live.lock`.
@@ -497,9 +572,7 @@ class Agents:
             row = live.row
             messages = [id_ for id_ in live.uncertain["messages"] if _number(id_, live.id, "m") >= row.message_count]
             notes = [id_ for id_ in live.uncertain["notes"] if _number(id_, live.id, "n") >= row.next_note]
-            used = {id_ for name in _TEXT_NAMES for id_ in text_ids(live.id, _TEXT_NAMES[name], getattr(row, name))} | {
-                id_ for ref in row.blocks for id_ in text_ids(live.id, block_text_name(ref.label), ref.text)
-            }
+            used = _used_texts(live)
             texts = [id_ for id_ in live.uncertain["texts"] if id_ not in used]
             await self.messages.delete(messages)
             await self.passages.delete(row.tenant, live.id, notes)
@@ -572,8 +645,9 @@ class Agents:
     async def _purge(self, live: LiveAgent) -> None:
         """Deletes all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
         tenant = live.row.tenant
-        await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
-        await self.messages.delete_all(live.id)
+        if not live.row.importing:  # else the request may be sent again
+            await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
+        await self.messages.delete_from(live.id)
         for forget in self.on_purge:
             await forget(live)
         await self.passages.delete_where(tenant, live.id)
@@ -617,6 +691,12 @@ _TEXT_NAMES = {
 def settings_etag(row: AgentRow) -> str:
     """Changes with every write of the settings."""
     return f"s{row.settings_version}"
+
+
+def check_settings(row: AgentRow) -> None:
+    """Refuses what no agent may be."""
+    check_time_zone(row.time_zone)
+    _check_context_window(row.context_window)
 
 
 def check_time_zone(name: str) -> None:
@@ -688,6 +768,14 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
         if reference not in touched:
             touched.append(reference)
     return touched
+
+
+def _used_texts(live: LiveAgent) -> set[str]:
+    """Keys of all texts that the agent's row points to."""
+    row = live.row
+    return {id_ for name in _TEXT_NAMES for id_ in text_ids(live.id, _TEXT_NAMES[name], getattr(row, name))} | {
+        id_ for ref in row.blocks for id_ in text_ids(live.id, block_text_name(ref.label), ref.text)
+    }
 
 
 def _links(text: str) -> list[Link]:

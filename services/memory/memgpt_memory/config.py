@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from memgpt_runtime.config import ServiceSection
@@ -65,6 +66,14 @@ class MemorySettings(ServiceSection):
     reembed_base_url: str = Field("", description="As embedding_base_url, of that model.")
     reembed_api_key: SecretStr = Field(SecretStr(""), description="As embedding_api_key, of that model.")
     reembed_send_dimension: bool = Field(False, description="As embedding_send_dimension, of that model.")
+
+    def lite_file(self, home: Path) -> Path | None:
+        """Where the Milvus Lite file is; None for a server. The default one lies in the suite's folder `home`."""
+        if "://" in self.uri:
+            return None
+        if self.uri == MemorySettings.model_fields["uri"].default:
+            return home / "milvus.db"
+        return Path(self.uri).expanduser()
 
     @property
     def embedding_settings(self) -> ModelSettings:

@@ -19,6 +19,7 @@ from memgpt_memory.identity import Identity
 from memgpt_memory.live import LEASE_SECONDS
 from memgpt_memory.message_index import MessageIndex
 from memgpt_memory.messages import Messages
+from memgpt_memory.migrations import migrate
 from memgpt_memory.model import Record
 from memgpt_memory.names import Names
 from memgpt_memory.passages import Passages, Space
@@ -28,8 +29,9 @@ from memgpt_memory.records import Records
 from memgpt_memory.reembedding import Reembedding
 from memgpt_memory.requests import Requests
 from memgpt_memory.sources import Sources
-from memgpt_memory.store.layout import MESSAGES, RECORDS, passages
+from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
 from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.transfer import Transfers
 from memgpt_memory.turns import Turns
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +55,7 @@ class Core:
     turns: Turns
     edits: Edits
     sources: Sources
+    transfers: Transfers
     archive: Archive
     recall: Recall
     profiles: Profiles
@@ -180,6 +183,14 @@ async def open_core(store: Milvus, models: Models, *, lease_seconds: float = LEA
 
 async def _assemble(store: Milvus, records: Records, models: Models, holder: Holder, lease_seconds: float) -> Core:
     identity = await Identity.read(records)
+    if identity is not None:
+        former = identity
+
+        async def note(layout: int) -> None:
+            await former.migrated(layout).write(records)
+
+        await migrate(store, identity.layout, note)
+        identity = identity.migrated(SCHEMA_VERSION)
     embedder = await models.make(identity.choose(models) if identity else models.configured)
     if identity is None:
         # A dimension that is not the model's must not be written down for good: ask the model first.
@@ -214,6 +225,7 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
         turns=Turns(records, agents),
         edits=Edits(messages),
         sources=sources,
+        transfers=Transfers(agents, sources, messages, of_passages, clock),
         archive=archive,
         recall=recall,
         profiles=Profiles(records),

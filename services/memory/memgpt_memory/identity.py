@@ -47,21 +47,11 @@ class Identity:
 
     @staticmethod
     async def read(records: Records) -> Identity | None:
-        """Reads the row; None for a new store.
-
-        Raises:
-            FailedPrecondition: Another version of Memory made the store.
-        """
+        """Reads the row; None for a new store. See `migrations` for one of another layout."""
         record = await records.get(_ID)
         if record is None:
             return None
         body = json.loads(record.body)
-        if body["schema"] != SCHEMA_VERSION:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
-                f"The store has layout {body['schema']}, and this version knows layout {SCHEMA_VERSION}: use the "
-                "version that made it, or another store (memory.uri).",
-            )
         moving_to = body.get("moving_to")
         return Identity(
             layout=body["schema"],
@@ -89,6 +79,10 @@ class Identity:
             **({"former": self.former} if self.former else {}),
         }
         await records.put(Record(_ID, "store", "", "", now(), json.dumps(body)))
+
+    def migrated(self, layout: int) -> Identity:
+        """After a step to another layout."""
+        return replace(self, layout=layout)
 
     def begun(self, target: ModelName) -> Identity:
         """While passages are copied for `target`."""

@@ -122,10 +122,10 @@ class Messages:
         self._forget(ids)
         await self._store.delete(MESSAGES, ids)
 
-    async def delete_all(self, agent_id: str) -> None:
-        """Deletes every message of an agent, and what a failed write left behind."""
-        rows = await self._store.query(MESSAGES, filters.equals("agent", agent_id), [])
-        await self.delete([row["id"] for row in rows])
+    async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
+        """Deletes every row of an agent's messages from a number on: all of them, or what a failed write left."""
+        condition = filters.all_of(filters.equals("agent", agent_id), filters.at_least("sequence", sequence))
+        await self.delete([row["id"] for row in await self._store.query(MESSAGES, condition, [])])
 
     async def _rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         found = {id_: self._kept[id_] for id_ in ids if id_ in self._kept}

@@ -208,7 +208,10 @@ class Insert(_Row):
 
 
 class AgentRow(_Row):
-    """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist."""
+    """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
+
+    One that is being imported is marked as deleted until it is whole.
+    """
 
     tenant: str
     name: str
@@ -222,6 +225,7 @@ class AgentRow(_Row):
     updated: int
     settings_version: int = 1
     deleting: bool = False
+    importing: bool = False
     next_text: int = 1
     system: TextRef = TextRef()
     summary: TextRef = TextRef()

@@ -159,18 +159,8 @@ class Passages:
         created: int,
     ) -> list[Passage]:
         """Writes notes under consecutive numbers from `first` on."""
-        head = json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else ""
-        rows: list[dict[str, Any]] = [
-            {
-                "id": note_id(agent_id, first + offset),
-                "owner": agent_id,
-                "version": "",
-                "sequence": first + offset,
-                "stamp": stamp,
-                "created": created,
-                "head": head,
-                "text": text,
-            }
+        rows = [
+            note_row(agent_id, first + offset, text, tags, stamp=stamp, created=created)
             for offset, text in enumerate(embedded.texts)
         ]
         await self.write_rows(tenant, agent_id, rows, embedded)
@@ -208,6 +198,14 @@ class Passages:
         space = self.space
         async with space.reading():
             return await self.store.get(space.collection, ids, PASSAGE_FIELDS, partitions=partitions)
+
+    async def ids(self, tenant: str, owner: str) -> list[str]:
+        """Keys of all rows of an owner, whether they count or not."""
+        space = self.space
+        async with space.reading():
+            condition = filters.equals("owner", owner)
+            rows = await self.store.query(space.collection, condition, [], partitions=[partition_of(tenant, owner)])
+        return [row["id"] for row in rows]
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
         """Deletes passages by key. See `Milvus.delete`."""
@@ -252,6 +250,20 @@ class Passages:
             "The store is changing its embedding model, and Milvus does not answer; try again.",
             retry_after=2,
         )
+
+
+def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> dict[str, Any]:
+    """The row of an agent's note."""
+    return {
+        "id": note_id(agent_id, number),
+        "owner": agent_id,
+        "version": "",
+        "sequence": number,
+        "stamp": stamp,
+        "created": created,
+        "head": json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else "",
+        "text": text,
+    }
 
 
 def document_row(

@@ -135,6 +135,11 @@ class Reembedding:
             return Progress(self._identity.moving_to, State.STOPPED)
         return self._progress
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is another collection of passages than the one that counts."""
+        return bool(self._identity.moving_to or self._identity.former)
+
     def resume(self) -> None:
         """Goes on with what a former process began, as far as the configuration still asks for it."""
         target = self._models.target() if self._identity.moving_to is not None else None

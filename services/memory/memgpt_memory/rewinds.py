@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 
@@ -28,6 +28,9 @@ class Rewinds:
 
     def __contains__(self, sequence: int) -> bool:
         return self.of(sequence) is not None
+
+    def __iter__(self) -> Iterator[Rewind]:
+        return iter(self._rewinds)
 
     def __len__(self) -> int:
         return sum(rewind.end - rewind.first for rewind in self._rewinds)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import structlog
 from memgpt_runtime.config import Config, ConfigError, load_config
@@ -151,7 +150,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     settings = app.config.service
     _quieten_lite()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
-    uri = settings.uri if "://" in settings.uri else str(_file(settings.uri, app.config.home))
+    uri = str(settings.lite_file(app.config.home) or settings.uri)
     store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
     opening = Opening(store, models, settings.lease_seconds)
     later: asyncio.Task[None] | None = None
@@ -170,10 +169,3 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
             later.cancel()
             await asyncio.gather(later, return_exceptions=True)
         await opening.close()
-
-
-def _file(uri: str, home: Path) -> Path:
-    """A Lite file; the default one lies in the suite's folder, wherever that is."""
-    if uri == MemorySettings.model_fields["uri"].default:
-        return home / "milvus.db"
-    return Path(uri).expanduser()

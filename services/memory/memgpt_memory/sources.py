@@ -162,15 +162,20 @@ class Sources:
         Raises:
             NotFound: There is none.
         """
-        source_id = await self._names.find(tenant, "source", name)
-        live = await self.peek(source_id) if source_id else None
-        if live is None or live.row.name != name:
+        live = await self.seek(tenant, name)
+        if live is None:
             raise NotFound(
                 Reason.SOURCE_NOT_FOUND,
                 f"There is no source named {name!r}. List the sources to see their names, or load one.",
                 metadata={"name": name},
             )
         return live
+
+    async def seek(self, tenant: str, name: str) -> LiveSource | None:
+        """The source of a name, or None when there is none."""
+        source_id = await self._names.find(tenant, "source", name)
+        live = await self.peek(source_id) if source_id else None
+        return live if live is not None and live.row.name == name else None
 
     async def page(self, tenant: str, size: int, after: str) -> Page[LiveSource]:
         """A page of sources in order of creation, after the id `after`."""
@@ -208,6 +213,21 @@ class Sources:
             if row.deleting:
                 await self._purge(LiveSource(record.id, row))
 
+    async def sweep(self) -> None:
+        """Deletes what a failure or a crash has left of versions of files, and of files that were deleted."""
+        for record in await self._records.find("source"):
+            live = await self.peek(record.id)
+            if live is not None:
+                for name in list(live.files):
+                    await self._sweep(live, name)
+
+    async def _sweep(self, live: LiveSource, name: str) -> None:
+        async with self._file(live, name) as row:
+            if row is not None:
+                await self._collect(live, name)
+                if row.visible is None and not row.staged:
+                    await self._forget(live, name)
+
     def list_files(self, live: LiveSource, size: int, after: str) -> Page[tuple[FileRow, VisibleVersion]]:
         """A page of the visible files by name, after the name `after`."""
         by_name = {row.name: (row, version) for row, version in live.visible}
@@ -227,8 +247,7 @@ class Sources:
             with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
                 await self._put_file(live, row.model_copy(update={"visible": None, "staged": "", "garbage": gone}))
             await self._collect(live, name)
-            await self._records.delete([_file_key(live.id, name)])
-            live.files.pop(name, None)
+            await self._forget(live, name)
 
     @asynccontextmanager
     async def upload(self, live: LiveSource, version: FileVersion) -> AsyncIterator[Upload]:
@@ -315,6 +334,10 @@ class Sources:
             await self._passages.delete_where(live.row.tenant, live.id, filters.equals("version", version_id))
         if row.garbage:
             await self._put_file(live, row.model_copy(update={"garbage": []}))
+
+    async def _forget(self, live: LiveSource, name: str) -> None:
+        await self._records.delete([_file_key(live.id, name)])
+        live.files.pop(name, None)
 
     @asynccontextmanager
     async def _file(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:

@@ -79,6 +79,11 @@ class Memory:
         request = agent_state_service_pb2.CreateAgentRequest(name=name or f"agent {uuid4().hex}", **fields)
         return (await self.agents.CreateAgent(request)).agent  # type: ignore[no-any-return]
 
+    async def listed(self) -> list[agent_pb2.Agent]:
+        """The agents; no more than a page of them."""
+        request = agent_state_service_pb2.ListAgentsRequest(page_size=1000)
+        return list((await self.agents.ListAgents(request)).agents)
+
     async def insert(self, agent_id: str, *texts: str, tags: Sequence[str] = (), request_id: str = "") -> list[str]:
         """Stores notes; answers their ids."""
         ids: list[str] = []

@@ -27,6 +27,8 @@ app = typer.Typer(
 load_app = typer.Typer(no_args_is_help=True, help="Load documents into a data source.", rich_markup_mode=None)
 list_app = typer.Typer(no_args_is_help=True, help="List what there is.", rich_markup_mode=None)
 add_app = typer.Typer(no_args_is_help=True, help="Add a persona, human or preset.", rich_markup_mode=None)
+export_app = typer.Typer(no_args_is_help=True, help="Write an agent to a file.", rich_markup_mode=None)
+import_app = typer.Typer(no_args_is_help=True, help="Make an agent from such a file.", rich_markup_mode=None)
 delete_app = typer.Typer(no_args_is_help=True, help="Delete something for good.", rich_markup_mode=None)
 app.add_typer(load_app, name="load")
 app.add_typer(list_app, name="list")
@@ -34,6 +36,8 @@ app.add_typer(add_app, name="add")
 app.add_typer(delete_app, name="delete")
 tools_app = typer.Typer(no_args_is_help=True, help="Functions that run elsewhere.", rich_markup_mode=None)
 app.add_typer(tools_app, name="tools")
+app.add_typer(export_app, name="export")
+app.add_typer(import_app, name="import")
 
 Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
@@ -197,6 +201,41 @@ def search(
     wanted = searching.Wanted(query, agent, source or [], file or [], tag or [], after, before, mode, page_size)
     with connected(ui) as memgpt:
         searching.search(ui, memgpt, wanted, messages=messages, everything=everything, as_json=as_json)
+
+
+@app.command()
+def compact() -> None:
+    """Remove what was deleted from the store's files, and give back its room, while everything goes on."""
+    from memgpt.cli import upkeep
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        upkeep.compact(ui, memgpt.store)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - for standard output.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a backup of the Milvus Lite store to a tar file, while everything goes on."""
+    from memgpt.cli import upkeep
+
+    ui = _ui()
+    with upkeep.written(file, replace=force) as target, connected(ui) as memgpt:
+        upkeep.backup(ui, memgpt.store, target, file)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup; - for standard input.")],
+    force: Annotated[bool, typer.Option("--force", help="Move a store that is there aside.")] = False,
+) -> None:
+    """Put a backup in the place of the Milvus Lite store; the services must be stopped."""
+    from memgpt.cli import upkeep
+    from memgpt.cli.settings import load_settings
+
+    upkeep.restore(load_settings(), file, replace=force)
 
 
 @app.command()
@@ -468,6 +507,38 @@ def delete_block(name: Name, agent: AgentName, yes: Yes = False) -> None:
     ui = _ui()
     with connected(ui) as memgpt:
         resources.delete_block(ui, memgpt, agent, name, yes=yes)
+
+
+@export_app.command("agent")
+def export_agent(
+    name: Name,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to. [default: standard output]", show_default=False),
+    ] = Path("-"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write an agent whole, one JSON object a line: settings, core memory, messages, notes, names of its sources."""
+    from memgpt.cli import transfer, upkeep
+
+    ui = _ui()
+    with upkeep.written(output, replace=force) as target, connected(ui) as memgpt:
+        transfer.export_agent(ui, memgpt, name, target, quiet=output == upkeep.STANDARD)
+
+
+@import_app.command("agent")
+def import_agent(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What `memgpt export agent` wrote; - for standard input.")
+    ],
+    name: Annotated[str, typer.Option(help="Its name. [default: the exported one]")] = "",
+) -> None:
+    """Make an agent from a file, all or nothing. Sources are attached by their names, as far as they are here."""
+    from memgpt.cli import transfer
+
+    ui = _ui()
+    with transfer.opened(file) as source, connected(ui) as memgpt:
+        transfer.import_agent(ui, memgpt, source, name)
 
 
 def _declare_profiles(kind: str) -> None:

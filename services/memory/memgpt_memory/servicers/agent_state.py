@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from memgpt.memory.v1 import agent_piece_pb2, agent_state_service_pb2_grpc
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1 import agent_state_service_pb2_grpc
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
@@ -18,8 +18,9 @@ from memgpt_memory.clock import now
 from memgpt_memory.edits import Edit, Opening, Part
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.model import AgentRow, StepCommit
-from memgpt_memory.servicers import convert
+from memgpt_memory.servicers import convert, pieces
 from memgpt_memory.servicers.base import Servicer
+from memgpt_memory.transfer import FORMAT_VERSION
 from memgpt_memory.turns import Step
 
 _UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
@@ -295,11 +296,34 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
         """See the contract."""
-        raise convert.not_yet("ExportAgent")
-        yield  # makes it a stream
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        header = agent_piece_pb2.ExportHeader(format_version=FORMAT_VERSION, export_time=convert.timestamp(now()))
+        yield pb.ExportAgentResponse(piece=agent_piece_pb2.AgentPiece(header=header))
+        async for piece in core.transfers.export(live):
+            yield pb.ExportAgentResponse(piece=await pieces.to_proto(core, piece))
 
     async def ImportAgent(
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
     ) -> pb.ImportAgentResponse:
         """See the contract."""
-        raise convert.not_yet("ImportAgent")
+        core, owner = self._core, tenant()
+        requests = aiter(request_iterator)
+        first, second = await anext(requests, None), await anext(requests, None)
+        if first is None or second is None:
+            raise invalid("piece", "The stream must begin with a header and an agent.")
+        settings = pieces.settings(owner, first, second.piece)
+
+        async def take(seed: str, _: str) -> bytes:
+            rest = (pieces.from_proto(request.piece) async for request in requests)
+            live, missing = await core.transfers.take(seed, settings, rest)
+            return pb.ImportAgentResponse(
+                agent=await convert.agent(core, live), missing_source_names=missing
+            ).SerializeToString()
+
+        # Of a stream only its begin is known before it is taken; the export's time is in it.
+        digest = convert.fingerprint(pb.ImportAgentRequest(piece=second.piece, name=first.name)) + convert.fingerprint(
+            first
+        )
+        answer = await core.requests.once(owner, "ImportAgent", first.request_id, digest, lambda: new_id("agent"), take)
+        return pb.ImportAgentResponse.FromString(answer)

@@ -8,6 +8,8 @@ from typing import Any
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt.memory.v1 import store_service_pb2_grpc
 
+from memgpt_memory.backup import backup
+from memgpt_memory.erasure import erase
 from memgpt_memory.reembedding import Progress, State
 from memgpt_memory.servicers.base import Servicer
 from memgpt_memory.store.layout import SCHEMA_VERSION
@@ -20,7 +22,7 @@ _STATES = {
 
 
 class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
-    """Says what the store is, and moves it to another embedding model."""
+    """Says what the store is, moves it to another embedding model, compacts it and backs it up."""
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
         """See the contract."""
@@ -49,6 +51,16 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
     async def CancelReembed(self, request: pb.CancelReembedRequest, context: Any) -> pb.CancelReembedResponse:
         """See the contract."""
         return pb.CancelReembedResponse(cancelled=await self._core.reembedding.cancel())
+
+    async def Compact(self, request: pb.CompactRequest, context: Any) -> pb.CompactResponse:
+        """See the contract."""
+        erased = await erase(self._core)
+        return pb.CompactResponse(bytes_before=erased.before, bytes_after=erased.after)
+
+    async def Backup(self, request: pb.BackupRequest, context: Any) -> AsyncIterator[pb.BackupResponse]:
+        """See the contract."""
+        async for chunk in backup(self._core.store):
+            yield pb.BackupResponse(chunk=chunk)
 
 
 def _progress(progress: Progress) -> pb.ReembedProgress:

@@ -35,12 +35,13 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def check_room(path: Path, *, adding: bool) -> None:
+def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
     """Refuses a write for which the disk has no room, before it reaches the engine.
 
     Args:
         path: The Lite file.
         adding: Whether it is more data, rather than what a deletion or a turn's end must note.
+        extra: Bytes that are written beside.
 
     Raises:
         ResourceExhausted: The disk is full.
@@ -53,19 +54,20 @@ def check_room(path: Path, *, adding: bool) -> None:
             f"The disk of the Milvus Lite file {path} is mounted read-only: nothing can be stored until that changes.",
         )
     free = disk.f_bavail * disk.f_frsize
-    if free < (ROOM_BYTES if adding else LAST_ROOM_BYTES):
+    needed = extra + (ROOM_BYTES if adding else LAST_ROOM_BYTES)
+    if free < needed:
         raise ResourceExhausted(
             Reason.QUOTA_EXCEEDED,
             f"The disk of the Milvus Lite file {path} is full ({free >> 20} MiB free): make room on it, or move the "
             "store to another disk or a Milvus server.",
-            metadata={"quota": "disk", "free_bytes": free, "needed_bytes": ROOM_BYTES},
+            metadata={"quota": "disk", "free_bytes": free, "needed_bytes": max(needed, ROOM_BYTES)},
             retry_after=30,
         )
 
 
 def release() -> None:
     """Closes every Lite file of this process, flushed."""
-    _manager().release_all()
+    manager().release_all()
 
 
 def abandon(path: Path) -> None:
@@ -73,9 +75,9 @@ def abandon(path: Path) -> None:
 
     What runs in it is waited for. Nothing public of Lite does this: `close` flushes.
     """
-    manager = _manager()
-    with manager._lock:
-        entry = manager._servers.pop(str(path.absolute()), None)
+    holder = manager()
+    with holder._lock:
+        entry = holder._servers.pop(str(path.absolute()), None)
     if entry is None:
         return
     server, engine, _ = entry
@@ -96,7 +98,8 @@ def abandon(path: Path) -> None:
         os.close(nowhere)
 
 
-def _manager() -> Any:
+def manager() -> Any:
+    """What holds the engines of this process."""
     from milvus_lite.server_manager import server_manager_instance
 
     return server_manager_instance

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import structlog
 from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+from memgpt_runtime.ids import new_id
 
-from memgpt_memory.store import lite
+from memgpt_memory.store import files, lite
 from memgpt_memory.store.batching import Batcher
 from memgpt_memory.store.filters import all_of
 from memgpt_memory.store.layout import BM25, PARTITIONS, RECORDS, SPARSE, WORDS, Collection, FieldType, partition_name
@@ -115,6 +117,7 @@ class Milvus:
         self._locks: dict[str, ReadWriteLock] = {}
         self._suspect = False
         self._reopening: asyncio.Task[None] | None = None
+        self._compacting = asyncio.Lock()
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
@@ -133,6 +136,8 @@ class Milvus:
         """
         if self._client is None:
             self._client = await self._run(self._connect)
+            if self.lite:  # left by a crash in the middle of a backup
+                await self._run(partial(shutil.rmtree, ignore_errors=True), self._file / files.BACKUPS)
             version = await self._run(self._version)
             full_text = self.lite or _number(version) >= (2, 5)
             self.capabilities = Capabilities(self.capabilities.backend, version, full_text)
@@ -394,6 +399,72 @@ class Milvus:
                 self._deletes[collection.name] += 1
                 self._written.discard(collection.name)
 
+    async def compact(self) -> None:
+        """Writes the files anew without what was deleted or replaced; others read and write meanwhile.
+
+        A server flushes, and is asked to compact: when it does, and when its old files go, is its own business.
+
+        Raises:
+            ResourceExhausted: The disk has no room for the new files.
+        """
+        async with self._compacting:
+            for collection in list(self._ready.values()):
+                await (self._compact_lite(collection) if self.lite else self._compact_server(collection))
+            if self.lite:
+                await self._run(files.settle, self._file)
+
+    async def _compact_lite(self, collection: Collection) -> None:
+        name = collection.name
+        async with self._writing(collection):
+            flushed = await self._run(self._change, lambda: files.flush(self._file, name))
+        # Locked piece by piece, as a reader: others go on, but nobody drops the collection or opens the file again.
+        async with self._reading(collection):
+            partitions = await self._run(files.partitions, self._file, name)
+        for partition in partitions:
+            async with self._reading(collection):
+                lite.check_room(self._file, adding=False, extra=files.size_of_partition(self._file, name, partition))
+                await self._run(self._change, lambda one=partition: files.rewrite(self._file, name, one))
+        async with self._reading(collection):
+            await self._run(self._change, lambda: files.drop_deletions(self._file, name, flushed))
+
+    async def _compact_server(self, collection: Collection) -> None:
+        name = collection.name
+        await self._run(lambda: self._connected.flush(name, timeout=max(self._timeout, 60.0)))
+        await self._run(lambda: self._connected.compact(name, timeout=self._timeout))
+
+    async def size(self) -> int:
+        """Bytes of the store's files; 0 on a server, where nobody tells."""
+        return await self._run(files.size_of, self._file) if self.lite else 0
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[list[files.LinkedFile]]:
+        """The files of Lite as of one instant, between two writes; they stay as they are until the end.
+
+        Raises:
+            FailedPrecondition: It is a server.
+        """
+        if not self.lite:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                "The store is on a Milvus server, and this backup is for Milvus Lite: stop Memory, and use "
+                "milvus-backup (https://github.com/zilliztech/milvus-backup).",
+            )
+        folder = self._file / files.BACKUPS / new_id("backup")
+        try:
+            await self._run(files.settle, self._file)
+            async with AsyncExitStack() as stack:
+                for collection in list(self._ready.values()):
+                    await stack.enter_async_context(self._lock(collection).write())
+                self._check_engine()
+                linked = await self._run(files.link, self._file, folder)
+            yield linked
+        except OSError as error:
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, f"The files of {self._file} cannot be linked or read; try again."
+            ) from error
+        finally:
+            await self._run(partial(shutil.rmtree, ignore_errors=True), folder)
+
     @property
     def _connected(self) -> MilvusClient:
         if self._client is None:
@@ -486,10 +557,10 @@ class Milvus:
                 retry_after=2,
             ) from error
 
-    def _change(self, write: Callable[[], object]) -> None:
+    def _change(self, write: Callable[[], _T]) -> _T:
         """Runs a blocking write. One that fails makes an engine of Lite unfit for any other call (see `lite`)."""
         try:
-            write()
+            return write()
         except BaseException:
             self._suspect = self.lite
             raise

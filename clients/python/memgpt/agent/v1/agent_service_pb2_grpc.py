@@ -64,6 +64,16 @@ class AgentServiceStub:
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
                 response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
                 _registered_method=True)
+        self.ExportAgent = channel.unary_stream(
+                '/memgpt.agent.v1.AgentService/ExportAgent',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentResponse.FromString,
+                _registered_method=True)
+        self.ImportAgent = channel.stream_unary(
+                '/memgpt.agent.v1.AgentService/ImportAgent',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentResponse.FromString,
+                _registered_method=True)
         self.SendMessage = channel.unary_stream(
                 '/memgpt.agent.v1.AgentService/SendMessage',
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SendMessageRequest.SerializeToString,
@@ -226,6 +236,22 @@ class AgentServiceServicer:
 
     def DeleteAgent(self, request, context):
         """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAgent(self, request, context):
+        """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAgent(self, request_iterator, context):
+        """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
+        the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
+        FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -448,6 +474,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DeleteAgent,
                     request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.FromString,
                     response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.SerializeToString,
+            ),
+            'ExportAgent': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAgent,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentResponse.SerializeToString,
+            ),
+            'ImportAgent': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportAgent,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentResponse.SerializeToString,
             ),
             'SendMessage': grpc.unary_stream_rpc_method_handler(
                     servicer.SendMessage,
@@ -710,6 +746,60 @@ class AgentService:
             '/memgpt.agent.v1.AgentService/DeleteAgent',
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/ExportAgent',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ExportAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAgent(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/memgpt.agent.v1.AgentService/ImportAgent',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ImportAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

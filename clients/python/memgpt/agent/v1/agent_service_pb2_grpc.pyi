@@ -51,6 +51,13 @@ class AgentServiceStub:
     """Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since."""
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]
     """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+    ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]
+    """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+    ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]
+    """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
+    the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
+    FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+    """
     SendMessage: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]
     """Gives the agent an event and streams what it does, up to and with `done`.
 
@@ -153,6 +160,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since."""
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+    ExportAgent: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
+    """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+    ImportAgent: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
+    """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
+    the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
+    FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+    """
     SendMessage: _aio.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Gives the agent an event and streams what it does, up to and with `done`.
 
@@ -282,6 +296,25 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteAgentResponse, _abc.Awaitable[_agent_service_pb2.DeleteAgentResponse]]:
         """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+
+    @_abc_1.abstractmethod
+    def ExportAgent(
+        self,
+        request: _agent_service_pb2.ExportAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ExportAgentResponse], _abc.AsyncIterator[_agent_service_pb2.ExportAgentResponse]]:
+        """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+
+    @_abc_1.abstractmethod
+    def ImportAgent(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_service_pb2.ImportAgentRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.ImportAgentResponse, _abc.Awaitable[_agent_service_pb2.ImportAgentResponse]]:
+        """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
+        the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
+        FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+        """
 
     @_abc_1.abstractmethod
     def SendMessage(

@@ -11,9 +11,9 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
+from memgpt.memory.v1 import agent_piece_pb2 as _agent_piece_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
-from memgpt.memory.v1 import passage_pb2 as _passage_pb2
 from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 from memgpt.memory.v1 import turn_pb2 as _turn_pb2
 import builtins as _builtins
@@ -1366,54 +1366,6 @@ class ExportAgentRequest(_message.Message):
 Global___ExportAgentRequest: _TypeAlias = ExportAgentRequest  # noqa: Y015
 
 @_typing.final
-class AgentPiece(_message.Message):
-    """A piece of an agent. The first one holds the agent; the others come in any order."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AGENT_FIELD_NUMBER: _builtins.int
-    BLOCK_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    PASSAGE_FIELD_NUMBER: _builtins.int
-    SUMMARY_FIELD_NUMBER: _builtins.int
-    summary: _builtins.str
-    """The recursive summary."""
-    @_builtins.property
-    def agent(self) -> _agent_pb2.Agent:
-        """Settings and attachments."""
-
-    @_builtins.property
-    def block(self) -> _block_pb2.Block:
-        """A block of core memory."""
-
-    @_builtins.property
-    def message(self) -> _message_pb2.Message:
-        """A message of recall memory."""
-
-    @_builtins.property
-    def passage(self) -> _passage_pb2.Passage:
-        """A note of archival memory."""
-
-    def __init__(
-        self,
-        *,
-        agent: _agent_pb2.Agent | None = ...,
-        block: _block_pb2.Block | None = ...,
-        message: _message_pb2.Message | None = ...,
-        passage: _passage_pb2.Passage | None = ...,
-        summary: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "message", b"message", "passage", b"passage", "piece", b"piece", "summary", b"summary"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "message", b"message", "passage", b"passage", "piece", b"piece", "summary", b"summary"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_piece: _TypeAlias = _typing.Literal["agent", "block", "message", "passage", "summary"]  # noqa: Y015
-    _WhichOneofArgType_piece: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_piece) -> _WhichOneofReturnType_piece | None: ...
-
-Global___AgentPiece: _TypeAlias = AgentPiece  # noqa: Y015
-
-@_typing.final
 class ExportAgentResponse(_message.Message):
     """Response of ExportAgent."""
 
@@ -1421,13 +1373,13 @@ class ExportAgentResponse(_message.Message):
 
     PIECE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def piece(self) -> Global___AgentPiece:
+    def piece(self) -> _agent_piece_pb2.AgentPiece:
         """The next piece."""
 
     def __init__(
         self,
         *,
-        piece: Global___AgentPiece | None = ...,
+        piece: _agent_piece_pb2.AgentPiece | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1451,13 +1403,13 @@ class ImportAgentRequest(_message.Message):
     request_id: _builtins.str
     """In the first message: makes the call repeatable for 24 hours."""
     @_builtins.property
-    def piece(self) -> Global___AgentPiece:
+    def piece(self) -> _agent_piece_pb2.AgentPiece:
         """The next piece."""
 
     def __init__(
         self,
         *,
-        piece: Global___AgentPiece | None = ...,
+        piece: _agent_piece_pb2.AgentPiece | None = ...,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
@@ -1476,18 +1428,24 @@ class ImportAgentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_FIELD_NUMBER: _builtins.int
+    MISSING_SOURCE_NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
         """The new agent."""
+
+    @_builtins.property
+    def missing_source_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources that the agent had attached, and that are not in this store: load them, then attach them."""
 
     def __init__(
         self,
         *,
         agent: _agent_pb2.Agent | None = ...,
+        missing_source_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "missing_source_names", b"missing_source_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -333,14 +333,21 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportAgent(self, request, context):
-        """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version.
+        """Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
+        What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportAgent(self, request_iterator, context):
-        """Makes an agent out of what ExportAgent gave. UNIMPLEMENTED in this version.
+        """Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
+        last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
+        turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+
+        Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
+        CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
+        of another format; ALREADY_EXISTS when the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -125,9 +125,18 @@ class AgentStateServiceStub:
     holds no such message.
     """
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]
-    """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version."""
+    """Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
+    What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+    """
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]
-    """Makes an agent out of what ExportAgent gave. UNIMPLEMENTED in this version."""
+    """Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
+    last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
+    turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+
+    Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
+    CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
+    of another format; ALREADY_EXISTS when the name is taken.
+    """
 
 @_typing.type_check_only
 class AgentStateServiceAsyncStub(AgentStateServiceStub):
@@ -226,9 +235,18 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     holds no such message.
     """
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
-    """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version."""
+    """Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
+    What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+    """
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
-    """Makes an agent out of what ExportAgent gave. UNIMPLEMENTED in this version."""
+    """Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
+    last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
+    turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+
+    Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
+    CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
+    of another format; ALREADY_EXISTS when the name is taken.
+    """
 
 class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
     """The state of agents: what they are, their turns, and what fills their context window.
@@ -450,7 +468,9 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.ExportAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.ExportAgentResponse], _abc.AsyncIterator[_agent_state_service_pb2.ExportAgentResponse]]:
-        """Streams an agent whole: settings, blocks, messages, notes, attachments by name. UNIMPLEMENTED in this version."""
+        """Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
+        What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def ImportAgent(
@@ -458,6 +478,13 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_state_service_pb2.ImportAgentRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.ImportAgentResponse, _abc.Awaitable[_agent_state_service_pb2.ImportAgentResponse]]:
-        """Makes an agent out of what ExportAgent gave. UNIMPLEMENTED in this version."""
+        """Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
+        last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
+        turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+
+        Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
+        CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
+        of another format; ALREADY_EXISTS when the name is taken.
+        """
 
 def add_AgentStateServiceServicer_to_server(servicer: AgentStateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\"\x11\n\x0fGetStoreRequest\"\xd1\x01\n\x10GetStoreResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x1b\n\x13\x65mbedding_dimension\x18\x04 \x01(\x05\x12\x16\n\x0eschema_version\x18\x05 \x01(\x05\x12\x11\n\tfull_text\x18\x06 \x01(\x08\x12\x32\n\x07reembed\x18\x07 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgress\"\xaa\x01\n\x0fReembedProgress\x12\x17\n\x0f\x65mbedding_model\x18\x01 \x01(\t\x12\x1b\n\x13\x65mbedding_dimension\x18\x02 \x01(\x05\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.memgpt.memory.v1.ReembedState\x12\x15\n\rpassage_count\x18\x04 \x01(\x03\x12\x1b\n\x13total_passage_count\x18\x05 \x01(\x03\"3\n\x0eReembedRequest\x12!\n\x0f\x65mbedding_model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x84\x01\n\x0fReembedResponse\x12\x35\n\x08progress\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00\x12\x31\n\x04\x64one\x18\x02 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00\x42\x07\n\x05\x65vent\"\x16\n\x14\x43\x61ncelReembedRequest\"*\n\x15\x43\x61ncelReembedResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08*{\n\x0cReembedState\x12\x1d\n\x19REEMBED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REEMBED_STATE_COPYING\x10\x01\x12\x19\n\x15REEMBED_STATE_STOPPED\x10\x02\x12\x16\n\x12REEMBED_STATE_DONE\x10\x03\x32\x95\x02\n\x0cStoreService\x12Q\n\x08GetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\x12P\n\x07Reembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse0\x01\x12`\n\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a\'.memgpt.memory.v1.CancelReembedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\"\x10\n\x0e\x43ompactRequest\"<\n\x0f\x43ompactResponse\x12\x14\n\x0c\x62ytes_before\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_after\x18\x02 \x01(\x03\"\x0f\n\rBackupRequest\"\x1f\n\x0e\x42\x61\x63kupResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x11\n\x0fGetStoreRequest\"\xd1\x01\n\x10GetStoreResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61\x63kend_version\x18\x02 \x01(\t\x12\x17\n\x0f\x65mbedding_model\x18\x03 \x01(\t\x12\x1b\n\x13\x65mbedding_dimension\x18\x04 \x01(\x05\x12\x16\n\x0eschema_version\x18\x05 \x01(\x05\x12\x11\n\tfull_text\x18\x06 \x01(\x08\x12\x32\n\x07reembed\x18\x07 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgress\"\xaa\x01\n\x0fReembedProgress\x12\x17\n\x0f\x65mbedding_model\x18\x01 \x01(\t\x12\x1b\n\x13\x65mbedding_dimension\x18\x02 \x01(\x05\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.memgpt.memory.v1.ReembedState\x12\x15\n\rpassage_count\x18\x04 \x01(\x03\x12\x1b\n\x13total_passage_count\x18\x05 \x01(\x03\"3\n\x0eReembedRequest\x12!\n\x0f\x65mbedding_model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x84\x01\n\x0fReembedResponse\x12\x35\n\x08progress\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00\x12\x31\n\x04\x64one\x18\x02 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00\x42\x07\n\x05\x65vent\"\x16\n\x14\x43\x61ncelReembedRequest\"*\n\x15\x43\x61ncelReembedResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x08*{\n\x0cReembedState\x12\x1d\n\x19REEMBED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REEMBED_STATE_COPYING\x10\x01\x12\x19\n\x15REEMBED_STATE_STOPPED\x10\x02\x12\x16\n\x12REEMBED_STATE_DONE\x10\x03\x32\xb4\x03\n\x0cStoreService\x12Q\n\x08GetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\x12P\n\x07Reembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse0\x01\x12`\n\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a\'.memgpt.memory.v1.CancelReembedResponse\x12N\n\x07\x43ompact\x12 .memgpt.memory.v1.CompactRequest\x1a!.memgpt.memory.v1.CompactResponse\x12M\n\x06\x42\x61\x63kup\x12\x1f.memgpt.memory.v1.BackupRequest\x1a .memgpt.memory.v1.BackupResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REEMBEDREQUEST'].fields_by_name['embedding_model']._loaded_options = None
   _globals['_REEMBEDREQUEST'].fields_by_name['embedding_model']._serialized_options = b'\272H\005r\003\030\200\002'
-  _globals['_REEMBEDSTATE']._serialized_start=747
-  _globals['_REEMBEDSTATE']._serialized_end=870
-  _globals['_GETSTOREREQUEST']._serialized_start=87
-  _globals['_GETSTOREREQUEST']._serialized_end=104
-  _globals['_GETSTORERESPONSE']._serialized_start=107
-  _globals['_GETSTORERESPONSE']._serialized_end=316
-  _globals['_REEMBEDPROGRESS']._serialized_start=319
-  _globals['_REEMBEDPROGRESS']._serialized_end=489
-  _globals['_REEMBEDREQUEST']._serialized_start=491
-  _globals['_REEMBEDREQUEST']._serialized_end=542
-  _globals['_REEMBEDRESPONSE']._serialized_start=545
-  _globals['_REEMBEDRESPONSE']._serialized_end=677
-  _globals['_CANCELREEMBEDREQUEST']._serialized_start=679
-  _globals['_CANCELREEMBEDREQUEST']._serialized_end=701
-  _globals['_CANCELREEMBEDRESPONSE']._serialized_start=703
-  _globals['_CANCELREEMBEDRESPONSE']._serialized_end=745
-  _globals['_STORESERVICE']._serialized_start=873
-  _globals['_STORESERVICE']._serialized_end=1150
+  _globals['_REEMBEDSTATE']._serialized_start=877
+  _globals['_REEMBEDSTATE']._serialized_end=1000
+  _globals['_COMPACTREQUEST']._serialized_start=87
+  _globals['_COMPACTREQUEST']._serialized_end=103
+  _globals['_COMPACTRESPONSE']._serialized_start=105
+  _globals['_COMPACTRESPONSE']._serialized_end=165
+  _globals['_BACKUPREQUEST']._serialized_start=167
+  _globals['_BACKUPREQUEST']._serialized_end=182
+  _globals['_BACKUPRESPONSE']._serialized_start=184
+  _globals['_BACKUPRESPONSE']._serialized_end=215
+  _globals['_GETSTOREREQUEST']._serialized_start=217
+  _globals['_GETSTOREREQUEST']._serialized_end=234
+  _globals['_GETSTORERESPONSE']._serialized_start=237
+  _globals['_GETSTORERESPONSE']._serialized_end=446
+  _globals['_REEMBEDPROGRESS']._serialized_start=449
+  _globals['_REEMBEDPROGRESS']._serialized_end=619
+  _globals['_REEMBEDREQUEST']._serialized_start=621
+  _globals['_REEMBEDREQUEST']._serialized_end=672
+  _globals['_REEMBEDRESPONSE']._serialized_start=675
+  _globals['_REEMBEDRESPONSE']._serialized_end=807
+  _globals['_CANCELREEMBEDREQUEST']._serialized_start=809
+  _globals['_CANCELREEMBEDREQUEST']._serialized_end=831
+  _globals['_CANCELREEMBEDRESPONSE']._serialized_start=833
+  _globals['_CANCELREEMBEDRESPONSE']._serialized_end=875
+  _globals['_STORESERVICE']._serialized_start=1003
+  _globals['_STORESERVICE']._serialized_end=1439
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,16 @@ class StoreServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.FromString,
                 _registered_method=True)
+        self.Compact = channel.unary_unary(
+                '/memgpt.memory.v1.StoreService/Compact',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactResponse.FromString,
+                _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/memgpt.memory.v1.StoreService/Backup',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupResponse.FromString,
+                _registered_method=True)
 
 
 class StoreServiceServicer:
@@ -90,6 +100,32 @@ class StoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Compact(self, request, context):
+        """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
+        until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+
+        When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
+        been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
+        and asked to compact, which goes on behind this call: the former files go with its own garbage collection
+        (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+
+        FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
+        room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backup(self, request, context):
+        """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
+        that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
+        member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
+        FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +143,16 @@ def add_StoreServiceServicer_to_server(servicer, server):
                     servicer.CancelReembed,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.SerializeToString,
+            ),
+            'Compact': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compact,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +237,60 @@ class StoreService:
             '/memgpt.memory.v1.StoreService/CancelReembed',
             memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_store__service__pb2.CancelReembedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.StoreService/Compact',
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.CompactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memgpt.memory.v1.StoreService/Backup',
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_store__service__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

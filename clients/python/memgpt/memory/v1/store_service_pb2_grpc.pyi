@@ -54,6 +54,24 @@ class StoreServiceStub:
     """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
     nothing to give up.
     """
+    Compact: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CompactRequest, _store_service_pb2.CompactResponse]
+    """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
+    until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+
+    When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
+    been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
+    and asked to compact, which goes on behind this call: the former files go with its own garbage collection
+    (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+
+    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
+    room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+    """
+    Backup: _grpc.UnaryStreamMultiCallable[_store_service_pb2.BackupRequest, _store_service_pb2.BackupResponse]
+    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
+    that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
+    member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
+    FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+    """
 
 @_typing.type_check_only
 class StoreServiceAsyncStub(StoreServiceStub):
@@ -80,6 +98,24 @@ class StoreServiceAsyncStub(StoreServiceStub):
     CancelReembed: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]  # type: ignore[assignment]
     """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
     nothing to give up.
+    """
+    Compact: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CompactRequest, _store_service_pb2.CompactResponse]  # type: ignore[assignment]
+    """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
+    until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+
+    When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
+    been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
+    and asked to compact, which goes on behind this call: the former files go with its own garbage collection
+    (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+
+    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
+    room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+    """
+    Backup: _aio.UnaryStreamMultiCallable[_store_service_pb2.BackupRequest, _store_service_pb2.BackupResponse]  # type: ignore[assignment]
+    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
+    that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
+    member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
+    FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
     """
 
 class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -122,6 +158,36 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_store_service_pb2.CancelReembedResponse, _abc.Awaitable[_store_service_pb2.CancelReembedResponse]]:
         """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
         nothing to give up.
+        """
+
+    @_abc_1.abstractmethod
+    def Compact(
+        self,
+        request: _store_service_pb2.CompactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_service_pb2.CompactResponse, _abc.Awaitable[_store_service_pb2.CompactResponse]]:
+        """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
+        until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+
+        When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
+        been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
+        and asked to compact, which goes on behind this call: the former files go with its own garbage collection
+        (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+
+        FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
+        room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+        """
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _store_service_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_store_service_pb2.BackupResponse], _abc.AsyncIterator[_store_service_pb2.BackupResponse]]:
+        """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
+        that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
+        member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
+        FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
         """
 
 def add_StoreServiceServicer_to_server(servicer: StoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

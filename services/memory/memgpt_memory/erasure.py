@@ -1,0 +1,51 @@
+"""Erasure: what was deleted or replaced goes from the store's files too, not only from sight.
+
+Rows that nobody sees any more are deleted right after the write that made them so. Where that failed, or a crash came
+in between, they stay until their owner goes: so they are looked for first. Then the files are written anew without
+what was deleted (see `Milvus.compact`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason
+
+from memgpt_memory.core import Core
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Bytes of the store's files before and after; 0 on a server."""
+
+    before: int
+    after: int
+
+
+async def erase(core: Core) -> Erased:
+    """Removes all that was deleted or replaced from the store's files. Everything goes on meanwhile.
+
+    It may be repeated, and interrupted at any time.
+
+    Raises:
+        FailedPrecondition: The store is being moved to another embedding model, and has its texts twice.
+        ResourceExhausted: The disk has no room for new files.
+    """
+    if core.reembedding.unfinished:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            "The store is being moved to another embedding model, and has every passage twice: finish the move "
+            "(`memgpt reembed`) or give it up (`memgpt reembed --abandon`), then repeat.",
+        )
+    before = await core.store.size()
+    await core.agents.resume_deletions()
+    await core.sources.resume_deletions()
+    await core.agents.sweep()
+    await core.sources.sweep()
+    await core.store.compact()
+    after = await core.store.size()
+    _log.info("store_compacted", bytes_before=before, bytes_after=after)
+    return Erased(before, after)

@@ -1,0 +1,56 @@
+"""Steps from one layout of a store to the next, taken at start.
+
+A step turns a store of layout `n` into one of `n + 1`. It must do no harm when it is done again: a crash may come
+before the store's row names the new layout. Take a backup before a newer version opens a store: an older one refuses
+it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason
+
+from memgpt_memory.store.layout import SCHEMA_VERSION
+from memgpt_memory.store.milvus import Milvus
+
+_log = structlog.get_logger(__name__)
+
+Step = Callable[[Milvus], Awaitable[None]]
+
+STEPS: Mapping[int, Step] = {}
+"""By the layout that a step begins with. No version that was released has another layout than this one."""
+
+
+async def migrate(
+    store: Milvus,
+    layout: int,
+    note: Callable[[int], Awaitable[None]],
+    *,
+    to: int = SCHEMA_VERSION,
+    steps: Mapping[int, Step] = STEPS,
+) -> None:
+    """Brings a store to the layout that this version knows.
+
+    Args:
+        store: The store.
+        layout: What it has.
+        note: Writes down a layout that has been reached.
+        to: The layout to reach.
+        steps: The steps there are.
+
+    Raises:
+        FailedPrecondition: It is newer, or older than any step; nothing was changed.
+    """
+    if layout > to or any(version not in steps for version in range(layout, to)):
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"The store has layout {layout}, and this version knows layout {to}: use the version that made it"
+            + (", or a newer one" if layout > to else "")
+            + ", or another store (memory.uri).",
+        )
+    for version in range(layout, to):
+        _log.warning("store_migrating", layout=version, to=version + 1)
+        await steps[version](store)
+        await note(version + 1)

@@ -1,0 +1,273 @@
+"""Agents from one store to another, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
+from memgpt_memory.store.layout import MESSAGES, RECORDS
+from memgpt_runtime.errors import Reason, Unavailable
+
+from tests.integration.memory.client import (
+    INVALID,
+    NOT_FOUND,
+    PRECONDITION,
+    UNAVAILABLE,
+    Memory,
+    refused,
+    user,
+)
+from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import When, failing_upserts
+
+
+async def exported(memory: Memory, agent_id: str) -> list[AgentPiece]:
+    stream = memory.agents.ExportAgent(pb.ExportAgentRequest(agent_id=agent_id))
+    return [response.piece async for response in stream]
+
+
+async def imported(
+    memory: Memory, pieces: Iterable[AgentPiece], name: str = "", request_id: str = ""
+) -> pb.ImportAgentResponse:
+    async def requests() -> AsyncIterator[pb.ImportAgentRequest]:
+        first = {"name": name, "request_id": request_id}
+        for piece in pieces:
+            yield pb.ImportAgentRequest(piece=piece, **first)
+            first = {}
+
+    return await memory.agents.ImportAgent(requests())  # type: ignore[no-any-return]
+
+
+def content(pieces: Iterable[AgentPiece]) -> list[AgentPiece]:
+    """Pieces without what another store gives anew."""
+    kept = []
+    for original in pieces:
+        piece = AgentPiece()
+        piece.CopyFrom(original)
+        piece.header.ClearField("export_time") if piece.HasField("header") else None
+        parts: list[tuple[Any, tuple[str, ...]]] = [
+            (piece.agent, ("agent_id", "create_time", "update_time", "etag", "attachments")),
+            (piece.block, ("etag", "update_time")),
+            (piece.message, ("message_id", "agent_id")),
+            (piece.passage, ("passage_id", "agent_id")),
+        ]
+        for part, names in parts:
+            for name in names:
+                if part.ByteSize():
+                    part.ClearField(name)
+        kept.append(piece)
+    return kept
+
+
+async def full(memory: Memory, name: str) -> str:
+    """An agent with something of everything; answers its id."""
+    agent = await memory.agent(
+        name,
+        preset="memgpt_docs",
+        persona="p",
+        human="h",
+        system="Be kind. " * 7_000,
+        model="m",
+        context_window=9_000,
+        time_zone="Europe/Berlin",
+        blocks=[
+            block_pb2.BlockEdit(label="human", value="Ünïcode 漢字", limit=50),
+            block_pb2.BlockEdit(label="empty", value=""),
+        ],
+        messages=[user("boot")],
+    )
+    agent_id = agent.agent_id
+    source = await memory.source("paper")
+    await memory.load(source.source_id, "a.txt", ["a document"])
+    await memory.attach(agent_id, source.source_id)
+    await memory.attach(agent_id, (await memory.source("left behind")).source_id)
+    grant = await memory.begin(agent_id, f"request {name}", "hello " + "long " * 60_000)
+    call = message_pb2.FunctionCall(call_id="c1", name="send_message", arguments='{"message": "hi"}')
+    await memory.agents.CommitStep(
+        pb.CommitStepRequest(
+            agent_id=agent_id,
+            lease=grant.lease,
+            step=1,
+            messages=[
+                message_pb2.NewMessage(
+                    role=message_pb2.ROLE_ASSISTANT,
+                    text="I think",
+                    function_call=call,
+                    usage=message_pb2.Usage(prompt_tokens=7, completion_tokens=3),
+                ),
+                message_pb2.NewMessage(role=message_pb2.ROLE_TOOL, text="ok", call_id="c1"),
+            ],
+        )
+    )
+    for step in range(2, 42):
+        await memory.commit(agent_id, grant.lease, step, f"thought {step}")
+    eviction = pb.Eviction(before_sequence=3, summary="We said hello.")
+    await memory.commit(agent_id, grant.lease, 42, "the last", eviction=eviction)
+    await memory.end(agent_id, grant.lease)
+    ids = await memory.insert(agent_id, *[f"note {n}" for n in range(300)], tags=["travel", "tag ü"])
+    await memory.insert(agent_id, "untagged")
+    await memory.delete(agent_id, *ids[5:20])
+    return agent_id
+
+
+async def test_an_agent_moves_to_another_store_and_tenant(serve: Serve, milvus_uri: str, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "first.db")) as memory:
+        pieces = await exported(memory, await full(memory, "wanderer"))
+    kinds = [piece.WhichOneof("piece") for piece in pieces]
+    assert kinds == ["header", "agent", "block", "block", "window", *["message"] * 45, *["passage"] * 286, "end"]
+    async with serve(milvus_uri) as other:
+        memory = other.of("another-tenant")
+        source = await memory.source("paper")
+        answer = await imported(memory, pieces, request_id="r")
+        assert list(answer.missing_source_names) == ["left behind"]
+        agent = answer.agent
+        assert [each.source_id for each in agent.attachments] == [source.source_id]
+        assert (await imported(memory, pieces, request_id="r")).agent == agent
+        again = await exported(memory, agent.agent_id)
+        assert content(again) == content(pieces)
+        hits = await memory.pages("note 77", size=100, agent_id=agent.agent_id)
+        assert hits[0].passage.text == "note 77"
+        assert len(hits) == 286
+        context = await memory.context(agent.agent_id)
+        assert (context.summary, context.messages[0].sequence) == ("We said hello.", 3)
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "NAME_TAKEN"):
+            await imported(memory, pieces)
+        await memory.turn(agent.agent_id, "it", "goes on")
+        await memory.insert(agent.agent_id, "a new note")
+        assert (await imported(memory, pieces, name="twin")).agent.name == "twin"
+        with refused(NOT_FOUND):
+            await exported(other, agent.agent_id)
+    async with serve(milvus_uri) as other:
+        memory = other.of("another-tenant")
+        assert len(await memory.history(agent.agent_id)) == 47
+        assert len(await memory.texts("x", agent_id=agent.agent_id)) == 287
+
+
+Change = Callable[[list[AgentPiece]], list[AgentPiece]]
+
+
+def changed(index: int, **fields: Any) -> Change:
+    def change(pieces: list[AgentPiece]) -> list[AgentPiece]:
+        copies = [AgentPiece.FromString(piece.SerializeToString()) for piece in pieces]
+        kind = copies[index].WhichOneof("piece")
+        assert kind is not None
+        for name, value in fields.items():
+            setattr(getattr(copies[index], kind), name, value)
+        return copies
+
+    return change
+
+
+BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
+    "nothing": (INVALID, lambda _: []),
+    "a header alone": (INVALID, lambda pieces: pieces[:1]),
+    "no header": (INVALID, lambda pieces: pieces[1:]),
+    "no agent": (INVALID, lambda pieces: [pieces[0], *pieces[2:]]),
+    "no window": (INVALID, lambda pieces: [*pieces[:3], *pieces[4:]]),
+    "cut off": (INVALID, lambda pieces: pieces[:-1]),
+    "cut off early": (INVALID, lambda pieces: pieces[:6]),
+    "a message is missing": (INVALID, lambda pieces: [*pieces[:5], *pieces[6:]]),
+    "a note is missing": (INVALID, lambda pieces: [*pieces[:-2], pieces[-1]]),
+    "twice the end": (INVALID, lambda pieces: [*pieces, pieces[-1]]),
+    "twice the agent": (INVALID, lambda pieces: [*pieces[:2], *pieces[1:]]),
+    "a block late": (INVALID, lambda pieces: [*pieces[:2], *pieces[3:-1], pieces[2], pieces[-1]]),
+    "notes before messages": (INVALID, lambda pieces: [*pieces[:4], pieces[-2], *pieces[4:-2], pieces[-1]]),
+    "a newer format": (PRECONDITION, changed(0, format_version=2)),
+    "no name": (INVALID, changed(1, name="")),
+    "no time zone": (INVALID, changed(1, time_zone="Mars/Olympus")),
+    "a block over its limit": (INVALID, changed(2, value="x" * 51)),
+    "a block without a name": (INVALID, changed(2, label="")),
+    "a window beyond the messages": (INVALID, changed(3, start_sequence=99)),
+    "a message of nobody": (INVALID, changed(4, role=message_pb2.ROLE_UNSPECIFIED)),
+    "a message of the system": (INVALID, changed(4, role=message_pb2.ROLE_SYSTEM)),
+    "a message too long": (INVALID, changed(4, text="x" * (1 << 20) + "x")),
+    "a turn with a path": (INVALID, changed(4, turn_id="../x")),
+    "a blank note": (INVALID, changed(-2, text=" ")),
+}
+
+
+async def rows(memory: Memory) -> list[int]:
+    """Rows of messages and notes, and those of records that are not the store's or a request's."""
+    store = memory.core().store
+    records = await store.query(RECORDS, "", ["kind"])
+    kinds = [row["kind"] for row in records if row["kind"] not in ("store", "request")]
+    passages = memory.core().agents.passages.collection
+    return [len(await store.query(MESSAGES, "", [])), len(await store.query(passages, "", [])), len(kinds)]
+
+
+async def test_what_is_not_whole_leaves_nothing(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = (await memory.agent("a", blocks=[block_pb2.BlockEdit(label="human", value="x", limit=50)])).agent_id
+        await memory.turn(agent_id, "one", "two", "three")
+        await memory.insert(agent_id, *[f"note {n}" for n in range(5)])
+        pieces = await exported(memory, agent_id)
+        before = await rows(memory)
+        for kind, (code, change) in BROKEN.items():
+            with refused(code) as said:
+                await imported(memory, change(pieces), name="" if kind == "no name" else "b", request_id=kind)
+            assert await rows(memory) == before, (kind, said)
+        # Milvus may fail at any write, the last included, which may have happened.
+        whens: list[When] = ["before", "after"]
+        for when in whens:
+            for collection in ("memgpt_messages", "memgpt_passages"):
+                with failing_upserts(memory.core().store, collection, when), refused(UNAVAILABLE):
+                    await imported(memory, pieces, "b", request_id=f"{when} {collection}")
+                assert await rows(memory) == before
+            failing = failing_upserts(
+                memory.core().store,
+                "memgpt_records",
+                when,
+                only=lambda row: row["kind"] == "agent" and '"deleting":true' not in row["body"],
+            )
+            with failing, refused(UNAVAILABLE):
+                await imported(memory, pieces, "b", request_id=f"{when} the last")
+            assert await rows(memory) == before
+        # A client that goes away.
+        call = memory.agents.ImportAgent()
+        for piece in pieces[:6]:
+            request_id = "gone" if piece is pieces[0] else ""
+            await call.write(pb.ImportAgentRequest(piece=piece, name="b", request_id=request_id))
+        while (await rows(memory))[2] == before[2]:
+            pass  # until it has begun
+        call.cancel()
+        async with asyncio.timeout(30):
+            while await rows(memory) != before:
+                pass
+        assert (await imported(memory, pieces, "b", request_id="gone")).agent.message_count == 3
+
+
+async def test_a_crash_leaves_no_half_agent(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = uuid4().hex
+    header = AgentPiece(header=ExportHeader(format_version=1))
+    begin = [AgentPiece(agent=agent_pb2.Agent(name=mark)), AgentPiece(window=ExportWindow())]
+    message = message_pb2.Message(role=message_pb2.ROLE_USER, text=mark)
+    messages = [AgentPiece(message=message) for _ in range(40)]
+    for number, piece in enumerate(messages):
+        piece.message.sequence = number
+    end = AgentPiece(end=ExportEnd(message_count=40))
+
+    async def crash(_: object) -> None:
+        raise Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+
+    async with serve(milvus_lite_uri) as memory:
+        with monkeypatch.context() as patch:
+            patch.setattr(memory.core().agents, "_purge", crash)
+            with refused(UNAVAILABLE):
+                await imported(memory, [header, *begin, *messages], request_id="r")
+        assert len(await memory.core().store.query(MESSAGES, "", [])) >= 32
+        assert await memory.listed() == []
+    async with serve(milvus_lite_uri) as memory:
+        assert await memory.core().store.query(MESSAGES, "", []) == []
+        assert await memory.listed() == []
+        answer = await imported(memory, [header, *begin, *messages, end], request_id="r")
+        assert [message.text for message in await memory.history(answer.agent.agent_id)] == [mark] * 40
