@@ -327,7 +327,7 @@ class Agents:
         Raises:
             AlreadyExists: Another agent has got the name meanwhile.
         """
-        live = LiveAgent(agent_id, settings, turn_recorded=True)
+        live = LiveAgent(agent_id, settings)
         async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
             async with live.lock:
                 await self.commit(live, Change(blocks=blocks, by_people=True, texts=texts))
