@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pymilvus import MilvusClient
+from memgpt.memory.v1 import store_service_pb2
 
 from benchmarks.common import PASSAGE_CHARS, Options, Table, megabytes, queries, say, stage, take, texts
 
@@ -28,18 +26,9 @@ async def run(options: Options) -> Table:
         name = f"after {searches:,} hybrid searches"
         table.add(f"resident {name}", "MB", megabytes(on.pid), most=700)
         table.add("its peak", "MB", megabytes(on.pid, "VmHWM"))
+        await on.memory.store.Compact(store_service_pb2.CompactRequest())
         await on.stop()
         path = on.home / "memory.db"
-        _compact(path)
         used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         table.add("disk for each passage", "KB", used / size / 1024, most=4)
     return table
-
-
-def _compact(path: Path) -> None:
-    client = MilvusClient(str(path))
-    for collection in client.list_collections():
-        client.load_collection(collection)
-        client.flush(collection)
-        client.compact(collection)
-    client.close()
