@@ -15,7 +15,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from benchmarks.common import PAPER_SET, Options, Stage, Table, milvus_server, q
 
 CUTS = (5, 10, 20)
 RESAMPLES = 10_000
+
+Scores = dict[str, list[float]]
+"""What was measured of every question, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +91,42 @@ async def measure(options: Options, path: Path) -> Table:
     data = read(path)
     table = Table(f"retrieval: {path.name}, {len(data.documents):,} documents, {len(data.questions):,} questions")
     async with stage(options) as on:
-        say(f"retrieval: storing {len(data.documents):,} documents")
-        ids = list(data.documents)
-        source = await on.source(list(data.documents.values()))
-        scores: dict[str, dict[str, list[float]]] = {}
-        for mode in on.modes:
-            say(f"retrieval: {mode}")
-            scores[mode] = await _ask(on, source, ids, data, mode)
-            for name, values in scores[mode].items():
-                if name == "ms":
-                    table.add(f"{mode}: latency, median", "ms", statistics.median(values))
-                else:
-                    table.add(f"{mode}: {name}", "", statistics.fmean(values))
+        tell(table, await ask(on, [data]))
+    return table
+
+
+async def ask(on: Stage, sets: Sequence[DataSet]) -> dict[str, Scores]:
+    """The scores of every question, by mode; each data set is a source of its own."""
+    say(f"retrieval: storing {sum(len(data.documents) for data in sets):,} documents")
+    sources = [await on.source(list(data.documents.values())) for data in sets]
+    scores: dict[str, Scores] = {}
+    for mode in on.modes:
+        say(f"retrieval: {mode}")
+        of_sets = [await _ask(on, source, data, mode) for source, data in zip(sources, sets, strict=True)]
+        scores[mode] = {name: [value for one in of_sets for value in one[name]] for name in of_sets[0]}
+    return scores
+
+
+def tell(table: Table, scores: Mapping[str, Scores]) -> None:
+    """Adds means to a table, and whether fusing pays."""
+    for mode, values_by_name in scores.items():
+        for name, values in values_by_name.items():
+            if name == "ms":
+                table.add(f"{mode}: latency, median", "ms", statistics.median(values))
+            else:
+                table.add(f"{mode}: {name}", "", statistics.fmean(values))
     for other in ("dense", "text") if "hybrid" in scores else ():
         for name in ("recall@10", "MRR@10"):
             ours, theirs = scores["hybrid"][name], scores[other][name]
             low, high = interval(ours, theirs)
             mean = statistics.fmean(ours) - statistics.fmean(theirs)
             table.notes.append(f"{name}, hybrid minus {other}: {mean:+.3f}, 95 % of [{low:+.3f}, {high:+.3f}]")
-    return table
 
 
-async def _ask(on: Stage, source: str, ids: Sequence[str], data: DataSet, mode: str) -> dict[str, list[float]]:
-    """The scores of every question."""
+async def _ask(on: Stage, source: str, data: DataSet, mode: str) -> Scores:
+    ids = list(data.documents)
     names = [*(f"recall@{cut}" for cut in CUTS), "MRR@10", "ms"]
-    scores: dict[str, list[float]] = {name: [] for name in names}
+    scores: Scores = {name: [] for name in names}
     await on.search("nobody's first search counts", mode, source_id=source)
     for query, relevant in data.questions:
         start = time.perf_counter()
