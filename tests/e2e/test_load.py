@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
+from memgpt.cli.load import find_files, load_files
+from memgpt.cli.ui import Ui
+from memgpt.loader.v1.load_pb2 import FILE_FAILURE_REASON_NOT_SENT, Load
 
-from tests.support.suite import Suite
+from tests.support.suite import PAPER, Suite
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +56,8 @@ def test_a_folder_with_odd_files(suite: Suite, tmp_path: Path) -> None:
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n")
     said = suite.run(*command)
     assert (said.returncode, said.stderr) == (0, "")
-    assert "Empty: empty.txt: The file is empty." in said.stdout
-    assert "Skipped: image.txt: The file is a PNG image" in said.stdout
+    assert "empty.txt: empty: The file is empty." in said.stdout
+    assert "image.txt: skipped: The file is a PNG image" in said.stdout
     assert "Files: 4 unchanged, 1 empty, 1 skipped" in said.stdout
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 nonsense")
     said = suite.run(*command)
@@ -89,3 +96,119 @@ def test_web_pages(suite: Suite, site: str) -> None:
     assert said.stderr == f"Error: {site}/absent: the server answered 404 File not found\n"
     assert "Loaded 1 passages and 1 documents from web" in said.stdout
     assert "Files: 1 loaded, 1 failed" in said.stdout
+
+
+def test_a_line_for_each_file_on_a_pipe(suite: Suite, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 nonsense")
+    said = suite.run("load", "directory", "--name", "lines", "--input-dir", str(tmp_path))
+    assert said.returncode == 1
+    *files, bar, loaded, counts = said.stdout.splitlines()
+    first, second = sorted(files)
+    assert first == "a.txt: loaded, 1 passages"
+    assert second.startswith("broken.pdf: failed: The file cannot be read as a PDF")
+    assert re.fullmatch(r"Loading files: 100%\|█{30}\| 2/2 \[00:\d\d<00:00, \d+\.\d\dfile/s, 1 passages\]", bar)
+    assert loaded == "Loaded 1 passages and 1 documents from lines"
+    assert counts == "Files: 1 loaded, 1 failed"
+
+
+def test_json_for_programs(suite: Suite, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n")
+    command = ("load", "directory", "--name", "json", "--input-dir", str(tmp_path), "--json")
+    for state in ("loaded", "unchanged"):
+        said = suite.run(*command)
+        assert (said.returncode, said.stderr) == (0, "")
+        *files, summary = map(json.loads, said.stdout.splitlines())
+        first, second = sorted(files, key=lambda file: str(file["name"]))
+        told = {"type": "file", "name": "a.txt", "state": state, "documents": 1, "passages": 1, "reason": ""}
+        assert first == told
+        assert (second["state"], second["reason"][:22]) == ("skipped", "The file is a PNG imag")
+        assert summary.pop("seconds") >= 0
+        counts = dict.fromkeys(("loaded", "unchanged", "empty", "skipped", "failed", "cancelled"), 0)
+        assert summary == {
+            "type": "summary",
+            "source": "json",
+            "documents": 1,
+            "passages": 1,
+            "files": {**counts, state: 1, "skipped": 1},
+            "dropped": 0,
+        }
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 nonsense")
+    said = suite.run(*command)
+    assert said.returncode == 1
+    assert [file["name"] for file in map(json.loads, said.stdout.splitlines()) if file.get("state") == "failed"] == [
+        "broken.pdf"
+    ]
+    assert "json\tcompleted\t1\t1\t" in suite.cli("list", "loads")
+
+
+def test_a_bar_on_a_terminal(suite: Suite, tmp_path: Path) -> None:
+    (tmp_path / "paper.pdf").write_bytes(PAPER.read_bytes())
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n")
+    command = ["load", "directory", "--name", "bar", "--input-dir", str(tmp_path)]
+
+    def typed() -> pexpect.spawn[str]:
+        terminal = pexpect.spawn(
+            suite.program,
+            command,
+            env={**suite.environment(), "TERM": "xterm-256color"},
+            encoding="utf-8",
+            timeout=90,
+            dimensions=(50, 250),
+        )
+        terminal.delaybeforesend = None
+        return terminal
+
+    terminal = typed()
+    terminal.expect(r"Loading files:   0%\| +\| 0/2 \[00:\d\d<\?, \?file/s, 0 passages\]")
+    terminal.expect(r"Loading files: 100%\|█{30}\| 2/2 \[00:\d\d<00:00, \d+\.\d\dfile/s, 71 passages\]")
+    terminal.expect("Loaded 71 passages and 13 documents from bar")
+    terminal.expect("image.txt: skipped: The file is a PNG image")
+    terminal.expect("Files: 1 loaded, 1 skipped")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    (tmp_path / "image.txt").unlink()
+    terminal = typed()
+    # Nothing was sent, so that there is no rate to tell.
+    terminal.expect(r"Loading files: 100%\|█{30}\| 1/1 \[00:\d\d<00:00, \?file/s, 71 passages\]")
+    terminal.expect("Files: 1 unchanged")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_a_file_that_changes_meanwhile_fails_alone(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("good.txt", "grows.txt", "is another.txt", "shrinks.txt", "unreadable.txt", "vanishes.txt")
+    for name in names:
+        (tmp_path / name).write_text(f"This is {name}.")
+
+    with suite.client() as memgpt:
+        create = memgpt.loads.create
+        loads: list[str] = []
+
+        def created(*arguments: Any, **settings: Any) -> Load:
+            load = create(*arguments, **settings)
+            loads.append(load.load_id)
+            (tmp_path / "grows.txt").write_text("This is grows.txt, and more.")
+            (tmp_path / "is another.txt").write_text("That is is another.txt.")
+            (tmp_path / "shrinks.txt").write_text("This")
+            (tmp_path / "unreadable.txt").unlink()
+            (tmp_path / "unreadable.txt").mkdir()
+            (tmp_path / "vanishes.txt").unlink()
+            return load
+
+        monkeypatch.setattr(memgpt.loads, "create", created)
+        assert not load_files(Ui(), memgpt, "changing", find_files(tmp_path, []))
+        said = capsys.readouterr()
+        assert "Loaded 1 passages and 1 documents from changing" in said.out
+        assert "Files: 1 loaded, 5 failed" in said.out
+        for name in names[1:4]:
+            assert f"Error: {name}: The file changed while it was being loaded. Load it again.\n" in said.err
+        assert "Error: unreadable.txt: The file cannot be read any more: Is a directory.\n" in said.err
+        assert "Error: vanishes.txt: The file cannot be read any more: No such file or directory.\n" in said.err
+        # What is remembered says so, and withdrawing again is harmless.
+        assert memgpt.loads.withdraw(loads[0], "grows.txt", "again").failure_reason == FILE_FAILURE_REASON_NOT_SENT

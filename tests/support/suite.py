@@ -25,12 +25,14 @@ class Suite:
     """Memory, Loader and Agent. A context manager: everything ends with it.
 
     Attributes:
+        program: The command line.
         home: Folder of configuration and data; the Lite file outlives the processes.
         memory: The Memory process.
         loader: The Loader process.
         agent: The Agent process; `start_agent` replaces it.
     """
 
+    program = str(Path(sys.executable).with_name("memgpt"))
     memory: ServiceProcess
     loader: ServiceProcess
     agent: ServiceProcess
@@ -65,6 +67,13 @@ class Suite:
         self.agent = self._start("memgpt_agent", MEMGPT_AGENT_MEMORY_ADDRESS=self.memory_address, **settings)
         self.agent_address = self.agent.wait_ready()
 
+    def restart_loader(self) -> None:
+        """Starts the Loader again at its former address."""
+        port = self.loader_address.rsplit(":", 1)[1]
+        address = self.memory_address
+        self.loader = self._start("memgpt_loader", MEMGPT_LOADER_MEMORY_ADDRESS=address, MEMGPT_LOADER_PORT=port)
+        self.loader.wait_ready()
+
     def restart_memory(self) -> None:
         """Starts Memory again at its former address, on the same store."""
         port = self.memory_address.rsplit(":", 1)[1]
@@ -87,22 +96,25 @@ class Suite:
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Runs ``memgpt`` against this suite, as not on a terminal."""
-        environment = service_environment(
+        return subprocess.run(
+            [self.program, *arguments],
+            env=self.environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a ``memgpt`` that uses this suite."""
+        return service_environment(
             self.home,
             {
                 "MEMGPT_CLIENT_AGENT_ADDRESS": self.agent_address,
                 "MEMGPT_CLIENT_LOADER_ADDRESS": self.loader_address,
                 "MEMGPT_CLIENT_MEMORY_ADDRESS": self.memory_address,
             },
-        )
-        return subprocess.run(
-            [Path(sys.executable).with_name("memgpt"), *arguments],
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
         )
 
     def close(self) -> None:

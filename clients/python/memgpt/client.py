@@ -488,17 +488,44 @@ class Loads:
             return self._stub.CreateLoad(request, timeout=CALL_TIMEOUT).load
 
     def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
-        """Sends a file's bytes; answers when they are all there."""
+        """Sends a file's bytes; answers when they are all there. OSError when it cannot be read."""
+        failures: list[OSError] = []
 
         def pieces() -> Iterator[loader_pb.UploadFileRequest]:
             header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name)
             yield loader_pb.UploadFileRequest(header=header)
-            with path.open("rb") as file:
+            try:
                 while chunk := file.read(CHUNK_BYTES):
                     yield loader_pb.UploadFileRequest(chunk=chunk)
+            except OSError as error:  # gRPC, which asks for the pieces, would tell nobody which error it was
+                failures.append(error)
+                raise
 
+        with path.open("rb") as file:
+            try:
+                with _errors():
+                    return self._stub.UploadFile(pieces(), timeout=MODEL_TIMEOUT).file
+            except ServiceError:
+                if failures:
+                    raise failures[0] from None
+                raise
+
+    def withdraw(self, load_id: str, name: str, why: str) -> LoadFile:
+        """Gives a file up that cannot be sent; the load goes on without it."""
+        header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name, withdrawn=why)
         with _errors():
-            return self._stub.UploadFile(pieces(), timeout=MODEL_TIMEOUT).file
+            request = loader_pb.UploadFileRequest(header=header)
+            return self._stub.UploadFile(iter([request]), timeout=CALL_TIMEOUT).file
+
+    def list(self) -> Iterator[Load]:
+        """Loads, the latest first, without their files."""
+
+        def fetch(token: str) -> tuple[Iterable[Load], str]:
+            request = loader_pb.ListLoadsRequest(page_size=_PAGE_SIZE, page_token=token)
+            response = self._stub.ListLoads(request, timeout=CALL_TIMEOUT)
+            return response.loads, response.next_page_token
+
+        return _pages(fetch)
 
     def watch(self, load_id: str) -> Iterator[loader_pb.WatchLoadResponse]:
         """What happens in a load until it ends; taken up again when the connection breaks."""

@@ -26,6 +26,8 @@ class FailureReason(StrEnum):
     """Memory did not take the passages; loading the file again may work."""
     INTERNAL = "INTERNAL"
     """A bug in the Loader."""
+    NOT_SENT = "NOT_SENT"
+    """Its owner could not send it: it has changed since the load was created, is gone, or cannot be read."""
 
 
 class FileFailure(Exception):  # noqa: N818 - what it is called where files have states

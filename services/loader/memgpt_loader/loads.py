@@ -166,13 +166,7 @@ class Loads:
             ServiceError: No such load or file, not wanted, other bytes than the manifest says, no room.
         """
         live = await self._find(load_id)
-        file = live.load.files.get(name)
-        if file is None:
-            raise NotFound(
-                Reason.FILE_NOT_FOUND,
-                "the load has no file of this name; use the names of its manifest",
-                metadata={"load_id": load_id, "file": name},
-            )
+        file = _file_of(live, name)
         if not _wanted(live, file):
             return file
         live.touch()
@@ -188,6 +182,28 @@ class Loads:
         live.move(name, FileState.PROCESSING)
         live.cancellable.add(name)
         live.tasks[name] = self._spawn(self._process(live, file, spooled), f"file:{load_id}")
+        return file
+
+    async def withdraw(self, load_id: str, name: str, why: str) -> LoadFile:
+        """Gives a file up that cannot be sent; the load goes on without it.
+
+        Args:
+            load_id: The load.
+            name: The file, as in the manifest.
+            why: For people.
+
+        Returns:
+            The file as it is; one whose bytes are here already is left alone.
+
+        Raises:
+            ServiceError: No such load or file, not wanted.
+        """
+        live = await self._find(load_id)
+        file = _file_of(live, name)
+        if file.reason is not FailureReason.NOT_SENT and _wanted(live, file):
+            live.move(name, FileState.FAILED, reason=FailureReason.NOT_SENT, message=why)
+            # Its caller may go away half-way.
+            await asyncio.shield(self._spawn(self._withdrawn(live), f"withdraw:{load_id}"))
         return file
 
     async def watch(self, load_id: str, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
@@ -266,11 +282,19 @@ class Loads:
                 spooled.discard()
                 live.cancellable.discard(name)
                 live.tasks.pop(name, None)
-            if live.complete and not live.cancelling:
-                async with live.lock:
-                    await self._end(live, LoadState.COMPLETED)
-            else:
-                self._save_soon(live)
+            await self._settle(live)
+
+    async def _withdrawn(self, live: LiveLoad) -> None:
+        with background("withdraw", principal=Principal(live.load.tenant)):
+            await self._settle(live)
+
+    async def _settle(self, live: LiveLoad) -> None:
+        """Ends a load whose last file has ended, and remembers how far any other is."""
+        if live.complete and not live.cancelling:
+            async with live.lock:
+                await self._end(live, LoadState.COMPLETED)
+        else:
+            self._save_soon(live)
 
     def _save_soon(self, live: LiveLoad) -> None:
         """Remembers how far a load has come, a moment later together with what comes until then."""
@@ -450,6 +474,17 @@ class Loads:
                     _log.warning("load abandoned", load_id=live.load.load_id)
                     with suppress(ServiceError):
                         await self._cancel(live)
+
+
+def _file_of(live: LiveLoad, name: str) -> LoadFile:
+    file = live.load.files.get(name)
+    if file is None:
+        raise NotFound(
+            Reason.FILE_NOT_FOUND,
+            "the load has no file of this name; use the names of its manifest",
+            metadata={"load_id": live.load.load_id, "file": name},
+        )
+    return file
 
 
 def _wanted(live: LiveLoad, file: LoadFile) -> bool:

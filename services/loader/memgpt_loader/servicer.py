@@ -40,11 +40,15 @@ class LoaderServicer(LoaderServiceServicer):
     async def UploadFile(
         self, request_iterator: AsyncIterator[loader_service_pb2.UploadFileRequest], context: Context
     ) -> loader_service_pb2.UploadFileResponse:
-        """Takes a file's bytes."""
+        """Takes a file's bytes, or the news that they will not come."""
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("header"):
             raise invalid("header", "the first message of an upload must be its header: the load and the file's name")
-        file = await self._loads.upload(first.header.load_id, first.header.name, _chunks(request_iterator))
+        header = first.header
+        if header.withdrawn:
+            file = await self._loads.withdraw(header.load_id, header.name, header.withdrawn)
+        else:
+            file = await self._loads.upload(header.load_id, header.name, _chunks(request_iterator))
         return loader_service_pb2.UploadFileResponse(file=_file(file))
 
     async def WatchLoad(

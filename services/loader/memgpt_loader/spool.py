@@ -184,7 +184,7 @@ class SpooledFile:
     def _mismatch(self, what: str) -> InvalidArgument:
         return InvalidArgument(
             Reason.UPLOAD_MISMATCH,
-            f"{what}; the file may have changed meanwhile: create the load again",
+            f"{what}; it may have changed meanwhile: create the load again for what it is now",
             field="chunk",
             metadata={"file": self._manifest.name},
         )

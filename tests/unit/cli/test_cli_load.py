@@ -9,7 +9,7 @@ import os
 import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.load import EXTENSIONS, find_files, manifest, received
-from memgpt.cli.progress import bar_line
+from memgpt.cli.progress import Progress, bar_line
 from memgpt_loader import media
 
 
@@ -107,9 +107,16 @@ def test_a_manifest(folder):
 
 
 def test_the_bar():
-    assert bar_line("Loading files", 1, 1, 0.2538) == (
+    assert bar_line("Loading files", Progress(1, 1), 0.2538) == (
         "Loading files: 100%|██████████████████████████████| 1/1 [00:00<00:00, 3.94file/s]"
     )
-    half = bar_line("Loading files", 1, 2, 61, "7 passages")
+    half = bar_line("Loading files", Progress(1, 2, "7 passages"), 61)
     assert half == "Loading files:  50%|███████████████               | 1/2 [01:01<01:01, 0.02file/s, 7 passages]"
-    assert bar_line("Loading files", 0, 3, 3700).endswith("| 0/3 [1:01:40<?, 0.00file/s]")
+    assert bar_line("Loading files", Progress(0, 3), 3700).endswith("| 0/3 [1:01:40<?, ?file/s]")
+
+
+def test_the_bar_rates_only_what_took_work():
+    unchanged = Progress(1000, 1000, before=1000)
+    assert bar_line("Loading files", unchanged, 0.5).endswith("| 1000/1000 [00:00<00:00, ?file/s]")
+    # Of 100 files, 90 were there; 5 of the other 10 have come, with a tenth of the bytes.
+    assert bar_line("Loading files", Progress(95, 100, "", 90, 0.1), 10).endswith("| 95/100 [00:10<01:30, 0.50file/s]")

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,13 +15,13 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import BinaryIO
 
-from memgpt_runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError
+from memgpt_runtime.errors import FailedPrecondition, InvalidArgument, Reason, ResourceExhausted, ServiceError
 
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.progress import Bar
+from memgpt.cli.load_report import Report
 from memgpt.cli.ui import Ui
 from memgpt.client import Loads, MemGPT
-from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile, LoadState
+from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadState
 
 EXTENSIONS = (
     ".csv,.docm,.docx,.eml,.epub,.htm,.html,.json,.jsonl,.markdown,.mbox,.md,.ndjson,.pdf,.ppsx,.pptm,.pptx,.text,.tsv,.txt,"
@@ -39,16 +38,6 @@ _MAX_NAME_BYTES = 1024
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _UPLOADS = 4
-_STATES = {
-    FileState.FILE_STATE_LOADED: "loaded",
-    FileState.FILE_STATE_UNCHANGED: "unchanged",
-    FileState.FILE_STATE_EMPTY: "empty",
-    FileState.FILE_STATE_SKIPPED: "skipped",
-    FileState.FILE_STATE_FAILED: "failed",
-    FileState.FILE_STATE_CANCELLED: "cancelled",
-}
-"""States that a file ends in."""
-_ORDER = tuple(_STATES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +152,9 @@ def load_files(
     failures: Sequence[tuple[str, str]] = (),
     *,
     sync: bool = False,
+    as_json: bool = False,
 ) -> bool:
-    """Loads files into a source and tells what became of each that is not in.
+    """Loads files into a source and tells what became of each.
 
     Args:
         ui: The terminal.
@@ -174,6 +164,7 @@ def load_files(
         description: Of a source that is made.
         failures: What could not even be found, and why.
         sync: Whether files of the source that are not among these are dropped. Nothing is when one cannot be read.
+        as_json: Whether a program reads what is said.
 
     Returns:
         Whether nothing has failed, and anything is in.
@@ -183,8 +174,9 @@ def load_files(
     """
     if sync and len(found) > _FILES_A_LOAD:
         raise CliError(f"--sync works with up to {_FILES_A_LOAD:,} files; {len(found):,} were found", MISUSE)
-    problems = list(failures)
+    report = Report(ui, name, len(found) + len(failures), as_json=as_json)
     ready: dict[str, tuple[Path, FileManifest]] = {}
+    problems = list(failures)
     with ui.busy("Reading files..."):
         for item in found:
             if len(item.name.encode()) > _MAX_NAME_BYTES:
@@ -196,51 +188,34 @@ def load_files(
                     ready[item.name] = item.path, manifest(item)
                 except OSError as error:
                     problems.append((item.name, f"cannot be read: {error.strerror}"))
-    names = list(ready)
-    ended: list[LoadFile] = []
-    passages = documents = removed = 0
     if sync and problems:
-        ui.note("Nothing is dropped from the source, since not every file could be read.")
+        report.note("Nothing is dropped from the source, since not every file could be read.")
         sync = False
-    for first in range(0, len(names), _FILES_A_LOAD):
-        part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
-        load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync)
-        try:
-            load = _transfer(ui, memgpt.loads, load, {each: path for each, (path, _) in part.items()})
-        except KeyboardInterrupt:
-            memgpt.loads.cancel(load.load_id)
-            ui.note("Cancelled; the same command takes it up where it was.")
-            raise
-        ended += load.files
-        passages, documents = passages + load.passage_count, documents + load.document_count
-        removed += load.removed_count
-    if names:
-        ui.line(f"Loaded {passages} passages and {documents} documents from {name}", "bold green")
-    if removed:
-        ui.note(f"Dropped from {name}: {removed} files that are not there any more")
-    return _tell(ui, ended, problems)
+    names = list(ready)
+    with report.showing():
+        for file_name, problem in problems:
+            report.failed(file_name, problem)
+        for first in range(0, len(names), _FILES_A_LOAD):
+            part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
+            load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync)
+            report.begin(load.files)
+            if load.state == LoadState.LOAD_STATE_RUNNING:
+                try:
+                    load = _transfer(report, memgpt.loads, load, {each: path for each, (path, _) in part.items()})
+                except KeyboardInterrupt:
+                    memgpt.loads.cancel(load.load_id)
+                    report.note("Cancelled; the same command takes it up where it was.")
+                    raise
+            report.end(load)
+    return report.finish()
 
 
-def _tell(ui: Ui, files: Sequence[LoadFile], problems: list[tuple[str, str]]) -> bool:
-    """Says how the files ended; returns whether nothing has failed, and anything is in."""
-    counts = Counter(_STATES[file.state] for file in files)
-    for file in files:
-        match file.state:
-            case FileState.FILE_STATE_FAILED | FileState.FILE_STATE_CANCELLED:
-                problems.append((file.manifest.name, file.failure_message or "was not loaded"))
-            case FileState.FILE_STATE_EMPTY | FileState.FILE_STATE_SKIPPED:
-                ui.note(f"{_STATES[file.state].capitalize()}: {file.manifest.name}: {file.failure_message}")
-            case _ if file.note:
-                ui.note(f"{file.manifest.name}: {file.note}")
-    counts["failed"] += len(problems) - counts["failed"] - counts["cancelled"]
-    if any(counts[state] for state in _ORDER if state != "loaded"):
-        ui.note("Files: " + ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state]))
-    for file_name, problem in problems:
-        ui.error(f"{file_name}: {problem}")
-    if not problems and not counts["loaded"] and not counts["unchanged"]:
-        ui.error("nothing was loaded")
-        return False
-    return not problems
+def nothing_found(ui: Ui, name: str, failures: Sequence[tuple[str, str]], *, as_json: bool = False) -> bool:
+    """Tells of a load of which nothing can even be sent, without any service; returns False."""
+    report = Report(ui, name, len(failures), as_json=as_json)
+    for file_name, problem in failures:
+        report.failed(file_name, problem)
+    return report.finish()
 
 
 @contextmanager
@@ -275,31 +250,20 @@ def downloaded(
         yield found, failures
 
 
-def _transfer(ui: Ui, loads: Loads, load: Load, paths: dict[str, Path]) -> Load:
+def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) -> Load:
     """Uploads what is wanted and watches the load until it ends."""
-    states: dict[str, LoadFile] = {file.manifest.name: file for file in load.files}
-    wanted = [name for name, file in states.items() if file.state == FileState.FILE_STATE_WANTED]
+    wanted = [file.manifest.name for file in load.files if file.state == FileState.FILE_STATE_WANTED]
     stop = Event()
-    with Bar(ui, "Loading files", len(states)) as bar, ThreadPoolExecutor(_UPLOADS) as pool:
-
-        def show() -> None:
-            ended = sum(file.state in _STATES for file in states.values())
-            bar.show(ended, f"{sum(file.passage_count for file in states.values())} passages")
-
-        show()
-        if load.state != LoadState.LOAD_STATE_RUNNING:
-            return load
+    with ThreadPoolExecutor(_UPLOADS) as pool:
         uploads = [pool.submit(_upload, loads, load.load_id, name, paths[name], stop) for name in wanted]
         for upload in uploads:
             upload.add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
         try:
             for event in loads.watch(load.load_id):
                 if event.HasField("file"):
-                    states[event.file.manifest.name] = event.file
+                    report.update(event.file)
                 elif event.HasField("ended"):
                     load = event.ended
-                    states.update({file.manifest.name: file for file in load.files})
-                show()
         finally:
             stop.set()
             for upload in uploads:
@@ -312,19 +276,26 @@ def _transfer(ui: Ui, loads: Loads, load: Load, paths: dict[str, Path]) -> Load:
 
 
 def _upload(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
+    """Sends a file, or tells the load to go on without it."""
     while not stop.is_set():
         try:
             loads.upload(load_id, name, path)
         except ResourceExhausted as error:  # The Loader's disk is full of files that it works on: it gets emptier.
             stop.wait(error.retry_after or 1.0)
         except OSError as error:
-            raise CliError(f"{path} cannot be read any more: {error.strerror}") from error
+            loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
+            return
+        except InvalidArgument as error:
+            if error.reason != Reason.UPLOAD_MISMATCH:
+                raise
+            loads.withdraw(load_id, name, "The file changed while it was being loaded. Load it again.")
+            return
         else:
             return
 
 
 def _cancel_if_failed(loads: Loads, load_id: str, upload: Future[None]) -> None:
-    """A file that cannot be sent would leave the load waiting for it for ever: better to end it and say why."""
+    """A failure that is not one file's would leave the load waiting for ever: better to end it and say why."""
     problem = None if upload.cancelled() else upload.exception()
     # Not wanted any more: somebody else sent it, or the load has ended.
     if problem is not None and not isinstance(problem, FailedPrecondition):

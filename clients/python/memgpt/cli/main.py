@@ -363,6 +363,7 @@ def tools_remove(address: ToolsAddress, agent: ToolsAgent) -> None:
 
 SourceName = Annotated[str, typer.Option("--name", help="Name of the data source; made when there is none.")]
 Description = Annotated[str, typer.Option(help="What the data source holds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line, for programs.")]
 
 
 @load_app.command("directory")
@@ -384,6 +385,7 @@ def load_directory(
         bool, typer.Option("--sync", help="Drop what the data source has and the folder, or the list, has not.")
     ] = False,
     description: Description = "",
+    as_json: AsJson = False,
 ) -> None:
     """Load files. Files that are in already, unchanged, are passed over; a changed one replaces what it was."""
     from memgpt.cli import load
@@ -393,7 +395,7 @@ def load_directory(
         input_dir, input_files or [], recursive=recursive, extensions=extensions, exclude=exclude or []
     )
     with connected(ui) as memgpt:
-        well = load.load_files(ui, memgpt, name, found, description, sync=sync)
+        well = load.load_files(ui, memgpt, name, found, description, sync=sync, as_json=as_json)
     if not well:
         raise typer.Exit(1)
 
@@ -406,6 +408,7 @@ def load_webpage(
         bool, typer.Option("--allow-private", help="Also from this machine and private networks.")
     ] = False,
     description: Description = "",
+    as_json: AsJson = False,
 ) -> None:
     """Load web pages, each under its address. They are fetched from here; loading again replaces what has changed."""
     from memgpt.cli import load
@@ -414,11 +417,9 @@ def load_webpage(
     with load.downloaded(ui, urls, allow_private=allow_private) as (found, failures):
         if found:
             with connected(ui) as memgpt:
-                well = load.load_files(ui, memgpt, name, found, description, failures)
+                well = load.load_files(ui, memgpt, name, found, description, failures, as_json=as_json)
         else:
-            for url, problem in failures:
-                ui.error(f"{url}: {problem}")
-            well = False
+            well = load.nothing_found(ui, name, failures, as_json=as_json)
     if not well:
         raise typer.Exit(1)
 
@@ -429,13 +430,14 @@ def load_stdin(
     name: SourceName,
     file_name: Annotated[str, typer.Option(metavar="NAME", help="What it is called, such as notes.md.")],
     description: Description = "",
+    as_json: AsJson = False,
 ) -> None:
     """Load what comes from standard input, as a file. `memgpt load -` is the same."""
     from memgpt.cli import load
 
     ui = _ui()
     with load.received(sys.stdin.buffer, file_name) as found, connected(ui) as memgpt:
-        well = load.load_files(ui, memgpt, name, [found], description)
+        well = load.load_files(ui, memgpt, name, [found], description, as_json=as_json)
     if not well:
         raise typer.Exit(1)
 
@@ -458,6 +460,16 @@ def list_sources() -> None:
     ui = _ui()
     with connected(ui) as memgpt:
         resources.show_sources(ui, memgpt)
+
+
+@list_app.command("loads")
+def list_loads() -> None:
+    """List the loads, the latest first."""
+    from memgpt.cli import resources
+
+    ui = _ui()
+    with connected(ui) as memgpt:
+        resources.show_loads(ui, memgpt)
 
 
 AgentName = Annotated[str, typer.Option(help="Name or id of the agent.")]

@@ -9,7 +9,7 @@ from memgpt_runtime.config import Config, config_path
 from memgpt.cli import configure
 from memgpt.cli.configure import WORDLLAMA, Answers
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.progress import Bar
+from memgpt.cli.progress import Bar, Progress
 from memgpt.cli.settings import ClientSettings
 from memgpt.cli.ui import Ui
 from memgpt.client import Store
@@ -63,12 +63,11 @@ def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
         expected: The model that it must be; empty for any.
         keep_former: Whether the file is to be copied before it is changed.
     """
-    with Bar(ui, "Embedding passages", 0, "passage") as bar:
+    with Bar(ui, "Embedding passages", "passage") as bar:
         try:
             for event in store.reembed(expected):
                 progress = event.done if event.HasField("done") else event.progress
-                bar.total = progress.total_passage_count
-                bar.show(progress.passage_count)
+                bar.show(Progress(progress.passage_count, progress.total_passage_count))
         except KeyboardInterrupt:
             ui.note("`memgpt reembed` goes on with it, `memgpt reembed --abandon` gives it up.")
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.ui import Ui
 from memgpt.client import MemGPT
+from memgpt.loader.v1.load_pb2 import LoadState
 from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.profile_pb2 import ProfileKind
 
@@ -54,6 +55,22 @@ def show_sources(ui: Ui, memgpt: MemGPT) -> None:
         for source in memgpt.sources.list()
     ]
     ui.table(["Name", "Id", "Files", "Documents", "Passages", "Agents", "Description"], rows)
+
+
+def show_loads(ui: Ui, memgpt: MemGPT) -> None:
+    """Writes all loads as a table."""
+    rows = [
+        [
+            load.load_id,
+            load.source_name,
+            LoadState.Name(load.state).removeprefix("LOAD_STATE_").lower(),
+            str(load.document_count),
+            str(load.passage_count),
+            load.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+        ]
+        for load in memgpt.loads.list()
+    ]
+    ui.table(["Id", "Source", "State", "Documents", "Passages", "Created (UTC)"], rows)
 
 
 def show_profiles(ui: Ui, memgpt: MemGPT, kind: str) -> None:

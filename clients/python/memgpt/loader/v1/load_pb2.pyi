@@ -122,6 +122,8 @@ class _FileFailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fil
     """Memory or the embedding model failed; loading it again may work."""
     FILE_FAILURE_REASON_INTERNAL: _FileFailureReason.ValueType  # 9
     """A bug; the Loader's log has more."""
+    FILE_FAILURE_REASON_NOT_SENT: _FileFailureReason.ValueType  # 10
+    """Its owner could not send it: it has changed since the load was created, is gone, or cannot be read."""
 
 class FileFailureReason(_FileFailureReason, metaclass=_FileFailureReasonEnumTypeWrapper):
     """Why a file could not be loaded."""
@@ -146,6 +148,8 @@ FILE_FAILURE_REASON_UNAVAILABLE: FileFailureReason.ValueType  # 8
 """Memory or the embedding model failed; loading it again may work."""
 FILE_FAILURE_REASON_INTERNAL: FileFailureReason.ValueType  # 9
 """A bug; the Loader's log has more."""
+FILE_FAILURE_REASON_NOT_SENT: FileFailureReason.ValueType  # 10
+"""Its owner could not send it: it has changed since the load was created, is gone, or cannot be read."""
 Global___FileFailureReason: _TypeAlias = FileFailureReason  # noqa: Y015
 
 @_typing.final

@@ -90,7 +90,8 @@ class LoaderServiceServicer:
 
     def UploadFile(self, request_iterator, context):
         """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-        is worked on. INVALID_ARGUMENT when size or hash differ from the manifest; FAILED_PRECONDITION when the file is not
+        is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
+        withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
         wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

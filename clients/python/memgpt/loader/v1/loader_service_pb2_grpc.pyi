@@ -45,7 +45,8 @@ class LoaderServiceStub:
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]
     """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest; FAILED_PRECONDITION when the file is not
+    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
+    withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
     wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
     """
     WatchLoad: _grpc.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]
@@ -74,7 +75,8 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]  # type: ignore[assignment]
     """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest; FAILED_PRECONDITION when the file is not
+    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
+    withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
     wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
     """
     WatchLoad: _aio.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]  # type: ignore[assignment]
@@ -112,7 +114,8 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.UploadFileResponse, _abc.Awaitable[_loader_service_pb2.UploadFileResponse]]:
         """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-        is worked on. INVALID_ARGUMENT when size or hash differ from the manifest; FAILED_PRECONDITION when the file is not
+        is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
+        withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
         wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
         """
 

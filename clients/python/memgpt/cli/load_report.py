@@ -1,0 +1,154 @@
+"""What `memgpt load` says: a bar on a terminal, a line for each file elsewhere, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+
+from memgpt.cli.progress import Bar, Progress
+from memgpt.cli.ui import Ui
+from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
+
+ENDS = {
+    FileState.FILE_STATE_LOADED: "loaded",
+    FileState.FILE_STATE_UNCHANGED: "unchanged",
+    FileState.FILE_STATE_EMPTY: "empty",
+    FileState.FILE_STATE_SKIPPED: "skipped",
+    FileState.FILE_STATE_FAILED: "failed",
+    FileState.FILE_STATE_CANCELLED: "cancelled",
+}
+"""States that a file ends in."""
+_BAD = ("failed", "cancelled")
+
+
+class Report:
+    """Follows the files of a command, and says how each has ended, once, and how it all did.
+
+    A terminal has the bar instead of a line for each file; what is to be known of a file comes below it, in the end.
+    """
+
+    def __init__(self, ui: Ui, source: str, total: int, *, as_json: bool) -> None:
+        """Prepares.
+
+        Args:
+            ui: The terminal.
+            source: The source's name.
+            total: Files that are to be loaded.
+            as_json: Whether a program reads: one JSON object a line, nothing else.
+        """
+        self._ui = ui
+        self._source = source
+        self._total = total
+        self._as_json = as_json
+        self._start = time.monotonic()
+        self._bar = None if as_json else Bar(ui, "Loading files")
+        self._files: dict[str, LoadFile] = {}
+        self._counts: Counter[str] = Counter()
+        self._remarks: list[str] = []
+        self._problems: list[tuple[str, str]] = []
+        # Of files that are, or were, to be sent: the others take no work.
+        self._idle = 0
+        self._bytes = self._bytes_ended = 0
+        self._removed = self._passages = self._documents = 0
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Shows the progress for as long as the context lasts."""
+        self._show()
+        with self._bar or nullcontext():
+            yield
+
+    def failed(self, name: str, problem: str) -> None:
+        """A file that cannot even be sent."""
+        self._idle += 1
+        self._tell(name, "failed", LoadFile(), problem)
+
+    def begin(self, files: Iterable[LoadFile]) -> None:
+        """Files of a load as it was created."""
+        for file in files:
+            if file.state in ENDS:
+                self._idle += 1
+            else:
+                self._bytes += file.manifest.size
+            self.update(file, show=False)
+        self._show()
+
+    def update(self, file: LoadFile, *, show: bool = True) -> None:
+        """A file as it is now."""
+        name = file.manifest.name
+        before = self._files.get(name)
+        self._files[name] = file
+        self._passages += file.passage_count - (before.passage_count if before else 0)
+        if file.state in ENDS and (before is None or before.state not in ENDS):
+            if before is not None:
+                self._bytes_ended += file.manifest.size
+            self._tell(name, ENDS[file.state], file, file.failure_message or file.note)
+        if show:
+            self._show()
+
+    def end(self, load: Load) -> None:
+        """A load that has ended."""
+        for file in load.files:
+            self.update(file, show=False)
+        self._documents += load.document_count
+        self._removed += load.removed_count
+        self._show()
+
+    def finish(self) -> bool:
+        """Says how it all went; returns whether nothing has failed, and anything is in."""
+        inside = [file for file in self._files.values() if ENDS.get(file.state) in ("loaded", "unchanged")]
+        passages = sum(file.passage_count for file in inside)
+        well = not self._problems and bool(inside)
+        if self._as_json:
+            counts = {state: self._counts[state] for state in ENDS.values()}
+            summary = {"type": "summary", "source": self._source, "documents": self._documents, "passages": passages}
+            seconds = round(time.monotonic() - self._start, 3)
+            self._write({**summary, "files": counts, "dropped": self._removed, "seconds": seconds})
+            return well
+        if self._files:
+            said = f"Loaded {passages} passages and {self._documents} documents from {self._source}"
+            self._ui.line(said, "bold green")
+        if self._removed:
+            self._ui.note(f"Dropped from {self._source}: {self._removed} files that are not there any more")
+        for remark in self._remarks:
+            self._ui.note(remark)
+        if any(count for state, count in self._counts.items() if state != "loaded"):
+            counted = (f"{self._counts[state]} {state}" for state in ENDS.values() if self._counts[state])
+            self._ui.note("Files: " + ", ".join(counted))
+        for name, problem in self._problems:
+            self._ui.error(f"{name}: {problem}")
+        if not well and not self._problems:
+            self._ui.error("nothing was loaded")
+        return well
+
+    def note(self, text: str) -> None:
+        """Says something to a person."""
+        if not self._as_json:
+            self._ui.note(text)
+
+    def _tell(self, name: str, state: str, file: LoadFile, text: str) -> None:
+        self._counts[state] += 1
+        if state in _BAD:
+            text = text or "was not loaded"
+            self._problems.append((name, text))
+        if self._as_json:
+            told = {"type": "file", "name": name, "state": state, "documents": file.document_count}
+            self._write({**told, "passages": file.passage_count, "reason": text})
+        elif self._ui.terminal:
+            if text and state not in _BAD:
+                self._remarks.append(f"{name}: {state}: {text}")
+        else:
+            passages = f", {file.passage_count} passages" if state in ("loaded", "unchanged") else ""
+            self._ui.line(f"{name}: {state}{passages}" + (f": {text}" if text else ""))
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            done, passages = sum(self._counts.values()), f"{self._passages} passages"
+            work = self._bytes_ended / self._bytes if self._bytes else None
+            self._bar.show(Progress(done, self._total, passages, self._idle, work))
+
+    def _write(self, value: dict[str, object]) -> None:
+        self._ui.line(json.dumps(value, ensure_ascii=False))
