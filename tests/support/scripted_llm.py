@@ -61,13 +61,13 @@ class Status:
         code: Such as 401, 429 or 500.
         message: In the error object of the body.
         error_code: The error object's ``code``, such as ``context_length_exceeded``.
-        retry_after: Seconds, for the header ``Retry-After``; None for no header.
+        retry_after: Seconds or a date, for the header ``Retry-After``; None for no header.
     """
 
     code: int
     message: str = "scripted failure"
     error_code: str | None = None
-    retry_after: float | None = None
+    retry_after: float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,13 @@ class Raw:
 
     body: str
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream of these events, sent as they are, for what `Completion` cannot say; `chunk` makes one of a delta."""
+
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Drop:
     """Closes the connection without an answer."""
 
 
-Reply = Completion | Status | Raw | Hang | Drop
+Reply = Completion | Status | Raw | Stream | Hang | Drop
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,14 @@ def choose(function: str, /, *, inner_thoughts: str = "", **arguments: Any) -> C
     """The one object that the mode `json_schema` asks for."""
     chosen = {"inner_thoughts": inner_thoughts, "function": function, "arguments": arguments}
     return Completion(content=json.dumps(chosen, ensure_ascii=False))
+
+
+def chunk(finish: str | None = None, *, usage: Any = None, **delta: Any) -> str:
+    """An event of a `Stream`; `usage` is a pair of prompt and completion tokens."""
+    body: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    if usage is not None:
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    return json.dumps(body)
 
 
 def embed(text: str, dimension: int) -> list[float]:
@@ -359,6 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send_completion(reply)
             case Status():
                 self._send_error(reply)
+            case Stream():
+                self._send_events(reply.events)
             case Raw():
                 self._send(200, reply.body.encode(), reply.content_type)
             case Hang():
@@ -387,7 +404,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_error(self, status: Status) -> None:
         error = {"message": status.message, "type": "scripted", "param": None, "code": status.error_code}
-        headers = {} if status.retry_after is None else {"Retry-After": f"{status.retry_after:g}"}
+        headers = {} if status.retry_after is None else {"Retry-After": str(status.retry_after)}
         self._send_json({"error": error}, status.code, headers)
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -465,6 +482,15 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._send_chunk(f"data: {json.dumps(event, ensure_ascii=False)}\n\n")
         self._send_chunk("data: [DONE]\n\n")
+        self._send_chunk("")
+
+    def _send_events(self, events: Iterable[str]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for event in events:
+            self._send_chunk(f"data: {event}\n\n")
         self._send_chunk("")
 
     def _send_chunk(self, text: str) -> None:

@@ -11,9 +11,9 @@ from memgpt_runtime.channel import HealthWatcher, open_memory_channel
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.server import App, ServiceSpec, run
 from memgpt_runtime.tls import channel_credentials
-from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent.config import AgentSettings
+from memgpt_agent.counting import Calibration, Counter
 from memgpt_agent.loop import TurnLoop
 from memgpt_agent.memory_client import REPEATABLE, MemoryClient
 from memgpt_agent.models.offline_model import OfflineModel
@@ -33,12 +33,13 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
         await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
+        count, calibration = Counter(settings.counts()), Calibration()
         endpoint = None
         where = settings.endpoint()
         if where is not None:
             from memgpt_agent.models.openai_model import OpenAIModel  # A second, where no endpoint is asked.
 
-            endpoint = OpenAIModel(where)
+            endpoint = OpenAIModel(where, calibration, count)
             stack.push_async_callback(endpoint.close)
         if not settings.model:
             _log.warning("no chat model is configured: the built-in offline model answers", fix="set agent.model")
@@ -50,7 +51,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             AllowedAddresses(settings.tool_addresses), settings.tool_timeout, _tool_credentials(settings)
         )
         stack.push_async_callback(tools.close)
-        loop = TurnLoop(memory, model, tools, settings.loop(), count_tokens)
+        loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration)
         sessions = Sessions(loop)
         stack.push_async_callback(sessions.close)
         servicer = AgentServicer(settings, memory, loop, sessions, tools, endpoint)

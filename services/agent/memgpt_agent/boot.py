@@ -7,7 +7,7 @@ from datetime import datetime
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Context, FunctionCall, Message, Role, new_call_id
-from memgpt_agent.functions import declarations
+from memgpt_agent.functions import Function, declarations
 
 MAX_FIRST_TRIES = 10
 """How often the model is asked for its first answer until it passes the check."""
@@ -45,6 +45,11 @@ def awaits_first_answer(context: Context) -> bool:
         elif message.role is Role.ASSISTANT and answered:
             return False
     return True
+
+
+def may_come_first(function: Function) -> bool:
+    """Whether calling the function is a good first answer."""
+    return function.name in FIRST_FUNCTIONS
 
 
 def is_good_first_answer(call: FunctionCall | None) -> bool:

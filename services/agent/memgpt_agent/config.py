@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from memgpt_runtime.config import MemoryClientSection
+from memgpt_runtime.tokens import count_tokens
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from memgpt_agent import envelopes
+from memgpt_agent.counting import CountTokens, from_tokenizer
 from memgpt_agent.loop import LoopSettings
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.offline_model import NAME as OFFLINE
@@ -38,9 +40,15 @@ class AgentSettings(MemoryClientSection):
         "auto", description="How functions are called: tools, json_schema, or auto to find out."
     )
     model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds that one answer of the model may take.")
+    model_retries: int = Field(
+        3, ge=0, le=10, description="How often the model is asked again when its endpoint is busy or breaks off."
+    )
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; none for the endpoint's.")
     context_window: int = Field(
         0, ge=0, le=10_000_000, description="Tokens of the model's context window; 0 for 8192, offline 32768."
+    )
+    tokenizer: str = Field(
+        "", description="Path of the model's tokenizer.json, for exact counts; empty to estimate and learn."
     )
     max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
     max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
@@ -114,7 +122,12 @@ class AgentSettings(MemoryClientSection):
             mode=Mode(self.mode),
             timeout=self.model_timeout,
             temperature=self.temperature,
+            retries=self.model_retries,
         )
+
+    def counts(self) -> CountTokens:
+        """Counts tokens as the model's tokenizer does, if it is known."""
+        return from_tokenizer(Path(self.tokenizer).expanduser()) if self.tokenizer else count_tokens
 
     def loop(self) -> LoopSettings:
         """How the loop runs."""

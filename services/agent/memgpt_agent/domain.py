@@ -127,7 +127,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that fills an agent's context window, as of one instant. ``recall_count`` leaves out what was taken back."""
+    """All that fills an agent's context window, as of one instant. ``recall_count`` leaves out what was taken back.
+
+    With ``brief`` set, instructions and functions are said in short: the window is small.
+    """
 
     agent: Agent
     blocks: tuple[Block, ...] = ()
@@ -136,6 +139,7 @@ class Context:
     recall_count: int = 0
     archival_count: int = 0
     tools: tuple[Tool, ...] = ()
+    brief: bool = False
 
     @property
     def open_call(self) -> FunctionCall | None:

@@ -24,8 +24,10 @@ from memgpt_runtime.errors import Reason
 
 from memgpt_agent import boot, envelopes, prompt, summary
 from memgpt_agent.acting import Act, Actor
+from memgpt_agent.counting import Calibration, CountTokens
 from memgpt_agent.domain import (
     NO_USAGE,
+    Agent,
     BlockEdit,
     Context,
     Effects,
@@ -45,7 +47,7 @@ from memgpt_agent.keeper import Keeper
 from memgpt_agent.memory import Memory, QueuePlace, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
 from memgpt_agent.tools import Tools
-from memgpt_agent.window import CountTokens, Window, WindowTooSmallError
+from memgpt_agent.window import Window, WindowTooSmallError
 
 _log = structlog.get_logger(__name__)
 
@@ -154,6 +156,7 @@ class TurnLoop:
         settings: LoopSettings,
         count: CountTokens,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        calibration: Calibration | None = None,
     ) -> None:
         self._memory = memory
         self._model = model
@@ -161,6 +164,12 @@ class TurnLoop:
         self._count = count
         self._actor = Actor(memory, tools, now)
         self._now = now
+        self._calibration = calibration or Calibration()
+
+    def window(self, agent: Agent) -> Window:
+        """The window of an agent, with counts as its model's endpoint has them."""
+        window = self._settings.window(agent.context_window, self._count)
+        return replace(window, scale=self._calibration.scale(agent.model))
 
     async def run(self, request: TurnRequest, feed: Feed) -> None:
         """Runs a turn, or follows it where another replica runs it, until it has ended.
@@ -221,14 +230,18 @@ class TurnLoop:
     async def _summarize(self, agent_id: str, grant: TurnGrant, lease: Lease) -> tuple[int, str]:
         context = await self._memory.load_context(agent_id)
         window, count = self._countable(context)
-        eviction, _ = await summary.evict(context, count, self._model, window)
+        try:
+            eviction, _ = await summary.evict(context, count, self._model, window)
+        except ContextOverflowError as error:
+            raise BadAnswerError(_refuses(window)) from error
         done = Outcome(TurnState.COMPLETED)
         await self._commit(agent_id, lease, NewStep(grant.turn.committed_steps + 1, eviction=eviction, outcome=done))
         return count, eviction.summary
 
     def _countable(self, context: Context) -> tuple[Window, int]:
-        window = self._settings.window(context.agent.context_window, self._count)
-        count = window.plan_eviction(context, functions_of(context), summary.MAX_TOKENS)
+        window = self.window(context.agent)
+        context = window.shaped(context)
+        count = window.plan_eviction(context, functions_of(context))
         if count == 0:
             raise errors.FailedPrecondition(
                 Reason.WRONG_STATE, "there is nothing to summarise yet: the last three messages always stay"
@@ -399,10 +412,10 @@ class TurnLoop:
 
     async def _answer(self, running: _Running, feed: Feed, context: Context) -> tuple[Context, Window, Completion]:
         """The model's answer to the context, after making room for it."""
-        window = self._settings.window(context.agent.context_window, self._count)
+        window = self.window(context.agent)
         for _ in range(_OVERFLOW_TRIES):
             try:
-                context = await self._make_room(running, feed, context, window)
+                context = await self._make_room(running, feed, window.shaped(context), window)
                 return context, window, await self._ask(running, feed, context, window)
             except ContextOverflowError:
                 # The endpoint counts otherwise than we do, or its window is smaller than the setting says.
@@ -412,15 +425,13 @@ class TurnLoop:
                 raise _TurnFailedError(
                     f"{error}; raise the agent's context_window, or shorten its instructions"
                 ) from error
-        raise _TurnFailedError(
-            f"the model refuses even {window.tokens} tokens as too long; set agent.context_window to what it has"
-        )
+        raise _TurnFailedError(_refuses(window))
 
     async def _make_room(self, running: _Running, feed: Feed, context: Context, window: Window) -> Context:
         """Evicts the oldest messages, in a step of its own, if the prompt would leave too little room."""
         if not window.overflows(context, functions_of(context)):
             return context
-        count = window.plan_eviction(context, functions_of(context), summary.MAX_TOKENS)
+        count = window.plan_eviction(context, functions_of(context))
         if count == 0:
             return context
         eviction, usage = await summary.evict(context, count, self._model, window)
@@ -432,18 +443,21 @@ class TurnLoop:
             raise _LeaseLostError from error
         running.next_step += 1
         feed.step(step)
-        return await self._memory.load_context(agent_id)
+        return window.shaped(await self._memory.load_context(agent_id))
 
     async def _ask(self, running: _Running, feed: Feed, context: Context, window: Window) -> Completion:
         """Asks the model; a new agent's first answer is asked for until it passes the check."""
         functions = functions_of(context)
         messages = prompt.compose(window.fit(context, functions))
-        question = ModelRequest(messages, functions, context.agent.model, self._settings.max_answer_tokens)
+        documents = bool(context.agent.attachments)
+        question = ModelRequest(messages, functions, context.agent.model, window.reserve, documents)
         check = running.request.verify and boot.awaits_first_answer(context)
         usage = NO_USAGE
         for attempt in range(boot.MAX_FIRST_TRIES if check else 1):
             if attempt:
                 feed.restart("The first answer must be a message to the user or a search.")
+                # The same question would get the same answer.
+                question = replace(question, functions=tuple(filter(boot.may_come_first, functions)))
             completion = await self._model.complete(question, feed)
             usage += completion.usage
             if not check or boot.is_good_first_answer(completion.call):
@@ -498,6 +512,10 @@ def _after(context: Context, messages: Sequence[Message], effects: Effects) -> C
 def _ended(running: _Running, outcome: Outcome, steps: int) -> Turn:
     """A turn as Memory knows it after its last step."""
     return Turn(running.lease.turn_id, running.request.request_id, outcome.state, outcome.reason, steps)
+
+
+def _refuses(window: Window) -> str:
+    return f"the model refuses even {window.tokens} tokens as too long; set agent.context_window to what it has"
 
 
 def _whole(window: Window, context: Context) -> int:

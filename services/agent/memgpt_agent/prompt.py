@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from memgpt_agent import envelopes
+from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
 
 MEMORY_PRESSURE_ALERT = (
@@ -60,7 +60,7 @@ def system_text(context: Context) -> str:
     but = ", except the blocks that are read-only" if any(block.read_only for block in context.blocks) else ""
     return "\n".join(
         (
-            context.agent.system.strip(),
+            (profiles.in_short(context.agent.system) if context.brief else context.agent.system).strip(),
             f"{MEMORY_MARK}{when}]",
             f"Up to the last event, recall memory holds {_count(_recall_count(context), 'message', 'messages')};"
             f" {archival}. conversation_search finds the messages, archival_memory_search the memories and passages.",

@@ -26,7 +26,6 @@ from memgpt_runtime import context as call_context
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason, invalid
 from memgpt_runtime.ids import new_id
-from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent import boot, convert, envelopes, naming, profiles, prompt, tool_addresses
 from memgpt_agent.config import AgentSettings
@@ -252,7 +251,8 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         loaded = await self._memory.load_context_response(request.agent_id)
         domain = convert.context(loaded)
-        window = self._settings.loop().window(domain.agent.context_window, count_tokens)
+        window = self._loop.window(domain.agent)
+        domain = window.shaped(domain)
         filled, sizes = filling(domain, window, functions_of(domain))
         head = len(sizes) - len(domain.messages)
         shown = [convert.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)

@@ -8,9 +8,6 @@ from memgpt_agent.functions import declarations
 from memgpt_agent.models.base import ChatModel, DeltaKind, ModelRequest
 from memgpt_agent.window import Window
 
-MAX_TOKENS = 250
-"""The most tokens of a summary: 100 words and some room. A longer one is cut, so that an eviction always shrinks."""
-
 _MAX_QUESTION_CHARACTERS = 600
 
 
@@ -28,17 +25,18 @@ async def evict(context: Context, count: int, model: ChatModel, window: Window) 
     A user's message that still waits for its answer is kept word by word.
     """
     gone, kept = context.messages[:count], context.messages[count:]
-    former = f"Your former summary: {context.summary}\n\n" if context.summary else ""
     instructions = Message(Role.SYSTEM, prompt.SUMMARY_INSTRUCTIONS)
-    room = window.limit - window.size(instructions) - window.count(former) - MAX_TOKENS
-    text = former + window.shorten(prompt.transcript(gone), max(room, MAX_TOKENS))
+    room = window.limit - window.size(instructions) - window.size(Message(Role.USER, ""))
+    former = window.shorten(context.summary, room // 3)
+    former = f"Your former summary: {former}\n\n" if former else ""
+    text = former + window.shorten(prompt.transcript(gone), max(room - window.text_size(former), 1))
     request = ModelRequest(
-        (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=MAX_TOKENS * 2
+        (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=window.reserve
     )
     completion = await model.complete(request, _Nowhere())
     summary = completion.text.strip() or context.summary or "We talked before; I have no summary of it."
-    summary = window.shorten(summary, MAX_TOKENS)
-    question = open_question(gone, kept)
+    summary = window.shorten(summary, window.summary_tokens)
+    question = window.shorten(open_question(gone, kept), window.summary_tokens)
     if question:
         summary += f" Still to be answered, in the user's words: {question}"
     return Eviction(context.messages[count].sequence, summary), completion.usage

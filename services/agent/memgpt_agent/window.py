@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from memgpt_agent import envelopes, prompt
+from memgpt_agent.counting import CountTokens
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
-from memgpt_agent.functions import Function, parameters_schema
+from memgpt_agent.functions import Function, functions_of, parameters_schema
 
 KEEP_LAST = 3
 """Messages that are never evicted."""
@@ -16,15 +18,25 @@ KEEP_LAST = 3
 _MESSAGE_OVERHEAD = 4
 """Tokens that a message takes beside its text, as in OpenAI's chat format."""
 
-_FUNCTION_OVERHEAD, _PARAMETER_OVERHEAD = 12, 8
+_CALL_OVERHEAD, _RESULT_OVERHEAD = 16, 12
+"""The JSON around a call, and what a result says of its function."""
+
+_FUNCTION_OVERHEAD, _PARAMETER_OVERHEAD, _NAME_OVERHEAD = 12, 8, 4
+
+_REMINDER = 140
+"""What stands at the end of a prompt for small models, see `models.rendering`, and what frames a list of functions."""
+
+_SUMMARY = 250
+"""The most tokens of a summary: 100 words and some room. A longer one is cut, so that an eviction always shrinks."""
+
+_BRIEF = 0.5
+"""The part of a prompt that instructions, core memory and functions may take before they are said in short."""
 
 _IN_FORCE = 0.9
 """See ``Window.alerted``: how far below the alert's threshold an eviction goes."""
 
 _SMALLEST_ELIDED = 32
 """No message is elided to fewer tokens than these."""
-
-CountTokens = Callable[[str], int]
 
 
 class WindowTooSmallError(Exception):
@@ -41,6 +53,7 @@ class Window:
         pressure: The fraction of the window from which on the agent is alerted (default 0.75; the paper: 0.7).
         keep: The largest fraction of the messages' tokens that an eviction leaves (default 0.75; the paper: 0.5).
         count: Counts the tokens of a text.
+        scale: What these counts are to be multiplied by, see `counting.Calibration`.
     """
 
     tokens: int
@@ -48,6 +61,12 @@ class Window:
     pressure: float
     keep: float
     count: CountTokens
+    scale: float = 1.0
+
+    @property
+    def summary_tokens(self) -> int:
+        """The most tokens of a summary."""
+        return min(_SUMMARY, self.limit // 8)
 
     @property
     def limit(self) -> int:
@@ -61,22 +80,21 @@ class Window:
 
     def size(self, message: Message) -> int:
         """Tokens of one message."""
-        size = self.count(message.text) + _MESSAGE_OVERHEAD
-        if message.function_call is not None:
-            size += self.count(message.function_call.name) + self.count(message.function_call.arguments)
-        return size
+        return self._scaled(raw_size(message, self.count))
+
+    def text_size(self, text: str) -> int:
+        """Tokens of a text."""
+        return self._scaled(self.count(text))
 
     def function_tokens(self, functions: Sequence[Function]) -> int:
         """Tokens of the functions' declarations, estimated: their words, and a little for the JSON around them."""
-        tokens = 0
-        for function in functions:
-            properties = parameters_schema(replace(function, schema=None), inner_thoughts=True)["properties"]
-            tokens += self.count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
-            for name, schema in cast(dict[str, dict[str, str]], properties).items():
-                tokens += self.count(f"{name} {schema['description']}") + _PARAMETER_OVERHEAD
-            if function.schema is not None:
-                tokens += self.count(envelopes.dumps(function.schema))
-        return tokens
+        return self._scaled(raw_function_tokens(functions, self.count))
+
+    def shaped(self, context: Context) -> Context:
+        """The context with instructions and functions said in short where the window is too small for all of it."""
+        whole = replace(context, brief=False)
+        fixed = self.fixed(replace(whole, summary=""), functions_of(whole))
+        return replace(context, brief=fixed > self.limit * _BRIEF)
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:
         """Tokens of all but the messages: system message, summary, functions."""
@@ -96,7 +114,7 @@ class Window:
         size = self.fixed(context, functions)
         for message in context.messages:
             size += self.size(message)
-            if is_pressure_alert(message) and size > self.threshold * _IN_FORCE:
+            if size > self.threshold * _IN_FORCE and is_pressure_alert(message):
                 return True
         return False
 
@@ -108,15 +126,15 @@ class Window:
         """Whether the prompt leaves too little room for an answer."""
         return self.total(context, functions) > self.limit
 
-    def plan_eviction(self, context: Context, functions: Sequence[Function], summary_tokens: int) -> int:
+    def plan_eviction(self, context: Context, functions: Sequence[Function]) -> int:
         """How many of the oldest messages are to go; 0 when none can.
 
-        At most ``keep`` of the messages' tokens remain, and the prompt with a summary of ``summary_tokens`` falls
-        clearly below the alert's threshold, as far as the last three messages allow. A function's result never stays
+        At most ``keep`` of the messages' tokens remain, and the prompt with its new summary falls clearly
+        below the alert's threshold, as far as the last three messages allow. A function's result never stays
         without its call.
         """
         sizes = [self.size(message) for message in context.messages]
-        fixed = self.fixed(replace(context, summary=""), functions) + summary_tokens
+        fixed = self.fixed(replace(context, summary=""), functions) + self.summary_tokens
         target = min(int(sum(sizes) * self.keep), int(self.threshold * _IN_FORCE) - fixed)
         remaining = sum(sizes)
         best = 0
@@ -153,24 +171,28 @@ class Window:
         return replace(context, messages=messages)
 
     def shorten(self, text: str, tokens: int) -> str:
-        """``text`` with its middle left out, so that it has at most ``tokens`` tokens."""
-        return _shorten(text, tokens, self.count)
+        """``text`` with its middle left out, so that it has at most ``tokens`` tokens, or nothing is left of it."""
+        return _shorten(text, tokens, self.text_size)
+
+    def _scaled(self, tokens: int) -> int:
+        return tokens if self.scale == 1.0 else math.ceil(tokens * self.scale)
 
     def _elide(self, message: Message, cap: int) -> Message:
-        tokens = max(cap - _MESSAGE_OVERHEAD, 1)
+        overhead = self.size(message) - self.text_size(message.text)
         call = message.function_call
         if call is not None:
-            whole = self.count(call.arguments) + self.count(message.text) or 1
-            share = tokens - self.count(call.name)
-            arguments = self._elide_json(call.arguments, share * self.count(call.arguments) // whole)
+            overhead -= self.text_size(call.arguments)
+            # In proportion; what rounding takes too much is within the message's own overhead.
+            whole = self.text_size(call.arguments) + self.text_size(message.text) or 1
+            share = max(cap - overhead, 1)
+            arguments = self._elide_json(call.arguments, share * self.text_size(call.arguments) // whole)
             message = replace(message, function_call=FunctionCall(call.call_id, call.name, arguments))
-            tokens = share * self.count(message.text) // whole
-        return replace(message, text=self._elide_json(message.text, tokens))
+            return replace(message, text=self._elide_json(message.text, share * self.text_size(message.text) // whole))
+        return replace(message, text=self._elide_json(message.text, max(cap - overhead, 1)))
 
     def _elide_json(self, text: str, tokens: int) -> str:
         """Shortens the longest string of a JSON object, so that it stays one; any other text as a whole."""
-        size = self.count(text)
-        if size <= tokens:
+        if self.text_size(text) <= tokens:
             return text
         envelope = dict(envelopes.parse(text))
         strings = {key: value for key, value in envelope.items() if isinstance(value, str)}
@@ -182,15 +204,42 @@ class Window:
             {
                 **envelope,
                 key: _shorten(
-                    strings[key], tokens, lambda value: self.count(envelopes.dumps({**envelope, key: value}))
+                    strings[key], tokens, lambda value: self.text_size(envelopes.dumps({**envelope, key: value}))
                 ),
             }
         )
 
 
+def raw_size(message: Message, count: CountTokens) -> int:
+    """Tokens of a message as ``count`` has them."""
+    size = count(message.text) + _MESSAGE_OVERHEAD
+    if message.function_call is not None:
+        size += count(message.function_call.name) + count(message.function_call.arguments) + _CALL_OVERHEAD
+    elif message.role is Role.TOOL:
+        size += _RESULT_OVERHEAD
+    return size
+
+
+def raw_function_tokens(functions: Sequence[Function], count: CountTokens) -> int:
+    """Tokens of functions as ``count`` has them; 0 for none."""
+    tokens = 0
+    for function in functions:
+        properties = parameters_schema(replace(function, schema=None), inner_thoughts=True)["properties"]
+        if function.schema is not None:
+            tokens += count(envelopes.dumps(function.schema))
+        tokens += count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
+        for name, schema in cast(dict[str, dict[str, str]], properties).items():
+            description = schema.get("description", "")
+            tokens += count(f"{name} {description}") + (_PARAMETER_OVERHEAD if description else _NAME_OVERHEAD)
+    return tokens + _REMINDER if tokens else 0
+
+
 def is_pressure_alert(message: Message) -> bool:
     """Whether the message is an alert of memory pressure."""
-    return message.role is Role.USER and envelopes.kind(message.text) == "system_alert"
+    # Not every text is parsed: windows of a million tokens hold thousands of them.
+    return (
+        message.role is Role.USER and "system_alert" in message.text and envelopes.kind(message.text) == "system_alert"
+    )
 
 
 def _level(sizes: Sequence[int], room: int) -> int:

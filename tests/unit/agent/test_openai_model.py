@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from memgpt_agent import envelopes, prompt
+from memgpt_agent.counting import Calibration, Counter
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models import rendering
@@ -57,10 +58,11 @@ def asked(scripted_llm: Start):
 
     @asynccontextmanager
     async def run(
-        *replies: Reply, mode: Mode = Mode.TOOLS, seconds: float = 20.0
+        *replies: Reply, mode: Mode = Mode.TOOLS, seconds: float = 20.0, retries: int = 0
     ) -> AsyncIterator[tuple[OpenAIModel, ScriptedLLM, Sink]]:
         llm = scripted_llm(replies)
-        model = OpenAIModel(EndpointSettings("scripted", llm.base_url, KEY, mode, seconds))
+        settings = EndpointSettings("scripted", llm.base_url, KEY, mode, seconds, None, retries, pause=0.01)
+        model = OpenAIModel(settings, Calibration(), Counter())
         try:
             yield model, llm, Sink()
         finally:
@@ -225,7 +227,6 @@ async def test_errors(asked, reply: Reply, error: type[errors.ServiceError], rea
     assert caught.value.retry_after == (
         7 if isinstance(reply, Status) and reply.retry_after else caught.value.retry_after
     )
-    # Nothing is retried here.
     assert len(llm.requests) == 1
 
 
@@ -267,7 +268,8 @@ async def test_an_endpoint_that_does_not_know_required(asked) -> None:
 async def test_an_endpoint_out_of_reach(scripted_llm: Start) -> None:
     llm = scripted_llm([])
     llm.close()
-    model = OpenAIModel(EndpointSettings("m", llm.base_url.replace("://", "://user:secret@"), KEY, Mode.TOOLS, 5.0))
+    where = llm.base_url.replace("://", "://user:secret@")
+    model = OpenAIModel(EndpointSettings("m", where, KEY, Mode.TOOLS, 5.0, retries=0), Calibration(), Counter())
     with pytest.raises(errors.Unavailable) as caught:
         await model.complete(question(), Sink())
     assert "secret" not in caught.value.message
@@ -306,7 +308,7 @@ def test_the_question_is_told_again_beside_results() -> None:
 
 def test_where_documents_lie_is_told_beside_a_question() -> None:
     messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
-    assert "archival_memory_search now" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])
+    assert "archival_memory_search now" in str(rendering.json_messages(messages, BUILT_IN, documents=True)[-1]["content"])
     booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
     assert "archival_memory_search now" not in str(rendering.json_messages(booted, BUILT_IN)[-1]["content"])
 

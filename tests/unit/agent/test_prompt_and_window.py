@@ -149,7 +149,7 @@ def test_the_alert_stays_in_force_until_an_eviction() -> None:
 def test_an_eviction_leaves_its_fraction_and_whole_pairs(keep: float) -> None:
     context = replace(answered(), messages=numbered(pairs(100)))
     small = window(keep=keep)
-    count = small.plan_eviction(context, BUILT_IN, summary.MAX_TOKENS)
+    count = small.plan_eviction(context, BUILT_IN)
     kept = context.messages[count:]
     assert kept[0].role is not Role.TOOL
     assert len(kept) >= 3
@@ -161,7 +161,7 @@ def test_an_eviction_leaves_its_fraction_and_whole_pairs(keep: float) -> None:
 
 def test_the_last_three_stay() -> None:
     context = replace(answered(), messages=numbered([user("word " * 9000) for _ in range(3)]))
-    assert window().plan_eviction(context, BUILT_IN, summary.MAX_TOKENS) == 0
+    assert window().plan_eviction(context, BUILT_IN) == 0
 
 
 def test_fit_shortens_the_large_and_leaves_the_small() -> None:
@@ -208,7 +208,7 @@ async def test_a_summary_that_does_not_shrink_is_cut() -> None:
 
     context = replace(answered(), messages=numbered(pairs(20)), summary="Old.")
     eviction, _ = await summary.evict(context, 10, Talker(), window())
-    assert count_tokens(eviction.summary) <= summary.MAX_TOKENS + 20
+    assert count_tokens(eviction.summary) <= window().summary_tokens + 20
     assert eviction.before_sequence == 10
 
 

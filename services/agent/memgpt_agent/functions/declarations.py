@@ -83,7 +83,7 @@ CONVERSATION_SEARCH_DATE = Function(
 
 ARCHIVAL_MEMORY_INSERT = Function(
     "archival_memory_insert",
-    "Stores a note in archival memory, which has no limit searched by meaning. Make it understandable alone.",
+    "Stores a note in archival memory, which has no limit and is searched by meaning. Make it understandable alone.",
     (Parameter("content", "string", "The note."),),
 )
 

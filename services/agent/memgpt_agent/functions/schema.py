@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from memgpt_agent.domain import Tool
@@ -35,7 +35,9 @@ class Parameter:
 
     def schema(self) -> dict[str, object]:
         """Its JSON schema."""
-        schema: dict[str, object] = {"type": self.type, "description": self.description}
+        schema: dict[str, object] = {"type": self.type}
+        if self.description:
+            schema["description"] = self.description
         if self.minimum is not None:
             schema["minimum"] = self.minimum
         if self.maximum is not None:
@@ -56,6 +58,7 @@ class Function:
         searches: Whether its result is exempt from being cut.
         tool: Where it runs, if not here; its arguments are described by ``schema`` then, not by ``parameters``.
         schema: JSON schema of a tool's arguments.
+        brief: Whether no argument is described, for small windows; see ``in_short``.
     """
 
     name: str
@@ -66,6 +69,14 @@ class Function:
     searches: bool = False
     tool: Tool | None = None
     schema: Mapping[str, object] | None = None
+    brief: bool = False
+
+
+def in_short(function: Function) -> Function:
+    """The same function with the first sentence of its description, and none of its parameters'."""
+    parameters = tuple(replace(parameter, description="") for parameter in function.parameters)
+    description = function.description.partition(". ")[0].rstrip(".")
+    return replace(function, description=f"{description}.", parameters=parameters, brief=True)
 
 
 def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool = False) -> Mapping[str, object]:
@@ -80,7 +91,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
     properties: dict[str, object] = {}
     required: list[str] = []
     if inner_thoughts:
-        properties[INNER_THOUGHTS] = {"type": "string", "description": _THOUGHTS_DESCRIPTION}
+        properties[INNER_THOUGHTS] = _described(function, "string", _THOUGHTS_DESCRIPTION)
         required.append(INNER_THOUGHTS)
     if function.schema is not None:
         own = constrained(function.schema) if strict else function.schema
@@ -91,7 +102,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
         if strict or parameter.required:
             required.append(parameter.name)
     if function.chains:
-        heartbeat: dict[str, object] = {"type": "boolean", "description": _HEARTBEAT_DESCRIPTION}
+        heartbeat = _described(function, "boolean", _HEARTBEAT_DESCRIPTION)
         if function.searches:
             # Small models say false, and their turn ends with a search that nobody reads. One that says so
             # all the same, where decoding is not constrained, is taken at its word.
@@ -124,3 +135,7 @@ def constrained(schema: object) -> dict[str, object]:
         kept["required"] = list(properties)
         kept["additionalProperties"] = False
     return kept
+
+
+def _described(function: Function, kind: str, description: str) -> dict[str, object]:
+    return {"type": kind} if function.brief else {"type": kind, "description": description}

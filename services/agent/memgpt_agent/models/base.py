@@ -52,12 +52,14 @@ class ModelRequest:
         functions: The functions it may call, one a time; none when plain text is wanted.
         model: The model's name; empty for the service's own setting.
         max_tokens: The most tokens that it may write; 0 for no bound.
+        documents: Whether documents are attached, which small models are reminded to read.
     """
 
     messages: Sequence[Message]
     functions: Sequence[Function] = ()
     model: str = ""
     max_tokens: int = 0
+    documents: bool = False
 
 
 @dataclass(frozen=True, slots=True)

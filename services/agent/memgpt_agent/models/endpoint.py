@@ -25,6 +25,9 @@ class EndpointSettings:
         mode: How functions are called; AUTO finds out with one small request.
         timeout: Seconds for one answer.
         temperature: Sampling temperature; None for the endpoint's default.
+        retries: How often a request is made again that failed by no fault of its own.
+        patience: Seconds that are waited at most, in all, before a request is made again.
+        pause: Seconds before the first repetition, unless the endpoint says otherwise; it doubles every time.
     """
 
     model: str
@@ -33,3 +36,6 @@ class EndpointSettings:
     mode: Mode = Mode.AUTO
     timeout: float = 120.0
     temperature: float | None = None
+    retries: int = 3
+    patience: float = 30.0
+    pause: float = 0.5

@@ -1,71 +1,72 @@
 """Any endpoint that speaks OpenAI's protocol. The only module that imports ``openai``.
 
-Nothing is retried here but an answer that is no call, once: the caller of the turn repeats it, and the turn goes on
-after its last committed step. Neither the key nor an exception's text ever reaches a message or a log.
+This is the one layer that asks a model again: when its endpoint is busy, breaks off or cannot be reached, within a
+budget of tries and of time, and once when an answer is no call. What still fails then ends the caller's stream, or the
+turn; in either case the steps before it stay. Neither the key nor an exception's text ever reaches a message or a log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import openai
 import structlog
 from memgpt_runtime import context, errors
 from memgpt_runtime.errors import Reason
-from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent import envelopes
-from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
-from memgpt_agent.functions import Function, declarations
-from memgpt_agent.functions.schema import INNER_THOUGHTS
-from memgpt_agent.models import rendering
+from memgpt_agent.counting import Calibration, CountTokens
+from memgpt_agent.domain import NO_USAGE, Message, Role, Usage
+from memgpt_agent.functions import declarations
+from memgpt_agent.models.answers import Answer, AnswerReader, MalformedError, completion, repair
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
+from memgpt_agent.models.dialect import Dialect
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
-from memgpt_agent.models.partial import PartialCall
+from memgpt_agent.window import raw_function_tokens, raw_size
 
 _log = structlog.get_logger(__name__)
+# It would log every request with its address, and the password that may stand in it.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-_PROBE_TOKENS = 128
-_MAX_NAME = 64
+_PROBE_TOKENS = 256
 _OVERFLOW = re.compile(
     r"context.{0,20}(?:length|window|size)|maximum.{0,20}(?:tokens|length)"
     r"|too (?:long|many tokens)|exceeds?.{0,40}context",
     re.I,
 )
+_FILTERED = re.compile(r"content.?(?:filter|policy|management)|ResponsibleAI", re.I)
+_QUOTA_USED_UP = "insufficient_quota"
 _DEFAULT_RETRY_AFTER = 5.0
+_REFUSING = (400, 404, 422, 501)
+_PASSING = (408, 409, 425, 429)
+"""Statuses below 500 that are worth another try."""
 
 
-class _MalformedError(Exception):
-    """An answer that is no call. The text tells the model what is wrong with it."""
-
-    def __init__(self, problem: str, raw: str, usage: Usage) -> None:
-        super().__init__(problem)
-        self.raw = raw
-        self.usage = usage
-
-
-@dataclass(slots=True)
-class _Answer:
-    """An answer as it was streamed."""
-
-    text: str = ""
-    name: str = ""
-    arguments: str = ""
-    finish: str = ""
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
+class _ToolsRefusedError(Exception):
+    """The endpoint says that this model takes no tools."""
 
 
 class OpenAIModel:
     """A chat model behind an endpoint."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
+    def __init__(self, settings: EndpointSettings, calibration: Calibration, count: CountTokens) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            settings: The endpoint.
+            calibration: Is told how long the endpoint says prompts were.
+            count: Counts tokens as the window does.
+        """
         self._settings = settings
+        self._calibration = calibration
+        self._count = count
         self._client = openai.AsyncOpenAI(
             api_key=settings.api_key or "none",
             base_url=settings.base_url or None,
@@ -74,8 +75,8 @@ class OpenAIModel:
         )
         # By model, since agents may name their own.
         self._modes: dict[str, Mode] = {}
+        self._dialects: dict[str, Dialect] = {}
         self._probing = asyncio.Lock()
-        self._required = True
 
     def mode(self, model: str = "") -> Mode:
         """How functions are called, as far as it is known."""
@@ -94,14 +95,12 @@ class OpenAIModel:
         ]
         request = ModelRequest(question, (declarations.SEND_MESSAGE,), name, _PROBE_TOKENS)
         try:
-            answer = await self._stream(request, Mode.TOOLS, _Silent())
+            answer = await self._ask(request, Mode.TOOLS, _Silent())
             found = answer.name == declarations.SEND_MESSAGE.name and bool(envelopes.parse(answer.arguments))
-        except (errors.FailedPrecondition, ContextOverflowError) as error:
-            if isinstance(error, errors.FailedPrecondition) and error.metadata.get("status") not in (
-                "400",
-                "422",
-                "501",
-            ):
+        except (_ToolsRefusedError, MalformedError, ContextOverflowError):
+            found = False
+        except errors.FailedPrecondition as error:
+            if error.metadata.get("status") not in ("400", "422", "501"):
                 raise
             found = False
         mode = Mode.TOOLS if found else Mode.JSON_SCHEMA
@@ -111,112 +110,129 @@ class OpenAIModel:
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
         """Answers one request. An answer that is no call is asked for once more, in ``auto`` mode in the other mode."""
         if not request.functions:
-            answer = await self._stream(request, Mode.TOOLS, sink)
+            answer = await self._ask(request, Mode.JSON_SCHEMA, sink)
             return Completion(answer.text, usage=answer.usage)
         name = request.model or self._settings.model
         mode = await self._mode_for(name)
         try:
             return await self._call(request, mode, sink)
-        except _MalformedError as malformed:
-            if self._settings.mode is Mode.AUTO and mode is Mode.TOOLS:
-                mode = self._modes[name] = Mode.JSON_SCHEMA
+        except MalformedError as malformed:
+            if malformed.at_fault:
+                mode = self._switched(name, mode)
             _log.info("model_answer_malformed", model=name, mode=mode.value, problem=str(malformed))
             sink.restart("The model's answer was no function call; it is asked again.")
             spent = malformed.usage
-            again = _repair(request, malformed)
+            again = repair(request, malformed)
+        except _ToolsRefusedError as refused:
+            mode = self._switched(name, mode)
+            if mode is Mode.TOOLS:
+                raise _unusable(
+                    f"the model {name!r} takes no tools; set agent.mode to json_schema or auto", None
+                ) from refused
+            spent, again = NO_USAGE, request
         try:
-            completion = await self._call(again, mode, sink)
-        except _MalformedError as malformed:
-            raise BadAnswerError(
-                f"the model {name!r} answered twice with something that is no function call ({malformed}); try"
-                f" again, or"
-                " choose another model or another agent.mode (tools or json_schema)"
-            ) from malformed
-        return Completion(completion.text, completion.call, completion.usage + spent)
+            answered = await self._call(again, mode, sink)
+        except MalformedError as malformed:
+            raise BadAnswerError(_of_no_use(name, malformed)) from malformed
+        return Completion(answered.text, answered.call, answered.usage + spent)
 
     async def _mode_for(self, name: str) -> Mode:
         if self._settings.mode is not Mode.AUTO:
             return self._settings.mode
-        async with self._probing:
-            if name not in self._modes:
-                self._modes[name] = await self.probe(name)
+        if name not in self._modes:
+            async with self._probing:
+                if name not in self._modes:
+                    self._modes[name] = await self.probe(name)
         return self._modes[name]
 
+    def _switched(self, name: str, mode: Mode) -> Mode:
+        """The mode to go on with after ``mode`` did not work."""
+        if self._settings.mode is not Mode.AUTO:
+            return mode
+        self._modes[name] = Mode.JSON_SCHEMA
+        return Mode.JSON_SCHEMA
+
     async def _call(self, request: ModelRequest, mode: Mode, sink: Sink) -> Completion:
-        answer = await self._stream(request, mode, sink)
-        if mode is Mode.JSON_SCHEMA:
-            return _from_json(answer)
-        return _from_tools(answer, request)
+        answer = await self._ask(request, mode, sink)
+        return completion(answer, request, as_json=mode is Mode.JSON_SCHEMA)
 
-    async def _stream(self, request: ModelRequest, mode: Mode, sink: Sink) -> _Answer:
-        try:
-            async with asyncio.timeout(context.remaining(self._settings.timeout)):
-                try:
+    async def _ask(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
+        """One answer, asked for again while that may help and patience lasts."""
+        patience = self._settings.patience
+        for attempt in range(self._settings.retries + 1):
+            try:
+                async with asyncio.timeout(context.remaining(self._settings.timeout)):
                     return await self._read(request, mode, sink)
-                except openai.BadRequestError as error:
-                    if not (self._required and mode is Mode.TOOLS and "tool_choice" in _text(error)):
-                        raise
-                    # The endpoint does not know `required`: from now on the model may choose.
-                    self._required = False
-                    return await self._read(request, mode, sink)
-        except TimeoutError as error:
-            raise errors.Unavailable(
-                Reason.MODEL_UNAVAILABLE,
-                f"the model gave no answer within {self._settings.timeout:g} s; try again, or raise"
-                f" agent.model_timeout",
-            ) from error
-        except openai.APIError as error:
-            raise self._translate(error, request.model or self._settings.model) from None
+            except TimeoutError as error:
+                raise errors.Unavailable(
+                    Reason.MODEL_UNAVAILABLE,
+                    f"the model gave no answer within {self._settings.timeout:g} s; try again, or raise"
+                    f" agent.model_timeout",
+                ) from error
+            except openai.APIError as error:
+                failure = self._translate(error, request.model or self._settings.model)
+                pause = self._pause(error, attempt)
+            except ValueError:  # A stream of something that is no JSON.
+                failure, pause = self._broken(), self._backoff(attempt)
+            if attempt == self._settings.retries or pause is None or pause > patience:
+                raise failure
+            patience -= pause
+            sink.restart(f"The model's endpoint is busy or broke off; it is asked again in {pause:.1f} s.")
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
-    async def _read(self, request: ModelRequest, mode: Mode, sink: Sink) -> _Answer:
-        answer = _Answer()
-        partial = PartialCall(sink)
-        stream = await self._client.chat.completions.create(**self._body(request, mode))
+    async def _read(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
+        name = request.model or self._settings.model
+        dialect = self._dialects.get(name)
+        if dialect is None:
+            dialect = self._dialects[name] = Dialect(self._settings)
+        while True:
+            body = dialect.body(request, name, mode)
+            try:
+                answer = await self._stream(body, AnswerReader(sink, as_json=_as_json(request, mode)))
+                break
+            except openai.APIStatusError as error:
+                problem = _text(error)
+                if error.status_code not in _REFUSING or _too_long(error):
+                    raise
+                if option := dialect.fall_back(body, problem):
+                    _log.info("model_option_refused", model=name, option=option)
+                elif "tools" in body and "tool" in problem.lower():
+                    raise _ToolsRefusedError from None
+                else:
+                    raise
+        ours = sum(raw_size(message, self._count) for message in request.messages)
+        ours += raw_function_tokens(request.functions, self._count)
+        if answer.usage.prompt_tokens:
+            self._calibration.observe(request.model, ours, answer.usage.prompt_tokens)
+            return answer
+        return _with_usage(answer, Usage(ours, self._count(answer.text) + self._count(answer.arguments)))
+
+    async def _stream(self, body: Mapping[str, object], reader: AnswerReader) -> Answer:
+        # As plain dictionaries: to check and to copy every message of a long prompt, and every chunk, into the
+        # library's own types takes longer than all else that the Agent does in a step.
+        stream = await self._client.post(
+            "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=openai.AsyncStream[object]
+        )
         async with stream:
             async for chunk in stream:
-                if chunk.usage is not None:
-                    answer.usage = Usage(chunk.usage.prompt_tokens or 0, chunk.usage.completion_tokens or 0)
-                if not chunk.choices:
-                    continue
-                choice = chunk.choices[0]
-                answer.finish = choice.finish_reason or answer.finish
-                if choice.delta.content:
-                    answer.text += choice.delta.content
-                    if mode is Mode.JSON_SCHEMA and request.functions:
-                        partial.answer(answer.text)
-                    else:
-                        sink.delta(DeltaKind.THOUGHT, choice.delta.content)
-                for call in choice.delta.tool_calls or ():
-                    # Only the first call runs; further ones are not even read.
-                    if (call.index or 0) == 0 and call.function is not None:
-                        answer.name += call.function.name or ""
-                        answer.arguments += call.function.arguments or ""
-                        partial.arguments(answer.name, answer.arguments)
-        if not answer.usage.total:
-            answer.usage = _estimate(request, answer)
-        return answer
+                reader.chunk(chunk)
+        return reader.answer()
 
-    def _body(self, request: ModelRequest, mode: Mode) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": request.model or self._settings.model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if self._settings.temperature is not None:
-            body["temperature"] = self._settings.temperature
-        if request.max_tokens:
-            # OpenAI's reasoning models take the new name only, everybody else's server the old one only.
-            body["max_tokens" if self._settings.base_url else "max_completion_tokens"] = request.max_tokens
-        if not request.functions:
-            body["messages"] = rendering.json_messages(request.messages, ())
-        elif mode is Mode.JSON_SCHEMA:
-            body["messages"] = rendering.json_messages(request.messages, request.functions)
-            body["response_format"] = rendering.json_schema(request.functions, request.messages)
-        else:
-            body["messages"] = rendering.tool_messages(request.messages)
-            body["tools"] = rendering.tools(request.functions)
-            body["tool_choice"] = "required" if self._required else "auto"
-        return body
+    def _pause(self, error: openai.APIError, attempt: int) -> float | None:
+        """Seconds to wait before another try; None where that is of no use."""
+        status = getattr(error, "status_code", None)
+        if _QUOTA_USED_UP in _text(error):
+            return None
+        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code not in _PASSING:
+            return None
+        if status == 501 or _too_long(error):
+            return None
+        asked = _retry_after(error) if isinstance(error, openai.APIStatusError) else None
+        return self._backoff(attempt) if asked is None else asked
+
+    def _backoff(self, attempt: int) -> float:
+        return self._settings.pause * float(2**attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
     def _translate(self, error: openai.APIError, model: str) -> Exception:
         """The error in the suite's words. Its own text is looked at, and never passed on."""
@@ -224,10 +240,11 @@ class OpenAIModel:
         status = getattr(error, "status_code", None)
         _log.warning("model_call_failed", endpoint=where, model=model, error=type(error).__name__, status=status)
         if isinstance(error, openai.RateLimitError):
+            after = _retry_after(error)
             return errors.ResourceExhausted(
                 Reason.MODEL_RATE_LIMITED,
                 f"the model's endpoint {where} has had too many requests, or its quota is used up; try again later",
-                retry_after=_retry_after(error),
+                retry_after=_DEFAULT_RETRY_AFTER if after is None else after,
             )
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return _unusable(
@@ -236,23 +253,28 @@ class OpenAIModel:
         if isinstance(error, openai.NotFoundError):
             return _unusable(
                 f"the endpoint {where} does not know the model {model!r}, or is none; check agent.model and"
-                f" agent.base_url"
-                " (which usually ends in /v1)",
+                f" agent.base_url (which usually ends in /v1)",
                 status,
             )
-        if isinstance(error, openai.APIStatusError) and error.status_code < 500:
-            if _OVERFLOW.search(_text(error)) or error.status_code == 413:
-                return ContextOverflowError()
+        if _too_long(error):
+            return ContextOverflowError()
+        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code not in _PASSING:
+            if _FILTERED.search(_text(error)):
+                return BadAnswerError(
+                    f"the content filter of the model's endpoint {where} refuses the prompt; put it in other words"
+                )
             return _unusable(
                 f"the model's endpoint {where} refuses the request (HTTP {error.status_code}); check agent.model,"
-                f" and try"
-                " another agent.mode (tools or json_schema)",
+                f" and try another agent.mode (tools or json_schema)",
                 status,
             )
+        return self._broken()
+
+    def _broken(self) -> errors.Unavailable:
         return errors.Unavailable(
             Reason.MODEL_UNAVAILABLE,
-            f"the model's endpoint {where} cannot be reached or is out of order; check that it runs, and"
-            f" agent.base_url",
+            f"the model's endpoint {_where(self._settings.base_url)} cannot be reached or is out of order; check that"
+            f" it runs, and agent.base_url",
         )
 
 
@@ -264,88 +286,25 @@ class _Silent:
         pass
 
 
-def _from_tools(answer: _Answer, request: ModelRequest) -> Completion:
-    """The first tool call; a mere text is a thought."""
-    if not answer.name:
-        if not answer.text.strip() or answer.finish == "length":
-            raise _MalformedError("there is neither a function call nor a finished text", answer.text, answer.usage)
-        if _looks_like_a_call(answer.text, request.functions):
-            raise _MalformedError("the call was written as text", answer.text, answer.usage)
-        return Completion(answer.text.strip(), usage=answer.usage)
-    arguments = answer.arguments.strip() or "{}"
-    parsed = _object(arguments)
-    if parsed is None:
-        if _failed_before(request):
-            raise _MalformedError("the arguments are no JSON object", arguments, answer.usage)
-        # Told to the model as a failed call, which it can mend.
-        return Completion(answer.text.strip(), _function_call(answer.name, arguments), answer.usage)
-    thought = parsed.pop(INNER_THOUGHTS, "")
-    text = "\n".join(part for part in (answer.text.strip(), str(thought).strip()) if part)
-    return Completion(text, _function_call(answer.name, envelopes.dumps(parsed)), answer.usage)
+def _as_json(request: ModelRequest, mode: Mode) -> bool:
+    return mode is Mode.JSON_SCHEMA and bool(request.functions)
 
 
-def _from_json(answer: _Answer) -> Completion:
-    """The object ``{inner_thoughts, function, arguments}``."""
-    value = _object(_unfenced(answer.text))
-    if value is None:
-        problem = "it was cut off" if answer.finish == "length" else "it is no JSON object"
-        raise _MalformedError(problem, answer.text, answer.usage)
-    name, arguments = value.get("function"), value.get("arguments", {})
-    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-        raise _MalformedError("it lacks function or arguments", answer.text, answer.usage)
-    thought = str(value.get(INNER_THOUGHTS, "")).strip()
-    return Completion(thought, _function_call(name, envelopes.dumps(arguments)), answer.usage)
+def _with_usage(answer: Answer, usage: Usage) -> Answer:
+    """For endpoints that do not report it."""
+    return Answer(answer.text, answer.name, answer.arguments, answer.finish, answer.refusal, usage)
 
 
-def _function_call(name: str, arguments: str) -> FunctionCall:
-    return FunctionCall(new_call_id(), name[:_MAX_NAME], arguments)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text, strict=False)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _unfenced(text: str) -> str:
-    match = re.search(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL)
-    return match[1] if match else text
-
-
-def _looks_like_a_call(text: str, functions: Sequence[Function]) -> bool:
-    stripped = _unfenced(text).strip()
-    return stripped.startswith(("{", "<tool_call>")) and any(f'"{f.name}"' in stripped for f in functions)
-
-
-def _failed_before(request: ModelRequest) -> bool:
-    """Whether the model's last call had arguments that do not parse either."""
-    for message in reversed(request.messages):
-        if message.function_call is not None:
-            return _object(message.function_call.arguments or "{}") is None
-    return False
-
-
-def _repair(request: ModelRequest, malformed: _MalformedError) -> ModelRequest:
-    note = (
-        f"{envelopes.SYSTEM_NOTE}Your last answer could not be used: {malformed}. Answer with exactly one"
-        f" function call."
+def _of_no_use(name: str, malformed: MalformedError) -> str:
+    if malformed.at_fault:
+        return (
+            f"the model {name!r} answered twice with something that is no function call ({malformed}); try again, or"
+            " choose another model or another agent.mode (tools or json_schema)"
+        )
+    return (
+        f"the model {name!r} was asked twice and did not finish its answer ({malformed}); use other words, or"
+        " raise agent.max_answer_tokens and agent.context_window"
     )
-    # What was wrong is shown in part only: it may be long, and it is no example to follow.
-    former = [Message(Role.ASSISTANT, malformed.raw[:500])] if malformed.raw.strip() else []
-    return ModelRequest(
-        [*request.messages, *former, Message(Role.USER, envelopes.dumps({"type": "system_alert", "message": note}))],
-        request.functions,
-        request.model,
-        request.max_tokens,
-    )
-
-
-def _estimate(request: ModelRequest, answer: _Answer) -> Usage:
-    """For endpoints that do not report usage."""
-    prompt = sum(count_tokens(message.text) for message in request.messages)
-    return Usage(prompt, count_tokens(answer.text) + count_tokens(answer.arguments))
 
 
 def _unusable(message: str, status: int | None) -> errors.FailedPrecondition:
@@ -365,8 +324,26 @@ def _text(error: openai.APIError) -> str:
     return f"{error.code or ''} {error.message} {error.body or ''}"
 
 
-def _retry_after(error: openai.APIStatusError) -> float:
+def _too_long(error: openai.APIError) -> bool:
+    """Whether the endpoint says that the prompt is too long; some say so in mid-stream."""
+    if isinstance(error, openai.APIStatusError):
+        if error.status_code == 413:
+            return True
+        if error.status_code not in (400, 422, 500):
+            return False
+    elif isinstance(error, openai.APIConnectionError):
+        return False
+    return _OVERFLOW.search(_text(error)) is not None
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    """Seconds that the endpoint asks to wait; None when it does not say."""
+    given = error.response.headers.get("retry-after", "")
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        return max(0.0, float(given))
     except ValueError:
-        return _DEFAULT_RETRY_AFTER
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

@@ -1,47 +1,155 @@
-"""Text out of JSON that is still being written, so that thoughts and messages are shown while the model writes."""
+"""Text out of JSON that is still being written, so that thoughts and messages are shown while the model writes.
+
+A piece costs its own length, however much came before it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import jiter
+import re
+from collections.abc import Iterator
 
 from memgpt_agent.functions import declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 from memgpt_agent.models.base import DeltaKind, Sink
 
+_NOTABLE = re.compile(r'["{}\[\],:]')
+_END_OF_RUN = re.compile(r'["\\]')
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_UNICODE_ESCAPE = 6
+
+Path = tuple[str, ...]
+
+
+class StringReader:
+    """Reads a JSON object in pieces, and tells what is new of the strings in it.
+
+    What stands before the object, such as a fence, is passed over, and so is what follows it. Nothing is validated:
+    text that is no JSON gives nothing, or something odd.
+    """
+
+    def __init__(self) -> None:
+        self._path: list[str] = []
+        # Of each open container whether it is an object; the key that is being filled is the path's last part.
+        self._objects: list[bool] = []
+        self._in_string = False
+        self._is_key = False
+        self._key = ""
+        self._escape = ""
+        self._high = ""
+        self._ended = False
+
+    def feed(self, piece: str) -> Iterator[tuple[Path, str]]:
+        """The new text of every string value in ``piece``, with the keys that lead to it; ``[]`` stands for a list."""
+        place = 0
+        while place < len(piece) and not self._ended:
+            if self._in_string:
+                text, place = self._string(piece, place)
+                if text and self._is_key:
+                    self._key += text
+                elif text:
+                    yield tuple(self._path), text
+            else:
+                place = self._structure(piece, place)
+
+    def _structure(self, piece: str, place: int) -> int:
+        match = _NOTABLE.search(piece, place)
+        if match is None:
+            return len(piece)
+        self._mark(match[0])
+        return match.end()
+
+    def _mark(self, mark: str) -> None:
+        if not self._objects:
+            if mark == "{":
+                self._open(is_object=True)
+        elif mark in "{[":
+            self._open(is_object=mark == "{")
+        elif mark in "}]":
+            self._objects.pop()
+            self._path.pop()
+            self._ended = not self._objects
+        elif mark == ",":
+            self._is_key = self._objects[-1]
+        elif mark == ":":
+            self._path[-1], self._is_key = self._key, False
+        else:
+            self._in_string, self._key = True, ""
+
+    def _open(self, *, is_object: bool) -> None:
+        self._objects.append(is_object)
+        self._path.append("" if is_object else "[]")
+        self._is_key = is_object
+
+    def _string(self, piece: str, place: int) -> tuple[str, int]:
+        """Text of the string up to its end, or the piece's, and where to go on."""
+        found: list[str] = []
+        while place < len(piece):
+            if self._escape:
+                self._escape += piece[place]
+                place += 1
+                found.append(self._unescaped())
+                continue
+            match = _END_OF_RUN.search(piece, place)
+            end = len(piece) if match is None else match.start()
+            found.append(piece[place:end])
+            place = end + 1
+            if match is None:
+                break
+            if match[0] == '"':
+                self._in_string = False
+                break
+            self._escape = "\\"
+        return "".join(found), min(place, len(piece))
+
+    def _unescaped(self) -> str:
+        """The character of the escape, once it is complete."""
+        escape = self._escape
+        if escape[1] != "u":
+            self._escape = ""
+            return _ESCAPES.get(escape[1], escape[1])
+        if len(escape) < _UNICODE_ESCAPE:
+            return ""
+        self._escape = ""
+        try:
+            code = int(escape[2:], 16)
+        except ValueError:
+            return ""
+        # Two escapes make one character beyond the basic plane; half of one is never told.
+        if 0xD800 <= code < 0xDC00:
+            self._high = chr(code)
+            return ""
+        if 0xDC00 <= code < 0xE000:
+            pair, self._high = self._high + chr(code), ""
+            return pair.encode("utf-16", "surrogatepass").decode("utf-16") if len(pair) > 1 else ""
+        return chr(code)
+
 
 class PartialCall:
-    """Follows one call as its JSON grows, and hands on what is new of its thought and its message."""
+    """Follows one call as its JSON comes, and hands on what is new of its thought and its message."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._told = {DeltaKind.THOUGHT: 0, DeltaKind.MESSAGE: 0}
+        self._reader = StringReader()
+        self._name = ""
+        self._unnamed: list[str] = []
 
-    def arguments(self, name: str, text: str) -> None:
-        """The arguments of the function ``name`` so far, with the thought among them."""
-        value = _parse(text)
-        self._tell(DeltaKind.THOUGHT, value.get(INNER_THOUGHTS))
-        if name == declarations.SEND_MESSAGE.name:
-            self._tell(DeltaKind.MESSAGE, value.get("message"))
+    def arguments(self, name: str, piece: str) -> None:
+        """More of the arguments of the function ``name``, with the thought among them."""
+        for path, text in self._reader.feed(piece):
+            if path == (INNER_THOUGHTS,):
+                self._sink.delta(DeltaKind.THOUGHT, text)
+            elif path == ("message",) and name == declarations.SEND_MESSAGE.name:
+                self._sink.delta(DeltaKind.MESSAGE, text)
 
-    def answer(self, text: str) -> None:
-        """An object ``{inner_thoughts, function, arguments}`` so far."""
-        value = _parse(text)
-        self._tell(DeltaKind.THOUGHT, value.get(INNER_THOUGHTS))
-        arguments = value.get("arguments")
-        if value.get("function") == declarations.SEND_MESSAGE.name and isinstance(arguments, dict):
-            self._tell(DeltaKind.MESSAGE, arguments.get("message"))
-
-    def _tell(self, kind: DeltaKind, text: object) -> None:
-        if isinstance(text, str) and len(text) > self._told[kind]:
-            self._sink.delta(kind, text[self._told[kind] :])
-            self._told[kind] = len(text)
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        value = jiter.from_json(text.encode("utf-8", "surrogatepass"), partial_mode="trailing-strings")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    def answer(self, piece: str) -> None:
+        """More of an object ``{inner_thoughts, function, arguments}``, in whatever order."""
+        for path, text in self._reader.feed(piece):
+            if path == (INNER_THOUGHTS,):
+                self._sink.delta(DeltaKind.THOUGHT, text)
+            elif path == ("function",):
+                self._name += text
+            elif path == ("arguments", "message"):
+                self._unnamed.append(text)
+        if self._unnamed and self._name == declarations.SEND_MESSAGE.name:
+            self._sink.delta(DeltaKind.MESSAGE, "".join(self._unnamed))
+            self._unnamed.clear()

@@ -8,14 +8,28 @@ That is what local servers understand whose models do not emit tool calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from memgpt_agent import envelopes, prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, BUILT_IN_BY_NAME
+from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, BUILT_IN_BY_NAME, SEND_MESSAGE
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 
 Wire = dict[str, object]
+
+_REPEATED = 200
+"""Characters of a question that are said once more at the end of a prompt."""
+
+_BEFORE_DOCUMENTS = (
+    "Is this about a document, or anything that does not stand above? Then call archival_memory_search now, before you"
+    " answer: what you believe to know of it may be wrong."
+)
+_BEFORE_TALK = (
+    "Does the user tell you a fact about themselves? Then call core_memory_append now, with the name human and"
+    " request_heartbeat true. Do they ask for something that was said before and does not stand above? Then call"
+    " conversation_search. Otherwise answer with send_message."
+)
 
 
 def tool_messages(messages: Sequence[Message]) -> list[Wire]:
@@ -38,7 +52,7 @@ def tools(functions: Sequence[Function]) -> list[Wire]:
     ]
 
 
-def json_messages(messages: Sequence[Message], functions: Sequence[Function]) -> list[Wire]:
+def json_messages(messages: Sequence[Message], functions: Sequence[Function], *, documents: bool = False) -> list[Wire]:
     """The prompt without tool calls. Neighbours of one role are joined: many chat templates want roles to alternate."""
     rendered: list[tuple[str, str]] = []
     names = {m.function_call.call_id: m.function_call.name for m in messages if m.function_call is not None}
@@ -53,7 +67,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function]) ->
                 rendered.append(("user", envelopes.dumps({**result, **envelopes.parse(message.text)})))
             case Role.USER:
                 rendered.append(("user", message.text))
-    if functions and (note := _reminder(messages)):
+    if functions and (note := _reminder(messages, documents=documents)):
         rendered.append(("user", note))
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", "(The conversation begins.)"))
@@ -81,7 +95,12 @@ def json_instructions(functions: Sequence[Function]) -> str:
         "Answer every event with one JSON object and nothing else:"
         ' {"inner_thoughts": "...", "function": "...", "arguments": {...}}. The functions:',
     ]
+    if any(function.brief and function.chains for function in functions):
+        lines[1] += " request_heartbeat true: you are called again at once with the result."
     for function in functions:
+        if function.brief:
+            lines.append(f"- {function.name}({', '.join(_argument_names(function))}): {function.description}")
+            continue
         lines.append(f"- {function.name}: {function.description}")
         lines += [f"    {p.name} ({p.type}): {p.description}" for p in function.parameters]
         if function.schema is not None:
@@ -89,6 +108,11 @@ def json_instructions(functions: Sequence[Function]) -> str:
         if function.chains:
             lines.append("    request_heartbeat (boolean): true to be called again at once with the result.")
     return "\n".join(lines)
+
+
+def _argument_names(function: Function) -> list[str]:
+    schema = parameters_schema(function, inner_thoughts=False)
+    return list(cast(Mapping[str, object], schema["properties"]))
 
 
 def json_schema(functions: Sequence[Function], messages: Sequence[Message] = ()) -> Wire:
@@ -159,28 +183,22 @@ def _repeated_search(messages: Sequence[Message]) -> str:
     return calls[0].name if same and function is not None and function.searches else ""
 
 
-def _reminder(messages: Sequence[Message]) -> str:
+def _reminder(messages: Sequence[Message], *, documents: bool) -> str:
     """What small models lose sight of, said once more at the end of the prompt.
 
     Before a question is answered: where the answer lies, or they invent one. Beside the results of a search: the
-    question, or they search for ever.
+    question, or they search for ever. After anything else: that somebody waits.
     """
-    question = ""
-    for message in reversed(messages):
-        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
-            question = str(envelopes.parse(message.text).get("message", ""))
-            break
-    if not question:
+    last = messages[-1]
+    if last.role is Role.USER and envelopes.kind(last.text) == "user_message":
+        return envelopes.SYSTEM_NOTE + (_BEFORE_DOCUMENTS if documents else _BEFORE_TALK)
+    question, call = _open_question(messages)
+    if not question or call is None:
         return ""
-    if messages[-1].role is Role.USER and envelopes.kind(messages[-1].text) == "user_message":
-        return (
-            f"{envelopes.SYSTEM_NOTE}Is this about a document, or anything that does not stand above? Then call"
-            " archival_memory_search now, before you answer: what you believe to know of it may be wrong."
-        )
-    last_call = next((m.function_call for m in reversed(messages) if m.function_call is not None), None)
-    function = BUILT_IN_BY_NAME.get(last_call.name) if last_call is not None else None
+    question = question if len(question) <= _REPEATED else f"{question[:_REPEATED]}…"
+    function = BUILT_IN_BY_NAME.get(call.name)
     if function is None or not function.searches:
-        return ""
+        return f"{envelopes.SYSTEM_NOTE}The user still waits for your answer to: “{question}”. Call send_message."
     elsewhere = "" if function is ARCHIVAL_MEMORY_SEARCH else " Documents are found by archival_memory_search only."
     return (
         f"{envelopes.SYSTEM_NOTE}The question to answer: “{question}”. If the results above hold the answer,"
@@ -190,3 +208,16 @@ def _reminder(messages: Sequence[Message]) -> str:
         " read, say that you did not find it."
         f"{elsewhere}"
     )
+
+
+def _open_question(messages: Sequence[Message]) -> tuple[str, FunctionCall | None]:
+    """The user's last message, and the agent's last call since; an empty text once the agent has spoken."""
+    call: FunctionCall | None = None
+    for message in reversed(messages):
+        if message.function_call is not None:
+            if message.function_call.name == SEND_MESSAGE.name:
+                return "", None
+            call = call or message.function_call
+        elif message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            return str(envelopes.parse(message.text).get("message", "")), call
+    return "", None
