@@ -80,9 +80,12 @@ class Raw:
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream of these events, sent as they are, for what `Completion` cannot say; `chunk` makes one of a delta."""
+    """A stream of these events, sent as they are, for what `Completion` cannot say; `chunk` makes one of a delta.
 
-    events: tuple[str, ...]
+    A generator may wait between two of them for what the test does.
+    """
+
+    events: Iterable[str]
 
 
 @dataclass(frozen=True)

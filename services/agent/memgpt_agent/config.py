@@ -52,6 +52,9 @@ class AgentSettings(MemoryClientSection):
     )
     max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
     max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
+    keep_alive_seconds: float = Field(
+        15.0, gt=0, description="Seconds of silence after which a turn's stream says that it still runs."
+    )
     pressure_fraction: float = Field(
         0.75, gt=0, le=1, description="Part of the window from which on the agent is told to save what matters."
     )

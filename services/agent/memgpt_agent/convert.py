@@ -249,6 +249,8 @@ def event(value: events.Event) -> event_pb2.TurnEvent:
             proto.delta.CopyFrom(event_pb2.Delta(kind=_DELTA_KINDS[kind], attempt=attempt, index=index, text=text))
         case events.StepRestarted(attempt, reason):
             proto.step_restarted.CopyFrom(event_pb2.StepRestarted(attempt=attempt, reason=reason))
+        case events.KeepAlive():
+            proto.keep_alive.SetInParent()
         case events.Done(state, reason, steps, used):
             done = event_pb2.Done(state=_STATES[state], reason=reason, steps=steps, usage=usage_proto(used))
             proto.done.CopyFrom(done)

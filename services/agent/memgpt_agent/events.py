@@ -82,6 +82,11 @@ class StepRestarted:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Nothing happened for a while, and the turn still runs. Provisional."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The turn ended. Always the last event."""
 
@@ -101,6 +106,7 @@ Body = (
     | Notice
     | Delta
     | StepRestarted
+    | KeepAlive
     | Done
 )
 

@@ -1,18 +1,49 @@
 """The events of one running turn, for any number of readers.
 
 The turn writes; readers follow at their own pace, each from its own place, so that a slow reader neither holds up the
-turn nor makes it pile up copies. Nothing is kept beyond the turn's end and its last reader.
+turn nor makes it pile up copies. Committed events are kept to the turn's end and its last reader. Text of the step that
+runs is kept until the step is committed; a reader gets all of it that is new at once, so that a slow one gets few large
+pieces, and none of a step that was committed meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from memgpt_agent.domain import Step, Turn
-from memgpt_agent.events import Body, Delta, Done, Event, Narrator, Queued, StepRestarted
+from memgpt_agent.events import Delta, Done, Event, KeepAlive, Narrator, Queued, StepRestarted
 from memgpt_agent.models.base import DeltaKind
+
+
+@dataclass(slots=True)
+class _Text:
+    """Text of one kind, without anything else between."""
+
+    kind: DeltaKind
+    attempt: int
+    pieces: list[str]
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a reader is in what is provisional."""
+
+    generation: int = -1
+    item: int = 0
+    piece: int = 0
+    attempt: int = 0
+    told: dict[DeltaKind, int] = field(default_factory=dict)
+
+    def index(self, text: _Text) -> int:
+        """Place of the next piece among those of its kind and try that this reader gets."""
+        if text.attempt != self.attempt:
+            self.attempt = text.attempt
+            self.told.clear()
+        number = self.told.get(text.kind, 0)
+        self.told[text.kind] = number + 1
+        return number
 
 
 class Feed:
@@ -21,11 +52,13 @@ class Feed:
     def __init__(self) -> None:
         self.narrator = Narrator()
         self._events: list[Event] = []
+        # Provisional: of the step that runs, or of the queue before it.
+        self._running: list[_Text | Queued | StepRestarted] = []
+        self._generation = 0
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
         self._closed = False
         self._attempt = 1
-        self._deltas: dict[DeltaKind, int] = defaultdict(int)
 
     @property
     def ended(self) -> bool:
@@ -36,13 +69,12 @@ class Feed:
 
     def queued(self, ahead: int) -> None:
         """The turn waits for ``ahead`` others."""
-        self._provisional(0, Queued(ahead))
+        self._provisional(Queued(ahead))
 
     def step(self, step: Step) -> None:
         """A step was committed. One that was told already is passed over."""
         self._add(self.narrator.step(step))
         self._attempt = 1
-        self._deltas.clear()
 
     def end(self, turn: Turn) -> None:
         """The turn ended."""
@@ -58,57 +90,98 @@ class Feed:
 
     def delta(self, kind: DeltaKind, text: str) -> None:
         """Text of the step that runs."""
-        if text:
-            self._provisional(self.narrator.next_step, Delta(kind, self._attempt, self._deltas[kind], text))
-            self._deltas[kind] += 1
+        if not text:
+            return
+        last = self._running[-1] if self._running else None
+        if isinstance(last, _Text) and last.kind is kind:
+            last.pieces.append(text)
+            self._changed.set()
+        else:
+            self._provisional(_Text(kind, self._attempt, [text]))
 
     def restart(self, reason: str) -> None:
         """The step that runs starts again."""
         self._attempt += 1
-        self._deltas.clear()
-        self._provisional(self.narrator.next_step, StepRestarted(self._attempt, reason))
+        # What was streamed of it is void, also for those who have not read it yet.
+        self._forget_running()
+        self._provisional(StepRestarted(self._attempt, reason))
 
     # Read by callers.
 
-    async def events(self, *, after_sequence: int = 0, deltas: bool = True) -> AsyncIterator[Event]:
+    async def events(
+        self, *, after_sequence: int = 0, deltas: bool = True, keep_alive: float | None = None
+    ) -> AsyncIterator[Event]:
         """The events from the first on, then as they come, up to and with ``Done``.
 
         Args:
             after_sequence: Durable events up to and including this one are left out.
             deltas: Whether to give the model's text as it comes.
+            keep_alive: Seconds of silence after which ``KeepAlive`` is given; None for never.
 
         Raises:
             BaseException: What the turn failed with.
         """
-        place = 0
+        told = 0
+        place = _Place()
         while True:
-            while place < len(self._events):
-                event = self._events[place]
-                place += 1
-                if _wanted(event, after_sequence, deltas):
+            if told < len(self._events):
+                event = self._events[told]
+                told += 1
+                if event.sequence > after_sequence or isinstance(event.body, Done):
                     yield event
-            if self._closed:
+            elif (event := self._next_provisional(place, deltas=deltas)) is not None:
+                yield event
+            elif self._closed:
                 break
-            self._changed.clear()
-            await self._changed.wait()
+            elif not await self._anything_new(keep_alive):
+                yield self._now(KeepAlive())
         if self._failure is not None:
             raise self._failure
 
-    def _provisional(self, step: int, body: Body) -> None:
-        self._add([Event(0, step, body)])
+    def _next_provisional(self, place: _Place, *, deltas: bool) -> Event | None:
+        """What comes next of what is provisional; None when there is nothing new."""
+        if place.generation != self._generation:
+            place.generation, place.item, place.piece = self._generation, 0, 0
+        while place.item < len(self._running):
+            item = self._running[place.item]
+            if isinstance(item, _Text):
+                new, place.piece = item.pieces[place.piece :], len(item.pieces)
+                if new and deltas:
+                    return self._now(Delta(item.kind, item.attempt, place.index(item), "".join(new)))
+                if item is self._running[-1]:
+                    return None
+            place.item, place.piece = place.item + 1, 0
+            if isinstance(item, Queued) or (isinstance(item, StepRestarted) and deltas):
+                return self._now(item)
+        return None
+
+    async def _anything_new(self, seconds: float | None) -> bool:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _now(self, body: Delta | Queued | StepRestarted | KeepAlive) -> Event:
+        step = 0 if isinstance(body, Queued) else self.narrator.next_step
+        return Event(0, step, body)
+
+    def _provisional(self, item: _Text | Queued | StepRestarted) -> None:
+        self._running.append(item)
+        self._changed.set()
+
+    def _forget_running(self) -> None:
+        self._running.clear()
+        self._generation += 1
 
     def _add(self, events: list[Event]) -> None:
         self._events += events
+        if events:
+            self._forget_running()
         self._changed.set()
 
     def _close(self) -> None:
         self._closed = True
         self._changed.set()
-
-
-def _wanted(event: Event, after_sequence: int, deltas: bool) -> bool:
-    if isinstance(event.body, Done):
-        return True
-    if event.sequence:
-        return event.sequence > after_sequence
-    return deltas or not isinstance(event.body, Delta | StepRestarted)

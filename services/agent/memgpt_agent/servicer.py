@@ -175,7 +175,7 @@ class AgentServicer(AgentServiceServicer):
             max_tokens=request.max_tokens,
         )
         feed = self._sessions.open(turn)
-        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
             yield pb.SendMessageResponse(event=event)
 
     async def ResumeTurn(self, request: pb.ResumeTurnRequest, context: Any) -> AsyncIterator[pb.ResumeTurnResponse]:
@@ -184,7 +184,7 @@ class AgentServicer(AgentServiceServicer):
         async for _ in self._memory.read_turn(request.agent_id, request.request_id, after_step=-1, follow=False):
             break
         feed = self._sessions.open(TurnRequest(request.agent_id, request.request_id))
-        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
             yield pb.ResumeTurnResponse(event=event)
 
     async def CancelTurn(self, request: pb.CancelTurnRequest, context: Any) -> pb.CancelTurnResponse:
@@ -204,6 +204,14 @@ class AgentServicer(AgentServiceServicer):
         )
         page = await call(self._memory.agents.ListTurns(asked))
         return pb.ListTurnsResponse(turns=page.turns, next_page_token=page.next_page_token)
+
+    async def _events(self, feed: Feed, after_sequence: int, *, deltas: bool) -> AsyncIterator[TurnEvent]:
+        """A turn's events on the wire. One that failed for good ends with a status as well, in every replay too."""
+        silence = self._settings.keep_alive_seconds
+        async for event in feed.events(after_sequence=after_sequence, deltas=deltas, keep_alive=silence):
+            yield convert.event(event)
+            if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
+                raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)
 
     async def _input(self, request: pb.SendMessageRequest) -> Message:
         """What the agent gets, wrapped in its envelope."""
@@ -418,11 +426,3 @@ def _login(context: Context, time: str) -> str:
         return envelopes.heartbeat(prompt.HEARTBEAT_BEGIN, time)
     last = context.messages[-1].created_at if context.messages else context.agent.updated_at
     return envelopes.login(envelopes.format_time(last, context.agent.time_zone), time)
-
-
-async def _events(feed: Feed, after_sequence: int, *, deltas: bool) -> AsyncIterator[TurnEvent]:
-    """A turn's events on the wire. One that failed for good ends with a status as well, live and in every replay."""
-    async for event in feed.events(after_sequence=after_sequence, deltas=deltas):
-        yield convert.event(event)
-        if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
-            raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)

@@ -11,6 +11,7 @@ from memgpt_agent import envelopes, prompt
 from memgpt_agent.counting import CountTokens
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
 from memgpt_agent.functions import Function, functions_of, parameters_schema
+from memgpt_agent.functions.execute import SENT
 
 KEEP_LAST = 3
 """Messages that are never evicted."""
@@ -34,6 +35,9 @@ _BRIEF = 0.5
 
 _IN_FORCE = 0.9
 """See ``Window.alerted``: how far below the alert's threshold an eviction goes."""
+
+_BRIEF_KEEP = 0.5
+"""In a small window an eviction goes further, as in the paper: each one costs a call of the model."""
 
 _SMALLEST_ELIDED = 32
 """No message is elided to fewer tokens than these."""
@@ -91,10 +95,15 @@ class Window:
         return self._scaled(raw_function_tokens(functions, self.count))
 
     def shaped(self, context: Context) -> Context:
-        """The context with instructions and functions said in short where the window is too small for all of it."""
+        """The context with instructions, functions and messages in short where the window is too small for all of it.
+
+        What is stored stays whole.
+        """
         whole = replace(context, brief=False)
         fixed = self.fixed(replace(whole, summary=""), functions_of(whole))
-        return replace(context, brief=fixed > self.limit * _BRIEF)
+        if fixed <= self.limit * _BRIEF:
+            return whole
+        return replace(whole, brief=True, messages=tuple(map(in_short, context.messages)))
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:
         """Tokens of all but the messages: system message, summary, functions."""
@@ -119,8 +128,13 @@ class Window:
         return False
 
     def under_pressure(self, context: Context, functions: Sequence[Function]) -> bool:
-        """Whether the agent is to be alerted now."""
-        return self.total(context, functions) >= self.threshold and not self.alerted(context, functions)
+        """Whether the agent is to be alerted now.
+
+        Not in a window so small that all is said in short: an alert and its answer would take what room is left.
+        """
+        if context.brief or self.total(context, functions) < self.threshold:
+            return False
+        return not self.alerted(context, functions)
 
     def overflows(self, context: Context, functions: Sequence[Function]) -> bool:
         """Whether the prompt leaves too little room for an answer."""
@@ -135,7 +149,8 @@ class Window:
         """
         sizes = [self.size(message) for message in context.messages]
         fixed = self.fixed(replace(context, summary=""), functions) + self.summary_tokens
-        target = min(int(sum(sizes) * self.keep), int(self.threshold * _IN_FORCE) - fixed)
+        keep = min(self.keep, _BRIEF_KEEP) if context.brief else self.keep
+        target = min(int(sum(sizes) * keep), int(self.threshold * _IN_FORCE) - fixed)
         remaining = sum(sizes)
         best = 0
         for index in range(len(sizes) - KEEP_LAST + 1):
@@ -232,6 +247,16 @@ def raw_function_tokens(functions: Sequence[Function], count: CountTokens) -> in
             description = schema.get("description", "")
             tokens += count(f"{name} {description}") + (_PARAMETER_OVERHEAD if description else _NAME_OVERHEAD)
     return tokens + _REMINDER if tokens else 0
+
+
+def in_short(message: Message) -> Message:
+    """The message without its time; of the result of a ``send_message`` that went well, that it did."""
+    if message.role not in (Role.USER, Role.TOOL):
+        return message
+    envelope = {key: value for key, value in envelopes.parse(message.text).items() if key != "time"}
+    if message.role is Role.TOOL and envelope.get("message") == SENT and envelope.get("status") == "OK":
+        del envelope["message"]
+    return replace(message, text=envelopes.dumps(envelope)) if envelope else message
 
 
 def is_pressure_alert(message: Message) -> bool:

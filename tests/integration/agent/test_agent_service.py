@@ -454,15 +454,17 @@ def test_a_model_behind_an_endpoint(agents: Agents, scripted_llm: Start, mode: s
 def test_an_endpoint_that_fails(agents: Agents, scripted_llm: Start) -> None:
     llm = scripted_llm(
         [
-            Status(429, retry_after=7),
+            Status(429, retry_after=70),
             Status(401),
+            Status(500),
             Status(500),
             call("send_message", message="At last."),
             Completion(""),
             Completion(""),
         ]
     )
-    with agents.start(**scripted(llm, "tools")) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+    settings = {**scripted(llm, "tools"), "MEMGPT_AGENT_MODEL_RETRIES": "1"}
+    with agents.start(**settings) as process, grpc.insecure_channel(process.wait_ready()) as channel:
         stub = AgentServiceStub(channel)
         agent_id = create(stub).agent_id
 
@@ -474,7 +476,7 @@ def test_an_endpoint_that_fails(agents: Agents, scripted_llm: Start) -> None:
 
         limited = failure("r1")
         assert limited.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert detail(limited, RetryInfo).retry_delay.seconds == 7
+        assert detail(limited, RetryInfo).retry_delay.seconds == 70
         refused = failure("r1")
         assert refused.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert "MEMGPT_AGENT_API_KEY" in str(refused.details())

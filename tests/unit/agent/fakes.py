@@ -321,8 +321,25 @@ def make_loop(memory: FakeMemory, model: ChatModel, tools: FakeTools | None = No
     return TurnLoop(memory, model, tools or FakeTools(), loop_settings, count_tokens, lambda: NOW)
 
 
-async def run(loop: TurnLoop, asked: TurnRequest) -> Feed:
+class RecordingFeed(Feed):
+    """Keeps what was written to it of what is provisional, which no reader gets once the step is committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deltas: list[tuple[int, str]] = []
+        self.restarts: list[str] = []
+
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        self.deltas.append((len(self.restarts) + 1, text))
+        super().delta(kind, text)
+
+    def restart(self, reason: str) -> None:
+        self.restarts.append(reason)
+        super().restart(reason)
+
+
+async def run(loop: TurnLoop, asked: TurnRequest) -> RecordingFeed:
     """Runs a turn to its end."""
-    feed = Feed()
+    feed = RecordingFeed()
     await loop.run(asked, feed)
     return feed

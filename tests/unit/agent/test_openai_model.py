@@ -308,7 +308,9 @@ def test_the_question_is_told_again_beside_results() -> None:
 
 def test_where_documents_lie_is_told_beside_a_question() -> None:
     messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
-    assert "archival_memory_search now" in str(rendering.json_messages(messages, BUILT_IN, documents=True)[-1]["content"])
+    assert "archival_memory_search now" in str(
+        rendering.json_messages(messages, BUILT_IN, documents=True)[-1]["content"]
+    )
     booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
     assert "archival_memory_search now" not in str(rendering.json_messages(booted, BUILT_IN)[-1]["content"])
 

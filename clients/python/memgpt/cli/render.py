@@ -112,7 +112,7 @@ class TurnView:
     def show(self, event: TurnEvent) -> None:
         """Shows an event."""
         body = event.WhichOneof("event")
-        if self._debug and body != "delta":
+        if self._debug and body not in ("delta", "keep_alive"):
             self._break_line()
             self._ui.note(f"   #{event.sequence} step {event.step}: {body}")
         match body:

@@ -126,6 +126,9 @@ def _integer(where: str, parameter: Parameter, value: object) -> int:
 
 def _day(where: str, value: str) -> str:
     text = value.strip()
+    # Small models copy the whole time that stands beside a message.
+    if text[10:11] in (" ", "T"):
+        text = text[:10]
     try:
         day = date.fromisoformat(text)
     except ValueError:

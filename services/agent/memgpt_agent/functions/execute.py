@@ -26,6 +26,9 @@ from memgpt_agent.domain import (
 from memgpt_agent.functions import declarations as names
 from memgpt_agent.functions.arguments import Call, FunctionError
 
+SENT = "The message was sent to the user."
+"""Result of a ``send_message``."""
+
 MAX_RESULT_CHARACTERS = 3000
 """Longer results of functions other than searches are cut."""
 
@@ -65,7 +68,7 @@ async def execute(call: Call, context: Context, memory: Searcher) -> FunctionOut
     """
     match call.function.name:
         case names.SEND_MESSAGE.name:
-            return FunctionOutput("The message was sent to the user.")
+            return FunctionOutput(SENT)
         case names.PAUSE_HEARTBEATS.name:
             return FunctionOutput(f"Timed heartbeats are paused for {call.number('minutes')} minutes.")
         case names.CORE_MEMORY_APPEND.name:

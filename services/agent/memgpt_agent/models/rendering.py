@@ -25,10 +25,13 @@ _BEFORE_DOCUMENTS = (
     "Is this about a document, or anything that does not stand above? Then call archival_memory_search now, before you"
     " answer: what you believe to know of it may be wrong."
 )
-_BEFORE_TALK = (
-    "Does the user tell you a fact about themselves? Then call core_memory_append now, with the name human and"
-    " request_heartbeat true. Do they ask for something that was said before and does not stand above? Then call"
-    " conversation_search. Otherwise answer with send_message."
+# The smallest models call whatever function is named last.
+_BEFORE_ANSWER = (
+    "Now answer the user's last message with send_message, from what stands above or else from what you know."
+)
+_BEFORE_REPLY = (
+    "If the user told you something about themselves just now that you must remember, call core_memory_append first,"
+    " with the name human and request_heartbeat true. Otherwise reply to their last message with send_message."
 )
 
 
@@ -112,7 +115,8 @@ def json_instructions(functions: Sequence[Function]) -> str:
 
 def _argument_names(function: Function) -> list[str]:
     schema = parameters_schema(function, inner_thoughts=False)
-    return list(cast(Mapping[str, object], schema["properties"]))
+    defaults = {p.name: f"={p.default}" for p in function.parameters if p.default is not None}
+    return [name + defaults.get(name, "") for name in cast(Mapping[str, object], schema["properties"])]
 
 
 def json_schema(functions: Sequence[Function], messages: Sequence[Message] = ()) -> Wire:
@@ -191,7 +195,8 @@ def _reminder(messages: Sequence[Message], *, documents: bool) -> str:
     """
     last = messages[-1]
     if last.role is Role.USER and envelopes.kind(last.text) == "user_message":
-        return envelopes.SYSTEM_NOTE + (_BEFORE_DOCUMENTS if documents else _BEFORE_TALK)
+        asks = "?" in str(envelopes.parse(last.text).get("message", ""))
+        return envelopes.SYSTEM_NOTE + (_BEFORE_DOCUMENTS if documents else _BEFORE_ANSWER if asks else _BEFORE_REPLY)
     question, call = _open_question(messages)
     if not question or call is None:
         return ""

@@ -47,8 +47,9 @@ Global___DeltaKind: _TypeAlias = DeltaKind  # noqa: Y015
 class TurnEvent(_message.Message):
     """Something that happened in a turn.
 
-    Durable events have a `sequence` and are the same in every replay. Provisional ones, `queued`, `delta` and
-    `step_restarted`, have sequence 0, come only live, and are never replayed.
+    Durable events have a `sequence` and are the same in every replay. Provisional ones, `queued`, `delta`,
+    `step_restarted` and `keep_alive`, have sequence 0, come only live, and are never replayed. A reader who is slower than
+    the model gets its text in fewer and larger deltas, and none of a step that was committed meanwhile.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -65,6 +66,7 @@ class TurnEvent(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     STEP_RESTARTED_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, … within the turn for durable events; 0 for provisional ones."""
     step: _builtins.int
@@ -109,6 +111,10 @@ class TurnEvent(_message.Message):
     def done(self) -> Global___Done:
         """The turn ended. Always the last event."""
 
+    @_builtins.property
+    def keep_alive(self) -> Global___KeepAlive:
+        """Nothing happened for 15 seconds (`agent.keep_alive_seconds`), and the turn still runs. Provisional; ignore it."""
+
     def __init__(
         self,
         *,
@@ -124,12 +130,13 @@ class TurnEvent(_message.Message):
         delta: Global___Delta | None = ...,
         step_restarted: Global___StepRestarted | None = ...,
         done: Global___Done | None = ...,
+        keep_alive: Global___KeepAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "message", b"message", "notice", b"notice", "queued", b"queued", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "message", b"message", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done", "keep_alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -346,6 +353,23 @@ class StepRestarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepRestarted: _TypeAlias = StepRestarted  # noqa: Y015
+
+@_typing.final
+class KeepAlive(_message.Message):
+    """The stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepAlive: _TypeAlias = KeepAlive  # noqa: Y015
 
 @_typing.final
 class Done(_message.Message):
