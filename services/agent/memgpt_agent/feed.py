@@ -125,10 +125,10 @@ class Feed:
         place = _Place()
         while True:
             if told < len(self._events):
-                event = self._events[told]
+                durable = self._events[told]
                 told += 1
-                if event.sequence > after_sequence or isinstance(event.body, Done):
-                    yield event
+                if durable.sequence > after_sequence or isinstance(durable.body, Done):
+                    yield durable
             elif (event := self._next_provisional(place, deltas=deltas)) is not None:
                 yield event
             elif self._closed:

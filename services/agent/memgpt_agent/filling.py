@@ -42,7 +42,7 @@ def filling(
     sizes = [(message, window.size(message)) for message in prompt.compose(context)]
     head = len(sizes) - len(context.messages)
     system, *summary = (size for _, size in sizes[:head])
-    blocks = window.count(prompt.blocks_text(context.blocks))
+    blocks = window.text_size(prompt.blocks_text(context.blocks))
     return Filling(
         # What is left of the system message, so that the parts add up: tokens may reach over the seam.
         instructions=system - blocks,

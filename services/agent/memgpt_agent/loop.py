@@ -378,9 +378,10 @@ class TurnLoop:
             context = await self._memory.load_context(agent_id)
             usage = NO_USAGE
             if context.open_call is not None:
-                window = self._settings.window(context.agent.context_window, self._count)
+                window = self.window(context.agent)
                 committed = running.next_step - 1
                 act = await self._actor.finish(context, context.open_call, running.lease.turn_id, committed)
+                context = window.shaped(context)
             elif (outcome := self._stopped(running, limit)) is not None:
                 await self._memory.end_turn(agent_id, running.lease, outcome)
                 return True

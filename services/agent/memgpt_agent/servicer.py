@@ -316,7 +316,7 @@ class AgentServicer(AgentServiceServicer):
             retry=True,
         )
         feed = self._sessions.open(turn)
-        async for event in _events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
             yield pb.RetryResponse(event=event)
 
     async def Rethink(self, request: pb.RethinkRequest, context: Any) -> pb.RethinkResponse:

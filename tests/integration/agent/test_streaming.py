@@ -31,8 +31,10 @@ def tool_call(*arguments: str) -> list[str]:
     return [chunk(tool_calls=[entry]) for entry in (head, *rest)]
 
 
-def stream(stub: AgentServiceStub, agent_id: str, **fields: str) -> Iterator[TurnEvent]:
-    request = pb.SendMessageRequest(agent_id=agent_id, text="Hi", stream_deltas=True, no_verify=True, **fields)
+def stream(stub: AgentServiceStub, agent_id: str, request_id: str = "") -> Iterator[TurnEvent]:
+    request = pb.SendMessageRequest(
+        agent_id=agent_id, text="Hi", request_id=request_id, stream_deltas=True, no_verify=True
+    )
     for response in stub.SendMessage(request):
         yield response.event
 

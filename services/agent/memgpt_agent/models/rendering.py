@@ -27,7 +27,8 @@ _BEFORE_DOCUMENTS = (
 )
 # The smallest models call whatever function is named last.
 _BEFORE_ANSWER = (
-    "Now answer the user's last message with send_message, from what stands above or else from what you know."
+    "Now answer the user's last message with send_message. If it is about the user or about what was said before, and"
+    " you do not see that above, call conversation_search first, with the one or two words that matter."
 )
 _BEFORE_REPLY = (
     "If the user told you something about themselves just now that you must remember, call core_memory_append first,"
