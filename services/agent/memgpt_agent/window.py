@@ -34,10 +34,13 @@ _BRIEF = 0.5
 """The part of a prompt that instructions, core memory and functions may take before they are said in short."""
 
 _IN_FORCE = 0.9
-"""See ``Window.alerted``: how far below the alert's threshold an eviction goes."""
+"""See ``Window.alerted``: how far below the alert's threshold an eviction goes, and the alert below the limit."""
 
 _BRIEF_KEEP = 0.5
 """In a small window an eviction goes further, as in the paper: each one costs a call of the model."""
+
+_ROOM_TO_SAVE = 256
+"""Tokens that an agent needs after an alert to save what matters: the alert itself, a call or two, their results."""
 
 _SMALLEST_ELIDED = 32
 """No message is elided to fewer tokens than these."""
@@ -80,7 +83,7 @@ class Window:
     @property
     def threshold(self) -> int:
         """Tokens of a prompt from which on the agent is alerted."""
-        return min(int(self.tokens * self.pressure), self.limit)
+        return min(int(self.tokens * self.pressure), int(self.limit * _IN_FORCE))
 
     def size(self, message: Message) -> int:
         """Tokens of one message."""
@@ -130,9 +133,9 @@ class Window:
     def under_pressure(self, context: Context, functions: Sequence[Function]) -> bool:
         """Whether the agent is to be alerted now.
 
-        Not in a window so small that all is said in short: an alert and its answer would take what room is left.
+        Not in a window so small that an alert and its answer would take what room is left.
         """
-        if context.brief or self.total(context, functions) < self.threshold:
+        if self.limit - self.threshold < _ROOM_TO_SAVE or self.total(context, functions) < self.threshold:
             return False
         return not self.alerted(context, functions)
 

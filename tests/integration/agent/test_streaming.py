@@ -92,7 +92,11 @@ def test_a_turn_under_trouble(agents: Agents, scripted_llm: Start) -> None:
     replies = [search, half, call("send_message", message="Whole."), Stream(silence()), long]
     replies += [search, Status(429, retry_after=70), call("send_message", message="At last.")]
     llm = scripted_llm(replies)
-    settings = {**scripted(llm, "tools"), "MEMGPT_AGENT_KEEP_ALIVE_SECONDS": "0.2", "MEMGPT_AGENT_MODEL_TIMEOUT": "120"}
+    settings = scripted(llm, "tools") | {
+        "MEMGPT_AGENT_KEEP_ALIVE_SECONDS": "0.2",
+        "MEMGPT_AGENT_MODEL_TIMEOUT": "120",
+        "MEMGPT_AGENT_CONTEXT_WINDOW": "200000",
+    }
     with agents.start(**settings) as process, grpc.insecure_channel(process.wait_ready()) as channel:
         stub = AgentServiceStub(channel)
         agent_id = create(stub).agent_id
