@@ -15,13 +15,20 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import BinaryIO
 
-from memgpt_runtime.errors import FailedPrecondition, InvalidArgument, Reason, ResourceExhausted, ServiceError
+from memgpt_runtime.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    Reason,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
 
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.load_report import Report
 from memgpt.cli.ui import Ui
 from memgpt.client import Loads, MemGPT
-from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadState
+from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile, LoadState
 
 EXTENSIONS = (
     ".csv,.docm,.docx,.eml,.epub,.htm,.html,.json,.jsonl,.markdown,.mbox,.md,.ndjson,.pdf,.ppsx,.pptm,.pptx,.text,.tsv,.txt,"
@@ -38,6 +45,8 @@ _MAX_NAME_BYTES = 1024
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _UPLOADS = 4
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before an upload is tried again while the Loader cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,23 +261,31 @@ def downloaded(
 
 def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) -> Load:
     """Uploads what is wanted and watches the load until it ends."""
-    wanted = [file.manifest.name for file in load.files if file.state == FileState.FILE_STATE_WANTED]
     stop = Event()
+    uploads: dict[str, Future[None]] = {}
     with ThreadPoolExecutor(_UPLOADS) as pool:
-        uploads = [pool.submit(_upload, loads, load.load_id, name, paths[name], stop) for name in wanted]
-        for upload in uploads:
-            upload.add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
+
+        def want(file: LoadFile) -> None:
+            name = file.manifest.name
+            # One that was sent is wanted again if the Loader was started anew before it had read it.
+            if file.state == FileState.FILE_STATE_WANTED and (name not in uploads or uploads[name].done()):
+                uploads[name] = pool.submit(_upload, loads, load.load_id, name, paths[name], stop)
+                uploads[name].add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
+
+        for file in load.files:
+            want(file)
         try:
             for event in loads.watch(load.load_id):
                 if event.HasField("file"):
                     report.update(event.file)
+                    want(event.file)
                 elif event.HasField("ended"):
                     load = event.ended
         finally:
             stop.set()
-            for upload in uploads:
+            for upload in uploads.values():
                 upload.cancel()
-    for upload in uploads:
+    for upload in uploads.values():
         problem = None if upload.cancelled() else upload.exception()
         if problem is not None and not isinstance(problem, FailedPrecondition):
             raise problem
@@ -277,11 +294,17 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
 
 def _upload(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
     """Sends a file, or tells the load to go on without it."""
+    pauses = iter(_PAUSES)
     while not stop.is_set():
         try:
             loads.upload(load_id, name, path)
         except ResourceExhausted as error:  # The Loader's disk is full of files that it works on: it gets emptier.
             stop.wait(error.retry_after or 1.0)
+        except Unavailable:  # It may be starting anew.
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            stop.wait(pause)
         except OSError as error:
             loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
             return

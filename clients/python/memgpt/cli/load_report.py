@@ -113,12 +113,12 @@ class Report:
             self._ui.line(said, "bold green")
         if self._removed:
             self._ui.note(f"Dropped from {self._source}: {self._removed} files that are not there any more")
-        for remark in self._remarks:
+        for remark in sorted(self._remarks):
             self._ui.note(remark)
         if any(count for state, count in self._counts.items() if state != "loaded"):
             counted = (f"{self._counts[state]} {state}" for state in ENDS.values() if self._counts[state])
             self._ui.note("Files: " + ", ".join(counted))
-        for name, problem in self._problems:
+        for name, problem in sorted(self._problems):
             self._ui.error(f"{name}: {problem}")
         if not well and not self._problems:
             self._ui.error("nothing was loaded")
