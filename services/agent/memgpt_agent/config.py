@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from memgpt_runtime.config import MemoryClientSection
+from memgpt_runtime.config import ConfigError, MemoryClientSection
 from memgpt_runtime.tokens import count_tokens
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -129,8 +129,17 @@ class AgentSettings(MemoryClientSection):
         )
 
     def counts(self) -> CountTokens:
-        """Counts tokens as the model's tokenizer does, if it is known."""
-        return from_tokenizer(Path(self.tokenizer).expanduser()) if self.tokenizer else count_tokens
+        """Counts tokens as the model's tokenizer does, if it is known.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        if not self.tokenizer:
+            return count_tokens
+        try:
+            return from_tokenizer(Path(self.tokenizer).expanduser())
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def loop(self) -> LoopSettings:
         """How the loop runs."""

@@ -177,16 +177,19 @@ class Window:
         room = self.limit - self.fixed(context, functions)
         sizes = [self.size(message) for message in context.messages]
         cap = _level(sizes, room)
-        if cap < _SMALLEST_ELIDED:
-            raise WindowTooSmallError(
-                f"the context window of {self.tokens} tokens has no room for messages: instructions, core memory and"
-                f" functions take {self.limit - room}, and {self.reserve} are kept for the answer"
+        while cap >= _SMALLEST_ELIDED:
+            messages = tuple(
+                message if size <= cap else self._elide(message, cap)
+                for message, size in zip(context.messages, sizes, strict=True)
             )
-        messages = tuple(
-            message if size <= cap else self._elide(message, cap)
-            for message, size in zip(context.messages, sizes, strict=True)
+            if sum(map(self.size, messages)) <= room:
+                return replace(context, messages=messages)
+            # The shares of a call are rounded, and some messages have little that can be left out.
+            cap -= max(cap // 16, 1)
+        raise WindowTooSmallError(
+            f"the context window of {self.tokens} tokens has no room for messages: instructions, core memory and"
+            f" functions take {self.limit - room}, and {self.reserve} are kept for the answer"
         )
-        return replace(context, messages=messages)
 
     def shorten(self, text: str, tokens: int) -> str:
         """``text`` with its middle left out, so that it has at most ``tokens`` tokens, or nothing is left of it."""

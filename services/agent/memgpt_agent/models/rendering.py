@@ -8,6 +8,8 @@ That is what local servers understand whose models do not emit tool calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import cast
 
 from memgpt_agent import envelopes, prompt
@@ -75,13 +77,10 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], *,
         rendered.append(("user", note))
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", "(The conversation begins.)"))
-    joined: list[tuple[str, str]] = []
-    for role, text in rendered:
-        if joined and joined[-1][0] == role:
-            joined[-1] = (role, f"{joined[-1][1]}\n{text}")
-        else:
-            joined.append((role, text))
-    return [{"role": role, "content": text} for role, text in joined]
+    return [
+        {"role": role, "content": "\n".join(text for _, text in neighbours)}
+        for role, neighbours in groupby(rendered, key=itemgetter(0))
+    ]
 
 
 def _with_functions(system: str, functions: Sequence[Function]) -> str:
