@@ -14,7 +14,19 @@ from typing import Any
 
 from tests.support.milvus_server import why_unavailable
 
-NAMES = ("search", "deep", "attach", "concurrency", "load", "commits", "turn", "footprint", "retrieval", "nested_kv")
+NAMES = (
+    "search",
+    "deep",
+    "attach",
+    "concurrency",
+    "load",
+    "loading",
+    "commits",
+    "turn",
+    "footprint",
+    "retrieval",
+    "nested_kv",
+)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ class Suite:
 
     def client(self) -> MemGPT:
         """A client of this suite, to be used as a context manager."""
-        return MemGPT(self.agent_address, self.loader_address)
+        return MemGPT(self.agent_address, self.loader_address, memory=self.memory_address)
 
     def cli(self, *arguments: str) -> str:
         """Runs ``memgpt`` against this suite, as not on a terminal; answers its output.
