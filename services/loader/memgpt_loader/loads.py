@@ -401,7 +401,8 @@ class Loads:
                     file.state = FileState.WANTED  # bytes that were uploaded went with the process
             self._judge(load, visible, FileState.LOADED)
             for name, file in load.files.items():
-                if file.state is not before[name]:
+                # One may have been sent since the load was remembered: its followers must hear that it is wanted again.
+                if file.state is not before[name] or file.state is FileState.WANTED:
                     live.move(name, file.state, reason=file.reason, message=file.message)
             state = LoadState.COMPLETED
         _log.info("load taken up", load_id=load.load_id)
