@@ -30,6 +30,9 @@ HEARTBEAT_BEGIN = (
 )
 HEARTBEAT_SUMMARIZE = "The user had your oldest messages summarised. There is nothing for you to do."
 
+STILL_OPEN = " Still to be answered, in the user's words: "
+"""What stands in a summary before a message of the user that left the window without an answer."""
+
 MEMORY_MARK = "### Memory [last modified: "
 """What follows it in the system message changes from turn to turn."""
 

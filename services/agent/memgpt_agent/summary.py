@@ -38,7 +38,7 @@ async def evict(context: Context, count: int, model: ChatModel, window: Window) 
     summary = window.shorten(summary, window.summary_tokens)
     question = window.shorten(open_question(gone, kept), window.summary_tokens)
     if question:
-        summary += f" Still to be answered, in the user's words: {question}"
+        summary += prompt.STILL_OPEN + question
     return Eviction(context.messages[count].sequence, summary), completion.usage
 
 

@@ -318,3 +318,14 @@ def test_where_documents_lie_is_told_beside_a_question() -> None:
 def test_functions_stand_before_what_changes() -> None:
     text = str(rendering.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], BUILT_IN)[0]["content"])
     assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")
+
+
+def test_a_question_that_left_the_window_is_still_told() -> None:
+    search = FunctionCall("c", "conversation_search", '{"query": "x"}')
+    summed = envelopes.system_alert(f"Your summary of them: We talked.{prompt.STILL_OPEN}Who wrote it?", "now")
+    messages = [
+        Message(Role.USER, summed),
+        Message(Role.ASSISTANT, "Look.", function_call=search),
+        Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
+    ]
+    assert "“Who wrote it?”" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])

@@ -223,6 +223,11 @@ def _open_question(messages: Sequence[Message]) -> tuple[str, FunctionCall | Non
             if message.function_call.name == SEND_MESSAGE.name:
                 return "", None
             call = call or message.function_call
-        elif message.role is Role.USER and envelopes.kind(message.text) == "user_message":
-            return str(envelopes.parse(message.text).get("message", "")), call
+        elif message.role is Role.USER:
+            envelope = envelopes.parse(message.text)
+            text = str(envelope.get("message", ""))
+            if envelope.get("type") == "user_message":
+                return text, call
+            if open_question := text.partition(prompt.STILL_OPEN)[2]:
+                return open_question, call
     return "", None
