@@ -10,6 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+# Terminals are forked off (pexpect): with gRPC's support for forks its poller starts anew in the child, finds its
+# descriptors closed, and aborts before the program begins.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 import pytest
 from pymilvus import MilvusClient
 

@@ -161,7 +161,6 @@ def test_a_bar_on_a_terminal(suite: Suite, tmp_path: Path) -> None:
         return terminal
 
     terminal = typed()
-    terminal.expect(r"Loading files:   0%\| +\| 0/2 \[00:\d\d<\?, \?file/s, 0 passages\]")
     terminal.expect(r"Loading files: 100%\|█{30}\| 2/2 \[00:\d\d<00:00, \d+\.\d\dfile/s, 71 passages\]")
     terminal.expect("Loaded 71 passages and 13 documents from bar")
     terminal.expect("image.txt: skipped: The file is a PNG image")

@@ -65,6 +65,11 @@ _VALUE_BYTES = 160
 _MAX_ENTRIES = 6
 
 
+LOST_ANSWER = "Internal error from Core"
+"""What gRPC's own client says, as INTERNAL, when the server ended a call while a message to it was on its way: the
+server's answer is lost then."""
+
+
 def code_of(error: ServiceError) -> grpc.StatusCode:
     """Status code of an error, by the table."""
     for cls in type(error).__mro__:
@@ -157,6 +162,8 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
     """
     call: Any = error
     code: grpc.StatusCode = call.code()
+    if code is grpc.StatusCode.INTERNAL and call.details() == LOST_ANSWER:
+        code = grpc.StatusCode.UNAVAILABLE  # asked again, the server answers again
     cls = _CLASSES.get(code, errors.Internal)
     rich = _details(call.trailing_metadata() or ())
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()

@@ -12,7 +12,7 @@ from memgpt.common.v1 import errors_pb2
 from memgpt.memory.v1 import source_service_pb2, source_service_pb2_grpc
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason, ServiceError, invalid
-from memgpt_runtime.status import CODES, from_rpc_error
+from memgpt_runtime.status import CODES, LOST_ANSWER, from_rpc_error
 
 from tests.contract.runtime.probe import KINDS, PREFIX, Probe, Start
 
@@ -254,3 +254,8 @@ async def test_error_with_huge_texts_still_arrives(start: Start) -> None:
     assert details["ErrorInfo"].reason == "INVALID_FIELD"
     sizes = [len(key) + len(value) for key, value in caught.value.trailing_metadata() or ()]
     assert sum(sizes) < 8192
+
+
+def test_an_answer_that_grpc_lost_is_asked_for_again() -> None:
+    lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details=LOST_ANSWER)
+    assert isinstance(from_rpc_error(lost), errors.Unavailable)
