@@ -22,7 +22,8 @@ import Stemmer
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_RUNS = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)")
+_UNSPACED_RUN = re.compile(rf"([{_UNSPACED}]+)")
+_WORD = re.compile(r"[^\W_]+")
 
 
 _FUNCTION_WORDS = frozenset(files(__package__).joinpath("function_words.txt").read_text("utf-8").split())
@@ -47,13 +48,12 @@ def _stem(word: str) -> str:
 
 def _split(text: str) -> list[str]:
     words: list[str] = []
-    for run in _RUNS.finditer(unicodedata.normalize("NFKC", text).casefold()):
-        word = run["word"]
-        if word:
-            words.append(word)
-            continue
-        characters = run["unspaced"]
-        if len(characters) == 1:
-            words.append(characters)
-        words += [characters[place : place + 2] for place in range(len(characters) - 1)]
+    # Every odd piece is a run without spaces; most texts have none, and are one piece.
+    for number, piece in enumerate(_UNSPACED_RUN.split(unicodedata.normalize("NFKC", text).casefold())):
+        if number % 2 == 0:
+            words += _WORD.findall(piece)
+        elif len(piece) == 1:
+            words.append(piece)
+        else:
+            words += [piece[place : place + 2] for place in range(len(piece) - 1)]
     return words
