@@ -79,6 +79,27 @@ def test_a_folder_that_files_have_left(suite: Suite, tmp_path: Path) -> None:
     assert "Dropped" not in suite.cli(*command, "--sync")
 
 
+def test_tags_are_searched_by_and_change_without_a_change_of_the_file(suite: Suite, tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("The boat is moored at the pier.")
+    command = ("load", "directory", "--name", "tagged", "--input-files", str(note))
+
+    def found_by(tag: str) -> bool:
+        said = suite.cli("search", "boat", "--source", "tagged", "--tag", tag, "--json")
+        return "moored" in said
+
+    suite.cli(*command, "--tag", "travel", "--tag", "2026")
+    assert (found_by("travel"), found_by("2026"), found_by("home")) == (True, True, False)
+    assert "Files: 1 unchanged" in suite.cli(*command)
+    assert found_by("travel")
+    assert "Loaded 1 passages" in suite.cli(*command, "--tag", "home")
+    assert (found_by("travel"), found_by("home")) == (False, True)
+    suite.cli(*command, "--untag")
+    assert not found_by("home")
+    both = suite.run(*command, "--tag", "x", "--untag")
+    assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
+
+
 def test_standard_input(suite: Suite) -> None:
     for command in ("stdin", "-"):
         said = suite.run("load", command, "--name", "piped", "--file-name", "notes.md", stdin="# Notes\n\nPiped.")

@@ -61,10 +61,11 @@ def test_killed_at_random_a_load_is_mended_by_the_same_command(tmp_path: Path, k
     load = ("load", "directory", "--name", "killed", "--input-dir", str(folder), "--extensions", _extensions(folder))
     clear = ("load", "directory", "--name", "killed", "--input-files", str(keep), "--sync")
     with Suite(tmp_path / "home") as suite:
-        suite.cli(*clear)
-        begin = time.monotonic()
-        undisturbed = suite.run(*load)
-        takes = time.monotonic() - begin
+        for _ in range(2):  # the first one starts what the second finds warm
+            suite.cli(*clear)
+            begin = time.monotonic()
+            undisturbed = suite.run(*load)
+            takes = time.monotonic() - begin
         assert "many pages.pdf: loaded" in undisturbed.stdout, undisturbed.stderr
         with suite.client() as memgpt:
             source_id = memgpt.sources.find("killed").source_id

@@ -38,7 +38,7 @@ from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.loader.v1 import loader_service_pb2 as loader_pb
-from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile
+from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile, Tags
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
@@ -67,8 +67,14 @@ STORE_TIMEOUT = 3600.0
 CHUNK_BYTES = 64 * 1024
 """Bytes of a file per message of an upload: the most that the Loader takes."""
 
+RESUME_SECONDS = 120.0
+"""How long a stream that broke is taken up again without a sign of its service: to be started anew takes less."""
+
+_FIRST_SECONDS = 5.0
+"""The same for a service that has not answered at all yet: it may not be there."""
+
 _PAGE_SIZE = 1000
-_RESUME_PAUSES = (0.2, 1.0, 3.0)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 T = TypeVar("T")
@@ -113,6 +119,28 @@ def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
 def new_request_id() -> str:
     """An id of 122 random bits, which names a turn or makes a call repeatable."""
     return uuid.uuid4().hex
+
+
+class Patience:
+    """Says how long to wait before a call is made again whose service is away, and when to give up."""
+
+    def __init__(self, seconds: float) -> None:
+        """Lasts for so many seconds; `renew` makes them more."""
+        self._end = time.monotonic() + seconds
+        self._pause = _FIRST_PAUSE
+
+    def renew(self) -> None:
+        """The service has shown a sign of life: `RESUME_SECONDS` from now."""
+        self._end = time.monotonic() + RESUME_SECONDS
+        self._pause = _FIRST_PAUSE
+
+    def pause(self, error: ServiceError) -> float:
+        """Seconds to wait after an error, longer if the service says so; raises the error when patience has ended."""
+        pause = max(self._pause, error.retry_after or 0.0)
+        if time.monotonic() + pause > self._end:
+            raise error
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return pause
 
 
 @contextmanager
@@ -376,23 +404,22 @@ class Agents:
         request.CopyFrom(asked)
         if not request.request_id:
             request.request_id = new_request_id()
-        pauses = iter(_RESUME_PAUSES)
+        patience = Patience(_FIRST_SECONDS)
         while True:
             try:
                 with _errors():
                     for response in call(request):
                         request.after_sequence = max(request.after_sequence, response.event.sequence)
-                        pauses = iter(_RESUME_PAUSES)
+                        patience.renew()
                         yield response.event
                         if response.event.HasField("done"):
                             return
                 raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the turn did")
             except Unavailable as error:
-                pause = next(pauses, None)
                 # With a request id it is the service's own word (of its model, say): repeating is the user's choice.
-                if pause is None or error.request_id is not None:
+                if error.request_id is not None:
                     raise
-                time.sleep(pause)
+                time.sleep(patience.pause(error))
 
     def resume(self, agent_id: str, request_id: str, after_sequence: int = 0) -> Iterator[TurnEvent]:
         """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped."""
@@ -478,17 +505,40 @@ class Loads:
         self._stub = stub
 
     def create(
-        self, source_name: str, files: Iterable[FileManifest], description: str = "", *, sync: bool = False
+        self,
+        source_name: str,
+        files: Iterable[FileManifest],
+        description: str = "",
+        *,
+        sync: bool = False,
+        tags: Sequence[str] | None = None,
     ) -> Load:
-        """Creates a load; the files in state WANTED are to be uploaded. With `sync`, others of the source go."""
+        """Creates a load; the files in state WANTED are to be uploaded.
+
+        Args:
+            source_name: The source; made when there is none.
+            files: What is to be loaded.
+            description: Of a source that is made.
+            sync: Whether other files of the source go.
+            tags: Labels of the files, in place of those that they have; None leaves them.
+        """
         request = loader_pb.CreateLoadRequest(
-            request_id=new_request_id(), source_name=source_name, description=description, files=files, sync=sync
+            request_id=new_request_id(),
+            source_name=source_name,
+            description=description,
+            files=files,
+            sync=sync,
+            tags=None if tags is None else Tags(tags=tags),
         )
         with _errors():
             return self._stub.CreateLoad(request, timeout=CALL_TIMEOUT).load
 
     def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
-        """Sends a file's bytes; answers when they are all there. OSError when it cannot be read."""
+        """Sends a file's bytes, as fast as the Loader takes them; answers when they are all there.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         failures: list[OSError] = []
 
         def pieces() -> Iterator[loader_pb.UploadFileRequest]:
@@ -504,7 +554,7 @@ class Loads:
         with path.open("rb") as file:
             try:
                 with _errors():
-                    return self._stub.UploadFile(pieces(), timeout=MODEL_TIMEOUT).file
+                    return self._stub.UploadFile(pieces()).file
             except ServiceError:
                 if failures:
                     raise failures[0] from None
@@ -527,25 +577,32 @@ class Loads:
 
         return _pages(fetch)
 
-    def watch(self, load_id: str) -> Iterator[loader_pb.WatchLoadResponse]:
-        """What happens in a load until it ends; taken up again when the connection breaks."""
+    def watch(self, load_id: str, waiting: Callable[[], None] = lambda: None) -> Iterator[loader_pb.WatchLoadResponse]:
+        """What happens in a load until it ends; taken up again when the Loader, or its Memory, is away for a while.
+
+        Args:
+            load_id: The load.
+            waiting: Called once each time that it is away.
+        """
         sequence = 0
-        pauses = iter(_RESUME_PAUSES)
+        patience, away = Patience(RESUME_SECONDS), False
         while True:
             try:
                 with _errors():
                     request = loader_pb.WatchLoadRequest(load_id=load_id, after_sequence=sequence)
                     for event in self._stub.WatchLoad(request):
                         sequence = max(sequence, event.sequence)
-                        pauses = iter(_RESUME_PAUSES)
+                        patience.renew()
+                        away = False
                         yield event
                         if event.HasField("ended"):
                             return
                 raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the load did")
             except Unavailable as error:
-                pause = next(pauses, None)
-                if pause is None or error.request_id is not None:
-                    raise
+                pause = patience.pause(error)
+                if not away:
+                    away = True
+                    waiting()
                 time.sleep(pause)
 
     def cancel(self, load_id: str) -> Load:
@@ -587,22 +644,21 @@ class Store:
             embedding_model: The model that it must be; empty for any.
         """
         request = store_pb.ReembedRequest(embedding_model=embedding_model)
-        pauses = iter(_RESUME_PAUSES)
+        patience = Patience(_FIRST_SECONDS)
         while True:
             try:
                 with _errors():
                     for response in self._stub.Reembed(request):
-                        pauses = iter(_RESUME_PAUSES)
+                        patience.renew()
                         yield response
                         if response.HasField("done"):
                             return
                 raise Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the move did")
             except (Unavailable, DeadlineExceeded) as error:
-                pause = next(pauses, None)
                 # A model's endpoint that fails has its own reason; the deadline of a stream is only the stream's.
-                if pause is None or error.reason not in (Reason.SERVICE_UNAVAILABLE, Reason.OUT_OF_TIME):
+                if error.reason not in (Reason.SERVICE_UNAVAILABLE, Reason.OUT_OF_TIME):
                     raise
-                time.sleep(pause)
+                time.sleep(patience.pause(error))
 
     def cancel_reembed(self) -> bool:
         """Gives a move up; answers whether there was one."""

@@ -26,7 +26,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
     settings = app.config.service
     spool_dir = (settings.spool_dir or app.config.home / "spool").expanduser()
     try:
-        spool = await asyncio.to_thread(Spool, spool_dir, settings.spool_bytes, settings.upload_wait_seconds)
+        spool = await asyncio.to_thread(Spool, spool_dir, settings.spool_bytes)
     except OSError as error:
         why = (error.strerror or "refused").lower()
         raise StartError(f"cannot write to {spool_dir}: {why}; choose another folder with loader.spool_dir") from error
@@ -73,8 +73,10 @@ async def _leave(stopping: asyncio.Event, loads: Loads) -> None:
 
 def main() -> None:
     """Runs the Loader until it is told to stop."""
-    # A watch lasts as long as its load.
-    run(ServiceSpec("loader", LoaderSettings, setup, deadlines={"/memgpt.loader.v1.LoaderService/WatchLoad": None}))
+    # A watch lasts as long as its load, and an upload as long as it goes on, or waits for its turn.
+    streams = ("WatchLoad", "UploadFile")
+    deadlines = dict.fromkeys(f"/memgpt.loader.v1.LoaderService/{stream}" for stream in streams)
+    run(ServiceSpec("loader", LoaderSettings, setup, deadlines=deadlines))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ class LoaderSettings(MemoryClientSection):
     spool_dir: Path | None = Field(
         None, description="Folder for uploads until they are read; spool in the suite's folder if not set."
     )
-    spool_bytes: int = Field(2048 * _MIB, ge=_MIB, description="Bytes of uploads that wait at a time.")
+    spool_bytes: int = Field(
+        2048 * _MIB, ge=_MIB, description="Bytes of uploads at a time until they are read; a load has half at most."
+    )
     max_file_bytes: int = Field(256 * _MIB, ge=1, description="Bytes of a file at most.")
     max_pages: int = Field(10_000, ge=1, description="Pages, slides, sheets or chapters of a file at most.")
     max_chars: int = Field(300_000_000, ge=1, description="Characters of text in a file at most.")
@@ -38,7 +40,6 @@ class LoaderSettings(MemoryClientSection):
         1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
     )
     parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file of up to a million characters.")
-    upload_wait_seconds: float = Field(60.0, ge=0, description="How long an upload waits for room in the spool.")
     upload_pause_seconds: float = Field(60.0, gt=0, description="Longest pause between two chunks of an upload.")
     idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
     store_retry_seconds: float = Field(

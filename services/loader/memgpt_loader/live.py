@@ -7,10 +7,10 @@ import copy
 import datetime as dt
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
-from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.errors import Unavailable
 
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState
@@ -54,6 +54,10 @@ class LiveLoad:
         cancellable: Names of files whose work may still be broken off.
         cancelling: Whether no more bytes are wanted.
         saving: Whether what has changed is about to be remembered.
+        uploads: Uploads under way.
+        etag: Of what is remembered of it.
+        saved: When it was last remembered, by `time.monotonic`.
+        lost: Whether another process has taken it up.
         lock: Held by whoever ends the load, or remembers it.
     """
 
@@ -63,13 +67,18 @@ class LiveLoad:
         self.cancellable: set[str] = set()
         self.cancelling = False
         self.saving = False
+        self.uploads = 0
+        self.etag = ""
+        self.saved = 0.0
+        self.lost = False
         self.lock = asyncio.Lock()
         # In the order of their last changes.
         ordered = sorted(load.files.values(), key=lambda file: file.sequence)
         self._order = OrderedDict((file.manifest.name, file) for file in ordered)
         self._changed = asyncio.Event()
         self._announced = load.end_time is not None
-        self._left = False
+        self._left: Unavailable | None = None
+        self._followers = 0
         self._touched = time.monotonic()
 
     @property
@@ -85,7 +94,13 @@ class LiveLoad:
     @property
     def idle_seconds(self) -> float:
         """Time since anything happened."""
-        return 0.0 if self.tasks else time.monotonic() - self._touched
+        return 0.0 if self.tasks or self.uploads else time.monotonic() - self._touched
+
+    @property
+    def deserted_seconds(self) -> float:
+        """Time since anybody had to do with it."""
+        busy = self.tasks or self.uploads or self._followers
+        return 0.0 if busy else time.monotonic() - self._touched
 
     def touch(self) -> None:
         """Notes that somebody still cares for the load."""
@@ -117,15 +132,26 @@ class LiveLoad:
         self.load.end_time = dt.datetime.now(dt.UTC)
         self.load.sequence += 1
 
+    def reopen(self) -> None:
+        """Takes an end back that was not announced: the load is not this process's to end."""
+        self.load.state, self.load.end_time = LoadState.RUNNING, None
+
     def announce(self) -> None:
         """Tells followers that the load has ended."""
         self._announced = True
         self._wake()
 
-    def leave(self) -> None:
+    def leave(self, why: Unavailable) -> None:
         """Ends all following: the load goes on elsewhere."""
-        self._left = True
+        self._left = why
         self._wake()
+
+    def changes(self, after: int) -> Iterator[FileChanged | LoadEnded]:
+        """What has happened after an event, up to now."""
+        for sequence, file in self._since(after):
+            yield FileChanged(sequence, copy.copy(file))
+        if self._announced:
+            yield LoadEnded(self.load.sequence, self.load)
 
     async def follow(self, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
         """Yields what happened after an event, then what happens, until the end.
@@ -137,24 +163,27 @@ class LiveLoad:
             Events in ascending order; `LoadEnded` is the last.
 
         Raises:
-            Unavailable: The process stops.
+            Unavailable: The process stops, or another has taken the load up.
         """
         cursor = after
-        while True:
-            change, announced = self._changed, self._announced
-            for sequence, file in self._since(cursor):
-                # While the follower was busy the file may have moved on: then it comes again, later.
-                if file.sequence == sequence:
-                    cursor = sequence
-                    yield FileChanged(sequence, copy.copy(file))
-            if announced:
-                yield LoadEnded(self.load.sequence, self.load)
-                return
-            if self._left:
-                raise Unavailable(
-                    Reason.SHUTTING_DOWN, "the Loader is stopping; watch again, from the last sequence on"
-                )
-            await change.wait()
+        self._followers += 1
+        try:
+            while True:
+                change, announced = self._changed, self._announced
+                for sequence, file in self._since(cursor):
+                    # While the follower was busy the file may have moved on: then it comes again, later.
+                    if file.sequence == sequence:
+                        cursor = sequence
+                        yield FileChanged(sequence, copy.copy(file))
+                if announced:
+                    yield LoadEnded(self.load.sequence, self.load)
+                    return
+                if self._left is not None:
+                    raise self._left
+                await change.wait()
+        finally:
+            self._followers -= 1
+            self.touch()
 
     def _since(self, cursor: int) -> list[tuple[int, LoadFile]]:
         changed = []

@@ -6,14 +6,17 @@ import asyncio
 import datetime as dt
 import hashlib
 import json
+import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from memgpt_runtime.context import Principal, background, tenant
 from memgpt_runtime.errors import (
+    Aborted,
     DeadlineExceeded,
     FailedPrecondition,
     FieldViolation,
@@ -21,12 +24,13 @@ from memgpt_runtime.errors import (
     NotFound,
     Reason,
     ServiceError,
+    Unavailable,
 )
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
 
-from memgpt_loader import records
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.holds import HELD_SECONDS, RENEW_SECONDS, Holds, no_load
 from memgpt_loader.live import FileChanged, LiveLoad, LoadEnded
 from memgpt_loader.memory import Memory
 from memgpt_loader.model import (
@@ -49,7 +53,14 @@ _ENDED_LOADS_KEPT = 100
 """Loads that have ended and are still answered without asking Memory."""
 
 _REMEMBER_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-_SWEEP_SECONDS = 30.0
+_TURN_SECONDS = 2.0
+"""How often loads are looked after."""
+
+_LOOK_SECONDS = 1.0
+"""How often a load is read that another Loader works on, while it is followed here."""
+
+_CLOSE_SECONDS = 5.0
+_LABELLED_AT_A_TIME = 8
 
 _SAVE_SECONDS = 1.0
 """How much later than a file's end the load is remembered with it: files that end within that time share a write."""
@@ -78,15 +89,23 @@ class Loads:
         self._pool = pool
         self._pipeline = pipeline
         self._spool = spool
+        self._holds = Holds(memory, spool)
         self._limits = limits
         self._live: OrderedDict[str, LiveLoad] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._leaving = False
-        self._sweeper = asyncio.create_task(self._sweep(), name="loads:sweep")
+        self._leaving = asyncio.Event()
+        self._labelling = asyncio.Semaphore(_LABELLED_AT_A_TIME)
+        self._keeper = asyncio.create_task(self._keep_hold(), name="loads:keep")
 
     async def create(
-        self, request_id: str, ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool = False
+        self,
+        request_id: str,
+        ref: SourceRef,
+        manifests: Sequence[Manifest],
+        *,
+        sync: bool = False,
+        tags: tuple[str, ...] | None = None,
     ) -> Load:
         """Creates a load, or finds the one that the same request created.
 
@@ -95,22 +114,26 @@ class Loads:
             ref: The source.
             manifests: The files.
             sync: Whether the source's other files are dropped when these have ended.
+            tags: Labels of the files; None when each keeps those that it has.
 
         Raises:
             ServiceError: A name occurs twice, another body under this `request_id`, no such source, Memory fails.
         """
         files = _unique(manifests)
-        digest = _digest(ref, manifests, sync=sync)
+        digest = _digest(ref, manifests, sync=sync, tags=tags)
         async with self._locked(f"request {tenant()} {request_id}" if request_id else ""):
             record = await self._memory.record_of_request(request_id) if request_id else None
             if record is not None:
-                live = await self._live_of(record)
-                if live.load.digest != digest:
+                load = self._holds.load_of(record)
+                if load.digest != digest:
                     raise InvalidArgument(
                         Reason.REQUEST_ID_REUSED,
                         "this request_id has created another load; make a new one for a new load",
                         field="request_id",
                     )
+                if record.load_id not in self._live and load.state is LoadState.RUNNING:
+                    return load  # another Loader works on it
+                live = await self._live_of(record)
                 self._warm(live)
                 return live.load
             source_id, source_name = await self._memory.source(ref)
@@ -124,32 +147,38 @@ class Loads:
                 files=files,
                 create_time=dt.datetime.now(dt.UTC),
                 sync=sync,
+                tags=tags,
             )
-            self._judge(load, await self._memory.visible_files(source_id))
+            labelled = self._judge(load, await self._memory.visible_files(source_id))
             live = LiveLoad(load)
             live.number_files()
             if live.complete:
                 await self._remove_others(load)
                 live.end(LoadState.COMPLETED)
                 live.announce()
-            await self._memory.put_record(_record(load))
+            await self._holds.put(live)
             self._keep(live)
             self._warm(live)
+            self._label(live, labelled)
             _log.info("load created", load_id=load.load_id, source_id=source_id, files=len(files))
             return load
 
     async def get(self, load_id: str) -> Load:
-        """Finds a load.
+        """Reads a load, wherever it is worked on.
 
         Raises:
             NotFound: There is none, or it is another tenant's.
         """
-        return (await self._find(load_id)).load
+        if load_id in self._live:
+            return (await self._find(load_id)).load
+        return self._holds.load_of(await self._holds.find(load_id))
 
     async def list_loads(self, source_id: str, page_size: int, page_token: str) -> tuple[list[Load], str]:
         """A page of loads, the latest first, and the token of the next page."""
         page, token = await self._memory.records(source_id, page_size, page_token)
-        return [self._live[each.load_id].load if each.load_id in self._live else _load(each) for each in page], token
+        live = self._live
+        loads = [live[each.load_id].load if each.load_id in live else self._holds.load_of(each) for each in page]
+        return loads, token
 
     async def upload(self, load_id: str, name: str, chunks: AsyncIterator[bytes]) -> LoadFile:
         """Takes a file's bytes, and begins to work on it.
@@ -169,19 +198,26 @@ class Loads:
         file = _file_of(live, name)
         if not _wanted(live, file):
             return file
-        live.touch()
-        spooled = await self._spool.reserve(file.manifest)
+        live.uploads += 1
         try:
-            await self._receive(live, spooled, chunks)
-            if not _wanted(live, file):  # cancelled, or uploaded by another, meanwhile
+            spooled = await self._spool.reserve(file.manifest, load_id)
+            try:
+                # It may be cancelled, or uploaded by another, meanwhile.
+                if _wanted(live, file):
+                    await self._receive(live, spooled, chunks)
+                if live.lost:
+                    raise self._holds.lost(live)
+                if not _wanted(live, file):
+                    spooled.discard()
+                    return file
+            except BaseException:
                 spooled.discard()
-                return file
-        except BaseException:
-            spooled.discard()
-            raise
-        live.move(name, FileState.PROCESSING)
-        live.cancellable.add(name)
-        live.tasks[name] = self._spawn(self._process(live, file, spooled), f"file:{load_id}")
+                raise
+            task = self._work_on(live, file, partial(self._stored, live, file, spooled))
+            task.add_done_callback(lambda _: spooled.discard())  # it may be cancelled before it begins
+        finally:
+            live.uploads -= 1
+            live.touch()
         return file
 
     async def withdraw(self, load_id: str, name: str, why: str) -> LoadFile:
@@ -207,7 +243,13 @@ class Loads:
         return file
 
     async def watch(self, load_id: str, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
-        """Yields what happens in a load until it ends; see `LiveLoad.follow`."""
+        """Yields what happens in a load until it ends; see `LiveLoad.follow`. Takes up one that nobody has hold of."""
+        async with aclosing(self._elsewhere(load_id, after)) as events:
+            async for event in events:
+                after = event.sequence
+                yield event
+                if isinstance(event, LoadEnded):
+                    return
         live = await self._find(load_id)
         async with aclosing(live.follow(after)) as events:
             async for event in events:
@@ -222,16 +264,33 @@ class Loads:
 
     def leave(self) -> None:
         """Sends followers away, so that they do not hold up the end of the process."""
-        self._leaving = True
+        self._leaving.set()
         for live in self._live.values():
-            live.leave()
+            live.leave(_stopping())
 
     async def close(self) -> None:
-        """Ends all work. Loads under way are taken up again by whoever asks for them next."""
-        tasks = [self._sweeper, *self._tasks]
+        """Ends all work, and lets loads under way go: whoever is asked for them next takes them up."""
+        tasks = [self._keeper, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        under_way = [live for live in self._live.values() if live.load.end_time is None]
+        with suppress(TimeoutError):  # Memory may be gone before: then others see it by the time that passes
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(self._remember(live, release=True) for live in under_way))
+
+    async def _elsewhere(self, load_id: str, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
+        """What another Loader does with a load, as far as it is remembered, while it has hold of it."""
+        while load_id not in self._live:
+            load = self._holds.load_of(await self._holds.find(load_id))
+            if load.state is LoadState.INTERRUPTED:
+                return
+            for event in LiveLoad(load).changes(after):
+                after = event.sequence
+                yield event
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), _LOOK_SECONDS)
+                raise _stopping()
 
     async def _receive(self, live: LiveLoad, spooled: SpooledFile, chunks: AsyncIterator[bytes]) -> None:
         while True:
@@ -249,17 +308,44 @@ class Loads:
             await spooled.write(chunk)
         await spooled.finish()
 
-    async def _process(self, live: LiveLoad, file: LoadFile, spooled: SpooledFile) -> None:
+    def _work_on(self, live: LiveLoad, file: LoadFile, work: Callable[[], Awaitable[StoredFile]]) -> asyncio.Task[None]:
+        name = file.manifest.name
+        live.move(name, FileState.PROCESSING)
+        live.cancellable.add(name)
+        task = self._spawn(self._process(live, file, work), f"file:{live.load.load_id}")
+        live.tasks[name] = task
+        task.add_done_callback(lambda _: live.tasks.pop(name, None))
+        return task
+
+    async def _stored(self, live: LiveLoad, file: LoadFile, spooled: SpooledFile) -> StoredFile:
+        name = file.manifest.name
+        try:
+            return await self._pipeline.run(
+                Job(live.load.load_id, live.load.source_id, file.tags),
+                file.manifest,
+                spooled.path,
+                lambda documents, passages: live.progress(name, documents=documents, passages=passages),
+                lambda: live.cancellable.discard(name),
+            )
+        finally:
+            spooled.discard()
+
+    def _label(self, live: LiveLoad, stored: Mapping[str, StoredFile]) -> None:
+        """Gives files other labels that are visible already."""
+        for name, visible in stored.items():
+            file = live.load.files[name]
+            self._work_on(live, file, partial(self._labelled, live, file, visible))
+
+    async def _labelled(self, live: LiveLoad, file: LoadFile, visible: StoredFile) -> StoredFile:
+        async with self._labelling:
+            job = Job(live.load.load_id, live.load.source_id, file.tags)
+            return await self._pipeline.label(job, file.manifest, visible.media_type)
+
+    async def _process(self, live: LiveLoad, file: LoadFile, work: Callable[[], Awaitable[StoredFile]]) -> None:
         name = file.manifest.name
         with background("load", principal=Principal(live.load.tenant)):
             try:
-                stored = await self._pipeline.run(
-                    Job(live.load.load_id, live.load.source_id),
-                    file.manifest,
-                    spooled.path,
-                    lambda documents, passages: live.progress(name, documents=documents, passages=passages),
-                    lambda: live.cancellable.discard(name),
-                )
+                stored = await work()
             except FileFailure as failure:
                 _log.info(
                     "file not loaded",
@@ -279,7 +365,6 @@ class Loads:
                 file.note = stored.note
                 live.move(name, FileState.UNCHANGED if stored.unchanged else FileState.LOADED)
             finally:
-                spooled.discard()
                 live.cancellable.discard(name)
                 live.tasks.pop(name, None)
             await self._settle(live)
@@ -290,6 +375,8 @@ class Loads:
 
     async def _settle(self, live: LiveLoad) -> None:
         """Ends a load whose last file has ended, and remembers how far any other is."""
+        if live.lost:
+            return
         if live.complete and not live.cancelling:
             async with live.lock:
                 await self._end(live, LoadState.COMPLETED)
@@ -305,11 +392,38 @@ class Loads:
     async def _save(self, live: LiveLoad) -> None:
         await asyncio.sleep(_SAVE_SECONDS)
         live.saving = False
+        await self._remember(live)
+
+    async def _remember(self, live: LiveLoad, *, release: bool = False) -> None:
+        """Writes down how far a load has come, if it is still here and under way."""
         with background("save", principal=Principal(live.load.tenant)):
             async with live.lock:
-                if live.load.end_time is None:
-                    with suppress(ServiceError):  # the next one will do
-                        await self._memory.put_record(_record(live.load))
+                if live.load.end_time is None and not live.lost:
+                    try:
+                        await self._holds.put(live, release=release)
+                    except Aborted:
+                        self._lose(live)
+                    except ServiceError as error:  # the next one will do
+                        _log.warning("a load is not remembered", load_id=live.load.load_id, reason=error.reason)
+
+    async def _release(self, live: LiveLoad) -> None:
+        """Lets a load go that nobody has to do with, so that any Loader can take it up."""
+        await self._remember(live, release=True)
+        if live.deserted_seconds:
+            self._live.pop(live.load.load_id, None)
+            live.leave(self._holds.lost(live))
+        else:  # somebody has come meanwhile
+            await self._remember(live)
+
+    def _lose(self, live: LiveLoad) -> None:
+        """Stops work on a load that another Loader has taken up; what is about to become visible does."""
+        _log.warning("load taken up elsewhere", load_id=live.load.load_id)
+        live.lost = True
+        self._live.pop(live.load.load_id, None)
+        for name, task in live.tasks.items():
+            if name in live.cancellable:
+                task.cancel()
+        live.leave(self._holds.lost(live))
 
     async def _remove_others(self, load: Load) -> None:
         """Drops the source's files that are not among those of a load, if it is to."""
@@ -345,39 +459,45 @@ class Loads:
                     if state is LoadState.COMPLETED:
                         await self._remove_others(live.load)
                     live.end(state)
-                    await self._memory.put_record(_record(live.load))
+                    await self._holds.put(live)
                     break
                 except NotFound:  # the source was deleted meanwhile, and its loads are forgotten with it
                     break
+                except Aborted:
+                    live.reopen()
+                    self._lose(live)
+                    return
                 except ServiceError as error:
                     if pause is None:
                         # Taken up again, the load finds its visible files unchanged: nothing is lost.
                         _log.warning("the end of a load is not remembered", load_id=live.load.load_id, exc_info=error)
                     else:
-                        await asyncio.sleep(pause)
+                        await asyncio.sleep(max(pause, error.retry_after or 0.0))
         finally:
-            live.end(state)
-            live.announce()
+            if not live.lost:
+                live.end(state)
+                live.announce()
         _log.info("load ended", load_id=live.load.load_id, state=state)
         self._keep(live)
 
     async def _find(self, load_id: str) -> LiveLoad:
         live = self._live.get(load_id)
         if live is None:
-            record = await self._memory.record(load_id)
-            if record is None:
-                raise _no_load(load_id)
-            live = await self._live_of(record)
+            live = await self._live_of(await self._holds.find(load_id))
         if live.load.tenant != tenant():
-            raise _no_load(load_id)
+            raise no_load(load_id)
         return live
 
     async def _live_of(self, record: LoadRecord) -> LiveLoad:
-        """The load of a record; one that another process left unfinished is taken up."""
+        """The load of a record; one that another process left unfinished is taken up.
+
+        Raises:
+            Unavailable: Another process works on it.
+        """
         async with self._locked(f"load {record.load_id}"):
             if (live := self._live.get(record.load_id)) is not None:
                 return live
-            live = LiveLoad(_load(record))
+            live = self._holds.take(record)
             if live.load.end_time is None:
                 await self._resume(live)
             self._keep(live)
@@ -387,6 +507,7 @@ class Loads:
         load = live.load
         passed = dt.datetime.now(dt.UTC) - load.create_time
         load.sequence = max(load.sequence, int(passed.total_seconds() * 1000) * _SEQUENCES_A_MILLISECOND)
+        labelled: Mapping[str, StoredFile] = {}
         try:
             visible = await self._memory.visible_files(load.source_id)
         except NotFound:
@@ -399,27 +520,43 @@ class Loads:
             for file in load.files.values():
                 if not file.state.ended:
                     file.state = FileState.WANTED  # bytes that were uploaded went with the process
-            self._judge(load, visible, FileState.LOADED)
+            labelled = self._judge(load, visible, FileState.LOADED)
             for name, file in load.files.items():
                 # One may have been sent since the load was remembered: its followers must hear that it is wanted again.
                 if file.state is not before[name] or file.state is FileState.WANTED:
                     live.move(name, file.state, reason=file.reason, message=file.message)
             state = LoadState.COMPLETED
+            try:
+                await self._holds.put(live)
+            except Aborted as error:
+                raise self._holds.lost(live) from error
         _log.info("load taken up", load_id=load.load_id)
+        self._label(live, labelled)
         if live.complete:
             async with live.lock:
                 await self._end(live, state)
 
-    def _judge(self, load: Load, visible: Mapping[str, StoredFile], state: FileState = FileState.UNCHANGED) -> None:
-        """Tells the files that are wanted from those that are visible already, or can never be read."""
+    def _judge(
+        self, load: Load, visible: Mapping[str, StoredFile], state: FileState = FileState.UNCHANGED
+    ) -> dict[str, StoredFile]:
+        """Tells the files that are wanted from those that are visible already, or can never be read.
+
+        Returns:
+            Those that are visible under other labels, which they are to lose.
+        """
+        labelled: dict[str, StoredFile] = {}
         for name, file in load.files.items():
             if file.state is not FileState.WANTED:
                 continue
             manifest, stored = file.manifest, visible.get(name)
+            file.tags = load.tags if load.tags is not None else stored.tags if stored is not None else ()
             version = (manifest.sha256, self._pipeline.chunker_version)
             if stored is not None and (stored.sha256, stored.chunker_version) == version:
                 if stored.passages:
                     file.state, file.documents, file.passages = state, stored.documents, stored.passages
+                    if file.tags != stored.tags:
+                        file.state = FileState.PROCESSING
+                        labelled[name] = stored
                 else:
                     file.state, file.reason = FileState.EMPTY, FailureReason.EMPTY
                     file.message = "The file held no text when it was loaded before, and has not changed."
@@ -429,11 +566,12 @@ class Loads:
                     f"The file has {manifest.size:,} bytes, more than the {self._limits.max_file_bytes:,} that the "
                     "Loader accepts. Split it, or raise loader.max_file_bytes."
                 )
+        return labelled
 
     def _keep(self, live: LiveLoad) -> None:
         self._live[live.load.load_id] = live
-        if self._leaving:
-            live.leave()
+        if self._leaving.is_set():
+            live.leave(_stopping())
         self._live.move_to_end(live.load.load_id)
         ended = [load_id for load_id, each in self._live.items() if each.ended]
         for load_id in ended[: max(0, len(ended) - _ENDED_LOADS_KEPT)]:
@@ -466,15 +604,21 @@ class Loads:
             else:
                 self._locks[key] = (lock, users - 1)
 
-    async def _sweep(self) -> None:
-        """Cancels loads whose client has gone for good."""
+    async def _keep_hold(self) -> None:
+        """Renews the hold of loads; lets those go that nobody has to do with, cancels those that wait for too long."""
         while True:
-            await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.idle_seconds))
+            await asyncio.sleep(min(_TURN_SECONDS, self._limits.idle_seconds))
             for live in list(self._live.values()):
-                if live.load.end_time is None and live.idle_seconds > self._limits.idle_seconds:
+                if live.load.end_time is not None:
+                    continue
+                if live.idle_seconds > self._limits.idle_seconds:
                     _log.warning("load abandoned", load_id=live.load.load_id)
                     with suppress(ServiceError):
                         await self._cancel(live)
+                elif live.deserted_seconds > HELD_SECONDS:
+                    await self._release(live)
+                elif time.monotonic() - live.saved > RENEW_SECONDS:
+                    await self._remember(live)
 
 
 def _file_of(live: LiveLoad, name: str) -> LoadFile:
@@ -527,31 +671,18 @@ def _unique(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
     return files
 
 
-def _digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool) -> str:
+def _digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool, tags: tuple[str, ...] | None) -> str:
     files = [[each.name, each.size, each.sha256] for each in manifests]
-    body = [ref.source_id, ref.name, ref.description, files, *(["sync"] if sync else [])]
+    body = [
+        ref.source_id,
+        ref.name,
+        ref.description,
+        files,
+        *(["sync"] if sync else []),
+        *([] if tags is None else [[*tags]]),
+    ]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
-def _record(load: Load) -> LoadRecord:
-    try:
-        return records.to_record(load)
-    except ValueError as error:
-        raise InvalidArgument(
-            Reason.TOO_LARGE,
-            "the list of files is too long to be remembered; split it into several loads",
-            field="files",
-            metadata={"limit_bytes": records.MAX_BYTES},
-        ) from error
-
-
-def _load(record: LoadRecord) -> Load:
-    return records.from_record(record, tenant())
-
-
-def _no_load(load_id: str) -> NotFound:
-    return NotFound(
-        Reason.LOAD_NOT_FOUND,
-        "there is no such load; ListLoads shows those that there are",
-        metadata={"load_id": load_id},
-    )
+def _stopping() -> Unavailable:
+    return Unavailable(Reason.SHUTTING_DOWN, "the Loader is stopping; watch again, from the last sequence on")

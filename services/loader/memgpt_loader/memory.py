@@ -43,12 +43,16 @@ class Memory(Protocol):
         """Stores a file; leaving the context without `finish` drops what was sent."""
         ...
 
+    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
+        """Gives a file its version's labels; `FailedPrecondition` when that version is not visible."""
+        ...
+
     async def delete_file(self, source_id: str, name: str) -> None:
         """Deletes a file with its passages; one that is absent stays so."""
         ...
 
-    async def put_record(self, record: LoadRecord) -> None:
-        """Remembers a load."""
+    async def put_record(self, record: LoadRecord) -> str:
+        """Remembers a load, and answers the new etag; `Aborted` when `record.etag` is set and outdated."""
         ...
 
     async def record(self, load_id: str) -> LoadRecord | None:

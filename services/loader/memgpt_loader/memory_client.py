@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 from memgpt.memory.v1 import source_pb2, source_service_pb2
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
-from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, NotFound, Reason
+from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Reason
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.status import from_rpc_error
 
@@ -38,6 +39,7 @@ REPEATABLE = tuple(
 """Methods that the channel may repeat; UpsertPassages is repeated by the pipeline, from the file."""
 
 _PAGE_SIZE = 1000
+_LABEL_SECONDS = 60.0
 _STALL_SECONDS = 300.0  # Memory computes embeddings while it takes passages; a remote model may be slow
 
 T = TypeVar("T")
@@ -85,33 +87,39 @@ class MemoryClient:
     @asynccontextmanager
     async def store(self, source_id: str, version: FileVersion) -> AsyncIterator[FileWriter]:
         """Stores a file; leaving the context without `finish` drops what was sent."""
-        header = Request.Header(
-            source_id=source_id,
-            version=source_pb2.FileVersion(
-                name=version.manifest.name,
-                sha256=version.manifest.sha256,
-                size=version.manifest.size,
-                media_type=version.media_type,
-                chunker_version=version.chunker_version,
-            ),
-        )
         upsert = _Upsert(self._stub)
         try:
-            await upsert.send(Request(header=header))
+            await upsert.send(Request(header=_header(source_id, version)))
             yield upsert
         finally:
             await upsert.close()
+
+    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
+        """Gives a file its version's labels: a stream without passages, which a visible version does not need."""
+        call = self._stub.UpsertPassages(iter([Request(header=_header(source_id, version))]), timeout=_LABEL_SECONDS)
+        try:
+            return _stored((await _ask(call)).file)
+        except InvalidArgument as error:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE, "the file was changed or dropped by another load meanwhile"
+            ) from error
 
     async def delete_file(self, source_id: str, name: str) -> None:
         """Deletes a file with its passages; one that is absent stays so."""
         await _ask(self._stub.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source_id, name=name)))
 
-    async def put_record(self, record: LoadRecord) -> None:
-        """Remembers a load."""
+    async def put_record(self, record: LoadRecord) -> str:
+        """Remembers a load; answers the new etag."""
         message = source_service_pb2.LoadRecord(
-            load_id=record.load_id, source_id=record.source_id, request_id=record.request_id, state=record.state
+            load_id=record.load_id,
+            source_id=record.source_id,
+            request_id=record.request_id,
+            state=record.state,
+            etag=record.etag,
         )
-        await _ask(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
+        return (
+            await _ask(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
+        ).record.etag
 
     async def record(self, load_id: str) -> LoadRecord | None:
         """A load's record; None if there is none."""
@@ -217,8 +225,25 @@ def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFi
         documents=file.document_count,
         passages=file.passage_count,
         unchanged=unchanged,
+        media_type=file.version.media_type,
+        tags=tuple(file.tags),
+    )
+
+
+def _header(source_id: str, version: FileVersion) -> Request.Header:
+    return Request.Header(
+        source_id=source_id,
+        version=source_pb2.FileVersion(
+            name=version.manifest.name,
+            sha256=version.manifest.sha256,
+            size=version.manifest.size,
+            media_type=version.media_type,
+            chunker_version=version.chunker_version,
+        ),
+        tags=version.tags,
     )
 
 
 def _to_record(record: source_service_pb2.LoadRecord) -> LoadRecord:
-    return LoadRecord(record.load_id, record.source_id, record.request_id, record.state)
+    written = record.update_time.ToDatetime(dt.UTC)
+    return LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, written)

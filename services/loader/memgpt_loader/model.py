@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from memgpt_loader.failures import FailureReason
 
+_LONG_AGO = dt.datetime.fromtimestamp(0, dt.UTC)
+
 
 class FileState(StrEnum):
     """How far a file has come: `memgpt.loader.v1.FileState` without its prefix."""
@@ -49,6 +51,8 @@ class LoadState(StrEnum):
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     CANCELLED = "CANCELLED"
+    INTERRUPTED = "INTERRUPTED"
+    """Never remembered: what a running load is of which no living Loader has hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class LoadFile:
         reason: Why it was not loaded, if so.
         message: The same for people.
         note: What a person should know of a file that is loaded; mostly empty.
+        tags: Labels that it is to bear; known where its load is worked on.
         sequence: Number of the event that its last change was.
     """
 
@@ -89,6 +94,7 @@ class LoadFile:
     message: str = ""
     sequence: int = 0
     note: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -109,6 +115,8 @@ class Load:
         sequence: Number of the last event.
         sync: Whether files of the source that are not in the manifest are dropped in the end.
         removed: How many were.
+        tags: Labels that its files get; None when each keeps those that it has.
+        holder: The process that has hold of it, see `Spool.name`; empty when none has.
     """
 
     load_id: str
@@ -124,6 +132,8 @@ class Load:
     sequence: int = 0
     sync: bool = False
     removed: int = 0
+    tags: tuple[str, ...] | None = None
+    holder: str = ""
 
     @property
     def documents(self) -> int:
@@ -153,11 +163,12 @@ class SourceRef:
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """A file as it was read, and by which rules."""
+    """A file as it was read, by which rules, and the labels that it is to bear."""
 
     manifest: Manifest
     media_type: str
     chunker_version: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +183,9 @@ class StoredFile:
     """Whether it was visible before, so that nothing was written."""
     note: str = ""
     """What a person should know of it."""
+    media_type: str = ""
+    tags: tuple[str, ...] = ()
+    """Its labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +196,7 @@ class LoadRecord:
     source_id: str
     request_id: str
     state: bytes
+    etag: str = ""
+    """Of what was read: it is written only over that. Empty writes over anything."""
+    update_time: dt.datetime = _LONG_AGO
+    """When it was last written, in UTC, by Memory's clock."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from memgpt_runtime.errors import (
     Aborted,
@@ -41,6 +42,8 @@ class Job:
 
     load_id: str
     source_id: str
+    tags: tuple[str, ...] = ()
+    """Labels that it is to bear."""
 
 
 class Pipeline:
@@ -76,13 +79,37 @@ class Pipeline:
             FileFailure: It could not be read or stored.
         """
         patience = Patience(self._patience)
-        progress = patience.watching(progress)
+        watched = patience.watching(progress)
+        return await self._patiently(
+            manifest, patience, watched, lambda: self._attempt(job, manifest, path, watched, finishing)
+        )
+
+    async def label(self, job: Job, manifest: Manifest, media_type: str) -> StoredFile:
+        """Gives a file its job's labels that is stored already.
+
+        Raises:
+            FileFailure: It is not stored any more, or Memory fails.
+        """
+        version = FileVersion(manifest, media_type, self.chunker_version, job.tags)
+        return await self._patiently(
+            manifest, Patience(self._patience), lambda *_: None, lambda: self._memory.label(job.source_id, version)
+        )
+
+    async def _patiently(
+        self,
+        manifest: Manifest,
+        patience: Patience,
+        progress: Progress,
+        attempt: Callable[[], Coroutine[Any, Any, StoredFile]],
+    ) -> StoredFile:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._attempt(job, manifest, path, progress, finishing)
+                return await attempt()
             except _PASSING as error:
-                if not patience.lasts(pause):
+                # Memory, or the model behind it, may know how long it takes.
+                wait = max(pause, error.retry_after or 0.0)
+                if not patience.lasts(wait):
                     raise _not_stored(error) from error
                 _log.warning("storing a file failed, trying again", file=manifest.name, reason=error.reason)
             except InvalidArgument as error:
@@ -91,7 +118,7 @@ class Pipeline:
             except ServiceError as error:
                 raise _not_stored(error) from error
             progress(0, 0)
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
+            await asyncio.sleep(wait * random.uniform(1.0, 1.2))  # noqa: S311 - spreads retries, guards nothing
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _attempt(
@@ -102,7 +129,7 @@ class Pipeline:
         except FileFailure as failure:
             if failure.reason is FailureReason.EMPTY:
                 # A version like any other, without passages: what the file held before is gone.
-                version = FileVersion(manifest, "", self.chunker_version)
+                version = FileVersion(manifest, "", self.chunker_version, job.tags)
                 async with self._memory.store(job.source_id, version) as writer:
                     finishing()
                     await writer.finish(0)
@@ -115,7 +142,7 @@ class Pipeline:
             opened = await anext(items)
             if not isinstance(opened, Opened):
                 raise TypeError("a parser begins with what it opened")
-            version = FileVersion(manifest, opened.media_type, self.chunker_version)
+            version = FileVersion(manifest, opened.media_type, self.chunker_version, job.tags)
             async with self._memory.store(job.source_id, version) as writer:
                 batches = _Batches(writer)
                 documents, note = 0, ""

@@ -1,6 +1,7 @@
 """A load as bytes, so that it survives the process.
 
-JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, files}`, each file as a list.
+JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, tags, holder, files}`, each file
+as a list.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _VERSION = 1
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
-def to_record(load: Load) -> LoadRecord:
-    """Encodes a load.
+def to_record(load: Load, etag: str = "") -> LoadRecord:
+    """Encodes a load, to be written over what `etag` names.
 
     Raises:
         ValueError: It takes more than `MAX_BYTES`.
@@ -37,6 +38,8 @@ def to_record(load: Load) -> LoadRecord:
         "sequence": load.sequence,
         "sync": load.sync,
         "removed": load.removed,
+        "tags": load.tags,
+        "holder": load.holder,
         "files": [
             [
                 file.manifest.name,
@@ -56,7 +59,7 @@ def to_record(load: Load) -> LoadRecord:
     state = zlib.compress(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
     if len(state) > MAX_BYTES:
         raise ValueError(f"a load's record of {len(state):,} bytes")
-    return LoadRecord(load.load_id, load.source_id, load.request_id, state)
+    return LoadRecord(load.load_id, load.source_id, load.request_id, state, etag)
 
 
 def from_record(record: LoadRecord, tenant: str) -> Load:
@@ -84,6 +87,8 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
             sequence=document["sequence"],
             sync=document.get("sync", False),
             removed=document.get("removed", 0),
+            tags=None if (tags := document.get("tags")) is None else tuple(tags),
+            holder=document.get("holder", ""),
         )
     except (zlib.error, KeyError, IndexError, TypeError) as error:
         raise ValueError(f"not a load's record: {error!r}") from error

@@ -34,7 +34,8 @@ class LoaderServicer(LoaderServiceServicer):
         """Creates a load and says which files are wanted."""
         ref = SourceRef(request.source_id, request.source_name, request.description)
         manifests = [Manifest(file.name, file.size, file.sha256) for file in request.files]
-        load = await self._loads.create(request.request_id, ref, manifests, sync=request.sync)
+        tags = tuple(dict.fromkeys(request.tags.tags)) if request.HasField("tags") else None
+        load = await self._loads.create(request.request_id, ref, manifests, sync=request.sync, tags=tags)
         return loader_service_pb2.CreateLoadResponse(load=_load(load))
 
     async def UploadFile(
@@ -116,6 +117,7 @@ def _load(load: Load, *, files: bool = True) -> load_pb2.Load:
         create_time=_timestamp(load.create_time),
         end_time=_timestamp(load.end_time) if load.end_time else None,
         removed_count=load.removed,
+        tags=None if load.tags is None else load_pb2.Tags(tags=load.tags),
     )
 
 

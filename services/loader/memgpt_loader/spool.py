@@ -1,6 +1,7 @@
 """Where uploaded files lie until they are read: a folder of this process's own, with a quota.
 
-Names on disk are random; what a client calls its file never becomes a path.
+Names on disk are random; what a client calls its file never becomes a path. The folder's own name is this process's,
+and its lock tells others that the process lives.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections import deque
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,27 +27,36 @@ _LOCK = "lock"
 _WRITE_BYTES = 1024 * 1024  # chunks are gathered before a thread writes them
 
 
-class Spool:
-    """A folder with a quota. Space is given in the order in which it was asked for."""
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Somebody who waits for room."""
 
-    def __init__(self, parent: Path, quota_bytes: int, wait_seconds: float) -> None:
+    owner: str
+    size: int
+    turn: asyncio.Future[None]
+
+
+class Spool:
+    """A folder with a quota, of which a single owner has at most half at a time, or one file.
+
+    Room is given in the order in which it was asked for; who waits for more than half is passed over.
+    """
+
+    def __init__(self, parent: Path, quota_bytes: int) -> None:
         """Makes the folder, and removes those of processes that have died.
 
         Args:
             parent: Folder of all spools; created if absent.
             quota_bytes: Bytes of all files at a time.
-            wait_seconds: How long an upload waits for space before it is refused.
 
         Raises:
             OSError: The folder cannot be written.
         """
         self._quota = quota_bytes
-        self._wait = wait_seconds
-        self._used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._used: Counter[str] = Counter()
+        self._waiting: list[_Wish] = []
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for old in parent.glob(f"{_PREFIX}*"):
-            _remove_if_dead(old)
+        self._dead = {old.name for old in parent.glob(f"{_PREFIX}*") if _remove_if_dead(old)}
         self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         # Locked before it gets its name, so that no other process ever finds it free.
         fresh = self._folder / f"{_LOCK}.new"
@@ -54,63 +65,66 @@ class Spool:
         fresh.rename(self._folder / _LOCK)
 
     @property
+    def name(self) -> str:
+        """Of this process, unlike that of any other."""
+        return self._folder.name
+
+    def has_died(self, name: str) -> bool:
+        """Whether a process is known to be dead; only of those whose folder was, or is, beside this one."""
+        if name not in self._dead:
+            beside = (each for each in self._folder.parent.glob(f"{_PREFIX}*") if each.name == name)
+            self._dead.update(each.name for each in beside if _remove_if_dead(each))
+        return name in self._dead
+
+    @property
     def used_bytes(self) -> int:
         """Bytes reserved now."""
-        return self._used
+        return self._used.total()
 
-    async def reserve(self, manifest: Manifest) -> SpooledFile:
-        """Makes room for a file; waits for it, in turn.
+    async def reserve(self, manifest: Manifest, owner: str) -> SpooledFile:
+        """Makes room for a file; waits for it, in turn, as long as it takes: what is here is worked on, and goes.
 
-        Raises:
-            ResourceExhausted: No room in time.
+        Args:
+            manifest: The file.
+            owner: The load that it belongs to.
         """
-        size = manifest.size
-        if self._waiting or self._used + size > self._quota:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = (size, turn)
-            self._waiting.append(entry)
-            try:
-                async with asyncio.timeout(self._wait):
-                    await turn
-            except BaseException as error:
-                if turn.done() and not turn.cancelled():
-                    self._used -= size
-                else:
-                    with suppress(ValueError):  # its turn came just when it gave up
-                        self._waiting.remove(entry)
+        wish = _Wish(owner, manifest.size, asyncio.get_running_loop().create_future())
+        self._waiting.append(wish)
+        self._give()
+        try:
+            await wish.turn
+        except BaseException:
+            if wish.turn.done() and not wish.turn.cancelled():
+                self._release(wish.owner, wish.size)
+            else:
+                if wish in self._waiting:
+                    self._waiting.remove(wish)
                 self._give()
-                if not isinstance(error, TimeoutError):
-                    raise
-                raise ResourceExhausted(
-                    Reason.QUOTA_EXCEEDED,
-                    f"the Loader's disk quota of {self._quota:,} bytes is used up; upload again when other files are "
-                    "done, or raise loader.spool_bytes",
-                    metadata={"limit_bytes": self._quota},
-                    retry_after=5.0,
-                ) from None
-        else:
-            self._used += size
+            raise
         descriptor, path = tempfile.mkstemp(dir=self._folder)
-        return SpooledFile(self, Path(path), os.fdopen(descriptor, "wb"), manifest)
+        return SpooledFile(self, Path(path), os.fdopen(descriptor, "wb"), manifest, owner)
 
     def close(self) -> None:
         """Removes the folder and all files in it."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
 
-    def _release(self, size: int) -> None:
-        self._used -= size
+    def _release(self, owner: str, size: int) -> None:
+        self._used[owner] -= size
+        self._used += Counter()  # forgets owners who have nothing
         self._give()
 
     def _give(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
-            if self._used + size > self._quota:
-                return
-            self._waiting.popleft()
-            if not turn.done():
-                self._used += size
-                turn.set_result(None)
+        for wish in list(self._waiting):
+            own = self._used[wish.owner]
+            if own and own + wish.size > self._quota // 2:
+                continue
+            if self.used_bytes + wish.size > self._quota:
+                return  # else a large file would wait for ever behind small ones
+            self._waiting.remove(wish)
+            if not wish.turn.done():  # else it has been given up
+                self._used[wish.owner] += wish.size
+                wish.turn.set_result(None)
 
 
 class SpooledFile:
@@ -120,9 +134,10 @@ class SpooledFile:
         path: Where it lies.
     """
 
-    def __init__(self, spool: Spool, path: Path, stream: BinaryIO, manifest: Manifest) -> None:
+    def __init__(self, spool: Spool, path: Path, stream: BinaryIO, manifest: Manifest, owner: str) -> None:
         self.path = path
         self._spool = spool
+        self._owner = owner
         self._stream = stream
         self._manifest = manifest
         self._hash = hashlib.sha256()
@@ -163,7 +178,7 @@ class SpooledFile:
         with suppress(OSError):  # what is still buffered does not fit either
             self._stream.close()
         self.path.unlink(missing_ok=True)
-        self._spool._release(self._manifest.size)
+        self._spool._release(self._owner, self._manifest.size)
 
     async def _flush(self, *, last: bool = False) -> None:
         pending, self._pending = bytes(self._pending), bytearray()
@@ -190,8 +205,10 @@ class SpooledFile:
         )
 
 
-def _remove_if_dead(folder: Path) -> None:
-    """Removes another process's folder unless it still holds its lock."""
+def _remove_if_dead(folder: Path) -> bool:
+    """Removes another process's folder unless it still holds its lock; tells whether it did."""
     with suppress(OSError), (folder / _LOCK).open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
+        return True
+    return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.pool import ParsedPassage
-from memgpt_runtime.errors import NotFound, Reason, ServiceError
+from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, Reason, ServiceError
 
 
 class FakeMemory:
@@ -31,7 +32,7 @@ class FakeMemory:
         self.recorded = asyncio.Event()
         """Set with every record."""
         self.storing = asyncio.Event()
-        self.stores = 0
+        self.stores = self.writes = 0
 
     async def source(self, ref: SourceRef) -> tuple[str, str]:
         if ref.source_id:
@@ -54,17 +55,32 @@ class FakeMemory:
             raise self.failures.pop(0)
         yield _Writer(self, source_id, version)
 
+    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
+        if self.failures:
+            raise self.failures.pop(0)
+        stored = self.files[source_id].get(version.manifest.name)
+        if stored is None or stored.sha256 != version.manifest.sha256:
+            raise FailedPrecondition(Reason.WRONG_STATE, "not visible")
+        self.files[source_id][version.manifest.name] = labelled = replace(stored, tags=version.tags)
+        return labelled
+
     async def delete_file(self, source_id: str, name: str) -> None:
         if self.failures:
             raise self.failures.pop(0)
         self.files.get(source_id, {}).pop(name, None)
         self.passages.pop((source_id, name), None)
 
-    async def put_record(self, record: LoadRecord) -> None:
+    async def put_record(self, record: LoadRecord) -> str:
         if self.record_failures:
             raise self.record_failures.pop(0)
-        self.load_records[record.load_id] = record
+        former = self.load_records.get(record.load_id)
+        if record.etag and (former is None or former.etag != record.etag):
+            raise Aborted(Reason.ETAG_MISMATCH, "written by another meanwhile")
+        self.writes += 1
+        written = dt.datetime.now(dt.UTC)
+        self.load_records[record.load_id] = replace(record, etag=str(self.writes), update_time=written)
         self.recorded.set()
+        return str(self.writes)
 
     async def record(self, load_id: str) -> LoadRecord | None:
         return self.load_records.get(load_id)
@@ -96,7 +112,9 @@ class _Writer:
             await self._memory.gate.wait()
         files = self._memory.files.setdefault(self._source_id, {})
         manifest = self._version.manifest
-        stored = StoredFile(manifest.sha256, self._version.chunker_version, documents, len(self._passages))
+        stored = StoredFile(
+            manifest.sha256, self._version.chunker_version, documents, len(self._passages), tags=self._version.tags
+        )
         before = files.get(manifest.name)
         if before is not None and (before.sha256, before.chunker_version) == (stored.sha256, stored.chunker_version):
             return replace(before, unchanged=True)

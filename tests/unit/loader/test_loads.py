@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from memgpt_loader import holds as holds_module
 from memgpt_loader import loads as loads_module
 from memgpt_loader.extract import chunker_version
 from memgpt_loader.failures import FailureReason
@@ -46,7 +47,7 @@ class Loader:
     """A Loader in this process, that can die and come back."""
 
     def __init__(self, spool_dir: Path, pool: ParserPool, memory: FakeMemory, limits: LoadLimits = LIMITS) -> None:
-        self._spool = Spool(spool_dir, 10_000_000, 1)
+        self._spool = Spool(spool_dir, 10_000_000)
         self.spool = self._spool
         pipeline = Pipeline(pool, memory, chunker_version(300, 0), patience=5)
         self.loads = Loads(memory, pool, pipeline, self._spool, limits)
@@ -54,6 +55,13 @@ class Loader:
     async def close(self) -> None:
         await self.loads.close()
         self._spool.close()
+
+    async def kill(self, memory: FakeMemory) -> None:
+        """Ends it as `kill -9` does: its folder stays, and nothing that it still does reaches Memory."""
+        records = dict(memory.load_records)
+        await self.loads.close()
+        memory.load_records = records
+        self._spool._lock.close()
 
 
 @pytest.fixture
@@ -182,6 +190,39 @@ async def test_loading_again_writes_nothing(loader: Loader, memory: FakeMemory) 
     assert once_more.state is LoadState.COMPLETED
 
 
+async def test_other_tags_take_effect_without_the_bytes(loader: Loader, memory: FakeMemory) -> None:
+    files = [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")]
+
+    async def create(tags: tuple[str, ...] | None) -> Load:
+        created = await loader.loads.create("", SOURCE, files, tags=tags)
+        for name, file in created.files.items():
+            if file.state is FileState.WANTED:
+                await loader.loads.upload(created.load_id, name, chunks({"a.txt": b"One.", "b.txt": b"Two."}[name]))
+        return await ended(loader.loads, created.load_id)
+
+    async def tags() -> list[tuple[str, ...]]:
+        return [file.tags for file in (await memory.visible_files("source_papers")).values()]
+
+    await create(("x", "y"))
+    assert await tags() == [("x", "y")] * 2
+    assert set(states(await create(None)).values()) == {FileState.UNCHANGED}
+    assert await tags() == [("x", "y")] * 2  # nothing said, nothing changed
+    assert (memory.stores, set(states(await create(("z",))).values())) == (2, {FileState.LOADED})
+    assert (memory.stores, await tags()) == (2, [("z",)] * 2)
+    files[0] = manifest("a.txt", b"One!")
+    await create_changed(loader, files)
+    assert await tags() == [("z",)] * 2  # a changed file keeps them
+    files[0] = manifest("a.txt", b"One.")
+    await create(())
+    assert await tags() == [()] * 2
+
+
+async def create_changed(loader: Loader, files: list[Manifest]) -> None:
+    created = await loader.loads.create("", SOURCE, files)
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"One!"))
+    await ended(loader.loads, created.load_id)
+
+
 async def test_the_same_request_is_the_same_load(loader: Loader) -> None:
     first = await loader.loads.create("r1", SOURCE, [manifest("a.txt", b"One.")])
     assert (await loader.loads.create("r1", SOURCE, [manifest("a.txt", b"One.")])).load_id == first.load_id
@@ -215,16 +256,104 @@ async def test_a_loader_that_died_is_taken_up_by_the_next(tmp_path: Path, pool: 
 
     memory.gate.set()
     second = Loader(tmp_path, pool, memory)
-    found = await second.loads.get(created.load_id)
-    assert states(found) == {"a.txt": FileState.LOADED, "b.txt": FileState.WANTED}
+    read = await second.loads.get(created.load_id)
+    assert (read.state, states(read)["a.txt"]) == (LoadState.INTERRUPTED, FileState.LOADED)
     again = await second.loads.create("r", SOURCE, [manifest(name, data) for name, data in files.items()])
-    assert again.load_id == created.load_id
+    assert (again.load_id, again.state) == (created.load_id, LoadState.RUNNING)
+    assert states(again) == {"a.txt": FileState.LOADED, "b.txt": FileState.WANTED}
     await second.loads.upload(created.load_id, "b.txt", chunks(files["b.txt"]))
     events_after = [event async for event in second.loads.watch(created.load_id, last)]
     assert all(event.sequence > last for event in events_after)
     assert isinstance(events_after[-1], LoadEnded)
     assert (await second.loads.get(created.load_id)).documents == 2
     await second.close()
+
+
+async def test_who_sent_a_file_to_a_loader_that_was_killed_hears_that_it_is_wanted_again(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory
+) -> None:
+    first = Loader(tmp_path, pool, memory)
+    created = await first.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    memory.gate.clear()
+    await first.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    last = (await anext(first.loads.watch(created.load_id, 0))).sequence
+    assert first.spool.used_bytes  # it is being worked on, and nobody else knows
+    await first.kill(memory)
+    memory.gate.set()
+    second = Loader(tmp_path, pool, memory)
+    async with aclosing(second.loads.watch(created.load_id, last)) as events:
+        async with asyncio.timeout(10):
+            event = await anext(events)
+    assert isinstance(event, FileChanged)
+    assert event.file.state is FileState.WANTED
+    await second.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    assert (await ended(second.loads, created.load_id)).passages == 1
+    await second.close()
+
+
+async def test_reading_a_load_leaves_it_where_it_is_worked_on(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    manifests = [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")]
+    created = await one.loads.create("r", SOURCE, manifests)
+    load_id = created.load_id
+    assert (await other.loads.get(load_id)).state is LoadState.RUNNING
+    assert [each.state for each in (await other.loads.list_loads("", 10, ""))[0]] == [LoadState.RUNNING]
+    assert (await other.loads.create("r", SOURCE, manifests)).load_id == load_id
+    with pytest.raises(Unavailable) as error:
+        await other.loads.upload(load_id, "a.txt", chunks(b"One."))
+    assert (error.value.reason, error.value.retry_after) == (Reason.LOAD_ELSEWHERE, 2)
+    with pytest.raises(Unavailable):
+        await other.loads.cancel(load_id)
+    following = asyncio.create_task(ended(other.loads, load_id))
+    for name, data in (("a.txt", b"One."), ("b.txt", b"Two.")):
+        await one.loads.upload(load_id, name, chunks(data))
+    assert states(await following) == {"a.txt": FileState.LOADED, "b.txt": FileState.LOADED}
+    await one.close()
+    await other.close()
+
+
+async def test_a_load_that_nobody_has_to_do_with_is_let_go(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads_module, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(loads_module, "HELD_SECONDS", 0.0)
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    async with asyncio.timeout(10):
+        while (await other.loads.get(created.load_id)).state is not LoadState.INTERRUPTED:
+            memory.recorded.clear()
+            await memory.recorded.wait()
+    await one.loads.close()
+    await other.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    assert (await ended(other.loads, created.load_id)).state is LoadState.COMPLETED
+    await one.close()
+    await other.close()
+
+
+async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
+    load_id = created.load_id
+    following = asyncio.create_task(ended(one.loads, load_id))
+    with monkeypatch.context() as patched:
+        patched.setattr(holds_module, "HELD_SECONDS", 0.0)
+        await other.loads.upload(load_id, "a.txt", chunks(b"One."))
+    await one.loads.upload(load_id, "b.txt", chunks(b"Two."))
+    with pytest.raises(Unavailable) as error:
+        await following
+    assert error.value.reason == Reason.LOAD_ELSEWHERE
+    following = asyncio.create_task(ended(one.loads, load_id))  # from now on from the record
+    await other.loads.upload(load_id, "b.txt", chunks(b"Two."))
+    assert states(await following) == {"a.txt": FileState.LOADED, "b.txt": FileState.UNCHANGED}
+    await one.close()
+    await other.close()
 
 
 async def test_a_load_that_ended_is_remembered(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:

@@ -24,10 +24,10 @@ from memgpt_runtime.errors import (
     Unavailable,
 )
 
-from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.errors import MISUSE, CliError, explain
 from memgpt.cli.load_report import Report
 from memgpt.cli.ui import Ui
-from memgpt.client import Loads, MemGPT
+from memgpt.client import RESUME_SECONDS, Loads, MemGPT, Patience
 from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile, LoadState
 
 EXTENSIONS = (
@@ -44,9 +44,8 @@ _MAX_NAME_BYTES = 1024
 # What a name cannot hold: controls, and bytes that are no UTF-8, which Python shows as lone surrogates.
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
+_MAX_TAGS, _MAX_TAG_CHARS = 32, 64
 _UPLOADS = 4
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before an upload is tried again while the Loader cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +151,22 @@ def manifest(item: Found) -> FileManifest:
         return FileManifest(name=item.name, size=file.tell(), sha256=digest.hexdigest())
 
 
+def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
+    """The labels that files are to have; None when nothing is said of them.
+
+    Raises:
+        CliError: Both, or what is no label.
+    """
+    if tags and untag:
+        raise CliError("--tag and --untag exclude each other: --tag replaces what there is", MISUSE)
+    for tag in tags:
+        if not 1 <= len(tag) <= _MAX_TAG_CHARS:
+            raise CliError(f"a tag has 1 to {_MAX_TAG_CHARS} characters, unlike {tag[:80]!r}", MISUSE)
+    if len(tags) > _MAX_TAGS:
+        raise CliError(f"a file has at most {_MAX_TAGS} tags", MISUSE)
+    return list(tags) if tags or untag else None
+
+
 def load_files(
     ui: Ui,
     memgpt: MemGPT,
@@ -161,6 +176,7 @@ def load_files(
     failures: Sequence[tuple[str, str]] = (),
     *,
     sync: bool = False,
+    tags: Sequence[str] | None = None,
     as_json: bool = False,
 ) -> bool:
     """Loads files into a source and tells what became of each.
@@ -173,6 +189,7 @@ def load_files(
         description: Of a source that is made.
         failures: What could not even be found, and why.
         sync: Whether files of the source that are not among these are dropped. Nothing is when one cannot be read.
+        tags: Labels of the files; None leaves each those that it has.
         as_json: Whether a program reads what is said.
 
     Returns:
@@ -206,7 +223,7 @@ def load_files(
             report.failed(file_name, problem)
         for first in range(0, len(names), _FILES_A_LOAD):
             part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
-            load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync)
+            load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync, tags=tags)
             report.begin(load.files)
             if load.state == LoadState.LOAD_STATE_RUNNING:
                 try:
@@ -215,6 +232,11 @@ def load_files(
                     memgpt.loads.cancel(load.load_id)
                     report.note("Cancelled; the same command takes it up where it was.")
                     raise
+                except Unavailable as error:
+                    raise CliError(
+                        f"given up {RESUME_SECONDS:g} s after the Loader's last sign of life: {explain(error)}. "
+                        "What is loaded stays; the same command takes the rest up"
+                    ) from error
             report.end(load)
     return report.finish()
 
@@ -275,7 +297,9 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
         for file in load.files:
             want(file)
         try:
-            for event in loads.watch(load.load_id):
+            for event in loads.watch(
+                load.load_id, lambda: report.note("The Loader does not answer. Waiting for it ...")
+            ):
                 if event.HasField("file"):
                     report.update(event.file)
                     want(event.file)
@@ -294,17 +318,12 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
 
 def _upload(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
     """Sends a file, or tells the load to go on without it."""
-    pauses = iter(_PAUSES)
+    patience = Patience(RESUME_SECONDS)
     while not stop.is_set():
         try:
             loads.upload(load_id, name, path)
-        except ResourceExhausted as error:  # The Loader's disk is full of files that it works on: it gets emptier.
-            stop.wait(error.retry_after or 1.0)
-        except Unavailable:  # It may be starting anew.
-            pause = next(pauses, None)
-            if pause is None:
-                raise
-            stop.wait(pause)
+        except (ResourceExhausted, Unavailable) as error:  # It may be starting anew.
+            stop.wait(patience.pause(error))
         except OSError as error:
             loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
             return

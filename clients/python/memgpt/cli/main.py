@@ -363,6 +363,13 @@ def tools_remove(address: ToolsAddress, agent: ToolsAgent) -> None:
 
 SourceName = Annotated[str, typer.Option("--name", help="Name of the data source; made when there is none.")]
 Description = Annotated[str, typer.Option(help="What the data source holds.")]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Label of these files, to search by; may be given several times. Replaces others."
+    ),
+]
+Untag = Annotated[bool, typer.Option("--untag", help="Take the labels of these files away.")]
 AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line, for programs.")]
 
 
@@ -384,6 +391,8 @@ def load_directory(
     sync: Annotated[
         bool, typer.Option("--sync", help="Drop what the data source has and the folder, or the list, has not.")
     ] = False,
+    tag: Tag = None,
+    untag: Untag = False,
     description: Description = "",
     as_json: AsJson = False,
 ) -> None:
@@ -391,11 +400,12 @@ def load_directory(
     from memgpt.cli import load
 
     ui = _ui()
+    tags = load.tags_of(tag or [], untag=untag)
     found = load.find_files(
         input_dir, input_files or [], recursive=recursive, extensions=extensions, exclude=exclude or []
     )
     with connected(ui) as memgpt:
-        well = load.load_files(ui, memgpt, name, found, description, sync=sync, as_json=as_json)
+        well = load.load_files(ui, memgpt, name, found, description, sync=sync, tags=tags, as_json=as_json)
     if not well:
         raise typer.Exit(1)
 
@@ -407,6 +417,8 @@ def load_webpage(
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Also from this machine and private networks.")
     ] = False,
+    tag: Tag = None,
+    untag: Untag = False,
     description: Description = "",
     as_json: AsJson = False,
 ) -> None:
@@ -414,10 +426,11 @@ def load_webpage(
     from memgpt.cli import load
 
     ui = _ui()
+    tags = load.tags_of(tag or [], untag=untag)
     with load.downloaded(ui, urls, allow_private=allow_private) as (found, failures):
         if found:
             with connected(ui) as memgpt:
-                well = load.load_files(ui, memgpt, name, found, description, failures, as_json=as_json)
+                well = load.load_files(ui, memgpt, name, found, description, failures, tags=tags, as_json=as_json)
         else:
             well = load.nothing_found(ui, name, failures, as_json=as_json)
     if not well:
@@ -429,6 +442,8 @@ def load_webpage(
 def load_stdin(
     name: SourceName,
     file_name: Annotated[str, typer.Option(metavar="NAME", help="What it is called, such as notes.md.")],
+    tag: Tag = None,
+    untag: Untag = False,
     description: Description = "",
     as_json: AsJson = False,
 ) -> None:
@@ -436,8 +451,9 @@ def load_stdin(
     from memgpt.cli import load
 
     ui = _ui()
+    tags = load.tags_of(tag or [], untag=untag)
     with load.received(sys.stdin.buffer, file_name) as found, connected(ui) as memgpt:
-        well = load.load_files(ui, memgpt, name, [found], description, as_json=as_json)
+        well = load.load_files(ui, memgpt, name, [found], description, tags=tags, as_json=as_json)
     if not well:
         raise typer.Exit(1)
 

@@ -230,6 +230,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
     """
+    ERROR_REASON_LOAD_ELSEWHERE: _ErrorReason.ValueType  # 146
+    """UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
+    when it has nothing to do.
+
+        {"reason": "LOAD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
+    """
     ERROR_REASON_OUT_OF_TIME: _ErrorReason.ValueType  # 160
     """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
 
@@ -463,6 +469,12 @@ ERROR_REASON_TOOL_UNAVAILABLE: ErrorReason.ValueType  # 145
 """UNAVAILABLE: nothing answers at a tool's address.
 
     {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
+"""
+ERROR_REASON_LOAD_ELSEWHERE: ErrorReason.ValueType  # 146
+"""UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
+when it has nothing to do.
+
+    {"reason": "LOAD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
 """
 ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 160
 """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.

@@ -34,6 +34,10 @@ class _LoadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadState.V
     """Every file has ended, well or not: see their states."""
     LOAD_STATE_CANCELLED: _LoadState.ValueType  # 3
     """Cancelled: files that were visible stay so."""
+    LOAD_STATE_INTERRUPTED: _LoadState.ValueType  # 4
+    """Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
+    its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well.
+    """
 
 class LoadState(_LoadState, metaclass=_LoadStateEnumTypeWrapper):
     """How far a load has come."""
@@ -46,6 +50,10 @@ LOAD_STATE_COMPLETED: LoadState.ValueType  # 2
 """Every file has ended, well or not: see their states."""
 LOAD_STATE_CANCELLED: LoadState.ValueType  # 3
 """Cancelled: files that were visible stay so."""
+LOAD_STATE_INTERRUPTED: LoadState.ValueType  # 4
+"""Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
+its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well.
+"""
 Global___LoadState: _TypeAlias = LoadState  # noqa: Y015
 
 class _FileState:
@@ -248,6 +256,7 @@ class Load(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     REMOVED_COUNT_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
     """Identity: ASCII, sortable by time of creation."""
     source_id: _builtins.str
@@ -274,6 +283,10 @@ class Load(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def tags(self) -> Global___Tags:
+        """Labels that it gives its files; absent when each keeps those that it has."""
+
     def __init__(
         self,
         *,
@@ -287,11 +300,36 @@ class Load(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         removed_count: _builtins.int = ...,
+        tags: Global___Tags | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "tags", b"tags"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "document_count", b"document_count", "end_time", b"end_time", "files", b"files", "load_id", b"load_id", "passage_count", b"passage_count", "removed_count", b"removed_count", "source_id", b"source_id", "source_name", b"source_name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "document_count", b"document_count", "end_time", b"end_time", "files", b"files", "load_id", b"load_id", "passage_count", b"passage_count", "removed_count", b"removed_count", "source_id", b"source_id", "source_name", b"source_name", "state", b"state", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Load: _TypeAlias = Load  # noqa: Y015
+
+@_typing.final
+class Tags(_message.Message):
+    """Labels of files, which their passages bear and searches can ask for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 32, each 1 to 64 characters; none takes them away."""
+
+    def __init__(
+        self,
+        *,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tags: _TypeAlias = Tags  # noqa: Y015

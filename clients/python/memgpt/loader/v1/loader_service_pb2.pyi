@@ -31,6 +31,7 @@ class CreateLoadRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     SYNC_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, the same load; same id, other body: INVALID_ARGUMENT."""
     source_id: _builtins.str
@@ -47,6 +48,12 @@ class CreateLoadRequest(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.FileManifest]:
         """The files: 1 to 10,000, each name once."""
 
+    @_builtins.property
+    def tags(self) -> _load_pb2.Tags:
+        """Labels of the files, in place of those that they had. A file that is visible already gets them without being read
+        anew, and is LOADED. Absent: each file keeps those that it has, and a new one has none.
+        """
+
     def __init__(
         self,
         *,
@@ -56,10 +63,11 @@ class CreateLoadRequest(_message.Message):
         description: _builtins.str = ...,
         files: _abc.Iterable[_load_pb2.FileManifest] | None = ...,
         sync: _builtins.bool = ...,
+        tags: _load_pb2.Tags | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "source_id", b"source_id", "source_name", b"source_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "source_id", b"source_id", "source_name", b"source_name", "tags", b"tags"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "files", b"files", "request_id", b"request_id", "source", b"source", "source_id", b"source_id", "source_name", b"source_name", "sync", b"sync"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "files", b"files", "request_id", b"request_id", "source", b"source", "source_id", b"source_id", "source_name", b"source_name", "sync", b"sync", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["source_id", "source_name"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -31,6 +31,10 @@ class LoaderServiceStub:
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     def __init__(self, channel):
@@ -77,11 +81,15 @@ class LoaderServiceServicer:
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     def CreateLoad(self, request, context):
         """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-        visible already is UNCHANGED. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
+        visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
         twice; NOT_FOUND when `source_id` is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -92,7 +100,8 @@ class LoaderServiceServicer:
         """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
         is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
         withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-        wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
+        wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
+        load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +182,10 @@ class LoaderService:
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     @staticmethod

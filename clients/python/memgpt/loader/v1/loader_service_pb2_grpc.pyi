@@ -32,6 +32,10 @@ class LoaderServiceStub:
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     @_typing.overload
@@ -40,14 +44,15 @@ class LoaderServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LoaderServiceAsyncStub: ...
     CreateLoad: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.CreateLoadRequest, _loader_service_pb2.CreateLoadResponse]
     """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-    visible already is UNCHANGED. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
+    visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
     twice; NOT_FOUND when `source_id` is.
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]
     """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
     is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
     withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-    wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
+    wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
+    load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
     """
     WatchLoad: _grpc.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]
     """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
@@ -65,19 +70,24 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLoad: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.CreateLoadRequest, _loader_service_pb2.CreateLoadResponse]  # type: ignore[assignment]
     """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-    visible already is UNCHANGED. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
+    visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
     twice; NOT_FOUND when `source_id` is.
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]  # type: ignore[assignment]
     """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
     is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
     withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-    wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
+    wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
+    load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
     """
     WatchLoad: _aio.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]  # type: ignore[assignment]
     """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
@@ -94,6 +104,10 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
     A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
     on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+
+    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
+    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
     @_abc_1.abstractmethod
@@ -103,7 +117,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.CreateLoadResponse, _abc.Awaitable[_loader_service_pb2.CreateLoadResponse]]:
         """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-        visible already is UNCHANGED. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
+        visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
         twice; NOT_FOUND when `source_id` is.
         """
 
@@ -116,7 +130,8 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
         is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
         withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-        wanted; RESOURCE_EXHAUSTED when the Loader's disk quota is used up. Repeating it is harmless.
+        wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
+        load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
         """
 
     @_abc_1.abstractmethod
