@@ -12,6 +12,7 @@ from memgpt.memory.v1 import (
     agent_state_service_pb2,
     archival_memory_service_pb2,
     block_pb2,
+    context_pb2,
     message_pb2,
     passage_pb2,
     tool_pb2,
@@ -40,6 +41,7 @@ from memgpt_agent.domain import (
     TurnState,
     Usage,
 )
+from memgpt_agent.memory import TurnGrant
 from memgpt_agent.models.base import DeltaKind
 
 _ROLES = {
@@ -105,6 +107,17 @@ def lease(proto: turn_pb2.Lease) -> Lease:
     return Lease(proto.turn_id, proto.epoch)
 
 
+def grant(proto: agent_state_service_pb2.TurnGrant) -> TurnGrant:
+    """Permission to run a turn."""
+    return TurnGrant(
+        turn(proto.turn),
+        lease(proto.lease) if proto.HasField("lease") else None,
+        proto.resumed,
+        proto.options,
+        context(proto.context) if proto.HasField("context") else None,
+    )
+
+
 def agent(proto: agent_pb2.Agent) -> Agent:
     """An agent."""
     return Agent(
@@ -119,15 +132,15 @@ def agent(proto: agent_pb2.Agent) -> Agent:
     )
 
 
-def context(proto: agent_state_service_pb2.LoadContextResponse) -> Context:
-    """All that fills a window."""
+def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | None = None) -> Context:
+    """All that fills a window. ``messages`` take the place of those that were left out."""
     return Context(
         agent=agent(proto.agent),
         blocks=tuple(
             Block(b.label, b.value, b.limit, b.etag, moment(b.update_time), b.read_only) for b in proto.blocks
         ),
         summary=proto.summary,
-        messages=tuple(map(message, proto.messages)),
+        messages=tuple(map(message, proto.messages)) if messages is None else messages,
         recall_count=proto.agent.message_count - proto.agent.rewound_count,
         archival_count=proto.archival_count,
         tools=tuple(tool for server in proto.tool_servers for tool in tools(server)),

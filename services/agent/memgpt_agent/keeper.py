@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import structlog
 from memgpt_runtime import errors
 
 from memgpt_agent.domain import Lease
-from memgpt_agent.memory import Memory
+from memgpt_agent.memory import Memory, TurnEvent
 
 _log = structlog.get_logger(__name__)
 
@@ -16,16 +17,22 @@ _log = structlog.get_logger(__name__)
 class Keeper:
     """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost.
 
-    A wish to cancel comes at once, by a stream; where that breaks, with the next renewal.
+    A wish to cancel comes at once, behind the grant; where that stream breaks, with the next renewal.
     """
 
-    def __init__(self, memory: Memory, agent_id: str, lease: Lease, seconds: float) -> None:
-        """Keeps ``lease`` by renewing it every ``seconds``, from when it is entered until it is left."""
+    def __init__(
+        self, memory: Memory, agent_id: str, lease: Lease, events: AsyncGenerator[TurnEvent, None], seconds: float
+    ) -> None:
+        """Keeps ``lease`` by renewing it every ``seconds``, from when it is entered until it is left.
+
+        ``events`` are what comes behind the grant; they are closed in the end.
+        """
         self.cancelled = False
         self.lost = False
         self._memory = memory
         self._agent_id = agent_id
         self._lease = lease
+        self._events = events
         self._seconds = seconds
         self.task: asyncio.Task[None]
 
@@ -36,6 +43,7 @@ class Keeper:
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+        await self._events.aclose()
 
     async def _keep(self) -> None:
         watch = asyncio.create_task(self._watch())
@@ -55,7 +63,8 @@ class Keeper:
 
     async def _watch(self) -> None:
         try:
-            self.cancelled = await self._memory.cancelled(self._agent_id, self._lease)
+            async for _ in self._events:
+                self.cancelled = True
         except errors.ServiceError as error:
             _log.info("lease_not_watched", turn_id=self._lease.turn_id, reason=error.reason)
 

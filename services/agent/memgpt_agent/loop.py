@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -44,7 +44,7 @@ from memgpt_agent.domain import (
 from memgpt_agent.feed import Feed
 from memgpt_agent.functions import functions_of
 from memgpt_agent.keeper import Keeper
-from memgpt_agent.memory import Memory, QueuePlace, TurnGrant
+from memgpt_agent.memory import Memory, QueuePlace, TurnEvent, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
 from memgpt_agent.tools import Tools
 from memgpt_agent.window import Window, WindowTooSmallError
@@ -126,15 +126,32 @@ class TurnRequest:
         return replace(self, verify=known["verify"], max_steps=known["max_steps"], max_tokens=known["max_tokens"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """A grant; with a lease, ``events`` go on behind it."""
+
+    grant: TurnGrant
+    events: AsyncGenerator[TurnEvent, None]
+
+    @property
+    def turn(self) -> Turn:
+        """The turn."""
+        return self.grant.turn
+
+
 @dataclass(slots=True)
 class _Running:
-    """A turn that this replica holds."""
+    """A turn that this replica holds.
+
+    ``context`` fills the window now, as far as it is known: every commit answers it.
+    """
 
     request: TurnRequest
     lease: Lease
     next_step: int
     model_steps: int
     usage: Usage
+    context: Context | None
 
 
 class _LeaseLostError(Exception):
@@ -182,15 +199,16 @@ class TurnLoop:
         """
         wait = False
         while True:
-            grant = await self._acquire(request, feed, wait=wait)
-            if grant is None or grant.turn.state.ended:
+            granted = await self._acquire(request, feed, wait=wait)
+            if granted is None or granted.turn.state.ended:
                 await self._replay(request, feed)
                 return
-            if grant.lease is None:
+            lease = granted.grant.lease
+            if lease is None:
                 wait = True
                 continue
             try:
-                await self._hold(request.with_options(grant.options), grant, grant.lease, feed)
+                await self._hold(request.with_options(granted.grant.options), granted, lease, feed)
             except _LeaseLostError:
                 # Whoever took the lease runs the turn now, or will end it.
                 wait = True
@@ -214,28 +232,28 @@ class TurnLoop:
         request = TurnRequest(agent_id, request_id, b"summarize", (event,))
         # Before a turn is begun, which would leave its event behind.
         self._countable(replace(context, messages=(*context.messages, event)))
-        grant = await self._granted(request, Feed(), no_wait=False)
-        if grant.lease is None:
+        granted = await self._granted(request, Feed(), no_wait=False)
+        lease = granted.grant.lease
+        if lease is None:
             return 0, (await self._memory.load_context(agent_id)).summary
-        async with Keeper(self._memory, agent_id, grant.lease, self._settings.renew_seconds):
+        async with self._keeper(agent_id, lease, granted):
             try:
-                return await self._summarize(agent_id, grant, grant.lease)
+                return await self._summarize(_running(request, lease, granted, Feed()))
             except BadAnswerError as error:
-                await self._memory.end_turn(agent_id, grant.lease, Outcome(TurnState.FAILED, str(error)[:1000]))
+                await self._memory.end_turn(agent_id, lease, Outcome(TurnState.FAILED, str(error)[:1000]))
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
             except errors.ServiceError:
-                await self._release(agent_id, grant.lease)
+                await self._release(agent_id, lease)
                 raise
 
-    async def _summarize(self, agent_id: str, grant: TurnGrant, lease: Lease) -> tuple[int, str]:
-        context = await self._memory.load_context(agent_id)
+    async def _summarize(self, running: _Running) -> tuple[int, str]:
+        context = await self._context(running)
         window, count = self._countable(context)
         try:
             eviction, _ = await summary.evict(context, count, self._model, window)
         except ContextOverflowError as error:
             raise BadAnswerError(_refuses(window)) from error
-        done = Outcome(TurnState.COMPLETED)
-        await self._commit(agent_id, lease, NewStep(grant.turn.committed_steps + 1, eviction=eviction, outcome=done))
+        await self._commit(running, NewStep(running.next_step, eviction=eviction, outcome=Outcome(TurnState.COMPLETED)))
         return count, eviction.summary
 
     def _countable(self, context: Context) -> tuple[Window, int]:
@@ -254,7 +272,7 @@ class TurnLoop:
 
     # Getting the turn.
 
-    async def _acquire(self, request: TurnRequest, feed: Feed, *, wait: bool) -> TurnGrant | None:
+    async def _acquire(self, request: TurnRequest, feed: Feed, *, wait: bool) -> _Granted | None:
         """A grant; None when the turn ended at another replica while we waited for it."""
         if not wait:
             return await self._granted(request, feed, no_wait=True)
@@ -268,22 +286,23 @@ class TurnLoop:
         finally:
             await _cancel(follower, granted)
 
-    async def _granted(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> TurnGrant:
+    async def _granted(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> _Granted:
         """The grant of the turn, after finishing those before it whose holder died."""
         until = time.monotonic() + self._settings.queue_timeout
         while True:
             left = max(0.0, until - time.monotonic())
-            grant = await self._next_grant(request, feed, no_wait=no_wait, queue_timeout=left)
+            granted = await self._next_grant(request, feed, no_wait=no_wait, queue_timeout=left)
+            grant = granted.grant
             if grant.lease is None or grant.turn.request_id == request.request_id:
-                return grant
+                return granted
             other = TurnRequest(request.agent_id, grant.turn.request_id).with_options(grant.options)
             _log.info("turn_taken_over", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
             try:
-                await self._hold(other, grant, grant.lease, Feed())
+                await self._hold(other, granted, grant.lease, Feed())
             except _LeaseLostError:
                 _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
-    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool, queue_timeout: float) -> TurnGrant:
+    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool, queue_timeout: float) -> _Granted:
         events = self._memory.begin_turn(
             request.agent_id,
             request.request_id,
@@ -297,8 +316,10 @@ class TurnLoop:
         async for event in events:
             if isinstance(event, QueuePlace):
                 feed.queued(event.ahead)
-            else:
-                return event
+            elif isinstance(event, TurnGrant):
+                if event.lease is None:
+                    await events.aclose()
+                return _Granted(event, events)
         raise errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "Memory ended the queue without an answer; try again")
 
     async def _replay(self, request: TurnRequest, feed: Feed, *, follow: bool = False) -> None:
@@ -313,16 +334,18 @@ class TurnLoop:
 
     # Holding it.
 
-    async def _hold(self, request: TurnRequest, grant: TurnGrant, lease: Lease, feed: Feed) -> None:
+    def _keeper(self, agent_id: str, lease: Lease, granted: _Granted) -> Keeper:
+        return Keeper(self._memory, agent_id, lease, granted.events, self._settings.renew_seconds)
+
+    async def _hold(self, request: TurnRequest, granted: _Granted, lease: Lease, feed: Feed) -> None:
         """Runs the turn's steps under its lease, and ends it."""
-        if grant.turn.committed_steps > 0:
-            await self._replay(request, feed)
-        if grant.resumed:
-            feed.restart("The turn goes on after an interruption.")
-        told = feed.narrator
-        running = _Running(request, lease, grant.turn.committed_steps + 1, told.model_steps, told.usage)
         agent_id = request.agent_id
-        async with Keeper(self._memory, agent_id, lease, self._settings.renew_seconds) as keeper:
+        async with self._keeper(agent_id, lease, granted) as keeper:
+            if granted.turn.committed_steps > 0:
+                await self._replay(request, feed)
+            if granted.grant.resumed:
+                feed.restart("The turn goes on after an interruption.")
+            running = _running(request, lease, granted, feed)
             work = asyncio.create_task(self._steps(running, feed))
             try:
                 await asyncio.wait((work, keeper.task), return_when=asyncio.FIRST_COMPLETED)
@@ -333,7 +356,7 @@ class TurnLoop:
                 if keeper.lost:
                     raise _LeaseLostError
                 outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
-                context = await self._memory.load_context(agent_id)
+                context = await self._context(running)
                 await self._memory.end_turn(agent_id, lease, outcome, self.cancelled_call(context.agent.time_zone))
             except _LeaseLostError:
                 raise
@@ -375,7 +398,7 @@ class TurnLoop:
         """One step; answers whether the turn has ended."""
         agent_id = running.request.agent_id
         for _ in range(_CONFLICT_TRIES):
-            context = await self._memory.load_context(agent_id)
+            context = await self._context(running)
             usage = NO_USAGE
             if context.open_call is not None:
                 window = self.window(context.agent)
@@ -391,13 +414,13 @@ class TurnLoop:
                 act = await self._actor.act(context, completion)
             new = self._new_step(running, context, window, act, usage, limit)
             try:
-                step = await self._commit(agent_id, running.lease, new)
+                step = await self._commit(running, new)
             except errors.Aborted as error:
                 if error.reason != Reason.ETAG_MISMATCH:
                     raise _LeaseLostError from error
                 feed.restart("Core memory was changed by somebody else meanwhile.")
+                running.context = None
                 continue
-            running.next_step += 1
             running.model_steps += act.messages[0].role is Role.ASSISTANT
             running.usage += usage
             feed.step(step)
@@ -437,14 +460,12 @@ class TurnLoop:
             return context
         eviction, usage = await summary.evict(context, count, self._model, window)
         running.usage += usage
-        agent_id = running.request.agent_id
         try:
-            step = await self._commit(agent_id, running.lease, NewStep(running.next_step, eviction=eviction))
+            step = await self._commit(running, NewStep(running.next_step, eviction=eviction))
         except errors.Aborted as error:
             raise _LeaseLostError from error
-        running.next_step += 1
         feed.step(step)
-        return window.shaped(await self._memory.load_context(agent_id))
+        return window.shaped(await self._context(running))
 
     async def _ask(self, running: _Running, feed: Feed, context: Context, window: Window) -> Completion:
         """Asks the model; a new agent's first answer is asked for until it passes the check."""
@@ -487,18 +508,35 @@ class TurnLoop:
                 messages = (*messages, Message(Role.USER, event))
         return NewStep(index, messages, effects.blocks, effects.notes, outcome=outcome)
 
-    async def _commit(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+    async def _context(self, running: _Running) -> Context:
+        """What fills the window now."""
+        if running.context is None:
+            running.context = await self._memory.load_context(running.request.agent_id)
+        return running.context
+
+    async def _commit(self, running: _Running, step: NewStep) -> Step:
         """Commits a step, asking again where Memory gave no answer: a committed step is only answered once more."""
+        context = await self._context(running)
         pause = self._settings.retry_seconds
         for attempt in range(_COMMIT_TRIES):
             try:
-                return await self._memory.commit_step(agent_id, lease, step)
+                committed = await self._memory.commit_step(running.request.agent_id, running.lease, step, context)
+                running.context = committed.context
+                running.next_step += 1
+                return committed.step
             except (errors.Unavailable, errors.DeadlineExceeded):
                 if attempt == _COMMIT_TRIES - 1:
                     raise
                 await asyncio.sleep(pause)
                 pause *= 2
         raise AssertionError("unreachable")
+
+
+def _running(request: TurnRequest, lease: Lease, granted: _Granted, feed: Feed) -> _Running:
+    """A turn that was granted, after what the feed has told of it."""
+    told = feed.narrator
+    context = granted.grant.context
+    return _Running(request, lease, granted.turn.committed_steps + 1, told.model_steps, told.usage, context)
 
 
 def _after(context: Context, messages: Sequence[Message], effects: Effects) -> Context:

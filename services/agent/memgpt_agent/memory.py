@@ -5,7 +5,7 @@ All methods raise the errors of ``memgpt_runtime.errors``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,13 +24,30 @@ class QueuePlace:
 class TurnGrant:
     """The turn may run under ``lease``; without one it has ended, or another replica holds it.
 
-    ``options`` are those of the turn's first request.
+    ``options`` are those of the turn's first request; ``context``, which comes with a lease, fills the window now.
     """
 
     turn: Turn
     lease: Lease | None
     resumed: bool = False
     options: bytes = b""
+    context: Context | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWish:
+    """The turn that was granted is to be cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A step as it is stored, and what fills the window behind it: None when the step has ended the turn."""
+
+    step: Step
+    context: Context | None
+
+
+TurnEvent = QueuePlace | TurnGrant | CancelWish
 
 
 class Memory(Searcher, Protocol):
@@ -47,10 +64,11 @@ class Memory(Searcher, Protocol):
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
-    ) -> AsyncIterator[QueuePlace | TurnGrant]:
+    ) -> AsyncGenerator[TurnEvent, None]:
         """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
 
-        With ``retry`` that grant takes the last turn back, whose input becomes this one's.
+        After a grant with a lease it goes on: with a ``CancelWish`` as soon as there is one, or else to the turn's end.
+        With ``retry`` the grant takes the last turn back, whose input becomes this one's.
 
         A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
         DeadlineExceeded when others are ahead for longer than ``queue_timeout`` seconds.
@@ -61,12 +79,11 @@ class Memory(Searcher, Protocol):
         """Keeps the lease; answers whether the turn is to be cancelled. Aborted when it has passed to another."""
         ...
 
-    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
-        """Returns True as soon as the turn is to be cancelled, or False when there is no knowing it any more."""
-        ...
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+        """Commits a step whole or not at all; one that is committed already is answered as it was.
 
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
-        """Commits a step whole or not at all; one that is committed already is answered as it was."""
+        ``context`` is what filled the window before it.
+        """
         ...
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import context_pb2
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
@@ -22,7 +23,7 @@ from memgpt_runtime.status import from_rpc_error
 
 from memgpt_agent import convert
 from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
-from memgpt_agent.memory import QueuePlace, TurnGrant
+from memgpt_agent.memory import CancelWish, Committed, QueuePlace, TurnEvent
 
 if TYPE_CHECKING:  # These exist in the stubs only.
     from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub
@@ -113,8 +114,8 @@ class MemoryClient:
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
-    ) -> AsyncIterator[QueuePlace | TurnGrant]:
-        """Places in the queue, then one grant."""
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """See `Memory`."""
         stream = self.agents.BeginTurn(
             state_pb.BeginTurnRequest(
                 agent_id=agent_id,
@@ -131,10 +132,10 @@ class MemoryClient:
             async for response in stream:
                 if response.HasField("queued"):
                     yield QueuePlace(response.queued.ahead)
+                elif response.HasField("granted"):
+                    yield convert.grant(response.granted)
                 else:
-                    grant = response.granted
-                    lease = convert.lease(grant.lease) if grant.HasField("lease") else None
-                    yield TurnGrant(convert.turn(grant.turn), lease, grant.resumed, grant.options)
+                    yield CancelWish()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE) from error
         finally:
@@ -145,21 +146,15 @@ class MemoryClient:
         request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
         return (await call(self.agents.RenewLease(request))).cancel_requested
 
-    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
-        """Returns True as soon as the turn is to be cancelled, or False when there is no knowing it any more."""
-        stream = self.agents.WatchLease(state_pb.WatchLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease)))
-        try:
-            async for _ in stream:
-                return True
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, SERVICE) from error
-        finally:
-            stream.cancel()
-        return False
-
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
         """Commits a step."""
-        return convert.step((await call(self.agents.CommitStep(convert.commit_request(agent_id, lease, step)))).step)
+        response = await call(self.agents.CommitStep(convert.commit_request(agent_id, lease, step)))
+        committed = convert.step(response.step)
+        if not response.HasField("context"):
+            return Committed(committed, None)
+        start = step.eviction.before_sequence if step.eviction is not None else 0
+        kept = (message for message in context.messages if message.sequence >= start)
+        return Committed(committed, convert.context(response.context, (*kept, *committed.messages)))
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
         """Ends the turn without a step."""
@@ -205,11 +200,11 @@ class MemoryClient:
 
     async def load_context(self, agent_id: str) -> Context:
         """All that fills the agent's window now."""
-        return convert.context(await self.load_context_response(agent_id))
+        return convert.context(await self.load_context_proto(agent_id))
 
-    async def load_context_response(self, agent_id: str) -> state_pb.LoadContextResponse:
+    async def load_context_proto(self, agent_id: str) -> context_pb2.AgentContext:
         """The same as Memory answers it, for clients."""
-        return await call(self.agents.LoadContext(state_pb.LoadContextRequest(agent_id=agent_id)))
+        return (await call(self.agents.LoadContext(state_pb.LoadContextRequest(agent_id=agent_id)))).context
 
     async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:
         """A page of the ranking of the agent's notes and attached documents."""

@@ -257,7 +257,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def GetContext(self, request: pb.GetContextRequest, context: Any) -> pb.GetContextResponse:
         """See the contract."""
-        loaded = await self._memory.load_context_response(request.agent_id)
+        loaded = await self._memory.load_context_proto(request.agent_id)
         domain = convert.context(loaded)
         window = self._loop.window(domain.agent)
         domain = window.shaped(domain)

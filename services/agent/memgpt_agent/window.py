@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import cast
 
 from memgpt_agent import envelopes, prompt
@@ -243,16 +244,19 @@ def raw_size(message: Message, count: CountTokens) -> int:
 
 def raw_function_tokens(functions: Sequence[Function], count: CountTokens) -> int:
     """Tokens of functions as ``count`` has them; 0 for none."""
-    tokens = 0
-    for function in functions:
-        properties = parameters_schema(replace(function, schema=None), inner_thoughts=True)["properties"]
-        if function.schema is not None:
-            tokens += count(envelopes.dumps(function.schema))
-        tokens += count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
-        for name, schema in cast(dict[str, dict[str, str]], properties).items():
-            description = schema.get("description", "")
-            tokens += count(f"{name} {description}") + (_PARAMETER_OVERHEAD if description else _NAME_OVERHEAD)
+    tokens = sum(_function_size(function, count) for function in functions)
     return tokens + _REMINDER if tokens else 0
+
+
+@lru_cache(maxsize=1024)
+def _function_size(function: Function, count: CountTokens) -> int:
+    properties = parameters_schema(replace(function, schema=None), inner_thoughts=True)["properties"]
+    tokens = 0 if function.schema is None else count(envelopes.dumps(function.schema))
+    tokens += count(f"{function.name} {function.description}") + _FUNCTION_OVERHEAD
+    for name, schema in cast(dict[str, dict[str, str]], properties).items():
+        description = schema.get("description", "")
+        tokens += count(f"{name} {description}") + (_PARAMETER_OVERHEAD if description else _NAME_OVERHEAD)
+    return tokens
 
 
 def in_short(message: Message) -> Message:

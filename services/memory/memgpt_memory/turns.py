@@ -23,7 +23,7 @@ from memgpt_runtime.errors import (
 )
 from memgpt_runtime.ids import new_id
 
-from memgpt_memory.agents import Agents, Change, Committed
+from memgpt_memory.agents import Agents, Change
 from memgpt_memory.clock import now
 from memgpt_memory.edits import Edit, Opening
 from memgpt_memory.listing import list_page
@@ -71,14 +71,6 @@ class Step:
 
     index: int
     messages: list[Message]
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """A committed step with what it left behind: `committed` is None when it had been committed before."""
-
-    step: Step
-    committed: Committed | None
 
 
 class Turns:
@@ -204,7 +196,7 @@ class Turns:
             await live.changed()
         return False
 
-    async def commit(self, live: LiveAgent, lease: Lease, index: int, step: StepCommit) -> StepResult:
+    async def commit(self, live: LiveAgent, lease: Lease, index: int, step: StepCommit) -> Step:
         """Commits a step, or answers it as it was committed before.
 
         Raises:
@@ -215,7 +207,7 @@ class Turns:
             await self._agents.settle(live)
             turn = _held(live, lease)
             if index <= turn.steps:
-                return StepResult(Step(index, (await self._steps(live, turn, index - 1, index))[0].messages), None)
+                return (await self._steps(live, turn, index - 1, index))[0]
             if turn.state.ended:
                 raise FailedPrecondition(Reason.WRONG_STATE, f"The turn has ended ({turn.state}): begin another one.")
             if index != turn.steps + 1:
@@ -256,7 +248,7 @@ class Turns:
                 ),
             )
             live.keep_lease(self._agents.lease_seconds)
-        return StepResult(Step(index, committed.messages), committed)
+        return Step(index, committed.messages)
 
     async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str, call_result: str = "") -> TurnRow:
         """Ends a turn without a step; one that ended already is answered as it ended.

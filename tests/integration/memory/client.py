@@ -20,6 +20,7 @@ from memgpt.memory.v1 import (
     archival_memory_service_pb2,
     archival_memory_service_pb2_grpc,
     block_service_pb2_grpc,
+    context_pb2,
     message_pb2,
     passage_pb2,
     profile_service_pb2_grpc,
@@ -189,9 +190,9 @@ class Memory:
             await self.commit(agent_id, grant.lease, step, text)
         await self.end(agent_id, grant.lease)
 
-    async def context(self, agent_id: str) -> agent_state_service_pb2.LoadContextResponse:
+    async def context(self, agent_id: str) -> context_pb2.AgentContext:
         request = agent_state_service_pb2.LoadContextRequest(agent_id=agent_id)
-        return await self.agents.LoadContext(request)  # type: ignore[no-any-return]
+        return (await self.agents.LoadContext(request)).context  # type: ignore[no-any-return]
 
     async def history(self, agent_id: str, **fields: Any) -> list[message_pb2.Message]:
         """Every message of an agent, oldest first."""

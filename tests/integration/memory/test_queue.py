@@ -12,7 +12,7 @@ from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import message_pb2, tool_pb2, turn_pb2
 
 from tests.integration.memory.client import Memory, connected, refused
-from tests.integration.memory.test_turns import CANCELLED, Asking, cancel, hasty, read
+from tests.integration.memory.test_turns import CANCELLED, Asking, cancel, hasty, read, renewed
 from tests.support.processes import ServiceProcess
 
 __all__ = ["hasty"]  # a fixture
@@ -20,11 +20,18 @@ __all__ = ["hasty"]  # a fixture
 FAILED_RESULT = '{"status": "Failed", "message": "cancelled", "time": "now"}'
 
 
-async def watched(memory: Memory, agent_id: str, lease: turn_pb2.Lease) -> bool:
-    """Whether the turn is to be cancelled, once that is known."""
-    async for _ in memory.agents.WatchLease(pb.WatchLeaseRequest(agent_id=agent_id, lease=lease)):
-        return True
-    return False
+async def cancelled(events: Any) -> bool:
+    """Whether a turn is to be cancelled, by what comes behind its grant."""
+    return [event.HasField("cancel_requested") async for event in events] == [True]
+
+
+async def held(memory: Memory, agent_id: str, request_id: str, text: str) -> tuple[turn_pb2.Lease, Any]:
+    """A lease, and what comes behind its grant."""
+    events = aiter(memory.begin_events(agent_id, request_id, text))
+    async for event in events:
+        if event.HasField("granted"):
+            return event.granted.lease, events
+    raise AssertionError("the stream ended without a grant")
 
 
 async def call_tool(memory: Memory, agent_id: str, lease: turn_pb2.Lease, step: int = 1) -> None:
@@ -84,17 +91,14 @@ async def test_a_place_is_not_kept_for_ever(hasty: Memory) -> None:
 
 async def test_a_holder_learns_at_once_that_its_turn_is_cancelled(memory: Memory) -> None:
     agent = await memory.agent()
-    grant = await memory.begin(agent.agent_id, "r", "x")
-    waiting = asyncio.create_task(watched(memory, agent.agent_id, grant.lease))
+    lease, events = await held(memory, agent.agent_id, "r", "x")
     await cancel(memory, agent.agent_id, "r")
-    assert await waiting
-    assert await watched(memory, agent.agent_id, grant.lease), "also who asks later"
-    await memory.end(agent.agent_id, grant.lease, CANCELLED)
-    assert not await watched(memory, agent.agent_id, grant.lease)
-    after = await memory.begin(agent.agent_id, "r2", "y")
-    other = asyncio.create_task(watched(memory, agent.agent_id, after.lease))
-    await memory.end(agent.agent_id, after.lease)
-    assert not await other, "the wish was for the turn before"
+    assert await cancelled(events)
+    assert (await renewed(memory, agent.agent_id, lease)).cancel_requested, "also who asks later"
+    await memory.end(agent.agent_id, lease, CANCELLED)
+    after, events = await held(memory, agent.agent_id, "r2", "y")
+    await memory.end(agent.agent_id, after)
+    assert not await cancelled(events), "the wish was for the turn before"
 
 
 async def test_a_wish_to_cancel_survives_a_restart(tmp_path: Path) -> None:
@@ -109,7 +113,7 @@ async def test_a_wish_to_cancel_survives_a_restart(tmp_path: Path) -> None:
             process.kill9()
     with start() as process:
         async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
-            assert await watched(memory, agent.agent_id, grant.lease)
+            assert (await renewed(memory, agent.agent_id, grant.lease)).cancel_requested
 
 
 async def test_a_turn_that_waits_is_cancelled_with_the_call(memory: Memory) -> None:

@@ -110,8 +110,14 @@ async def test_a_turn_from_its_input_to_its_end(memory: Memory) -> None:
     )
     assert [message.text for message in answer.step.messages] == ["I think", "and so"]
     assert [message.step for message in answer.step.messages] == [1, 1]
-    assert [(block.label, block.value) for block in answer.blocks] == [("human", "Chad")]
-    assert (answer.message_count, answer.passage_count) == (3, 1)
+    now = answer.context
+    assert [(block.label, block.value) for block in now.blocks] == [("human", "Chad")]
+    assert (now.agent.message_count, now.agent.passage_count, now.archival_count) == (3, 1, 1)
+    assert not now.messages, "the caller has them"
+    stored = await memory.context(agent.agent_id)
+    assert [m.text for m in (*grant.context.messages, *answer.step.messages)] == [m.text for m in stored.messages]
+    stored.ClearField("messages")
+    assert now == stored
     assert await memory.texts("milk", agent_id=agent.agent_id) == ["remember the milk"]
     ended = (await memory.end(agent.agent_id, grant.lease)).turn
     assert (ended.state, ended.committed_steps) == (turn_pb2.TURN_STATE_COMPLETED, 1)

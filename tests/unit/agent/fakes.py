@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ from memgpt_agent.domain import (
 )
 from memgpt_agent.feed import Feed
 from memgpt_agent.loop import LoopSettings, TurnLoop, TurnRequest
-from memgpt_agent.memory import QueuePlace, TurnGrant
+from memgpt_agent.memory import CancelWish, Committed, QueuePlace, TurnEvent, TurnGrant
 from memgpt_agent.models.base import ChatModel, Completion, DeltaKind, ModelRequest, Sink
 from memgpt_agent.tools import ToolCall, ToolResult
 from memgpt_runtime import errors
@@ -100,7 +100,7 @@ class FakeMemory:
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
-    ) -> AsyncIterator[QueuePlace | TurnGrant]:
+    ) -> AsyncGenerator[TurnEvent, None]:
         told = False
         self.waits.append(queue_timeout)
         while True:
@@ -127,7 +127,12 @@ class FakeMemory:
                 continue
             running.held = True
             running.epoch += 1
-            yield TurnGrant(running.view(), Lease(running.turn_id, running.epoch), resumed, running.options)
+            lease = Lease(running.turn_id, running.epoch)
+            yield TurnGrant(running.view(), lease, resumed, running.options, await self.load_context(agent_id))
+            while not (self.cancel or running.state.ended):
+                await self.changed.wait()
+            if self.cancel:
+                yield CancelWish()
             return
 
     def _held(self, lease: Lease) -> FakeTurn:
@@ -140,17 +145,11 @@ class FakeMemory:
         self._held(lease)
         return self.cancel
 
-    async def cancelled(self, agent_id: str, lease: Lease) -> bool:
-        turn = self._held(lease)
-        while not (self.cancel or turn.state.ended):
-            await self.changed.wait()
-        return self.cancel
-
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep) -> Step:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
         self.commits += 1
         turn = self._held(lease)
         if step.index < len(turn.steps):
-            return turn.steps[step.index]
+            return Committed(turn.steps[step.index], await self.load_context(agent_id))
         self.before_commit(step)
         assert step.index == len(turn.steps)
         for edit in step.blocks:
@@ -168,7 +167,7 @@ class FakeMemory:
         if step.outcome is not None:
             turn.state, turn.reason, turn.held = step.outcome.state, step.outcome.reason, False
         self._notify()
-        return committed
+        return Committed(committed, None if step.outcome else await self.load_context(agent_id))
 
     def set_block(self, label: str, value: str) -> None:
         """Writes a block, as an edit or as somebody else would."""

@@ -45,9 +45,9 @@ class Parameter:
         return schema
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """A function that the model may call.
+    """A function that the model may call. Equal to itself only, so that what is made of it can be kept.
 
     Attributes:
         name: What the model calls it.

@@ -8,6 +8,7 @@ That is what local servers understand whose models do not emit tool calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import cast
@@ -45,17 +46,17 @@ def tool_messages(messages: Sequence[Message]) -> list[Wire]:
 
 def tools(functions: Sequence[Function]) -> list[Wire]:
     """The declarations of the functions."""
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": function.name,
-                "description": function.description,
-                "parameters": parameters_schema(function, inner_thoughts=True),
-            },
-        }
-        for function in functions
-    ]
+    return [_tool(function) for function in functions]
+
+
+@lru_cache(maxsize=1024)
+def _tool(function: Function) -> Wire:
+    declaration = {
+        "name": function.name,
+        "description": function.description,
+        "parameters": parameters_schema(function, inner_thoughts=True),
+    }
+    return {"type": "function", "function": declaration}
 
 
 def json_messages(messages: Sequence[Message], functions: Sequence[Function], *, documents: bool = False) -> list[Wire]:

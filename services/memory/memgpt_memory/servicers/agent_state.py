@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from memgpt.memory.v1 import agent_piece_pb2, agent_state_service_pb2_grpc
+from memgpt.memory.v1 import agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
@@ -21,7 +21,7 @@ from memgpt_memory.model import AgentRow, StepCommit
 from memgpt_memory.servicers import convert, pieces
 from memgpt_memory.servicers.base import Servicer
 from memgpt_memory.transfer import FORMAT_VERSION
-from memgpt_memory.turns import Step
+from memgpt_memory.turns import Grant, Step
 
 _UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
 
@@ -140,18 +140,25 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             if request.HasField("queue_timeout")
             else None,
         )
+        grant: Grant | None = None
         async for event in events:
             if isinstance(event, int):
                 yield pb.BeginTurnResponse(queued=pb.QueuePlace(ahead=event))
             else:
-                yield pb.BeginTurnResponse(
-                    granted=pb.TurnGrant(
-                        turn=convert.turn(event.turn),
-                        lease=convert.lease(event.lease) if event.lease else None,
-                        resumed=event.resumed,
-                        options=bytes.fromhex(event.turn.options),
-                    )
-                )
+                grant = event
+        # From here on its place in the queue has been given up.
+        assert grant is not None  # noqa: S101 - the last event
+        granted = pb.TurnGrant(
+            turn=convert.turn(grant.turn), resumed=grant.resumed, options=bytes.fromhex(grant.turn.options)
+        )
+        if grant.lease is None:
+            yield pb.BeginTurnResponse(granted=granted)
+            return
+        granted.lease.CopyFrom(convert.lease(grant.lease))
+        granted.context.CopyFrom(await self._context(live))
+        yield pb.BeginTurnResponse(granted=granted)
+        if await core.turns.cancelled(live, grant.lease):
+            yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
 
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
         """See the contract."""
@@ -160,18 +167,12 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
         return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
 
-    async def WatchLease(self, request: pb.WatchLeaseRequest, context: Any) -> AsyncIterator[pb.WatchLeaseResponse]:
-        """See the contract."""
-        live = await self._core.agents.get(tenant(), request.agent_id)
-        if await self._core.turns.cancelled(live, convert.lease_back(request.lease)):
-            yield pb.WatchLeaseResponse()
-
     async def CommitStep(self, request: pb.CommitStepRequest, context: Any) -> pb.CommitStepResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         eviction = request.eviction
-        result = await core.turns.commit(
+        step = await core.turns.commit(
             live,
             convert.lease_back(request.lease),
             request.step,
@@ -185,12 +186,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             ),
         )
         return pb.CommitStepResponse(
-            step=convert.step(result.step, live.rewinds),
-            blocks=[
-                convert.block(block) for block in (result.committed.blocks if result.committed else live.all_blocks())
-            ],
-            message_count=live.row.message_count,
-            passage_count=live.note_count,
+            step=convert.step(step, live.rewinds),
+            context=None if request.HasField("outcome") else await self._context(live, messages=False),
         )
 
     async def EndTurn(self, request: pb.EndTurnRequest, context: Any) -> pb.EndTurnResponse:
@@ -236,17 +233,20 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def LoadContext(self, request: pb.LoadContextRequest, context: Any) -> pb.LoadContextResponse:
         """See the contract."""
-        core, owner = self._core, tenant()
-        live = await core.agents.get(owner, request.agent_id)
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        return pb.LoadContextResponse(context=await self._context(live))
+
+    async def _context(self, live: LiveAgent, *, messages: bool = True) -> context_pb2.AgentContext:
+        core = self._core
         async with live.lock:  # as of one instant: no commit comes in between
             await core.agents.settle(live)
-            messages = await core.agents.messages.read(live.id, live.window)
-            return pb.LoadContextResponse(
+            found = await core.agents.messages.read(live.id, live.window) if messages else []
+            return context_pb2.AgentContext(
                 agent=await convert.agent(core, live),
                 blocks=[convert.block(block) for block in live.all_blocks()],
                 summary=live.summary,
-                messages=[convert.message(message, live.rewinds) for message in messages],
-                archival_count=await core.archive.count(Scope(owner, live, None)),
+                messages=[convert.message(message, live.rewinds) for message in found],
+                archival_count=await core.archive.count(Scope(live.row.tenant, live, None)),
                 tool_servers=map(convert.tool_server, live.tools),
             )
 

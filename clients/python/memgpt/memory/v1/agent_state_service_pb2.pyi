@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import agent_piece_pb2 as _agent_piece_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
+from memgpt.memory.v1 import context_pb2 as _context_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 from memgpt.memory.v1 import turn_pb2 as _turn_pb2
@@ -415,25 +416,31 @@ class BeginTurnResponse(_message.Message):
 
     QUEUED_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> Global___QueuePlace:
         """The turn waits."""
 
     @_builtins.property
     def granted(self) -> Global___TurnGrant:
-        """The turn may run, or has ended. The last message of the stream."""
+        """The turn may run, or has ended; without a lease this is the last message of the stream."""
+
+    @_builtins.property
+    def cancel_requested(self) -> Global___CancelWish:
+        """The turn that was granted is to be ended as CANCELLED now. The last message of the stream."""
 
     def __init__(
         self,
         *,
         queued: Global___QueuePlace | None = ...,
         granted: Global___TurnGrant | None = ...,
+        cancel_requested: Global___CancelWish | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "granted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "granted", "cancel_requested"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -462,6 +469,23 @@ class QueuePlace(_message.Message):
 Global___QueuePlace: _TypeAlias = QueuePlace  # noqa: Y015
 
 @_typing.final
+class CancelWish(_message.Message):
+    """Somebody wants the turn cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWish: _TypeAlias = CancelWish  # noqa: Y015
+
+@_typing.final
 class TurnGrant(_message.Message):
     """Permission to run a turn."""
 
@@ -471,6 +495,7 @@ class TurnGrant(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """Whether the turn had been begun before, and is now to be continued after its last committed step."""
     options: _builtins.bytes
@@ -483,6 +508,10 @@ class TurnGrant(_message.Message):
     def lease(self) -> _turn_pb2.Lease:
         """The lease; unset when the turn has ended, or is held by another and the request said `no_wait`."""
 
+    @_builtins.property
+    def context(self) -> _context_pb2.AgentContext:
+        """With a lease: what fills the agent's window now."""
+
     def __init__(
         self,
         *,
@@ -490,10 +519,11 @@ class TurnGrant(_message.Message):
         lease: _turn_pb2.Lease | None = ...,
         resumed: _builtins.bool = ...,
         options: _builtins.bytes = ...,
+        context: _context_pb2.AgentContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "lease", b"lease", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "options", b"options", "resumed", b"resumed", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "lease", b"lease", "options", b"options", "resumed", b"resumed", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -554,51 +584,6 @@ class RenewLeaseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewLeaseResponse: _TypeAlias = RenewLeaseResponse  # noqa: Y015
-
-@_typing.final
-class WatchLeaseRequest(_message.Message):
-    """Request of WatchLease."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AGENT_ID_FIELD_NUMBER: _builtins.int
-    LEASE_FIELD_NUMBER: _builtins.int
-    agent_id: _builtins.str
-    """The agent."""
-    @_builtins.property
-    def lease(self) -> _turn_pb2.Lease:
-        """The lease."""
-
-    def __init__(
-        self,
-        *,
-        agent_id: _builtins.str = ...,
-        lease: _turn_pb2.Lease | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "lease", b"lease"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchLeaseRequest: _TypeAlias = WatchLeaseRequest  # noqa: Y015
-
-@_typing.final
-class WatchLeaseResponse(_message.Message):
-    """Response of WatchLease: the turn is to be ended as CANCELLED now."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchLeaseResponse: _TypeAlias = WatchLeaseResponse  # noqa: Y015
 
 @_typing.final
 class Eviction(_message.Message):
@@ -695,32 +680,26 @@ class CommitStepResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STEP_FIELD_NUMBER: _builtins.int
-    BLOCKS_FIELD_NUMBER: _builtins.int
-    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
-    PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
-    message_count: _builtins.int
-    """Messages now in recall memory."""
-    passage_count: _builtins.int
-    """The agent's own notes now in archival memory, in passages."""
+    CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def step(self) -> _turn_pb2.Step:
         """The step as it is stored."""
 
     @_builtins.property
-    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
-        """The blocks it changed."""
+    def context(self) -> _context_pb2.AgentContext:
+        """What fills the agent's window now, without the messages: they are those that it had, but for what has left it, and the
+        step's. Unset when the step has ended the turn.
+        """
 
     def __init__(
         self,
         *,
         step: _turn_pb2.Step | None = ...,
-        blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
-        message_count: _builtins.int = ...,
-        passage_count: _builtins.int = ...,
+        context: _context_pb2.AgentContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "message_count", b"message_count", "passage_count", b"passage_count", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1041,45 +1020,19 @@ class LoadContextResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    AGENT_FIELD_NUMBER: _builtins.int
-    BLOCKS_FIELD_NUMBER: _builtins.int
-    SUMMARY_FIELD_NUMBER: _builtins.int
-    MESSAGES_FIELD_NUMBER: _builtins.int
-    ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
-    TOOL_SERVERS_FIELD_NUMBER: _builtins.int
-    summary: _builtins.str
-    """Recursive summary of what left the window; empty while nothing did."""
-    archival_count: _builtins.int
-    """Passages it can search: its own notes and those of the attached sources."""
+    CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def agent(self) -> _agent_pb2.Agent:
-        """The agent, its counts and attachments included."""
-
-    @_builtins.property
-    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
-        """Its core memory, in order of creation."""
-
-    @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
-        """The messages in the window, oldest first."""
-
-    @_builtins.property
-    def tool_servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """Functions that it may call elsewhere, by address, in order of registration."""
+    def context(self) -> _context_pb2.AgentContext:
+        """What fills its window."""
 
     def __init__(
         self,
         *,
-        agent: _agent_pb2.Agent | None = ...,
-        blocks: _abc.Iterable[_block_pb2.Block] | None = ...,
-        summary: _builtins.str = ...,
-        messages: _abc.Iterable[_message_pb2.Message] | None = ...,
-        archival_count: _builtins.int = ...,
-        tool_servers: _abc.Iterable[_tool_pb2.ToolServer] | None = ...,
+        context: _context_pb2.AgentContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "messages", b"messages", "summary", b"summary", "tool_servers", b"tool_servers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

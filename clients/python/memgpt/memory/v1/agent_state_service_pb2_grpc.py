@@ -73,11 +73,6 @@ class AgentStateServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseResponse.FromString,
                 _registered_method=True)
-        self.WatchLease = channel.unary_stream(
-                '/memgpt.memory.v1.AgentStateService/WatchLease',
-                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.SerializeToString,
-                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.FromString,
-                _registered_method=True)
         self.CommitStep = channel.unary_unary(
                 '/memgpt.memory.v1.AgentStateService/CommitStep',
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.CommitStepRequest.SerializeToString,
@@ -197,8 +192,11 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BeginTurn(self, request, context):
-        """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
-        the turn's input as step 0.
+        """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
+        input as step 0.
+
+        After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
+        the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
         Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
         answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
@@ -222,17 +220,9 @@ class AgentStateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchLease(self, request, context):
-        """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
-        without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def CommitStep(self, request, context):
         """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-        it ends the turn as well.
+        it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
 
         Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
         when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
@@ -258,8 +248,8 @@ class AgentStateServiceServicer:
 
     def RequestCancel(self, request, context):
         """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-        lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
-        it ended.
+        lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
+        ended stays as it ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -390,11 +380,6 @@ def add_AgentStateServiceServicer_to_server(servicer, server):
                     servicer.RenewLease,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseResponse.SerializeToString,
-            ),
-            'WatchLease': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchLease,
-                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.FromString,
-                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.SerializeToString,
             ),
             'CommitStep': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitStep,
@@ -660,33 +645,6 @@ class AgentStateService:
             '/memgpt.memory.v1.AgentStateService/RenewLease',
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.RenewLeaseResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchLease(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/memgpt.memory.v1.AgentStateService/WatchLease',
-            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseRequest.SerializeToString,
-            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.WatchLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,8 +55,11 @@ class AgentStateServiceStub:
     NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     BeginTurn: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.BeginTurnRequest, _agent_state_service_pb2.BeginTurnResponse]
-    """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
-    the turn's input as step 0.
+    """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
+    input as step 0.
+
+    After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
+    the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
     Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
     answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
@@ -72,13 +75,9 @@ class AgentStateServiceStub:
     """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
     when the lease has passed to another. Repeating it is harmless.
     """
-    WatchLease: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.WatchLeaseRequest, _agent_state_service_pb2.WatchLeaseResponse]
-    """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
-    without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
-    """
     CommitStep: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.CommitStepRequest, _agent_state_service_pb2.CommitStepResponse]
     """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-    it ends the turn as well.
+    it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
 
     Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
     when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
@@ -90,8 +89,8 @@ class AgentStateServiceStub:
     """Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent."""
     RequestCancel: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.RequestCancelRequest, _agent_state_service_pb2.RequestCancelResponse]
     """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-    lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
-    it ended.
+    lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
+    ended stays as it ended.
     """
     ReadTurn: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
@@ -165,8 +164,11 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
     """
     BeginTurn: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.BeginTurnRequest, _agent_state_service_pb2.BeginTurnResponse]  # type: ignore[assignment]
-    """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
-    the turn's input as step 0.
+    """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
+    input as step 0.
+
+    After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
+    the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
     Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
     answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
@@ -182,13 +184,9 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
     when the lease has passed to another. Repeating it is harmless.
     """
-    WatchLease: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.WatchLeaseRequest, _agent_state_service_pb2.WatchLeaseResponse]  # type: ignore[assignment]
-    """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
-    without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
-    """
     CommitStep: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.CommitStepRequest, _agent_state_service_pb2.CommitStepResponse]  # type: ignore[assignment]
     """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-    it ends the turn as well.
+    it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
 
     Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
     when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
@@ -200,8 +198,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent."""
     RequestCancel: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.RequestCancelRequest, _agent_state_service_pb2.RequestCancelResponse]  # type: ignore[assignment]
     """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-    lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
-    it ended.
+    lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
+    ended stays as it ended.
     """
     ReadTurn: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]  # type: ignore[assignment]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
@@ -308,8 +306,11 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.BeginTurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.BeginTurnResponse], _abc.AsyncIterator[_agent_state_service_pb2.BeginTurnResponse]]:
-        """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant, and ends. The grant commits
-        the turn's input as step 0.
+        """Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
+        input as step 0.
+
+        After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
+        the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
         Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
         answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
@@ -333,23 +334,13 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def WatchLease(
-        self,
-        request: _agent_state_service_pb2.WatchLeaseRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.WatchLeaseResponse], _abc.AsyncIterator[_agent_state_service_pb2.WatchLeaseResponse]]:
-        """Says when the turn of a lease is to be cancelled: one message as soon as somebody asks for that, then the end. Ends
-        without a message when the turn ends or the lease passes on. It does not keep the lease: RenewLease does.
-        """
-
-    @_abc_1.abstractmethod
     def CommitStep(
         self,
         request: _agent_state_service_pb2.CommitStepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.CommitStepResponse, _abc.Awaitable[_agent_state_service_pb2.CommitStepResponse]]:
         """Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-        it ends the turn as well.
+        it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
 
         Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
         when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
@@ -379,8 +370,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.RequestCancelResponse, _abc.Awaitable[_agent_state_service_pb2.RequestCancelResponse]]:
         """Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-        lease learns of it by WatchLease and RenewLease, also after a restart of Memory. Idempotent; a turn that ended stays as
-        it ended.
+        lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
+        ended stays as it ended.
         """
 
     @_abc_1.abstractmethod
