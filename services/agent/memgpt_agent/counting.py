@@ -16,9 +16,6 @@ CountTokens = Callable[[str], int]
 _REMEMBERED = 65_536
 """Texts whose counts are kept: some 10 MB. The texts themselves are not."""
 
-_LONG = 64
-"""Characters from which on a text's count is kept: shorter ones are counted as quickly as they are found."""
-
 _LOWEST, _HIGHEST = 0.6, 4.0
 _IMPLAUSIBLE = 0.5
 """Endpoints that report less than this part of our count leave out what they had cached."""
@@ -36,8 +33,6 @@ class Counter:
 
     def __call__(self, text: str) -> int:
         """Tokens of a text."""
-        if len(text) < _LONG:
-            return self._count(text)
         # By its hash of 64 bits, so that texts are not kept alive.
         key = hash(text), len(text)
         known = self._known.get(key)

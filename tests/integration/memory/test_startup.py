@@ -324,3 +324,24 @@ async def test_vectors_that_are_not_numbers_or_nothing_at_all_do_no_harm(
         assert hits[0].passage.text == "good"
         assert len(hits) == 4
         assert all(-1 <= hit.dense_score <= 1 for hit in hits)
+
+
+async def test_nobody_else_can_reach_the_embedded_store(tmp_path: Path) -> None:
+    """Lite asks nobody for a credential: a port of it would be open to every user of the machine."""
+    with ServiceProcess("memgpt_memory", tmp_path) as process:
+        address = await asyncio.to_thread(process.wait_ready)
+        async with connected(address) as memory:
+            await memory.agent()  # the store is open
+        assert _listening(process.popen.pid) == {int(address.rpartition(":")[2])}
+
+
+def _listening(pid: int) -> set[int]:
+    """Ports on which a process listens; see proc(5)."""
+    files = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    sockets = [(local, state, inode) for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines)]
+    return {
+        int(local.rpartition(":")[2], 16)
+        for local, state, inode in sockets
+        if state == "0A" and f"socket:[{inode}]" in files
+    }

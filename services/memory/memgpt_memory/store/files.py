@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memgpt_memory.store.lite import manager
+from memgpt_memory.store.lite import Engine
 
 BACKUPS = "backup"
 """Folder within a store for the links of backups under way."""
@@ -56,31 +56,31 @@ def size_of(store: Path) -> int:
     return total
 
 
-def flush(store: Path, name: str) -> int:
+def flush(engine: Engine, name: str) -> int:
     """Writes what is only in a collection's log to files, and removes the log; nobody may write meanwhile.
 
     Returns:
         The sequence number up to which everything is in files.
     """
-    collection = _collection(store, name)
+    collection = _collection(engine, name)
     if collection._wal.size_bytes or collection._recovered_wal_bytes:
         collection._trigger_flush()
     return int(collection._next_seq) - 1
 
 
-def partitions(store: Path, name: str) -> list[str]:
+def partitions(engine: Engine, name: str) -> list[str]:
     """Names of a collection's partitions."""
-    return list(_collection(store, name)._manifest.list_partitions())
+    return list(_collection(engine, name)._manifest.list_partitions())
 
 
-def size_of_partition(store: Path, name: str, partition: str) -> int:
+def size_of_partition(engine: Engine, name: str, partition: str) -> int:
     """Bytes of a partition's files."""
-    return size_of(Path(_collection(store, name)._data_dir) / "partitions" / partition)
+    return size_of(Path(_collection(engine, name)._data_dir) / "partitions" / partition)
 
 
-def rewrite(store: Path, name: str, partition: str) -> None:
+def rewrite(engine: Engine, name: str, partition: str) -> None:
     """Writes a partition's rows anew, without those that were deleted or replaced; does nothing if there are none."""
-    collection = _collection(store, name)
+    collection = _collection(engine, name)
     with collection._maintenance_lock:
         manifest, dead = collection._manifest, collection._delta_index
         files = manifest.get_data_files(partition)
@@ -97,9 +97,9 @@ def rewrite(store: Path, name: str, partition: str) -> None:
         collection._refresh_segment_cache()
 
 
-def drop_deletions(store: Path, name: str, flushed: int) -> None:
+def drop_deletions(engine: Engine, name: str, flushed: int) -> None:
     """Forgets deletions, once every partition has been rewritten: up to `flushed` nothing is left that they hide."""
-    collection = _collection(store, name)
+    collection = _collection(engine, name)
     with collection._maintenance_lock:
         from milvus_lite.storage.data_file import parse_seq_range
 
@@ -121,20 +121,20 @@ def drop_deletions(store: Path, name: str, flushed: int) -> None:
     collection._schedule_bg_maintenance()
 
 
-def settle(store: Path) -> None:
+def settle(engine: Engine) -> None:
     """Returns when what Lite does in the background is over."""
-    for collection in list(_engine(store)._collections.values()):
+    for collection in list(engine.database._collections.values()):
         collection._wait_for_bg()
 
 
-def link(store: Path, into: Path) -> list[LinkedFile]:
+def link(engine: Engine, store: Path, into: Path) -> list[LinkedFile]:
     """Links every file of a store into a new folder, in milliseconds; nobody may write meanwhile.
 
     The files are immutable, or logs that only grow: what belongs to the backup is their present size.
     """
     linked: list[LinkedFile] = []
     with ExitStack() as stack:
-        for collection in list(_engine(store)._collections.values()):
+        for collection in list(engine.database._collections.values()):
             stack.enter_context(collection._maintenance_lock)
         for folder, folders, names in os.walk(store):
             folders[:] = sorted(set(folders) - _LEFT_OUT)
@@ -153,9 +153,5 @@ def link(store: Path, into: Path) -> list[LinkedFile]:
     return linked
 
 
-def _engine(store: Path) -> Any:
-    return manager()._servers[str(store.absolute())][1]
-
-
-def _collection(store: Path, name: str) -> Any:
-    return _engine(store).get_collection(name)
+def _collection(engine: Engine, name: str) -> Any:
+    return engine.database.get_collection(name)

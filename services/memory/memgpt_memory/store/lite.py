@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+
+from memgpt_memory.store.local_channel import LocalChannel
 
 ROOM_BYTES = 32 << 20
 """Free bytes below which nothing is added: a flush of Lite writes 4 MiB, a compaction some times as much."""
@@ -65,41 +68,47 @@ def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
         )
 
 
-def release() -> None:
-    """Closes every Lite file of this process, flushed."""
-    manager().release_all()
+class Engine:
+    """A Lite file that is open in this process; nobody else can reach it.
 
-
-def abandon(path: Path) -> None:
-    """Drops the engine of a Lite file with nothing flushed; the file can then be opened again.
-
-    What runs in it is waited for. Nothing public of Lite does this: `close` flushes.
+    Attributes:
+        database: Lite's own object. What is done to its private parts is done here and in `files`.
+        address: Where pymilvus believes it to be.
+        channel: How pymilvus calls it.
     """
-    holder = manager()
-    with holder._lock:
-        entry = holder._servers.pop(str(path.absolute()), None)
-    if entry is None:
-        return
-    server, engine, _ = entry
-    server.stop(grace=None).wait()
-    server._state.thread_pool.shutdown(wait=True)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for collection in engine._collections.values():
-            collection._bg_closed = True
-            collection._bg_executor.shutdown(wait=True)
-            for log in (collection._wal._data_sink, collection._wal._delta_sink):
-                if log is not None:
-                    # What could not be written is still in the file's buffer, and must not follow when it is closed.
-                    os.dup2(nowhere, log.fileno())
-                    log.close()
-        engine._release_lock()
-    finally:
-        os.close(nowhere)
+
+    def __init__(self, path: Path) -> None:
+        """Opens a file, or makes it."""
+        from milvus_lite.adapter.grpc.servicer import MilvusServicer
+        from milvus_lite.db import MilvusLite
+
+        self.database: Any = MilvusLite(str(path.absolute()))
+        # pymilvus keeps one connection for each address.
+        self.address = f"http://lite-{next(_numbers)}:1"
+        self.channel = LocalChannel(MilvusServicer(self.database))
+
+    def close(self) -> None:
+        """Flushes and closes it."""
+        self.database.close()
+
+    def abandon(self) -> None:
+        """Drops it with nothing flushed; the file can then be opened again. Nobody may call it meanwhile.
+
+        What it does in the background is waited for. Nothing public of Lite does this: `close` flushes.
+        """
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            for collection in self.database._collections.values():
+                collection._bg_closed = True
+                collection._bg_executor.shutdown(wait=True)
+                for log in (collection._wal._data_sink, collection._wal._delta_sink):
+                    if log is not None:
+                        # What could not be written is still in its buffer, and must not follow when it is closed.
+                        os.dup2(nowhere, log.fileno())
+                        log.close()
+            self.database._release_lock()
+        finally:
+            os.close(nowhere)
 
 
-def manager() -> Any:
-    """What holds the engines of this process."""
-    from milvus_lite.server_manager import server_manager_instance
-
-    return server_manager_instance
+_numbers = count()

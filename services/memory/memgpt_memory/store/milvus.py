@@ -57,8 +57,6 @@ _MAX_WAITING_ROWS = 20_000
 _REOPEN_SECONDS = 1.0
 _FLUSH_ROWS = 64
 _FLUSH_IDLE_SECONDS = 1.0
-_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
-"""pymilvus pings every 10 s, which Lite's server within this process answers by closing the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,7 @@ class Milvus:
         self._token = token
         self._timeout = timeout
         self._client: MilvusClient | None = None
+        self._engine: lite.Engine | None = None
         # Lite works under the interpreter's lock: more threads would only wait for each other.
         self._threads = ThreadPoolExecutor(max_workers=4 if self.lite else 32, thread_name_prefix="milvus")
         self._locks: dict[str, ReadWriteLock] = {}
@@ -154,13 +153,7 @@ class Milvus:
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
-        client, self._client = self._client, None
-        if client is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
-        if self.lite:
-            await asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(lite.abandon, self._file) if self._suspect else lite.release
-            )
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._disconnect)
         self._threads.shutdown(wait=False)
 
     async def ping(self) -> None:
@@ -411,21 +404,22 @@ class Milvus:
             for collection in list(self._ready.values()):
                 await (self._compact_lite(collection) if self.lite else self._compact_server(collection))
             if self.lite:
-                await self._run(files.settle, self._file)
+                await self._run(files.settle, self._open_engine)
 
     async def _compact_lite(self, collection: Collection) -> None:
         name = collection.name
         async with self._writing(collection):
-            flushed = await self._run(self._change, lambda: files.flush(self._file, name))
+            flushed = await self._run(self._change, lambda: files.flush(self._open_engine, name))
         # Locked piece by piece, as a reader: others go on, but nobody drops the collection or opens the file again.
         async with self._reading(collection):
-            partitions = await self._run(files.partitions, self._file, name)
+            partitions = await self._run(files.partitions, self._open_engine, name)
         for partition in partitions:
             async with self._reading(collection):
-                lite.check_room(self._file, adding=False, extra=files.size_of_partition(self._file, name, partition))
-                await self._run(self._change, lambda one=partition: files.rewrite(self._file, name, one))
+                size = files.size_of_partition(self._open_engine, name, partition)
+                lite.check_room(self._file, adding=False, extra=size)
+                await self._run(self._change, lambda one=partition: files.rewrite(self._open_engine, name, one))
         async with self._reading(collection):
-            await self._run(self._change, lambda: files.drop_deletions(self._file, name, flushed))
+            await self._run(self._change, lambda: files.drop_deletions(self._open_engine, name, flushed))
 
     async def _compact_server(self, collection: Collection) -> None:
         name = collection.name
@@ -451,12 +445,12 @@ class Milvus:
             )
         folder = self._file / files.BACKUPS / new_id("backup")
         try:
-            await self._run(files.settle, self._file)
+            await self._run(files.settle, self._open_engine)
             async with AsyncExitStack() as stack:
                 for collection in list(self._ready.values()):
                     await stack.enter_async_context(self._lock(collection).write())
                 self._check_engine()
-                linked = await self._run(files.link, self._file, folder)
+                linked = await self._run(files.link, self._open_engine, self._file, folder)
             yield linked
         except OSError as error:
             raise Unavailable(
@@ -472,6 +466,21 @@ class Milvus:
                 Reason.STORE_UNAVAILABLE, f"Milvus at {self._uri} is not connected yet; try again in a moment."
             )
         return self._client
+
+    @property
+    def _open_engine(self) -> lite.Engine:
+        self._check_engine()
+        assert self._engine is not None  # noqa: S101 - a Lite store that is open
+        return self._engine
+
+    def _disconnect(self) -> None:
+        """Closes the connection; of an engine that a failed write has made unfit, nothing is flushed."""
+        client, self._client = self._client, None
+        engine, self._engine = self._engine, None
+        if client is not None:
+            client.close()
+        if engine is not None:
+            (engine.abandon if self._suspect else engine.close)()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         data = [dict(row) for row in rows]
@@ -584,10 +593,7 @@ class Milvus:
                 for collection in collections:
                     await stack.enter_async_context(self._lock(collection).write())
                 try:
-                    if self._client is not None:
-                        await self._run(self._client.close)
-                        self._client = None
-                    await self._run(lite.abandon, self._file)
+                    await self._run(self._disconnect)
                     self._client = await self._run(self._connect)
                     for collection in collections:
                         await self._run(self._prepare, collection)
@@ -607,7 +613,8 @@ class Milvus:
             path.parent.mkdir(parents=True, exist_ok=True)
             held = lite.is_held(path)
             if not held:
-                return MilvusClient(uri=str(path), grpc_options=_NO_PINGS)
+                self._engine = lite.Engine(path)
+                return MilvusClient(uri=self._engine.address, channel=self._engine.channel)
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
