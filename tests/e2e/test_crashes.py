@@ -52,7 +52,7 @@ def test_an_agent_dies_between_the_search_and_the_answer(
     search = call("archival_memory_search", query="Brussels", request_heartbeat=True)
     llm = scripted_llm([search, Hang(), call("send_message", message="You live in Brussels.")])
     with Suite(tmp_path, **_model(llm)) as suite:
-        with suite.client() as client:
+        with suite.client(turn_seconds=1.0) as client:
             agent_id = client.agents.create(agent_pb.CreateAgentRequest(name="A")).agent_id
             request = agent_pb.SendMessageRequest(
                 agent_id=agent_id, request_id="request-1", text="Where do I live?", no_verify=True
@@ -97,7 +97,7 @@ def test_recall_holds_each_message_once_after_a_crash(tmp_path: Path, scripted_l
     insert = call("archival_memory_insert", content="The user lives in Brussels.", request_heartbeat=True)
     llm = scripted_llm([insert, search, Hang(), call("send_message", message="Brussels.")])
     with Suite(tmp_path, **_model(llm)) as suite:
-        with suite.client() as client:
+        with suite.client(turn_seconds=1.0) as client:
             agent = client.agents.create(agent_pb.CreateAgentRequest(name="A"))
             request = agent_pb.SendMessageRequest(
                 agent_id=agent.agent_id, request_id="request-1", text="I live in Brussels.", no_verify=True
@@ -161,8 +161,7 @@ def test_a_turn_whose_holder_died_is_finished_by_the_next(
                     ],
                 )
             )
-            granted = list(begun)[-1].granted
-            assert granted.HasField("lease")
+            assert next(iter(begun)).granted.HasField("lease")
         events = _send(
             client,
             agent_pb.SendMessageRequest(agent_id=agent.agent_id, request_id="next", text="Two", no_verify=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from memgpt.client import MemGPT
+from memgpt.client import TURN_SECONDS, MemGPT
 
 from tests.support.processes import ServiceProcess, service_environment
 
@@ -80,9 +80,9 @@ class Suite:
         self.memory = self._start("memgpt_memory", MEMGPT_MEMORY_PORT=port)
         self.memory.wait_ready()
 
-    def client(self) -> MemGPT:
+    def client(self, turn_seconds: float = TURN_SECONDS) -> MemGPT:
         """A client of this suite, to be used as a context manager."""
-        return MemGPT(self.agent_address, self.loader_address, memory=self.memory_address)
+        return MemGPT(self.agent_address, self.loader_address, memory=self.memory_address, turn_seconds=turn_seconds)
 
     def cli(self, *arguments: str) -> str:
         """Runs ``memgpt`` against this suite, as not on a terminal; answers its output.

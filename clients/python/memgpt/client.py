@@ -70,6 +70,9 @@ CHUNK_BYTES = 64 * 1024
 RESUME_SECONDS = 120.0
 """How long a stream that broke is taken up again without a sign of its service: to be started anew takes less."""
 
+TURN_SECONDS = 30.0
+"""The same for a turn, which somebody waits for."""
+
 _FIRST_SECONDS = 5.0
 """The same for a service that has not answered at all yet: it may not be there."""
 
@@ -124,14 +127,15 @@ def new_request_id() -> str:
 class Patience:
     """Says how long to wait before a call is made again whose service is away, and when to give up."""
 
-    def __init__(self, seconds: float) -> None:
-        """Lasts for so many seconds; `renew` makes them more."""
+    def __init__(self, seconds: float, renewed: float = RESUME_SECONDS) -> None:
+        """Lasts for so many seconds; `renew` makes them `renewed`."""
         self._end = time.monotonic() + seconds
+        self._renewed = renewed
         self._pause = _FIRST_PAUSE
 
     def renew(self) -> None:
-        """The service has shown a sign of life: `RESUME_SECONDS` from now."""
-        self._end = time.monotonic() + RESUME_SECONDS
+        """The service has shown a sign of life."""
+        self._end = time.monotonic() + self._renewed
         self._pause = _FIRST_PAUSE
 
     def pause(self, error: ServiceError) -> float:
@@ -171,7 +175,9 @@ class MemGPT:
         loads: Loading of files.
     """
 
-    def __init__(self, agent: str, loader: str, tls: Tls | None = None, *, memory: str = "") -> None:
+    def __init__(
+        self, agent: str, loader: str, tls: Tls | None = None, *, memory: str = "", turn_seconds: float = TURN_SECONDS
+    ) -> None:
         """Opens the channels; nothing is sent before the first call.
 
         Args:
@@ -179,11 +185,12 @@ class MemGPT:
             loader: `host:port` of the Loader.
             tls: None for plaintext.
             memory: `host:port` of Memory, for `memory` and `store` alone.
+            turn_seconds: How long a turn that broke off is taken up again without a sign of the Agent.
         """
         self._channels = [open_channel(agent, tls), open_channel(loader, tls)]
         self._memory, self._tls = memory, tls
         agent_stub = AgentServiceStub(self._channels[0])
-        self.agents = Agents(agent_stub)
+        self.agents = Agents(agent_stub, turn_seconds)
         self.sources = Sources(agent_stub)
         self.profiles = Profiles(agent_stub)
         self.loads = Loads(LoaderServiceStub(self._channels[1]))
@@ -223,8 +230,9 @@ class MemGPT:
 class Agents:
     """Agents and their turns."""
 
-    def __init__(self, stub: AgentServiceStub) -> None:
+    def __init__(self, stub: AgentServiceStub, turn_seconds: float = TURN_SECONDS) -> None:
         self._stub = stub
+        self._turn_seconds = turn_seconds
 
     def create(self, request: agent_pb.CreateAgentRequest) -> Agent:
         """Creates an agent; without a `request_id` it gets one, so that a lost answer costs no second agent."""
@@ -390,7 +398,7 @@ class Agents:
     def send(self, request: agent_pb.SendMessageRequest) -> Iterator[TurnEvent]:
         """Gives the agent an event and yields what it does, up to and with `done`.
 
-        When the connection breaks, the turn is taken up where it was, a few times: durable events come once each.
+        When the connection breaks, the turn is taken up where it was, for a while: durable events come once each.
 
         Args:
             request: Left as it is; without a `request_id` it gets one of its own.
@@ -404,7 +412,7 @@ class Agents:
         request.CopyFrom(asked)
         if not request.request_id:
             request.request_id = new_request_id()
-        patience = Patience(_FIRST_SECONDS)
+        patience = Patience(min(_FIRST_SECONDS, self._turn_seconds), self._turn_seconds)
         while True:
             try:
                 with _errors():
