@@ -381,6 +381,9 @@ class Rankings:
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
             matches, complete = await self._fetch(view, ranking, limit)
+            if ranking.complete or limit <= ranking.fetched:  # another page has fetched more meanwhile
+                limit = max(limit, ranking.fetched) * _GROWTH
+                continue
             fresh = sorted(
                 ((-match.score, match.id), str(match.row["owner"])) for match in matches if view.counts(match.row)
             )
