@@ -32,10 +32,13 @@ from memgpt_memory.store.layout import Collection
 from memgpt_memory.store.milvus import SERVER_WINDOW, Match, Milvus
 from memgpt_memory.words import query_words
 
-_FIRST_FETCH = 64
+_FIRST_FETCH = 24
 _GROWTH = 8
 _MAX_CACHED_BYTES = 128 << 20
 """About how much memory all cached rankings take together; a single one that is larger is kept alone."""
+
+_MAX_CACHED = 512
+"""Rankings that are cached at most. Few are looked at beyond their first page, and that soon or never."""
 
 _BYTES_OF_AN_ID = 200
 _BYTES_OF_A_HEAD_HIT = 300
@@ -312,7 +315,7 @@ class Rankings:
 
     def _trim(self) -> None:
         held = sum(one.bytes for one in self._cache.values())
-        while held > _MAX_CACHED_BYTES and len(self._cache) > 1:
+        while len(self._cache) > _MAX_CACHED or (held > _MAX_CACHED_BYTES and len(self._cache) > 1):
             held -= self._cache.popitem(last=False)[1].bytes
 
     async def _make_head(self, view: View, ranking: _Ranking, position: Position | None) -> None:
