@@ -19,7 +19,7 @@ class Store:
         self.gate.set()
         self.begun = asyncio.Event()
         self.error: Exception | None = None
-        self.batcher = Batcher(self.upsert, key="id", max_rows=max_rows, max_waiting=max_waiting, linger=60)
+        self.batcher = Batcher(self.upsert, key="id", max_rows=max_rows, max_waiting=max_waiting)
 
     async def upsert(self, rows: Sequence[Row]) -> None:
         self.upserts.append([row["id"] for row in rows])
@@ -35,15 +35,15 @@ class Store:
         await self.batcher.write([{"id": id_} for id_ in ids])
 
 
-async def test_calls_that_are_on_their_way_share_an_upsert():
+async def test_calls_of_one_moment_share_an_upsert():
     store = Store()
-    await asyncio.gather(*(store.write(str(number), after=5 * number) for number in range(4)))
+    await asyncio.gather(*(store.write(str(number)) for number in range(4)))
     assert store.upserts == [["0", "1", "2", "3"]]
 
 
 async def test_a_single_call_does_not_wait_for_others():
     store = Store()
-    late = asyncio.create_task(store.write("late", after=1_000))
+    late = asyncio.create_task(store.write("late", after=10))
     await store.write("early")
     assert store.upserts == [["early"]]
     await late

@@ -1,9 +1,8 @@
 """Concurrent writes to one collection, gathered into few large ones.
 
 Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is under way, rows
-that arrive wait together, and the next upsert takes all of them. Before it goes, the event loop gets through with what
-is ready already, for as long as that brings more rows: a busy process writes few large batches instead of many small
-ones, and an idle one waits for nothing. Every caller hears of its own rows only when they are in.
+that arrive wait together, and the next upsert takes all of them: a busy process writes few large batches instead of
+many small ones, and an idle one waits for nothing. Every caller hears of its own rows only when they are in.
 """
 
 from __future__ import annotations
@@ -16,12 +15,6 @@ from typing import Any
 from memgpt_runtime.errors import Reason, ResourceExhausted
 
 Row = Mapping[str, Any]
-
-_QUIET_TURNS = 8
-"""Turns of the event loop without another row after which a batch goes; a call takes several to get here."""
-
-_LINGER = 0.02
-"""Seconds that a batch lets others join at most: about what one upsert takes."""
 
 
 @dataclass(slots=True)
@@ -44,7 +37,6 @@ class Batcher:
         key: str,
         max_rows: int,
         max_waiting: int,
-        linger: float = _LINGER,
     ) -> None:
         """Gathers calls of `upsert`.
 
@@ -53,13 +45,11 @@ class Batcher:
             key: Name of the primary key: two rows of one key never share a batch, so the later one wins.
             max_rows: Most rows of one upsert, unless a single call brings more.
             max_waiting: Most rows that may wait; more is RESOURCE_EXHAUSTED.
-            linger: Seconds that a batch lets others join at most.
         """
         self._upsert = upsert
         self._key = key
         self._max_rows = max_rows
         self._max_waiting = max_waiting
-        self._linger = linger
         self._waiting: list[_Waiting] = []
         self._rows_waiting = 0
         self._worker: asyncio.Task[None] | None = None
@@ -82,7 +72,6 @@ class Batcher:
 
     async def _work(self) -> None:
         while self._waiting:
-            await self._let_others_join()
             batch = self._take()
             try:
                 await self._upsert([row for waiting in batch for row in waiting.rows])
@@ -97,15 +86,6 @@ class Batcher:
                 for waiting in batch:
                     if not waiting.done.cancelled():
                         waiting.done.set_result(None)
-
-    async def _let_others_join(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._linger
-        quiet = 0
-        while quiet < _QUIET_TURNS and self._rows_waiting < self._max_rows and loop.time() < end:
-            before = self._rows_waiting
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if self._rows_waiting == before else 0
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
