@@ -72,7 +72,7 @@ async def run(options: Options) -> Table:
     """Turns of new agents and of old ones, many at a time, and the suite itself."""
     table = Table("turn: two searches and an answer, by a model that answers at once")
     model = _Model()
-    with scratch() as home, ScriptedLLM(model.reply) as server:
+    with scratch() as home, ScriptedLLM(model.reply, keep_alive=True) as server:
         settings = {
             "MEMGPT_AGENT_MODEL": server.model,
             "MEMGPT_AGENT_BASE_URL": server.base_url,
@@ -136,6 +136,7 @@ class _Stage:
         self.memgpt = memgpt
         self.queries = queries()
         self._source = memgpt.sources.find("paper").source_id
+        self._http: HTTPConnection | None = None
 
     def agent(self) -> str:
         """A new agent with `NEW_HISTORY` messages that can search the paper."""
@@ -169,15 +170,14 @@ class _Stage:
 
     def bare(self) -> None:
         """The last three requests to the model, by nothing but HTTP."""
+        address = urlsplit(self.url)
+        http = self._http = self._http or HTTPConnection(address.netloc)
         for request in tuple(self.model.last):
-            address = urlsplit(self.url)
-            http = HTTPConnection(address.netloc)
             body = json.dumps(request.json, ensure_ascii=False).encode()
             http.request("POST", f"{address.path}/chat/completions", body, {"Content-Type": "application/json"})
             answer = http.getresponse()
             assert answer.status == 200
             answer.read()
-            http.close()
 
     def search(self, agent: str, *, deltas: bool = False) -> float:
         """A turn of three steps; answers when its first piece of text came."""

@@ -208,11 +208,21 @@ class _State:
             return self.embeddings.popleft() if self.embeddings else None
 
 
+_IDLE_SECONDS = 10.0
+"""A connection without a request does not keep the server from stopping for longer."""
+
+
 class ScriptedLLM:
     """The server. A context manager; it listens from its construction on."""
 
     def __init__(
-        self, script: Script = (), *, dimension: int = 256, model: str = "scripted", api_key: str | None = None
+        self,
+        script: Script = (),
+        *,
+        dimension: int = 256,
+        model: str = "scripted",
+        api_key: str | None = None,
+        keep_alive: bool = False,
     ) -> None:
         """Starts it on a free port of loopback.
 
@@ -221,6 +231,7 @@ class ScriptedLLM:
             dimension: Of the embeddings.
             model: The name under which ``/v1/models`` lists it.
             api_key: The only key that is let in; None lets everybody in.
+            keep_alive: Whether a connection serves many requests, as those of real endpoints do.
         """
         self.model = model
         self._state = _State(script if callable(script) else deque(script), dimension, api_key)
@@ -228,6 +239,8 @@ class ScriptedLLM:
         class Handler(_Handler):
             state = self._state
             model_name = model
+            kept = keep_alive
+            timeout = None if keep_alive else _IDLE_SECONDS
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="scripted-llm")
@@ -328,17 +341,18 @@ class ScriptedLLM:
 class _Handler(BaseHTTPRequestHandler):
     state: _State
     model_name: str
+    kept: bool
     protocol_version = "HTTP/1.1"
-    # A connection without a request does not keep the server from stopping for long.
-    timeout = 10.0
+    disable_nagle_algorithm = True
 
     def log_message(self, *_args: Any) -> None:
         """Tests' output is not the place for an access log."""
 
     def end_headers(self) -> None:
-        """One request a connection: a kept one could be closed at the very moment a client uses it again."""
-        self.send_header("Connection", "close")
-        self.close_connection = True
+        """One request a connection, usually: a kept one could be closed at the very moment a client uses it again."""
+        if not self.kept:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         super().end_headers()
 
     def do_GET(self) -> None:

@@ -439,7 +439,7 @@ class Agents:
             await asyncio.wait(self._background)
 
     async def _commit(self, live: LiveAgent, change: Change) -> Committed:
-        row = AgentRow.model_validate(live.row.model_dump())  # a copy, ten times as fast as a deep one
+        row = live.row.copied()
         time = now()
         texts = dict(change.texts)
         superseded: list[str] = []

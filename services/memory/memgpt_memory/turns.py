@@ -105,10 +105,12 @@ class Turns:
         """
         tenant = live.row.tenant
         key = key_of("turn", tenant, request_id)
+        epoch = live.row.epoch
         saved = await self._known(live, key, request_id, fingerprint)
         if saved is not None and saved.state.ended:
             yield Grant(saved)
             return
+        unknown_at = epoch if saved is None else None
         if saved is None and opening is None:
             raise _unknown(request_id)
         ticket = next((one for one in live.queue if one.key == key and one.kept_for), None)
@@ -126,7 +128,8 @@ class Turns:
             while True:
                 if live.row.deleting:
                     await self._agents.get(tenant, live.id)  # raises
-                grant = await self._try(live, ticket, request_id, fingerprint, options, opening, no_wait)
+                grant = await self._try(live, ticket, request_id, fingerprint, options, opening, no_wait, unknown_at)
+                unknown_at = None  # it waits
                 if grant is not None:
                     if grant.lease is not None and grant.turn.request_id != request_id:
                         ticket.kept_for = grant.lease.epoch
@@ -353,8 +356,9 @@ class Turns:
         options: bytes,
         opening: Opening | Edit | None,
         no_wait: bool,
+        unknown_at: int | None,
     ) -> Grant | None:
-        """A grant, if it is this ticket's time."""
+        """A grant, if it is this ticket's time. `unknown_at` is the epoch in which the turn was not known yet."""
         last = live.row.turn
         own = last is not None and last.key == ticket.key
         if not (own or live.head() is ticket or ticket.cancelled):
@@ -364,8 +368,10 @@ class Turns:
         async with live.lock:
             await self._agents.settle(live)
             self._agents.check_exists(live)
-            # Others may have asked for the same request, and have had it run, while this one waited.
-            saved = await self._known(live, ticket.key, request_id, fingerprint)
+            # Others may have asked for the same request, and have had it run, while this one waited: then the epoch is
+            # another, unless it was cancelled before it began.
+            new = unknown_at == live.row.epoch and not ticket.cancelled
+            saved = None if new else await self._known(live, ticket.key, request_id, fingerprint)
             if saved is not None and saved.state.ended:
                 return Grant(saved)
             if live.running is not None:
