@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -337,7 +337,10 @@ async def test_nobody_else_can_reach_the_embedded_store(tmp_path: Path) -> None:
 
 def _listening(pid: int) -> set[int]:
     """Ports on which a process listens; see proc(5)."""
-    files = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    files = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            files.add(str(file.readlink()))
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     sockets = [(local, state, inode) for _, local, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines)]
     return {
