@@ -26,6 +26,9 @@ LAST_ROOM_BYTES = 8 << 20
 """Free bytes below which nothing is written at all; what lies between is for deletions, which write as well."""
 
 
+_numbers = count()
+
+
 def is_held(path: Path) -> bool:
     """Whether another process has locked a Lite file; asked beforehand, for pymilvus hides Lite's own answer."""
     try:
@@ -109,6 +112,3 @@ class Engine:
             self.database._release_lock()
         finally:
             os.close(nowhere)
-
-
-_numbers = count()

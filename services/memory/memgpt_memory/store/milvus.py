@@ -611,9 +611,10 @@ class Milvus:
         path = self._file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held = lite.is_held(path)
+            # One that is open already is left from a try that failed behind it: its lock is ours.
+            held = self._engine is None and lite.is_held(path)
             if not held:
-                self._engine = lite.Engine(path)
+                self._engine = self._engine or lite.Engine(path)
                 return MilvusClient(uri=self._engine.address, channel=self._engine.channel)
         except (MilvusException, OSError, RuntimeError, ValueError) as error:
             raise FailedPrecondition(
