@@ -616,7 +616,7 @@ class Milvus:
             if not held:
                 self._engine = self._engine or lite.Engine(path)
                 return MilvusClient(uri=self._engine.address, channel=self._engine.channel)
-        except (MilvusException, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Lite raises its own errors, and those of whatever reads its files.
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
                 f"The Milvus Lite file {path} cannot be opened ({type(error).__name__}). Check that its folder can be "
