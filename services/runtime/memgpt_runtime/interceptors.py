@@ -22,8 +22,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -92,13 +93,17 @@ class Rpc:
         return self.method.startswith("/grpc.")
 
 
+Call = Callable[[], Awaitable[Any]]
+"""The rest of an RPC: the stages further in, and the handler."""
+
+
 class Stage(Protocol):
     """Something around every RPC."""
 
     name: str
 
-    def around(self, rpc: Rpc) -> AbstractAsyncContextManager[None]:
-        """Entered before the handler, left after it; sees what the handler raised."""
+    async def around(self, rpc: Rpc, call: Call) -> Any:
+        """Awaits `call` and answers what it answers; sees what it raises."""
         ...
 
 
@@ -148,8 +153,7 @@ class ContextStage:
         """
         self._trust = trust_principal
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Sets the context variable for the RPC's task, and sends the request id back."""
         entries = {key: value for key, value in rpc.wire.invocation_metadata() or () if isinstance(value, str)}
         rpc.request = context.make_request(rpc.method, entries, peer=rpc.wire.peer(), timeout=rpc.wire.time_remaining())
@@ -167,7 +171,7 @@ class ContextStage:
                 )
             rpc.request = context.with_principal(rpc.request, principal)
             context.set_current(rpc.request)
-        yield
+        return await call()
 
 
 class LogStage:
@@ -175,12 +179,11 @@ class LogStage:
 
     name = "log"
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Logs status and duration."""
         begin = time.perf_counter()
         try:
-            yield
+            return await call()
         finally:
             write = _log.debug if rpc.infrastructure else _log.info
             write(
@@ -200,14 +203,13 @@ class MetricsStage:
     def __init__(self, metrics: ServerMetrics) -> None:
         self._metrics = metrics
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Counts the start, then the end by status."""
         service, method = (rpc.service, rpc.name) if rpc.known else ("unknown", "unknown")
         self._metrics.started(rpc.kind, service, method)
         begin = time.perf_counter()
         try:
-            yield
+            return await call()
         finally:
             self._metrics.handled(rpc.kind, service, method, _METRIC_CODES[rpc.code], time.perf_counter() - begin)
 
@@ -225,14 +227,13 @@ class ErrorStage:
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Turns what was raised into a status."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in one; for the type checker
         self._in_flight.add(task)
         try:
-            yield
+            return await call()
         except grpc.aio.AbortError:
             # Raised by `context.abort`, which has sent the status already.
             rpc.code = _sent_code(rpc)
@@ -296,12 +297,10 @@ class ShedStage:
         self._limits = {False: max_calls, True: max_streams}
         self._counts = {False: 0, True: 0}
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Counts the call, or refuses it."""
         if rpc.infrastructure:
-            yield
-            return
+            return await call()
         streaming = rpc.kind != "unary"
         if self._counts[streaming] >= self._limits[streaming]:
             raise ResourceExhausted(
@@ -311,7 +310,7 @@ class ShedStage:
             )
         self._counts[streaming] += 1
         try:
-            yield
+            return await call()
         finally:
             self._counts[streaming] -= 1
 
@@ -333,18 +332,16 @@ class DeadlineStage:
         self._stream = stream
         self._overrides = overrides
 
-    @asynccontextmanager
-    async def around(self, rpc: Rpc) -> AsyncIterator[None]:
+    async def around(self, rpc: Rpc, call: Call) -> Any:
         """Sets the deadline, and enforces it."""
         limit = self._overrides.get(rpc.method, self._unary if rpc.kind == "unary" else self._stream)
         if rpc.infrastructure or rpc.request.deadline is not None or limit is None:
-            yield
-            return
+            return await call()
         rpc.request = context.with_timeout(rpc.request, limit)
         context.set_current(rpc.request)
         try:
             async with asyncio.timeout(limit) as scope:
-                yield
+                return await call()
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -390,21 +387,20 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._wrapped[method] = wrapped
         return wrapped
 
-    @asynccontextmanager
-    async def _around(self, rpc: Rpc) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for stage in self._stages:
-                await stack.enter_async_context(stage.around(rpc))
-            yield
+    async def _run(self, rpc: Rpc, call: Call) -> Any:
+        for stage in reversed(self._stages):
+            call = partial(stage.around, rpc, call)
+        return await call()
 
     def _unknown(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
         # The kind cannot be known; a handler for streams both ways can refuse any.
         async def refuse(_requests: object, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            rpc = Rpc(method, "unary", known=False, wire=grpc_context)
-            async with self._around(rpc):
+            async def call() -> None:
                 raise Unimplemented(
                     Reason.NOT_IMPLEMENTED, f"this server has no method {method[:200]}", metadata={"method": method}
                 )
+
+            await self._run(Rpc(method, "unary", known=False, wire=grpc_context), call)
 
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
         return handler
@@ -447,18 +443,22 @@ class Pipeline(grpc.aio.ServerInterceptor):
             return raw
 
         async def unary(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-            async with self._around(Rpc(method, kind, known=True, wire=grpc_context)):
+            async def call() -> bytes:
                 argument = receive_all(request) if key[0] else receive(request)
                 return send(await behaviour(argument, grpc_context))
-            raise AssertionError("the error stage ends every failed call")
+
+            answer: bytes = await self._run(Rpc(method, kind, known=True, wire=grpc_context), call)
+            return answer
 
         async def stream(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            async with self._around(Rpc(method, kind, known=True, wire=grpc_context)):
+            async def call() -> None:
                 argument = receive_all(request) if key[0] else receive(request)
                 answers: AsyncGenerator[Any, None] = behaviour(argument, grpc_context)
                 async with aclosing(answers):
                     async for answer in answers:
                         await grpc_context.write(send(answer))
+
+            await self._run(Rpc(method, kind, known=True, wire=grpc_context), call)
 
         make: Any = {
             "unary": grpc.unary_unary_rpc_method_handler,
