@@ -24,6 +24,7 @@ from memgpt_runtime.errors import (
     InvalidArgument,
     NotFound,
     Reason,
+    ResourceExhausted,
     Unavailable,
 )
 
@@ -439,6 +440,15 @@ async def test_memory_away_for_a_moment(loader: Loader, memory: FakeMemory) -> N
     result = await load(loader.loads, {"a.txt": b"One."})
     assert states(result) == {"a.txt": FileState.LOADED}
     assert memory.stores == 2
+
+
+async def test_memory_is_not_asked_before_the_time_that_it_names(loader: Loader, memory: FakeMemory) -> None:
+    # It lies beyond the patience; without it the file would be tried again at once, and loaded.
+    memory.failures = [ResourceExhausted(Reason.OVERLOADED, "too many writes wait", retry_after=60)]
+    result = await load(loader.loads, {"a.txt": b"A note."})
+    assert states(result) == {"a.txt": FileState.FAILED}
+    assert result.files["a.txt"].reason is FailureReason.UNAVAILABLE
+    assert memory.stores == 1
 
 
 async def test_memory_refuses(loader: Loader, memory: FakeMemory) -> None:

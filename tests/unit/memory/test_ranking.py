@@ -1,0 +1,74 @@
+"""Pages of one ranking that are asked for at the same time; what the pages hold, the tests against Milvus say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from memgpt_memory.embedding import Vectors
+from memgpt_memory.passages import Space
+from memgpt_memory.ranking import Mode, Rankings
+from memgpt_memory.store.layout import passages
+from memgpt_memory.store.milvus import Match
+
+ROWS = 1_000
+
+
+class _Embedder:
+    model, dimension = "model", 2
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+    async def close(self) -> None:
+        pass
+
+
+class _View:
+    key, snapshot, total = "all", 1, ROWS
+    partitions, fields = ("p00",), ("owner",)
+
+    def condition(self) -> str:
+        return ""
+
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        return True
+
+
+class _Store:
+    """Rows in order of their number; the first search answers only when it may."""
+
+    lite = True
+
+    def __init__(self) -> None:
+        self.searches = 0
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def search(self, *_: Any, limit: int, **__: Any) -> list[Match]:
+        self.searches += 1
+        if self.searches == 1:
+            self.asked.set()
+            await self.may_answer.wait()
+        return [Match(f"id-{row:04}", 1.0 - row / ROWS, {"owner": "somebody"}) for row in range(min(limit, ROWS))]
+
+
+async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew_meanwhile() -> None:
+    store = _Store()
+    rankings = Rankings(store)  # type: ignore[arg-type]
+    collection = passages("model", 2, full_text=False)
+    space = Space(_Embedder(), collection)
+
+    async def page(skip: int) -> Any:
+        return await rankings.cut(space, collection, _View(), "query", Mode.DENSE, 5, skip, None)
+
+    first = asyncio.create_task(page(0))
+    await store.asked.wait()
+    deep = await page(200)
+    store.may_answer.set()
+    assert [hit.id for hit in (await first).hits] == [f"id-{row:04}" for row in range(5)]
+    assert [hit.id for hit in deep.hits] == [f"id-{row:04}" for row in range(200, 205)]
+    following = deep.following(5)
+    assert following is not None
+    assert (following.id, following.rank) == ("id-0204", 205)
