@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
-import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -18,8 +16,6 @@ from memgpt_runtime.context import Principal, background, tenant
 from memgpt_runtime.errors import (
     Aborted,
     DeadlineExceeded,
-    FailedPrecondition,
-    FieldViolation,
     InvalidArgument,
     NotFound,
     Reason,
@@ -29,6 +25,7 @@ from memgpt_runtime.errors import (
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
 
+from memgpt_loader import wants
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.holds import HELD_SECONDS, RENEW_SECONDS, Holds, no_load
 from memgpt_loader.live import FileChanged, LiveLoad, LoadEnded
@@ -119,8 +116,8 @@ class Loads:
         Raises:
             ServiceError: A name occurs twice, another body under this `request_id`, no such source, Memory fails.
         """
-        files = _unique(manifests)
-        digest = _digest(ref, manifests, sync=sync, tags=tags)
+        files = wants.unique(manifests)
+        digest = wants.digest(ref, manifests, sync=sync, tags=tags)
         async with self._locked(f"request {tenant()} {request_id}" if request_id else ""):
             record = await self._memory.record_of_request(request_id) if request_id else None
             if record is not None:
@@ -195,19 +192,19 @@ class Loads:
             ServiceError: No such load or file, not wanted, other bytes than the manifest says, no room.
         """
         live = await self._find(load_id)
-        file = _file_of(live, name)
-        if not _wanted(live, file):
+        file = wants.file_of(live, name)
+        if not wants.wanted(live, file):
             return file
         live.uploads += 1
         try:
             spooled = await self._spool.reserve(file.manifest, load_id)
             try:
                 # It may be cancelled, or uploaded by another, meanwhile.
-                if _wanted(live, file):
+                if wants.wanted(live, file):
                     await self._receive(live, spooled, chunks)
                 if live.lost:
                     raise self._holds.lost(live)
-                if not _wanted(live, file):
+                if not wants.wanted(live, file):
                     spooled.discard()
                     return file
             except BaseException:
@@ -235,8 +232,8 @@ class Loads:
             ServiceError: No such load or file, not wanted.
         """
         live = await self._find(load_id)
-        file = _file_of(live, name)
-        if file.reason is not FailureReason.NOT_SENT and _wanted(live, file):
+        file = wants.file_of(live, name)
+        if file.reason is not FailureReason.NOT_SENT and wants.wanted(live, file):
             live.move(name, FileState.FAILED, reason=FailureReason.NOT_SENT, message=why)
             # Its caller may go away half-way.
             await asyncio.shield(self._spawn(self._withdrawn(live), f"withdraw:{load_id}"))
@@ -539,34 +536,7 @@ class Loads:
     def _judge(
         self, load: Load, visible: Mapping[str, StoredFile], state: FileState = FileState.UNCHANGED
     ) -> dict[str, StoredFile]:
-        """Tells the files that are wanted from those that are visible already, or can never be read.
-
-        Returns:
-            Those that are visible under other labels, which they are to lose.
-        """
-        labelled: dict[str, StoredFile] = {}
-        for name, file in load.files.items():
-            if file.state is not FileState.WANTED:
-                continue
-            manifest, stored = file.manifest, visible.get(name)
-            file.tags = load.tags if load.tags is not None else stored.tags if stored is not None else ()
-            version = (manifest.sha256, self._pipeline.chunker_version)
-            if stored is not None and (stored.sha256, stored.chunker_version) == version:
-                if stored.passages:
-                    file.state, file.documents, file.passages = state, stored.documents, stored.passages
-                    if file.tags != stored.tags:
-                        file.state = FileState.PROCESSING
-                        labelled[name] = stored
-                else:
-                    file.state, file.reason = FileState.EMPTY, FailureReason.EMPTY
-                    file.message = "The file held no text when it was loaded before, and has not changed."
-            elif manifest.size > self._limits.max_file_bytes:
-                file.state, file.reason = FileState.FAILED, FailureReason.TOO_LARGE
-                file.message = (
-                    f"The file has {manifest.size:,} bytes, more than the {self._limits.max_file_bytes:,} that the "
-                    "Loader accepts. Split it, or raise loader.max_file_bytes."
-                )
-        return labelled
+        return wants.judge(load, visible, self._pipeline.chunker_version, self._limits.max_file_bytes, state)
 
     def _keep(self, live: LiveLoad) -> None:
         self._live[live.load.load_id] = live
@@ -619,69 +589,6 @@ class Loads:
                     await self._release(live)
                 elif time.monotonic() - live.saved > RENEW_SECONDS:
                     await self._remember(live)
-
-
-def _file_of(live: LiveLoad, name: str) -> LoadFile:
-    file = live.load.files.get(name)
-    if file is None:
-        raise NotFound(
-            Reason.FILE_NOT_FOUND,
-            "the load has no file of this name; use the names of its manifest",
-            metadata={"load_id": live.load.load_id, "file": name},
-        )
-    return file
-
-
-def _wanted(live: LiveLoad, file: LoadFile) -> bool:
-    """Whether a file's bytes are awaited; False if they are here.
-
-    Raises:
-        FailedPrecondition: They never will be.
-    """
-    if live.cancelling or live.load.end_time is not None:
-        if file.state is FileState.LOADED:
-            return False
-        why = "its load has ended; create another"
-    elif file.state is FileState.WANTED:
-        return True
-    elif file.state in (FileState.PROCESSING, FileState.LOADED):
-        return False
-    elif file.state is FileState.UNCHANGED:
-        why = "this version is loaded already"
-    else:
-        why = file.message or "it was cancelled"
-    raise FailedPrecondition(
-        Reason.UPLOAD_NOT_WANTED,
-        f"the file is not wanted: {why}",
-        metadata={"load_id": live.load.load_id, "file": file.manifest.name, "state": file.state.value},
-    )
-
-
-def _unique(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
-    files: dict[str, LoadFile] = {}
-    twice = []
-    for index, manifest in enumerate(manifests):
-        if manifest.name in files:
-            twice.append(
-                FieldViolation(f"files[{index}].name", "occurs twice in the load; give each file its own name")
-            )
-        files[manifest.name] = LoadFile(manifest)
-    if twice:
-        raise InvalidArgument(Reason.INVALID_FIELD, "a file name occurs twice in the load", violations=twice)
-    return files
-
-
-def _digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool, tags: tuple[str, ...] | None) -> str:
-    files = [[each.name, each.size, each.sha256] for each in manifests]
-    body = [
-        ref.source_id,
-        ref.name,
-        ref.description,
-        files,
-        *(["sync"] if sync else []),
-        *([] if tags is None else [[*tags]]),
-    ]
-    return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
 def _stopping() -> Unavailable:
