@@ -183,7 +183,7 @@ async def test_a_refusal_is_a_thought(asked) -> None:
 
 # Answers that are not whole, or none: one repair, then a typed failure.
 
-CUT = Completion(tool_calls=(("send_message", '{"message": "Hel'),), finish_reason="length")
+CUT = Completion(tool_calls=(("core_memory_append", '{"content": "Hel'),), finish_reason="length")
 CUT_JSON = say('{"inner_thoughts": "I', finish_reason="length")
 FILTERED = say("I must", finish_reason="content_filter")
 
@@ -215,6 +215,28 @@ async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: s
         with pytest.raises(BadAnswerError, match=told):
             await model.complete(question(), sink)
     assert len(llm.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("cut", "mode"),
+    [
+        (Completion(tool_calls=(("send_message", '{"message": "One, two, thr'),), finish_reason="length"), Mode.TOOLS),
+        (
+            say(
+                '{"inner_thoughts": "", "function": "send_message", "arguments": {"message": "One, two, thr',
+                finish_reason="length",
+            ),
+            Mode.JSON_SCHEMA,
+        ),
+    ],
+)
+async def test_a_message_that_is_cut_off_twice_is_said_as_far_as_it_came(asked, cut: Reply, mode: Mode) -> None:
+    async with asked(cut, cut, mode=mode) as (model, llm, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.call is not None
+    assert (answer.call.name, json.loads(answer.call.arguments)) == ("send_message", {"message": "One, two, thr …"})
+    assert sink.text[DeltaKind.MESSAGE] == "One, two, thr"
+    assert "write less" in str(llm.requests[1].messages[-1]["content"])
 
 
 async def test_what_is_cut_off_does_not_switch_the_mode(asked) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Role, Usage, new_call_id
-from memgpt_agent.functions import BUILT_IN
+from memgpt_agent.functions import BUILT_IN, declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
-from memgpt_agent.models.partial import PartialCall
+from memgpt_agent.models.partial import PartialCall, Path, StringReader
 from memgpt_agent.models.thinking import WithoutReasoning, without_reasoning
 
 MAX_CHARACTERS = 500_000
@@ -30,15 +30,13 @@ class MalformedError(Exception):
     """An answer that is no call. The text tells the model what is wrong with it.
 
     Attributes:
-        raw: The answer.
-        usage: What it took.
+        answer: The answer.
         at_fault: Whether the model does not keep to the form, as against having been cut off or filtered.
     """
 
     def __init__(self, problem: str, answer: Answer, *, at_fault: bool = True) -> None:
         super().__init__(problem)
-        self.raw = answer.text or answer.arguments
-        self.usage = answer.usage
+        self.answer = answer
         self.at_fault = at_fault
 
 
@@ -208,11 +206,25 @@ def _from_json(answer: Answer) -> Completion:
     return Completion(thought, _function_call(name, envelopes.dumps(arguments)), answer.usage)
 
 
+def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
+    """A message to the user as far as it came, of an answer that was cut off for its length; None if it holds none."""
+    told: dict[Path, str] = {}
+    for path, text in StringReader().feed(answer.text if as_json else answer.arguments):
+        told[path] = told.get(path, "") + text
+    name = told.get(("function",), "") if as_json else answer.name
+    message = told.get(("arguments", "message") if as_json else ("message",), "").rstrip()
+    if answer.finish != "length" or name != declarations.SEND_MESSAGE.name or not message:
+        return None
+    thought = told.get((INNER_THOUGHTS,), "").strip()
+    return Completion(thought, _function_call(name, envelopes.dumps({"message": f"{message} …"})), answer.usage)
+
+
 def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
     """The request once more, with what was wrong with the answer shown to the model."""
+    raw = malformed.answer.text or malformed.answer.arguments
     problem = f"Your last answer could not be used: {malformed}. Answer with exactly one function call."
     alert = {"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem}
-    former = [Message(Role.ASSISTANT, malformed.raw[:_SHOWN])] if malformed.raw.strip() else []
+    former = [Message(Role.ASSISTANT, raw[:_SHOWN])] if raw.strip() else []
     return replace(
         request,
         messages=[*request.messages, *former, Message(Role.USER, envelopes.dumps(alert))],

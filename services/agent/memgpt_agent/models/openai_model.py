@@ -25,7 +25,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.counting import Calibration, CountTokens
 from memgpt_agent.domain import NO_USAGE, Message, Role, Usage
 from memgpt_agent.functions import declarations
-from memgpt_agent.models.answers import Answer, AnswerReader, MalformedError, completion, repair
+from memgpt_agent.models.answers import Answer, AnswerReader, MalformedError, completion, cut_short, repair
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
 from memgpt_agent.models.dialect import Dialect
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
@@ -121,7 +121,7 @@ class OpenAIModel:
                 mode = self._switched(name, mode)
             _log.info("model_answer_malformed", model=name, mode=mode.value, problem=str(malformed))
             sink.restart("The model's answer was no function call; it is asked again.")
-            spent = malformed.usage
+            spent = malformed.answer.usage
             again = repair(request, malformed)
         except _ToolsRefusedError as refused:
             mode = self._switched(name, mode)
@@ -133,7 +133,10 @@ class OpenAIModel:
         try:
             answered = await self._call(again, mode, sink)
         except MalformedError as malformed:
-            raise BadAnswerError(_of_no_use(name, malformed)) from malformed
+            short = cut_short(malformed.answer, as_json=mode is Mode.JSON_SCHEMA)
+            if short is None:
+                raise BadAnswerError(_of_no_use(name, malformed)) from malformed
+            answered = short
         return Completion(answered.text, answered.call, answered.usage + spent)
 
     async def _mode_for(self, name: str) -> Mode:
