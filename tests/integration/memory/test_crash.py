@@ -154,6 +154,7 @@ async def one_life(
     """Looks at what the last life left, and lets clients write to a server until it is killed, or for a while."""
     address = await asyncio.to_thread(process.wait_ready)
     async with connected(address) as memory:
+        await until_healthy(memory.channel)  # a store that takes long to open is opened while it listens already
         for client in clients:
             await client.check(memory)
             await client.retry(memory)
