@@ -220,10 +220,10 @@ async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: s
 @pytest.mark.parametrize(
     ("cut", "mode"),
     [
-        (Completion(tool_calls=(("send_message", '{"message": "One, two, thr'),), finish_reason="length"), Mode.TOOLS),
+        (Completion("I count.", (("send_message", '{"message": "One, two, thr'),), "length"), Mode.TOOLS),
         (
             say(
-                '{"inner_thoughts": "", "function": "send_message", "arguments": {"message": "One, two, thr',
+                '{"inner_thoughts": "I count.", "function": "send_message", "arguments": {"message": "One, two, thr',
                 finish_reason="length",
             ),
             Mode.JSON_SCHEMA,
@@ -233,6 +233,7 @@ async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: s
 async def test_a_message_that_is_cut_off_twice_is_said_as_far_as_it_came(asked, cut: Reply, mode: Mode) -> None:
     async with asked(cut, cut, mode=mode) as (model, llm, sink):
         answer = await model.complete(question(), sink)
+    assert answer.text == "I count."
     assert answer.call is not None
     assert (answer.call.name, json.loads(answer.call.arguments)) == ("send_message", {"message": "One, two, thr …"})
     assert sink.text[DeltaKind.MESSAGE] == "One, two, thr"

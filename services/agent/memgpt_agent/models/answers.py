@@ -215,8 +215,9 @@ def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
     message = told.get(("arguments", "message") if as_json else ("message",), "").rstrip()
     if answer.finish != "length" or name != declarations.SEND_MESSAGE.name or not message:
         return None
-    thought = told.get((INNER_THOUGHTS,), "").strip()
-    return Completion(thought, _function_call(name, envelopes.dumps({"message": f"{message} …"})), answer.usage)
+    parts = ("" if as_json else answer.text.strip(), told.get((INNER_THOUGHTS,), "").strip())
+    call = _function_call(name, envelopes.dumps({"message": f"{message} …"}))
+    return Completion("\n".join(filter(None, parts)), call, answer.usage)
 
 
 def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
