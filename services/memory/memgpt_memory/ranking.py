@@ -37,7 +37,7 @@ _GROWTH = 8
 _MAX_CACHED_BYTES = 128 << 20
 """About how much memory all cached rankings take together; a single one that is larger is kept alone."""
 
-_MAX_CACHED = 512
+_MAX_CACHED = 128
 """Rankings that are cached at most. Few are looked at beyond their first page, and that soon or never."""
 
 _BYTES_OF_AN_ID = 200
