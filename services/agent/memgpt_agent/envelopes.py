@@ -73,7 +73,7 @@ def parse(text: str) -> Mapping[str, object]:
     """The envelope in ``text``; an empty one when the text is none."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -56,6 +56,8 @@ _OVERFLOW_TRIES = 4
 _CONFLICT_TRIES = 5
 _OVERFLOW_SHRINK = 0.75
 
+_BROKE = "The Agent failed on this turn. This is a bug; its log has more."
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
@@ -371,6 +373,12 @@ class TurnLoop:
         except (_TurnFailedError, BadAnswerError) as error:
             _log.warning("turn_failed", agent_id=agent_id, turn_id=lease.turn_id, reason=str(error))
             await self._memory.end_turn(agent_id, lease, Outcome(TurnState.FAILED, str(error)[:1000]))
+        except (_LeaseLostError, errors.ServiceError):
+            raise
+        except Exception:
+            # Left as it is, the turn would be taken up by the agent's next one, and break that in the same way.
+            await self._memory.end_turn(agent_id, lease, Outcome(TurnState.FAILED, _BROKE))
+            raise
 
     async def _release(self, agent_id: str, lease: Lease) -> None:
         """Gives the lease back, if Memory can be reached; else it runs out by itself."""

@@ -167,7 +167,7 @@ def _edited(message: Message, part: Part, text: str) -> NewMessage | None:
         return None
     try:
         arguments = json.loads(call.arguments, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(arguments, dict) or _SPOKEN not in arguments:
         return None  # The call failed, and said nothing.

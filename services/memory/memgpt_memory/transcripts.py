@@ -106,6 +106,6 @@ def spoken_text(message: Message) -> str:
 def _object(text: str) -> dict[str, object] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # models write anything
         return None
     return value if isinstance(value, dict) else None

@@ -39,6 +39,13 @@ def sent(text: str, thoughts: str = "") -> message_pb2.NewMessage:
     return message_pb2.NewMessage(role=ASSISTANT, text=thoughts, function_call=call)
 
 
+async def test_a_message_whose_arguments_are_nested_without_end_hides_no_other(memory: Memory) -> None:
+    deep = message_pb2.FunctionCall(call_id="c", name="send_message", arguments='{"message": ' + "[" * 50_000)
+    message = message_pb2.NewMessage(role=ASSISTANT, text="a boat", function_call=deep)
+    agent = await memory.agent(messages=[said("My boat"), message])
+    assert await numbers(memory, agent.agent_id, "boat") == [1, 0]
+
+
 async def test_every_word_must_be_there_and_case_is_ignored(memory: Memory) -> None:
     agent = await memory.agent(
         messages=[

@@ -167,6 +167,51 @@ async def test_a_name_with_every_piece_and_arguments_as_an_object(asked) -> None
     assert (first.call.arguments, second.call.arguments) == ('{"message": "1"}', '{"message": "2"}')
 
 
+HALF, OTHER = "\ud83d", "\ude00"  # of one emoji
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (('{"message": "Hi \\ud83d"}',), "Hi \ufffd"),  # named in JSON, of which one half was cut off
+        (('{"message": "Hi ' + HALF, OTHER + '"}'), "Hi \U0001f600"),  # cut in half between two pieces
+        (('{"message": "Hi ' + HALF + '"}',), "Hi \ufffd"),
+    ],
+)
+async def test_half_a_character(asked, pieces: tuple[str, ...], said: str) -> None:
+    async with asked(Stream(tuple(streamed_call(*pieces)))) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.call is not None
+    assert json.loads(answer.call.arguments) == {"message": said}
+    for text in (answer.call.arguments, sink.text[DeltaKind.MESSAGE]):
+        text.encode()  # else it could neither be stored nor sent
+
+
+async def test_half_a_character_in_text(asked) -> None:
+    async with asked(Stream((chunk(content=f"I think {HALF}"), chunk(content=f"{OTHER} and {HALF}")))) as (
+        model,
+        _,
+        sink,
+    ):
+        answer = await model.complete(question(), sink)
+    assert answer.text == "I think \U0001f600 and"
+    body = '{"inner_thoughts": "\\ud83d", "function": "send_message", "arguments": {"message": "Hi."}}'
+    async with asked(Stream((chunk(content=body),)), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.text == "\ufffd"
+
+
+async def test_a_call_that_is_nested_without_end(asked) -> None:
+    deep = '{"message": ' + "[" * 50_000
+    async with asked(Stream(tuple(streamed_call(deep)))) as (model, _, sink):
+        answer = await model.complete(question(), sink)
+    assert answer.call is not None
+    assert answer.call.arguments == deep  # told to the model as a failed call
+    async with asked(Stream((chunk(content=deep),)), say("x"), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+        with pytest.raises(BadAnswerError):
+            await model.complete(question(), sink)
+
+
 async def test_chatter_around_the_object(asked) -> None:
     async with asked(say(f"Sure!\n```json\n{CHOSEN.content}\n```\nDone."), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
         answer = await model.complete(question(), sink)

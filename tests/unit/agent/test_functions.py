@@ -78,6 +78,8 @@ def test_a_search_without_request_heartbeat_is_read() -> None:
         ("archival_memory_search", {"query": "x", "page": -1}, "at least 0"),
         ("archival_memory_search", {"query": "x", "page": 1.5}, "whole number"),
         ("archival_memory_search", {"query": "x", "page": 2**40}, "at most"),
+        ("archival_memory_search", {"query": "x", "page": "--5"}, "whole number"),
+        ("archival_memory_search", {"query": "x", "page": "9" * 5000}, "whole number"),
         ("archival_memory_search", {"query": "x", "request_heartbeat": "maybe"}, "true or false"),
         ("conversation_search_date", {"start_date": "1.5.2024", "end_date": "2024-05-01"}, "YYYY-MM-DD"),
         ("conversation_search_date", {"start_date": "20240501", "end_date": "2024-05-01"}, "YYYY-MM-DD"),
@@ -94,6 +96,12 @@ def test_bad_arguments(name: str, arguments: dict[str, object], complaint: str) 
 def test_arguments_that_are_no_object(arguments: str) -> None:
     with pytest.raises(FunctionError, match="JSON"):
         parse_call(FunctionCall("c", "send_message", arguments), BUILT_IN)
+
+
+def test_arguments_that_are_nested_too_deeply() -> None:
+    for arguments in ('{"message": ' + "[" * 50_000, '{"message": ' + "[" * 50_000 + "]" * 50_000 + "}"):
+        with pytest.raises(FunctionError, match="nested too deeply"):
+            parse_call(FunctionCall("c", "send_message", arguments), BUILT_IN)
 
 
 def test_line_ends_inside_a_string_are_forgiven() -> None:

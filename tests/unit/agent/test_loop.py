@@ -228,6 +228,16 @@ async def test_a_model_that_answers_nonsense_fails_the_turn_and_keeps_what_was_d
     assert (await done(await run(loop, request("And now?", "r2")))).state is TurnState.COMPLETED
 
 
+async def test_a_bug_costs_its_own_turn_only() -> None:
+    memory = FakeMemory(answered())
+    loop = make_loop(memory, ScriptedModel(RuntimeError("a bug"), say("Here I am.")))
+    with pytest.raises(RuntimeError):
+        await run(loop, request())
+    # Whoever asks again hears that it has failed, and the agent's next turn runs.
+    assert (await done(await run(loop, request()))).state is TurnState.FAILED
+    assert (await done(await run(loop, request(request_id="r2")))).state is TurnState.COMPLETED
+
+
 async def test_an_uncertain_commit_is_repeated_and_written_once() -> None:
     memory = FakeMemory(answered())
     lost = [errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "gone"), errors.DeadlineExceeded(Reason.OUT_OF_TIME, "late")]

@@ -39,7 +39,7 @@ def argument_line(arguments: str) -> str:
     """A call's arguments, `key: value` one after the other; as they are when they do not parse."""
     try:
         values = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return shorten(arguments, _ARGUMENT_CHARACTERS)
     if not isinstance(values, dict):
         return shorten(arguments, _ARGUMENT_CHARACTERS)
@@ -84,7 +84,7 @@ def message_lines(message: Message) -> Iterable[str]:
 def _field(envelope: str, key: str) -> str:
     try:
         value = json.loads(envelope)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(value.get(key, "")) if isinstance(value, dict) else ""
 

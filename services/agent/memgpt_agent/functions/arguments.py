@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +13,7 @@ from memgpt_agent.functions import remote
 from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function, Parameter
 
 _MAX_INT = 2**31 - 1
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 class FunctionError(Exception):
@@ -72,6 +74,8 @@ def _parse_object(call: FunctionCall) -> dict[str, object]:
         raise FunctionError(
             f"The arguments of {call.name} are not valid JSON ({error}). Call it again with one JSON object."
         ) from None
+    except RecursionError:
+        raise FunctionError(f"The arguments of {call.name} are nested too deeply. Call it with plain values.") from None
     if not isinstance(value, dict):
         raise FunctionError(f"The arguments of {call.name} must be one JSON object, not {type(value).__name__}.")
     return value
@@ -110,7 +114,7 @@ def _check(function: Function, parameter: Parameter, value: object) -> str | int
 
 
 def _integer(where: str, parameter: Parameter, value: object) -> int:
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

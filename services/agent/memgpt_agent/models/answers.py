@@ -13,6 +13,7 @@ from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Role, Usage, ne
 from memgpt_agent.functions import BUILT_IN, declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
+from memgpt_agent.models.characters import Pieces, whole
 from memgpt_agent.models.partial import PartialCall, Path, StringReader
 from memgpt_agent.models.thinking import WithoutReasoning, without_reasoning
 
@@ -80,6 +81,7 @@ class AnswerReader:
         self._as_json = as_json
         self._partial = PartialCall(sink)
         self._reasoning = WithoutReasoning()
+        self._content, self._written = Pieces(), Pieces()
         self._text: list[str] = []
         self._arguments: list[str] = []
         self._refusal: list[str] = []
@@ -106,7 +108,7 @@ class AnswerReader:
             return
         if isinstance(content := delta.get("content"), str) and content:
             self._grow(content)
-            self._say(self._reasoning.feed(content))
+            self._say(self._reasoning.feed(self._content.feed(content)))
         if isinstance(refusal := delta.get("refusal"), str):
             self._grow(refusal)
             self._refusal.append(refusal)
@@ -118,7 +120,7 @@ class AnswerReader:
         """The answer, after its last chunk."""
         self._say(self._reasoning.end())
         text = without_reasoning("".join(self._text))
-        arguments, refusal = "".join(self._arguments), "".join(self._refusal)
+        arguments, refusal = "".join(self._arguments), whole("".join(self._refusal))
         return Answer(text, self._name[:_MAX_NAME], arguments, self._finish, refusal, self._usage)
 
     def _say(self, text: str) -> None:
@@ -147,6 +149,7 @@ class AnswerReader:
             arguments = envelopes.dumps(arguments)
         if isinstance(arguments, str) and arguments:
             self._grow(arguments)
+            arguments = self._written.feed(arguments)
             self._arguments.append(arguments)
             self._partial.arguments(self._name, arguments)
 
@@ -167,7 +170,10 @@ def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Compl
     if answer.refusal and not answer.name and not answer.text.strip():
         # What it has to say, though not as a call: a thought, after which it is told how to reach the user.
         return Completion(answer.refusal.strip(), usage=answer.usage)
-    return _from_json(answer) if as_json else _from_tools(answer, request)
+    try:
+        return _from_json(answer) if as_json else _from_tools(answer, request)
+    except RecursionError:  # what could just be read may be too deep to be written
+        raise MalformedError("it is nested too deeply", answer) from None
 
 
 def _from_tools(answer: Answer, request: ModelRequest) -> Completion:
@@ -190,7 +196,7 @@ def _from_tools(answer: Answer, request: ModelRequest) -> Completion:
         # Told to the model as a failed call, which it can mend.
         return Completion(answer.text.strip(), _function_call(answer.name, arguments), answer.usage)
     thought = parsed.pop(INNER_THOUGHTS, "")
-    text = "\n".join(part for part in (answer.text.strip(), str(thought).strip()) if part)
+    text = "\n".join(part for part in (answer.text.strip(), whole(str(thought)).strip()) if part)
     return Completion(text, _function_call(answer.name, envelopes.dumps(parsed)), answer.usage)
 
 
@@ -202,7 +208,7 @@ def _from_json(answer: Answer) -> Completion:
     name, arguments = value.get("function"), value.get("arguments", {})
     if not isinstance(name, str) or not name or not isinstance(arguments, dict):
         raise MalformedError("it lacks function or arguments", answer)
-    thought = str(value.get(INNER_THOUGHTS, "")).strip()
+    thought = whole(str(value.get(INNER_THOUGHTS, ""))).strip()
     return Completion(thought, _function_call(name, envelopes.dumps(arguments)), answer.usage)
 
 
@@ -234,7 +240,8 @@ def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
 
 
 def _function_call(name: str, arguments: str) -> FunctionCall:
-    return FunctionCall(new_call_id(), name[:_MAX_NAME], arguments)
+    # JSON can name half a character, which is none.
+    return FunctionCall(new_call_id(), whole(name)[:_MAX_NAME], whole(arguments))
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -175,7 +175,7 @@ class OpenAIModel:
             except openai.APIError as error:
                 failure = self._translate(error, request.model or self._settings.model)
                 pause = self._pause(error, attempt)
-            except ValueError:  # A stream of something that is no JSON.
+            except (ValueError, RecursionError):  # A stream of something that is no JSON.
                 failure, pause = self._broken(), self._backoff(attempt)
             if attempt == self._settings.retries or pause is None or pause > patience:
                 raise failure
