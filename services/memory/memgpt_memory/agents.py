@@ -163,8 +163,7 @@ class Agents:
                 await self.commit(
                     live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
                 )
-            self._cache[agent_id] = live
-        return live
+            return self._keep(live)
 
     async def get(self, tenant: str, agent_id: str) -> LiveAgent:
         """The agent.
@@ -273,10 +272,12 @@ class Agents:
 
     async def resume_deletions(self) -> None:
         """Finishes what a crash left of deletions."""
-        for record in await self._records.find("agent"):
-            row = AgentRow.model_validate_json(record.body)
-            if row.deleting and record.id not in self._importing:
-                await self._purge(LiveAgent(record.id, row))
+        for found in await self._records.find("agent"):
+            if AgentRow.model_validate_json(found.body).deleting and found.id not in self._importing:
+                record = await self._records.get(found.id)  # an import may have ended while others were deleted
+                row = AgentRow.model_validate_json(record.body) if record is not None else None
+                if row is not None and row.deleting and found.id not in self._importing:
+                    await self._purge(LiveAgent(found.id, row))
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
@@ -331,8 +332,7 @@ class Agents:
         async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
             async with live.lock:
                 await self.commit(live, Change(blocks=blocks, by_people=True, texts=texts))
-            self._cache[agent_id] = live
-        return live
+            return self._keep(live)
 
     async def sweep(self) -> None:
         """Deletes rows that no agent uses any more, and that a failure or a crash has left."""
@@ -600,6 +600,8 @@ class Agents:
 
     async def _read_into_cache(self, agent_id: str) -> LiveAgent | None:
         live = await self._read(agent_id)
+        if agent_id in self._cache:  # it was made meanwhile
+            return self._cache[agent_id]
         if live is None:
             return None
         # A lease that was held when this process started may still be: it gets its whole time.
@@ -609,6 +611,14 @@ class Agents:
             for id_ in [id_ for id_, held in list(self._cache.items())[: _MAX_CACHED // 8] if held.idle]:
                 if id_ != agent_id:
                     del self._cache[id_]
+        return live
+
+    def _keep(self, live: LiveAgent) -> LiveAgent:
+        """Holds a new agent. One that was read and is used already stays: two would write over each other."""
+        held = self._cache.get(live.id)
+        if held is not None and not held.row.deleting:
+            return held
+        self._cache[live.id] = live
         return live
 
     async def _read(self, agent_id: str) -> LiveAgent | None:

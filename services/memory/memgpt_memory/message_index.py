@@ -56,7 +56,6 @@ class MessageIndex:
         """Indexes `messages`, with the model of `passages`."""
         self._messages = messages
         self._passages = passages
-        self._open: set[str] = set()
         self._opening = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ends: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -92,7 +91,7 @@ class MessageIndex:
         space = self._passages.space
         collection = self.collection(space)
         async with space.reading(), self._lock(live):
-            if collection.name in self._open:
+            if self._passages.store.is_open(collection):
                 partition = partition_of(live.row.tenant, live.id)
                 condition = filters.equals("owner", live.id)
                 rows = await self._passages.store.query(collection, condition, [], partitions=[partition])
@@ -106,16 +105,18 @@ class MessageIndex:
 
     async def _prepare(self, collection: Collection) -> None:
         async with self._opening:
-            if collection.name not in self._open:
+            if not self._passages.store.is_open(collection):
+                # It is new, or was dropped when the store went over to another model: nothing is in it yet.
+                for key in [key for key in self._ends if key[0] == collection.name]:
+                    del self._ends[key]
                 await self._passages.store.open([collection])
-                self._open.add(collection.name)
 
     async def _end(self, collection: Collection, live: LiveAgent) -> int:
         """The message at which the index of an agent ends."""
+        if not self._passages.store.is_open(collection):
+            return 0
         key = collection.name, live.id
         if key not in self._ends:
-            if collection.name not in self._open:
-                return 0
             id_ = _end_id(live.id)
             partition = partition_of(live.row.tenant, live.id)
             rows = await self._passages.store.get(collection, [id_], ["sequence"], partitions=[partition])

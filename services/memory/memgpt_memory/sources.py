@@ -121,8 +121,8 @@ class Sources:
         async with self._names.claim(tenant, "source", name, source_id, self._exists):
             live = LiveSource(source_id, SourceRow(tenant=tenant, name=name, description=description, created=now()))
             await self._put(source_id, live.row)
-            self._cache[source_id] = live
-        return live
+            # One that was read and is used already stays: two would write over each other.
+            return self._cache.setdefault(source_id, live)
 
     async def get(self, tenant: str, source_id: str) -> LiveSource:
         """The source.
@@ -393,8 +393,7 @@ class Sources:
             return None
         files = [FileRow.model_validate_json(row.body) for row in await self._records.find("file", parent=source_id)]
         live = LiveSource(source_id, SourceRow.model_validate_json(record.body), {file.name: file for file in files})
-        self._cache[source_id] = live
-        return live
+        return self._cache.setdefault(source_id, live)  # it may have been made meanwhile
 
     async def _exists(self, source_id: str) -> bool:
         return await self.peek(source_id) is not None

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2, source_service_pb2
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt_memory import reembedding
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
-from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused
+from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused, user
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.oracle import TOLERANCE, check_ranking
@@ -403,6 +404,26 @@ async def test_the_configuration_names_the_model(
         check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
     async with serve(milvus_lite_uri, **target(llm)) as memory:
         check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
+
+
+async def test_messages_are_found_by_likeness_after_a_move_there_and_back(
+    serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM, tmp_path: Path
+) -> None:
+    """The index of messages goes with the former model, and is made again when the store comes back to it."""
+    file = tmp_path / "config.toml"
+    async with serve(milvus_lite_uri, **target(llm)) as memory:
+
+        async def found(agent_id: str) -> int:
+            request = recall.SearchMessagesRequest(agent_id=agent_id, query="boat", mode=recall.RECALL_MODE_SEMANTIC)
+            return (await memory.recall.SearchMessages(request)).total_size  # type: ignore[no-any-return]
+
+        agents = [(await memory.agent(messages=[user("My boat"), user("It leaks")])).agent_id for _ in range(2)]
+        assert [await found(one) for one in agents] == [2, 2]
+        await move(memory)
+        assert [await found(one) for one in agents] == [2, 2]
+        file.write_text("[memory]\nreembed = 'wordllama'\n")
+        await move(memory)
+        assert [await found(one) for one in agents] == [2, 2]
 
 
 class Lives:

@@ -169,6 +169,10 @@ class Milvus:
                 if collection.name in self._ready:  # else it was dropped meanwhile
                     raise
 
+    def is_open(self, collection: Collection) -> bool:
+        """Whether a collection has been opened here, and not been dropped since."""
+        return collection.name in self._ready
+
     async def has(self, collection: Collection) -> bool:
         """Whether a collection has been made."""
         return bool(await self._run(lambda: self._connected.has_collection(collection.name, timeout=self._timeout)))

@@ -1,0 +1,112 @@
+"""What others see, and do, in the middle of a write that makes something new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1 import source_service_pb2
+from memgpt_runtime.errors import Reason, Unavailable
+
+from tests.integration.memory.client import UNAVAILABLE, refused
+from tests.integration.memory.conftest import Serve
+from tests.integration.memory.test_deletion import delete_agent
+from tests.integration.memory.test_transfer import exported
+
+
+class Gate:
+    """Holds up the first call of a method, behind its work, until it is opened."""
+
+    def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
+        self._method = method
+        self._calls = 0
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self._calls += 1
+        first = self._calls == 1
+        answer = await self._method(*arguments, **named)
+        if first:
+            self.reached.set()
+            await self.opened.wait()
+        return answer
+
+
+async def test_an_agent_that_is_read_while_it_is_made_is_one_agent(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agents = memory.core().agents
+        made, read = Gate(agents.commit), Gate(agents._records.read_texts)
+        monkeypatch.setattr(agents, "commit", made)
+        creating = asyncio.create_task(memory.agent("new"))
+        await made.reached.wait()
+        monkeypatch.setattr(agents._records, "read_texts", read)
+        reading = memory.agents.GetAgent(pb.GetAgentRequest(name="new"))
+        await read.reached.wait()
+        made.opened.set()
+        agent_id = (await creating).agent_id
+        await memory.insert(agent_id, "first")
+        read.opened.set()
+        await reading
+        await memory.insert(agent_id, "second")
+        assert sorted(await memory.texts("x", agent_id=agent_id)) == ["first", "second"]
+
+
+async def test_a_source_that_is_read_while_it_is_made_is_one_source(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        sources = memory.core().sources
+        made, read = Gate(sources._put), Gate(sources._records.find)
+        monkeypatch.setattr(sources, "_put", made)
+        creating = asyncio.create_task(memory.source("new"))
+        await made.reached.wait()
+        monkeypatch.setattr(sources._records, "find", read)
+        reading = memory.sources.GetSource(source_service_pb2.GetSourceRequest(name="new"))
+        await read.reached.wait()
+        made.opened.set()
+        source_id = (await creating).source_id
+        await memory.load(source_id, "a.txt", ["a document"])
+        read.opened.set()
+        await reading
+        assert await memory.texts("x", source_id=source_id) == ["a document"]
+
+
+async def test_an_import_that_ends_while_others_are_deleted_stays(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agents = memory.core().agents
+        agent_id = (await memory.agent("a")).agent_id
+        await memory.turn(agent_id, "hello", "a thought")
+        pieces = await exported(memory, agent_id)
+        purge = agents._purge
+
+        async def fail(_: object) -> None:
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+
+        # A deletion that failed half-way, for the compaction to find.
+        monkeypatch.setattr(agents, "_purge", fail)
+        with refused(UNAVAILABLE):
+            await delete_agent(memory, agent_id)
+        held = Gate(purge)
+        monkeypatch.setattr(agents, "_purge", held)
+        call = memory.agents.ImportAgent()
+        for piece in pieces[:-1]:
+            await call.write(pb.ImportAgentRequest(piece=piece, name="b" if piece is pieces[0] else ""))
+        while len(await agents._records.find("agent")) < 2:
+            pass  # until it has begun
+        deleting = asyncio.create_task(agents.resume_deletions())
+        await held.reached.wait()
+        await call.write(pb.ImportAgentRequest(piece=pieces[-1]))
+        await call.done_writing()
+        imported = (await call).agent
+        held.opened.set()
+        await deleting
+        assert [agent.name for agent in await memory.listed()] == ["b"]
+        assert len(await memory.history(imported.agent_id)) == 2
