@@ -47,20 +47,32 @@ class Identity:
 
     @staticmethod
     async def read(records: Records) -> Identity | None:
-        """Reads the row; None for a new store. See `migrations` for one of another layout."""
+        """Reads the row; None for a new store. See `migrations` for one of another layout.
+
+        Raises:
+            FailedPrecondition: The row is none that any version has written.
+        """
         record = await records.get(_ID)
         if record is None:
             return None
-        body = json.loads(record.body)
-        moving_to = body.get("moving_to")
-        return Identity(
-            layout=body["schema"],
-            token_key=body["token_key"],
-            model=(body["embedding_model"], body["embedding_dimension"]),
-            full_text=bool(body.get("full_text")),
-            moving_to=(moving_to[0], moving_to[1]) if moving_to else None,
-            former=tuple((name, dimension) for name, dimension in body.get("former", ())),
-        )
+        try:
+            body = json.loads(record.body)
+            moving_to = body.get("moving_to")
+            bytes.fromhex(body["token_key"])
+            return Identity(
+                layout=int(body["schema"]),
+                token_key=body["token_key"],
+                model=(body["embedding_model"], body["embedding_dimension"]),
+                full_text=bool(body.get("full_text")),
+                moving_to=(moving_to[0], moving_to[1]) if moving_to else None,
+                former=tuple((name, dimension) for name, dimension in body.get("former", ())),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                "The store's own record, which says what the store is, is damaged: put a backup in its place "
+                "(`memgpt-memory restore`), or use another store (memory.uri).",
+            ) from error
 
     @staticmethod
     def new(model: ModelName, *, full_text: bool) -> Identity:

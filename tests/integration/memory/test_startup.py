@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
+from memgpt_memory.store import lite
 from memgpt_memory.store.layout import RECORDS
 from memgpt_runtime.errors import FailedPrecondition, ServiceError
 
@@ -136,6 +138,56 @@ async def test_a_store_of_another_layout_is_refused(serve: Serve, milvus_lite_ur
     with pytest.raises(FailedPrecondition, match=f"layout {body['schema']}"):
         async with serve(milvus_lite_uri):
             pass
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "{}", '{"schema": 2, "token_key": "no digits"}'])
+async def test_a_store_whose_own_record_is_damaged_is_refused(serve: Serve, milvus_lite_uri: str, body: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        store = memory.core().store
+        rows = await store.get(RECORDS, ["store"], ["kind", "tenant", "parent", "created"])
+        await store.upsert(RECORDS, [{**rows["store"], "body": body, "none": [0.0, 0.0]}])
+    with pytest.raises(FailedPrecondition, match=r"own record.*is damaged.*restore"):
+        async with serve(milvus_lite_uri):
+            pass
+
+
+def garbled(store: Path, files: str) -> int:
+    """Writes nonsense into files of a store; answers into how many."""
+    found = list(store.rglob(files))
+    for file in found:
+        file.write_bytes(b"garbled")
+    return len(found)
+
+
+@pytest.mark.parametrize("files", ["schema.json", "manifest.json", "*.parquet"])
+async def test_a_store_whose_files_are_damaged_is_refused(serve: Serve, milvus_lite_uri: str, files: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        await memory.agent()
+    assert garbled(Path(milvus_lite_uri), files)
+    with pytest.raises(FailedPrecondition, match=r"is damaged: its collection memgpt_.*restore"):
+        async with serve(milvus_lite_uri):
+            pass
+
+
+async def test_a_disk_that_refuses_something_at_the_start_is_asked_again(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+    load = lite.Engine.load
+    refusals = iter([OSError(errno.ENOSPC, "No space left on device")] * 3)
+
+    def full(engine: lite.Engine, collection: str) -> None:
+        if (refusal := next(refusals, None)) is not None:
+            raise refusal
+        load(engine, collection)
+
+    monkeypatch.setattr(lite.Engine, "load", full)
+    async with serve(milvus_lite_uri) as memory:
+        with refused(UNAVAILABLE):
+            await memory.listed()
+        await until_healthy(memory.channel)
+        assert [one.agent_id for one in await memory.listed()] == [agent.agent_id]
 
 
 @pytest.mark.parametrize("contents", [b"", b"not a database"])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from memgpt_memory.store import layout, milvus
 from memgpt_memory.store.milvus import Milvus
+from memgpt_runtime.errors import FailedPrecondition
 
 PASSAGES = layout.passages("test", 4, full_text=True)
 PARTITION = layout.partition_name(0)
@@ -71,4 +72,36 @@ async def test_closing_does_not_wait_for_a_flush_that_is_due_later(tmp_path: Pat
     await store.open([PASSAGES])
     await store.upsert(PASSAGES, list(rows(0, milvus._FLUSH_ROWS)), partition=PARTITION)
     async with asyncio.timeout(30):
+        await store.close()
+
+
+async def test_a_collection_that_a_crash_left_half_made_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "a.db" / "collections" / PASSAGES.name
+    folder.mkdir(parents=True)
+    (folder / "schema.json.tmp").write_text('{"half')
+    store = Milvus(str(tmp_path / "a.db"))
+    try:
+        await store.open([PASSAGES])
+        await store.upsert(PASSAGES, list(rows(0, 2)), partition=PARTITION)
+        assert await store.count(PASSAGES) == 2
+    finally:
+        await store.close()
+
+
+async def test_a_collection_that_a_crash_left_half_dropped_is_dropped(tmp_path: Path) -> None:
+    store = Milvus(str(tmp_path / "a.db"))
+    await store.open([PASSAGES])
+    await store.upsert(PASSAGES, list(rows(0, 2)), partition=PARTITION)
+    await store.close()
+    folder = tmp_path / "a.db" / "collections" / PASSAGES.name
+    (folder / "schema.json").unlink()
+    store = Milvus(str(tmp_path / "a.db"))
+    try:
+        with pytest.raises(FailedPrecondition, match="damaged"):  # nobody has said that it is to go
+            await store.open([PASSAGES])
+        await store.drop(PASSAGES)
+        assert not folder.exists()
+        await store.open([PASSAGES])
+        assert await store.count(PASSAGES) == 0
+    finally:
         await store.close()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,27 @@ class Engine:
         # pymilvus keeps one connection for each address.
         self.address = f"http://lite-{next(_numbers)}:1"
         self.channel = LocalChannel(MilvusServicer(self.database))
+
+    def load(self, collection: str) -> None:
+        """Reads a collection's files, if it has been made; raises what Lite raises, of which pymilvus tells nothing.
+
+        Lite makes the folder first, and refuses to make it again: one that a crash or a full disk left empty goes.
+        """
+        if self.database.has_collection(collection):
+            self.database.get_collection(collection)
+        else:
+            folder = self._folder(collection)
+            (folder / "schema.json.tmp").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+
+    def clear(self, collection: str) -> None:
+        """Removes what a crash has left of a collection that is being dropped."""
+        if not self.database.has_collection(collection):
+            shutil.rmtree(self._folder(collection), ignore_errors=True)
+
+    def _folder(self, collection: str) -> Path:
+        return Path(self.database._collection_dir(collection))
 
     def close(self) -> None:
         """Flushes and closes it."""

@@ -10,6 +10,7 @@ again after a delete until the next upsert.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -56,6 +57,10 @@ _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
 _REOPEN_SECONDS = 1.0
 _FLUSH_ROWS = 64
+
+_DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+"""What the system says of files that are not as they should be; the first is that of a library, not of the system."""
+
 _FLUSH_IDLE_SECONDS = 1.0
 
 
@@ -643,9 +648,37 @@ class Milvus:
     def _drop_now(self, name: str) -> None:
         if self._connected.has_collection(name, timeout=self._timeout):
             self._connected.drop_collection(name, timeout=max(self._timeout, 30.0))
+        elif self._engine is not None:
+            self._engine.clear(name)
+
+    def _check_readable(self, name: str) -> None:
+        """Tells files that are damaged, which no second try mends, from a disk that refuses something for now.
+
+        Raises:
+            FailedPrecondition: They are damaged.
+            Unavailable: The disk refuses something.
+        """
+        assert self._engine is not None  # noqa: S101 - connected
+        try:
+            self._engine.load(name)
+        except Exception as error:  # Lite raises its own errors, and those of whatever reads its files.
+            if not isinstance(error, OSError) or error.errno in _DAMAGE:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    f"The Milvus Lite file {self._file} is damaged: its collection {name} cannot be read "
+                    f"({type(error).__name__}). Put a backup in its place (`memgpt-memory restore`), or set another "
+                    "file (memory.uri).",
+                ) from error
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE,
+                f"The disk of the Milvus Lite file {self._file} refuses to be read or written ({error.strerror}); it "
+                "is tried again.",
+            ) from error
 
     def _prepare(self, collection: Collection) -> None:
         client = self._connected
+        if self.lite:
+            self._check_readable(collection.name)
         if not client.has_collection(collection.name, timeout=self._timeout):
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             for field in collection.fields:
