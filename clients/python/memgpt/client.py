@@ -48,6 +48,7 @@ from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.block_pb2 import Block, BlockEdit
 from memgpt.memory.v1.message_pb2 import Message
+from memgpt.memory.v1.passage_pb2 import Passage
 from memgpt.memory.v1.profile_pb2 import Profile, ProfileKind
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.source_pb2 import Source
@@ -630,6 +631,20 @@ class Memory:
         """A page of the passages that fit a query."""
         with _errors():
             return self._archival.SearchPassages(request, timeout=CALL_TIMEOUT)
+
+    def list_passages(
+        self, scope: archival_pb.PassageScope, wanted: archival_pb.PassageFilter | None = None
+    ) -> Iterator[Passage]:
+        """The passages of an agent or a source that pass a filter, in order of storing."""
+
+        def fetch(token: str) -> tuple[Iterable[Passage], str]:
+            request = archival_pb.ListPassagesRequest(
+                scope=scope, filter=wanted, page_size=_PAGE_SIZE, page_token=token
+            )
+            response = self._archival.ListPassages(request, timeout=CALL_TIMEOUT)
+            return response.passages, response.next_page_token
+
+        return _pages(fetch)
 
     def search_messages(self, request: recall_pb.SearchMessagesRequest) -> recall_pb.SearchMessagesResponse:
         """A page of the messages that fit a query; a first search by likeness embeds all of them, which takes time."""

@@ -16,7 +16,7 @@ from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Un
 from memgpt_loader import records
 from memgpt_loader.live import LiveLoad
 from memgpt_loader.memory import Memory
-from memgpt_loader.model import Load, LoadRecord, LoadState
+from memgpt_loader.model import FileState, Load, LoadRecord, LoadState
 from memgpt_loader.spool import Spool
 
 RENEW_SECONDS = 8.0
@@ -24,6 +24,10 @@ RENEW_SECONDS = 8.0
 
 HELD_SECONDS = 30.0
 """How long a hold lasts after a write of the record, by Memory's clock and one's own, which may differ a little."""
+
+
+INTERRUPTED_FOR = dt.timedelta(hours=24)
+"""How long a load that nobody works on can be taken up: as long as its CreateLoad can be repeated."""
 
 
 class Holds:
@@ -35,10 +39,16 @@ class Holds:
         self._spool = spool
 
     def load_of(self, record: LoadRecord) -> Load:
-        """A load as its record has it: INTERRUPTED when no other Loader has hold of it and it has not ended."""
+        """A load as its record has it: INTERRUPTED when no other Loader has hold of it and it has not ended.
+
+        One that nobody has taken up in time has ended by that, whoever reads it: nobody needs to write it down.
+        """
         load = records.from_record(record, tenant())
         if load.end_time is None and not self._is_elsewhere(load, record):
             load.state = LoadState.INTERRUPTED
+            given_up = record.update_time + INTERRUPTED_FOR
+            if given_up <= dt.datetime.now(dt.UTC):
+                _give_up(load, given_up)
         return load
 
     async def find(self, load_id: str) -> LoadRecord:
@@ -109,6 +119,15 @@ def record_of(load: Load, etag: str = "") -> LoadRecord:
             field="files",
             metadata={"limit_bytes": records.MAX_BYTES},
         ) from error
+
+
+def _give_up(load: Load, when: dt.datetime) -> None:
+    for file in load.files.values():
+        if not file.state.ended:
+            load.sequence += 1
+            file.state, file.sequence = FileState.CANCELLED, load.sequence
+    load.sequence += 1
+    load.state, load.end_time = LoadState.CANCELLED, when
 
 
 def no_load(load_id: str) -> NotFound:

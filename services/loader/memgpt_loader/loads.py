@@ -579,8 +579,8 @@ class Loads:
         while True:
             await asyncio.sleep(min(_TURN_SECONDS, self._limits.idle_seconds))
             for live in list(self._live.values()):
-                if live.load.end_time is not None:
-                    continue
+                if live.load.end_time is not None or live.lock.locked():
+                    continue  # whoever ends it, which may take minutes, writes it as well: the others must not wait
                 if live.idle_seconds > self._limits.idle_seconds:
                     _log.warning("load abandoned", load_id=live.load.load_id)
                     with suppress(ServiceError):

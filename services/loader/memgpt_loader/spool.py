@@ -87,6 +87,9 @@ class Spool:
         Args:
             manifest: The file.
             owner: The load that it belongs to.
+
+        Raises:
+            ResourceExhausted: The disk takes no more files.
         """
         wish = _Wish(owner, manifest.size, asyncio.get_running_loop().create_future())
         self._waiting.append(wish)
@@ -101,7 +104,11 @@ class Spool:
                     self._waiting.remove(wish)
                 self._give()
             raise
-        descriptor, path = tempfile.mkstemp(dir=self._folder)
+        try:
+            descriptor, path = tempfile.mkstemp(dir=self._folder)
+        except OSError as error:
+            self._release(wish.owner, wish.size)
+            raise _disk_refuses() from error
         return SpooledFile(self, Path(path), os.fdopen(descriptor, "wb"), manifest, owner)
 
     def close(self) -> None:
@@ -185,10 +192,7 @@ class SpooledFile:
         try:
             await asyncio.to_thread(self._append, pending, last)
         except OSError as error:
-            raise ResourceExhausted(
-                Reason.QUOTA_EXCEEDED,
-                "the Loader cannot write to its disk; make room in loader.spool_dir and upload again",
-            ) from error
+            raise _disk_refuses() from error
 
     def _append(self, data: bytes, last: bool) -> None:
         self._hash.update(data)
@@ -203,6 +207,12 @@ class SpooledFile:
             field="chunk",
             metadata={"file": self._manifest.name},
         )
+
+
+def _disk_refuses() -> ResourceExhausted:
+    return ResourceExhausted(
+        Reason.QUOTA_EXCEEDED, "the Loader cannot write to its disk; make room in loader.spool_dir and upload again"
+    )
 
 
 def _remove_if_dead(folder: Path) -> bool:

@@ -76,7 +76,12 @@ class _View:
     @property
     def size(self) -> int:
         """Passages, as far as the filter can be told without reading them."""
-        return self.end - self.dead.below(self.end) + sum(version.passages for _, version in self.versions.values())
+        return self.end - self.dead.below(self.end) + self.documents
+
+    @property
+    def documents(self) -> int:
+        """Passages of documents."""
+        return sum(version.passages for _, version in self.versions.values())
 
     @property
     def total(self) -> int | None:
@@ -99,17 +104,21 @@ class _View:
         owners = filters.one_of("owner", self.owners)
         if self.filter.empty:
             return owners
-        bounds, documents = self.filter, ""
-        notes = filters.all_of(
-            filters.equals("version", ""),
-            filters.at_least("created", bounds.created_from) if bounds.created_from is not None else "",
-            filters.below("created", bounds.created_before) if bounds.created_before is not None else "",
-        )
+        documents = ""
         if len(self.versions) > _MAX_LISTED_VERSIONS:
             documents = 'version != ""'
         elif self.versions:
             documents = filters.one_of("version", self.versions)
-        return filters.all_of(owners, filters.any_of(notes if self.agent else "", documents))
+        return filters.all_of(owners, filters.any_of(self.notes_condition() if self.agent else "", documents))
+
+    def notes_condition(self) -> str:
+        """The filter for notes alone: a superset of those that count."""
+        bounds = self.filter
+        return filters.all_of(
+            filters.equals("version", ""),
+            filters.at_least("created", bounds.created_from) if bounds.created_from is not None else "",
+            filters.below("created", bounds.created_before) if bounds.created_before is not None else "",
+        )
 
     def counts(self, row: Mapping[str, Any]) -> bool:
         """See `ranking.View`."""
@@ -186,24 +195,31 @@ class Archive:
         return hits, cut.following(taken), cut.total
 
     async def page(
-        self, scope: Scope, size: int, cursor: tuple[int, int, int, str, int] | None
+        self, scope: Scope, wanted: PassageFilter, size: int, cursor: tuple[int, int, int, str, int] | None
     ) -> tuple[list[Passage], tuple[int, int, int, str, int] | None, int]:
         """A page of passages in order of storing: own notes first, then the files of each source.
 
         Args:
             scope: What is listed.
+            wanted: Which passages of it.
             size: Most passages.
             cursor: Where the last page ended: snapshot, total, stamp of the file or 0, its version or "", number.
 
         Returns:
             The passages, the next cursor or None, and the total as of the first page.
         """
-        view = await self._view(scope, cursor[0] if cursor else None)
-        total = cursor[1] if cursor else view.size
+        view = await self._view(scope, cursor[0] if cursor else None, wanted)
         after = cursor[2:] if cursor else (0, "", -1)
+        first = after[2] + 1 if not after[1] else view.end
+        total = view.total
+        notes: Iterable[int] = (number for number in range(first, view.end) if number not in view.dead)
+        if total is None:
+            notes = found = await self._matching(view, first)
+            total = len(found) + view.documents
+        total = cursor[1] if cursor else total
         keys: list[tuple[tuple[int, str, int], str, str]] = []
         more = False
-        for key, id_, owner in _in_order(view, after):
+        for key, id_, owner in _in_order(view, notes, after):
             if len(keys) == size:
                 more = True
                 break
@@ -212,8 +228,16 @@ class Archive:
         fits = fitting(str(rows[id_]["text"]) if id_ in rows else "" for _, id_, _ in keys)
         more = more or fits < len(keys)
         keys = keys[:fits]
-        found = [view.passage(rows[id_]) for _, id_, _ in keys if id_ in rows and view.counts(rows[id_])]
-        return found, (view.snapshot, total, *keys[-1][0]) if more else None, total
+        passages = [view.passage(rows[id_]) for _, id_, _ in keys if id_ in rows and view.counts(rows[id_])]
+        return passages, (view.snapshot, total, *keys[-1][0]) if more else None, total
+
+    async def _matching(self, view: _View, first: int) -> list[int]:
+        """Numbers of the notes that pass a filter on what their rows say, from `first` on, in order."""
+        if first >= view.end:
+            return []
+        condition = filters.all_of(view.notes_condition(), filters.at_least("sequence", first))
+        rows = await self._passages.find(view.tenant, view.agent, condition, view.fields)
+        return sorted(row["sequence"] for row in rows if view.counts(row))
 
     async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
         """Those of the passages that exist in the scope, in the order asked for."""
@@ -267,11 +291,12 @@ def _by_owner(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return grouped
 
 
-def _in_order(view: _View, after: tuple[int, str, int]) -> Iterator[tuple[tuple[int, str, int], str, str]]:
-    """Keys, ids and owners of all passages in order of storing, behind a key."""
-    for number in range(after[2] + 1 if not after[1] else view.end, view.end):
-        if number not in view.dead:
-            yield (0, "", number), note_id(view.agent, number), view.agent
+def _in_order(
+    view: _View, notes: Iterable[int], after: tuple[int, str, int]
+) -> Iterator[tuple[tuple[int, str, int], str, str]]:
+    """Keys, ids and owners of all passages in order of storing, behind a key; `notes` are those behind it."""
+    for number in notes:
+        yield (0, "", number), note_id(view.agent, number), view.agent
     files = sorted((version.stamp, id_, version.passages, source) for id_, (source, version) in view.versions.items())
     for stamp, version, count, owner in files:
         if (stamp, version) < (after[0], after[1]):

@@ -201,11 +201,14 @@ class Passages:
 
     async def ids(self, tenant: str, owner: str) -> list[str]:
         """Keys of all rows of an owner, whether they count or not."""
+        return [row["id"] for row in await self.find(tenant, owner, "", [])]
+
+    async def find(self, tenant: str, owner: str, condition: str, fields: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Rows of an owner for which a condition holds, whether they count or not."""
         space = self.space
+        condition = filters.all_of(filters.equals("owner", owner), condition)
         async with space.reading():
-            condition = filters.equals("owner", owner)
-            rows = await self.store.query(space.collection, condition, [], partitions=[partition_of(tenant, owner)])
-        return [row["id"] for row in rows]
+            return await self.store.query(space.collection, condition, fields, partitions=[partition_of(tenant, owner)])
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
         """Deletes passages by key. See `Milvus.delete`."""

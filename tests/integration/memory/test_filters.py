@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
+import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.client import Memory as MemoryClient
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import passage_pb2, source_service_pb2
+from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt_memory import ranking
 
 from tests.integration.memory.client import INVALID, Memory, batch, header, refused, version
@@ -54,6 +58,24 @@ async def found(memory: Memory, agent_id: str, mode: passage_pb2.SearchMode.Valu
     return texts(hits)
 
 
+async def listed(memory: Memory, scope: pb.PassageScope, **filters: object) -> list[str]:
+    """Texts of a filtered listing, in its order, whose total is the true one on every page."""
+    found: list[str] = []
+    token, totals = "", set()
+    wanted = pb.PassageFilter(**filters)  # type: ignore[arg-type]
+    while True:
+        page = await memory.archive.ListPassages(
+            pb.ListPassagesRequest(scope=scope, page_size=3, page_token=token, filter=wanted)
+        )
+        found += [passage.text for passage in page.passages]
+        totals.add(page.total_size)
+        token = page.next_page_token
+        if not token:
+            break
+    assert totals == {len(found)}
+    return found
+
+
 async def test_every_filter_holds_in_every_mode_to_the_last_page(memory: Memory) -> None:
     agent, one, two = await memory.agent(), await memory.source(), await memory.source()
     await memory.insert(agent.agent_id, *[f"note early {n}" for n in range(7)], tags=["red"])
@@ -86,6 +108,10 @@ async def test_every_filter_holds_in_every_mode_to_the_last_page(memory: Memory)
             ({"created_before": first.file.create_time}, of("early")),
         ):
             assert await found(memory, agent.agent_id, mode, **filters) == expected, (mode, filters)
+            # A listing is in order of storing, own notes first.
+            names = ("early", "late", "one a", "one b", "two a")
+            in_order = sorted(expected, key=lambda text: (names.index(text[5:-2]), text))
+            assert await listed(memory, pb.PassageScope(agent_id=agent.agent_id), **filters) == in_order, filters
 
 
 async def test_documents_bear_the_tags_of_their_file(memory: Memory) -> None:
@@ -123,6 +149,52 @@ async def test_values_of_filters_may_hold_anything(memory: Memory) -> None:
             assert await found(memory, agent.agent_id, mode, source_ids=[nasty]) == []
 
 
+async def test_a_filtered_listing_is_that_of_its_first_page(memory: Memory) -> None:
+    agent, source = await memory.agent(), await memory.source()
+    await memory.load(source.source_id, "a.txt", [f"note a {n}" for n in range(4)], tags=["red"])
+    await memory.load(source.source_id, "b.txt", ["note b"])
+    assert await listed(memory, pb.PassageScope(source_id=source.source_id), tags=["red"]) == [
+        f"note a {n}" for n in range(4)
+    ]
+    await memory.attach(agent.agent_id, source.source_id)
+    ids = await memory.insert(agent.agent_id, *[f"note {n}" for n in range(4)], tags=["red"])
+    await memory.insert(agent.agent_id, "note of another colour", tags=["blue"])
+    scope, wanted = pb.PassageScope(agent_id=agent.agent_id), pb.PassageFilter(tags=["red"])
+    request = pb.ListPassagesRequest(scope=scope, page_size=2, filter=wanted)
+    first = await memory.archive.ListPassages(request)
+    await memory.insert(agent.agent_id, "note that comes later", tags=["red"])
+    await memory.delete(agent.agent_id, ids[2])
+    with refused(INVALID, "INVALID_PAGE_TOKEN"):
+        await memory.archive.ListPassages(
+            pb.ListPassagesRequest(scope=scope, page_size=2, page_token=first.next_page_token)
+        )
+    found, token = list(first.passages), first.next_page_token
+    while token:
+        page = await memory.archive.ListPassages(
+            pb.ListPassagesRequest(scope=scope, page_size=2, filter=wanted, page_token=token)
+        )
+        assert page.total_size == first.total_size == 8
+        found, token = [*found, *page.passages], page.next_page_token
+    texts = ["note 0", "note 1", "note 3", "note a 0", "note a 1", "note a 2", "note a 3"]
+    assert [passage.text for passage in found] == texts
+
+
+async def test_the_python_client_lists(memory: Memory) -> None:
+    mine = memory.of("default")  # it says nothing of a tenant
+    agent = await mine.agent()
+    await mine.insert(agent.agent_id, "note 1", "note 2", tags=["red"])
+    await mine.insert(agent.agent_id, "note 3")
+
+    def texts_of(wanted: pb.PassageFilter | None) -> list[str]:
+        with grpc.insecure_channel(memory.address) as channel:
+            client = MemoryClient(ArchivalMemoryServiceStub(channel), RecallMemoryServiceStub(channel))
+            found = client.list_passages(pb.PassageScope(agent_id=agent.agent_id), wanted)
+            return [passage.text for passage in found]
+
+    assert await asyncio.to_thread(texts_of, None) == ["note 1", "note 2", "note 3"]
+    assert await asyncio.to_thread(texts_of, pb.PassageFilter(tags=["red"])) == ["note 1", "note 2"]
+
+
 async def test_a_filter_that_cannot_be_is_refused(memory: Memory) -> None:
     agent = await memory.agent()
     for wanted in (
@@ -134,6 +206,9 @@ async def test_a_filter_that_cannot_be_is_refused(memory: Memory) -> None:
     ):
         with refused(INVALID):
             await memory.page(QUERY, agent_id=agent.agent_id, filter=wanted)
+        with refused(INVALID):
+            scope = pb.PassageScope(agent_id=agent.agent_id)
+            await memory.archive.ListPassages(pb.ListPassagesRequest(scope=scope, filter=wanted))
 
 
 async def test_a_token_fits_its_own_filter_and_mode_only(memory: Memory) -> None:

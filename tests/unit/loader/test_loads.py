@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -333,6 +335,44 @@ async def test_a_load_that_nobody_has_to_do_with_is_let_go(
     assert (await ended(other.loads, created.load_id)).state is LoadState.COMPLETED
     await one.close()
     await other.close()
+
+
+async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Loader(tmp_path, pool, memory)
+    created = await first.loads.create("r", SOURCE, [manifest(f"{n}.txt", b"x.") for n in range(2)])
+    await first.loads.upload(created.load_id, "0.txt", chunks(b"x."))
+    memory.recorded.clear()
+    await memory.recorded.wait()
+    await first.close()
+    second = Loader(tmp_path, pool, memory)
+    assert (await second.loads.get(created.load_id)).state is LoadState.INTERRUPTED
+    record = memory.load_records[created.load_id]
+    a_day_ago = record.update_time - dt.timedelta(hours=24)
+    memory.load_records[created.load_id] = replace(record, update_time=a_day_ago)
+    (listed,), _ = await second.loads.list_loads("", 10, "")
+    assert (listed.state, listed.end_time) == (LoadState.CANCELLED, record.update_time)
+    assert states(listed) == {"0.txt": FileState.LOADED, "1.txt": FileState.CANCELLED}
+    assert states(await ended(second.loads, created.load_id)) == states(listed)
+    with pytest.raises(FailedPrecondition, match="has ended"):
+        await second.loads.upload(created.load_id, "1.txt", chunks(b"x."))
+    await second.close()
+
+
+async def test_a_load_whose_end_takes_long_holds_up_no_other(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loads_module, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(loads_module, "RENEW_SECONDS", 0.0)
+    loader = Loader(tmp_path, pool, memory)
+    one, other = [await loader.loads.create("", SOURCE, [manifest(f"{n}.txt", b"x.")]) for n in range(2)]
+    async with loader.loads._live[one.load_id].lock, asyncio.timeout(10):
+        written = memory.load_records[other.load_id].etag
+        while memory.load_records[other.load_id].etag == written:
+            memory.recorded.clear()
+            await memory.recorded.wait()
+    await loader.close()
 
 
 async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(

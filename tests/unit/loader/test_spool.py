@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memgpt_loader import spool as spool_module
 from memgpt_loader.model import Manifest
 from memgpt_loader.spool import Spool
-from memgpt_runtime.errors import InvalidArgument, Reason
+from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
 
 
 def manifest(data: bytes, name: str = "a.txt") -> Manifest:
@@ -76,6 +78,18 @@ async def test_one_load_leaves_half_of_the_room_to_others(spool: Spool) -> None:
         one.discard()
     (await spool.reserve(manifest(b"x" * 100), "mine")).discard()  # alone it may be as large as all
     assert spool.used_bytes == 0
+
+
+async def test_a_disk_that_takes_no_files_costs_no_room(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool_module.tempfile, "mkstemp", refuse)
+        with pytest.raises(ResourceExhausted):
+            await spool.reserve(manifest(b"x" * 80), "load")
+    assert spool.used_bytes == 0
+    (await spool.reserve(manifest(b"x" * 80), "load")).discard()
 
 
 async def test_who_gives_up_waiting_takes_no_room(spool: Spool) -> None:

@@ -81,7 +81,9 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         core = self._core
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
-        passages, following, total = await core.archive.page(scope, size, tuple(payload["at"]) if payload else None)
+        passages, following, total = await core.archive.page(
+            scope, _filter(request.filter), size, tuple(payload["at"]) if payload else None
+        )
         return pb.ListPassagesResponse(
             passages=[convert.passage(passage) for passage in passages],
             next_page_token=self._token(request, {"at": list(following)} if following else None),

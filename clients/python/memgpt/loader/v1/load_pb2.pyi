@@ -36,7 +36,8 @@ class _LoadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadState.V
     """Cancelled: files that were visible stay so."""
     LOAD_STATE_INTERRUPTED: _LoadState.ValueType  # 4
     """Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-    its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well.
+    its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
+    takes up for 24 hours is CANCELLED.
     """
 
 class LoadState(_LoadState, metaclass=_LoadStateEnumTypeWrapper):
@@ -52,7 +53,8 @@ LOAD_STATE_CANCELLED: LoadState.ValueType  # 3
 """Cancelled: files that were visible stay so."""
 LOAD_STATE_INTERRUPTED: LoadState.ValueType  # 4
 """Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well.
+its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
+takes up for 24 hours is CANCELLED.
 """
 Global___LoadState: _TypeAlias = LoadState  # noqa: Y015
 

@@ -253,13 +253,18 @@ class ListPassagesRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The most passages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before."""
     @_builtins.property
     def scope(self) -> Global___PassageScope:
         """What is listed."""
+
+    @_builtins.property
+    def filter(self) -> Global___PassageFilter:
+        """Which passages of the scope."""
 
     def __init__(
         self,
@@ -267,10 +272,11 @@ class ListPassagesRequest(_message.Message):
         scope: Global___PassageScope | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___PassageFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -288,7 +294,7 @@ class ListPassagesResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty at the end, and only there."""
     total_size: _builtins.int
-    """All passages of the scope, as of the first page."""
+    """All passages of the scope that pass the filter, as of the first page."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
         """A page of passages."""

@@ -87,7 +87,8 @@ class ArchivalMemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPassages(self, request, context):
-        """Lists passages in order of storing, 50 a page, at most 1,000.
+        """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
+        not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class ArchivalMemoryServiceStub:
     `request_id`.
     """
     ListPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]
-    """Lists passages in order of storing, 50 a page, at most 1,000."""
+    """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
+    not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+    """
     GetPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.GetPassagesRequest, _archival_memory_service_pb2.GetPassagesResponse]
     """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer."""
     DeletePassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.DeletePassagesRequest, _archival_memory_service_pb2.DeletePassagesResponse]
@@ -70,7 +72,9 @@ class ArchivalMemoryServiceAsyncStub(ArchivalMemoryServiceStub):
     `request_id`.
     """
     ListPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]  # type: ignore[assignment]
-    """Lists passages in order of storing, 50 a page, at most 1,000."""
+    """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
+    not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+    """
     GetPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.GetPassagesRequest, _archival_memory_service_pb2.GetPassagesResponse]  # type: ignore[assignment]
     """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer."""
     DeletePassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.DeletePassagesRequest, _archival_memory_service_pb2.DeletePassagesResponse]  # type: ignore[assignment]
@@ -109,7 +113,9 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.ListPassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.ListPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.ListPassagesResponse]]:
-        """Lists passages in order of storing, 50 a page, at most 1,000."""
+        """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
+        not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+        """
 
     @_abc_1.abstractmethod
     def GetPassages(
