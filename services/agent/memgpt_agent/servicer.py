@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -150,11 +151,25 @@ class AgentServicer(AgentServiceServicer):
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
     ) -> pb.ImportAgentResponse:
         """See the contract."""
-        passed_on = (
-            state_pb.ImportAgentRequest(piece=request.piece, name=request.name, request_id=request.request_id)
-            async for request in request_iterator
-        )
-        imported = await call(self._memory.agents.ImportAgent(passed_on))
+        refused: list[Exception] = []
+
+        async def passed_on() -> AsyncIterator[state_pb.ImportAgentRequest]:
+            try:
+                async for request in request_iterator:
+                    yield state_pb.ImportAgentRequest(
+                        piece=request.piece, name=request.name, request_id=request.request_id
+                    )
+            except Exception as error:
+                refused.append(error)
+                raise
+
+        try:
+            imported = await call(self._memory.agents.ImportAgent(passed_on()))
+        except asyncio.CancelledError:
+            # What the requests raise reaches gRPC, which merely cancels the call; the caller would wait for ever.
+            if refused:
+                raise refused[0] from None
+            raise
         return pb.ImportAgentResponse(agent=imported.agent, missing_source_names=imported.missing_source_names)
 
     # Turns.

@@ -416,6 +416,13 @@ def test_bad_input(stub: AgentServiceStub, rpc: str, request_: Any, code: str, w
     assert detail(caught.value, ErrorInfo).domain == "memgpt"
 
 
+def test_an_import_that_is_not_valid_is_refused_at_once(stub: AgentServiceStub) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ImportAgent(iter([pb.ImportAgentRequest()]), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
+    assert "piece" in str(caught.value.details())
+
+
 def test_a_request_id_is_one_request(stub: AgentServiceStub) -> None:
     agent = create(stub)
     send(stub, agent.agent_id, "One", request_id="once")
