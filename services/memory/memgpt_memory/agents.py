@@ -740,6 +740,12 @@ def _edit_blocks(live: LiveAgent, row: AgentRow, change: Change, values: dict[st
                     f"The agent has no block {edit.label!r}; it has {', '.join(by_label) or 'none'}.",
                     metadata={"label": edit.label},
                 )
+            if edit.etag:
+                raise Aborted(
+                    Reason.ETAG_MISMATCH,
+                    f"There is no block {edit.label!r} any more: leave the etag out to make it anew.",
+                    metadata={"label": edit.label},
+                )
             if len(by_label) >= MAX_BLOCKS:
                 raise FailedPrecondition(
                     Reason.WRONG_STATE, f"An agent has at most {MAX_BLOCKS} blocks: delete one first."

@@ -75,6 +75,8 @@ async def test_a_block_is_written_only_over_what_was_read(memory: Memory) -> Non
     with refused(ABORTED, "ETAG_MISMATCH"):
         await set_block(memory, agent.agent_id, "human", "three", etag=first.etag)
     assert await get_block(memory, agent.agent_id, "human") == second
+    with refused(ABORTED, "ETAG_MISMATCH"):
+        await set_block(memory, agent.agent_id, "deleted", "by somebody else", etag=first.etag)
     outcomes = await asyncio.gather(
         *(set_block(memory, agent.agent_id, "human", f"{n}", etag=second.etag) for n in range(6)),
         return_exceptions=True,
