@@ -58,3 +58,9 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         refused = memgpt(tmp_path, "reembed", *arguments)
         assert refused.returncode == 2
         assert said in refused.stderr
+    (tmp_path / "config.toml").write_text('[agent]\nmodel = "offline"\n')
+    former = tmp_path / "config.toml.old"
+    former.write_text("# of before")
+    away = memgpt(tmp_path, "reembed", "--embedding-model", "x", "--embedding-endpoint", "http://127.0.0.1:9/v1")
+    assert (away.returncode, "cannot be used" in away.stderr) == (1, True)
+    assert former.read_text() == "# of before", "nothing has changed that it would have to keep"

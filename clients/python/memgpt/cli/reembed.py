@@ -32,8 +32,6 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
         )
     path = config_path()
     document = configure.read_document(path)
-    if document:
-        configure.keep_former(ui, path)
     memory = dict(document.get("memory", {}))
     chat = document.get("agent", {})
     url = base_url or chat.get("base_url", "")
@@ -50,6 +48,8 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
             f"{_NEW}_base_url": answers.embedding_base_url,
             **({f"{_NEW}_api_key": answers.embedding_api_key} if answers.embedding_api_key else {}),
         }
+    if document:
+        configure.keep_former(ui, path)
     configure.write_document(path, {**document, "memory": memory})
     return "" if answers.embedding_model == WORDLLAMA else answers.embedding_model
 
