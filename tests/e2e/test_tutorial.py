@@ -122,10 +122,20 @@ def test_the_tutorial(memgpt: Type, tmp_path: Path) -> None:
     again.expect("🤖")
     again.expect(re.escape("The paper I loaded into your archival memory is called MemGPT"))
     again.expect(PROMPT)
+    again.send("/attach" + ENTER)
+    again.expect("Select data source")
+    again.sendintr()
+    again.expect("Broken off")
+    again.expect(PROMPT)
     again.sendintr()
     again.expect("Leave the chat")
     again.send("y")
     finish(again)
+
+    left = memgpt("run", "--agent", name)
+    left.expect("Hit enter to begin")
+    left.sendeof()
+    finish(left)
 
 
 def test_ctrl_c_cancels_a_turn_and_not_the_chat(memgpt: Type) -> None:

@@ -132,7 +132,7 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
         "/rewrite Hello, dear Ada.",
         "/dump 2",
         "What is my name?",
-        "/retry",
+        "/retry it",
         "/undo",
         "/dump 2",
         "/pop 1",
@@ -140,6 +140,8 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
         "/memory project A castle.",
         "/memory nothing x",
         "/pop none",
+        "/pop 99999999999999999999",
+        "/pop ²",
         "/rewrite",
     )
     lines = edited.stdout.splitlines()
@@ -149,7 +151,7 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
     taken = [line for line in lines if line.startswith("Took back")]
     assert taken == [f"Took back {count} messages." for count in (3, 2, 3)], "a result takes its call along"
     assert "[project: 9 of 2000 characters]" in lines
-    assert [line.partition(":")[2].split()[0] for line in edited.stderr.splitlines()] == ["there", "not", "the"]
+    assert [line.partition(":")[2].split()[0] for line in edited.stderr.splitlines()] == ["there", *["not"] * 3, "the"]
 
     others = chat(
         "/attach",
@@ -164,7 +166,7 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
         "/context",
         "/save",
         "/help",
-        "/exit",
+        "/exit now",
         "never said",
     )
     assert others.returncode == 0, others.stderr

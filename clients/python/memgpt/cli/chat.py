@@ -151,10 +151,13 @@ class Chat:
 
     def run(self) -> bool:
         """Talks until `/exit` or the end of input; answers whether all that was asked for went well."""
-        well = self._attempt(self._greet)
+        try:
+            well = self._attempt(self._greet)
+        except EOFError:
+            return True
         while (line := self._read()) is not None:
             line = line.strip()
-            if line == "/exit":
+            if line.split()[:1] == ["/exit"]:
                 break
             if line:
                 well &= self._attempt(partial(self._answer, line))
@@ -180,9 +183,15 @@ class Chat:
         event = self._commands.event(line)
         if event is not None:
             return self._turn(event=event)
-        if line == "/retry":
+        if line.split()[0] == "/retry":
             return self._retry()
-        self._commands.run(line)
+        try:
+            self._commands.run(line)
+        except KeyboardInterrupt:
+            if not self._ui.interactive:
+                raise
+            self._ui.note("Broken off.")
+            return False
         return True
 
     def _greet(self) -> bool:

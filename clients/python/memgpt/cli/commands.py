@@ -42,6 +42,9 @@ HELP = {
 _POPPED = 3
 """Messages that `/pop` takes back unless told otherwise."""
 
+_DIGITS = 9
+"""A request holds no more of a number; an agent has fewer messages."""
+
 _EVENTS = {"/heartbeat": pb.SYSTEM_EVENT_HEARTBEAT, "/memorywarning": pb.SYSTEM_EVENT_MEMORY_WARNING}
 
 
@@ -204,6 +207,6 @@ def _needed(text: str) -> str:
 def _count(argument: str, default: int) -> int:
     if not argument:
         return max(default, 1)
-    if not argument.isdigit() or int(argument) == 0:
+    if not argument.isdecimal() or len(argument) > _DIGITS or int(argument) == 0:
         raise CliError(f"not a number of messages: {argument}")
     return int(argument)
