@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
@@ -27,6 +28,7 @@ from tests.integration.memory.client import (
 )
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import When, failing_upserts
+from tests.integration.memory.test_edits import SPOKEN, answer, booted, edit, says, turn, undo
 
 
 async def exported(memory: Memory, agent_id: str) -> list[AgentPiece]:
@@ -151,6 +153,36 @@ async def test_an_agent_moves_to_another_store_and_tenant(serve: Serve, milvus_u
         assert len(await memory.texts("x", agent_id=agent.agent_id)) == 287
 
 
+async def test_what_was_taken_back_and_edited_moves_as_it_is(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = await booted(memory)
+        await turn(memory, agent_id, says("one"), answer("first"))
+        await turn(memory, agent_id, says("two"), answer("second"))
+        await undo(memory, agent_id)
+        await turn(memory, agent_id, says("three"), answer("third"))
+        await edit(memory, agent_id, SPOKEN, "better")
+        before, shown = await memory.history(agent_id), (await memory.context(agent_id)).messages
+        assert sum(message.HasField("rewind") for message in before) > 3
+        assert any(message.HasField("replaces") for message in before)
+        pieces = await exported(memory, agent_id)
+        moved = (await imported(memory, pieces, name="twin")).agent
+        assert moved.rewound_count == sum(message.HasField("rewind") for message in before)
+
+        def told(messages: Iterable[message_pb2.Message]) -> list[message_pb2.Message]:
+            return [piece.message for piece in content(AgentPiece(message=message) for message in messages)]
+
+        assert told(await memory.history(moved.agent_id)) == told(before)
+        assert told((await memory.context(moved.agent_id)).messages) == told(shown)
+        assert content(await exported(memory, moved.agent_id))[2:] == content(pieces)[2:]
+        # It goes on as the original would.
+        for one in (agent_id, moved.agent_id):
+            await undo(memory, one)
+            await turn(memory, one, says("four"), answer("fourth"))
+        texts = [[m.text for m in (await memory.context(one)).messages] for one in (agent_id, moved.agent_id)]
+        assert texts[0] == texts[1]
+        assert "three" not in "".join(texts[0])
+
+
 Change = Callable[[list[AgentPiece]], list[AgentPiece]]
 
 
@@ -161,6 +193,16 @@ def changed(index: int, **fields: Any) -> Change:
         assert kind is not None
         for name, value in fields.items():
             setattr(getattr(copies[index], kind), name, value)
+        return copies
+
+    return change
+
+
+def timed(index: int, **fields: int) -> Change:
+    def change(pieces: list[AgentPiece]) -> list[AgentPiece]:
+        copies = [AgentPiece.FromString(piece.SerializeToString()) for piece in pieces]
+        piece = copies[index].message if copies[index].HasField("message") else copies[index].passage
+        piece.create_time.CopyFrom(Timestamp(**fields))
         return copies
 
     return change
@@ -191,6 +233,11 @@ BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
     "a message too long": (INVALID, changed(4, text="x" * (1 << 20) + "x")),
     "a turn with a path": (INVALID, changed(4, turn_id="../x")),
     "a blank note": (INVALID, changed(-2, text=" ")),
+    "a message of a time that no store holds": (INVALID, timed(4, seconds=2**62)),
+    "a message of a time that no calendar has": (INVALID, timed(4, seconds=253_402_300_800)),
+    "a message of a time before all": (INVALID, timed(4, seconds=-1)),
+    "a note of a time that no store holds": (INVALID, timed(-2, seconds=-(2**62))),
+    "a note of a time that is none": (INVALID, timed(-2, nanos=2_000_000_000)),
 }
 
 

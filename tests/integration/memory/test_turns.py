@@ -297,13 +297,16 @@ async def test_steps_come_in_order(memory: Memory) -> None:
 
 
 async def test_a_step_that_is_refused_changes_nothing(memory: Memory) -> None:
-    agent = await memory.agent(blocks=[block_pb2.BlockEdit(label="human", value="old", limit=10)])
+    fixed = block_pb2.BlockEdit(label="rules", value="fixed", read_only=True)
+    agent = await memory.agent(blocks=[block_pb2.BlockEdit(label="human", value="old", limit=10), fixed])
     grant = await memory.begin(agent.agent_id, "r", "x")
     stale = grant.lease
     etag = (await memory.context(agent.agent_id)).blocks[0].etag
     bad: list[tuple[Any, dict[str, Any]]] = [
         (INVALID, {"blocks": [block_pb2.BlockEdit(label="human", value="x" * 11)]}),
         (NOT_FOUND, {"blocks": [block_pb2.BlockEdit(label="absent", value="x")]}),
+        (PRECONDITION, {"blocks": [block_pb2.BlockEdit(label="rules", value="x")]}),
+        (PRECONDITION, {"blocks": [block_pb2.BlockEdit(label="rules", read_only=False)]}),
         (ABORTED, {"blocks": [block_pb2.BlockEdit(label="human", value="x", etag=etag + "x")]}),
         (INVALID, {"eviction": pb.Eviction(before_sequence=99)}),
         (INVALID, {"notes": ["   "]}),
@@ -317,7 +320,7 @@ async def test_a_step_that_is_refused_changes_nothing(memory: Memory) -> None:
         with refused(code):
             await memory.agents.CommitStep(request)
     context = await memory.context(agent.agent_id)
-    assert [block.value for block in context.blocks] == ["old"]
+    assert [(block.value, block.read_only) for block in context.blocks] == [("old", False), ("fixed", True)]
     assert ([message.text for message in context.messages], context.archival_count) == (["x"], 0)
     assert await memory.texts("never", agent_id=agent.agent_id) == []
     blocks = [block_pb2.BlockEdit(label="human", value="new", etag=etag)]

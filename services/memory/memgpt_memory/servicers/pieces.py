@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
@@ -16,6 +17,9 @@ from memgpt_memory.model import AgentRow, Block, Message, Passage
 from memgpt_memory.rewinds import Rewind, Rewinds
 from memgpt_memory.servicers import convert
 from memgpt_memory.transfer import FORMAT_VERSION, Counts, Piece, Settings, Window
+
+_LATEST = 253_370_764_800
+"""The end of the year 9998 in seconds since 1970: later ones cannot be told in every time zone."""
 
 
 async def to_proto(core: Core, piece: LiveAgent | Piece) -> AgentPiece:
@@ -129,7 +133,7 @@ def _message(proto: message_pb2.Message) -> Message:
         proto.sequence,
         stored.role,
         stored.text,
-        convert.microseconds(proto.create_time),
+        _time(proto.create_time, "piece.message.create_time"),
         proto.turn_id,
         max(0, proto.step),
         stored.function_call,
@@ -146,7 +150,8 @@ def _rewinds(window: ExportWindow) -> Rewinds:
             raise invalid("piece.window.rewinds", "Ranges that were taken back must be in order, and not overlap.")
         reached = one.end
     return Rewinds(
-        Rewind(one.first, one.end, one.turn_id, convert.microseconds(one.create_time)) for one in window.rewinds
+        Rewind(one.first, one.end, one.turn_id, _time(one.create_time, "piece.window.rewinds.create_time"))
+        for one in window.rewinds
     )
 
 
@@ -154,4 +159,11 @@ def _passage(proto: passage_pb2.Passage) -> Passage:
     validate(archival_memory_service_pb2.InsertPassagesRequest(agent_id="any", texts=[proto.text], tags=proto.tags))
     if not proto.text.strip():
         raise invalid("piece.passage.text", "A note must hold more than white space.")
-    return Passage("", proto.text, convert.microseconds(proto.create_time), tags=tuple(proto.tags))
+    time = _time(proto.create_time, "piece.passage.create_time")
+    return Passage("", proto.text, time, tags=tuple(proto.tags))
+
+
+def _time(proto: Timestamp, field: str) -> int:
+    if not (0 <= proto.seconds < _LATEST and 0 <= proto.nanos < 1_000_000_000):
+        raise invalid(field, "A time must lie in the years 1970 to 9998.")
+    return convert.microseconds(proto)

@@ -38,7 +38,7 @@ class AgentPiece(_message.Message):
         {"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
         {"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
 
-    It may be edited, as long as the counts agree. Vectors are not in it: they are computed anew where it is imported. Nor
+    It may be edited, as long as the counts agree; times lie in the years 1970 to 9998. Vectors are not in it: they are computed anew where it is imported. Nor
     are turns, or servers of tools: a file must not name addresses that are called, so register those again.
     """
 
