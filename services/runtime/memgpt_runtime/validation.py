@@ -22,17 +22,23 @@ def validate(message: Message) -> None:
     found = protovalidate.collect_violations(message)
     if not found:
         return
-    violations = [_violation(message, violation.proto) for violation in found]
+    violations = [_violation(message, violation) for violation in found]
     text = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
     raise InvalidArgument(Reason.INVALID_FIELD, text, violations=violations)
 
 
-def _violation(message: Message, violation: protovalidate.ViolationPb) -> FieldViolation:
-    path = _path(violation)
+def _violation(message: Message, violation: protovalidate.Violation) -> FieldViolation:
+    path = _path(violation.proto)
     oneof = message.DESCRIPTOR.oneofs_by_name.get(path)
     if oneof is not None:  # The validator does not say which fields there are.
         return FieldViolation(path, f"set exactly one of {', '.join(field.name for field in oneof.fields)}")
-    return FieldViolation(path, violation.message or violation.rule_id)
+    # Of a field that was left out it says which pattern nothing does not match.
+    match violation.proto.rule_id, violation.field_value:
+        case (("string.min_len" | "string.pattern"), ""):
+            return FieldViolation(path, "must not be empty")
+        case "enum.not_in", 0:
+            return FieldViolation(path, "must be set")
+    return FieldViolation(path, violation.proto.message or violation.proto.rule_id)
 
 
 def _path(violation: protovalidate.ViolationPb) -> str:

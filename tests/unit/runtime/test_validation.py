@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1 import profile_service_pb2
 from memgpt_runtime.errors import InvalidArgument, Reason
 from memgpt_runtime.validation import validate
 
@@ -36,3 +37,17 @@ def test_required_oneof() -> None:
 def test_message_for_people_names_field_and_problem() -> None:
     with pytest.raises(InvalidArgument, match=r"^agent_id: "):
         validate(pb.DeleteAgentRequest(agent_id="no id!"))
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (pb.DeleteAgentRequest(), "agent_id: must not be empty"),
+        (pb.GetAgentRequest(name=""), "name: must not be empty"),
+        (profile_service_pb2.ListProfilesRequest(), "kind: must be set"),
+    ],
+)
+def test_what_was_left_out_is_asked_for(message: Any, text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        validate(message)
+    assert caught.value.message == text
