@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
-from memgpt_runtime.chunking import chunk
 from memgpt_runtime.errors import (
     Aborted,
     FailedPrecondition,
@@ -49,7 +48,7 @@ from memgpt_memory.model import (
     ToolServer,
 )
 from memgpt_memory.names import Names
-from memgpt_memory.passages import Passages, note_id, passage_of
+from memgpt_memory.passages import Passages, note_id, passage_of, texts_of
 from memgpt_memory.ranges import Ranges
 from memgpt_memory.records import Records, ids_of, text_ids
 from memgpt_memory.requests import Requests
@@ -57,9 +56,6 @@ from memgpt_memory.rewinds import Rewinds
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
-
-MAX_NOTE_TOKENS = 300
-"""Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
 
 MAX_BLOCKS = 32
 _MIN_CONTEXT_WINDOW = 1_024
@@ -475,7 +471,7 @@ class Agents:
             for one in message_rows(live.id, first_message + offset, time, change.turn_id, change.step, new)
         ]
         row.message_count += len(change.messages)
-        pieces = [piece.text for note in change.notes for piece in chunk(note, MAX_NOTE_TOKENS)]
+        pieces = await texts_of(change.notes)
         if change.notes and not pieces:
             raise invalid("texts", "A note must hold more than white space.")
         embedded = await self.passages.embed(pieces) if pieces else None

@@ -131,7 +131,7 @@ class MessageIndex:
 
     async def _rows(self, space: Space, collection: Collection, messages: list[Message]) -> list[dict[str, Any]]:
         texts = [spoken_text(message).strip() for message in messages]
-        pieces = [[piece.text for piece in islice(chunk(text, _PIECE_TOKENS), _MAX_PIECES)] for text in texts]
+        pieces = await asyncio.to_thread(_pieces, texts)  # long ones take seconds
         flat = [piece for of_one in pieces for piece in of_one]
         if not flat:
             return []
@@ -172,6 +172,10 @@ class MessageIndex:
         }
         await store.upsert(collection, [mark], partition=partition)
         self._remember((collection.name, live.id), end)
+
+
+def _pieces(texts: list[str]) -> list[list[str]]:
+    return [[piece.text for piece in islice(chunk(text, _PIECE_TOKENS), _MAX_PIECES)] for text in texts]
 
 
 def _end_id(agent_id: str) -> str:

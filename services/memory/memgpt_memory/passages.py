@@ -9,17 +9,29 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from memgpt_runtime.chunking import chunk
 from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.tokens import count_tokens
 
 from memgpt_memory.embedding import Embedder, Vectors
 from memgpt_memory.model import Citation, Passage, VisibleVersion
+from memgpt_memory.records import split
 from memgpt_memory.store import filters
-from memgpt_memory.store.layout import WORDS, Collection, partition_of
+from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, WORDS, Collection, partition_of
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.store.milvus import Milvus
 from memgpt_memory.words import words_of
 
 PASSAGE_FIELDS = ["owner", "version", "sequence", "stamp", "created", "head", "text"]
+
+MAX_NOTE_TOKENS = 300
+"""Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
+
+_QUICK = 20_000
+"""Characters that are cut into passages at once: some milliseconds, or 0.2 s in a script without spaces."""
+
+_QUICK_ROWS = 512
+"""Rows that are made ready at once."""
 
 _GATE_SECONDS = 20.0
 """Longest wait of a write for the moment in which the store changes its model."""
@@ -179,14 +191,10 @@ class Passages:
     ) -> None:
         """Writes rows with their vectors into a space, whether it counts or not."""
         collection = space.collection
-        full = [
-            {
-                **row,
-                collection.vector: vector.tolist(),
-                **({WORDS: " ".join(words_of(row["text"]))} if collection.full_text else {}),
-            }
-            for row, vector in zip(rows, vectors, strict=True)
-        ]
+        if len(rows) <= _QUICK_ROWS:
+            full = _full(collection, rows, vectors)
+        else:
+            full = await asyncio.to_thread(_full, collection, rows, vectors)
         await self.store.upsert(collection, full, partition=partition)
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Any]]:
@@ -253,6 +261,35 @@ class Passages:
             "The store is changing its embedding model, and Milvus does not answer; try again.",
             retry_after=2,
         )
+
+
+def fits(text: str) -> bool:
+    """Whether a note is short enough for one passage."""
+    return len(text.encode()) <= MAX_VARCHAR_BYTES and count_tokens(text) <= MAX_NOTE_TOKENS
+
+
+def _full(collection: Collection, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> list[dict[str, Any]]:
+    return [
+        {
+            **row,
+            collection.vector: vector.tolist(),
+            **({WORDS: split(" ".join(words_of(row["text"])))[0]} if collection.full_text else {}),
+        }
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
+
+
+async def texts_of(notes: Sequence[str]) -> list[str]:
+    """The texts of the passages that notes become; a blank note becomes none."""
+    if sum(map(len, notes)) <= _QUICK:
+        return _cut(notes)
+    return await asyncio.to_thread(_cut, notes)  # a mebibyte takes seconds, and others wait for nobody's
+
+
+def _cut(notes: Sequence[str]) -> list[str]:
+    # White space has no tokens, but takes room in a row.
+    pieces = (piece for note in notes for passage in chunk(note, MAX_NOTE_TOKENS) for piece in split(passage.text))
+    return [stripped for piece in pieces if (stripped := piece.strip())]
 
 
 def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> dict[str, Any]:

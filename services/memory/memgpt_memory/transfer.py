@@ -12,16 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from memgpt_runtime.chunking import chunk
 from memgpt_runtime.errors import Aborted, InvalidArgument, Reason, invalid
-from memgpt_runtime.tokens import count_tokens
 
-from memgpt_memory.agents import MAX_BLOCKS, MAX_NOTE_TOKENS, Agents
+from memgpt_memory.agents import MAX_BLOCKS, Agents
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.messages import Messages, message_rows
 from memgpt_memory.model import AgentRow, Block, BlockEdit, Link, Message, NewMessage, Passage
-from memgpt_memory.passages import Passages, note_id, note_row, passage_of
+from memgpt_memory.passages import Passages, fits, note_id, note_row, passage_of, texts_of
 from memgpt_memory.rewinds import Rewinds
 from memgpt_memory.sources import Sources
 
@@ -234,8 +232,7 @@ class _Taking:
         if self.window is None:
             raise _out_of_order("notes come after the window")
         self._came += 1
-        whole = count_tokens(note.text) <= MAX_NOTE_TOKENS
-        texts = [note.text] if whole else [piece.text for piece in chunk(note.text, MAX_NOTE_TOKENS)]
+        texts = [note.text] if fits(note.text) else await texts_of([note.text])
         self._held_notes += [Passage("", text, note.created or now(), tags=note.tags) for text in texts]
         if len(self._held_notes) >= _NOTES:
             await self._write_notes()

@@ -298,6 +298,17 @@ async def test_inserting_is_idempotent_by_request_id(memory: Memory, length: int
     assert (await memory.context(agent.agent_id)).archival_count == len(first) + len(second)
 
 
+async def test_white_space_makes_no_note_longer_than_a_row(memory: Memory) -> None:
+    agent = await memory.agent()
+    long = "begin" + " \n" * 200_000 + "end"
+    await memory.insert(agent.agent_id, long, "short")
+    grant = await memory.begin(agent.agent_id, "r", "x")
+    await memory.commit(agent.agent_id, grant.lease, 1, "a thought", notes=[long])
+    assert sorted(await memory.texts("x", agent_id=agent.agent_id)) == ["begin", "begin", "end", "end", "short"]
+    with refused(INVALID):
+        await memory.insert(agent.agent_id, " \n" * 200_000)
+
+
 async def test_what_an_update_may_change(memory: Memory) -> None:
     agent = await memory.agent(time_zone="Europe/Berlin", context_window=8192)
     changed = await update(

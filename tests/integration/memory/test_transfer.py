@@ -183,6 +183,16 @@ async def test_what_was_taken_back_and_edited_moves_as_it_is(serve: Serve, milvu
         assert "three" not in "".join(texts[0])
 
 
+async def test_an_imported_note_fits_into_rows(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = (await memory.agent("a")).agent_id
+        await memory.insert(agent_id, "to be replaced")
+        pieces = await exported(memory, agent_id)
+        pieces[-2].passage.text = "begin" + " " * 200_000 + "end"
+        moved = (await imported(memory, pieces, name="b")).agent
+        assert sorted(await memory.texts("x", agent_id=moved.agent_id)) == ["begin", "end"]
+
+
 Change = Callable[[list[AgentPiece]], list[AgentPiece]]
 
 
