@@ -72,6 +72,7 @@ class Core:
     async def close(self) -> None:
         """Ends what goes on in the background, and lets go of the store."""
         await self.reembedding.close()
+        await self.requests.close()
         await self.agents.close()
         await self.holder.release()
 
@@ -217,6 +218,7 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
     await sources.resume_deletions()
     await requests.forget_old()
     reembedding.resume()
+    requests.keep_tidy()
     return Core(
         store=store,
         passages=of_passages,

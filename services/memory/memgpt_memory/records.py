@@ -90,6 +90,11 @@ class Records:
         )
         return [_record(row) for row in await self._store.query(RECORDS, condition, _FIELDS)]
 
+    async def older(self, kind: str, time: int) -> list[str]:
+        """Keys of the rows of a kind that were written before a time."""
+        condition = filters.all_of(filters.equals("kind", kind), filters.below("created", time))
+        return [row["id"] for row in await self._store.query(RECORDS, condition, [])]
+
     async def delete_children(self, parent: str) -> None:
         """Deletes all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
 

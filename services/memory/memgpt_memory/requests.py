@@ -17,15 +17,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from memgpt_runtime.errors import InvalidArgument, NotFound, Reason
+import structlog
+from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceError
 
 from memgpt_memory.clock import now
 from memgpt_memory.model import Record, TextRef
 from memgpt_memory.records import Records, key_of
 from memgpt_memory.tasks import run_to_end
 
+_log = structlog.get_logger(__name__)
+
 RETENTION = 7 * 24 * 3600 * 1_000_000
 """Microseconds for which an answer is kept; 24 hours are promised."""
+
+TIDY_SECONDS = 3600.0
+"""How often older ones are looked for."""
 
 _LONGEST_INLINE = 32_768
 """Longer answers, in characters of base 64, lie in rows of their own."""
@@ -39,6 +45,25 @@ class Requests:
         """Keeps answers among `records`."""
         self._records = records
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tidying: asyncio.Task[None] | None = None
+
+    def keep_tidy(self) -> None:
+        """Deletes old answers from time to time, until `close`."""
+        self._tidying = asyncio.create_task(self._keep_tidy())
+
+    async def close(self) -> None:
+        """Ends that."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            try:
+                await self.forget_old()
+            except ServiceError as error:  # the next time will do
+                _log.info("tidying_failed", error=str(error))
 
     async def once(
         self,
@@ -113,10 +138,9 @@ class Requests:
 
     async def forget_old(self) -> None:
         """Deletes answers older than `RETENTION`."""
-        for record in await self._records.find("request"):
-            if record.created < now() - RETENTION:
-                await self._records.delete_children(record.id)
-                await self._records.delete([record.id])
+        for id_ in await self._records.older("request", now() - RETENTION):
+            await self._records.delete_children(id_)
+            await self._records.delete([id_])
 
     async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
         """Deletes the answers about an agent or a source that is being deleted; waits for requests under way.

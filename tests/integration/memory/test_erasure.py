@@ -16,6 +16,7 @@ from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_deletes
 from tests.integration.memory.test_deletion import delete_agent, delete_source, full_agent, full_source
 from tests.integration.memory.test_disk import LONG
+from tests.integration.memory.test_state import update
 
 
 def files_with(store: Path, *marks: str) -> list[str]:
@@ -44,6 +45,7 @@ async def test_no_file_has_what_was_deleted_or_replaced(serve: Serve, milvus_lit
         other_id = await full_agent(memory, kept, other_source)
         once = await memory.insert(other_id, f"{gone} a note", f"{kept} a note")
         await memory.blocks.SetBlock(_block(other_id, f"{gone} in a block"))
+        ruled = await memory.agent("ruled", system=f"{gone} rules", request_id="ruled")
         await memory.load(other_source, "a.txt", [f"{gone} {n}" for n in range(20)])
     assert len({line.split("/")[1] for line in files_with(file, gone)}) == 3
     async with serve(milvus_lite_uri) as memory:  # by now it lies in files, and in logs after this
@@ -52,6 +54,7 @@ async def test_no_file_has_what_was_deleted_or_replaced(serve: Serve, milvus_lit
         await delete_agent(memory, agent_id)
         await delete_source(memory, source_id)
         await memory.load(other_source, "a.txt", ["kept"])
+        await update(memory, ruled.agent_id, "system", system=f"{kept} rules")
         # Deletions behind the scenes may fail: what they leave is found all the same.
         with failing_deletes(memory.core().store, "memgpt_records", times=1):
             await memory.blocks.SetBlock(_block(other_id, f"{kept} in a block"))
@@ -60,16 +63,17 @@ async def test_no_file_has_what_was_deleted_or_replaced(serve: Serve, milvus_lit
             await memory.delete(other_id, once[0])
         assert files_with(file, gone)
         said = await compact(memory)
-        # The answer of that request, and its note, are the other agent's.
-        assert {line.split("/")[1].rsplit("_", 1)[0] for line in files_with(file, gone)} <= {
-            "memgpt_records",
-            "memgpt_passages_wordllama_l2_256",
+        # The other agent's note is left.
+        assert {line.split("/")[1].rsplit("_", 1)[0] for line in files_with(file, gone)} == {
+            "memgpt_passages_wordllama_l2_256"
         }
         last = [hit for hit in await memory.pages("x", size=100, agent_id=other_id) if "another" in hit.passage.text]
         await memory.delete(other_id, last[0].passage.passage_id)
         await compact(memory)
-        left = files_with(file, gone)
-        assert [line for line in left if "memgpt_records" not in line] == []
+        # Nor do the answers that are remembered of requests hold what was deleted or replaced.
+        assert files_with(file, gone) == []
+        assert await memory.insert(other_id, f"{kept} {gone} another", request_id="another") == []
+        assert (await memory.agent("ruled", system=f"{gone} rules", request_id="ruled")).system == f"{kept} rules"
         after = sorted(await memory.texts("x", agent_id=other_id))
         assert set(after) == {text for text in before if gone not in text} | {"kept"}
         assert 0 < said.bytes_after < said.bytes_before

@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
+from memgpt_memory import requests
 from memgpt_memory.store import lite
 from memgpt_memory.store.layout import RECORDS
 from memgpt_runtime.errors import FailedPrecondition, ServiceError
@@ -400,3 +401,17 @@ def _listening(pid: int) -> set[int]:
         for local, state, inode in sockets
         if state == "0A" and f"socket:[{inode}]" in files
     }
+
+
+async def test_old_answers_of_requests_go_while_memory_runs(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "TIDY_SECONDS", 0.05)
+    async with serve(milvus_lite_uri) as memory:
+        await memory.agent(request_id="r")
+        records = memory.core().agents._records
+        assert len(await records.find("request")) == 1
+        monkeypatch.setattr(requests, "RETENTION", 0)
+        async with asyncio.timeout(30):
+            while await records.find("request"):
+                pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from memgpt.memory.v1 import agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
+from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
@@ -57,14 +57,16 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 blocks=[convert.block_edit(block) for block in request.blocks],
                 messages=convert.new_messages(request.messages),
             )
-            return pb.CreateAgentResponse(agent=await convert.agent(core, live)).SerializeToString()
+            # What is remembered of the answer says no more than which agent: all else may be replaced, and erased.
+            return pb.CreateAgentResponse(agent=agent_pb2.Agent(agent_id=live.id)).SerializeToString()
 
         # The first messages tell the time of their making, which differs when the same request is made again.
         digest = convert.fingerprint(request, "messages")
         answer = await core.requests.once(
             owner, "CreateAgent", request.request_id, digest, lambda: new_id("agent"), create
         )
-        return pb.CreateAgentResponse.FromString(answer)
+        live = await core.agents.get(owner, pb.CreateAgentResponse.FromString(answer).agent.agent_id)
+        return pb.CreateAgentResponse(agent=await convert.agent(core, live))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
         """See the contract."""
@@ -318,7 +320,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             rest = (pieces.from_proto(request.piece) async for request in requests)
             live, missing = await core.transfers.take(seed, settings, rest)
             return pb.ImportAgentResponse(
-                agent=await convert.agent(core, live), missing_source_names=missing
+                agent=agent_pb2.Agent(agent_id=live.id), missing_source_names=missing
             ).SerializeToString()
 
         # Of a stream only its begin is known before it is taken; the export's time is in it.
@@ -326,4 +328,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             first
         )
         answer = await core.requests.once(owner, "ImportAgent", first.request_id, digest, lambda: new_id("agent"), take)
-        return pb.ImportAgentResponse.FromString(answer)
+        response = pb.ImportAgentResponse.FromString(answer)
+        live = await core.agents.get(owner, response.agent.agent_id)
+        response.agent.CopyFrom(await convert.agent(core, live))
+        return response

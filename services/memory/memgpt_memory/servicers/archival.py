@@ -10,7 +10,7 @@ from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
-from memgpt_memory.model import PassageFilter
+from memgpt_memory.model import Passage, PassageFilter
 from memgpt_memory.ranking import Mode, Position
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
@@ -57,13 +57,14 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Any) -> pb.InsertPassagesResponse:
         """See the contract."""
         core, owner = self._core, tenant()
+        stored: list[Passage] = []
 
         async def insert(_: str, key: str) -> bytes:
             live = await core.agents.get(owner, request.agent_id)
-            passages = await core.agents.insert_notes(live, request.texts, request.tags, key)
-            return pb.InsertPassagesResponse(
-                passages=[convert.passage(passage) for passage in passages]
-            ).SerializeToString()
+            stored.extend(await core.agents.insert_notes(live, request.texts, request.tags, key))
+            # What is remembered of the answer holds no text: the notes may be deleted, and erased.
+            ids = [passage_pb2.Passage(passage_id=passage.id) for passage in stored]
+            return pb.InsertPassagesResponse(passages=ids).SerializeToString()
 
         answer = await core.requests.once(
             owner,
@@ -74,7 +75,10 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             insert,
             about=request.agent_id,
         )
-        return pb.InsertPassagesResponse.FromString(answer)
+        if not stored:  # a repetition
+            ids = [passage.passage_id for passage in pb.InsertPassagesResponse.FromString(answer).passages]
+            stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
+        return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])
 
     async def ListPassages(self, request: pb.ListPassagesRequest, context: Any) -> pb.ListPassagesResponse:
         """See the contract."""

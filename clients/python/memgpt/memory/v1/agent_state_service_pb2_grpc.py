@@ -153,8 +153,8 @@ class AgentStateServiceServicer:
     """
 
     def CreateAgent(self, request, context):
-        """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`. ALREADY_EXISTS when
-        the name is taken.
+        """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
+        the agent as it is by then. ALREADY_EXISTS when the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,7 +80,7 @@ class ArchivalMemoryServiceServicer:
 
     def InsertPassages(self, request, context):
         """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-        `request_id`.
+        `request_id`: a repetition answers those that are still there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

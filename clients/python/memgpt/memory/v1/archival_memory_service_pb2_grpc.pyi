@@ -43,7 +43,7 @@ class ArchivalMemoryServiceStub:
     """
     InsertPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.InsertPassagesRequest, _archival_memory_service_pb2.InsertPassagesResponse]
     """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-    `request_id`.
+    `request_id`: a repetition answers those that are still there.
     """
     ListPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]
     """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
@@ -69,7 +69,7 @@ class ArchivalMemoryServiceAsyncStub(ArchivalMemoryServiceStub):
     """
     InsertPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.InsertPassagesRequest, _archival_memory_service_pb2.InsertPassagesResponse]  # type: ignore[assignment]
     """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-    `request_id`.
+    `request_id`: a repetition answers those that are still there.
     """
     ListPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]  # type: ignore[assignment]
     """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
@@ -104,7 +104,7 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.InsertPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.InsertPassagesResponse]]:
         """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-        `request_id`.
+        `request_id`: a repetition answers those that are still there.
         """
 
     @_abc_1.abstractmethod
