@@ -38,7 +38,8 @@ def memgpt(environment: dict[str, str], tmp_path: Path) -> Run:
             env={**environment, **variables},
             cwd=tmp_path,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=120,
             check=False,
         )
@@ -86,6 +87,10 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     assert "💭" not in bare.stdout
     assert "⚡" not in bare.stdout
     assert "Black tea is steeped in boiling water." in bare.stdout
+
+    latin = memgpt("run", "--agent", "Ada", "--first", text="Caf\udce9!\n/dump\n")
+    assert (latin.returncode, latin.stderr) == (0, "")
+    assert "🧑 Caf\ufffd!" in latin.stdout
 
     agents = memgpt("list", "agents")
     assert [line.split("\t")[0] for line in agents.stdout.splitlines()] == ["Name", "Ada"]
@@ -234,6 +239,7 @@ def test_services_end_with_the_command_that_started_them(environment: dict[str, 
         (["run", "--nonsense"], {}, 2, "--nonsense"),
         (["run", "--block", "rules"], {}, 2, "LABEL=TEXT"),
         (["run", "--block", "rules=@nowhere.txt"], {}, 2, "nowhere.txt cannot be read"),
+        (["run", "--agent", "Caf\udce9"], {}, 2, r"'Caf\udce9' is not UTF-8"),
         (["load", "directory", "--name", "x"], {}, 2, "--input-dir"),
         (["load", "directory", "--name", "x", "--input-files", "nowhere.pdf"], {}, 2, "nowhere.pdf does not exist"),
         (["configure"], {}, 2, "--offline"),

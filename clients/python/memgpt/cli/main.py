@@ -653,6 +653,8 @@ def _tell(error: Exception) -> int:
             message, code = str(error), MISUSE
         case ServiceError():
             message, code = explain(error), FAILURE
+        case UnicodeEncodeError():  # Python keeps odd bytes of an argument as half characters.
+            message, code = f"{error.object[:100]!a} is not UTF-8 text", MISUSE
         case OSError():
             message, code = f"{error.filename or 'the system'}: {error.strerror or error}", FAILURE
         case _:

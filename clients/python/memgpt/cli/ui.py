@@ -37,9 +37,9 @@ class Ui:
         Args:
             plain: No colours and spinners even on a terminal.
         """
-        for stream in (sys.stdout, sys.stderr):
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:  # A terminal of another encoding gets question marks, not an error.
+            if reconfigure is not None:  # What is of another encoding gets question marks, not an error.
                 reconfigure(errors="replace")
         self.terminal = sys.stdout.isatty()
         self.interactive = self.terminal and sys.stdin.isatty()
