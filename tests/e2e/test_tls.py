@@ -89,3 +89,10 @@ def test_services_that_the_command_line_starts(authority: Authority, tmp_path: P
     )
     assert half.returncode == 2
     assert "[server] has tls_cert, but client.tls is not true" in half.stderr
+
+    without = {**server, **_variables("client", {"tls": "true", "tls_ca": str(authority.ca)})}
+    nameless = subprocess.run(
+        [MEMGPT, "list", "agents"], env=without, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert nameless.returncode == 2
+    assert "a certificate that [client] has not" in nameless.stderr

@@ -231,6 +231,19 @@ def test_services_end_with_the_command_that_started_them(environment: dict[str, 
         assert ready, "a service outlives the command that started it"
 
 
+def test_a_milvus_that_does_not_answer_is_named_while_it_is_waited_for(environment: dict[str, str]) -> None:
+    (port,) = free_ports(1)
+    away = {"MEMGPT_MEMORY_URI": f"http://127.0.0.1:{port}"}
+    with subprocess.Popen(
+        [MEMGPT, "list", "agents"], env={**environment, **away}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+    assert line.startswith("Warning: memory is not ready yet: ")
+    assert str(port) in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "words"),
     [

@@ -63,8 +63,14 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
 
     config = load_settings()
     with ExitStack() as stack:
-        with ui.busy("Starting..."):
-            addresses = stack.enter_context(services(config, overrides))
+        with ui.busy("Starting...") as busy:
+
+            def tell(message: str) -> None:
+                busy.pause()
+                ui.warning(message)
+                busy.resume()
+
+            addresses = stack.enter_context(services(config, tell, overrides))
         from memgpt.client import MemGPT  # By now it costs nothing: see `services.start`.
 
         yield stack.enter_context(

@@ -46,7 +46,7 @@ def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
     Raises:
         CliError: One did not start, or ended; the others are stopped.
     """
-    with _signals(), start(config, {}, logs=not logs) as children:
+    with _signals(), start(config, {}, ui.warning, logs=not logs) as children:
         addresses = Addresses(**{child.name: child.address for child in children})
         with announced(config, addresses):
             where = ", ".join(f"{child.name} {child.address}" for child in reversed(children))

@@ -31,6 +31,9 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 """Seconds for a service to stop before it is killed; its own drain takes at most 13."""
 
+_TELLING = 10.0
+"""Seconds after which it is said what a service waits for, such as a Milvus that does not answer."""
+
 _HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - looked up, not listened on
@@ -114,7 +117,7 @@ class Child:
     def last_words(self) -> str:
         """The last line of its log, or where that is."""
         lines = self._lines()
-        return lines[-1] if lines else "see its log"
+        return " ".join(lines[-1].split()) if lines else "see its log"
 
     def _lines(self) -> list[str]:
         """What it has logged."""
@@ -142,12 +145,15 @@ class Child:
 
 
 @contextmanager
-def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: bool = True) -> Iterator[list[Child]]:
+def start(
+    config: Config[ClientSettings], environ: Mapping[str, str], tell: Callable[[str], None], *, logs: bool = True
+) -> Iterator[list[Child]]:
     """Starts the three services; stops them at the end, Memory last.
 
     Args:
         config: Gives the folder for the logs.
         environ: Settings for the services.
+        tell: Takes what is to be said while they do not get ready.
         logs: Whether their logs go to files; else to standard error.
 
     Yields:
@@ -165,6 +171,12 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
                 else "no tls_cert, but client.tls is true"
             )
             + "; give TLS to both sections, or to neither",
+            MISUSE,
+        )
+    if config.server.tls_client_ca is not None and config.service.tls_cert is None:
+        raise CliError(
+            "the services started here would not be reached: [server] has tls_client_ca, and asks for a certificate"
+            " that [client] has not; set tls_cert and tls_key there",
             MISUSE,
         )
     children: list[Child] = []
@@ -189,7 +201,7 @@ def start(config: Config[ClientSettings], environ: Mapping[str, str], *, logs: b
         for child in children:
             # Memory serves before its store is open, and the others follow Memory.
             with open_channel(child.address, config.service.credentials()) as channel:
-                _await_ready(children, child, deadline, partial(says_serving, channel))
+                _await_ready(children, child, deadline, partial(says_serving, channel), tell)
         yield children
     finally:
         for child in children[1:]:
@@ -226,8 +238,14 @@ def _await(children: list[Child], deadline: float, done: Callable[[], bool]) -> 
                     selector.unregister(child.ready)
 
 
-def _await_ready(children: list[Child], child: Child, deadline: float, ready: Callable[[], bool]) -> None:
+def _await_ready(
+    children: list[Child], child: Child, deadline: float, ready: Callable[[], bool], tell: Callable[[str], None]
+) -> None:
+    telling = time.monotonic() + _TELLING
     while not ready():
+        if time.monotonic() > telling:
+            telling = deadline
+            tell(f"{child.name} is not ready yet: {child.last_words()}")
         for other in children:
             if other.process.poll() is not None:
                 raise other.failure()
@@ -237,11 +255,14 @@ def _await_ready(children: list[Child], child: Child, deadline: float, ready: Ca
 
 
 @contextmanager
-def services(config: Config[ClientSettings], overrides: Mapping[str, str] | None = None) -> Iterator[Addresses]:
+def services(
+    config: Config[ClientSettings], tell: Callable[[str], None], overrides: Mapping[str, str] | None = None
+) -> Iterator[Addresses]:
     """The services for one command.
 
     Args:
         config: Says where they are, if anywhere.
+        tell: Takes what is to be said while services started here do not get ready.
         overrides: Settings that this command wants of them (`MEMGPT_AGENT_…`): only for services started here.
 
     Raises:
@@ -264,7 +285,7 @@ def services(config: Config[ClientSettings], overrides: Mapping[str, str] | None
     private: dict[str, str] = {}
     for name in ("MEMORY", "LOADER", "AGENT"):
         private |= {f"MEMGPT_{name}_HOST": "127.0.0.1", f"MEMGPT_{name}_PORT": "0", f"MEMGPT_{name}_METRICS_PORT": "0"}
-    with start(config, private | dict(overrides or {})) as (memory, loader, agent):
+    with start(config, private | dict(overrides or {}), tell) as (memory, loader, agent):
         yield Addresses(agent.address, loader.address, memory.address)
 
 

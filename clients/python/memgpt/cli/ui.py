@@ -60,8 +60,15 @@ class Ui:
 
     def error(self, message: str) -> None:
         """Writes an error to standard error."""
+        self._aside("Error: ", "bold red", message)
+
+    def warning(self, message: str) -> None:
+        """Writes a warning to standard error."""
+        self._aside("Warning: ", "bold yellow", message)
+
+    def _aside(self, kind: str, style: str, message: str) -> None:
         console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
-        console.print(Text("Error: ", style="bold red") + Text(printable(message)), soft_wrap=True)
+        console.print(Text(kind, style=style) + Text(printable(message)), soft_wrap=True)
 
     def piece(self, text: str, style: str = "") -> None:
         """Writes a piece of a line, at once."""
