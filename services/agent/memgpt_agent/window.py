@@ -177,16 +177,21 @@ class Window:
             return context
         room = self.limit - self.fixed(context, functions)
         sizes = [self.size(message) for message in context.messages]
-        cap = _level(sizes, room)
+        cap, step = _level(sizes, room), 1
         while cap >= _SMALLEST_ELIDED:
             messages = tuple(
                 message if size <= cap else self._elide(message, cap)
                 for message, size in zip(context.messages, sizes, strict=True)
             )
-            if sum(map(self.size, messages)) <= room:
+            excess = sum(map(self.size, messages)) - room
+            if excess <= 0:
                 return replace(context, messages=messages)
-            # The shares of a call are rounded, and some messages have little that can be left out.
-            cap -= max(cap // 16, 1)
+            if cap == _SMALLEST_ELIDED:
+                break
+            # The shares of a call are rounded, and some messages have little that can be left out. Each try looks at
+            # every message, so that the steps grow.
+            step = max(2 * step, excess // len(messages))
+            cap = max(cap - step, _SMALLEST_ELIDED)
         raise WindowTooSmallError(
             f"the context window of {self.tokens} tokens has no room for messages: instructions, core memory and"
             f" functions take {self.limit - room}, and {self.reserve} are kept for the answer"
@@ -291,10 +296,13 @@ def _level(sizes: Sequence[int], room: int) -> int:
 def _shorten(text: str, tokens: int, measure: CountTokens) -> str:
     """``text`` with its middle left out until ``measure`` gives at most ``tokens``, or nothing is left to leave out."""
     size = measure(text)
+    if size <= tokens:
+        return text
     keep = len(text)
-    shortened = text
-    while size > tokens and keep > 0:
-        keep = max(min(int(keep * tokens / size * 0.95), keep - 1), 0)
+    shortened = _leave_out_middle(text, 0)
+    least = measure(shortened)  # what the text stands in, and the mark
+    while size > tokens > least and keep > 0:
+        keep = max(min(int(keep * (tokens - least) / (size - least) * 0.95), keep - 1), 0)
         shortened = _leave_out_middle(text, keep)
         size = measure(shortened)
     return shortened
