@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
+from memgpt_memory.servicers import agent_state
 from memgpt_memory.store.layout import MESSAGES, RECORDS
 from memgpt_runtime.errors import Reason, Unavailable
 
@@ -299,6 +300,23 @@ async def test_what_is_not_whole_leaves_nothing(serve: Serve, milvus_lite_uri: s
             while await rows(memory) != before:
                 pass
         assert (await imported(memory, pieces, "b", request_id="gone")).agent.message_count == 3
+
+
+async def test_an_import_that_stalls_is_given_up(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_state, "_PAUSE_SECONDS", 0.2)
+    async with serve(milvus_lite_uri) as memory:
+        pieces = await exported(memory, (await memory.agent("a")).agent_id)
+        before = await rows(memory)
+        call = memory.agents.ImportAgent()
+        for piece in pieces[:-1]:
+            first = {"name": "b", "request_id": "r"} if piece is pieces[0] else {}
+            await call.write(pb.ImportAgentRequest(piece=piece, **first))
+        with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "OUT_OF_TIME"):
+            await call
+        assert await rows(memory) == before
+        assert (await imported(memory, pieces, "b", request_id="r")).agent.name == "b"
 
 
 async def test_a_crash_leaves_no_half_agent(

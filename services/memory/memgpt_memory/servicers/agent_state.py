@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import invalid
+from memgpt_runtime.errors import DeadlineExceeded, Reason, invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.validation import validate
 
@@ -22,6 +23,9 @@ from memgpt_memory.servicers import convert, pieces
 from memgpt_memory.servicers.base import Servicer
 from memgpt_memory.transfer import FORMAT_VERSION
 from memgpt_memory.turns import Grant, Step
+
+_PAUSE_SECONDS = 60.0
+"""Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
 
 _UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
 
@@ -317,7 +321,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         settings = pieces.settings(owner, first, second.piece)
 
         async def take(seed: str, _: str) -> bytes:
-            rest = (pieces.from_proto(request.piece) async for request in requests)
+            rest = (pieces.from_proto(request.piece) async for request in _without_long_pauses(requests))
             live, missing = await core.transfers.take(seed, settings, rest)
             return pb.ImportAgentResponse(
                 agent=agent_pb2.Agent(agent_id=live.id), missing_source_names=missing
@@ -332,3 +336,18 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(owner, response.agent.agent_id)
         response.agent.CopyFrom(await convert.agent(core, live))
         return response
+
+
+async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -> AsyncIterator[pb.ImportAgentRequest]:
+    while True:
+        try:
+            async with asyncio.timeout(_PAUSE_SECONDS):
+                request = await anext(requests, None)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                Reason.OUT_OF_TIME,
+                f"The import paused for more than {_PAUSE_SECONDS:g} s: send it again. Nothing was imported.",
+            ) from None
+        if request is None:
+            return
+        yield request

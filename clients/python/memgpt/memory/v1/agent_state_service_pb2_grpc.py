@@ -337,7 +337,7 @@ class AgentStateServiceServicer:
 
         Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
         CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-        of another format; ALREADY_EXISTS when the name is taken.
+        of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

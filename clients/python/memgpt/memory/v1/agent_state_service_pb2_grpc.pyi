@@ -134,7 +134,7 @@ class AgentStateServiceStub:
 
     Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
     CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-    of another format; ALREADY_EXISTS when the name is taken.
+    of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
     """
 
 @_typing.type_check_only
@@ -243,7 +243,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
 
     Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
     CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-    of another format; ALREADY_EXISTS when the name is taken.
+    of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
     """
 
 class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -475,7 +475,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
         CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-        of another format; ALREADY_EXISTS when the name is taken.
+        of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
         """
 
 def add_AgentStateServiceServicer_to_server(servicer: AgentStateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
