@@ -357,6 +357,7 @@ class TurnLoop:
                 await _cancel(work)
                 if keeper.lost:
                     raise _LeaseLostError
+                keeper.task.result()  # a keeper that broke was not told to cancel
                 outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
                 context = await self._context(running)
                 await self._memory.end_turn(agent_id, lease, outcome, self.cancelled_call(context.agent.time_zone))

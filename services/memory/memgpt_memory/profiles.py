@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from memgpt_runtime.errors import Aborted, NotFound, Reason
@@ -15,6 +17,8 @@ from memgpt_memory.clock import now
 from memgpt_memory.listing import list_page
 from memgpt_memory.model import Page, Record, TextRef
 from memgpt_memory.records import Records, key_of, text_ids
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class Profiles:
             if (body := json.loads(record.body))["kind"] == kind
         )
         page = list_page(names, size, after)
-        return Page([await self.get(tenant, kind, name) for name in page.items], page.next_token, len(names))
+        items = await _present(self.get(tenant, kind, name) for name in page.items)
+        return Page(items, page.next_token, len(names))
 
     async def delete(self, tenant: str, kind: str, name: str) -> None:
         """Deletes a profile.
@@ -132,6 +137,15 @@ class Profiles:
             if await self._rows.get_held(key, tenant) is None:
                 raise _no_profile(kind, name)
             await self._rows.delete(key)
+
+
+async def _present(reads: Iterable[Awaitable[_T]]) -> list[_T]:
+    """What there is of a page's items: one may have been deleted since they were listed."""
+    found: list[_T] = []
+    for read in reads:
+        with suppress(NotFound):
+            found.append(await read)
+    return found
 
 
 def _no_profile(kind: str, name: str) -> NotFound:
@@ -220,7 +234,8 @@ class LoadRecords:
         start = ids.index(after) + 1 if after in ids else 0
         page = ids[start : start + size]
         more = start + size < len(ids)
-        return Page([await self.get(tenant, id_) for id_ in page], page[-1] if more else "", len(ids))
+        items = await _present(self.get(tenant, id_) for id_ in page)
+        return Page(items, page[-1] if more else "", len(ids))
 
     @staticmethod
     def _request_key(tenant: str, request_id: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1 import source_service_pb2
+from memgpt.memory.v1 import profile_pb2, profile_service_pb2, source_service_pb2
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import UNAVAILABLE, refused
 from tests.integration.memory.conftest import Serve
-from tests.integration.memory.test_deletion import delete_agent
+from tests.integration.memory.test_deletion import delete_agent, delete_source
 from tests.integration.memory.test_transfer import exported
 
 
@@ -110,3 +110,32 @@ async def test_an_import_that_ends_while_others_are_deleted_stays(
         await deleting
         assert [agent.name for agent in await memory.listed()] == ["b"]
         assert len(await memory.history(imported.agent_id)) == 2
+
+
+async def test_what_is_deleted_while_it_is_listed_is_left_out(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        sources = [(await memory.source()).source_id for _ in range(2)]
+        for source_id in sources:
+            record = source_service_pb2.LoadRecord(load_id=f"load_{source_id}", source_id=source_id, state=b"x")
+            await memory.sources.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=record))
+        persona = profile_pb2.PROFILE_KIND_PERSONA
+        for name in ("a", "b"):
+            request = profile_service_pb2.PutProfileRequest(kind=persona, name=name, text="x")
+            await memory.profiles.PutProfile(request)
+        records = memory.core().loads._records
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "find", found := Gate(records.find))
+            listing = memory.sources.ListLoadRecords(source_service_pb2.ListLoadRecordsRequest())
+            await found.reached.wait()
+            await delete_source(memory, sources[0])
+            found.opened.set()
+            assert [record.source_id for record in (await listing).records] == [sources[1]]
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "find", found := Gate(records.find))
+            listing = memory.profiles.ListProfiles(profile_service_pb2.ListProfilesRequest(kind=persona))
+            await found.reached.wait()
+            await memory.profiles.DeleteProfile(profile_service_pb2.DeleteProfileRequest(kind=persona, name="a"))
+            found.opened.set()
+            assert [profile.name for profile in (await listing).profiles] == ["b"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from memgpt_agent import boot, envelopes
-from memgpt_agent.domain import Context, Message, NewStep, PassageHit, Role, TurnState
+from memgpt_agent.domain import Context, Lease, Message, NewStep, PassageHit, Role, TurnState
 from memgpt_agent.events import (
     AssistantMessage,
     Body,
@@ -341,6 +341,25 @@ async def test_cancelling_interrupts_the_model() -> None:
     memory.cancel = True
     await running
     assert (await done(feed)).state is TurnState.CANCELLED
+
+
+async def test_a_keeper_that_breaks_cancels_no_turn() -> None:
+    memory = FakeMemory(answered())
+
+    async def broken(agent_id: str, lease: Lease) -> bool:
+        raise RuntimeError("a bug")
+
+    memory.renew_lease = broken  # type: ignore[method-assign]
+
+    class Endless(ScriptedModel):
+        async def complete(self, request: object, sink: object) -> Completion:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with pytest.raises(RuntimeError):
+        await run(make_loop(memory, Endless()), request())
+    turn = memory.turns["r1"]
+    assert (turn.state, turn.held) == (TurnState.RUNNING, False)
 
 
 async def test_a_stopped_process_gives_the_lease_back() -> None:
