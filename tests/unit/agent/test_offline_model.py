@@ -96,6 +96,11 @@ async def test_nothing_to_search() -> None:
     assert "attach it" in said
 
 
+@pytest.mark.parametrize(("text", "answer"), [("Hello!", "Hello! I am here."), ("Thanks", "You are welcome.")])
+async def test_it_greets_back_and_is_thanked(text: str, answer: str) -> None:
+    assert (await talk(FakeMemory(answered()), text))[1] == answer
+
+
 async def test_it_greets_at_a_login_and_says_what_it_is() -> None:
     memory = FakeMemory(booted())
     event = Message(Role.USER, envelopes.heartbeat("begin", "now"))

@@ -43,6 +43,7 @@ _GREETING = re.compile(
     r"\b[^?]{0,30}\W*\Z",
     re.IGNORECASE,
 )
+_THANKS = re.compile(r"\W*thank", re.IGNORECASE)
 _WHO_ARE_YOU = re.compile(r"\b(?:who|what) are you\b|\bwhat can you do\b|\A\W*help\W*\Z", re.IGNORECASE)
 _PAST = re.compile(
     r"\b(?:did|have|had|was)\s+(?:i|we|you)\b.*\b(?:say|said|tell|told|talk|talked|ask|asked|mention|mentioned|discuss\w*)"
@@ -225,9 +226,10 @@ def _decide(scene: _Scene) -> _Act:
     if _WHO_ARE_YOU.search(scene.text):
         return _say("They want to know what I am.", INTRODUCTION)
     if _GREETING.match(scene.text):
+        known = "You are welcome." if _THANKS.match(scene.text) else f"{_hello(scene)} I am here."
         return _say(
             "A greeting deserves one.",
-            f"{_hello(scene)} {INTRODUCTION}" if scene.first else "You are welcome. I am here.",
+            f"{_hello(scene)} {INTRODUCTION}" if scene.first else known,
         )
     if _ABOUT_ME.search(scene.text) and not scene.first:
         known = _known(scene)
