@@ -151,7 +151,8 @@ class Archive:
 
     async def count(self, scope: Scope) -> int:
         """Passages of a scope."""
-        return (await self._view(scope)).size
+        notes = scope.agent.note_count if scope.agent is not None else 0
+        return notes + sum(source.passage_count for source in await self._sources_of(scope))
 
     @property
     def full_text(self) -> bool:
@@ -247,6 +248,12 @@ class Archive:
         )
         return [view.passage(rows[id_]) for id_ in ids if id_ in rows and view.counts(rows[id_])]
 
+    async def _sources_of(self, scope: Scope) -> list[LiveSource]:
+        if scope.source is not None:
+            return [scope.source]
+        links = scope.agent.links if scope.agent is not None else []
+        return [found for link in links if (found := await self._sources.peek(link.source_id)) is not None]
+
     async def _view(
         self,
         scope: Scope,
@@ -255,9 +262,7 @@ class Archive:
     ) -> _View:
         agent = scope.agent
         links = {link.source_id: link.stamp for link in agent.links} if agent is not None else {}
-        sources = [found for id_ in links if (found := await self._sources.peek(id_)) is not None]
-        if scope.source is not None:
-            sources = [scope.source]
+        sources = await self._sources_of(scope)  # of the same links: it reads them at once
         owners = [source.id for source in sources] + ([agent.id] if agent is not None else [])
         pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
         # Nothing is awaited from here on: the view is that of one moment.

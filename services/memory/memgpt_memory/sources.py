@@ -29,6 +29,15 @@ from memgpt_memory.tasks import run_to_end
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    """The visible files of a source, and how many passages and documents they have together."""
+
+    files: Sequence[tuple[FileRow, VisibleVersion]]
+    passages: int
+    documents: int
+
+
 @dataclass(slots=True)
 class LiveSource:
     """A source as this process holds it: all its files, few as they are beside their passages.
@@ -36,7 +45,7 @@ class LiveSource:
     Attributes:
         id: The source.
         row: Its row.
-        files: The rows of its files by name.
+        files: The rows of its files by name; change them by the methods of this class.
         locks: For each file, held by whoever changes it.
         stale: Whether the row must be read again: a write of it failed, and may have happened.
         stale_files: Names of files of which the same is true.
@@ -51,23 +60,42 @@ class LiveSource:
     stale_files: set[str] = field(default_factory=set)
     gate: ReadWriteLock = field(default_factory=ReadWriteLock)
 
+    _visible: _Visible | None = None
+
+    def put(self, file: FileRow) -> None:
+        """Takes a file's row in place of a former one."""
+        self.files[file.name] = file
+        self._visible = None
+
+    def forget(self, name: str) -> None:
+        """Takes a file's row away, if there is one."""
+        self.files.pop(name, None)
+        self._visible = None
+
     @property
-    def visible(self) -> list[tuple[FileRow, VisibleVersion]]:
+    def visible(self) -> Sequence[tuple[FileRow, VisibleVersion]]:
         """The visible files, in the order in which they became so."""
-        return sorted(
-            ((row, row.visible) for row in self.files.values() if row.visible is not None),
-            key=lambda pair: pair[1].stamp,
-        )
+        return self._seen.files
 
     @property
     def passage_count(self) -> int:
         """Visible passages."""
-        return sum(version.passages for _, version in self.visible)
+        return self._seen.passages
 
     @property
     def document_count(self) -> int:
         """Visible documents."""
-        return sum(version.documents for _, version in self.visible)
+        return self._seen.documents
+
+    @property
+    def _seen(self) -> _Visible:
+        # Every step of an agent asks, and every search: to look at thousands of files each time takes too long.
+        if self._visible is None:
+            pairs = ((row, row.visible) for row in self.files.values() if row.visible is not None)
+            files = sorted(pairs, key=lambda pair: pair[1].stamp)
+            passages = sum(version.passages for _, version in files)
+            self._visible = _Visible(files, passages, sum(version.documents for _, version in files))
+        return self._visible
 
     @property
     def updated(self) -> int:
@@ -337,7 +365,7 @@ class Sources:
 
     async def _forget(self, live: LiveSource, name: str) -> None:
         await self._records.delete([_file_key(live.id, name)])
-        live.files.pop(name, None)
+        live.forget(name)
 
     @asynccontextmanager
     async def _file(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:
@@ -345,9 +373,9 @@ class Sources:
             if name in live.stale_files:
                 record = await self._records.get(_file_key(live.id, name))
                 if record is None:
-                    live.files.pop(name, None)
+                    live.forget(name)
                 else:
-                    live.files[name] = FileRow.model_validate_json(record.body)
+                    live.put(FileRow.model_validate_json(record.body))
                 live.stale_files.discard(name)
             yield live.files.get(name)
 
@@ -362,7 +390,7 @@ class Sources:
             except BaseException:
                 live.stale_files.add(row.name)
                 raise
-        live.files[row.name] = row
+        live.put(row)
 
     async def _load(self, source_id: str) -> LiveSource | None:
         live = self._cache.get(source_id)
