@@ -65,8 +65,23 @@ def test_a_name_that_cannot_be_told_is_written_in_another_way(tmp_path):
         assert manifest(item).size == 1
 
 
+class Terminal(io.RawIOBase):
+    """Two lines, and Ctrl-D once."""
+
+    def __init__(self):
+        self.typed = [b"te", b"xt", b""]
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        line = self.typed.pop(0)
+        buffer[: len(line)] = line
+        return len(line)
+
+
 def test_standard_input_is_a_file_for_a_while():
-    with received(io.BytesIO(b"text"), "notes.md") as item:
+    with received(io.BufferedReader(Terminal()), "notes.md") as item:
         assert (item.name, item.path.read_bytes()) == ("notes.md", b"text")
     assert not item.path.exists()
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import BinaryIO
 
 from memgpt_runtime.errors import (
     FailedPrecondition,
@@ -250,12 +249,14 @@ def nothing_found(ui: Ui, name: str, failures: Sequence[tuple[str, str]], *, as_
 
 
 @contextmanager
-def received(stream: BinaryIO, name: str) -> Iterator[Found]:
+def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
     """What comes from a stream, as a file that lasts as long as the context."""
     with TemporaryDirectory(prefix="memgpt-") as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
+            # `read` would ask a terminal again after its end, and want Ctrl-D twice.
+            while data := stream.read1(1 << 20):
+                file.write(data)
         yield Found(_label(name), path)
 
 

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from memgpt.cli.ui import Ui
     from memgpt.client import MemGPT
 
@@ -458,7 +460,7 @@ def load_stdin(
 
     ui = _ui()
     tags = load.tags_of(tag or [], untag=untag)
-    with load.received(sys.stdin.buffer, file_name) as found, connected(ui) as memgpt:
+    with load.received(cast("BufferedReader", sys.stdin.buffer), file_name) as found, connected(ui) as memgpt:
         well = load.load_files(ui, memgpt, name, [found], description, tags=tags, as_json=as_json)
     if not well:
         raise typer.Exit(1)
