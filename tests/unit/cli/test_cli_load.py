@@ -68,7 +68,7 @@ def test_a_name_that_cannot_be_told_is_written_in_another_way(tmp_path):
 class Terminal(io.RawIOBase):
     """Two lines, and Ctrl-D once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.typed = [b"te", b"xt", b""]
 
     def readable(self):
