@@ -208,7 +208,9 @@ def test_a_server_tells_others_where_it_is_until_it_stops(
 def test_a_second_server_says_why_it_cannot_start(memgpt: Run, server: subprocess.Popen[str]) -> None:
     second = memgpt("server", MEMGPT_MEMORY_PORT="0", MEMGPT_LOADER_PORT="0", MEMGPT_AGENT_PORT="0")
     assert second.returncode == 1
-    assert re.fullmatch(r"Error: memory: .*another process.*\n", second.stderr, re.IGNORECASE), second.stderr
+    began, error = second.stderr.splitlines()
+    assert began == "memgpt server is starting memory, loader and agent..."
+    assert re.fullmatch(r"Error: memory: .*another process.*", error, re.IGNORECASE), error
 
 
 def test_services_end_with_the_command_that_started_them(environment: dict[str, str]) -> None:
@@ -242,6 +244,20 @@ def test_a_milvus_that_does_not_answer_is_named_while_it_is_waited_for(environme
         process.send_signal(signal.SIGINT)
     assert line.startswith("Warning: memory is not ready yet: ")
     assert str(port) in line
+
+
+def test_a_server_says_at_once_what_it_does(environment: dict[str, str]) -> None:
+    """Before its services are ready, which this one's never are."""
+    (port,) = free_ports(1)
+    away = {"MEMGPT_MEMORY_URI": f"http://127.0.0.1:{port}"}
+    ports = {f"MEMGPT_{name}_PORT": "0" for name in ("MEMORY", "LOADER", "AGENT")}
+    with subprocess.Popen(
+        [MEMGPT, "server"], env={**environment, **away, **ports}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+    assert line == "memgpt server is starting memory, loader and agent...\n"
 
 
 @pytest.mark.parametrize(

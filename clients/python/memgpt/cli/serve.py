@@ -46,6 +46,8 @@ def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
     Raises:
         CliError: One did not start, or ended; the others are stopped.
     """
+    # At once: that they get ready takes seconds.
+    ui.progress("memgpt server is starting memory, loader and agent...")
     with _signals(), start(config, {}, ui.warning, logs=not logs) as children:
         addresses = Addresses(**{child.name: child.address for child in children})
         with announced(config, addresses):

@@ -66,6 +66,10 @@ class Ui:
         """Writes a warning to standard error."""
         self._aside("Warning: ", "bold yellow", message)
 
+    def progress(self, message: str) -> None:
+        """Writes to standard error what goes on, for those who wait for it."""
+        self._aside("", "", message)
+
     def _aside(self, kind: str, style: str, message: str) -> None:
         console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
         console.print(Text(kind, style=style) + Text(printable(message)), soft_wrap=True)
