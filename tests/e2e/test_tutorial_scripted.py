@@ -194,6 +194,36 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
     assert (again.returncode, "no block 'rules'" in again.stderr) == (1, True)
 
 
+def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, server: subprocess.Popen[str]) -> None:
+    def chat(*lines: str) -> subprocess.CompletedProcess[str]:
+        return memgpt("run", "--agent", "Ada", text="\n".join(lines) + "\n")
+
+    assert chat("I like green tea.").returncode == 0
+    # No endpoint is configured for this model.
+    left = chat("/model gpt-4", "What do I like?", "And what else?", "/model offline", "Hello!", "/dump 4")
+    assert left.returncode == 1
+    kept, not_sent = left.stderr.splitlines()
+    assert "no endpoint is configured" in kept
+    assert "is kept, and is answered before your next message" in kept
+    assert "no endpoint is configured" in not_sent
+    assert "so this was not sent" in not_sent
+    known = "🤖 This is what I noted about you: I do not know this person yet. / Likes green tea"
+    hello = "🤖 Hello! I am here."
+    spoken = [line for line in left.stdout.splitlines() if line.startswith(("🤖", "🧑"))]
+    assert spoken == [known, hello, "🧑 Hello!", hello], "shown in order, then of the dump what it reaches"
+
+    # The person mends the configuration, and comes back.
+    assert chat("/model gpt-4", "What do I like?").returncode == 1
+    back = chat("/model offline", "Hello!")
+    assert (back.returncode, back.stderr) == (0, "")
+    assert [line for line in back.stdout.splitlines() if line.startswith("🤖")] == [known, hello]
+
+    undone = chat("/model gpt-4", "What do I like?", "/undo", "/model offline", "Hello!")
+    assert "Took back 1 message." in undone.stdout
+    assert [line for line in undone.stdout.splitlines() if line.startswith("🤖")] == [hello]
+    assert "what was sent before" not in undone.stdout
+
+
 def test_a_server_tells_others_where_it_is_until_it_stops(
     memgpt: Run, server: subprocess.Popen[str], environment: dict[str, str]
 ) -> None:

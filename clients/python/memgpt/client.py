@@ -82,8 +82,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 T = TypeVar("T")
-_TurnRequest = TypeVar("_TurnRequest", agent_pb.SendMessageRequest, agent_pb.RetryRequest)
-_TurnResponse = agent_pb.SendMessageResponse | agent_pb.RetryResponse
+_TurnRequest = TypeVar("_TurnRequest", agent_pb.SendMessageRequest, agent_pb.RetryRequest, agent_pb.ResumeTurnRequest)
+_TurnResponse = agent_pb.SendMessageResponse | agent_pb.RetryResponse | agent_pb.ResumeTurnResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,12 +430,24 @@ class Agents:
                     raise
                 time.sleep(patience.pause(error))
 
-    def resume(self, agent_id: str, request_id: str, after_sequence: int = 0) -> Iterator[TurnEvent]:
-        """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped."""
-        request = agent_pb.ResumeTurnRequest(agent_id=agent_id, request_id=request_id, after_sequence=after_sequence)
-        with _errors():
-            for response in self._stub.ResumeTurn(request):
-                yield response.event
+    def resume(
+        self, agent_id: str, request_id: str, after_sequence: int = 0, *, stream_deltas: bool = False
+    ) -> Iterator[TurnEvent]:
+        """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped; yields as `send`."""
+        request = agent_pb.ResumeTurnRequest(
+            agent_id=agent_id, request_id=request_id, after_sequence=after_sequence, stream_deltas=stream_deltas
+        )
+        return self._turn(request, self._stub.ResumeTurn)
+
+    def turns(self, agent_id: str) -> Iterator[Turn]:
+        """An agent's turns, the latest first."""
+
+        def fetch(token: str) -> tuple[Iterable[Turn], str]:
+            request = agent_pb.ListTurnsRequest(agent_id=agent_id, page_token=token)
+            response = self._stub.ListTurns(request, timeout=CALL_TIMEOUT)
+            return response.turns, response.next_page_token
+
+        return _pages(fetch)
 
     def cancel(self, agent_id: str, request_id: str) -> Turn:
         """Cancels a turn, also within a running call of the model or of a tool."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 
 from memgpt_runtime.errors import NotFound, ServiceError
@@ -22,7 +22,13 @@ from memgpt.cli.ui import Ui
 from memgpt.client import MemGPT, new_request_id
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.block_pb2 import BlockEdit
-from memgpt.memory.v1.turn_pb2 import TurnState
+from memgpt.memory.v1.turn_pb2 import Turn, TurnState
+
+_KEPT = "what was sent is kept, and is answered before your next message; /undo takes it back"
+_NOT_SENT = "what was sent before is still to be answered, so this was not sent; /undo takes back what was before"
+
+_TURNS_SEARCHED = 100
+"""Turns among which one that was left behind is looked for: no more than 64 wait at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,14 @@ def _create(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
     return agent
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A turn that has not ended as far as it was shown: up to and with the event `sequence`."""
+
+    request_id: str
+    sequence: int = 0
+
+
 class Chat:
     """A conversation with one agent, until the person leaves."""
 
@@ -148,11 +162,12 @@ class Chat:
         self._wishes = wishes
         self._history = history
         self._commands = Commands(ui, memgpt, agent.agent_id)
+        self._left: _Left | None = None
 
     def run(self) -> bool:
         """Talks until `/exit` or the end of input; answers whether all that was asked for went well."""
         try:
-            well = self._attempt(self._greet)
+            well = self._attempt(self._look_back) and self._attempt(self._greet)
         except EOFError:
             return True
         while (line := self._read()) is not None:
@@ -194,6 +209,16 @@ class Chat:
             return False
         return True
 
+    def _look_back(self) -> bool:
+        """Finds the turn that an earlier chat left behind, whose model could not be reached, say."""
+        running = self._find(lambda turn: turn.state == TurnState.TURN_STATE_RUNNING)
+        self._left = _Left(running.request_id) if running else None
+        return True
+
+    def _find(self, wanted: Callable[[Turn], bool]) -> Turn | None:
+        turns = islice(self._memgpt.agents.turns(self._agent.agent_id), _TURNS_SEARCHED)
+        return next(filter(wanted, turns), None)
+
     def _greet(self) -> bool:
         if self._wishes.first or not (self._ui.interactive or self._wishes.yes):
             return True
@@ -224,6 +249,8 @@ class Chat:
                 return None
 
     def _turn(self, *, text: str = "", event: pb.SystemEvent.ValueType = pb.SYSTEM_EVENT_UNSPECIFIED) -> bool:
+        if not self._take_up():
+            return False
         request = pb.SendMessageRequest(
             agent_id=self._agent.agent_id,
             request_id=new_request_id(),
@@ -234,7 +261,7 @@ class Chat:
             request.event = event
         else:
             request.text = text
-        return self._follow(self._memgpt.agents.send(request), request.request_id)
+        return self._follow(self._memgpt.agents.send(request), _Left(request.request_id))
 
     def _retry(self) -> bool:
         request = pb.RetryRequest(
@@ -243,11 +270,44 @@ class Chat:
             stream_deltas=self._wishes.stream,
             no_verify=self._wishes.no_verify,
         )
-        return self._follow(self._memgpt.agents.retry(request), request.request_id)
+        return self._follow(self._memgpt.agents.retry(request), _Left(request.request_id))
 
-    def _follow(self, events: Iterator[TurnEvent], request_id: str) -> bool:
-        """Shows a turn; answers whether it ended as it should. Ctrl-C cancels it."""
-        sequence = 0
+    def _take_up(self) -> bool:
+        """Shows a turn that was left behind to its end; answers whether the next one may be sent.
+
+        The Agent would finish it before the next one anyway, but show it to nobody.
+        """
+        left = self._left
+        if left is None:
+            return True
+        turn = self._find(lambda turn: turn.request_id == left.request_id)
+        if turn is None or turn.state == TurnState.TURN_STATE_CANCELLED:  # It never began, or was taken back.
+            self._left = None
+            return True
+        if not self._wishes.strip_ui:
+            self._ui.note("↻ first, what was sent before:")
+        events = self._memgpt.agents.resume(
+            self._agent.agent_id, left.request_id, left.sequence, stream_deltas=self._wishes.stream
+        )
+        try:
+            self._follow(events, left, _NOT_SENT)
+        except ServiceError as error:
+            if self._left is not None:
+                raise
+            self._ui.error(explain(error))
+        if self._left is not None:
+            self._ui.note(f"Not sent: {_NOT_SENT}.")
+        return self._left is None
+
+    def _follow(self, events: Iterator[TurnEvent], left: _Left, consequence: str = _KEPT) -> bool:
+        """Shows a turn; answers whether it ended as it should. Ctrl-C cancels it.
+
+        Args:
+            events: The turn's.
+            left: The turn, and how far it was shown before.
+            consequence: Said with an error that leaves the turn behind.
+        """
+        request_id, sequence = left.request_id, left.sequence
         with self._ui.busy(THINKING) as busy:
             view = TurnView(self._ui, busy, strip=self._wishes.strip_ui, debug=self._wishes.debug)
             try:
@@ -260,9 +320,16 @@ class Chat:
                     busy.say("Cancelling at the next step; Ctrl-C again to leave it to itself...")
                     self._memgpt.agents.cancel(self._agent.agent_id, request_id)
                     for event in self._memgpt.agents.resume(self._agent.agent_id, request_id, sequence):
+                        sequence = max(sequence, event.sequence)
                         view.show(event)
                 except KeyboardInterrupt:
                     self._ui.note("The turn goes on by itself.")
                 if not self._ui.interactive:
                     raise
+            except ServiceError as error:
+                if not view.state and self._find(lambda turn: turn.request_id == request_id):
+                    raise CliError(f"{explain(error)}; {consequence}") from error
+                raise
+            finally:
+                self._left = None if view.state else _Left(request_id, sequence)
         return view.state == TurnState.TURN_STATE_COMPLETED
