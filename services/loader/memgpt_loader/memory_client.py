@@ -13,6 +13,7 @@ from memgpt.memory.v1 import source_pb2, source_service_pb2
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Reason
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.names import check_name
 from memgpt_runtime.status import from_rpc_error
 
 from memgpt_loader.memory import FileWriter
@@ -63,6 +64,7 @@ class MemoryClient:
         try:
             found = (await _ask(self._stub.GetSource(by_name))).source
         except NotFound:
+            check_name("source_name", ref.name)  # as Memory does, whose field has another name
             new = source_service_pb2.CreateSourceRequest(
                 request_id=new_id("req"), name=ref.name, description=ref.description
             )

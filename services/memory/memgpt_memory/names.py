@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from memgpt_runtime.errors import AlreadyExists, Reason
+from memgpt_runtime.names import check_name
 
 from memgpt_memory.clock import now
 from memgpt_memory.model import Record
@@ -31,7 +32,9 @@ class Names:
 
         Raises:
             AlreadyExists: Another owner, for which `holds` is true, has it.
+            InvalidArgument: It is blank, or holds what cannot be seen.
         """
+        check_name("name", name)
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from memgpt_runtime.errors import Aborted, NotFound, Reason
+from memgpt_runtime.names import check_name
 
 from memgpt_memory.clock import now
 from memgpt_memory.listing import list_page
@@ -97,7 +98,12 @@ class Profiles:
         self._rows = _TextRows(records, "profile")
 
     async def put(self, tenant: str, kind: str, name: str, text: str) -> Profile:
-        """Writes a profile; an existing one is replaced."""
+        """Writes a profile; an existing one is replaced.
+
+        Raises:
+            InvalidArgument: The name is blank, or holds what cannot be seen.
+        """
+        check_name("name", name)
         key = key_of("profile", tenant, kind, name)
         async with self._rows.lock(key):
             stored = await self._rows.put(key, tenant, {"kind": kind, "name": name}, text)

@@ -15,6 +15,7 @@
 `tls`                   credentials from PEM files
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalise_page_size`
+`names`                 `check_name`, for what people name
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences
 `ids`                   `new_id`, sortable by time
 ======================= ==============================================================================================

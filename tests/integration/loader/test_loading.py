@@ -180,6 +180,8 @@ async def test_refusals_by_status(stubs: Stubs) -> None:
     assert await refused(one.CreateLoad(twice)) == ("INVALID_ARGUMENT", Reason.INVALID_FIELD)
     nothing = loader_pb.CreateLoadRequest(source_name="refusals")
     assert await refused(one.CreateLoad(nothing)) == ("INVALID_ARGUMENT", Reason.INVALID_FIELD)
+    unseen = loader_pb.CreateLoadRequest(source_name="ref\u200busals", files=[manifest("a", text)])
+    assert await refused(one.CreateLoad(unseen)) == ("INVALID_ARGUMENT", Reason.INVALID_FIELD)
     unknown = loader_pb.CreateLoadRequest(source_id="source_none", files=[manifest("a", text)])
     assert await refused(one.CreateLoad(unknown)) == ("NOT_FOUND", Reason.SOURCE_NOT_FOUND)
     negative = loader_pb.ListLoadsRequest(page_size=-1)

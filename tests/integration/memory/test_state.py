@@ -127,7 +127,7 @@ async def test_labels_are_plain(memory: Memory, label: str) -> None:
 
 async def test_nasty_strings_come_back_as_they_were(memory: Memory) -> None:
     for text in [*NASTY, "line\nbreak\ttab\r\x00\x1f"]:
-        name = "".join(char for char in text if char >= " ") + uuid4().hex
+        name = "".join(char for char in text if char >= " " and char not in "\u2028\ufeff") + uuid4().hex
         agent = await memory.agent(name, system=text, persona=text, blocks=[block_pb2.BlockEdit(label="b", value=text)])
         found = await get(memory, name=name)
         assert (found.agent_id, found.name, found.system, found.persona) == (agent.agent_id, name, text, text)
@@ -223,6 +223,24 @@ async def test_a_tool_message_and_no_other_answers_a_call(memory: Memory) -> Non
             await memory.agents.CommitStep(
                 pb.CommitStepRequest(agent_id=agent.agent_id, lease=grant.lease, step=1, messages=[message])
             )
+
+
+@pytest.mark.parametrize("name", ["  ", " Ada", "A\x07da", "A\u202eda", "A\u200bda"])
+async def test_names_show_what_they_are(memory: Memory, name: str) -> None:
+    async def put(kind: profile_pb2.ProfileKind.ValueType) -> None:
+        await memory.profiles.PutProfile(profile_service_pb2.PutProfileRequest(kind=kind, name=name, text="x"))
+
+    agent = await memory.agent()
+    kinds = profile_pb2.PROFILE_KIND_PERSONA, profile_pb2.PROFILE_KIND_HUMAN, profile_pb2.PROFILE_KIND_PRESET
+    for named in (
+        memory.agent(name),
+        update(memory, agent.agent_id, "name", name=name),
+        memory.source(name),
+        *map(put, kinds),
+    ):
+        with refused(INVALID, "INVALID_FIELD"):
+            await named
+    assert await get(memory, agent_id=agent.agent_id) == agent
 
 
 async def test_names_are_unique_also_after_renaming_and_free_after_deleting(memory: Memory) -> None:

@@ -77,7 +77,9 @@ class CreateAgentRequest(_message.Message):
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT."""
     name: _builtins.str
-    """Name for people, unique within the tenant, at most 128 characters; empty for one that is made up."""
+    """Name for people, unique within the tenant: at most 128 characters, not blank, without white space at its ends, control
+    or invisible characters; empty for one that is made up.
+    """
     preset: _builtins.str
     """Name of the preset. Default `memgpt_chat`."""
     persona: _builtins.str
@@ -1451,7 +1453,7 @@ class PutProfileRequest(_message.Message):
     kind: _profile_pb2.ProfileKind.ValueType
     """What it is for."""
     name: _builtins.str
-    """Its name: 1 to 128 characters."""
+    """Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters."""
     text: _builtins.str
     """The text: 1 to 65,536 characters."""
     def __init__(

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from memgpt.loader.v1 import load_pb2 as memgpt_dot_loader_dot_v1_dot_load__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bmemgpt/loader/v1/load.proto\"\xb8\x02\n\x11\x43reateLoadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x31\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12\x32\n\x0bsource_name\x18\x03 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^[^\\x00-\\x1f]*$H\x00\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12:\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12\x0c\n\x04sync\x18\x06 \x01(\x08\x12$\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\":\n\x12\x43reateLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load\"\xea\x01\n\x11UploadFileRequest\x12<\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00\x12\x1a\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00\x1ak\n\x06Header\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1b\n\twithdrawn\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x42\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\">\n\x12UploadFileResponse\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFile\"b\n\x10WatchLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x83\x01\n\x11WatchLoadResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12*\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00\x12\'\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00\x42\x07\n\x05\x65vent\"?\n\x0eGetLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"7\n\x0fGetLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load\"j\n\x10ListLoadsRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x11ListLoadsResponse\x12%\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.Load\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x11\x43\x61ncelLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\":\n\x12\x43\x61ncelLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load2\x9a\x04\n\rLoaderService\x12W\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bmemgpt/loader/v1/load.proto\"\xa7\x02\n\x11\x43reateLoadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x31\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12!\n\x0bsource_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12:\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12\x0c\n\x04sync\x18\x06 \x01(\x08\x12$\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\":\n\x12\x43reateLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load\"\xea\x01\n\x11UploadFileRequest\x12<\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00\x12\x1a\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00\x1ak\n\x06Header\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1b\n\twithdrawn\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x42\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\">\n\x12UploadFileResponse\x12(\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFile\"b\n\x10WatchLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x83\x01\n\x11WatchLoadResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12*\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00\x12\'\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00\x42\x07\n\x05\x65vent\"?\n\x0eGetLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"7\n\x0fGetLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load\"j\n\x10ListLoadsRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x11ListLoadsResponse\x12%\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.Load\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x11\x43\x61ncelLoadRequest\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\":\n\x12\x43\x61ncelLoadResponse\x12$\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.Load2\x9a\x04\n\rLoaderService\x12W\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATELOADREQUEST'].fields_by_name['source_id']._loaded_options = None
   _globals['_CREATELOADREQUEST'].fields_by_name['source_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_CREATELOADREQUEST'].fields_by_name['source_name']._loaded_options = None
-  _globals['_CREATELOADREQUEST'].fields_by_name['source_name']._serialized_options = b'\272H\030r\026\020\001\030\200\0012\017^[^\\x00-\\x1f]*$'
+  _globals['_CREATELOADREQUEST'].fields_by_name['source_name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_CREATELOADREQUEST'].fields_by_name['description']._loaded_options = None
   _globals['_CREATELOADREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\240\037'
   _globals['_CREATELOADREQUEST'].fields_by_name['files']._loaded_options = None
@@ -66,31 +66,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._loaded_options = None
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_CREATELOADREQUEST']._serialized_start=118
-  _globals['_CREATELOADREQUEST']._serialized_end=430
-  _globals['_CREATELOADRESPONSE']._serialized_start=432
-  _globals['_CREATELOADRESPONSE']._serialized_end=490
-  _globals['_UPLOADFILEREQUEST']._serialized_start=493
-  _globals['_UPLOADFILEREQUEST']._serialized_end=727
-  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_start=604
-  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=711
-  _globals['_UPLOADFILERESPONSE']._serialized_start=729
-  _globals['_UPLOADFILERESPONSE']._serialized_end=791
-  _globals['_WATCHLOADREQUEST']._serialized_start=793
-  _globals['_WATCHLOADREQUEST']._serialized_end=891
-  _globals['_WATCHLOADRESPONSE']._serialized_start=894
-  _globals['_WATCHLOADRESPONSE']._serialized_end=1025
-  _globals['_GETLOADREQUEST']._serialized_start=1027
-  _globals['_GETLOADREQUEST']._serialized_end=1090
-  _globals['_GETLOADRESPONSE']._serialized_start=1092
-  _globals['_GETLOADRESPONSE']._serialized_end=1147
-  _globals['_LISTLOADSREQUEST']._serialized_start=1149
-  _globals['_LISTLOADSREQUEST']._serialized_end=1255
-  _globals['_LISTLOADSRESPONSE']._serialized_start=1257
-  _globals['_LISTLOADSRESPONSE']._serialized_end=1340
-  _globals['_CANCELLOADREQUEST']._serialized_start=1342
-  _globals['_CANCELLOADREQUEST']._serialized_end=1408
-  _globals['_CANCELLOADRESPONSE']._serialized_start=1410
-  _globals['_CANCELLOADRESPONSE']._serialized_end=1468
-  _globals['_LOADERSERVICE']._serialized_start=1471
-  _globals['_LOADERSERVICE']._serialized_end=2009
+  _globals['_CREATELOADREQUEST']._serialized_end=413
+  _globals['_CREATELOADRESPONSE']._serialized_start=415
+  _globals['_CREATELOADRESPONSE']._serialized_end=473
+  _globals['_UPLOADFILEREQUEST']._serialized_start=476
+  _globals['_UPLOADFILEREQUEST']._serialized_end=710
+  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_start=587
+  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=694
+  _globals['_UPLOADFILERESPONSE']._serialized_start=712
+  _globals['_UPLOADFILERESPONSE']._serialized_end=774
+  _globals['_WATCHLOADREQUEST']._serialized_start=776
+  _globals['_WATCHLOADREQUEST']._serialized_end=874
+  _globals['_WATCHLOADRESPONSE']._serialized_start=877
+  _globals['_WATCHLOADRESPONSE']._serialized_end=1008
+  _globals['_GETLOADREQUEST']._serialized_start=1010
+  _globals['_GETLOADREQUEST']._serialized_end=1073
+  _globals['_GETLOADRESPONSE']._serialized_start=1075
+  _globals['_GETLOADRESPONSE']._serialized_end=1130
+  _globals['_LISTLOADSREQUEST']._serialized_start=1132
+  _globals['_LISTLOADSREQUEST']._serialized_end=1238
+  _globals['_LISTLOADSRESPONSE']._serialized_start=1240
+  _globals['_LISTLOADSRESPONSE']._serialized_end=1323
+  _globals['_CANCELLOADREQUEST']._serialized_start=1325
+  _globals['_CANCELLOADREQUEST']._serialized_end=1391
+  _globals['_CANCELLOADRESPONSE']._serialized_start=1393
+  _globals['_CANCELLOADRESPONSE']._serialized_end=1451
+  _globals['_LOADERSERVICE']._serialized_start=1454
+  _globals['_LOADERSERVICE']._serialized_end=1992
 # @@protoc_insertion_point(module_scope)

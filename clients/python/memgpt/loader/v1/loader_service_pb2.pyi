@@ -37,7 +37,9 @@ class CreateLoadRequest(_message.Message):
     source_id: _builtins.str
     """An existing one."""
     source_name: _builtins.str
-    """By name; created when there is none."""
+    """By name; created when there is none. Then it must not be blank, nor have white space at its ends, control or
+    invisible characters.
+    """
     description: _builtins.str
     """Description of a source that is created; at most 4,000 characters."""
     sync: _builtins.bool

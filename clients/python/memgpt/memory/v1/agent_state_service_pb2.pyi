@@ -74,7 +74,9 @@ class CreateAgentRequest(_message.Message):
     `messages` may differ, for they tell the time; those of the first call hold.
     """
     name: _builtins.str
-    """Name for people, unique within the tenant: 1 to 128 characters."""
+    """Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
+    invisible characters.
+    """
     preset: _builtins.str
     """Name of the preset it is made from."""
     persona: _builtins.str

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from memgpt.memory.v1 import profile_pb2 as memgpt_dot_memory_dot_v1_dot_profile__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x92\x01\n\x11PutProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12)\n\x04name\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^[^\\x00-\\x1f]*$\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x04\"@\n\x12PutProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.Profile\"c\n\x11GetProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"@\n\x12GetProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.Profile\"u\n\x13ListProfilesRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x14ListProfilesResponse\x12+\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x14\x44\x65leteProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x17\n\x15\x44\x65leteProfileResponse2\x83\x03\n\x0eProfileService\x12W\n\nPutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\x12W\n\nGetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\x12]\n\x0cListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\x12`\n\rDeleteProfile\x12&.memgpt.memory.v1.DeleteProfileRequest\x1a\'.memgpt.memory.v1.DeleteProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x81\x01\n\x11PutProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x04\"@\n\x12PutProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.Profile\"c\n\x11GetProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"@\n\x12GetProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.Profile\"u\n\x13ListProfilesRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x14ListProfilesResponse\x12+\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"f\n\x14\x44\x65leteProfileRequest\x12\x37\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x17\n\x15\x44\x65leteProfileResponse2\x83\x03\n\x0eProfileService\x12W\n\nPutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\x12W\n\nGetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\x12]\n\x0cListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\x12`\n\rDeleteProfile\x12&.memgpt.memory.v1.DeleteProfileRequest\x1a\'.memgpt.memory.v1.DeleteProfileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTPROFILEREQUEST'].fields_by_name['kind']._loaded_options = None
   _globals['_PUTPROFILEREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_PUTPROFILEREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_PUTPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\030r\026\020\001\030\200\0012\017^[^\\x00-\\x1f]*$'
+  _globals['_PUTPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_PUTPROFILEREQUEST'].fields_by_name['text']._loaded_options = None
   _globals['_PUTPROFILEREQUEST'].fields_by_name['text']._serialized_options = b'\272H\010r\006\020\001\030\200\200\004'
   _globals['_GETPROFILEREQUEST'].fields_by_name['kind']._loaded_options = None
@@ -50,21 +50,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPROFILEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETEPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_PUTPROFILEREQUEST']._serialized_start=122
-  _globals['_PUTPROFILEREQUEST']._serialized_end=268
-  _globals['_PUTPROFILERESPONSE']._serialized_start=270
-  _globals['_PUTPROFILERESPONSE']._serialized_end=334
-  _globals['_GETPROFILEREQUEST']._serialized_start=336
-  _globals['_GETPROFILEREQUEST']._serialized_end=435
-  _globals['_GETPROFILERESPONSE']._serialized_start=437
-  _globals['_GETPROFILERESPONSE']._serialized_end=501
-  _globals['_LISTPROFILESREQUEST']._serialized_start=503
-  _globals['_LISTPROFILESREQUEST']._serialized_end=620
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=622
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=714
-  _globals['_DELETEPROFILEREQUEST']._serialized_start=716
-  _globals['_DELETEPROFILEREQUEST']._serialized_end=818
-  _globals['_DELETEPROFILERESPONSE']._serialized_start=820
-  _globals['_DELETEPROFILERESPONSE']._serialized_end=843
-  _globals['_PROFILESERVICE']._serialized_start=846
-  _globals['_PROFILESERVICE']._serialized_end=1233
+  _globals['_PUTPROFILEREQUEST']._serialized_end=251
+  _globals['_PUTPROFILERESPONSE']._serialized_start=253
+  _globals['_PUTPROFILERESPONSE']._serialized_end=317
+  _globals['_GETPROFILEREQUEST']._serialized_start=319
+  _globals['_GETPROFILEREQUEST']._serialized_end=418
+  _globals['_GETPROFILERESPONSE']._serialized_start=420
+  _globals['_GETPROFILERESPONSE']._serialized_end=484
+  _globals['_LISTPROFILESREQUEST']._serialized_start=486
+  _globals['_LISTPROFILESREQUEST']._serialized_end=603
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=605
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=697
+  _globals['_DELETEPROFILEREQUEST']._serialized_start=699
+  _globals['_DELETEPROFILEREQUEST']._serialized_end=801
+  _globals['_DELETEPROFILERESPONSE']._serialized_start=803
+  _globals['_DELETEPROFILERESPONSE']._serialized_end=826
+  _globals['_PROFILESERVICE']._serialized_start=829
+  _globals['_PROFILESERVICE']._serialized_end=1216
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class PutProfileRequest(_message.Message):
     kind: _profile_pb2.ProfileKind.ValueType
     """What it is for."""
     name: _builtins.str
-    """Its name: 1 to 128 characters."""
+    """Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters."""
     text: _builtins.str
     """The text: 1 to 65,536 characters."""
     def __init__(

@@ -33,7 +33,9 @@ class CreateSourceRequest(_message.Message):
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours."""
     name: _builtins.str
-    """Name for people, unique within the tenant: 1 to 128 characters."""
+    """Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
+    invisible characters.
+    """
     description: _builtins.str
     """What it holds, in a person's words; at most 4,000 characters."""
     def __init__(
