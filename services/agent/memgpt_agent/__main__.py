@@ -15,7 +15,8 @@ from memgpt_runtime.tls import channel_credentials
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.counting import Calibration, Counter
 from memgpt_agent.loop import TurnLoop
-from memgpt_agent.memory_client import REPEATABLE, MemoryClient
+from memgpt_agent.memory_client import REPEATABLE
+from memgpt_agent.metrics import AgentMetrics, MeteredMemory, MeteredModel
 from memgpt_agent.models.offline_model import OfflineModel
 from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.servicer import AgentServicer
@@ -45,14 +46,16 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             _log.warning("no chat model is configured: the built-in offline model answers", fix="set agent.model")
         else:
             _log.info("chat model", model=settings.model, mode=settings.mode if endpoint else settings.model)
-        memory = MemoryClient(channel)
-        model = ModelRouter(settings.model_name(), OfflineModel(), endpoint)
+        metrics = AgentMetrics(app.metrics.registry)
+        memory = MeteredMemory(channel, metrics)
+        model = MeteredModel(ModelRouter(settings.model_name(), OfflineModel(), endpoint), metrics)
         tools = ToolClient(
             AllowedAddresses(settings.tool_addresses), settings.tool_timeout, _tool_credentials(settings)
         )
         stack.push_async_callback(tools.close)
         loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration)
         sessions = Sessions(loop)
+        metrics.watch_running(lambda: len(sessions))
         stack.push_async_callback(sessions.close)
         servicer = AgentServicer(settings, memory, loop, sessions, tools, endpoint)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)

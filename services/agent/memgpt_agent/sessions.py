@@ -22,6 +22,10 @@ class Sessions:
         self._running: dict[tuple[str, str, str], tuple[TurnRequest, Feed, asyncio.Task[None]]] = {}
         self._closing = False
 
+    def __len__(self) -> int:
+        """How many turns are under way here."""
+        return len(self._running)
+
     def open(self, request: TurnRequest) -> Feed:
         """The feed of a turn; begins or continues the turn unless it runs here already.
 

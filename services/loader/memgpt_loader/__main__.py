@@ -14,6 +14,7 @@ from memgpt_loader.config import LoaderSettings
 from memgpt_loader.extract import chunker_version
 from memgpt_loader.loads import LoadLimits, Loads
 from memgpt_loader.memory_client import REPEATABLE, MemoryClient
+from memgpt_loader.metrics import watch_loader
 from memgpt_loader.pipeline import Pipeline
 from memgpt_loader.pool import ParserLimits, ParserPool
 from memgpt_loader.servicer import LoaderServicer
@@ -53,6 +54,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
                 idle_seconds=settings.idle_seconds,
             )
             loads = Loads(memory, pool, pipeline, spool, limits)
+            watch_loader(app.metrics, loads, pool)
             leaving = asyncio.create_task(_leave(app.stopping, loads))
             try:
                 app.add_servicer(add_LoaderServiceServicer_to_server, LoaderServicer(loads))

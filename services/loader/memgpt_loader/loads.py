@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -79,7 +79,12 @@ class LoadLimits:
 
 
 class Loads:
-    """All loads that this process knows of."""
+    """All loads that this process knows of.
+
+    Attributes:
+        files_ended: Files that have ended here, by their states.
+        passages_stored: Passages of those that were loaded here.
+    """
 
     def __init__(self, memory: Memory, pool: ParserPool, pipeline: Pipeline, spool: Spool, limits: LoadLimits) -> None:
         self._memory = memory
@@ -91,6 +96,8 @@ class Loads:
         self._live: OrderedDict[str, LiveLoad] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.files_ended: Counter[FileState] = Counter()
+        self.passages_stored = 0
         self._leaving = asyncio.Event()
         self._labelling = asyncio.Semaphore(_LABELLED_AT_A_TIME)
         self._keeper = asyncio.create_task(self._keep_hold(), name="loads:keep")
@@ -149,6 +156,7 @@ class Loads:
             labelled = self._judge(load, await self._memory.visible_files(source_id))
             live = LiveLoad(load)
             live.number_files()
+            self.files_ended.update(file.state for file in load.files.values() if file.state.ended)
             if live.complete:
                 await self._remove_others(load)
                 live.end(LoadState.COMPLETED)
@@ -235,6 +243,7 @@ class Loads:
         file = wants.file_of(live, name)
         if file.reason is not FailureReason.NOT_SENT and wants.wanted(live, file):
             live.move(name, FileState.FAILED, reason=FailureReason.NOT_SENT, message=why)
+            self.files_ended[file.state] += 1
             # Its caller may go away half-way.
             await asyncio.shield(self._spawn(self._withdrawn(live), f"withdraw:{load_id}"))
         return file
@@ -361,9 +370,11 @@ class Loads:
                 live.progress(name, documents=stored.documents, passages=stored.passages)
                 file.note = stored.note
                 live.move(name, FileState.UNCHANGED if stored.unchanged else FileState.LOADED)
+                self.passages_stored += 0 if stored.unchanged else stored.passages
             finally:
                 live.cancellable.discard(name)
                 live.tasks.pop(name, None)
+            self.files_ended[file.state] += 1
             await self._settle(live)
 
     async def _withdrawn(self, live: LiveLoad) -> None:
@@ -444,6 +455,7 @@ class Loads:
                 for name, file in live.load.files.items():
                     if not file.state.ended:
                         live.move(name, FileState.CANCELLED)
+                        self.files_ended[file.state] += 1
                 await self._end(live, state)
 
     async def _end(self, live: LiveLoad, state: LoadState) -> None:

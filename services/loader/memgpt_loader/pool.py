@@ -99,6 +99,11 @@ class ParserPool:
         self._warming: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Files that wait for a parser."""
+        return self._turns.waiting
+
     def warm(self, files: int) -> None:
         """Starts parsers ahead of so many files, where there are none yet. Returns at once."""
         missing = min(files, self._limits.processes) - len(self._all)

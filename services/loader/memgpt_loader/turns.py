@@ -19,6 +19,11 @@ class Turns:
         self._inside: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return sum(map(len, list(self._waiting.values())))
+
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """Waits for a place, and holds it."""

@@ -248,12 +248,18 @@ class Cut:
 
 
 class Rankings:
-    """The rankings of one kind of rows, and a cache of them."""
+    """The rankings of one kind of rows, and a cache of them.
+
+    Attributes:
+        hits: How often a ranking was cached.
+        misses: How often one was not.
+    """
 
     def __init__(self, store: Milvus) -> None:
         """Searches `store`."""
         self._store = store
         self._cache: OrderedDict[str, _Ranking] = OrderedDict()
+        self.hits = self.misses = 0
 
     def clear(self) -> None:
         """Forgets what is cached."""
@@ -306,7 +312,10 @@ class Rankings:
             # The statistics of words may have moved since that head was pinned: it goes on by itself.
             key += position.head
             ranking = self._cache.get(key)
-        if ranking is None:
+        if ranking is not None:
+            self.hits += 1
+        else:
+            self.misses += 1
             vector = None if mode is Mode.TEXT else (await space.embedder.embed([query]))[0]
             words = [] if mode is Mode.DENSE else query_words(query)
             ranking = self._cache[key] = _Ranking(collection, mode, words, vector)

@@ -15,6 +15,7 @@ from memgpt_runtime.server import App
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import Embedder, ModelChoice, Models, OpenAIEmbedder, WordLlama
+from memgpt_memory.metrics import milvus_seconds, watch_memory
 from memgpt_memory.servicers import servicers
 from memgpt_memory.store.milvus import Milvus
 
@@ -93,6 +94,10 @@ class Opening:
             raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
         return self._core
 
+    def opened(self) -> Core | None:
+        """Memory's parts; None until they are there."""
+        return self._core
+
     async def open(self) -> None:
         """Opens the store once.
 
@@ -151,8 +156,14 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     _quieten_lite()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
     uri = str(settings.lite_file(app.config.home) or settings.uri)
-    store = Milvus(uri, token=settings.token.get_secret_value(), timeout=settings.timeout)
+    store = Milvus(
+        uri,
+        token=settings.token.get_secret_value(),
+        timeout=settings.timeout,
+        took=milvus_seconds(app.metrics),
+    )
     opening = Opening(store, models, settings.lease_seconds)
+    watch_memory(app.metrics, store, opening.opened)
     later: asyncio.Task[None] | None = None
     try:
         try:

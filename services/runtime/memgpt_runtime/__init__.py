@@ -10,7 +10,7 @@
 `health`                `Readiness`, and `grpc.health.v1` on top of it
 `interceptors`          what happens around every RPC, in order; `validation` is one part of it
 `logs`                  `get_logger`; structlog with ids on every line and without secrets
-`metrics`               ``grpc_server_*`` for Prometheus
+`metrics`               ``grpc_server_*`` for Prometheus, and what services add
 `parent`                pipes between a service and the process that started it
 `tls`                   credentials from PEM files
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 """Seconds: from a cached read to a turn of many steps on a slow local model."""
@@ -27,6 +31,17 @@ class ServerMetrics:
         )
         self.ready = Gauge("memgpt_ready", "1 while the server is ready to serve, else 0.", registry=self.registry)
 
+    def counter(self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, label: str = "") -> None:
+        """Adds a counter that a service's parts keep as plain numbers, which are read when somebody asks for them.
+
+        Args:
+            name: Its name, without ``_total``.
+            text: What it counts.
+            read: Answers its value for each value of the label, of which there are few; called in another thread.
+            label: Name of the label; without one, the only value is that of the empty text.
+        """
+        self.registry.register(_Read(name, text, read, label))
+
     def started(self, kind: str, service: str, method: str) -> None:
         """Counts an RPC that has begun."""
         self._started.labels(kind, service, method).inc()
@@ -35,3 +50,20 @@ class ServerMetrics:
         """Counts an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
         self._handled.labels(kind, service, method, code).inc()
         self._seconds.labels(kind, service, method).observe(seconds)
+
+
+class _Read(Collector):
+    """A counter whose numbers are somebody else's."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], Mapping[str, float]], label: str) -> None:
+        self._name = name
+        self._text = text
+        self._read = read
+        self._labels = [label] if label else []
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The numbers now."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for value, number in self._read().items():
+            family.add_metric([value] if self._labels else [], number)
+        yield family

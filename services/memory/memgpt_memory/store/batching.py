@@ -28,6 +28,9 @@ class Batcher:
 
     A failed batch fails for everyone in it: the caller's rows are then in, half in, or not in, and it must treat them
     as uncertain.
+
+    Attributes:
+        rows_waiting: Rows that wait for the next upsert.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Batcher:
         self._max_rows = max_rows
         self._max_waiting = max_waiting
         self._waiting: list[_Waiting] = []
-        self._rows_waiting = 0
+        self.rows_waiting = 0
         self._worker: asyncio.Task[None] | None = None
 
     async def write(self, rows: Sequence[Row]) -> None:
@@ -60,11 +63,11 @@ class Batcher:
         Raises:
             ResourceExhausted: Too many rows wait already; nothing was written.
         """
-        if self._rows_waiting and self._rows_waiting + len(rows) > self._max_waiting:
+        if self.rows_waiting and self.rows_waiting + len(rows) > self._max_waiting:
             raise ResourceExhausted(Reason.OVERLOADED, "Too many writes wait for Milvus; try again in a moment.")
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._rows_waiting += len(rows)
+        self.rows_waiting += len(rows)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         # A caller that is cancelled leaves its rows to be written: whoever owns them treats them as uncertain.
@@ -99,5 +102,5 @@ class Batcher:
             batch.append(self._waiting.pop(0))
             keys |= its_keys
             count += len(rows)
-        self._rows_waiting -= count
+        self.rows_waiting -= count
         return batch

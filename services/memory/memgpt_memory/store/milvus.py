@@ -15,11 +15,13 @@ import json
 import os
 import re
 import shutil
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,26 +96,55 @@ class Match:
     row: Mapping[str, Any]
 
 
+class Operation(Enum):
+    """What Milvus is called for, as its times are told apart."""
+
+    GET = "get"
+    QUERY = "query"
+    SEARCH = "search"
+    SEARCH_WORDS = "search_words"
+    UPSERT = "upsert"
+    DELETE = "delete"
+    FLUSH = "flush"
+    COMPACT = "compact"
+    DROP = "drop"
+
+
 class Milvus:
     """The collections of one store.
 
     Every call raises `Unavailable` when the backend cannot be reached or does not answer in time. A write that failed
     so may have happened, in part or whole.
+
+    Attributes:
+        lite: Whether it is Milvus Lite.
+        capabilities: What the backend is and can do, once it is open.
+        rows_written: Rows written so far, by collection.
     """
 
-    def __init__(self, uri: str, *, token: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str = "",
+        timeout: float = 10.0,
+        took: Callable[[Operation, float], None] = lambda *_: None,
+    ) -> None:
         """Prepares; `open` connects.
 
         Args:
             uri: A path ending in ``.db`` for Milvus Lite, or the URI of a server.
             token: ``user:password`` or an API key of a server.
             timeout: Seconds that a call may take.
+            took: Takes the seconds of every call.
         """
         self.lite = "://" not in uri
         self._uri = uri
         self._file = Path(uri).expanduser()
         self._token = token
         self._timeout = timeout
+        self._took = took
+        self.rows_written: Counter[str] = Counter()
         self._client: MilvusClient | None = None
         self._engine: lite.Engine | None = None
         # Lite works under the interpreter's lock: more threads would only wait for each other.
@@ -174,6 +205,11 @@ class Milvus:
                 if collection.name in self._ready:  # else it was dropped meanwhile
                     raise
 
+    @property
+    def rows_waiting(self) -> int:
+        """Rows that wait for a write that is under way."""
+        return sum(batcher.rows_waiting for batcher in list(self._batchers.values()))
+
     def is_open(self, collection: Collection) -> bool:
         """Whether a collection has been opened here, and not been dropped since."""
         return collection.name in self._ready
@@ -185,7 +221,7 @@ class Milvus:
     async def drop(self, collection: Collection) -> None:
         """Drops a collection with all its rows; one that is absent is no error. Nobody may use it any more."""
         self._ready.pop(collection.name, None)
-        async with self._writing(collection):
+        async with self._writing(collection, Operation.DROP):
             await self._run(self._change, lambda: self._drop_now(collection.name))
         self._written.discard(collection.name)
         for key in [key for key in self._batchers if key[0] == collection.name]:
@@ -193,7 +229,7 @@ class Milvus:
 
     async def count(self, collection: Collection) -> int:
         """How many rows a collection has."""
-        async with self._reading(collection):
+        async with self._reading(collection, Operation.QUERY):
             rows = await self._run(
                 lambda: self._connected.query(
                     collection.name,
@@ -245,7 +281,7 @@ class Milvus:
         found: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(ids), 1_000):
             chunk = list(ids[start : start + 1_000])
-            async with self._reading(collection):
+            async with self._reading(collection, Operation.GET):
                 rows = await self._run(
                     lambda chunk=chunk: self._connected.get(
                         collection.name,
@@ -275,7 +311,7 @@ class Milvus:
             # A server answers in order of the key when it has a limit; Lite has no window and is asked for all at once.
             bound = all_of(condition, f'{collection.key} > "{last}"' if last else "")
             limit: dict[str, Any] = {} if self.lite else {"limit": _READ_CHUNK}
-            async with self._reading(collection):
+            async with self._reading(collection, Operation.QUERY):
                 chunk = await self._run(
                     lambda bound=bound, limit=limit: self._connected.query(
                         collection.name,
@@ -318,7 +354,7 @@ class Milvus:
         parameters: dict[str, Any] = {"metric_type": "IP", "params": {}}
         if score_at_most is not None:
             parameters["params"] = {"radius": -2.0, "range_filter": score_at_most}
-        async with self._reading(collection):
+        async with self._reading(collection, Operation.SEARCH):
             answer = await self._run(
                 lambda: self._connected.search(
                     collection.name,
@@ -357,7 +393,7 @@ class Milvus:
         """
         if not words:
             return []
-        async with self._reading(collection):
+        async with self._reading(collection, Operation.SEARCH_WORDS):
             answer = await self._run(
                 lambda: self._connected.search(
                     collection.name,
@@ -389,7 +425,7 @@ class Milvus:
         try:
             for start in range(0, len(ids), 1_000):
                 chunk = list(ids[start : start + 1_000])
-                async with self._writing(collection):
+                async with self._writing(collection, Operation.DELETE):
                     await self._run(
                         self._change,
                         lambda chunk=chunk: self._connected.delete(
@@ -417,23 +453,24 @@ class Milvus:
 
     async def _compact_lite(self, collection: Collection) -> None:
         name = collection.name
-        async with self._writing(collection):
+        async with self._writing(collection, Operation.COMPACT):
             flushed = await self._run(self._change, lambda: files.flush(self._open_engine, name))
         # Locked piece by piece, as a reader: others go on, but nobody drops the collection or opens the file again.
-        async with self._reading(collection):
+        async with self._reading(collection, Operation.COMPACT):
             partitions = await self._run(files.partitions, self._open_engine, name)
         for partition in partitions:
-            async with self._reading(collection):
+            async with self._reading(collection, Operation.COMPACT):
                 size = files.size_of_partition(self._open_engine, name, partition)
                 lite.check_room(self._file, adding=False, extra=size)
                 await self._run(self._change, lambda one=partition: files.rewrite(self._open_engine, name, one))
-        async with self._reading(collection):
+        async with self._reading(collection, Operation.COMPACT):
             await self._run(self._change, lambda: files.drop_deletions(self._open_engine, name, flushed))
 
     async def _compact_server(self, collection: Collection) -> None:
         name = collection.name
-        await self._run(lambda: self._connected.flush(name, timeout=max(self._timeout, 60.0)))
-        await self._run(lambda: self._connected.compact(name, timeout=self._timeout))
+        with self._timed(Operation.COMPACT):
+            await self._run(lambda: self._connected.flush(name, timeout=max(self._timeout, 60.0)))
+            await self._run(lambda: self._connected.compact(name, timeout=self._timeout))
 
     async def size(self) -> int:
         """Bytes of the store's files; 0 on a server, where nobody tells."""
@@ -494,13 +531,14 @@ class Milvus:
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         data = [dict(row) for row in rows]
         deletes = self._deletes[collection.name]
-        async with self._writing(collection, adding=collection is not RECORDS):
+        async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
             await self._run(
                 self._change,
                 lambda: self._connected.upsert(
                     collection.name, data, timeout=self._timeout, partition_name=partition or ""
                 ),
             )
+        self.rows_written[collection.name] += len(data)
         if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
             self._written.add(collection.name)
         if self.lite and collection.partitioned:
@@ -524,7 +562,7 @@ class Milvus:
 
     async def _flush(self, collection: Collection) -> None:
         try:
-            async with self._writing(collection):
+            async with self._writing(collection, Operation.FLUSH):
                 if collection.name not in self._ready:  # dropped meanwhile
                     return
                 self._unflushed[collection.name] = 0
@@ -533,25 +571,39 @@ class Milvus:
             _log.warning("lite_not_flushed", uri=self._uri, error=str(error))
 
     @asynccontextmanager
-    async def _reading(self, collection: Collection) -> AsyncIterator[None]:
+    async def _reading(self, collection: Collection, operation: Operation) -> AsyncIterator[None]:
         if not self.lite:
-            yield
+            with self._timed(operation):
+                yield
             return
         self._check_engine()
         async with self._lock(collection).read():
             self._check_engine()
-            yield
+            with self._timed(operation):
+                yield
 
     @asynccontextmanager
-    async def _writing(self, collection: Collection, *, adding: bool = False) -> AsyncIterator[None]:
+    async def _writing(
+        self, collection: Collection, operation: Operation, *, adding: bool = False
+    ) -> AsyncIterator[None]:
         if not self.lite:
-            yield
+            with self._timed(operation):
+                yield
             return
         self._check_engine()
         async with self._lock(collection).write():
             self._check_engine()
             lite.check_room(self._file, adding=adding)
+            with self._timed(operation):
+                yield
+
+    @contextmanager
+    def _timed(self, operation: Operation) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
             yield
+        finally:
+            self._took(operation, time.perf_counter() - begin)
 
     def _lock(self, collection: Collection) -> ReadWriteLock:
         return self._locks.setdefault(collection.name, ReadWriteLock())

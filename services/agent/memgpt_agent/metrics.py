@@ -1,0 +1,114 @@
+"""What the Agent tells Prometheus of itself, beside ``grpc_server_*``: by wrappers, of which the loop knows nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import grpc
+from memgpt_runtime import errors
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from memgpt_agent.domain import Context, Lease, NewStep, Outcome, TurnState
+from memgpt_agent.memory import Committed
+from memgpt_agent.memory_client import MemoryClient
+from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest, Sink
+
+_BUCKETS = (0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+"""Seconds: from the built-in model to a large one on a slow machine."""
+
+_SUSPENDED = "suspended"
+_OUTCOMES: dict[type[BaseException], str] = {
+    ContextOverflowError: "overflow",
+    BadAnswerError: "unusable",
+    errors.ResourceExhausted: "rate_limited",
+    errors.Unavailable: "unavailable",
+    errors.DeadlineExceeded: "unavailable",
+    errors.FailedPrecondition: "refused",
+    asyncio.CancelledError: "cancelled",
+}
+"""How a model's call ends that brings no answer; what else it raises is a bug, and counts as ``broken``."""
+
+
+class AgentMetrics:
+    """The numbers of turns and of the model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        states = [state.value for state in TurnState if state.ended]
+        turns = Counter(
+            "memgpt_agent_turns",
+            "Turns that ended here, by how; suspended ones were left to be taken up again.",
+            ("state",),
+            registry=registry,
+        )
+        self.turns = {state: turns.labels(state) for state in (*states, _SUSPENDED)}
+        self.steps = Counter("memgpt_agent_steps", "Steps committed.", registry=registry)
+        self.evictions = Counter("memgpt_agent_evictions", "Summaries that took messages' place.", registry=registry)
+        tokens = Counter("memgpt_agent_tokens", "Tokens of models, by kind.", ("kind",), registry=registry)
+        self.prompt_tokens, self.completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
+        seconds = Histogram(
+            "memgpt_agent_model_seconds",
+            "Time of calls of models, their repetitions included, by outcome.",
+            ("outcome",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        outcomes = dict.fromkeys(("answered", *_OUTCOMES.values(), "broken"))
+        self.model_seconds = {outcome: seconds.labels(outcome) for outcome in outcomes}
+        self._running = Gauge("memgpt_agent_turns_running", "Turns that are asked for or run here.", registry=registry)
+
+    def watch_running(self, read: Callable[[], int]) -> None:
+        """Takes the number of running turns from `read`."""
+        self._running.set_function(lambda: float(read()))
+
+
+class MeteredModel:
+    """A chat model whose calls are counted."""
+
+    def __init__(self, model: ChatModel, metrics: AgentMetrics) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        """See `ChatModel.complete`."""
+        begin = time.perf_counter()
+        outcome = "answered"
+        try:
+            completion = await self._model.complete(request, sink)
+        except BaseException as error:
+            outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "broken")
+            raise
+        finally:
+            self._metrics.model_seconds[outcome].observe(time.perf_counter() - begin)
+        self._metrics.prompt_tokens.inc(completion.usage.prompt_tokens)
+        self._metrics.completion_tokens.inc(completion.usage.completion_tokens)
+        return completion
+
+
+class MeteredMemory(MemoryClient):
+    """Memory, with a count of the steps and ends of turns that it has taken."""
+
+    def __init__(self, channel: grpc.aio.Channel, metrics: AgentMetrics) -> None:
+        super().__init__(channel)
+        self._metrics = metrics
+
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+        """See `Memory.commit_step`."""
+        committed = await super().commit_step(agent_id, lease, step, context)
+        self._metrics.steps.inc()
+        if step.eviction is not None:
+            self._metrics.evictions.inc()
+        if step.outcome is not None:
+            self._metrics.turns[step.outcome.state].inc()
+        return committed
+
+    async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
+        """See `Memory.end_turn`."""
+        await super().end_turn(agent_id, lease, outcome, call_result)
+        self._metrics.turns[outcome.state].inc()
+
+    async def release_lease(self, agent_id: str, lease: Lease) -> None:
+        """See `Memory.release_lease`."""
+        self._metrics.turns[_SUSPENDED].inc()
+        await super().release_lease(agent_id, lease)

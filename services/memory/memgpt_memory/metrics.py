@@ -1,0 +1,51 @@
+"""What Memory tells Prometheus of itself, beside ``grpc_server_*``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from memgpt_runtime.metrics import ServerMetrics
+from prometheus_client import Gauge, Histogram
+
+from memgpt_memory.core import Core
+from memgpt_memory.store.milvus import Milvus, Operation
+
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Seconds: from a read by key to a call that runs into its timeout."""
+
+_ROWS = ("records", "messages", "passages", "recall")
+"""Kinds of collections: the second word of their names."""
+
+
+def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]:
+    """Answers what takes the time of every call of Milvus."""
+    histogram = Histogram(
+        "memgpt_memory_milvus_seconds",
+        "Time of calls of Milvus, without the wait for Milvus Lite's locks.",
+        ("operation",),
+        buckets=_BUCKETS,
+        registry=metrics.registry,
+    )
+    times = {operation: histogram.labels(operation.value) for operation in Operation}
+    return lambda operation, seconds: times[operation].observe(seconds)
+
+
+def watch_memory(metrics: ServerMetrics, store: Milvus, core: Callable[[], Core | None]) -> None:
+    """Lets the store and the rankings be read. `core` answers None until the store is open."""
+
+    def rows_written() -> dict[str, float]:
+        written = Counter(dict.fromkeys(_ROWS, 0))
+        for collection, rows in list(store.rows_written.items()):
+            written[collection.split("_")[1]] += rows
+        return dict(written)
+
+    def rankings() -> dict[str, float]:
+        opened = core()
+        kinds = (opened.archive.rankings, opened.recall.rankings) if opened else ()
+        return {"hit": sum(each.hits for each in kinds), "miss": sum(each.misses for each in kinds)}
+
+    metrics.counter("memgpt_memory_rows_written", "Rows written to Milvus.", rows_written, label="collection")
+    metrics.counter("memgpt_memory_rankings", "Rankings that pages of searches were cut from.", rankings, label="cache")
+    waiting = Gauge("memgpt_memory_rows_waiting", "Rows that wait to be written.", registry=metrics.registry)
+    waiting.set_function(lambda: float(store.rows_waiting))
