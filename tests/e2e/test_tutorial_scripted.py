@@ -206,7 +206,7 @@ def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, serv
     assert "no endpoint is configured" in kept
     assert "is kept, and is answered before your next message" in kept
     assert "no endpoint is configured" in not_sent
-    assert "so this was not sent" in not_sent
+    assert "this was not sent, for what was sent before is still to be answered" in not_sent
     known = "🤖 This is what I noted about you: I do not know this person yet. / Likes green tea"
     hello = "🤖 Hello! I am here."
     spoken = [line for line in left.stdout.splitlines() if line.startswith(("🤖", "🧑"))]

@@ -25,7 +25,7 @@ from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.turn_pb2 import Turn, TurnState
 
 _KEPT = "what was sent is kept, and is answered before your next message; /undo takes it back"
-_NOT_SENT = "what was sent before is still to be answered, so this was not sent; /undo takes back what was before"
+_NOT_SENT = "this was not sent, for what was sent before is still to be answered; /undo takes that back"
 
 _TURNS_SEARCHED = 100
 """Turns among which one that was left behind is looked for: no more than 64 wait at a time."""
@@ -296,7 +296,7 @@ class Chat:
                 raise
             self._ui.error(explain(error))
         if self._left is not None:
-            self._ui.note(f"Not sent: {_NOT_SENT}.")
+            self._ui.note(f"{_NOT_SENT.capitalize()}.")
         return self._left is None
 
     def _follow(self, events: Iterator[TurnEvent], left: _Left, consequence: str = _KEPT) -> bool:
