@@ -24,15 +24,13 @@ def check_name(field: str, name: str) -> None:
     if not name.strip():
         raise invalid(field, f"{field} must not be blank; give it a name")
     if name != name.strip():
-        raise invalid(field, f"{field} must not begin or end with white space; leave it away")
+        raise invalid(field, f"{field} must not begin or end with white space; remove it")
     for index, character in enumerate(name):
         what = _UNSEEN.get(unicodedata.category(character)) or (
             "an invisible character" if character in _BLANKS else ""
         )
         if what and not _joins(name, index):
-            raise invalid(
-                field, f"{field} must not hold {what} (U+{ord(character):04X}, at {index + 1}); leave it away"
-            )
+            raise invalid(field, f"{field} must not hold {what} (U+{ord(character):04X}, at {index + 1}); remove it")
 
 
 def _joins(name: str, index: int) -> bool:
