@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks.common import Options, Stage, Table, compare, queries, say, stage, take, texts
 
 AGENTS = 8
-SEARCHES = 10
+SEARCHES = 5
 """Of each client in a repetition."""
 
 
