@@ -238,7 +238,10 @@ class ErrorStage:
             # Raised by `context.abort`, which has sent the status already.
             rpc.code = _sent_code(rpc)
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not task.cancelling():
+                # Nobody has given this call up, but something that it waited for: passed on, it would send no status.
+                await self._abort(rpc, self._translate(rpc, error))
             if self._in_flight.expired and not rpc.wire.cancelled():
                 task.uncancel()
                 await self._abort(
@@ -250,7 +253,7 @@ class ErrorStage:
         except Exception as error:  # noqa: BLE001 - the last resort of every handler
             await self._abort(rpc, self._translate(rpc, error))
 
-    def _translate(self, rpc: Rpc, error: Exception) -> ServiceError:
+    def _translate(self, rpc: Rpc, error: BaseException) -> ServiceError:
         if isinstance(error, grpc.RpcError):
             # A downstream service's answer, not handled on the way: handed on, unless it is that service's bug.
             cause, error = error, status.from_rpc_error(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import grpc
@@ -58,7 +59,7 @@ def _details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
     return found
 
 
-def _raise(error: Exception) -> Any:
+def _raise(error: BaseException) -> Any:
     def behaviour(_text: str) -> None:
         raise error
 
@@ -119,9 +120,10 @@ def test_reasons_are_those_of_the_contract() -> None:
         TimeoutError("s3cret"),
         NotImplementedError("s3cret"),
         OSError("s3cret"),
+        asyncio.CancelledError("s3cret"),
     ],
 )
-async def test_bug_is_internal_with_fixed_text_and_request_id(start: Start, kind: str, bug: Exception) -> None:
+async def test_bug_is_internal_with_fixed_text_and_request_id(start: Start, kind: str, bug: BaseException) -> None:
     async with start(Probe(_raise(bug)).add_to) as running:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await running.call(kind, "x", metadata=(("x-request-id", "abc-2"),))
