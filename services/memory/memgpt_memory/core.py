@@ -13,6 +13,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.agents import Agents
 from memgpt_memory.archive import Archive
 from memgpt_memory.clock import Clock, now
+from memgpt_memory.commits import Commits
 from memgpt_memory.edits import Edits
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.identity import Identity
@@ -73,7 +74,7 @@ class Core:
         """Ends what goes on in the background, and lets go of the store."""
         await self.reembedding.close()
         await self.requests.close()
-        await self.agents.close()
+        await self.agents.commits.close()
         await self.holder.release()
 
 
@@ -207,7 +208,8 @@ async def _assemble(store: Milvus, records: Records, models: Models, holder: Hol
     index = MessageIndex(messages, of_passages)
     await index.open()
     requests = Requests(records)
-    agents = Agents(records, messages, of_passages, names, requests, clock, lease_seconds)
+    commits = Commits(records, messages, of_passages, clock)
+    agents = Agents(commits, records, names, requests, clock, lease_seconds)
     sources = Sources(records, of_passages, names, requests, clock)
     archive = Archive(of_passages, sources, clock)
     reembedding = Reembedding(records, of_passages, models, identity, holder.lost)

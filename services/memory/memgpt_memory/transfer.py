@@ -14,8 +14,9 @@ from itertools import islice
 
 from memgpt_runtime.errors import Aborted, InvalidArgument, Reason, invalid
 
-from memgpt_memory.agents import MAX_BLOCKS, Agents
+from memgpt_memory.agents import Agents
 from memgpt_memory.clock import Clock, now
+from memgpt_memory.commits import MAX_BLOCKS
 from memgpt_memory.live import LiveAgent
 from memgpt_memory.messages import Messages, message_rows
 from memgpt_memory.model import AgentRow, Block, BlockEdit, Link, Message, NewMessage, Passage
@@ -81,7 +82,7 @@ class Transfers:
             Aborted: It is being deleted meanwhile.
         """
         async with live.lock:
-            await self._agents.settle(live)
+            await self._agents.commits.settle(live)
             # A commit replaces the row and the values; it changes none of them.
             agent = LiveAgent(
                 live.id,

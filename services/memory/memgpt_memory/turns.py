@@ -23,8 +23,9 @@ from memgpt_runtime.errors import (
 )
 from memgpt_runtime.ids import new_id
 
-from memgpt_memory.agents import Agents, Change
+from memgpt_memory.agents import Agents
 from memgpt_memory.clock import now
+from memgpt_memory.commits import Change
 from memgpt_memory.edits import Edit, Opening
 from memgpt_memory.listing import list_page
 from memgpt_memory.live import LiveAgent, Ticket
@@ -80,6 +81,7 @@ class Turns:
         """Keeps turns among `records`."""
         self._records = records
         self._agents = agents
+        self._commits = agents.commits
 
     async def begin(
         self,
@@ -207,7 +209,7 @@ class Turns:
             FailedPrecondition: The step is not the next one, or the turn has ended.
         """
         async with live.lock:
-            await self._agents.settle(live)
+            await self._commits.settle(live)
             turn = _held(live, lease)
             if index <= turn.steps:
                 return (await self._steps(live, turn, index - 1, index))[0]
@@ -238,7 +240,7 @@ class Turns:
                 if step.outcome is not None:
                     _end(row.turn, *step.outcome, time_)
 
-            committed = await self._agents.commit(
+            committed = await self._commits.commit(
                 live,
                 Change(
                     messages=step.messages,
@@ -267,7 +269,7 @@ class Turns:
             Aborted: The lease has passed to another.
         """
         async with live.lock:
-            await self._agents.settle(live)
+            await self._commits.settle(live)
             if not _held(live, lease).state.ended:
                 await self._end_now(live, state, reason, call_result)
         return await self._current(live)
@@ -287,13 +289,13 @@ class Turns:
         """
         key = key_of("turn", live.row.tenant, request_id)
         async with live.lock:
-            await self._agents.settle(live)
+            await self._commits.settle(live)
             running = live.running
             if running is not None and running.key == key:
                 if not live.leased:
                     await self._end_now(live, TurnState.CANCELLED, "cancelled on request", call_result)
                 elif not running.cancel:
-                    await self._agents.commit(live, Change(edit=_ask_to_cancel))
+                    await self._commits.commit(live, Change(edit=_ask_to_cancel))
             waiting = [ticket for ticket in live.queue if ticket.key == key]
             turn = await self._saved(live, key)
             if turn is None and waiting:
@@ -366,8 +368,8 @@ class Turns:
         if live.leased and not ticket.cancelled and not (own and no_wait):
             return None
         async with live.lock:
-            await self._agents.settle(live)
-            self._agents.check_exists(live)
+            await self._commits.settle(live)
+            self._commits.check_exists(live)
             # Others may have asked for the same request, and have had it run, while this one waited: then the epoch is
             # another, unless it was cancelled before it began.
             new = unknown_at == live.row.epoch and not ticket.cancelled
@@ -447,7 +449,7 @@ class Turns:
         texts = {}
         if opening.rewind_from is not None:
             texts["rewinds"] = live.rewinds.add(Rewind(opening.rewind_from, first, turn.turn_id, turn.created)).dump()
-        await self._agents.commit(
+        await self._commits.commit(
             live,
             Change(
                 messages=opening.messages,
@@ -470,7 +472,7 @@ class Turns:
         def edit(row: AgentRow, _: int) -> None:
             row.epoch += 1
 
-        await self._agents.commit(live, Change(edit=edit))
+        await self._commits.commit(live, Change(edit=edit))
         live.keep_lease(self._agents.lease_seconds)
         return Grant(await self._current(live), self._lease(live, live.row.turn), resumed=True)
 
@@ -491,7 +493,7 @@ class Turns:
             _end(row.turn, state, reason, time_)
 
         change = Change(messages=answer, turn_id=turn.turn_id, step=turn.steps + 1, edit=edit)
-        await self._agents.commit(live, change)
+        await self._commits.commit(live, change)
 
     async def _ended(self, live: LiveAgent) -> list[Record]:
         """The last turn's row as it ended, to be written before the next turn takes its place in the agent's row."""

@@ -245,7 +245,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def _context(self, live: LiveAgent, *, messages: bool = True) -> context_pb2.AgentContext:
         core = self._core
         async with live.lock:  # as of one instant: no commit comes in between
-            await core.agents.settle(live)
+            await core.agents.commits.settle(live)
             found = await core.agents.messages.read(live.id, live.window) if messages else []
             return context_pb2.AgentContext(
                 agent=await convert.agent(core, live),

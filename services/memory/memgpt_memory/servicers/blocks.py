@@ -9,7 +9,7 @@ from memgpt.memory.v1 import block_service_pb2_grpc
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import NotFound, Reason
 
-from memgpt_memory.agents import Change
+from memgpt_memory.commits import Change
 from memgpt_memory.servicers import convert
 from memgpt_memory.servicers.base import Servicer
 
@@ -38,8 +38,9 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
         """See the contract."""
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
+        change = Change(blocks=[convert.block_edit(request.block)], by_people=True)
         async with live.lock:
-            committed = await agents.commit(live, Change(blocks=[convert.block_edit(request.block)], by_people=True))
+            committed = await agents.commits.commit(live, change)
         return pb.SetBlockResponse(block=convert.block(committed.blocks[0]))
 
     async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Any) -> pb.DeleteBlockResponse:
@@ -47,7 +48,7 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
         async with live.lock:
-            await agents.settle(live)
+            await agents.commits.settle(live)
             if any(reference.label == request.label for reference in live.row.blocks):
-                await agents.commit(live, Change(drop_block=request.label))
+                await agents.commits.commit(live, Change(drop_block=request.label))
         return pb.DeleteBlockResponse()
