@@ -182,7 +182,7 @@ def test_a_bar_on_a_terminal(suite: Suite, tmp_path: Path) -> None:
         return terminal
 
     terminal = typed()
-    terminal.expect(r"Loading files: 100%\|█{30}\| 2/2 \[00:\d\d<00:00, \d+\.\d\dfile/s, 71 passages\]")
+    terminal.expect(r"Loading files: 100%\|█{30}\| 2/2 \[00:\d\d<00:00, \d+\.\d\d(?:file/s|s/file), 71 passages\]")
     terminal.expect("Loaded 71 passages and 13 documents from bar")
     terminal.expect("image.txt: skipped: The file is a PNG image")
     terminal.expect("Files: 1 loaded, 1 skipped")
