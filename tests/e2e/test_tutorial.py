@@ -42,6 +42,7 @@ def memgpt(tmp_path: Path) -> Iterator[Type]:
             # A shell in the background has its jobs ignore Ctrl-C, and children inherit that; a terminal has not.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
+        terminal.str_last_chars = 4_000  # what a failure shows
         # Typed at once: a person's pause between prompt and key has no purpose here.
         terminal.delaybeforesend = None
         terminals.append(terminal)
