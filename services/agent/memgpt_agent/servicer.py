@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ from memgpt_agent.memory_client import MemoryClient, call
 from memgpt_agent.profile_store import ProfileStore
 from memgpt_agent.sessions import Sessions
 from memgpt_agent.tool_client import ToolClient
+from memgpt_agent.window import WindowTooSmallError
 
 if TYPE_CHECKING:  # Importing openai takes a second.
     from memgpt_agent.models.openai_model import OpenAIModel
@@ -276,7 +278,10 @@ class AgentServicer(AgentServiceServicer):
         domain = convert.context(loaded)
         window = self._loop.window(domain.agent)
         domain = window.shaped(domain)
-        filled, sizes = filling(domain, window, functions_of(domain))
+        functions = functions_of(domain)
+        with suppress(WindowTooSmallError):
+            domain = window.fit(domain, functions)
+        filled, sizes = filling(domain, window, functions)
         head = len(sizes) - len(domain.messages)
         shown = [convert.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)
         return pb.GetContextResponse(

@@ -64,6 +64,15 @@ def test_a_new_agent(stub: AgentServiceStub) -> None:
     assert context.context_window == 32768
 
 
+def test_a_message_larger_than_the_window_costs_what_the_model_sees_of_it(stub: AgentServiceStub) -> None:
+    agent = create(stub, context_window=2048)
+    text = "the committee decided nothing " * 500
+    send(stub, agent.agent_id, text)
+    context = stub.GetContext(pb.GetContextRequest(agent_id=agent.agent_id))
+    assert any(text in item.message.text for item in context.messages)
+    assert context.total_tokens <= context.context_window == 2048
+
+
 def test_creating_is_repeatable(stub: AgentServiceStub) -> None:
     first = create(stub, request_id="create-1")
     assert create(stub, request_id="create-1") == first

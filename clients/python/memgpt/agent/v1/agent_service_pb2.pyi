@@ -924,7 +924,9 @@ class ContextMessage(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
-    """Tokens it takes, as the service counts them."""
+    """Tokens it takes, as the service counts them. The model is shown a message shortened that is larger than the window has
+    room for: these are the tokens of what it is shown, while `message` is whole.
+    """
     @_builtins.property
     def message(self) -> _message_pb2.Message:
         """The message. The composed system message and the summary have sequence -1."""
