@@ -101,17 +101,23 @@ def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
 
 
 @pytest.fixture
-def own_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
-    """A Milvus server for one test, to kill, hang and restart; ready."""
+def stopped_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
+    """A Milvus server for one test that is still to be started."""
     if reason := milvus.why_unavailable():
         _missing(reason)
     server = MilvusServer(tmp_path / "milvus-server")
     try:
-        server.start()
-        server.wait_ready()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def own_milvus_server(stopped_milvus_server: MilvusServer) -> MilvusServer:
+    """A Milvus server for one test, to kill, hang and restart; ready."""
+    stopped_milvus_server.start()
+    stopped_milvus_server.wait_ready()
+    return stopped_milvus_server
 
 
 @pytest.fixture

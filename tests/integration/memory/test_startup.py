@@ -224,36 +224,33 @@ async def own_process(home: Path, **settings: str) -> AsyncIterator[tuple[Servic
 
 
 @pytest.mark.milvus_server
-async def test_milvus_may_come_later_and_hang_for_a_while(tmp_path: Path) -> None:
-    server = MilvusServer(tmp_path / "milvus")
+async def test_milvus_may_come_later_and_hang_for_a_while(tmp_path: Path, stopped_milvus_server: MilvusServer) -> None:
+    server = stopped_milvus_server
     settings = {"MEMGPT_MEMORY_URI": server.uri, "MEMGPT_MEMORY_TIMEOUT": "2"}
-    try:
-        async with own_process(tmp_path / "memory", **settings) as (_, memory):
-            assert not await healthy(memory.channel)
+    async with own_process(tmp_path / "memory", **settings) as (_, memory):
+        assert not await healthy(memory.channel)
+        with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
+            await memory.agent()
+        server.start()
+        await until_healthy(memory.channel)
+        agent = await memory.agent("survivor")
+        await memory.turn(agent.agent_id, "hello", "one")
+        await memory.insert(agent.agent_id, *sentences(20))
+        server.suspend()
+        try:
             with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
-                await memory.agent()
-            server.start()
-            await until_healthy(memory.channel)
-            agent = await memory.agent("survivor")
-            await memory.turn(agent.agent_id, "hello", "one")
-            await memory.insert(agent.agent_id, *sentences(20))
-            server.suspend()
-            try:
-                with refused(UNAVAILABLE, "STORE_UNAVAILABLE"):
-                    await memory.insert(agent.agent_id, "while it hung")
-            finally:
-                server.resume()
-            async with asyncio.timeout(60):
-                while True:  # what hung is at work again at once, or a little later
-                    try:
-                        await memory.insert(agent.agent_id, "the last", request_id="the last")
-                        break
-                    except grpc.aio.AioRpcError as error:
-                        if error.code() is not UNAVAILABLE:
-                            raise
-            assert "the last" in await memory.texts(QUERY, agent_id=agent.agent_id)
-    finally:
-        server.stop()
+                await memory.insert(agent.agent_id, "while it hung")
+        finally:
+            server.resume()
+        async with asyncio.timeout(60):
+            while True:  # what hung is at work again at once, or a little later
+                try:
+                    await memory.insert(agent.agent_id, "the last", request_id="the last")
+                    break
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not UNAVAILABLE:
+                        raise
+        assert "the last" in await memory.texts(QUERY, agent_id=agent.agent_id)
 
 
 async def test_an_unreachable_server_is_said_soon(tmp_path: Path) -> None:
@@ -297,7 +294,7 @@ async def test_an_endpoint_that_fails_changes_nothing_and_says_what_is_wrong(
     serve: Serve, milvus_lite_uri: str, scripted_llm: Callable[..., ScriptedLLM]
 ) -> None:
     llm = scripted_llm(dimension=8)
-    async with serve(milvus_lite_uri, **endpoint(llm, embedding_timeout=0.5)) as memory:
+    async with serve(milvus_lite_uri, **endpoint(llm)) as memory:
         agent, source = await memory.agent(), await memory.source()
         grant = await memory.begin(agent.agent_id, "r", "x")
         vector = "[" + ", ".join(["0.5"] * 8) + "]"
@@ -309,7 +306,6 @@ async def test_an_endpoint_that_fails_changes_nothing_and_says_what_is_wrong(
             (Status(404), PRECONDITION, "MODEL_UNUSABLE"),
             (Status(400), PRECONDITION, "MODEL_UNUSABLE"),
             (Drop(), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
-            (Hang(), DEADLINE, "OUT_OF_TIME"),
             (Raw("<html>", "text/html"), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
             (Raw('{"data": ['), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
             (Raw('{"object": "list", "data": []}'), UNAVAILABLE, "EMBEDDING_UNAVAILABLE"),
@@ -345,6 +341,19 @@ async def test_an_endpoint_that_fails_changes_nothing_and_says_what_is_wrong(
             archive.ListPassagesRequest(scope=archive.PassageScope(agent_id=agent.agent_id))
         )
         assert [passage.text for passage in page.passages] == ["now"]
+
+
+async def test_an_endpoint_that_does_not_answer_in_time_is_named_and_asked_again_the_next_time(
+    serve: Serve, milvus_lite_uri: str, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(dimension=8)
+    async with serve(milvus_lite_uri, **endpoint(llm, embedding_timeout=3.0)) as memory:
+        agent = await memory.agent()
+        llm.fail_embeddings(Hang())
+        with refused(DEADLINE, "OUT_OF_TIME"):
+            await memory.insert(agent.agent_id, "never")
+        await memory.insert(agent.agent_id, "now")
+        assert await memory.texts("x", agent_id=agent.agent_id) == ["now"]
 
 
 async def test_a_dimension_that_the_endpoint_does_not_give_is_named(
