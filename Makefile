@@ -18,8 +18,8 @@ server: ## Run the three services on loopback until interrupted
 	@scripts/setup run
 	@exec $(PYTHON_BIN)/memgpt server $(ARGS)
 
-test: setup tools ## Run all tests; ARGS="tests/unit -k name" runs some of them
-	@$(PYTHON_BIN)/pytest $(ARGS)
+test: setup tools ## Run all tests, a process a core; ARGS="tests/unit -k name" runs some of them, in one
+	@$(PYTHON_BIN)/pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --dist=loadfile)
 
 bench: setup tools ## Run the benchmarks, beside plain pymilvus; ARGS="search --backend lite" runs some of them
 	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)

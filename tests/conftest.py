@@ -73,7 +73,12 @@ def large(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Starts the Milvus server in the background if a test needs it, so that it gets ready while others run."""
+    """Starts the Milvus server in the background if a test needs it, so that it gets ready while others run.
+
+    Of several processes that share the tests out, only those start one to whom such a test falls.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     needed = any(item.get_closest_marker("milvus_server") for item in session.items)
     if needed and not session.config.option.collectonly and milvus.why_unavailable() is None:
         _shared_server(session.config)

@@ -29,13 +29,14 @@ _ROOT = Path(__file__).parents[2]
 
 
 def service_environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a service that knows nothing of the developer's own settings.
+    """The environment of a service that knows nothing of the developer's own settings, nor of their terminal's size.
 
     Args:
         home: Folder for its configuration and data.
         settings: `MEMGPT_*` variables, and others, to add.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MEMGPT_", "OPENAI_"))}
+    own = ("MEMGPT_", "OPENAI_", "COLUMNS", "LINES")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     # A proxy of this machine is not for calls to loopback.
     return {**kept, "MEMGPT_HOME": str(home), "MEMGPT_SERVER_LOG_FORMAT": "json", "NO_PROXY": "127.0.0.1", **settings}
 
