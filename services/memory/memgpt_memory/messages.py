@@ -19,7 +19,7 @@ _FIELDS = ["agent", "sequence", "created", "head", "text"]
 _INLINE_ARGUMENTS = 32_768
 """Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
 
-_MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 32 << 20, 1_000
+_MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
 """Of the rows that stay in memory, and of one beside its texts."""
 
 

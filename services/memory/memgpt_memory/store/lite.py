@@ -9,6 +9,7 @@ crash would do it, with nothing flushed, and opened again, which reads the log u
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -27,6 +28,8 @@ ROOM_BYTES = 32 << 20
 LAST_ROOM_BYTES = 8 << 20
 """Free bytes below which nothing is written at all; what lies between is for deletions, which write as well."""
 
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 128 << 10
+"""See mallopt(3); the bytes are what glibc begins with."""
 
 _numbers = count()
 
@@ -87,6 +90,7 @@ class Engine:
         from milvus_lite.adapter.grpc.servicer import MilvusServicer
         from milvus_lite.db import MilvusLite
 
+        _give_memory_back()
         self.database: Any = MilvusLite(str(path.absolute()))
         # pymilvus keeps one connection for each address.
         self.address = f"http://lite-{next(_numbers)}:1"
@@ -135,3 +139,9 @@ class Engine:
             self.database._release_lock()
         finally:
             os.close(nowhere)
+
+
+def _give_memory_back() -> None:
+    """Has glibc return what is freed: left alone it keeps ever more, for Lite frees large blocks at each flush."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)

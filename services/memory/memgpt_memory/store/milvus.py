@@ -38,8 +38,10 @@ from memgpt_memory.store.layout import BM25, PARTITIONS, RECORDS, SPARSE, WORDS,
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
-# Unflushed rows of Lite are slow to search; a small memtable is flushed early. Lite reads this when it is imported.
+# Read when Lite and Arrow are imported. Unflushed rows of Lite are slow to search: a small memtable is flushed early.
+# Arrow's own allocator keeps what each thread has freed: the system's does with less.
 os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 import pymilvus
 from pymilvus import MilvusClient
