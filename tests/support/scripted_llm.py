@@ -15,6 +15,7 @@ import json
 import math
 import re
 import struct
+import sys
 import threading
 from base64 import b64encode
 from collections import deque
@@ -212,6 +213,13 @@ _IDLE_SECONDS = 10.0
 """A connection without a request does not keep the server from stopping for longer."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong, unless it is a client that has hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ScriptedLLM:
     """The server. A context manager; it listens from its construction on."""
 
@@ -242,7 +250,7 @@ class ScriptedLLM:
             kept = keep_alive
             timeout = None if keep_alive else _IDLE_SECONDS
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="scripted-llm")
         self._thread.start()
 
