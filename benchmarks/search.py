@@ -33,11 +33,11 @@ async def run(options: Options) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class _Deep:
-    """A query, and the deep page of its ranking: number 900 of 1,000, from 1.
+    """A query, and a deep page of its ranking.
 
     Attributes:
         query: The query.
-        number: The page's number.
+        number: The page's number, from 1.
         token: The token that leads to it.
     """
 
@@ -57,7 +57,8 @@ class _Deep:
 
 
 def _deep(total: int) -> int:
-    return max(total // PAGE * 9 // 10, 3)
+    """Page 900, which a server still reaches by an offset, or the nine tenths of a shorter ranking."""
+    return min(max(total // PAGE * 9 // 10, 3), 900)
 
 
 async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> None:
