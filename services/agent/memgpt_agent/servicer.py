@@ -87,9 +87,12 @@ class AgentServicer(AgentServiceServicer):
             "human": await self._profiles.text(profile_pb2.PROFILE_KIND_HUMAN, human),
         }
         request_id = request.request_id or new_id("req")
+        # Memory takes the first that is free, once: here a repetition could choose another, which is free by then.
+        names = [request.name] if request.name else [naming.agent_name(request_id, n) for n in range(_NAME_TRIES)]
         new = state_pb.CreateAgentRequest(
             request_id=request_id,
-            name=request.name,
+            name=names[0],
+            other_names=names[1:],
             preset=preset,
             persona=persona,
             human=human,
@@ -100,21 +103,7 @@ class AgentServicer(AgentServiceServicer):
             blocks=_blocks(texts, request),
             messages=convert.new_messages(boot.boot_sequence(_now(), time_zone)),
         )
-        if request.name:
-            return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
-        return await self._create_with_some_name(new, request_id)
-
-    async def _create_with_some_name(self, new: state_pb.CreateAgentRequest, seed: str) -> pb.CreateAgentResponse:
-        for attempt in range(_NAME_TRIES):
-            new.name = naming.agent_name(seed, attempt)
-            if attempt:
-                # Another name is another request, which must be the same one again when the client repeats its own.
-                new.request_id = hashlib.sha256(f"{seed}/{attempt}".encode()).hexdigest()
-            try:
-                return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
-            except errors.AlreadyExists:
-                continue
-        raise errors.AlreadyExists(Reason.NAME_TAKEN, "every name that was made up is taken; give one", field="name")
+        return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
         """See the contract."""

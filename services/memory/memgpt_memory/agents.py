@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from memgpt_runtime.errors import (
     Aborted,
+    AlreadyExists,
     NotFound,
     Reason,
     invalid,
@@ -76,27 +77,45 @@ class Agents:
         agent_id: str,
         settings: AgentRow,
         *,
+        other_names: Sequence[str] = (),
         system: str,
         blocks: Sequence[BlockEdit],
         messages: Sequence[NewMessage],
     ) -> LiveAgent:
         """Creates an agent, all or nothing. Repeated under the same id, it answers the agent that is there.
 
+        Args:
+            tenant: Whose it is.
+            agent_id: Its id.
+            settings: Its row.
+            other_names: What to call it where its name is taken: the first that is free.
+            system: Its instructions.
+            blocks: Its core memory.
+            messages: Its first messages.
+
         Raises:
-            AlreadyExists: Another agent has the name.
+            AlreadyExists: Other agents have the name and all the others.
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
         """
         check_settings(settings)
         existing = await self._load(agent_id)
         if existing is not None and not existing.row.deleting:
             return existing
-        async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
-            live = LiveAgent(agent_id, settings)
-            async with live.lock:
-                await self.commits.commit(
-                    live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
-                )
-            return self._keep(live)
+        try:
+            async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
+                live = LiveAgent(agent_id, settings)
+                async with live.lock:
+                    await self.commits.commit(
+                        live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
+                    )
+                return self._keep(live)
+        except AlreadyExists:
+            if not other_names:
+                raise
+        renamed, rest = settings.model_copy(update={"name": other_names[0]}), other_names[1:]
+        return await self.create(
+            tenant, agent_id, renamed, other_names=rest, system=system, blocks=blocks, messages=messages
+        )
 
     async def get(self, tenant: str, agent_id: str) -> LiveAgent:
         """The agent.

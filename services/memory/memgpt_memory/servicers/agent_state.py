@@ -57,6 +57,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     created=time,
                     updated=time,
                 ),
+                other_names=request.other_names,
                 system=request.system,
                 blocks=[convert.block_edit(block) for block in request.blocks],
                 messages=convert.new_messages(request.messages),

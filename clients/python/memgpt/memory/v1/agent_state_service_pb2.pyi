@@ -69,6 +69,7 @@ class CreateAgentRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    OTHER_NAMES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
     `messages` may differ, for they tell the time; those of the first call hold.
@@ -99,6 +100,12 @@ class CreateAgentRequest(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
         """The boot sequence; it fills the window at first."""
 
+    @_builtins.property
+    def other_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names to take where `name` is taken, the first that is free; each as `name`. A repetition answers the agent under the
+        name that it got.
+        """
+
     def __init__(
         self,
         *,
@@ -113,10 +120,11 @@ class CreateAgentRequest(_message.Message):
         time_zone: _builtins.str = ...,
         blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
         messages: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
+        other_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "other_names", b"other_names", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -154,7 +154,7 @@ class AgentStateServiceServicer:
 
     def CreateAgent(self, request, context):
         """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-        the agent as it is by then. ALREADY_EXISTS when the name is taken.
+        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class AgentStateServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AgentStateServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.CreateAgentRequest, _agent_state_service_pb2.CreateAgentResponse]
     """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-    the agent as it is by then. ALREADY_EXISTS when the name is taken.
+    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.GetAgentRequest, _agent_state_service_pb2.GetAgentResponse]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -148,7 +148,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.CreateAgentRequest, _agent_state_service_pb2.CreateAgentResponse]  # type: ignore[assignment]
     """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-    the agent as it is by then. ALREADY_EXISTS when the name is taken.
+    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.GetAgentRequest, _agent_state_service_pb2.GetAgentResponse]  # type: ignore[assignment]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -260,7 +260,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.CreateAgentResponse, _abc.Awaitable[_agent_state_service_pb2.CreateAgentResponse]]:
         """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-        the agent as it is by then. ALREADY_EXISTS when the name is taken.
+        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
         """
 
     @_abc_1.abstractmethod
