@@ -290,6 +290,7 @@ class Turns:
         key = key_of("turn", live.row.tenant, request_id)
         async with live.lock:
             await self._commits.settle(live)
+            self._commits.check_exists(live)
             running = live.running
             if running is not None and running.key == key:
                 if not live.leased:

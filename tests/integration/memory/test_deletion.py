@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import grpc
@@ -195,3 +195,52 @@ async def test_writes_under_way_leave_nothing_behind_a_deletion(serve: Serve, mi
     left = rows_with(milvus_lite_uri, [mark, *ids])
     assert [row for row in left if not row[1].startswith("request-")] == []
     assert not any(row[2] == mark for row in left)
+
+
+class WatchedLock(asyncio.Lock):
+    """Says when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_for = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        if self.locked():
+            self.waited_for.set()
+        return await super().acquire()
+
+
+async def test_a_wish_to_cancel_that_waits_for_a_deletion_leaves_nothing_behind(
+    serve: Serve, milvus_lite_uri: str
+) -> None:
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        agent_id = (await memory.agent()).agent_id
+        grant = await memory.begin(agent_id, "left behind", "hello")
+        await memory.agents.ReleaseLease(state.ReleaseLeaseRequest(agent_id=agent_id, lease=grant.lease))
+        # Its caller gets the turn that was left behind, and keeps a place in the queue.
+        assert (await memory.begin(agent_id, "waits", "hello")).turn.request_id == "left behind"
+        core = memory.core()
+        lock = (await core.agents.get(memory.tenant, agent_id)).lock = WatchedLock()
+        deleting, deleted = asyncio.Event(), asyncio.Event()
+        write = core.store._upsert_now
+
+        async def slow(collection: Any, rows: Any, *more: Any) -> None:
+            kinds = {row.get("kind") for row in rows}
+            if "agent" in kinds:
+                deleting.set()
+                await lock.waited_for.wait()
+            if "turn" in kinds:
+                await deleted.wait()
+            await write(collection, rows, *more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core.store, "_upsert_now", slow)
+            deletion = asyncio.ensure_future(delete_agent(memory, agent_id))
+            await deleting.wait()
+            request = state.RequestCancelRequest(agent_id=agent_id, request_id="waits")
+            cancellation = asyncio.ensure_future(memory.agents.RequestCancel(request))
+            await deletion
+            deleted.set()
+            with refused(NOT_FOUND, "AGENT_NOT_FOUND"):
+                await cancellation
+    assert rows_with(milvus_lite_uri, [agent_id]) == []
