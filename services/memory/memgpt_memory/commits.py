@@ -51,7 +51,6 @@ from memgpt_memory.tasks import all_to_end, run_to_end
 _log = structlog.get_logger(__name__)
 
 MAX_BLOCKS = 32
-_MAX_ROW_BYTES = 8 * 1024
 
 
 @dataclass(slots=True)
@@ -257,11 +256,6 @@ class Commits:
         if change.edit is not None:
             change.edit(row, time)
         body = row.model_dump_json(exclude_defaults=True)
-        if len(body.encode()) > _MAX_ROW_BYTES:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
-                f"The agent's record would be larger than {_MAX_ROW_BYTES} bytes: delete some of its blocks.",
-            )
 
         attempted = {
             "messages": [one["id"] for one in rows],

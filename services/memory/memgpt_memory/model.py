@@ -210,7 +210,8 @@ class Insert(_Row):
 class AgentRow(_Row):
     """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
 
-    One that is being imported is marked as deleted until it is whole.
+    One that is being imported is marked as deleted until it is whole. Texts of any length have rows of their own, and
+    the contract bounds all that stands here: it is 17 KB at most, a quarter of what a row takes.
     """
 
     tenant: str

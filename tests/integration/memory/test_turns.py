@@ -487,6 +487,33 @@ async def test_a_request_id_names_one_turn_also_in_a_queue(memory: Memory) -> No
         await that.grant()
 
 
+@pytest.mark.parametrize("character", ["汉", "\1"])
+async def test_a_turn_ends_though_all_that_is_kept_of_its_agent_is_as_long_as_can_be(
+    memory: Memory, character: str
+) -> None:
+    long = {"preset": 128, "persona": 128, "human": 128, "model": 256}
+    agent = await memory.agent(
+        "汉" * 128,
+        blocks=[block_pb2.BlockEdit(label=f"L{number:063d}", value="v") for number in range(32)],
+        **{field: character * length for field, length in long.items()},
+    )
+    for number in range(8):  # those that the agent's row remembers
+        await memory.insert(agent.agent_id, "note", request_id=f"{number}")
+    reason = character * 1000
+    outcomes = [turn_pb2.TurnOutcome(state=turn_pb2.TURN_STATE_FAILED, reason=reason)] * 2
+    for number, outcome in enumerate(outcomes):
+        request_id = character * 127 + f"{number}"
+        grant = await memory.begin(agent.agent_id, request_id, "hello", options=b"o" * 4096)
+        if number:
+            await memory.end(agent.agent_id, grant.lease, outcome)
+        else:
+            await memory.commit(agent.agent_id, grant.lease, 1, "thought", outcome=outcome)
+        ended = (await read(memory, agent.agent_id, request_id))[1]
+        assert (ended.state, ended.reason) == (turn_pb2.TURN_STATE_FAILED, reason)
+    listed = await memory.agents.ListTurns(pb.ListTurnsRequest(agent_id=agent.agent_id))
+    assert [turn.reason for turn in listed.turns] == [reason] * 2
+
+
 async def test_turns_are_listed_the_latest_first_in_pages(memory: Memory) -> None:
     agent = await memory.agent()
     for number in range(5):
