@@ -169,8 +169,7 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         if request.HasField("text") and not request.text.strip():
             raise invalid("text", "text must not be blank; say something to the agent")
-        request_id = request.request_id or new_id("req")
-        await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
+        request_id = request.request_id or await _made_id(context)
         turn = TurnRequest(
             agent_id=request.agent_id,
             request_id=request_id,
@@ -313,8 +312,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def Retry(self, request: pb.RetryRequest, context: Any) -> AsyncIterator[pb.RetryResponse]:
         """See the contract."""
-        request_id = request.request_id or new_id("req")
-        await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
+        request_id = request.request_id or await _made_id(context)
         turn = TurnRequest(
             agent_id=request.agent_id,
             request_id=request_id,
@@ -404,6 +402,13 @@ class AgentServicer(AgentServiceServicer):
             embedding_model=store.embedding_model,
             backend=store.backend,
         )
+
+
+async def _made_id(context: Any) -> str:
+    """An id for a request that has none, told to the client. One that it gave need not fit into metadata's ASCII."""
+    request_id = new_id("req")
+    await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
+    return request_id
 
 
 def _now() -> datetime:

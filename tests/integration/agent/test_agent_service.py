@@ -118,6 +118,18 @@ def test_the_request_id_is_sent_back(stub: AgentServiceStub) -> None:
     assert replay == [event for event in events if event.sequence]
 
 
+@pytest.mark.parametrize("request_id", ["Nr. 1 für Ömer", "会话", "a\0b", "a\nb", " "])
+def test_any_text_names_a_turn(stub: AgentServiceStub, request_id: str) -> None:
+    agent = create(stub)
+    turn_id = f"{request_id}{uuid4().hex}"
+    events = send(stub, agent.agent_id, request_id=turn_id)
+    assert events[-1].done.state == turn_pb2.TURN_STATE_COMPLETED
+    resumed = stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent.agent_id, request_id=turn_id))
+    assert [response.event for response in resumed] == [event for event in events if event.sequence]
+    again = [response.event for response in stub.Retry(pb.RetryRequest(agent_id=agent.agent_id, request_id=request_id))]
+    assert again[-1].done.state == turn_pb2.TURN_STATE_COMPLETED
+
+
 def test_events_of_the_client(stub: AgentServiceStub) -> None:
     agent = create(stub)
 
