@@ -26,11 +26,18 @@ def check_name(field: str, name: str) -> None:
     if name != name.strip():
         raise invalid(field, f"{field} must not begin or end with white space; remove it")
     for index, character in enumerate(name):
-        what = _UNSEEN.get(unicodedata.category(character)) or (
-            "an invisible character" if character in _BLANKS else ""
-        )
+        what = _UNSEEN.get(unicodedata.category(character), "")
+        if character in _BLANKS:
+            what = "an invisible character"
+        elif _never_a_character(ord(character)):
+            what = "what is no character"
         if what and not _joins(name, index):
             raise invalid(field, f"{field} must not hold {what} (U+{ord(character):04X}, at {index + 1}); remove it")
+
+
+def _never_a_character(code: int) -> bool:
+    """Whether it is one of the 66 that Unicode gives to none, ever; those not given yet may be in a newer version."""
+    return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
 
 
 def _joins(name: str, index: int) -> bool:

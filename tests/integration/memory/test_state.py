@@ -225,7 +225,7 @@ async def test_a_tool_message_and_no_other_answers_a_call(memory: Memory) -> Non
             )
 
 
-@pytest.mark.parametrize("name", ["  ", " Ada", "A\x07da", "A\u202eda", "A\u200bda"])
+@pytest.mark.parametrize("name", ["  ", " Ada", "A\x07da", "A\u202eda", "A\u200bda", "A\ufffeda"])
 async def test_names_show_what_they_are(memory: Memory, name: str) -> None:
     async def put(kind: profile_pb2.ProfileKind.ValueType) -> None:
         await memory.profiles.PutProfile(profile_service_pb2.PutProfileRequest(kind=kind, name=name, text="x"))

@@ -24,6 +24,9 @@ from memgpt_runtime.names import check_name
         ("é\u200d\u200dé", r"must not hold an invisible character \(U\+200D, at 2\)"),
         ("\ufeffAda", r"must not hold an invisible character \(U\+FEFF, at 1\)"),
         ("\u3164", r"must not hold an invisible character \(U\+3164, at 1\)"),
+        ("A\ufffeda", r"must not hold what is no character \(U\+FFFE, at 2\)"),
+        ("A\ufdd0da", r"must not hold what is no character \(U\+FDD0, at 2\)"),
+        ("Ada\U0010ffff", r"must not hold what is no character \(U\+10FFFF, at 4\)"),
     ],
 )
 def test_what_does_not_show_what_it_is_is_refused(name: str, wrong: str) -> None:
