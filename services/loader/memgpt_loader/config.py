@@ -43,7 +43,9 @@ class LoaderSettings(MemoryClientSection):
     upload_pause_seconds: float = Field(60.0, gt=0, description="Longest pause between two chunks of an upload.")
     idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
     store_retry_seconds: float = Field(
-        120.0, ge=0, description="How long a file is tried again while Memory is out of reach."
+        120.0,
+        ge=0,
+        description="How long a file is tried again while Memory is out of reach, or no parser can be started.",
     )
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ class FailureReason(StrEnum):
     TIMEOUT = "TIMEOUT"
     """The parser took longer than it may."""
     UNAVAILABLE = "UNAVAILABLE"
-    """Memory did not take the passages; loading the file again may work."""
+    """Memory did not take the passages, or no parser could be started; loading the file again may work."""
     INTERNAL = "INTERNAL"
     """A bug in the Loader."""
     NOT_SENT = "NOT_SENT"
@@ -44,3 +44,10 @@ class FileFailure(Exception):  # noqa: N818 - what it is called where files have
         self.reason = reason
         self.message = message
         self.detail = detail
+
+
+class NoParser(Exception):  # noqa: N818 - says what there is not
+    """A parser process cannot be started, for want of memory, say: no fault of the file that was to be read.
+
+    The text is for the log only.
+    """

@@ -20,7 +20,7 @@ from memgpt_runtime.errors import (
 )
 from memgpt_runtime.logs import get_logger
 
-from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.failures import FailureReason, FileFailure, NoParser
 from memgpt_loader.memory import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
 from memgpt_loader.patience import Patience
@@ -30,6 +30,9 @@ _log = get_logger(__name__)
 
 # Storing is idempotent, so whatever may pass by itself is tried again.
 _PASSING = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable)
+_NO_PARSER = (
+    "The file was not read, for the Loader cannot start a parser; its log says why. Load it again when that is mended."
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
 Progress = Callable[[int, int], None]
@@ -56,7 +59,8 @@ class Pipeline:
             pool: Reads files.
             memory: Keeps passages.
             chunker_version: Rules by which files are read; a file read by others is read anew.
-            patience: Seconds for which a file is tried again while Memory is out of reach, since it last got further.
+            patience: Seconds for which a file is tried again while Memory is out of reach, or no parser can be started,
+                since it last got further.
         """
         self._pool = pool
         self._memory = memory
@@ -112,6 +116,11 @@ class Pipeline:
                 if not patience.lasts(wait):
                     raise _not_stored(error) from error
                 _log.warning("storing a file failed, trying again", file=manifest.name, reason=error.reason)
+            except NoParser as error:
+                wait = pause
+                if not patience.lasts(wait):
+                    raise FileFailure(FailureReason.UNAVAILABLE, _NO_PARSER, detail=str(error)) from error
+                _log.warning("a parser cannot be started, trying again", file=manifest.name, why=str(error))
             except InvalidArgument as error:
                 message = "The Loader sent something that Memory refused. This is a bug; the log has more."
                 raise FileFailure(FailureReason.INTERNAL, message, detail=error.message) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memgpt_loader import frames
-from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.failures import FailureReason, FileFailure, NoParser
 from memgpt_loader.turns import Turns
 
 # A parser of untrusted files sees no credentials: only what the interpreter needs.
@@ -123,6 +123,7 @@ class ParserPool:
 
         Raises:
             FileFailure: The file cannot be loaded.
+            NoParser: There is nothing to read it with; another time there may be.
         """
         async with self._turns.turn(owner):
             parser = await self._take()
@@ -151,7 +152,7 @@ class ParserPool:
 
     async def _warm(self, parsers: int) -> None:
         # A failure to start shows, and is reported, with the first file.
-        with contextlib.suppress(OSError, FileFailure):
+        with contextlib.suppress(NoParser):
             for _ in range(parsers):
                 self._idle.append(await self._start())
 
@@ -192,17 +193,20 @@ class _Parser:
 
     @classmethod
     async def start(cls, memory_bytes: int) -> _Parser:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "memgpt_loader.worker",
-            str(memory_bytes),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
-            start_new_session=True,  # an interrupt at the terminal is for the Loader, which then ends its parsers
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "memgpt_loader.worker",
+                str(memory_bytes),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+                start_new_session=True,  # an interrupt at the terminal is for the Loader, which then ends its parsers
+            )
+        except OSError as error:
+            raise NoParser(repr(error)) from error
         return cls(process)
 
     @property
@@ -214,9 +218,10 @@ class _Parser:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._receive()
-        except (TimeoutError, EOFError, ValueError) as error:
-            message = "The Loader could not start a parser. Its log says why."
-            raise FileFailure(FailureReason.INTERNAL, message, detail=repr(error)) from error
+        except TimeoutError as error:
+            raise NoParser(f"not ready after {_START_SECONDS:g} s") from error
+        except (EOFError, ConnectionError, ValueError) as error:
+            raise NoParser(f"it ended while it started, and may have said why above: {error!r}") from error
 
     async def parse(self, path: Path, name: str, limits: ParserLimits) -> AsyncGenerator[Opened | PageRead | Noted]:
         self._busy = True

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -49,10 +50,18 @@ SOURCE = SourceRef(name="papers")
 class Loader:
     """A Loader in this process, that can die and come back."""
 
-    def __init__(self, spool_dir: Path, pool: ParserPool, memory: FakeMemory, limits: LoadLimits = LIMITS) -> None:
+    def __init__(
+        self,
+        spool_dir: Path,
+        pool: ParserPool,
+        memory: FakeMemory,
+        limits: LoadLimits = LIMITS,
+        *,
+        patience: float = 5,
+    ) -> None:
         self._spool = Spool(spool_dir, 10_000_000)
         self.spool = self._spool
-        pipeline = Pipeline(pool, memory, chunker_version(300, 0), patience=5)
+        pipeline = Pipeline(pool, memory, chunker_version(300, 0), patience=patience)
         self.loads = Loads(memory, pool, pipeline, self._spool, limits)
 
     async def close(self) -> None:
@@ -472,6 +481,34 @@ async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: F
     with pytest.raises(DeadlineExceeded, match="upload the file again"):
         await loader.loads.upload(created.load_id, "a.txt", stalled())
     assert loader.spool.used_bytes == 0
+    await loader.close()
+
+
+async def test_a_parser_that_cannot_be_started_for_a_moment(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f"#!/bin/sh\nmv '{tmp_path}/python.next' '{interpreter}'\nexit 1\n")
+    following = tmp_path / "python.next"
+    following.write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
+    for script in (interpreter, following):
+        script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    result = await load(loader.loads, {"a.txt": b"One."})
+    assert states(result) == {"a.txt": FileState.LOADED}
+
+
+@pytest.mark.parametrize("interpreter", ["/bin/false", "/nowhere/python"])
+async def test_a_parser_that_cannot_be_started_at_all(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, interpreter: str
+) -> None:
+    loader = Loader(tmp_path, pool, memory, patience=0.6)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", interpreter)
+        file = (await load(loader.loads, {"a.txt": b"One."})).files["a.txt"]
+    assert (file.state, file.reason) == (FileState.FAILED, FailureReason.UNAVAILABLE)
+    assert "cannot start a parser" in file.message
+    assert states(await load(loader.loads, {"a.txt": b"One."})) == {"a.txt": FileState.LOADED}
     await loader.close()
 
 

@@ -129,7 +129,7 @@ class _FileFailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fil
     FILE_FAILURE_REASON_TIMEOUT: _FileFailureReason.ValueType  # 7
     """Reading it took longer than the Loader allows."""
     FILE_FAILURE_REASON_UNAVAILABLE: _FileFailureReason.ValueType  # 8
-    """Memory or the embedding model failed; loading it again may work."""
+    """Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work."""
     FILE_FAILURE_REASON_INTERNAL: _FileFailureReason.ValueType  # 9
     """A bug; the Loader's log has more."""
     FILE_FAILURE_REASON_NOT_SENT: _FileFailureReason.ValueType  # 10
@@ -155,7 +155,7 @@ FILE_FAILURE_REASON_TOO_LARGE: FileFailureReason.ValueType  # 6
 FILE_FAILURE_REASON_TIMEOUT: FileFailureReason.ValueType  # 7
 """Reading it took longer than the Loader allows."""
 FILE_FAILURE_REASON_UNAVAILABLE: FileFailureReason.ValueType  # 8
-"""Memory or the embedding model failed; loading it again may work."""
+"""Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work."""
 FILE_FAILURE_REASON_INTERNAL: FileFailureReason.ValueType  # 9
 """A bug; the Loader's log has more."""
 FILE_FAILURE_REASON_NOT_SENT: FileFailureReason.ValueType  # 10
