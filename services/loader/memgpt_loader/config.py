@@ -40,7 +40,7 @@ class LoaderSettings(MemoryClientSection):
         1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
     )
     parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file of up to a million characters.")
-    upload_pause_seconds: float = Field(60.0, gt=0, description="Longest pause between two chunks of an upload.")
+    upload_pause_seconds: float = Field(60.0, gt=0, description="Seconds that an upload may take for each MiB.")
     idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
     store_retry_seconds: float = Field(
         120.0,

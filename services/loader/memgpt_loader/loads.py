@@ -56,6 +56,9 @@ _TURN_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
 """How often a load is read that another Loader works on, while it is followed here."""
 
+_BYTES_A_TIME = 1024 * 1024
+"""For so many bytes an upload gets its time once more."""
+
 _CLOSE_SECONDS = 5.0
 _LABELLED_AT_A_TIME = 8
 
@@ -73,7 +76,8 @@ class LoadLimits:
     max_file_bytes: int
     """Bytes of a file."""
     chunk_seconds: float
-    """How long an upload may pause between two chunks."""
+    """How long an upload may take to send the next `_BYTES_A_TIME`, or what is left; else its room would be held for
+    ever by one that stalls, or drips."""
     idle_seconds: float
     """After this time without an upload, a load that waits for files is cancelled."""
 
@@ -299,18 +303,24 @@ class Loads:
                 raise _stopping()
 
     async def _receive(self, live: LiveLoad, spooled: SpooledFile, chunks: AsyncIterator[bytes]) -> None:
+        left, bytes_left = self._limits.chunk_seconds, _BYTES_A_TIME
         while True:
+            asked = time.monotonic()
             try:
-                async with asyncio.timeout(self._limits.chunk_seconds):
+                async with asyncio.timeout(left):
                     chunk = await anext(chunks, None)
             except TimeoutError:
                 raise DeadlineExceeded(
                     Reason.OUT_OF_TIME,
-                    f"the upload paused for more than {self._limits.chunk_seconds:g} s; upload the file again",
+                    f"the upload sent less than {_BYTES_A_TIME:,} bytes in {self._limits.chunk_seconds:g} s, and others"
+                    " may wait for its room; upload the file again, or raise loader.upload_pause_seconds",
                 ) from None
             if chunk is None:
                 break
             live.touch()
+            left, bytes_left = left - (time.monotonic() - asked), bytes_left - len(chunk)
+            if bytes_left <= 0:
+                left, bytes_left = self._limits.chunk_seconds, _BYTES_A_TIME
             await spooled.write(chunk)
         await spooled.finish()
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from memgpt.cli.errors import CliError
-from memgpt.cli.load import EXTENSIONS, find_files, manifest, received
+from memgpt.cli.load import EXTENSIONS, _upload, find_files, manifest, received
 from memgpt.cli.progress import Progress, bar_line
 from memgpt_loader import media
+from memgpt_runtime.errors import DeadlineExceeded, Reason, ServiceError, Unavailable
 
 
 @pytest.fixture
@@ -135,3 +141,49 @@ def test_the_bar_rates_only_what_took_work():
     assert bar_line("Loading files", unchanged, 0.5).endswith("| 1000/1000 [00:00<00:00, ?file/s]")
     # Of 100 files, 90 were there; 5 of the other 10 have come, with a tenth of the bytes.
     assert bar_line("Loading files", Progress(95, 100, "", 90, 0.1), 10).endswith("| 95/100 [00:10<01:30, 0.50file/s]")
+
+
+STALLED = DeadlineExceeded(Reason.OUT_OF_TIME, "too slow")
+AWAY = Unavailable(Reason.SERVICE_UNAVAILABLE, "starting anew")
+
+
+class Uploads:
+    """The client's part for loads: how each upload ends is given, what is asked is noted."""
+
+    def __init__(self, *ends: ServiceError | None, lasting: Callable[[], None] = lambda: None) -> None:
+        self.asked: list[str] = []
+        self._ends = list(ends)
+        self._lasting = lasting
+
+    def upload(self, _load_id: str, name: str, _path: Path) -> None:
+        self.asked.append(f"upload {name}")
+        self._lasting()
+        if (end := self._ends.pop(0)) is not None:
+            raise end
+
+    def withdraw(self, _load_id: str, name: str, why: str) -> None:
+        self.asked.append(f"withdraw {name}: {why}")
+
+
+def send(uploads: Any) -> list[str]:
+    _upload(uploads, "load", "a.txt", Path("a.txt"), Event())
+    return uploads.asked  # type: ignore[no-any-return]
+
+
+def test_what_stalls_is_sent_again_and_given_up_alone():
+    assert send(Uploads(STALLED, None)) == ["upload a.txt"] * 2
+    assert send(Uploads(STALLED, STALLED, STALLED)) == [
+        *["upload a.txt"] * 3,
+        "withdraw a.txt: The file could not be sent in time: too slow.",
+    ]
+
+
+def test_patience_begins_when_a_long_upload_breaks_off(monkeypatch):
+    now = 0.0
+
+    def lasting() -> None:
+        nonlocal now
+        now += 600
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert send(Uploads(AWAY, None, lasting=lasting)) == ["upload a.txt"] * 2

@@ -470,17 +470,37 @@ async def test_other_bytes_may_be_sent_again_right(loader: Loader) -> None:
     assert states(await ended(loader.loads, created.load_id)) == {"a.txt": FileState.LOADED}
 
 
-async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
-    loader = Loader(tmp_path, pool, memory, LoadLimits(max_file_bytes=100, chunk_seconds=0.02, idle_seconds=3600))
-    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+@pytest.mark.parametrize("drips", [False, True])
+async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: FakeMemory, drips: bool) -> None:
+    limits = LoadLimits(max_file_bytes=1_000_000, chunk_seconds=0.5, idle_seconds=3600)
+    loader = Loader(tmp_path, pool, memory, limits)
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"x" * 1_000_000)])
 
     async def stalled() -> AsyncIterator[bytes]:
-        yield b"On"
-        await asyncio.Event().wait()
+        while True:
+            yield b"x"
+            await (asyncio.sleep(0.001) if drips else asyncio.Event().wait())
 
     with pytest.raises(DeadlineExceeded, match="upload the file again"):
-        await loader.loads.upload(created.load_id, "a.txt", stalled())
+        async with asyncio.timeout(6):
+            await loader.loads.upload(created.load_id, "a.txt", stalled())
     assert loader.spool.used_bytes == 0
+    await loader.close()
+
+
+async def test_a_long_upload_gets_its_time_anew(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
+    data = b"Word. " * 1_000_000
+    limits = LoadLimits(max_file_bytes=10_000_000, chunk_seconds=0.4, idle_seconds=3600)
+    loader = Loader(tmp_path, pool, memory, limits)
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", data)])
+
+    async def steady() -> AsyncIterator[bytes]:
+        async for chunk in chunks(data):
+            await asyncio.sleep(0.01)
+            yield chunk
+
+    await loader.loads.upload(created.load_id, "a.txt", steady())
+    await loader.loads.cancel(created.load_id)
     await loader.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 
 from memgpt_runtime.errors import (
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     Reason,
@@ -45,6 +47,11 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _MAX_TAGS, _MAX_TAG_CHARS = 32, 64
 _UPLOADS = 4
+_STALLS = 3
+"""How often a file is sent that the Loader did not get fast enough: this process may have been stopped meanwhile."""
+
+_LONG_SECONDS = 30.0
+"""An upload that lasted so long had reached the Loader: only what comes after it tries patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +326,20 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
 
 def _upload(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
     """Sends a file, or tells the load to go on without it."""
-    patience = Patience(RESUME_SECONDS)
+    patience, stalls = Patience(RESUME_SECONDS), 0
     while not stop.is_set():
+        began = time.monotonic()
         try:
             loads.upload(load_id, name, path)
         except (ResourceExhausted, Unavailable) as error:  # It may be starting anew.
+            if time.monotonic() - began > _LONG_SECONDS:
+                patience.renew()
             stop.wait(patience.pause(error))
+        except DeadlineExceeded as error:
+            stalls += 1
+            if stalls == _STALLS:
+                loads.withdraw(load_id, name, f"The file could not be sent in time: {error.message}.")
+                return
         except OSError as error:
             loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
             return

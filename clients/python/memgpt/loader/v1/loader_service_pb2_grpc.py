@@ -101,7 +101,8 @@ class LoaderServiceServicer:
         is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
         withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
         wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-        load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+        load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
+        may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,8 @@ class LoaderServiceStub:
     is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
     withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
     wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-    load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+    load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
+    may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
     """
     WatchLoad: _grpc.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]
     """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
@@ -87,7 +88,8 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
     withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
     wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-    load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+    load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
+    may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
     """
     WatchLoad: _aio.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]  # type: ignore[assignment]
     """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
@@ -131,7 +133,8 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
         withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
         wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-        load gets at most half. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+        load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
+        may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
         """
 
     @_abc_1.abstractmethod
