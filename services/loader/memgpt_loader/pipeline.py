@@ -60,7 +60,7 @@ class Pipeline:
             memory: Keeps passages.
             chunker_version: Rules by which files are read; a file read by others is read anew.
             patience: Seconds for which a file is tried again while Memory is out of reach, or no parser can be started,
-                since it last got further.
+                from the first failure since it last got further.
         """
         self._pool = pool
         self._memory = memory

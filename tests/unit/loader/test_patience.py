@@ -3,7 +3,7 @@ from __future__ import annotations
 from memgpt_loader.patience import Patience
 
 
-def test_it_lasts_from_when_a_file_last_got_further() -> None:
+def test_it_lasts_from_the_first_failure_since_a_file_got_further() -> None:
     now = 0.0
     told: list[tuple[int, int]] = []
     patience = Patience(10, lambda: now)
@@ -20,3 +20,12 @@ def test_it_lasts_from_when_a_file_last_got_further() -> None:
     tell(1, 6)
     assert patience.lasts(10)
     assert told == [(1, 5), (0, 0), (1, 5), (1, 6)]
+
+
+def test_what_waited_for_long_before_its_first_failure_is_tried_again() -> None:
+    now = 0.0
+    patience = Patience(10, lambda: now)
+    now = 1000
+    assert patience.lasts(10)
+    now = 1009
+    assert not patience.lasts(2)
