@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
 from memgpt.cli.chat import Chat, Wishes
 from memgpt.cli.ui import Ui
@@ -49,6 +50,10 @@ class Agents:
         yield said("Second.", 1)
         yield done(TURN_STATE_COMPLETED, 2)
 
+    def summarize(self, _agent_id: str) -> SummarizeResponse:
+        self.asked.append("summarize")
+        return SummarizeResponse(evicted_count=2, summary="They greeted.")
+
     def cancel(self, _agent_id: str, request_id: str) -> None:
         self.asked.append(f"cancel {request_id}")
 
@@ -62,8 +67,8 @@ class Agents:
             yield each
 
 
-def chat(*resumed: list[Happening]) -> list[str]:
-    """One message to an agent with a turn left behind; answers what was asked of the Agent."""
+def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
+    """One line to an agent with a turn left behind; answers what was asked of the Agent."""
 
     class Terminal(Ui):
         def prompt(self, _question: str, _history: Path | None, *, multiline: bool = False) -> str:
@@ -74,7 +79,7 @@ def chat(*resumed: list[Happening]) -> list[str]:
     class Client:
         agents = Agents(resumed)
 
-    lines = ["Hello."]
+    lines = [line]
     ui = Terminal(plain=True)
     ui.interactive = True
     client: Any = Client()
@@ -87,6 +92,13 @@ def test_it_is_shown_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked == ["resume left 0", "send Hello."]
     printed = capsys.readouterr().out
     assert printed.index("First.") < printed.index("Second.")
+
+
+def test_it_is_shown_before_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chat([said("First.", 1), done(TURN_STATE_COMPLETED, 2)], line="/summarize") == ["resume left 0", "summarize"]
+    printed = capsys.readouterr().out
+    assert printed.index("First.") < printed.index("They greeted.")
+    assert chat([said("First, half.", 3), REFUSED], line="/summarize") == ["resume left 0"]
 
 
 def test_one_that_fails_for_good_holds_nothing_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,8 @@ class Chat:
             return self._turn(event=event)
         if line.split()[0] == "/retry":
             return self._retry()
+        if line.split()[0] == "/summarize" and not self._take_up():
+            return False
         try:
             self._commands.run(line)
         except KeyboardInterrupt:
