@@ -202,6 +202,7 @@ def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, serv
     # No endpoint is configured for this model.
     left = chat("/model gpt-4", "What do I like?", "And what else?", "/model offline", "Hello!", "/dump 4")
     assert left.returncode == 1
+    assert "Model: gpt-4, of this agent alone; others have offline; embeddings: " in left.stdout
     kept, not_sent = left.stderr.splitlines()
     assert "no endpoint is configured" in kept
     assert "is kept, and is answered before your next message" in kept

@@ -38,6 +38,7 @@ from memgpt_agent.filling import filling
 from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
+from memgpt_agent.models.offline_model import NAME as OFFLINE
 from memgpt_agent.profile_store import ProfileStore
 from memgpt_agent.sessions import Sessions
 from memgpt_agent.tool_client import ToolClient
@@ -394,7 +395,7 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         store = await call(self._memory.store.GetStore(store_service_pb2.GetStoreRequest()))
         name = self._settings.model_name()
-        mode = self._endpoint.mode().value if self._endpoint is not None and self._settings.model == name else name
+        mode = self._endpoint.mode().value if self._endpoint is not None and name != OFFLINE else name
         return pb.GetModelResponse(
             model=name,
             mode=mode,

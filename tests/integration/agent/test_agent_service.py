@@ -489,6 +489,13 @@ def test_a_model_behind_an_endpoint(agents: Agents, scripted_llm: Start, mode: s
     assert events[-1].done.usage.prompt_tokens == 200
 
 
+def test_the_offline_model_beside_an_endpoint(agents: Agents, scripted_llm: Start) -> None:
+    settings = {**scripted(scripted_llm([]), "tools"), "MEMGPT_AGENT_MODEL": "offline"}
+    with agents.start(**settings) as process, grpc.insecure_channel(process.wait_ready()) as channel:
+        model = AgentServiceStub(channel).GetModel(pb.GetModelRequest())
+    assert (model.model, model.mode) == ("offline", "offline")
+
+
 def test_an_endpoint_that_fails(agents: Agents, scripted_llm: Start) -> None:
     llm = scripted_llm(
         [

@@ -168,7 +168,10 @@ class Commands:
             self._memgpt.agents.update(agent, "model")
         model = self._memgpt.agents.model()
         own = self._memgpt.agents.get(self._agent_id).model
-        self._ui.line(f"Model: {own or model.model} ({model.mode}); embeddings: {model.embedding_model}")
+        served = model.model if model.mode == model.model else f"{model.model} ({model.mode})"
+        # How an agent's own model calls functions the service tells nobody.
+        name = f"{own}, of this agent alone; others have {served}" if own not in ("", model.model) else served
+        self._ui.line(f"Model: {name}; embeddings: {model.embedding_model}")
 
     def _undo(self, _argument: str) -> None:
         self._taken_back(self._memgpt.agents.undo(self._agent_id))
