@@ -333,3 +333,46 @@ def test_the_version_is_quick_to_say(memgpt: Run) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", memgpt("version").stdout)
+
+
+AWAY = {f"MEMGPT_CLIENT_{name}_ADDRESS": "127.0.0.1:1" for name in ("AGENT", "LOADER", "MEMORY")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list agents",
+        "list loads",
+        "load directory --name tea --input-files tea.txt",
+        "load stdin --name tea --file-name tea.txt",
+        "run --agent Ada",
+        "export agent Ada -o ada.jsonl",
+        "backup store.tar",
+        "search tea --source tea",
+    ],
+)
+def test_services_that_are_away_are_told_in_a_line(memgpt: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "tea.txt").write_text("Green tea.")
+    result = memgpt(*command.split(), text="Hello.\n", **AWAY)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), result.stderr
+    assert "the services cannot be reached" in result.stderr
+    assert {each.name for each in tmp_path.iterdir()} <= {"home", "tea.txt"}, "nothing half-written is left"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command", ["list agents", "load stdin --name tea --file-name tea.txt", "import agent -", "run --agent Ada"]
+)
+def test_standard_streams_may_be_closed(environment: dict[str, str], command: str, closed: str) -> None:
+    result = subprocess.run(
+        f"{MEMGPT} {command} {closed}",
+        shell=True,
+        env={**environment, **AWAY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "bug" not in result.stderr

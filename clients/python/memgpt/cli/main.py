@@ -630,7 +630,15 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The folder of the suite, and the history of chats in it, are for their owner alone.
     os.umask(0o077)
+    _open_closed_streams()
     sys.exit(_guarded())
+
+
+def _open_closed_streams() -> None:
+    """Has standard streams that were closed (`<&-`) as /dev/null: Python has None there, on which much fails."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - lasts as long as we do
 
 
 def _guarded() -> int:
