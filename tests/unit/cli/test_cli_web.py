@@ -40,6 +40,25 @@ class _Pages(BaseHTTPRequestHandler):
                 self.wfile.write(b"first ")
                 self.wfile.flush()
                 self.hang.wait(30)
+            case "/charset":
+                self._answer(b"<p>x", 'text/html; charset="a\0b"')
+            case "/empty":
+                self._answer(b"", "text/plain")
+            case "/packed":
+                self._answer(b"\x1f\x8b", "text/html\r\nContent-Encoding: gzip")
+            case "/bracket":
+                self._answer(b"", location="http://[nowhere")
+            case "/chunks":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nxxxxx")
+            case "/ssh":
+                self.wfile.write(b"SSH-2.0-OpenSSH\r\n")
+            case "/drips":
+                self.send_response(200)
+                self.end_headers()
+                while not self.hang.wait(0.01):
+                    self.wfile.write(b"x")
+            case "/broken":
+                self.send_error(500)
             case _:
                 self.send_error(404)
 
@@ -76,6 +95,8 @@ def site() -> Iterator[str]:
         ("/whole", b"\n<!doctype html><p>x"),
         ("/pdf", b"%PDF-\xff"),
         ("/moved", b"<p>no markup"),
+        ("/charset", b"<!DOCTYPE html>\n<p>x"),
+        ("/empty", b""),
     ],
 )
 def test_a_page(site: str, path: str, expected: bytes) -> None:
@@ -86,6 +107,11 @@ def test_a_page(site: str, path: str, expected: bytes) -> None:
     ("path", "says"),
     [
         ("/absent", "answered 404"),
+        ("/broken", "answered 500"),
+        ("/packed", "compressed"),
+        ("/bracket", "cannot be understood"),
+        ("/chunks", "cannot be understood"),
+        ("/ssh", "cannot be understood: SSH-2.0-OpenSSH$"),
         ("/loop", "more than 5 redirects"),
         ("/file", "must begin with http"),
         ("/short", "broke off"),
@@ -109,8 +135,9 @@ def test_a_redirect_is_checked_anew(site: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_bounds_on_time_and_size(site: str) -> None:
-    with pytest.raises(CliError, match="took too long"):
-        fetch(site + "/slow", allow_private=True, seconds=0.3)
+    for path in ("/slow", "/drips"):
+        with pytest.raises(CliError, match="took too long"):
+            fetch(site + path, allow_private=True, seconds=0.3)
     with pytest.raises(CliError, match="more than 5 bytes"):
         fetch(site + "/plain", allow_private=True, max_bytes=5)
 

@@ -93,8 +93,12 @@ def _answer(url: str, end: float, *, allow_private: bool) -> Iterator[http.clien
         yield connection.getresponse()
         if late.is_set():  # what was read so far looks like all
             raise TimeoutError
-    except (OSError, http.client.HTTPException) as error:
-        why = "it took too long" if late.is_set() else str(error) or type(error).__name__
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        if late.is_set():
+            why = "it took too long"
+        elif not isinstance(error, OSError):  # the standard library passes some nonsense on as a ValueError
+            why = f"the server's answer cannot be understood: {why}"
         raise CliError(f"{url}: {why}") from error
     finally:
         timer.cancel()
@@ -165,7 +169,7 @@ def is_public(address: str) -> bool:
 
 def _readable(data: bytes, media_type: str, charset: str) -> bytes:
     if media_type.startswith("text/") or media_type in _HTML:
-        with suppress(UnicodeError, LookupError):
+        with suppress(ValueError, LookupError):  # no such encoding, or not in it
             data = data.decode(charset or "utf-8").encode()
     if media_type in _HTML and not data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         data = b"<!DOCTYPE html>\n" + data
