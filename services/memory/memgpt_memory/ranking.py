@@ -5,9 +5,10 @@ head, in which the best of both are fused, and behind it everything else by like
 head by BM25, and behind it the other rows that share a word with the query, in order of time.
 
 The list is fetched from Milvus in growing pieces, cached under a bound, and cut into pages. A token holds the snapshot,
-the head (see `fusion`) and the last hit's key, so any process can build the list again and go on behind that hit. What
-belongs to a snapshot says a `View`: Milvus gets a condition that lets through a superset, and counters and versions
-decide the rest, since only they say what exists.
+the head (see `fusion`) and the last hit's key, so any process can build the list again and go on behind that hit. For a
+ranking by likeness alone a server gives just the rest of it, from that hit's score on. What belongs to a snapshot says
+a `View`: Milvus gets a condition that lets through a superset, and counters and versions decide the rest, since only
+they say what exists.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class Position:
     id: str
     space: str
     head: str = ""
+
+    @property
+    def key(self) -> tuple[float, str]:
+        """The last hit's place in the order by likeness."""
+        return -self.score, self.id
 
     def dump(self) -> dict[str, Any]:
         """As a token's payload."""
@@ -160,6 +166,7 @@ class _Ranking:
         fetched: How many rows of Milvus the list covers.
         complete: Whether there is nothing more.
         scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
+        behind: The last key before the list, for one that is only the rest of a ranking.
     """
 
     collection: Collection
@@ -173,6 +180,7 @@ class _Ranking:
     fetched: int = 0
     complete: bool = False
     scored: bool = True
+    behind: tuple[float, str] | None = None
 
     @property
     def front(self) -> list[HeadHit]:
@@ -312,13 +320,19 @@ class Rankings:
             # The statistics of words may have moved since that head was pinned: it goes on by itself.
             key += position.head
             ranking = self._cache.get(key)
+        behind = None
+        if ranking is None and mode is Mode.DENSE and position is not None and position.id and not self._store.lite:
+            key, behind = f"{key}+", position.key
+            ranking = self._cache.get(key)
+            if ranking is not None and ranking.behind is not None and behind < ranking.behind:
+                ranking = None
         if ranking is not None:
             self.hits += 1
         else:
             self.misses += 1
             vector = None if mode is Mode.TEXT else (await space.embedder.embed([query]))[0]
             words = [] if mode is Mode.DENSE else query_words(query)
-            ranking = self._cache[key] = _Ranking(collection, mode, words, vector)
+            ranking = self._cache[key] = _Ranking(collection, mode, words, vector, behind=behind)
         self._cache.move_to_end(key)
         return ranking
 
@@ -373,8 +387,8 @@ class Rankings:
         front = len(ranking.front)
         if not position.id:
             return min(position.rank, front)
-        wanted = (-position.score, position.id)
-        goal = position.rank + 1
+        wanted = position.key
+        goal = position.rank + 1 if ranking.behind is None else 1
         while True:
             await self._grow(view, ranking, goal)
             if ranking.complete or (ranking.keys and ranking.keys[-1] > wanted):
@@ -466,7 +480,7 @@ class Rankings:
         vector: list[float] = np.asarray(ranking.vector).tolist()
         window = limit if self._store.lite else min(limit, SERVER_WINDOW)
 
-        async def search(score_at_most: float | None = None) -> list[Match]:
+        async def search(score_at_most: float | None) -> list[Match]:
             return await self._store.search(
                 ranking.collection,
                 vector,
@@ -477,7 +491,7 @@ class Rankings:
                 score_at_most=score_at_most,
             )
 
-        matches = await search()
+        matches = await search(None if ranking.behind is None else -ranking.behind[0])
         complete = len(matches) < window
         # A server answers one window at a time; the next one begins at the last score, whose ties come again.
         while not complete and len(matches) < limit:

@@ -11,6 +11,7 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 
 from tests.integration.memory.client import INVALID, NOT_FOUND, Memory, refused
+from tests.integration.memory.conftest import Serve
 from tests.integration.memory.oracle import check_order, check_ranking
 
 QUERY = "ships that sail at night"
@@ -33,6 +34,34 @@ async def test_pages_put_together_are_the_ranking(memory: Memory) -> None:
     for size in (1, 10, 136, 137, 1000):
         hits = await memory.pages(QUERY, size=size, agent_id=agent.agent_id)
         check_ranking(QUERY, hits, dict(zip(ids, texts, strict=True)))
+
+
+async def test_pages_of_a_process_that_knows_none_before_them_are_the_same(serve: Serve, milvus_uri: str) -> None:
+    async with serve(milvus_uri) as memory:
+        source = await memory.source()
+        # Three of each, so that pages end within equal scores.
+        await memory.load(source.source_id, "a.txt", [text for text in sentences(60) for _ in range(3)])
+        core = memory.core()
+        whole, tokens = [], [""]
+        while True:
+            page = await memory.page(QUERY, size=7, source_id=source.source_id, token=tokens[-1])
+            whole += [hit.passage.passage_id for hit in page.hits]
+            if not page.next_page_token:
+                break
+            tokens.append(page.next_page_token)
+        assert len(set(whole)) == len(whole) == 180
+
+        async def turn_to(number: int) -> list[str]:
+            page = await memory.page(QUERY, size=7, source_id=source.source_id, token=tokens[number])
+            assert page.total_size == 180
+            assert bool(page.next_page_token) == (number < len(tokens) - 1)
+            assert [hit.rank for hit in page.hits] == list(range(7 * number, 7 * number + len(page.hits)))
+            return [hit.passage.passage_id for hit in page.hits]
+
+        for number in range(len(tokens)):
+            core.archive.rankings.clear()
+            for there in (number, min(number + 1, len(tokens) - 1), max(number - 1, 0)):
+                assert await turn_to(there) == whole[7 * there : 7 * there + 7]
 
 
 async def test_the_total_is_the_true_one_on_every_page(memory: Memory) -> None:
