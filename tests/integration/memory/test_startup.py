@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -199,6 +200,33 @@ async def test_a_file_that_is_no_store_is_refused(serve: Serve, tmp_path: Path, 
         async with serve(str(file)):
             pass
     assert file.read_bytes() == contents
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+async def test_an_index_that_a_crash_left_half_written_is_made_anew(
+    serve: Serve, milvus_lite_uri: str, kept: float
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = (await memory.agent()).agent_id
+        await memory.insert(agent_id, *sentences(20))
+        await memory.turn(agent_id, "hello", "one")
+    async with serve(milvus_lite_uri) as memory:
+        found = await memory.texts(QUERY, agent_id=agent_id)
+    cut_indices(milvus_lite_uri, kept)
+    async with serve(milvus_lite_uri) as memory:
+        assert await memory.texts(QUERY, agent_id=agent_id) == found
+        assert len(await memory.history(agent_id)) == 2
+        await memory.insert(agent_id, "one more")
+    async with serve(milvus_lite_uri) as memory:
+        assert len(await memory.texts(QUERY, agent_id=agent_id)) == 21
+
+
+def cut_indices(store: str, kept: float) -> None:
+    """Leaves a part of each of Lite's indices."""
+    indices = list(Path(store).glob("**/*.idx"))
+    assert len(indices) >= 3
+    for index in indices:
+        os.truncate(index, int(index.stat().st_size * kept))
 
 
 async def healthy(channel: grpc.aio.Channel) -> bool:

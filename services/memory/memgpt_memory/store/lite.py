@@ -99,15 +99,22 @@ class Engine:
     def load(self, collection: str) -> None:
         """Reads a collection's files, if it has been made; raises what Lite raises, of which pymilvus tells nothing.
 
-        Lite makes the folder first, and refuses to make it again: one that a crash or a full disk left empty goes.
+        Lite makes the folder first, and refuses to make it again: one that a crash or a full disk left empty goes. And
+        it writes its indices in place: one that a crash or a full disk left half written is made anew, out of the rows.
         """
-        if self.database.has_collection(collection):
-            self.database.get_collection(collection)
-        else:
-            folder = self._folder(collection)
+        folder = self._folder(collection)
+        if not self.database.has_collection(collection):
             (folder / "schema.json.tmp").unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 folder.rmdir()
+            return
+        found = self.database.get_collection(collection)
+        try:
+            found.load()
+        except Exception:  # noqa: BLE001 - of whatever reads an index
+            for index in folder.glob("partitions/*/indexes/*.idx"):
+                index.unlink()
+            found.load()
 
     def clear(self, collection: str) -> None:
         """Removes what a crash has left of a collection that is being dropped."""
