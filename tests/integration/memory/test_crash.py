@@ -234,7 +234,8 @@ async def test_milvus_killed_under_memory(
                 await asyncio.gather(*tasks)
                 await asyncio.to_thread(own_milvus_server.restart)
                 await until_healthy(memory.channel, wanted=False)
-                await until_healthy(memory.channel, seconds=270)  # the more a Milvus has to recover, the longer it takes
+                # The more a Milvus has to recover, the longer it takes.
+                await until_healthy(memory.channel, seconds=270)
                 for client in writers:
                     await client.retry(memory)
                     await client.check(memory)
