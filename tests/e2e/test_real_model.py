@@ -97,8 +97,7 @@ def test_thirty_turns_in_a_small_window(suite: Suite) -> None:
             _show(f"   [{time.monotonic() - start:.0f} s, {filled} of {WINDOW} tokens]")
             evictions += sum("left the context window" in event.notice.text for event in events)
             assert events[-1].done.state in (TURN_STATE_COMPLETED, TURN_STATE_STOPPED), events[-1]
-            used = [event.usage for event in events if event.HasField("usage")]
-            assert all(usage.prompt_tokens <= WINDOW for usage in used), used
+            assert filled <= WINDOW
     assert evictions, "the window was never full: the conversation proves nothing"
     spoken = [event.message.text for event in events if event.HasField("message")]
     assert any(ANSWER in text for text in spoken), spoken
