@@ -490,13 +490,13 @@ async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: F
 
 async def test_a_long_upload_gets_its_time_anew(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
     data = b"Word. " * 1_000_000
-    limits = LoadLimits(max_file_bytes=10_000_000, chunk_seconds=0.4, idle_seconds=3600)
+    limits = LoadLimits(max_file_bytes=10_000_000, chunk_seconds=1.0, idle_seconds=3600)
     loader = Loader(tmp_path, pool, memory, limits)
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", data)])
 
     async def steady() -> AsyncIterator[bytes]:
         async for chunk in chunks(data):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
             yield chunk
 
     await loader.loads.upload(created.load_id, "a.txt", steady())
