@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TextIO
 
 import structlog
@@ -36,6 +37,9 @@ _SECRET_VALUE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_SIGNS = ("k-", "k_", "f-", "f_", "ghp", "gho", "xox", "eyj", "bearer ", "basic ", "://", "-----begin")
+"""In lower case: every secret value has one of these."""
+
 
 def redact(value: object) -> object:
     """Replaces what looks like a secret, in text, mappings and sequences, however deep."""
@@ -43,7 +47,7 @@ def redact(value: object) -> object:
         return _SECRET_VALUE.sub(REDACTED, value)
     if isinstance(value, Mapping):
         return {
-            key: REDACTED if isinstance(key, str) and _SECRET_KEY.fullmatch(key) and inner else redact(inner)
+            key: REDACTED if isinstance(key, str) and inner and _is_secret(key) else redact(inner)
             for key, inner in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
@@ -53,10 +57,22 @@ def redact(value: object) -> object:
     return redact(str(value))
 
 
+@lru_cache(1_024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.fullmatch(key) is not None
+
+
 def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    # Nearly every line is short texts and numbers without a secret: those are looked through all at once.
+    texts = "\n".join([value for value in event.values() if isinstance(value, str)]).lower()
+    clean = not any(sign in texts for sign in _SIGNS)
     for key, value in event.items():
-        if key not in ("_record", "_from_structlog"):
-            event[key] = REDACTED if _SECRET_KEY.fullmatch(key) and value else redact(value)
+        if key in ("_record", "_from_structlog"):
+            continue
+        if value and _is_secret(key):
+            event[key] = REDACTED
+        elif not (clean and isinstance(value, str)):
+            event[key] = redact(value)
     return event
 
 

@@ -29,6 +29,7 @@ class ServerMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._methods: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
         self.ready = Gauge("memgpt_ready", "1 while the server is ready to serve, else 0.", registry=self.registry)
 
     def counter(self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, label: str = "") -> None:
@@ -44,12 +45,19 @@ class ServerMetrics:
 
     def started(self, kind: str, service: str, method: str) -> None:
         """Counts an RPC that has begun."""
-        self._started.labels(kind, service, method).inc()
+        self._of(kind, service, method)[0].inc()
 
     def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
         """Counts an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
         self._handled.labels(kind, service, method, code).inc()
-        self._seconds.labels(kind, service, method).observe(seconds)
+        self._of(kind, service, method)[1].observe(seconds)
+
+    def _of(self, *method: str) -> tuple[Counter, Histogram]:
+        # Looking a metric up by its labels takes longer than counting; a server has few methods.
+        known = self._methods.get(method)
+        if known is None:
+            known = self._methods[method] = (self._started.labels(*method), self._seconds.labels(*method))
+        return known
 
 
 class _Read(Collector):

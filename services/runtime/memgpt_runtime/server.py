@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -359,6 +360,7 @@ async def _start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack,
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
     metrics.ready.set_function(lambda: float(readiness.ready))
+    _spare_collector()
     await server.start()
     announcer.announce(spec.name, section.host, port, "serving")
     announcer.close()
@@ -370,6 +372,16 @@ async def _start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack,
         config=str(config.path) if config.path else None,
     )
     return Server(port, readiness, in_flight, server, settings, app.stopping)
+
+
+def _spare_collector() -> None:
+    """Has Python's collector of cycles look at what calls leave, seldom, and at what was made before them never.
+
+    Left alone it goes through every object of the libraries again and again, for a tenth of the time of a busy server.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings, host: str, port: int, name: str) -> int:

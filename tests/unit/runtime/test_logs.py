@@ -111,6 +111,27 @@ def test_credentials_in_headers_and_addresses() -> None:
     assert redact("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----") == REDACTED
 
 
+@pytest.mark.parametrize("kind", ["sk", "pk", "rk", "hf", "ghp", "gho", "xoxa", "xoxb", "xoxp"])
+@pytest.mark.parametrize("between", "-_")
+def test_every_kind_of_key_is_scrubbed_from_a_line(out: io.StringIO, kind: str, between: str) -> None:
+    get_logger("here").info("something", value=f"{kind.upper()}{between}0123456789abcdef")
+    assert _lines(out)[0]["value"] == REDACTED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: BEARER abcdef123456",
+        "authorization: basic cm9vdDpNaWx2dXM=",
+        "http://root:Milvus@db:19530",
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_credentials_are_scrubbed_from_a_line(out: io.StringIO, text: str) -> None:
+    get_logger("here").info("something", value=text)
+    assert _lines(out)[0]["value"] == redact(text) != text
+
+
 def test_console_format() -> None:
     stream = io.StringIO()
     root = logging.getLogger()
