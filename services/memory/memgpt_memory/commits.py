@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from memgpt_runtime.errors import (
@@ -42,7 +43,7 @@ from memgpt_memory.model import (
     TextRef,
     ToolServer,
 )
-from memgpt_memory.passages import Passages, note_id, texts_of
+from memgpt_memory.passages import Embedded, Passages, note_id, texts_of
 from memgpt_memory.ranges import Ranges
 from memgpt_memory.records import Records, ids_of, text_ids
 from memgpt_memory.rewinds import Rewinds
@@ -267,22 +268,22 @@ class Commits:
         ordered = embedded is not None or not texts.keys().isdisjoint(("links", "dead_notes"))
         with self._clock.write(live.id) if ordered else nullcontext(0) as stamp:
 
-            async def write_notes() -> None:
-                if embedded is not None:
-                    passages.extend(
-                        await self.passages.write_notes(
-                            row.tenant,
-                            live.id,
-                            first_note,
-                            embedded,
-                            tags=change.tags,
-                            stamp=stamp,
-                            created=time,
-                        )
+            async def write_notes(embedded: Embedded) -> None:
+                passages.extend(
+                    await self.passages.write_notes(
+                        row.tenant, live.id, first_note, embedded, tags=change.tags, stamp=stamp, created=time
                     )
+                )
 
+            writes: list[Coroutine[Any, Any, None]] = []
+            if rows:
+                writes.append(self.messages.write(rows))
+            if written:
+                writes.append(self._records.put(*written))
+            if embedded is not None:
+                writes.append(write_notes(embedded))
             try:
-                await all_to_end(self.messages.write(rows), self._records.put(*written), write_notes())
+                await all_to_end(*writes)
             except BaseException:
                 live.uncertain = attempted
                 raise

@@ -46,7 +46,7 @@ def message_rows(
             "Send it in pieces, or load it as a document.",
             field="messages.text",
         )
-    apart = len(json.dumps(arguments)) > _INLINE_ARGUMENTS
+    apart = arguments != "" and len(json.dumps(arguments)) > _INLINE_ARGUMENTS
     pieces = split(new.text + arguments if apart else new.text)
     head: dict[str, Any] = {"role": new.role.value, "turn": turn_id, "step": step, "parts": len(pieces)}
     if call:

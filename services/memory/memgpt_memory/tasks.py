@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -14,8 +15,11 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
     running = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
+        # As `asyncio.wait` does it for many, at a third of the price.
+        woken = running.get_loop().create_future()
+        running.add_done_callback(partial(_wake, woken))
         try:
-            await asyncio.wait([running])
+            await woken
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
@@ -27,6 +31,14 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
 
 async def all_to_end(*works: Awaitable[object]) -> None:
     """Awaits all works to their ends, then raises the first failure, if any."""
+    if len(works) == 1:  # as most often: without a task
+        await works[0]
+        return
     for outcome in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+def _wake(sleeper: asyncio.Future[None], _: object) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

@@ -50,6 +50,21 @@ async def test_a_single_call_does_not_wait_for_others():
     assert store.upserts == [["early"], ["late"]]
 
 
+async def test_where_several_write_at_a_time_those_who_come_a_moment_later_are_waited_for():
+    store = Store()
+    await asyncio.gather(store.write("0"), store.write("1"), store.write("late", after=10))
+    assert store.upserts == [["0", "1", "late"]]
+
+
+async def test_but_not_for_as_long_as_more_come():
+    store = Store(max_rows=1_000_000, max_waiting=1_000_000)
+    written: list[asyncio.Task[None]] = []
+    while not store.begun.is_set():
+        written += [asyncio.create_task(store.write(str(len(written))))]
+        await asyncio.sleep(0)
+    await asyncio.gather(*written)
+
+
 async def test_what_comes_during_an_upsert_shares_the_next():
     store = Store()
     store.gate.clear()

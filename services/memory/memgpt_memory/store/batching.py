@@ -1,13 +1,15 @@
 """Concurrent writes to one collection, gathered into few large ones.
 
 Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is under way, rows
-that arrive wait together, and the next upsert takes all of them: a busy process writes few large batches instead of
-many small ones, and an idle one waits for nothing. Every caller hears of its own rows only when they are in.
+that arrive wait together, and the next upsert takes all of them; where several callers have rows it waits a moment for
+more of them. A busy process writes few large batches instead of many small ones, and a lone caller waits for nothing.
+Every caller hears of its own rows only when they are in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 from memgpt_runtime.errors import Reason, ResourceExhausted
 
 Row = Mapping[str, Any]
+
+_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.001, 0.005
 
 
 @dataclass(slots=True)
@@ -71,10 +75,11 @@ class Batcher:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         # A caller that is cancelled leaves its rows to be written: whoever owns them treats them as uncertain.
-        await asyncio.shield(waiting.done)
+        await waiting.done
 
     async def _work(self) -> None:
         while self._waiting:
+            await self._gather()
             batch = self._take()
             try:
                 await self._upsert([row for waiting in batch for row in waiting.rows])
@@ -89,6 +94,14 @@ class Batcher:
                 for waiting in batch:
                     if not waiting.done.cancelled():
                         waiting.done.set_result(None)
+
+    async def _gather(self) -> None:
+        """Waits while more comes, but only where several write at a time, and not for long."""
+        await asyncio.sleep(0)  # whoever waited for the batch before may have more to write
+        end, callers = time.monotonic() + _LONGEST_WAIT_SECONDS, 1
+        while callers < len(self._waiting) and self.rows_waiting < self._max_rows and time.monotonic() < end:
+            callers = len(self._waiting)
+            await asyncio.sleep(_WAIT_SECONDS)
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

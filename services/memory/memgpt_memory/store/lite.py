@@ -13,6 +13,7 @@ import ctypes
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -76,6 +77,10 @@ def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
         )
 
 
+class EngineError(Exception):
+    """Lite, or the disk below it, has refused something."""
+
+
 class Engine:
     """A Lite file that is open in this process; nobody else can reach it.
 
@@ -115,6 +120,21 @@ class Engine:
             for index in folder.glob("partitions/*/indexes/*.idx"):
                 index.unlink()
             found.load()
+
+    def write(self, collection: str, rows: list[Mapping[str, Any]], partition: str = "") -> None:
+        """Writes whole rows under their keys, at a quarter of the price of an upsert by way of pymilvus.
+
+        An insert of Lite replaces rows, too. Its upsert first reads each, to keep the columns that a caller left out.
+
+        Raises:
+            EngineError: It failed.
+        """
+        from milvus_lite.constants import DEFAULT_PARTITION
+
+        try:
+            self.database.get_collection(collection).insert(rows, partition or DEFAULT_PARTITION)
+        except Exception as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from error
 
     def clear(self, collection: str) -> None:
         """Removes what a crash has left of a collection that is being dropped."""

@@ -1,10 +1,11 @@
 """Milvus Lite or a Milvus server behind one small asynchronous surface; the only module that imports pymilvus.
 
 What differs between the two is kept here: Lite needs a lock around writes, since concurrent writers lose acknowledged
-rows and reads can miss rows during its automatic flush; a server needs a consistency level. On a server, Session reads
-see every upsert of this process at the price of a bounded read, but not the writes of a process before it, nor deletes
-(Milvus 2.3 answers them without their time): each collection is read Strong until this process has written to it, and
-again after a delete until the next upsert.
+rows and reads can miss rows during its automatic flush; a server needs a consistency level. There a read waits until
+the server knows everything up to a time. Strong ones wait for the present, 0.2 s; Session ones for this process's last
+upsert of the collection. One that this process has not written to is read as of its first write to any: what was there
+before is of the processes before it. After a delete, which Milvus 2.3 answers without its time, reads are Strong until
+the next upsert.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 import structlog
@@ -45,6 +47,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 import pymilvus
 from pymilvus import MilvusClient
+from pymilvus.client.ts_utils import get_collection_ts
 from pymilvus.exceptions import MilvusException
 
 if TYPE_CHECKING:
@@ -156,6 +159,7 @@ class Milvus:
         self._reopening: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
+        self._began = 0
         self._written: set[str] = set()
         self._deletes: Counter[str] = Counter()
         self._ready: dict[str, Collection] = {}
@@ -531,20 +535,26 @@ class Milvus:
             (engine.abandon if self._suspect else engine.close)()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
-        data = [dict(row) for row in rows]
         deletes = self._deletes[collection.name]
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
-            await self._run(
-                self._change,
-                lambda: self._connected.upsert(
-                    collection.name, data, timeout=self._timeout, partition_name=partition or ""
-                ),
-            )
-        self.rows_written[collection.name] += len(data)
+            await self._run(self._change, lambda: self._write_now(collection.name, list(rows), partition or ""))
+        self.rows_written[collection.name] += len(rows)
         if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
             self._written.add(collection.name)
         if self.lite and collection.partitioned:
-            self._flush_when_idle(collection, len(data))
+            self._flush_when_idle(collection, len(rows))
+
+    def _write_now(self, name: str, rows: list[Row], partition: str) -> None:
+        if self._engine is not None:
+            self._engine.write(name, rows, partition)
+        else:
+            self._connected.upsert(name, rows, timeout=self._timeout, partition_name=partition)
+            self._began = self._began or self._time_of_last_write(name)
+
+    def _time_of_last_write(self, name: str) -> int:
+        """The server's time of this process's last upsert of a collection, as pymilvus keeps it for Session reads."""
+        uri = urlsplit(self._uri)
+        return int(get_collection_ts(name, f"{uri.hostname}:{uri.port}", uri.path.strip("/")))
 
     def _flush_when_idle(self, collection: Collection, rows: int) -> None:
         """Has Lite flush what was added, once nothing more comes: until then every search indexes those rows anew."""
@@ -610,18 +620,22 @@ class Milvus:
     def _lock(self, collection: Collection) -> ReadWriteLock:
         return self._locks.setdefault(collection.name, ReadWriteLock())
 
-    def _consistency(self, collection: Collection, *, strong: bool = False) -> dict[str, str]:
+    def _consistency(self, collection: Collection, *, strong: bool = False) -> dict[str, Any]:
         if self.lite:
             return {}
-        session = collection.name in self._written and not strong
-        return {"consistency_level": "Session" if session else "Strong"}
+        if not strong:
+            if collection.name in self._written:
+                return {"consistency_level": "Session"}
+            if self._began and not self._deletes[collection.name]:
+                return {"consistency_level": "Customized", "guarantee_timestamp": self._began}
+        return {"consistency_level": "Strong"}
 
     async def _run(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """Runs a blocking call in a thread, to its end even when the caller goes away: locks must outlive the call."""
         running = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
         try:
             return await run_to_end(running)
-        except (MilvusException, grpc.RpcError) as error:
+        except (MilvusException, grpc.RpcError, lite.EngineError) as error:
             _log.warning("milvus_failed", uri=self._uri, error=str(error)[:500])
             raise Unavailable(
                 Reason.STORE_UNAVAILABLE,
