@@ -48,6 +48,8 @@ from memgpt_runtime.metrics import ServerMetrics
 
 _log = get_logger(__name__)
 
+_HEAR_OUT_SECONDS = 1.0
+
 _KINDS = {
     (False, False): "unary",
     (True, False): "client_stream",
@@ -355,6 +357,19 @@ class DeadlineStage:
             ) from None
 
 
+async def _hear_out(requests: AsyncIterator[bytes]) -> None:
+    """Takes what a client still sends, for a moment: one that is busy sending loses the answer (`status.LOST_ANSWER`).
+
+    Nothing else is kept waiting, for such a client cannot get an answer before it has sent everything.
+    """
+    try:
+        async with asyncio.timeout(_HEAR_OUT_SECONDS):
+            async for _ in requests:
+                pass
+    except (TimeoutError, grpc.aio.BaseError):
+        pass
+
+
 Validate = Callable[[Message], None]
 """Raises `InvalidArgument` when a request breaks a constraint."""
 
@@ -447,8 +462,13 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
         async def unary(request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
             async def call() -> bytes:
-                argument = receive_all(request) if key[0] else receive(request)
-                return send(await behaviour(argument, grpc_context))
+                if not key[0]:
+                    return send(await behaviour(receive(request), grpc_context))
+                try:
+                    return send(await behaviour(receive_all(request), grpc_context))
+                except ServiceError:
+                    await _hear_out(request)
+                    raise
 
             answer: bytes = await self._run(Rpc(method, kind, known=True, wire=grpc_context), call)
             return answer

@@ -258,6 +258,24 @@ async def test_error_with_huge_texts_still_arrives(start: Start) -> None:
     assert sum(sizes) < 8192
 
 
+async def test_a_client_that_is_busy_sending_hears_why_it_is_refused(start: Start) -> None:
+    async with start(Probe(str).add_to) as running:
+        upload = running.channel.stream_unary(PREFIX + "ClientStream", None, None)
+        for _ in range(100):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await upload(iter([b"\xff", *[bytes(10_000)] * 100]))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_client_that_does_not_stop_sending_is_refused_nevertheless(start: Start) -> None:
+    async with start(Probe(str).add_to) as running:
+        upload = running.channel.stream_unary(PREFIX + "ClientStream", None, None)()
+        await upload.write(b"\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_an_answer_that_grpc_lost_is_asked_for_again() -> None:
     lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details=LOST_ANSWER)
     assert isinstance(from_rpc_error(lost), errors.Unavailable)
