@@ -260,7 +260,9 @@ async def test_error_with_huge_texts_still_arrives(start: Start) -> None:
 
 async def test_a_client_that_is_busy_sending_hears_why_it_is_refused(start: Start) -> None:
     async with start(Probe(str).add_to) as running:
-        upload = running.channel.stream_unary(PREFIX + "ClientStream", None, None)
+        upload: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = running.channel.stream_unary(
+            PREFIX + "ClientStream", None, None
+        )
         for _ in range(100):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await upload(iter([b"\xff", *[bytes(10_000)] * 100]))
@@ -269,7 +271,10 @@ async def test_a_client_that_is_busy_sending_hears_why_it_is_refused(start: Star
 
 async def test_a_client_that_does_not_stop_sending_is_refused_nevertheless(start: Start) -> None:
     async with start(Probe(str).add_to) as running:
-        upload = running.channel.stream_unary(PREFIX + "ClientStream", None, None)()
+        method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = running.channel.stream_unary(
+            PREFIX + "ClientStream", None, None
+        )
+        upload = method()
         await upload.write(b"\xff")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await upload
