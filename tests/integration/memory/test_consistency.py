@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from memgpt_memory.store.layout import MESSAGES, NO_VECTOR, RECORDS
 from memgpt_memory.store.milvus import Milvus, Operation
+from memgpt_runtime.errors import Unavailable
+from pymilvus.exceptions import MilvusException
 
 pytestmark = pytest.mark.milvus_server
 
@@ -42,3 +46,26 @@ async def test_a_read_behind_a_delete_waits_for_it(milvus_server_uri: str) -> No
         await store.delete(MESSAGES, [f"a-m{number}"])
         assert not await store.get(MESSAGES, [f"a-m{number}"], [])
     await store.close()
+
+
+async def test_a_read_behind_a_write_that_failed_tells_whether_it_happened(
+    milvus_server_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Milvus(milvus_server_uri)
+    other = Milvus(milvus_server_uri.replace("127.0.0.1", "localhost"))
+    for one in (store, other):
+        await one.open([RECORDS, MESSAGES])
+
+    def write_and_fail(*arguments: Any) -> None:
+        other._write_now(*arguments)
+        raise MilvusException(message="the answer was lost")
+
+    for number in range(ROUNDS):
+        await store.upsert(MESSAGES, [message(1_000)])
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_write_now", write_and_fail)
+            with pytest.raises(Unavailable):
+                await store.upsert(MESSAGES, [message(number)])
+        assert await store.get(MESSAGES, [f"a-m{number}"], [])
+    await store.close()
+    await other.close()

@@ -4,8 +4,8 @@ What differs between the two is kept here: Lite needs a lock around writes, sinc
 rows and reads can miss rows during its automatic flush; a server needs a consistency level. There a read waits until
 the server knows everything up to a time. Strong ones wait for the present, 0.2 s; Session ones for this process's last
 upsert of the collection. One that this process has not written to is read as of its first write to any: what was there
-before is of the processes before it. After a delete, which Milvus 2.3 answers without its time, reads are Strong until
-the next upsert.
+before is of the processes before it. After a write whose time is not known (one that failed, or a delete, which Milvus
+2.3 answers without it) reads are Strong until the next upsert.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Milvus:
         self._batchers: dict[tuple[str, str | None], Batcher] = {}
         self._began = 0
         self._written: set[str] = set()
-        self._deletes: Counter[str] = Counter()
+        self._untimed: Counter[str] = Counter()
         self._ready: dict[str, Collection] = {}
         self._unflushed: Counter[str] = Counter()
         self._flushes: dict[str, asyncio.TimerHandle] = {}
@@ -440,8 +440,7 @@ class Milvus:
                     )
         finally:
             if ids and not unread:
-                self._deletes[collection.name] += 1
-                self._written.discard(collection.name)
+                self._note_untimed(collection)
 
     async def compact(self) -> None:
         """Writes the files anew without what was deleted or replaced; others read and write meanwhile.
@@ -535,14 +534,23 @@ class Milvus:
             (engine.abandon if self._suspect else engine.close)()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
-        deletes = self._deletes[collection.name]
-        async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
-            await self._run(self._change, lambda: self._write_now(collection.name, list(rows), partition or ""))
+        untimed = self._untimed[collection.name]
+        try:
+            async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
+                await self._run(self._change, lambda: self._write_now(collection.name, list(rows), partition or ""))
+        except BaseException:
+            self._note_untimed(collection)
+            raise
         self.rows_written[collection.name] += len(rows)
-        if self._deletes[collection.name] == deletes:  # else its time may be before that of the delete
+        if self._untimed[collection.name] == untimed:  # else its time may be before that of the other write
             self._written.add(collection.name)
         if self.lite and collection.partitioned:
             self._flush_when_idle(collection, len(rows))
+
+    def _note_untimed(self, collection: Collection) -> None:
+        """Notes a write whose time is not known: a delete, or one that failed, and may have happened."""
+        self._untimed[collection.name] += 1
+        self._written.discard(collection.name)
 
     def _write_now(self, name: str, rows: list[Row], partition: str) -> None:
         if self._engine is not None:
@@ -626,7 +634,7 @@ class Milvus:
         if not strong:
             if collection.name in self._written:
                 return {"consistency_level": "Session"}
-            if self._began and not self._deletes[collection.name]:
+            if self._began and not self._untimed[collection.name]:
                 return {"consistency_level": "Customized", "guarantee_timestamp": self._began}
         return {"consistency_level": "Strong"}
 
