@@ -209,6 +209,7 @@ async def serve(spec: ServiceSpec[S], config: Config[S]) -> None:
         try:
             server = await _start(spec, config, stack, announcer)
             stop.started()
+            _spare_collector()
         except asyncio.CancelledError:
             if not stop.requested.is_set():
                 raise
@@ -360,7 +361,6 @@ async def _start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack,
         names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
     metrics.ready.set_function(lambda: float(readiness.ready))
-    _spare_collector()
     await server.start()
     announcer.announce(spec.name, section.host, port, "serving")
     announcer.close()
@@ -377,7 +377,7 @@ async def _start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack,
 def _spare_collector() -> None:
     """Has Python's collector of cycles look at what calls leave, seldom, and at what was made before them never.
 
-    Left alone it goes through every object of the libraries again and again, for a tenth of the time of a busy server.
+    Left alone it goes through every object of the libraries again and again while the server is busy.
     """
     gc.collect()
     gc.freeze()

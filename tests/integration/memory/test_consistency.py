@@ -1,4 +1,4 @@
-"""What a process reads on a Milvus server of what another has written before it, whose times it does not know."""
+"""What a process reads on a Milvus server behind writes whose times it does not know."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from memgpt_memory.store.layout import MESSAGES, NO_VECTOR, RECORDS
-from memgpt_memory.store.milvus import Milvus, Operation
+from memgpt_memory.store.milvus import Milvus
 from memgpt_runtime.errors import Unavailable
 from pymilvus.exceptions import MilvusException
 
@@ -25,8 +25,7 @@ async def test_a_process_reads_all_that_was_written_before_it_began(milvus_serve
     former = Milvus(milvus_server_uri.replace("127.0.0.1", "localhost"))
     await former.open([RECORDS, MESSAGES])
     for number in range(ROUNDS):
-        seconds: list[tuple[Operation, float]] = []
-        latter = Milvus(milvus_server_uri, took=lambda *one, seconds=seconds: seconds.append(one))
+        latter = Milvus(milvus_server_uri)
         await latter.open([RECORDS, MESSAGES])
         await former.upsert(MESSAGES, [message(number)])
         record = {"id": "holder", "kind": "store", "tenant": "", "parent": "", "created": 1, "body": "{}"}

@@ -52,7 +52,7 @@ async def test_a_single_call_does_not_wait_for_others():
 
 async def test_where_several_write_at_a_time_those_who_come_a_moment_later_are_waited_for():
     store = Store()
-    await asyncio.gather(store.write("0"), store.write("1"), store.write("late", after=10))
+    await asyncio.gather(store.write("0"), store.write("1"), store.write("late", after=3))
     assert store.upserts == [["0", "1", "late"]]
 
 

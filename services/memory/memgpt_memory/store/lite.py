@@ -122,7 +122,7 @@ class Engine:
             found.load()
 
     def write(self, collection: str, rows: list[Mapping[str, Any]], partition: str = "") -> None:
-        """Writes whole rows under their keys, at a quarter of the price of an upsert by way of pymilvus.
+        """Writes whole rows under their keys, without the long way by pymilvus.
 
         An insert of Lite replaces rows, too. Its upsert first reads each, to keep the columns that a caller left out.
 
