@@ -9,9 +9,9 @@ from contextlib import aclosing
 from pathlib import Path
 from random import Random
 
-from memgpt_loader.extract import MAX_PASSAGE_CHARS
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.pool import PageRead, ParserLimits, ParserPool
+from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS
+from memgpt_loader.parsing.pool import PageRead, ParserLimits, ParserPool
 from memgpt_runtime.tokens import count_tokens
 
 from tests.fuzz.mutations import mutated, mutated_part

@@ -11,14 +11,14 @@ from memgpt_runtime.channel import HealthWatcher, open_memory_channel
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
 from memgpt_loader.config import LoaderSettings
-from memgpt_loader.extract import chunker_version
-from memgpt_loader.loads import LoadLimits, Loads
-from memgpt_loader.memory_client import REPEATABLE, MemoryClient
+from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.registry import LoadLimits, Loads
+from memgpt_loader.loads.spool import Spool
+from memgpt_loader.memory.client import REPEATABLE, MemoryClient
 from memgpt_loader.metrics import watch_loader
-from memgpt_loader.pipeline import Pipeline
-from memgpt_loader.pool import ParserLimits, ParserPool
-from memgpt_loader.servicer import LoaderServicer
-from memgpt_loader.spool import Spool
+from memgpt_loader.parsing.extract import chunker_version
+from memgpt_loader.parsing.pool import ParserLimits, ParserPool
+from memgpt_loader.rpc.servicer import LoaderServicer
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 from memgpt_runtime.metrics import ServerMetrics
 from prometheus_client import Gauge
 
-from memgpt_loader.loads import Loads
+from memgpt_loader.loads.registry import Loads
 from memgpt_loader.model import FileState
-from memgpt_loader.pool import ParserPool
+from memgpt_loader.parsing.pool import ParserPool
 
 
 def watch_loader(metrics: ServerMetrics, loads: Loads, pool: ParserPool) -> None:

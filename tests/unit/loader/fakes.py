@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.pool import ParsedPassage
+from memgpt_loader.parsing.pool import ParsedPassage
 from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, Reason, ServiceError
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader import formats, media
-from memgpt_loader.extract import extract
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits
+from memgpt_loader.parsing.extract import extract
 
 from tests.support import documents, pdfs
 from tests.support.documents import docx, epub, paragraph, pptx, shape, xlsx

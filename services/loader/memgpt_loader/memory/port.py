@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.pool import ParsedPassage
+from memgpt_loader.parsing.pool import ParsedPassage
 
 BATCH_PASSAGES = 256
 """Passages of a batch at most: embedding models work best on some hundreds."""

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from memgpt_loader import frames
 from memgpt_loader.failures import FailureReason, FileFailure, NoParser
-from memgpt_loader.turns import Turns
+from memgpt_loader.parsing import frames
+from memgpt_loader.parsing.fair_semaphore import Turns
 
 # A parser of untrusted files sees no credentials: only what the interpreter needs.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
@@ -198,7 +198,7 @@ class _Parser:
                 sys.executable,
                 "-P",
                 "-m",
-                "memgpt_loader.worker",
+                "memgpt_loader.parsing.worker",
                 str(memory_bytes),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

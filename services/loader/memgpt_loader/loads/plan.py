@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from memgpt_runtime.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Reason
 
 from memgpt_loader.failures import FailureReason
-from memgpt_loader.live import LiveLoad
+from memgpt_loader.loads.live import LiveLoad
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
 
 

@@ -21,10 +21,10 @@ from memgpt_runtime.errors import (
 from memgpt_runtime.logs import get_logger
 
 from memgpt_loader.failures import FailureReason, FileFailure, NoParser
-from memgpt_loader.memory import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
+from memgpt_loader.loads.retry import Patience
+from memgpt_loader.memory.port import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
-from memgpt_loader.patience import Patience
-from memgpt_loader.pool import Noted, Opened, PageRead, ParsedPassage, ParserPool
+from memgpt_loader.parsing.pool import Noted, Opened, PageRead, ParsedPassage, ParserPool
 
 _log = get_logger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_loader.extract import MAX_PASSAGE_CHARS, chunker_version, extract
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits, pdf
+from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS, chunker_version, extract
 from memgpt_runtime.tokens import count_tokens
 
 LIMITS = Limits(max_pages=100, max_chars=1_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)

@@ -15,8 +15,8 @@ from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceServicer
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.pagination import normalise_page_size
 
-from memgpt_loader.live import FileChanged
-from memgpt_loader.loads import Loads
+from memgpt_loader.loads.live import FileChanged
+from memgpt_loader.loads.registry import Loads
 from memgpt_loader.model import Load, LoadFile, Manifest, SourceRef
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from memgpt_loader.turns import Turns
+from memgpt_loader.parsing.fair_semaphore import Turns
 
 
 class Crowd:

@@ -1,7 +1,7 @@
-"""The parser process: reads files one after the other, within limits that the kernel enforces.
+"""The program of a parser process: parses one file after the other, within limits that the kernel enforces.
 
-Started as `python -P -m memgpt_loader.worker MEMORY_BYTES`, with frames on standard input and output. It imports
-nothing of gRPC, and is never forked: see `pool`.
+The pool runs ``python -P -m memgpt_loader.parsing.worker MEMORY_BYTES`` and exchanges frames with it over its standard
+input and output. It imports no gRPC and is never forked from a process that does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
-from memgpt_loader import extract, frames
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import Limits
+from memgpt_loader.parsing import extract, frames
 
 _PASSAGES_A_FRAME = 128
 _MOST_FILES_OPEN = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.pool import Noted, Opened, PageRead, ParserLimits, ParserPool
+from memgpt_loader.parsing.pool import Noted, Opened, PageRead, ParserLimits, ParserPool
 
 from tests.support import pdfs
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from memgpt_loader.patience import Patience
+from memgpt_loader.loads.retry import Patience
 
 
 def test_it_lasts_from_the_first_failure_since_a_file_got_further() -> None:

@@ -16,9 +16,9 @@ from memgpt_runtime.ids import new_id
 from memgpt_runtime.names import check_name
 from memgpt_runtime.status import from_rpc_error
 
-from memgpt_loader.memory import FileWriter
+from memgpt_loader.memory.port import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.pool import ParsedPassage
+from memgpt_loader.parsing.pool import ParsedPassage
 
 if TYPE_CHECKING:  # known to the type checker only
     from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub

@@ -25,11 +25,13 @@ from memgpt_runtime.errors import (
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
 
-from memgpt_loader import wants
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.holds import HELD_SECONDS, RENEW_SECONDS, Holds, no_load
-from memgpt_loader.live import FileChanged, LiveLoad, LoadEnded
-from memgpt_loader.memory import Memory
+from memgpt_loader.loads import plan
+from memgpt_loader.loads.leases import HELD_SECONDS, RENEW_SECONDS, Holds, no_load
+from memgpt_loader.loads.live import FileChanged, LiveLoad, LoadEnded
+from memgpt_loader.loads.pipeline import Job, Pipeline
+from memgpt_loader.loads.spool import Spool, SpooledFile
+from memgpt_loader.memory.port import Memory
 from memgpt_loader.model import (
     FileState,
     Load,
@@ -40,9 +42,7 @@ from memgpt_loader.model import (
     SourceRef,
     StoredFile,
 )
-from memgpt_loader.pipeline import Job, Pipeline
-from memgpt_loader.pool import ParserPool
-from memgpt_loader.spool import Spool, SpooledFile
+from memgpt_loader.parsing.pool import ParserPool
 
 _log = get_logger(__name__)
 
@@ -127,8 +127,8 @@ class Loads:
         Raises:
             ServiceError: A name occurs twice, another body under this `request_id`, no such source, Memory fails.
         """
-        files = wants.unique(manifests)
-        digest = wants.digest(ref, manifests, sync=sync, tags=tags)
+        files = plan.unique(manifests)
+        digest = plan.digest(ref, manifests, sync=sync, tags=tags)
         async with self._locked(f"request {tenant()} {request_id}" if request_id else ""):
             record = await self._memory.record_of_request(request_id) if request_id else None
             if record is not None:
@@ -204,19 +204,19 @@ class Loads:
             ServiceError: No such load or file, not wanted, other bytes than the manifest says, no room.
         """
         live = await self._find(load_id)
-        file = wants.file_of(live, name)
-        if not wants.wanted(live, file):
+        file = plan.file_of(live, name)
+        if not plan.wanted(live, file):
             return file
         live.uploads += 1
         try:
             spooled = await self._spool.reserve(file.manifest, load_id)
             try:
                 # It may be cancelled, or uploaded by another, meanwhile.
-                if wants.wanted(live, file):
+                if plan.wanted(live, file):
                     await self._receive(live, spooled, chunks)
                 if live.lost:
                     raise self._holds.lost(live)
-                if not wants.wanted(live, file):
+                if not plan.wanted(live, file):
                     spooled.discard()
                     return file
             except BaseException:
@@ -244,8 +244,8 @@ class Loads:
             ServiceError: No such load or file, not wanted.
         """
         live = await self._find(load_id)
-        file = wants.file_of(live, name)
-        if file.reason is not FailureReason.NOT_SENT and wants.wanted(live, file):
+        file = plan.file_of(live, name)
+        if file.reason is not FailureReason.NOT_SENT and plan.wanted(live, file):
             live.move(name, FileState.FAILED, reason=FailureReason.NOT_SENT, message=why)
             self.files_ended[file.state] += 1
             # Its caller may go away half-way.
@@ -558,7 +558,7 @@ class Loads:
     def _judge(
         self, load: Load, visible: Mapping[str, StoredFile], state: FileState = FileState.UNCHANGED
     ) -> dict[str, StoredFile]:
-        return wants.judge(load, visible, self._pipeline.chunker_version, self._limits.max_file_bytes, state)
+        return plan.judge(load, visible, self._pipeline.chunker_version, self._limits.max_file_bytes, state)
 
     def _keep(self, live: LiveLoad) -> None:
         self._live[live.load.load_id] = live

@@ -13,11 +13,11 @@ import time
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Unavailable
 
-from memgpt_loader import records
-from memgpt_loader.live import LiveLoad
-from memgpt_loader.memory import Memory
+from memgpt_loader.loads import records
+from memgpt_loader.loads.live import LiveLoad
+from memgpt_loader.loads.spool import Spool
+from memgpt_loader.memory.port import Memory
 from memgpt_loader.model import FileState, Load, LoadRecord, LoadState
-from memgpt_loader.spool import Spool
 
 RENEW_SECONDS = 8.0
 """How often a record is written while nothing changes."""

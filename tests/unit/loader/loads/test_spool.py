@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import Manifest
-from memgpt_loader.spool import Spool
 from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
 
 
@@ -84,7 +84,7 @@ async def test_a_disk_that_takes_no_files_costs_no_room(spool: Spool, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("memgpt_loader.spool.tempfile.mkstemp", refuse)
+        patched.setattr("memgpt_loader.loads.spool.tempfile.mkstemp", refuse)
         with pytest.raises(ResourceExhausted):
             await spool.reserve(manifest(b"x" * 80), "load")
     assert spool.used_bytes == 0

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from memgpt_loader import holds as holds_module
-from memgpt_loader import loads as loads_module
-from memgpt_loader.extract import chunker_version
 from memgpt_loader.failures import FailureReason
-from memgpt_loader.live import FileChanged, LoadEnded
-from memgpt_loader.loads import LoadLimits, Loads
+from memgpt_loader.loads import leases as leases_module
+from memgpt_loader.loads import registry as registry_module
+from memgpt_loader.loads.live import FileChanged, LoadEnded
+from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.registry import LoadLimits, Loads
+from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
-from memgpt_loader.pipeline import Pipeline
-from memgpt_loader.pool import ParserLimits, ParserPool
-from memgpt_loader.spool import Spool
+from memgpt_loader.parsing.extract import chunker_version
+from memgpt_loader.parsing.pool import ParserLimits, ParserPool
 from memgpt_runtime.context import Principal, background
 from memgpt_runtime.errors import (
     DeadlineExceeded,
@@ -306,8 +306,8 @@ async def test_who_sent_a_file_to_a_loader_that_was_killed_hears_that_it_is_want
 async def test_reading_a_load_leaves_it_where_it_is_worked_on(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loads_module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     manifests = [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")]
     created = await one.loads.create("r", SOURCE, manifests)
@@ -331,8 +331,8 @@ async def test_reading_a_load_leaves_it_where_it_is_worked_on(
 async def test_a_load_that_nobody_has_to_do_with_is_let_go(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loads_module, "_TURN_SECONDS", 0.01)
-    monkeypatch.setattr(loads_module, "HELD_SECONDS", 0.0)
+    monkeypatch.setattr(registry_module, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "HELD_SECONDS", 0.0)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     async with asyncio.timeout(10):
@@ -372,8 +372,8 @@ async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
 async def test_a_load_whose_end_takes_long_holds_up_no_other(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loads_module, "_TURN_SECONDS", 0.01)
-    monkeypatch.setattr(loads_module, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(registry_module, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "RENEW_SECONDS", 0.0)
     loader = Loader(tmp_path, pool, memory)
     one, other = [await loader.loads.create("", SOURCE, [manifest(f"{n}.txt", b"x.")]) for n in range(2)]
     async with loader.loads._live[one.load_id].lock, asyncio.timeout(10):
@@ -387,13 +387,13 @@ async def test_a_load_whose_end_takes_long_holds_up_no_other(
 async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
     load_id = created.load_id
     following = asyncio.create_task(ended(one.loads, load_id))
     with monkeypatch.context() as patched:
-        patched.setattr(holds_module, "HELD_SECONDS", 0.0)
+        patched.setattr(leases_module, "HELD_SECONDS", 0.0)
         await other.loads.upload(load_id, "a.txt", chunks(b"One."))
     await one.loads.upload(load_id, "b.txt", chunks(b"Two."))
     with pytest.raises(Unavailable) as error:
@@ -647,7 +647,7 @@ async def test_a_sync_that_is_cancelled_drops_nothing(loader: Loader, memory: Fa
 async def test_how_far_a_load_is_outlives_the_process(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loads_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
     files = {"bad.pdf": b"%PDF-1.7 nonsense", "never.txt": b"Two."}
     first = Loader(tmp_path, pool, memory)
     created = await first.loads.create("", SOURCE, [manifest(name, data) for name, data in files.items()])

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.loads.records import MAX_BYTES, from_record, to_record
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest
-from memgpt_loader.records import MAX_BYTES, from_record, to_record
 
 
 def load_of(count: int, name: str = "folder/file {n}.pdf") -> Load:

@@ -1,0 +1,12 @@
+"""Parsing of untrusted files in separate processes, bounded in memory and time.
+
+| module | what |
+| --- | --- |
+| `pool` | the pool of parser processes |
+| `worker` | the program that a parser process runs |
+| `frames` | the messages between the two |
+| `extract` | from a file to its passages |
+| `fair_semaphore` | whose file is parsed next |
+
+Importing this package imports nothing else, so that a parser process starts quickly.
+"""

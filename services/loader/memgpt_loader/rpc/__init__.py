@@ -1,0 +1,1 @@
+"""The Loader's gRPC surface."""
