@@ -33,7 +33,8 @@ SECTIONS = ("server", "memory", "loader", "agent", "client")
 
 ENV_PREFIX = "MEMGPT"
 
-# Kubernetes (and Docker links before it) describe a Service named `memgpt-memory` in variables that look like ours.
+# Kubernetes (and Docker links before it) describe every Service of the namespace in variables. Those of a Service named
+# memgpt-agent-metrics or memgpt-server-headless look like ours: MEMGPT_AGENT_METRICS_PORT=tcp://10.96.0.9:9464.
 _LINK_KEY = re.compile(r"(?:.*_)?service_(?:host|port(?:_.*)?)|(?:.*_)?port_\d+_(?:tcp|udp|sctp)(?:_.*)?")
 _LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
 
@@ -215,7 +216,7 @@ def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, e
         if not variable.startswith(prefix):
             continue
         key = variable.removeprefix(prefix).lower()
-        if _LINK_KEY.fullmatch(key) or (key == "port" and _LINK_VALUE.match(text)):
+        if _is_service_link(key, text):
             continue
         if key not in fields:
             known = [prefix + known.upper() for known in fields]
@@ -232,6 +233,11 @@ def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, e
         ]
         # Not chained: pydantic's error holds the values, some of which are secret.
         raise ConfigError("; ".join(problems)) from None
+
+
+def _is_service_link(key: str, text: str) -> bool:
+    """Whether a variable describes a Kubernetes Service and not a setting."""
+    return _LINK_KEY.fullmatch(key) is not None or (key.endswith("port") and _LINK_VALUE.match(text) is not None)
 
 
 def _origin(origins: Mapping[str, str], name: str, file: Path, loc: tuple[int | str, ...]) -> str:

@@ -117,6 +117,27 @@ def test_variables_of_other_sections_and_of_kubernetes_are_left_alone(tmp_path: 
     assert settings == Settings()
 
 
+@pytest.mark.parametrize("service", ["METRICS", "CANARY", "GRPC_V2"])
+def test_kubernetes_services_with_longer_names_are_left_alone(tmp_path: Path, service: str) -> None:
+    links = {
+        f"MEMGPT_{section}_{service}_{key}": value
+        for section in ("MEMORY", "SERVER")
+        for key, value in {
+            "SERVICE_HOST": "10.0.0.7",
+            "SERVICE_PORT_HTTP": "9464",
+            "PORT": "tcp://10.0.0.7:9464",
+            "PORT_9464_TCP": "tcp://10.0.0.7:9464",
+            "PORT_9464_UDP_PROTO": "udp",
+        }.items()
+    }
+    assert _load(tmp_path, **links)[0] == Settings()
+
+
+def test_a_port_that_is_no_service_link_is_still_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="MEMGPT_MEMORY_METRICS_PORT"):
+        _load(tmp_path, MEMGPT_MEMORY_METRICS_PORT="http://10.0.0.7:9464")
+
+
 def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> None:
     assert _load(tmp_path, MEMGPT_MEMORY_EXTENSIONS=".md, .pdf,")[0].extensions == (".md", ".pdf")
 
