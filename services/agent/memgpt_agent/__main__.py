@@ -17,7 +17,7 @@ from memgpt_agent.counting import Calibration, Counter
 from memgpt_agent.loop import TurnLoop
 from memgpt_agent.memory_client import REPEATABLE
 from memgpt_agent.metrics import AgentMetrics, MeteredMemory, MeteredModel
-from memgpt_agent.models.offline_model import OfflineModel
+from memgpt_agent.models.offline.model import OfflineModel
 from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.servicer import AgentServicer
 from memgpt_agent.sessions import Sessions

@@ -13,7 +13,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.counting import CountTokens, from_tokenizer
 from memgpt_agent.loop import LoopSettings
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
-from memgpt_agent.models.offline_model import NAME as OFFLINE
+from memgpt_agent.models.offline.model import NAME as OFFLINE
 from memgpt_agent.tool_addresses import AllowedAddresses
 
 DEFAULT_CONTEXT_WINDOW = 8192

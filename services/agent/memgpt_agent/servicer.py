@@ -38,7 +38,7 @@ from memgpt_agent.filling import filling
 from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import TurnLoop, TurnRequest
 from memgpt_agent.memory_client import MemoryClient, call
-from memgpt_agent.models.offline_model import NAME as OFFLINE
+from memgpt_agent.models.offline.model import NAME as OFFLINE
 from memgpt_agent.profile_store import ProfileStore
 from memgpt_agent.sessions import Sessions
 from memgpt_agent.tool_client import ToolClient

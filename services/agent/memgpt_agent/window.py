@@ -26,7 +26,7 @@ _CALL_OVERHEAD, _RESULT_OVERHEAD = 16, 12
 _FUNCTION_OVERHEAD, _PARAMETER_OVERHEAD, _NAME_OVERHEAD = 12, 8, 4
 
 _REMINDER = 140
-"""What stands at the end of a prompt for small models, see `models.rendering`, and what frames a list of functions."""
+"""What stands at the end of a prompt, see `models.request.hints`, and what frames a list of functions."""
 
 _SUMMARY = 250
 """The most tokens of a summary: 100 words and some room. A longer one is cut, so that an eviction always shrinks."""

@@ -9,9 +9,9 @@ import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Citation, Message, PassageHit, Role
 from memgpt_agent.events import AssistantMessage, FunctionCalled
-from memgpt_agent.models import reading
 from memgpt_agent.models.base import DeltaKind, ModelRequest
-from memgpt_agent.models.offline_model import INTRODUCTION, OfflineModel
+from memgpt_agent.models.offline import quoting
+from memgpt_agent.models.offline.model import INTRODUCTION, OfflineModel
 
 from tests.unit.agent.fakes import NOW, FakeMemory, answered, booted, make_loop, request, run, user
 
@@ -211,9 +211,9 @@ async def test_it_summarises_in_fewer_than_100_words() -> None:
 
 
 def test_key_words() -> None:
-    assert reading.key_words(TUTORIAL) == ["MemGPT"]
-    assert reading.key_words("How does the queue manager evict messages?") == ["queue", "manager", "evict", "messages"]
-    assert reading.key_words("What's the paper's topic?") == ["topic"]
+    assert quoting.key_words(TUTORIAL) == ["MemGPT"]
+    assert quoting.key_words("How does the queue manager evict messages?") == ["queue", "manager", "evict", "messages"]
+    assert quoting.key_words("What's the paper's topic?") == ["topic"]
 
 
 def test_sentences_are_whole() -> None:
@@ -221,12 +221,12 @@ def test_sentences_are_whole() -> None:
         "Abstract\nLarge models are con-\nstrained, cf. Smith et al. (2020), by J. Doe and others. 2.1."
         " Method\nWe test them"
     )
-    assert reading.sentences(text) == ["Large models are constrained, cf. Smith et al. (2020), by J. Doe and others."]
+    assert quoting.sentences(text) == ["Large models are constrained, cf. Smith et al. (2020), by J. Doe and others."]
 
 
 def test_the_best_do_not_repeat_themselves() -> None:
     quotes = [
-        reading.Quote(f"MemGPT is a system for memory, they say{mark}", "p", (0, n)) for n, mark in enumerate(".!")
+        quoting.Quote(f"MemGPT is a system for memory, they say{mark}", "p", (0, n)) for n, mark in enumerate(".!")
     ]
-    assert len(reading.best(quotes, ["MemGPT"], "MemGPT", 5)) == 1
-    assert reading.best([], ["MemGPT"], "", 5) == []
+    assert len(quoting.best(quotes, ["MemGPT"], "MemGPT", 5)) == 1
+    assert quoting.best([], ["MemGPT"], "", 5) == []

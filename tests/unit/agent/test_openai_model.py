@@ -12,10 +12,10 @@ from memgpt_agent import envelopes, prompt
 from memgpt_agent.counting import Calibration, Counter
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
-from memgpt_agent.models import rendering
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.openai_model import OpenAIModel
+from memgpt_agent.models.request import plain, schemas
 from memgpt_agent.models.router import ModelRouter
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
@@ -136,7 +136,7 @@ def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], o
         Message(Role.ASSISTANT, "", function_call=FunctionCall(f"c{n}", "conversation_search", f'{{"page": {page}}}'))
         for n, page in enumerate(pages)
     ]
-    schema = json.dumps(rendering.json_schema(BUILT_IN, messages))
+    schema = json.dumps(schemas.json_schema(BUILT_IN, messages))
     assert ('"conversation_search"' in schema) is offered
     assert '"archival_memory_search"' in schema
 
@@ -303,20 +303,18 @@ def test_the_question_is_told_again_beside_results() -> None:
         Message(Role.ASSISTANT, "Look.", function_call=search),
         Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
     ]
-    assert "Who wrote it?" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])
+    assert "Who wrote it?" in str(plain.json_messages(messages, BUILT_IN)[-1]["content"])
 
 
 def test_where_documents_lie_is_told_beside_a_question() -> None:
     messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
-    assert "archival_memory_search now" in str(
-        rendering.json_messages(messages, BUILT_IN, documents=True)[-1]["content"]
-    )
+    assert "archival_memory_search now" in str(plain.json_messages(messages, BUILT_IN, documents=True)[-1]["content"])
     booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
-    assert "archival_memory_search now" not in str(rendering.json_messages(booted, BUILT_IN)[-1]["content"])
+    assert "archival_memory_search now" not in str(plain.json_messages(booted, BUILT_IN)[-1]["content"])
 
 
 def test_functions_stand_before_what_changes() -> None:
-    text = str(rendering.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], BUILT_IN)[0]["content"])
+    text = str(plain.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], BUILT_IN)[0]["content"])
     assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")
 
 
@@ -328,4 +326,4 @@ def test_a_question_that_left_the_window_is_still_told() -> None:
         Message(Role.ASSISTANT, "Look.", function_call=search),
         Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
     ]
-    assert "“Who wrote it?”" in str(rendering.json_messages(messages, BUILT_IN)[-1]["content"])
+    assert "“Who wrote it?”" in str(plain.json_messages(messages, BUILT_IN)[-1]["content"])

@@ -7,8 +7,8 @@ import json
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from memgpt_agent.models.answer.partial import PartialCall, StringReader
 from memgpt_agent.models.base import DeltaKind
-from memgpt_agent.models.partial import PartialCall, StringReader
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -11,7 +11,7 @@ import pytest
 from memgpt_agent.domain import FunctionCall, Message, Role, Tool
 from memgpt_agent.functions import BUILT_IN, Call, Function, FunctionError, functions_of, parameters_schema, parse_call
 from memgpt_agent.functions.remote import UnusableToolError, describe, function_of
-from memgpt_agent.models import rendering
+from memgpt_agent.models.request import plain
 from memgpt_agent.tool_addresses import AllowedAddresses, normal
 
 from tests.unit.agent.fakes import answered
@@ -58,8 +58,8 @@ def test_how_models_are_told() -> None:
     assert strict["required"] == ["place", "days", "$ref", "request_heartbeat"]
     assert strict["properties"]["days"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
     assert strict["properties"]["place"]["additionalProperties"] is False
-    assert "weather: Tells the weather." in rendering.json_instructions((function,))
-    assert '"city"' in rendering.json_instructions((function,))
+    assert "weather: Tells the weather." in plain.json_instructions((function,))
+    assert '"city"' in plain.json_instructions((function,))
 
 
 def test_arguments_reach_the_tool_as_it_wants_them() -> None:

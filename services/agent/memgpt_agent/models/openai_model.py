@@ -25,10 +25,10 @@ from memgpt_agent import envelopes
 from memgpt_agent.counting import Calibration, CountTokens
 from memgpt_agent.domain import NO_USAGE, Message, Role, Usage
 from memgpt_agent.functions import declarations
-from memgpt_agent.models.answers import Answer, AnswerReader, MalformedError, completion, cut_short, repair
+from memgpt_agent.models.answer.answers import Answer, AnswerReader, MalformedError, completion, cut_short, repair
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
-from memgpt_agent.models.dialect import Dialect
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.window import raw_function_tokens, raw_size
 
 _log = structlog.get_logger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
-from memgpt_agent.models import offline_model
 from memgpt_agent.models.base import ChatModel, Completion, ModelRequest, Sink
+from memgpt_agent.models.offline import model as offline_model
 
 
 class ModelRouter:

@@ -18,8 +18,8 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
 from memgpt_agent.functions import declarations
 from memgpt_agent.functions.schema import REQUEST_HEARTBEAT
-from memgpt_agent.models import reading
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
+from memgpt_agent.models.offline import quoting
 
 NAME = "offline"
 
@@ -238,7 +238,7 @@ def _decide(scene: _Scene) -> _Act:
         return _recall(scene)
     if _PAST.search(scene.text) and not scene.first:
         return _recall(scene)
-    if _ASKS.search(scene.text) or len(reading.words(scene.text)) <= 3:
+    if _ASKS.search(scene.text) or len(quoting.words(scene.text)) <= 3:
         return _research(scene)
     return _say(
         "They tell me something, and ask nothing.",
@@ -306,16 +306,16 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
 
 
 def _known(scene: _Scene) -> str:
-    terms = {reading.stem(word) for word in reading.key_words(scene.text)}
+    terms = {quoting.stem(word) for word in quoting.key_words(scene.text)}
     lines = [line.strip() for line in scene.human.splitlines() if line.strip()]
-    fitting = [line for line in lines if terms & {reading.stem(word) for word in reading.words(line)}]
+    fitting = [line for line in lines if terms & {quoting.stem(word) for word in quoting.words(line)}]
     if not fitting and not terms:
         fitting = lines
     return "This is what I noted about you: " + " / ".join(fitting) if fitting else ""
 
 
 def _recall(scene: _Scene) -> _Act:
-    terms = reading.key_words(scene.text)
+    terms = quoting.key_words(scene.text)
     queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else ["I"]
     searches = scene.tried(declarations.CONVERSATION_SEARCH.name)
     lines = [line for search in searches for line in _remembered(search, scene.text)]
@@ -344,15 +344,15 @@ def _remembered(search: _Done, question: str) -> list[str]:
 
 def _research(scene: _Scene) -> _Act:
     """Searches archival memory, reads on while it pays, and answers with quotations."""
-    terms = reading.key_words(scene.text)
+    terms = quoting.key_words(scene.text)
     for earlier in reversed(scene.said[:-1]):
         if terms:
             break
         # "Tell me more about it": about what was asked before.
-        terms = reading.key_words(earlier)
+        terms = quoting.key_words(earlier)
     if not terms:
         return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
-    topic = reading.topic_of(scene.text, terms)
+    topic = quoting.topic_of(scene.text, terms)
     query = _query(terms)
     searches = scene.tried(declarations.ARCHIVAL_MEMORY_SEARCH.name)
     if not searches:
@@ -362,7 +362,7 @@ def _research(scene: _Scene) -> _Act:
         return _say("The search failed: I say so.", f"I could not search my archival memory: {last.text}")
     quotes = _quotes(searches, terms, topic)
     pages = last.page + 1
-    told = not topic or any(reading.defines(quote.text, topic) for quote in quotes)
+    told = not topic or any(quoting.defines(quote.text, topic) for quote in quotes)
     enough = pages >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES and told
     if not enough and last.page < last.last_page and pages < _MAX_PAGES:
         thought = "This page helps, but there is more to read." if quotes else "Not yet what they asked for: I read on."
@@ -391,7 +391,7 @@ def _search(thought: str, query: str, page: int) -> _Act:
     )
 
 
-def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list[reading.Quote]:
+def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list[quoting.Quote]:
     found = []
     place = 0
     for search in searches:
@@ -400,12 +400,12 @@ def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list
             place += 1
             number = hit.get("page")
             order = (number, place) if isinstance(number, int) else (0, place)
-            pieces = reading.sentences(content) if "file" in hit else [content]
+            pieces = quoting.sentences(content) if "file" in hit else [content]
             found += [
-                reading.Quote(piece, _where(hit), (order[0], order[1] * 1000 + index))
+                quoting.Quote(piece, _where(hit), (order[0], order[1] * 1000 + index))
                 for index, piece in enumerate(pieces)
             ]
-    return reading.best(found, terms, topic, _MAX_QUOTES)
+    return quoting.best(found, terms, topic, _MAX_QUOTES)
 
 
 def _where(hit: Mapping[str, object]) -> str:

@@ -6,9 +6,9 @@ for that model.
 
 from __future__ import annotations
 
-from memgpt_agent.models import rendering
 from memgpt_agent.models.base import ModelRequest
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.request import history, plain, schemas
 
 Body = dict[str, object]
 
@@ -40,19 +40,19 @@ class Dialect:
         if request.max_tokens and (name := self._takes("max_tokens")):
             body[name] = request.max_tokens
         if not request.functions:
-            body["messages"] = rendering.json_messages(request.messages, ())
+            body["messages"] = plain.json_messages(request.messages, ())
         elif mode is Mode.JSON_SCHEMA:
-            body["messages"] = rendering.json_messages(request.messages, request.functions, documents=request.documents)
+            body["messages"] = plain.json_messages(request.messages, request.functions, documents=request.documents)
             match self._takes("response_format"):
                 case "json_schema":
-                    body["response_format"] = rendering.json_schema(request.functions, request.messages)
+                    body["response_format"] = schemas.json_schema(request.functions, request.messages)
                 case "json_object":
                     body["response_format"] = {"type": "json_object"}
                 case _:
                     pass
         else:
-            body["messages"] = rendering.tool_messages(request.messages)
-            body["tools"] = rendering.tools(request.functions)
+            body["messages"] = history.tool_messages(request.messages)
+            body["tools"] = schemas.tools(request.functions)
             if choice := self._takes("tool_choice"):
                 body["tool_choice"] = choice
         return body

@@ -12,10 +12,10 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Role, Usage, new_call_id
 from memgpt_agent.functions import BUILT_IN, declarations
 from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.models.answer.characters import Pieces, whole
+from memgpt_agent.models.answer.partial import PartialCall, Path, StringReader
+from memgpt_agent.models.answer.thinking import WithoutReasoning, without_reasoning
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
-from memgpt_agent.models.characters import Pieces, whole
-from memgpt_agent.models.partial import PartialCall, Path, StringReader
-from memgpt_agent.models.thinking import WithoutReasoning, without_reasoning
 
 MAX_CHARACTERS = 500_000
 """Of one answer; Memory's messages have at most 1 MiB."""

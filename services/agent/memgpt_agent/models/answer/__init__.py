@@ -1,0 +1,1 @@
+"""Reading answers: streams, calls and texts, and the mending of what is broken."""

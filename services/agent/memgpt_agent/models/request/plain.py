@@ -1,0 +1,89 @@
+"""The prompt in the mode ``json_schema``: plain messages, in which calls and results are JSON text.
+
+The model answers with one JSON object ``{inner_thoughts, function, arguments}``, constrained by a schema with a branch
+per function. Local servers understand this whose models do not emit tool calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import cast
+
+from memgpt_agent import envelopes, prompt
+from memgpt_agent.domain import Message, Role
+from memgpt_agent.functions import Function, parameters_schema
+from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.models.request.hints import reminder
+from memgpt_agent.models.request.wire import Wire
+
+
+def json_messages(messages: Sequence[Message], functions: Sequence[Function], *, documents: bool = False) -> list[Wire]:
+    """The prompt without tool calls. Neighbours of one role are joined: many chat templates want roles to alternate."""
+    rendered: list[tuple[str, str]] = []
+    names = {m.function_call.call_id: m.function_call.name for m in messages if m.function_call is not None}
+    for message in messages:
+        match message.role:
+            case Role.SYSTEM:
+                rendered.append(("system", _with_functions(message.text, functions)))
+            case Role.ASSISTANT:
+                rendered.append(("assistant", json_call(message)))
+            case Role.TOOL:
+                result = {"type": "function_result", "function": names.get(message.call_id, "")}
+                rendered.append(("user", envelopes.dumps({**result, **envelopes.parse(message.text)})))
+            case Role.USER:
+                rendered.append(("user", message.text))
+    if functions and (note := reminder(messages, documents=documents)):
+        rendered.append(("user", note))
+    if len(rendered) > 1 and rendered[1][0] == "assistant":
+        rendered.insert(1, ("user", "(The conversation begins.)"))
+    return [
+        {"role": role, "content": "\n".join(text for _, text in neighbours)}
+        for role, neighbours in groupby(rendered, key=itemgetter(0))
+    ]
+
+
+def _with_functions(system: str, functions: Sequence[Function]) -> str:
+    """The functions stand before what changes from turn to turn, so that endpoints can cache the prompt's beginning."""
+    if not functions:
+        return system
+    instructions, mark, memory = system.partition(prompt.MEMORY_MARK)
+    return f"{instructions.rstrip()}\n\n{json_instructions(functions)}\n\n{mark}{memory}"
+
+
+def json_instructions(functions: Sequence[Function]) -> str:
+    """The functions, told in words."""
+    lines = [
+        "### Functions",
+        "Answer every event with one JSON object and nothing else:"
+        ' {"inner_thoughts": "...", "function": "...", "arguments": {...}}. The functions:',
+    ]
+    if any(function.brief and function.chains for function in functions):
+        lines[1] += " request_heartbeat true: you are called again at once with the result."
+    for function in functions:
+        if function.brief:
+            lines.append(f"- {function.name}({', '.join(_argument_names(function))}): {function.description}")
+            continue
+        lines.append(f"- {function.name}: {function.description}")
+        lines += [f"    {p.name} ({p.type}): {p.description}" for p in function.parameters]
+        if function.schema is not None:
+            lines.append(f"    arguments by this JSON schema: {envelopes.dumps(function.schema)}")
+        if function.chains:
+            lines.append("    request_heartbeat (boolean): true to be called again at once with the result.")
+    return "\n".join(lines)
+
+
+def _argument_names(function: Function) -> list[str]:
+    schema = parameters_schema(function, inner_thoughts=False)
+    defaults = {p.name: f"={p.default}" for p in function.parameters if p.default is not None}
+    return [name + defaults.get(name, "") for name in cast(Mapping[str, object], schema["properties"])]
+
+
+def json_call(message: Message) -> str:
+    """A former answer in the form of ``json_schema`` mode."""
+    call = message.function_call
+    if call is None:
+        return message.text
+    arguments: object = envelopes.parse(call.arguments) or call.arguments
+    return envelopes.dumps({INNER_THOUGHTS: message.text, "function": call.name, "arguments": arguments})
