@@ -30,12 +30,12 @@ import numpy as np
 import wordllama
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
 from memgpt_memory.embedding import WORDLLAMA, Vectors
-from memgpt_memory.fusion import HEAD, Scored, fuse
+from memgpt_memory.fulltext import query_words, words_of
 from memgpt_memory.passages import PASSAGE_FIELDS, document_row
+from memgpt_memory.ranking import HEAD, Scored, fuse
 from memgpt_memory.store import filters
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SPARSE, WORDS, Collection, partition_of, passages
 from memgpt_memory.store.milvus import Milvus
-from memgpt_memory.words import query_words, words_of
 from pymilvus import MilvusClient
 
 from tests.integration.memory.client import Memory, batch, connected, finish, header, version

@@ -23,7 +23,7 @@ async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
 def main() -> None:
     """Runs the service, or restores a backup."""
     if sys.argv[1:2] == ["restore"]:
-        from memgpt_memory.restore import main as restore
+        from memgpt_memory.maintenance.restore import main as restore
 
         sys.exit(restore(sys.argv[2:]))
     run(ServiceSpec("memory", MemorySettings, _setup, trust_principal=True))

@@ -16,7 +16,7 @@ from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import Embedder, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
-from memgpt_memory.servicers import servicers
+from memgpt_memory.rpc import servicers
 from memgpt_memory.store.milvus import Milvus
 
 _log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
     return read
 
 
-class Opening:
+class StoreStartup:
     """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
 
     def __init__(self, store: Milvus, models: Models, lease_seconds: float) -> None:
@@ -90,7 +90,7 @@ class Opening:
             raise Unavailable(
                 Reason.STORE_UNAVAILABLE, "Memory has not yet reached its store; try again in a moment.", retry_after=2
             )
-        if self._core.holder.lost.is_set():
+        if self._core.lease.lost.is_set():
             raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
         return self._core
 
@@ -162,7 +162,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         timeout=settings.timeout,
         took=milvus_seconds(app.metrics),
     )
-    opening = Opening(store, models, settings.lease_seconds)
+    opening = StoreStartup(store, models, settings.lease_seconds)
     watch_memory(app.metrics, store, opening.opened)
     later: asyncio.Task[None] | None = None
     try:

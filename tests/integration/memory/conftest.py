@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import structlog
 from memgpt_memory.config import MemorySettings
-from memgpt_memory.service import Opening, setup
+from memgpt_memory.service import StoreStartup, setup
 from memgpt_runtime.config import Config, ServerSettings
 from memgpt_runtime.server import ServiceSpec, serving
 from pymilvus import MilvusClient
@@ -84,16 +84,16 @@ def serve(tmp_path: Path, _quiet: None) -> Serve:
             home=tmp_path,
             path=None,
         )
-        openings: list[Opening] = []
-        original = Opening.open
+        openings: list[StoreStartup] = []
+        original = StoreStartup.open
 
-        async def remember(self: Opening) -> None:
+        async def remember(self: StoreStartup) -> None:
             openings.append(self)
             await original(self)
 
         spec = ServiceSpec("memory", MemorySettings, setup, trust_principal=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Opening, "open", remember)
+            patch.setattr(StoreStartup, "open", remember)
             async with serving(spec, config) as server, connected(f"127.0.0.1:{server.port}") as client:
                 client.core = openings[0].core
                 yield client

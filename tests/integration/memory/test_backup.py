@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from memgpt.memory.v1 import block_pb2, store_service_pb2
-from memgpt_memory.restore import restore
+from memgpt_memory.maintenance.restore import restore
 from memgpt_runtime.errors import FailedPrecondition, InvalidArgument
 
 from tests.integration.memory.client import PRECONDITION, Memory, connected, refused

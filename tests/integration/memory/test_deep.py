@@ -6,7 +6,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
-from memgpt_memory import ranking
+from memgpt_memory.ranking import _ranking as ranking
 
 from tests.integration.memory.client import Memory, connected
 from tests.integration.memory.conftest import Serve

@@ -15,7 +15,7 @@ from memgpt.memory.v1 import passage_pb2, source_service_pb2
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
-from memgpt_memory import ranking
+from memgpt_memory.ranking import _ranking as ranking
 
 from tests.integration.memory.client import INVALID, Memory, batch, header, refused, version
 from tests.integration.memory.conftest import Serve

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import message_pb2, passage_pb2, source_service_pb2
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
-from memgpt_memory.words import query_words, words_of
+from memgpt_memory.fulltext import query_words, words_of
 
 from tests.integration.memory.client import Memory
 from tests.integration.memory.oracle import TOLERANCE, score

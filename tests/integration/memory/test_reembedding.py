@@ -18,7 +18,7 @@ from memgpt.memory.v1 import agent_state_service_pb2, source_service_pb2
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall
 from memgpt.memory.v1 import store_service_pb2 as pb
-from memgpt_memory import reembedding
+from memgpt_memory.maintenance import reembedding
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused, user

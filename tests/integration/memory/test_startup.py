@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
-from memgpt_memory import requests
+from memgpt_memory.records import _idempotency as requests
 from memgpt_memory.store import lite
 from memgpt_memory.store.layout import RECORDS
 from memgpt_runtime.errors import FailedPrecondition, ServiceError

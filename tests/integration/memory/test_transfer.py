@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
-from memgpt_memory.servicers import agent_state
+from memgpt_memory.rpc import _agent_state as agent_state
 from memgpt_memory.store.layout import MESSAGES, RECORDS
 from memgpt_runtime.errors import Reason, Unavailable
 

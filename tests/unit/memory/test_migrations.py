@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from memgpt_memory.migrations import migrate
+from memgpt_memory.maintenance.migrations import migrate
 from memgpt_runtime.errors import FailedPrecondition
 
 

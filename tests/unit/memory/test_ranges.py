@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_memory.ranges import Ranges
+from memgpt_memory.agents import Ranges
 
 NUMBERS = st.sets(st.integers(0, 60))
 

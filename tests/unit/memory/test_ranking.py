@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from memgpt_memory.embedding import Vectors
-from memgpt_memory.passages import Space
+from memgpt_memory.passages import EmbeddingIndex
 from memgpt_memory.ranking import Mode, Rankings
 from memgpt_memory.store.layout import passages
 from memgpt_memory.store.milvus import Match
@@ -58,7 +58,7 @@ async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew
     store = _Store()
     rankings = Rankings(store)  # type: ignore[arg-type]
     collection = passages("model", 2, full_text=False)
-    space = Space(_Embedder(), collection)
+    space = EmbeddingIndex(_Embedder(), collection)
 
     async def page(skip: int) -> Any:
         return await rankings.cut(space, collection, _View(), "query", Mode.DENSE, 5, skip, None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_memory.model import TextRef
-from memgpt_memory.records import key_of, split, text_ids
+from memgpt_memory.records import TextRef, key_of, split, text_ids
 from memgpt_memory.store.filters import all_of, equals, literal, one_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)

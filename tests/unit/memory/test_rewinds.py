@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_memory.rewinds import Rewind, Rewinds
+from memgpt_memory.agents import Rewind, Rewinds
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=12)
 

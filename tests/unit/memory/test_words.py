@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from memgpt_memory.words import query_words, words_of
+from memgpt_memory.fulltext import query_words, words_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Profiles: personas, humans and presets that people added, as texts under names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from memgpt_runtime.errors import NotFound, Reason
+from memgpt_runtime.names import check_name
+
+from memgpt_memory.paging import Page, list_page
+from memgpt_memory.records import Records, TextRows, key_of, present
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A text under a name; `kind` is persona, human or preset."""
+
+    kind: str
+    name: str
+    text: str
+    updated: int
+
+
+class Profiles:
+    """The profiles of every tenant."""
+
+    def __init__(self, records: Records) -> None:
+        """Keeps profiles among `records`."""
+        self._records = records
+        self._rows = TextRows(records, "profile")
+
+    async def put(self, tenant: str, kind: str, name: str, text: str) -> Profile:
+        """Writes a profile; an existing one is replaced.
+
+        Raises:
+            InvalidArgument: The name is blank, or holds what cannot be seen.
+        """
+        check_name("name", name)
+        key = key_of("profile", tenant, kind, name)
+        async with self._rows.lock(key):
+            stored = await self._rows.put(key, tenant, {"kind": kind, "name": name}, text)
+        return Profile(kind, name, text, stored["updated"])
+
+    async def get(self, tenant: str, kind: str, name: str) -> Profile:
+        """Reads a profile.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
+        if found is None:
+            raise _no_profile(kind, name)
+        body, text = found
+        return Profile(kind, name, text, body["updated"])
+
+    async def page(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
+        """A page of profiles by name."""
+        names = sorted(
+            body["name"]
+            for record in await self._records.find("profile", tenant=tenant)
+            if (body := json.loads(record.body))["kind"] == kind
+        )
+        page = list_page(names, size, after)
+        items = await present(self.get(tenant, kind, name) for name in page.items)
+        return Page(items, page.next_token, len(names))
+
+    async def delete(self, tenant: str, kind: str, name: str) -> None:
+        """Deletes a profile.
+
+        Raises:
+            NotFound: There is none.
+        """
+        key = key_of("profile", tenant, kind, name)
+        async with self._rows.lock(key):
+            if await self._rows.get_held(key, tenant) is None:
+                raise _no_profile(kind, name)
+            await self._rows.delete(key)
+
+
+def _no_profile(kind: str, name: str) -> NotFound:
+    return NotFound(
+        Reason.PROFILE_NOT_FOUND,
+        f"There is no {kind} named {name!r}: list them to see their names, or add one.",
+        metadata={"kind": kind, "name": name},
+    )

@@ -1,0 +1,171 @@
+"""The rows in which an agent and its turns are stored, and the values they are built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import Field
+
+from memgpt_memory.records import StoredModel, TextRef
+
+DEFAULT_BLOCK_LIMIT = 2_000
+"""Characters of a core-memory block unless said otherwise (MemGPT's own default)."""
+
+
+class TurnState(StrEnum):
+    """How far a turn has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self not in (TurnState.QUEUED, TurnState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEdit:
+    """What a block is to hold; an empty etag asks for no check; None, and a limit of 0, keep what there is."""
+
+    label: str
+    value: str | None
+    etag: str = ""
+    limit: int = 0
+    read_only: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of core memory; `limit` in characters; one that is read-only is not for the agent to change."""
+
+    label: str
+    value: str
+    limit: int
+    etag: str
+    updated: int
+    read_only: bool = False
+
+
+class BlockRef(StoredModel):
+    """A block as the agent's row has it: everything but the value."""
+
+    label: str
+    text: TextRef
+    limit: int
+    updated: int
+    read_only: bool = False
+
+
+class CurrentTurn(StoredModel):
+    """The turn that the agent is in, or was in last."""
+
+    key: str
+    turn_id: str
+    request_id: str
+    state: TurnState
+    reason: str = ""
+    steps: int = 0
+    first_sequence: int
+    end_sequence: int
+    ended: int = 0
+    cancel: bool = False
+
+
+class Insert(StoredModel):
+    """A request that stored notes: tells a repeated one that its notes are in, though a crash came before its answer.
+
+    The answer itself is kept elsewhere, and for longer.
+    """
+
+    key: str
+    first: int
+    count: int
+
+
+class AgentRow(StoredModel):
+    """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
+
+    One that is being imported is marked as deleted until it is whole. Texts of any length have rows of their own, and
+    the contract bounds all that stands here: it is 17 KB at most, a quarter of what a row takes.
+    """
+
+    tenant: str
+    name: str
+    preset: str = ""
+    persona: str = ""
+    human: str = ""
+    model: str = ""
+    context_window: int = 0
+    time_zone: str = "UTC"
+    created: int
+    updated: int
+    settings_version: int = 1
+    deleting: bool = False
+    importing: bool = False
+    next_text: int = 1
+    system: TextRef = TextRef()
+    summary: TextRef = TextRef()
+    links: TextRef = TextRef()
+    tools: TextRef = TextRef()
+    dead_notes: TextRef = TextRef()
+    rewinds: TextRef = TextRef()
+    blocks: list[BlockRef] = Field(default=[])
+    message_count: int = 0
+    window_start: int = 0
+    next_note: int = 0
+    dead_count: int = 0
+    epoch: int = 0
+    turn: CurrentTurn | None = None
+    inserts: list[Insert] = Field(default=[])
+
+    def copied(self) -> AgentRow:
+        """A copy to be edited. What is replaced as a whole is shared: a deep copy takes a tenth of a commit."""
+        blocks = [block.model_copy() for block in self.blocks]
+        return self.model_copy(update={"blocks": blocks, "turn": self.turn and self.turn.model_copy()})
+
+
+class TurnRow(StoredModel):
+    """A turn: written when it is granted and when it has ended. In between the agent's row knows better."""
+
+    turn_id: str
+    agent_id: str
+    request_id: str
+    fingerprint: str
+    options: str = ""
+    state: TurnState
+    reason: str = ""
+    steps: int = 0
+    first_sequence: int = 0
+    end_sequence: int = 0
+    created: int
+    ended: int = 0
+
+
+class Link(StoredModel):
+    """An attached source. The stamp keeps a source attached later out of an earlier search."""
+
+    source_id: str
+    stamp: int
+    attached: int
+
+
+class ToolFunction(StoredModel):
+    """A function that runs elsewhere; `parameters` is a JSON schema, as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+class ToolServer(StoredModel):
+    """The functions of one address."""
+
+    address: str
+    functions: list[ToolFunction]
+    registered: int = 0

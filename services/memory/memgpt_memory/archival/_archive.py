@@ -1,0 +1,309 @@
+"""Archival memory as it is searched and listed: an agent's notes and the passages of its sources, or one source.
+
+Filtering by owner happens in Milvus. What is visible to a snapshot is decided from counters and versions, since only
+they say what exists; so are a document's tags and its time, which are those of its file (see `ranking`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memgpt_memory.agents import LiveAgent, Ranges
+from memgpt_memory.archival._model import Hit, PassageFilter
+from memgpt_memory.clock import Clock
+from memgpt_memory.paging import fitting
+from memgpt_memory.passages import Passage, Passages, VisibleVersion, document_passage_id, note_id, passage_of
+from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
+from memgpt_memory.sources import LiveSource, Sources
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import partition_of
+
+_MAX_LISTED_VERSIONS = 200
+"""Versions of files that a filter names; of more it asks for all, and they are sorted out here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is searched: an agent with its attached sources, or one source."""
+
+    tenant: str
+    agent: LiveAgent | None
+    source: LiveSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a snapshot of a scope holds, as of the moment in which it was made (see `ranking.View`).
+
+    Attributes:
+        tenant: Whose it is.
+        snapshot: Stamp of the last write that belongs to it.
+        filter: Conditions on what belongs to it.
+        agent: The agent whose notes belong to it, if any.
+        end: The number at which the agent's notes end.
+        dead: Numbers of deleted notes.
+        versions: The versions of files that belong to it, by their ids, each with its source.
+    """
+
+    tenant: str
+    snapshot: int
+    filter: PassageFilter
+    agent: str
+    end: int
+    dead: Ranges
+    versions: Mapping[str, tuple[str, VisibleVersion]]
+
+    @property
+    def _timed(self) -> bool:
+        """Whether a note's time says whether it belongs to it."""
+        return self.filter.created_from is not None or self.filter.created_before is not None
+
+    @property
+    def owners(self) -> list[str]:
+        """Who owns passages of it."""
+        return sorted({*([self.agent] if self.agent else []), *(source for source, _ in self.versions.values())})
+
+    @property
+    def key(self) -> str:
+        """See `ranking.View`. What is deleted or detached comes with a new snapshot."""
+        return "\0".join((self.tenant, self.filter.key, *self.owners))
+
+    @property
+    def size(self) -> int:
+        """Passages, as far as the filter can be told without reading them."""
+        return self.end - self.dead.below(self.end) + self.documents
+
+    @property
+    def documents(self) -> int:
+        """Passages of documents."""
+        return sum(version.passages for _, version in self.versions.values())
+
+    @property
+    def total(self) -> int | None:
+        """See `ranking.View`."""
+        return None if self.agent and self.filter.needs_rows else self.size
+
+    @property
+    def partitions(self) -> list[str]:
+        """See `ranking.View`."""
+        return sorted({partition_of(self.tenant, owner) for owner in self.owners})
+
+    @property
+    def fields(self) -> list[str]:
+        """See `ranking.View`. Each column costs time for each row that a ranking takes."""
+        times = ["created"] if self._timed else []
+        return ["owner", "version", "sequence", "stamp", *times, *(["head"] if self.filter.tags else [])]
+
+    def condition(self) -> str:
+        """See `ranking.View`."""
+        owners = filters.one_of("owner", self.owners)
+        if self.filter.empty:
+            return owners
+        documents = ""
+        if len(self.versions) > _MAX_LISTED_VERSIONS:
+            documents = 'version != ""'
+        elif self.versions:
+            documents = filters.one_of("version", self.versions)
+        return filters.all_of(owners, filters.any_of(self.notes_condition() if self.agent else "", documents))
+
+    def notes_condition(self) -> str:
+        """The filter for notes alone: a superset of those that count."""
+        bounds = self.filter
+        return filters.all_of(
+            filters.equals("version", ""),
+            filters.at_least("created", bounds.created_from) if bounds.created_from is not None else "",
+            filters.below("created", bounds.created_before) if bounds.created_before is not None else "",
+        )
+
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """See `ranking.View`."""
+        if row["version"]:
+            found = self.versions.get(row["version"])
+            return found is not None and row["sequence"] < found[1].passages
+        return (
+            row["owner"] == self.agent
+            and row["stamp"] <= self.snapshot
+            and row["sequence"] < self.end
+            and row["sequence"] not in self.dead
+            and (not self._timed or self.filter.spans(row["created"]))
+            and (not self.filter.tags or self.filter.tags <= set(json.loads(row["head"] or "{}").get("tags", ())))
+        )
+
+    def passage(self, row: Mapping[str, Any]) -> Passage:
+        """A row as a passage: of a document, with the time and the tags of its file."""
+        return passage_of(row, self.versions[row["version"]][1] if row["version"] else None)
+
+
+class Archive:
+    """Searches, lists and reads passages of a scope."""
+
+    def __init__(self, passages: Passages, sources: Sources, clock: Clock) -> None:
+        """Searches `passages`."""
+        self._passages = passages
+        self._sources = sources
+        self._clock = clock
+        self.rankings = Rankings(passages.store)
+
+    async def count(self, scope: Scope) -> int:
+        """Passages of a scope."""
+        notes = scope.agent.note_count if scope.agent is not None else 0
+        return notes + sum(source.passage_count for source in await self._sources_of(scope))
+
+    @property
+    def full_text(self) -> bool:
+        """Whether passages can be ranked by words."""
+        return self._passages.collection.full_text
+
+    def mode(self, wanted: Mode | None) -> Mode:
+        """What the store makes of a mode; None asks for the best."""
+        if not self.full_text:
+            return Mode.DENSE
+        return wanted or Mode.HYBRID
+
+    async def search(
+        self,
+        scope: Scope,
+        query: str,
+        mode: Mode,
+        wanted: PassageFilter,
+        size: int,
+        skip: int,
+        position: Position | None,
+    ) -> tuple[list[Hit], Position | None, int]:
+        """A page of the ranking, the position of the next one or None at the end, and the total.
+
+        Raises:
+            FailedPrecondition: The store has changed its embedding model since the position was given.
+        """
+        space = self._passages.space  # to the end, whatever the store moves to meanwhile
+        if position is not None:
+            position.check(space)
+        async with space.reading():
+            view = await self._view(scope, position.snapshot if position else None, wanted)
+            cut = await self.rankings.cut(space, space.collection, view, query, mode, size, skip, position)
+            passages = await self._read(view, cut.hits)
+        taken = fitting(passage.text if passage else "" for passage in passages)
+        hits = [
+            Hit(passage, cut.rank + offset, hit.dense, hit.text, hit.fused)
+            for offset, (hit, passage) in enumerate(zip(cut.hits[:taken], passages, strict=False))
+            if passage is not None
+        ]
+        return hits, cut.following(taken), cut.total
+
+    async def page(
+        self, scope: Scope, wanted: PassageFilter, size: int, cursor: tuple[int, int, int, str, int] | None
+    ) -> tuple[list[Passage], tuple[int, int, int, str, int] | None, int]:
+        """A page of passages in order of storing: own notes first, then the files of each source.
+
+        Args:
+            scope: What is listed.
+            wanted: Which passages of it.
+            size: Most passages.
+            cursor: Where the last page ended: snapshot, total, stamp of the file or 0, its version or "", number.
+
+        Returns:
+            The passages, the next cursor or None, and the total as of the first page.
+        """
+        view = await self._view(scope, cursor[0] if cursor else None, wanted)
+        after = cursor[2:] if cursor else (0, "", -1)
+        first = after[2] + 1 if not after[1] else view.end
+        total = view.total
+        notes: Iterable[int] = (number for number in range(first, view.end) if number not in view.dead)
+        if total is None:
+            notes = found = await self._matching(view, first)
+            total = len(found) + view.documents
+        total = cursor[1] if cursor else total
+        keys: list[tuple[tuple[int, str, int], str, str]] = []
+        more = False
+        for key, id_, owner in _in_order(view, notes, after):
+            if len(keys) == size:
+                more = True
+                break
+            keys.append((key, id_, owner))
+        rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for _, id_, owner in keys))
+        fits = fitting(str(rows[id_]["text"]) if id_ in rows else "" for _, id_, _ in keys)
+        more = more or fits < len(keys)
+        keys = keys[:fits]
+        passages = [view.passage(rows[id_]) for _, id_, _ in keys if id_ in rows and view.counts(rows[id_])]
+        return passages, (view.snapshot, total, *keys[-1][0]) if more else None, total
+
+    async def _matching(self, view: _View, first: int) -> list[int]:
+        """Numbers of the notes that pass a filter on what their rows say, from `first` on, in order."""
+        if first >= view.end:
+            return []
+        condition = filters.all_of(view.notes_condition(), filters.at_least("sequence", first))
+        rows = await self._passages.find(view.tenant, view.agent, condition, view.fields)
+        return sorted(row["sequence"] for row in rows if view.counts(row))
+
+    async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
+        """Those of the passages that exist in the scope, in the order asked for."""
+        view = await self._view(scope)
+        rows = await self._passages.read(
+            scope.tenant, {owner: ids if not i else [] for i, owner in enumerate(view.owners)}
+        )
+        return [view.passage(rows[id_]) for id_ in ids if id_ in rows and view.counts(rows[id_])]
+
+    async def _sources_of(self, scope: Scope) -> list[LiveSource]:
+        if scope.source is not None:
+            return [scope.source]
+        links = scope.agent.links if scope.agent is not None else []
+        return [found for link in links if (found := await self._sources.peek(link.source_id)) is not None]
+
+    async def _view(
+        self,
+        scope: Scope,
+        snapshot: int | None = None,
+        wanted: PassageFilter = PassageFilter(),  # noqa: B008
+    ) -> _View:
+        agent = scope.agent
+        links = {link.source_id: link.stamp for link in agent.links} if agent is not None else {}
+        sources = await self._sources_of(scope)  # of the same links: it reads them at once
+        owners = [source.id for source in sources] + ([agent.id] if agent is not None else [])
+        pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
+        # Nothing is awaited from here on: the view is that of one moment.
+        notes = agent if agent is not None and wanted.takes_notes else None
+        return _View(
+            scope.tenant,
+            pinned,
+            wanted,
+            notes.id if notes is not None else "",
+            notes.notes_at(pinned) if notes is not None else 0,
+            notes.dead_notes if notes is not None else Ranges(),
+            {
+                version.version: (source.id, version)
+                for source in sources
+                if links.get(source.id, 0) <= pinned
+                for file, version in source.visible
+                if version.stamp <= pinned and wanted.takes(source.id, file.name, version)
+            },
+        )
+
+    async def _read(self, view: _View, hits: list[HeadHit]) -> list[Passage | None]:
+        """The passages of hits, None for those that have gone."""
+        rows = await self._passages.read(view.tenant, _by_owner((hit.id, hit.owner) for hit in hits if hit.id))
+        return [view.passage(rows[hit.id]) if hit.id in rows and view.counts(rows[hit.id]) else None for hit in hits]
+
+
+def _by_owner(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for id_, owner in pairs:
+        grouped.setdefault(owner, []).append(id_)
+    return grouped
+
+
+def _in_order(
+    view: _View, notes: Iterable[int], after: tuple[int, str, int]
+) -> Iterator[tuple[tuple[int, str, int], str, str]]:
+    """Keys, ids and owners of all passages in order of storing, behind a key; `notes` are those behind it."""
+    for number in notes:
+        yield (0, "", number), note_id(view.agent, number), view.agent
+    files = sorted((version.stamp, id_, version.passages, source) for id_, (source, version) in view.versions.items())
+    for stamp, version, count, owner in files:
+        if (stamp, version) < (after[0], after[1]):
+            continue
+        first = after[2] + 1 if (stamp, version) == (after[0], after[1]) else 0
+        for index in range(first, count):
+            yield (stamp, version, index), document_passage_id(version, index), owner

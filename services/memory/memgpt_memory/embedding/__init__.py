@@ -1,0 +1,16 @@
+"""Embedding models: texts to unit vectors, by the bundled model or an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from memgpt_memory.embedding._models import (
+    WORDLLAMA,
+    Embedder,
+    ModelChoice,
+    Models,
+    OpenAIEmbedder,
+    Vectors,
+    WordLlama,
+    unit_vectors,
+)
+
+__all__ = ["WORDLLAMA", "Embedder", "ModelChoice", "Models", "OpenAIEmbedder", "Vectors", "WordLlama", "unit_vectors"]

@@ -1,0 +1,54 @@
+"""Erasure: what was deleted or replaced goes from the store's files too, not only from sight.
+
+Rows that nobody sees any more are deleted right after the write that made them so. Where that failed, or a crash came
+in between, they stay until their owner goes: so they are looked for first. Then the files are written anew without
+what was deleted (see `Milvus.compact`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason
+
+from memgpt_memory.agents import Agents
+from memgpt_memory.maintenance.reembedding import Reembedding
+from memgpt_memory.sources import Sources
+from memgpt_memory.store.milvus import Milvus
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """Bytes of the store's files before and after; 0 on a server."""
+
+    before: int
+    after: int
+
+
+async def erase(store: Milvus, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
+    """Removes all that was deleted or replaced from the store's files. Everything goes on meanwhile.
+
+    It may be repeated, and interrupted at any time.
+
+    Raises:
+        FailedPrecondition: The store is being moved to another embedding model, and has its texts twice.
+        ResourceExhausted: The disk has no room for new files.
+    """
+    if reembedding.unfinished:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            "The store is being moved to another embedding model, and has every passage twice: finish the move "
+            "(`memgpt reembed`) or give it up (`memgpt reembed --abandon`), then repeat.",
+        )
+    before = await store.size()
+    await agents.resume_deletions()
+    await sources.resume_deletions()
+    await agents.sweep()
+    await sources.sweep()
+    await store.compact()
+    after = await store.size()
+    _log.info("store_compacted", bytes_before=before, bytes_after=after)
+    return Erased(before, after)

@@ -1,0 +1,133 @@
+"""What a store is: one row, which a new store gets once, and which changes only when the store changes its model.
+
+The row names the embedding model that counts. While passages are copied for another model, it names that one too; the
+write that puts it in the former's place is the switch. What is of no use any more is named until it has been dropped.
+So a crash at any instant leaves a store of one model or of the other, and the row says what is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, replace
+
+from memgpt_runtime.errors import FailedPrecondition, Reason
+
+from memgpt_memory.clock import now
+from memgpt_memory.embedding import ModelChoice, Models
+from memgpt_memory.records import Record, Records
+from memgpt_memory.store.layout import SCHEMA_VERSION
+
+_ID = "store"
+
+ModelName = tuple[str, int]
+"""An embedding model's name, and the dimensions of its vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a store is.
+
+    Attributes:
+        layout: Version of the layout of its collections.
+        token_key: Key of the page tokens' MAC, in hexadecimal digits.
+        model: The embedding model that counts.
+        full_text: Whether its passages can be ranked by words.
+        moving_to: The model for which passages are being copied, if any.
+        former: Models whose collections are to be dropped.
+    """
+
+    layout: int
+    token_key: str
+    model: ModelName
+    full_text: bool
+    moving_to: ModelName | None = None
+    former: tuple[ModelName, ...] = ()
+
+    @staticmethod
+    async def read(records: Records) -> Identity | None:
+        """Reads the row; None for a new store. See `migrations` for one of another layout.
+
+        Raises:
+            FailedPrecondition: The row is none that any version has written.
+        """
+        record = await records.get(_ID)
+        if record is None:
+            return None
+        try:
+            body = json.loads(record.body)
+            moving_to = body.get("moving_to")
+            bytes.fromhex(body["token_key"])
+            return Identity(
+                layout=int(body["schema"]),
+                token_key=body["token_key"],
+                model=(body["embedding_model"], body["embedding_dimension"]),
+                full_text=bool(body.get("full_text")),
+                moving_to=(moving_to[0], moving_to[1]) if moving_to else None,
+                former=tuple((name, dimension) for name, dimension in body.get("former", ())),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                "The store's own record, which says what the store is, is damaged: put a backup in its place "
+                "(`memgpt-memory restore`), or use another store (memory.uri).",
+            ) from error
+
+    @staticmethod
+    def new(model: ModelName, *, full_text: bool) -> Identity:
+        """That of a new store."""
+        return Identity(SCHEMA_VERSION, secrets.token_hex(32), model, full_text)
+
+    async def write(self, records: Records) -> None:
+        """Writes the row."""
+        body = {
+            "schema": self.layout,
+            "token_key": self.token_key,
+            "embedding_model": self.model[0],
+            "embedding_dimension": self.model[1],
+            "full_text": self.full_text,
+            **({"moving_to": self.moving_to} if self.moving_to else {}),
+            **({"former": self.former} if self.former else {}),
+        }
+        await records.put(Record(_ID, "store", "", "", now(), json.dumps(body)))
+
+    def migrated(self, layout: int) -> Identity:
+        """After a step to another layout."""
+        return replace(self, layout=layout)
+
+    def begun(self, target: ModelName) -> Identity:
+        """While passages are copied for `target`."""
+        return replace(self, moving_to=target)
+
+    def abandoned(self) -> Identity:
+        """After a move has been given up: what was copied is to be dropped."""
+        return replace(self, moving_to=None, former=(*self.former, *([self.moving_to] if self.moving_to else [])))
+
+    def switched(self) -> Identity:
+        """After the switch: what was the model is to be dropped."""
+        assert self.moving_to is not None  # noqa: S101 - nobody switches before a copy
+        return replace(self, model=self.moving_to, moving_to=None, former=(*self.former, self.model))
+
+    def tidied(self) -> Identity:
+        """After what was of no use has been dropped."""
+        return replace(self, former=())
+
+    def choose(self, models: Models) -> ModelChoice:
+        """The configured model that the store was made with: the one to use, or the one to move to if it has moved.
+
+        Raises:
+            FailedPrecondition: Neither is.
+        """
+        if models.configured.name == self.model:
+            return models.configured
+        target = models.target()
+        if target is not None and target.name == self.model:
+            return target
+        name, dimension = self.model
+        raise FailedPrecondition(
+            Reason.EMBEDDING_MISMATCH,
+            f"The store was made with the embedding model {name} ({dimension} dimensions), and the configuration says "
+            f"{models.configured.model} ({models.configured.dimension}): set memory.embedding, memory.embedding_model "
+            "and memory.embedding_dimension to the former; `memgpt reembed` then moves the store to another model. Or "
+            "use another store (memory.uri).",
+        )

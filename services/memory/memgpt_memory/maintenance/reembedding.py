@@ -1,0 +1,495 @@
+"""The move of a store to another embedding model, while everything goes on.
+
+Passages are copied, with vectors of the other model, into a collection that nobody reads. A copy compares ids and
+stamps of both collections, partition by partition, and embeds what differs; so it goes on where a crash left it.
+What is written meanwhile is noted in memory and copied after the rest. At the end writes stand still for the last few
+of those, and one write of the store's row makes the other model the one that counts (see `identity`). Ids, stamps and
+counters stay what they are. Then the former collection is dropped, and the index of messages with it: that one is made
+again, with the other model, as agents are searched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+import structlog
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Reason,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
+
+from memgpt_memory.embedding import Embedder, ModelChoice, Models
+from memgpt_memory.maintenance.identity import Identity, ModelName
+from memgpt_memory.passages import PASSAGE_FIELDS, Changes, EmbeddingIndex, Passages
+from memgpt_memory.records import Records
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import PARTITIONS, Collection, message_index, partition_name, passages
+from memgpt_memory.tasks import all_to_end, run_to_end
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+BATCH = 128
+"""Passages that are embedded and written at a time: the most that one call of an endpoint takes."""
+
+_CHANGES = 4 * BATCH
+"""Passages that are copied at a time when they have changed: such a read waits for 0.2 s on a server."""
+
+_REST = 0.25
+"""Part of the time that a batch took for which the copy then rests, so that others get on."""
+
+_PATIENCE = 300.0
+"""Seconds for which a batch that fails is tried again, before the move stops."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_PASSES = 4
+"""Comparisons of the collections at most: a busy store always has a passage that was written just now."""
+
+_SCANS = 8
+"""Partitions that are compared at a time on a server: such a read waits there for 0.2 s. On Lite it is one."""
+
+_FEW = 64
+"""Changes that are few enough for writes to stand still until they are copied."""
+
+_ROUNDS = 10
+"""Batches of changes in which they must become fewer; else writes come faster than they can be copied."""
+
+_WAIT_SECONDS = 2.0
+"""Longest wait for writes under way, during which others wait behind it."""
+
+_STANDSTILL_SECONDS = 2.0
+"""Longest standstill for copying the last changes. Then writes go on for `_BREATH`, and it is tried again: so in the
+end they are slowed to the pace of the copy."""
+
+_BREATH = 0.25
+
+
+class State(Enum):
+    """How far a move is."""
+
+    COPYING = "copying"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a move is.
+
+    Attributes:
+        model: The model to move to.
+        state: Whether it runs.
+        copied: Passages that have vectors of that model.
+        total: Passages, about.
+    """
+
+    model: ModelName
+    state: State
+    copied: int = 0
+    total: int = 0
+
+
+class Reembedding:
+    """Moves a store. One move at a time; it runs in the background, whoever asked for it."""
+
+    def __init__(
+        self, records: Records, of_passages: Passages, models: Models, identity: Identity, lost: asyncio.Event
+    ) -> None:
+        """Does nothing yet; `resume` goes on with what is left to do.
+
+        Args:
+            records: Where the store's row is.
+            of_passages: What is moved.
+            models: The models that the configuration names.
+            identity: The store's row.
+            lost: Set when another process has taken the store.
+        """
+        self._records = records
+        self._passages = of_passages
+        self._models = models
+        self._identity = identity
+        self._lost = lost
+        self._left: dict[ModelName, EmbeddingIndex] = {}
+        self._progress: Progress | None = None
+        self._changed = asyncio.Event()
+        self._failure: ServiceError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deciding = asyncio.Lock()
+        self._cancelled = False
+        self._closing = asyncio.Event()
+        self.on_switch: list[Callable[[], None]] = []
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the move is; None when there is none."""
+        if self._progress is None and self._identity.moving_to is not None:
+            return Progress(self._identity.moving_to, State.STOPPED)
+        return self._progress
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is another collection of passages than the one that counts."""
+        return bool(self._identity.moving_to or self._identity.former)
+
+    def resume(self) -> None:
+        """Goes on with what a former process began, as far as the configuration still asks for it."""
+        target = self._models.target() if self._identity.moving_to is not None else None
+        if target is not None and target.name == self._identity.moving_to:
+            self._launch(target)
+        elif self._identity.moving_to is not None:
+            _log.warning("reembedding_waits", model=self._identity.moving_to[0])
+        elif self._identity.former:
+            self._task = asyncio.create_task(self._tidy_patiently())
+
+    async def start(self, expected: str = "") -> None:
+        """Starts the move to the configured target, goes on with it, or joins the one that runs.
+
+        Args:
+            expected: The model that the caller thinks it is; empty for any.
+
+        Raises:
+            FailedPrecondition: No target is configured, another one is expected, or another move was begun.
+            ServiceError: The target's endpoint does not give such vectors.
+        """
+        async with self._deciding:
+            if self._running:
+                self._expect(self._progress.model if self._progress else ("", 0), expected)
+                return
+            target = self._models.target()
+            if target is None:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    "The configuration of Memory names no model to move to: set memory.reembed, and for an endpoint "
+                    "memory.reembed_model, memory.reembed_dimension and memory.reembed_base_url.",
+                )
+            self._expect(target.name, expected)
+            if target.name == self._identity.model:
+                self._report(Progress(target.name, State.DONE))
+                return
+            begun = self._identity.moving_to
+            if begun is not None and begun != target.name:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    f"A move to {begun[0]} ({begun[1]} dimensions) was begun, and the configuration now says "
+                    f"{target.model} ({target.dimension}): cancel the former (CancelReembed, `memgpt reembed "
+                    "--abandon`), or set memory.reembed to it.",
+                )
+            embedder = await self._models.make(target)
+            await embedder.embed(["memory"])  # a key, a name or a dimension that is wrong is found out before anything
+            await self._stop()
+            await self._tidy()
+            if begun is None:
+                await self._become(self._identity.begun(target.name))
+            self._launch(target, embedder)
+
+    async def follow(self) -> AsyncIterator[Progress]:
+        """How far the move is, again and again until it is done.
+
+        Raises:
+            ServiceError: It has stopped, and why.
+        """
+        while self._progress is not None:
+            changed, progress = self._changed, self._progress
+            if progress.state is State.STOPPED:
+                raise self._why_stopped(progress)
+            yield progress
+            if progress.state is State.DONE:
+                return
+            await changed.wait()
+        raise FailedPrecondition(Reason.WRONG_STATE, "The move was cancelled.")
+
+    async def cancel(self) -> bool:
+        """Gives the move up: the model stays what it is, what was copied is dropped. Answers whether there was one."""
+        async with self._deciding:
+            self._cancelled = True
+            try:
+                await self._stop()
+                if self._identity.moving_to is None:
+                    self.resume()
+                    return False
+                self._report(None)
+                await self._become(self._identity.abandoned())
+                self.resume()
+                return True
+            finally:
+                self._cancelled = False
+
+    async def close(self) -> None:
+        """Stops; the next process goes on."""
+        self._closing.set()
+        await self._stop()
+
+    @property
+    def _running(self) -> bool:
+        return self._task is not None and not self._task.done() and self._identity.moving_to is not None
+
+    @staticmethod
+    def _expect(name: ModelName, expected: str) -> None:
+        if expected and expected != name[0]:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"Memory would move to {name[0]}, not to {expected}: set memory.reembed and memory.reembed_model in "
+                "the configuration of Memory.",
+            )
+
+    def _report(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _count(self, copied: int, total: int = 0) -> None:
+        progress = self._progress
+        if progress is not None:
+            copied = max(copied, progress.copied)
+            self._report(replace(progress, copied=copied, total=max(total, progress.total, copied)))
+
+    def _launch(self, target: ModelChoice, embedder: Embedder | None = None) -> None:
+        self._failure = None
+        self._report(Progress(target.name, State.COPYING))
+        self._task = asyncio.create_task(self._run(target, embedder))
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def _why_stopped(self, progress: Progress) -> ServiceError:
+        left = f"The move has stopped after {progress.copied:,} passages; ask for it again to go on."
+        failure = self._failure
+        if failure is None:
+            return FailedPrecondition(Reason.WRONG_STATE, left)
+        if isinstance(failure, DeadlineExceeded):  # the endpoint's; the caller has time
+            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message} {left}")
+        return type(failure)(failure.reason, f"{failure.message} {left}", retry_after=failure.retry_after)
+
+    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Does something that may fail for a while, again and again."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PATIENCE
+        pause = _FIRST_PAUSE
+        while True:
+            if self._lost.is_set():
+                raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
+            try:
+                return await work()
+            except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
+                wait = max(pause, error.retry_after or 0.0)
+                if loop.time() + wait > end:
+                    raise
+                _log.info("reembedding_retries", error=str(error), seconds=wait)
+                await asyncio.sleep(wait)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _run(self, target: ModelChoice, embedder: Embedder | None) -> None:
+        _log.info("reembedding", model=target.model, dimension=target.dimension)
+        try:
+            await self._patiently(self._tidy)
+            embedder = embedder or await self._models.make(target)
+            space = EmbeddingIndex(embedder, self._collection(target.name))
+            await self._move(space)
+        except asyncio.CancelledError:
+            self._stopped(None)
+            raise
+        except ServiceError as error:
+            self._stopped(error)
+            return
+        except Exception:  # noqa: BLE001 - a bug: who waits for the move must hear that it has stopped
+            _log.exception("reembedding_broke")
+            self._stopped(None)
+            return
+        finally:
+            self._passages.changes = None
+        _log.info("reembedded", model=target.model, dimension=target.dimension)
+        await self._tidy_patiently()
+        self._done()
+
+    def _done(self) -> None:
+        if self._progress is not None:
+            self._report(replace(self._progress, state=State.DONE, copied=self._progress.total))
+
+    def _stopped(self, error: ServiceError | None) -> None:
+        if self._identity.moving_to is None:  # it was stopped behind the switch
+            self._done()
+            return
+        if error is not None:
+            _log.warning("reembedding_stopped", error=str(error))
+        self._failure = error
+        if self._cancelled:
+            self._report(None)
+        elif self._progress is not None:
+            self._report(replace(self._progress, state=State.STOPPED))
+
+    async def _move(self, space: EmbeddingIndex) -> None:
+        await self._patiently(lambda: self._passages.store.open([space.collection]))
+        while True:
+            changes = self._passages.changes = Changes()
+            for _ in range(_PASSES):  # the last one finds that everything is in
+                if not await self._copy_all(space, changes):
+                    break
+            await self._catch_up(space, changes)
+            while not changes.lost:
+                if await self._switch(space, changes):
+                    return
+                await asyncio.sleep(_BREATH)
+                await self._patiently(lambda changes=changes: self._copy_changes(space, changes))  # type: ignore[misc]
+
+    async def _copy_all(self, space: EmbeddingIndex, changes: Changes) -> bool:
+        """Copies what differs between the collections; answers whether something did."""
+        store, counts = self._passages.store, self._passages.collection
+        differed = False
+        done = 0
+        total = await self._patiently(lambda: store.count(counts))
+        at_a_time = 1 if store.lite else _SCANS
+        for first in range(0, PARTITIONS, at_a_time):
+            names = [partition_name(slot) for slot in range(first, first + at_a_time)]
+            stamps = await asyncio.gather(
+                *(self._stamps(one, name) for one in (counts, space.collection) for name in names)
+            )
+            for name, there, copied in zip(names, stamps, stamps[at_a_time:], strict=False):
+                changes.add(name, copied.keys() - there.keys())
+                # What has changed since the start is copied in the end.
+                wanted = [
+                    id_ for id_, stamp in there.items() if copied.get(id_) != stamp and not changes.among(name, id_)
+                ]
+                done += len(there) - len(wanted)
+                differed = differed or bool(wanted)
+                for start in range(0, len(wanted), BATCH):
+                    self._count(done, total)
+                    ids = wanted[start : start + BATCH]
+                    await self._copy_batch(space, name, ids, changes)
+                    done += len(ids)
+        self._count(done, total)
+        return differed
+
+    async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
+        """Stamps of the rows of a partition by their ids: the two together tell one content from another."""
+        rows = await self._patiently(
+            lambda: self._passages.store.query(
+                collection, filters.at_least("stamp", 0), ["stamp"], partitions=[partition], strong=True
+            )
+        )
+        return {row["id"]: row["stamp"] for row in rows}
+
+    async def _copy_batch(self, space: EmbeddingIndex, partition: str, ids: list[str], changes: Changes) -> None:
+        """Copies passages in the background: tries again and again, and rests afterwards."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        gone = await self._patiently(lambda: self._copy(space, partition, ids))
+        changes.add(partition, gone)
+        await asyncio.sleep(_REST * (loop.time() - began))
+
+    async def _copy(self, space: EmbeddingIndex, partition: str, ids: list[str], *, strong: bool = False) -> list[str]:
+        """Copies passages as they are now; answers the ids of those that are not there."""
+        store, counts = self._passages.store, self._passages.collection
+        found, copied = await asyncio.gather(
+            store.get(counts, ids, PASSAGE_FIELDS, partitions=[partition], strong=strong),
+            store.get(space.collection, ids, ["stamp"], partitions=[partition]),
+        )
+        rows = [row for id_, row in found.items() if id_ not in copied or copied[id_]["stamp"] != row["stamp"]]
+        if rows:
+            vectors = await space.embedder.embed([row["text"] for row in rows])
+            plain = [{name: row[name] for name in ("id", *PASSAGE_FIELDS)} for row in rows]
+            await self._passages.write_into(space, partition, plain, vectors)
+        return [id_ for id_ in ids if id_ not in found]
+
+    async def _catch_up(self, space: EmbeddingIndex, changes: Changes) -> None:
+        """Copies what has changed meanwhile, until it is little, or does not become less."""
+        left = len(changes) + 1
+        while _FEW < len(changes) < left:
+            left = len(changes)
+            for _ in range(_ROUNDS):
+                await self._patiently(lambda: self._copy_changes(space, changes))
+
+    async def _copy_changes(self, space: EmbeddingIndex, changes: Changes) -> None:
+        """Copies a batch of changes; what fails of it is left for another time."""
+
+        async def copy(partition: str, ids: list[str]) -> None:
+            try:
+                gone = await self._copy(space, partition, ids, strong=True)
+                await self._passages.store.delete(space.collection, gone, partition=partition, unread=True)
+            except BaseException:
+                changes.add(partition, ids)
+                raise
+
+        await all_to_end(*(copy(*batch) for batch in changes.take(_CHANGES).items()))
+
+    async def _switch(self, space: EmbeddingIndex, changes: Changes) -> bool:
+        """Copies the last changes while writes stand still, and switches; answers whether it came to that."""
+        standstill = self._passages.write_barrier()
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await standstill.__aenter__()
+        except TimeoutError:  # a long write: others must not wait behind it for its end
+            return False
+        try:
+            try:
+                async with asyncio.timeout(_STANDSTILL_SECONDS):
+                    while len(changes):
+                        await self._copy_changes(space, changes)
+            except (TimeoutError, ServiceError) as error:
+                _log.info("switch_put_off", error=str(error))
+            if changes.lost or len(changes):
+                return False
+            await run_to_end(self._commit_switch(space))
+            return True
+        finally:
+            await standstill.__aexit__(None, None, None)
+
+    async def _commit_switch(self, space: EmbeddingIndex) -> None:
+        former, switched = self._identity.model, self._identity.switched()
+        if self._lost.is_set():
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
+        while True:
+            try:
+                await switched.write(self._records)
+                break
+            except ServiceError as error:  # it may have happened: nothing is written before that is known
+                _log.warning("switch_failed", error=str(error))
+                try:
+                    async with asyncio.timeout(_FIRST_PAUSE):
+                        await self._closing.wait()
+                except TimeoutError:
+                    continue
+                self._passages.closed = True
+                raise
+        self._identity = switched
+        self._left[former] = self._passages.space
+        self._passages.space = space
+        for tell in self.on_switch:
+            tell()
+
+    async def _become(self, identity: Identity) -> None:
+        await run_to_end(identity.write(self._records))
+        self._identity = identity
+
+    async def _tidy(self) -> None:
+        """Drops the collections that are of no use any more, once nobody reads them."""
+        identity = self._identity
+        for former in identity.former:
+            if former not in (identity.model, identity.moving_to):
+                collection = self._collection(former)
+                space = self._left.pop(former, None)
+                async with space.unused() if space else nullcontext():
+                    await self._passages.store.drop(collection)
+                    await self._passages.store.drop(message_index(*former, full_text=collection.full_text))
+        if identity.former:
+            await self._become(identity.tidied())
+
+    async def _tidy_patiently(self) -> None:
+        try:
+            await self._patiently(self._tidy)
+        except ServiceError as error:  # the next process tries again
+            _log.warning("tidying_failed", error=str(error))
+
+    def _collection(self, name: ModelName) -> Collection:
+        return passages(*name, full_text=self._identity.full_text)

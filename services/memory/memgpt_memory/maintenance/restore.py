@@ -1,0 +1,204 @@
+"""``memgpt-memory restore FILE``: puts a backup in the place of the Milvus Lite store that is configured.
+
+Everything is unpacked beside the store and checked against the backup's own checksums; only then two renames put it in
+place. A former store is moved aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from memgpt_runtime.config import ConfigError, load_config
+from memgpt_runtime.errors import FailedPrecondition, InvalidArgument, Reason, ServiceError
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.config import MemorySettings
+from memgpt_memory.maintenance.backup import CHECKSUMS, FILES, FORMAT, HEADER
+from memgpt_memory.store.layout import SCHEMA_VERSION
+
+_NAME = re.compile(r"store/(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CHUNK = 1 << 20
+_MAX_JSON = 64 << 20
+
+
+def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
+    """Puts a backup in the place of a store; answers where the former one is now, if there was one.
+
+    Args:
+        backup: The tar file's bytes, read once.
+        store: The Lite file, which may be absent.
+        replace: Whether a store that is there may be moved aside.
+
+    Raises:
+        FailedPrecondition: A store is in the way, is in use, or the backup is of a newer version.
+        InvalidArgument: It is no backup, is damaged or cut off. Nothing has been touched.
+    """
+    if store.exists() and not replace:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"There is a store at {store}: --force moves it aside, or set another one (memory.uri).",
+        )
+    with _held(store):
+        staging = store.with_name(f"{store.name}.{new_id('restoring')}")
+        try:
+            staging.mkdir(parents=True)
+            _unpack(backup, staging)
+            former = None
+            if store.exists():
+                former = store.with_name(f"{store.name}.before-{time.strftime('%Y%m%dT%H%M%S')}")
+                store.rename(former)
+            try:
+                staging.rename(store)
+            except OSError:
+                if former is not None:
+                    former.rename(store)
+                raise
+            _sync(store.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return former
+
+
+@contextmanager
+def _held(store: Path) -> Iterator[None]:
+    """Holds the store's lock, so that no Memory opens it meanwhile."""
+    try:
+        lock = (store / "LOCK").open("ab")
+    except (FileNotFoundError, NotADirectoryError):
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FailedPrecondition(
+                Reason.IN_USE, f"The store {store} is in use: stop Memory (`memgpt server`) first."
+            ) from error
+        yield
+
+
+def _unpack(backup: IO[bytes], into: Path) -> None:
+    found: dict[str, str] = {}
+    expected: dict[str, str] | None = None
+    try:
+        with tarfile.open(fileobj=backup, mode="r|*") as archive:
+            for number, member in enumerate(archive):
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or expected is not None or (number == 0) != (member.name == HEADER):
+                    raise _unusable()
+                if number == 0:
+                    _check_header(_json(content, member.size))
+                elif member.name == CHECKSUMS:
+                    expected = _json(content, member.size)
+                elif _NAME.fullmatch(member.name):
+                    found[member.name] = _write(content, into / member.name.removeprefix(FILES))
+                else:
+                    raise _unusable()
+    except (tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
+        raise _unusable() from error
+    if expected != found or not found:
+        raise _unusable()
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    if header.get("format") != FORMAT or not isinstance(header.get("layout"), int):
+        raise _unusable()
+    if header["layout"] > SCHEMA_VERSION:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"The backup has layout {header['layout']}, and this version knows layouts up to {SCHEMA_VERSION}: "
+            "use the version that made it, or a newer one.",
+        )
+
+
+def _json(content: IO[bytes], size: int) -> dict[str, Any]:
+    if size > _MAX_JSON:
+        raise _unusable()
+    value = json.loads(content.read())
+    if not isinstance(value, dict):
+        raise _unusable()
+    return value
+
+
+def _write(content: IO[bytes], path: Path) -> str:
+    """Writes a file; answers its SHA-256."""
+    digest = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unusable() -> InvalidArgument:
+    return InvalidArgument(
+        Reason.INVALID_FIELD,
+        "This is no whole backup of memgpt: it is of another kind, damaged, or cut off. Nothing has been touched.",
+        field="backup",
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; answers its exit code."""
+    os.umask(0o077)
+    parser = argparse.ArgumentParser(
+        prog="memgpt-memory restore",
+        description="Put a backup in the place of the Milvus Lite store that the configuration names (memory.uri).",
+    )
+    parser.add_argument("file", metavar="FILE", help="the backup; - for standard input")
+    parser.add_argument("--force", action="store_true", help="move a store that is there aside")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (~/.memgpt/config.toml)")
+    arguments = parser.parse_args(argv)
+    try:
+        config = load_config("memory", MemorySettings, path=arguments.config)
+        store = config.service.lite_file(config.home)
+        if store is None:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"memory.uri is a Milvus server ({config.service.uri}), and a backup is of Milvus Lite: use "
+                "milvus-backup, or set memory.uri to a file.",
+            )
+        if arguments.file == "-":
+            former = restore(sys.stdin.buffer, store, replace=arguments.force)
+        else:
+            with Path(arguments.file).open("rb") as file:
+                former = restore(file, store, replace=arguments.force)
+    except ConfigError as error:
+        return _fail(str(error), 2)
+    except ServiceError as error:
+        return _fail(error.message, 1)
+    except OSError as error:
+        return _fail(f"{error.filename or store}: {error.strerror or error}", 1)
+    sys.stdout.write(f"Restored {store}\n")
+    if former is not None:
+        sys.stdout.write(f"The former store is {former}; delete it when it is of no use any more\n")
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"memgpt-memory: {message}\n")
+    return code

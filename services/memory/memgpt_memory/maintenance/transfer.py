@@ -1,0 +1,270 @@
+"""Agents on their way out of a store and into one, whole, in pieces that come and go one after the other.
+
+An export is of one instant: messages and notes never change, and the counters that were read at its begin say how many
+of them count. An import writes them under a new agent's numbers while its row says that it is deleted; the last write
+replaces that row by the true one. So a crash leaves what any deletion leaves, and the next start removes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from memgpt_runtime.errors import Aborted, InvalidArgument, Reason, invalid
+
+from memgpt_memory.agents import MAX_BLOCKS, AgentRow, Agents, Block, BlockEdit, Link, LiveAgent, Rewinds
+from memgpt_memory.clock import Clock, now
+from memgpt_memory.messages import Message, Messages, NewMessage, message_rows
+from memgpt_memory.passages import Passage, Passages, fits, note_id, note_row, passage_of, texts_of
+from memgpt_memory.sources import Sources
+
+FORMAT_VERSION = 1
+
+_MESSAGES = 32
+_MESSAGE_BYTES = 4 << 20
+_NOTES = 128
+"""What is read or written at a time."""
+
+_MAX_LINKS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is in the context window: messages from `start` on, and a summary of those before."""
+
+    start: int
+    summary: str
+    rewinds: Rewinds = field(default_factory=Rewinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The end: how much there was."""
+
+    blocks: int = 0
+    messages: int = 0
+    notes: int = 0
+
+
+Piece = Block | Window | Message | Passage | Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an imported agent is, beside what it remembers: its row, its instructions, the names of its sources."""
+
+    row: AgentRow
+    system: str
+    source_names: Sequence[str]
+
+
+class Transfers:
+    """Exports and imports agents."""
+
+    def __init__(self, agents: Agents, sources: Sources, messages: Messages, passages: Passages, clock: Clock) -> None:
+        """Works on the given parts of one store."""
+        self._agents = agents
+        self._sources = sources
+        self._messages = messages
+        self._passages = passages
+        self._clock = clock
+
+    async def export(self, live: LiveAgent) -> AsyncIterator[LiveAgent | Piece]:
+        """Yields the agent as of this instant, then its pieces in the order in which an import takes them.
+
+        Raises:
+            Aborted: It is being deleted meanwhile.
+        """
+        async with live.lock:
+            await self._agents.commits.settle(live)
+            # A commit replaces the row and the values; it changes none of them.
+            agent = LiveAgent(
+                live.id,
+                live.row,
+                blocks=dict(live.blocks),
+                system=live.system,
+                summary=live.summary,
+                links=list(live.links),
+                dead_notes=live.dead_notes,
+                rewinds=live.rewinds,
+            )
+        yield agent
+        blocks = agent.all_blocks()
+        for block in blocks:
+            yield block
+        yield Window(agent.row.window_start, agent.summary, agent.rewinds)
+        for start in range(0, agent.row.message_count, _MESSAGES):
+            numbers = range(start, min(start + _MESSAGES, agent.row.message_count))
+            found = await self._messages.read(agent.id, numbers)
+            if len(found) < len(numbers):
+                raise Aborted(Reason.WRITE_CONFLICT, "The agent is being deleted, and can no longer be exported.")
+            for message in found:
+                yield message
+        notes = 0
+        wanted = (number for number in range(agent.row.next_note) if number not in agent.dead_notes)
+        while piece := list(islice(wanted, _NOTES)):
+            ids = [note_id(agent.id, number) for number in piece]
+            rows = await self._passages.read(agent.row.tenant, {agent.id: ids})
+            for id_ in ids:
+                if id_ in rows:  # else it was deleted meanwhile
+                    notes += 1
+                    yield passage_of(rows[id_])
+        if live.row.deleting:
+            raise Aborted(Reason.WRITE_CONFLICT, "The agent is being deleted, and can no longer be exported.")
+        yield Counts(len(blocks), agent.row.message_count, notes)
+
+    async def take(
+        self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
+    ) -> tuple[LiveAgent, list[str]]:
+        """Makes an agent out of pieces; answers it with the names of the sources that are not here.
+
+        Raises:
+            AlreadyExists: The name is taken.
+            InvalidArgument: A piece is out of order or too long, or the stream is not whole. Nothing is left of it.
+        """
+        missing = []
+        links: list[Link] = []
+        for name in dict.fromkeys(settings.source_names):
+            source = await self._sources.seek(settings.row.tenant, name)
+            if source is None:
+                missing.append(name)
+            elif len(links) < _MAX_LINKS:
+                with self._clock.write(agent_id) as stamp:
+                    links.append(Link(source_id=source.id, stamp=stamp, attached=now()))
+        async with self._agents.importing(agent_id, settings.row) as existing:
+            if existing is not None:
+                return existing, missing
+            taking = _Taking(agent_id, settings.row.tenant, self._messages, self._passages, self._clock)
+            await taking.all(pieces)
+            row = settings.row.model_copy(
+                update={
+                    "message_count": taking.messages,
+                    "window_start": taking.window.start if taking.window else 0,
+                    "next_note": taking.notes,
+                }
+            )
+            texts = {
+                "system": settings.system,
+                "summary": taking.window.summary if taking.window else "",
+                "rewinds": taking.window.rewinds.dump() if taking.window and len(taking.window.rewinds) else "",
+                "links": json.dumps([link.model_dump() for link in links]) if links else "",
+            }
+            return await self._agents.complete(agent_id, row, texts, taking.blocks), missing
+
+
+@dataclass(slots=True)
+class _Taking:
+    """An import under way.
+
+    Attributes:
+        messages: Messages that have come.
+        notes: Notes that have been written.
+    """
+
+    _agent_id: str
+    _tenant: str
+    _to_messages: Messages
+    _to_passages: Passages
+    _clock: Clock
+    blocks: list[BlockEdit] = field(default_factory=list)
+    window: Window | None = None
+    messages: int = 0
+    notes: int = 0
+    _came: int = 0
+    _held_messages: list[dict[str, object]] = field(default_factory=list)
+    _held_bytes: int = 0
+    _held_notes: list[Passage] = field(default_factory=list)
+
+    async def all(self, pieces: AsyncIterator[Piece]) -> None:
+        ended = False
+        async for piece in pieces:
+            if ended:
+                raise _out_of_order("nothing comes after the end")
+            match piece:
+                case Block():
+                    self._take_block(piece)
+                case Window():
+                    if self.window is not None:
+                        raise _out_of_order("there is one window, after the blocks")
+                    self.window = piece
+                case Message():
+                    await self._take_message(piece)
+                case Passage():
+                    await self._take_note(piece)
+                case Counts():
+                    await self._write_messages()
+                    await self._write_notes()
+                    self._check(piece)
+                    ended = True
+        if not ended:
+            raise invalid("piece", "The stream ended before its end: it is cut off. Nothing was imported.")
+
+    def _take_block(self, block: Block) -> None:
+        if self.window is not None:
+            raise _out_of_order("blocks come before the window")
+        if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
+            raise invalid("piece.block", f"Each block may come once, and at most {MAX_BLOCKS} of them.")
+        self.blocks.append(BlockEdit(block.label, block.value, limit=block.limit, read_only=block.read_only))
+
+    async def _take_message(self, message: Message) -> None:
+        if self.window is None or self._came:
+            raise _out_of_order("messages come between the window and the notes")
+        if message.sequence != self.messages:
+            raise invalid(
+                "piece.message.sequence", f"Message {message.sequence} is not the next one ({self.messages})."
+            )
+        new = NewMessage(
+            message.role, message.text, message.function_call, message.call_id, message.usage, message.replaces
+        )
+        rows = message_rows(self._agent_id, self.messages, message.created or now(), message.turn_id, message.step, new)
+        self.messages += 1
+        self._held_messages += rows
+        self._held_bytes += sum(len(row["text"]) for row in rows)
+        if len(self._held_messages) >= _MESSAGES or self._held_bytes >= _MESSAGE_BYTES:
+            await self._write_messages()
+
+    async def _take_note(self, note: Passage) -> None:
+        if self.window is None:
+            raise _out_of_order("notes come after the window")
+        self._came += 1
+        texts = [note.text] if fits(note.text) else await texts_of([note.text])
+        self._held_notes += [Passage("", text, note.created or now(), tags=note.tags) for text in texts]
+        if len(self._held_notes) >= _NOTES:
+            await self._write_notes()
+
+    async def _write_messages(self) -> None:
+        rows, self._held_messages, self._held_bytes = self._held_messages, [], 0
+        await self._to_messages.write(rows)
+
+    async def _write_notes(self) -> None:
+        notes, self._held_notes = self._held_notes, []
+        if not notes:
+            return
+        embedded = await self._to_passages.embed([note.text for note in notes])
+        with self._clock.write(self._agent_id) as stamp:
+            rows = [
+                note_row(self._agent_id, number, note.text, note.tags, stamp=stamp, created=note.created)
+                for number, note in enumerate(notes, self.notes)
+            ]
+            await self._to_passages.write_rows(self._tenant, self._agent_id, rows, embedded)
+        self.notes += len(notes)
+
+    def _check(self, counts: Counts) -> None:
+        came = Counts(len(self.blocks), self.messages, self._came)
+        if self.window is None or self.window.start > self.messages:
+            raise invalid("piece.window", "There must be a window, and it must begin within the messages.")
+        if any(rewind.end > self.messages for rewind in self.window.rewinds):
+            raise invalid("piece.window.rewinds", "Messages that were taken back must be among the messages.")
+        if counts != came:
+            raise InvalidArgument(
+                Reason.UPLOAD_MISMATCH,
+                f"The end says {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
+                f"{came.blocks}, {came.messages} and {came.notes} came: something is missing. Nothing was imported.",
+                field="piece.end",
+            )
+
+
+def _out_of_order(rule: str) -> InvalidArgument:
+    return invalid("piece", f"A piece is out of order: {rule}. Nothing was imported.")

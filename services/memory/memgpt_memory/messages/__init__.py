@@ -1,0 +1,22 @@
+"""Messages as rows, read by their sequence, and what was said in them."""
+
+from __future__ import annotations
+
+from memgpt_memory.messages._messages import Messages, message_rows, stored
+from memgpt_memory.messages._model import FunctionCall, Message, NewMessage, Role, Usage
+from memgpt_memory.messages._transcripts import CHUNK, Line, Transcripts, spoken_text
+
+__all__ = [
+    "CHUNK",
+    "FunctionCall",
+    "Line",
+    "Message",
+    "Messages",
+    "NewMessage",
+    "Role",
+    "Transcripts",
+    "Usage",
+    "message_rows",
+    "spoken_text",
+    "stored",
+]

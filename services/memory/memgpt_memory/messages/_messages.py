@@ -1,0 +1,198 @@
+"""Messages as rows: one row a message, and more for a text that is longer than a row."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from memgpt_runtime.errors import InvalidArgument, Reason
+
+from memgpt_memory.messages._model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
+from memgpt_memory.records import split
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import MESSAGES, NO_VECTOR
+from memgpt_memory.store.milvus import Milvus
+
+_FIELDS = ["agent", "sequence", "created", "head", "text"]
+_INLINE_ARGUMENTS = 32_768
+"""Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
+
+_MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
+"""Of the rows that stay in memory, and of one beside its texts."""
+
+
+def message_id(agent_id: str, sequence: int) -> str:
+    """Key of a message's first row."""
+    return f"{agent_id}-m{sequence}"
+
+
+def message_rows(
+    agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage
+) -> list[dict[str, Any]]:
+    """The rows of a message.
+
+    Raises:
+        InvalidArgument: It is longer than 1 MiB.
+    """
+    call = new.function_call
+    arguments = call.arguments if call else ""
+    if len(new.text.encode()) + len(arguments.encode()) > MAX_MESSAGE_BYTES:
+        raise InvalidArgument(
+            Reason.TOO_LARGE,
+            f"A message of {len(new.text.encode()) + len(arguments.encode())} bytes is too long: "
+            f"{MAX_MESSAGE_BYTES} at most. "
+            "Send it in pieces, or load it as a document.",
+            field="messages.text",
+        )
+    apart = arguments != "" and len(json.dumps(arguments)) > _INLINE_ARGUMENTS
+    pieces = split(new.text + arguments if apart else new.text)
+    head: dict[str, Any] = {"role": new.role.value, "turn": turn_id, "step": step, "parts": len(pieces)}
+    if call:
+        head["call"] = [call.call_id, call.name, "" if apart else arguments]
+        if apart:
+            head["cut"] = len(new.text)
+    if new.call_id:
+        head["call_id"] = new.call_id
+    if new.usage:
+        head["usage"] = [new.usage.prompt_tokens, new.usage.completion_tokens]
+    if new.replaces is not None:
+        head["replaces"] = new.replaces
+    first = message_id(agent_id, sequence)
+    return [
+        {
+            "id": first if part == 0 else f"{first}-{part}",
+            "agent": agent_id,
+            "sequence": sequence,
+            "part": part,
+            "created": created,
+            "head": json.dumps(head, ensure_ascii=False) if part == 0 else "",
+            "text": piece,
+            "none": NO_VECTOR,
+        }
+        for part, piece in enumerate(pieces)
+    ]
+
+
+class Messages:
+    """Reads messages by their numbers; a number at or above the agent's counter must not be asked for.
+
+    A window is read at every step, and nearly all of it was read at the step before: rows are kept in memory, the
+    latest used, up to a bound. Only this process writes to the store, so they are never out of date.
+    """
+
+    def __init__(self, store: Milvus) -> None:
+        """Reads from `store`."""
+        self._store = store
+        self._kept: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._kept_bytes = 0
+
+    async def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Writes rows of messages; returns when they are in."""
+        try:
+            await self._store.upsert(MESSAGES, rows)
+        except BaseException:
+            self._forget(row["id"] for row in rows)  # the store knows what became of them
+            raise
+        self._keep({row["id"]: {name: row[name] for name in _FIELDS} for row in rows})
+
+    async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
+        """Reads messages in the order of `sequences`."""
+        ids = [message_id(agent_id, sequence) for sequence in sequences]
+        if not ids:
+            return []
+        rows = await self._rows(ids)
+        heads = {id_: json.loads(row["head"]) for id_, row in rows.items()}
+        more = [f"{id_}-{part}" for id_, head in heads.items() for part in range(1, head["parts"])]
+        rest = await self._rows(more)
+        return [
+            _message(
+                id_,
+                rows[id_],
+                heads[id_],
+                rows[id_]["text"] + "".join(rest[f"{id_}-{part}"]["text"] for part in range(1, heads[id_]["parts"])),
+            )
+            for id_ in ids
+            if id_ in rows
+        ]
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Deletes rows by key."""
+        self._forget(ids)
+        await self._store.delete(MESSAGES, ids)
+
+    async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
+        """Deletes every row of an agent's messages from a number on: all of them, or what a failed write left."""
+        condition = filters.all_of(filters.equals("agent", agent_id), filters.at_least("sequence", sequence))
+        await self.delete([row["id"] for row in await self._store.query(MESSAGES, condition, [])])
+
+    async def _rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        found = {id_: self._kept[id_] for id_ in ids if id_ in self._kept}
+        for id_ in found:
+            self._kept.move_to_end(id_)
+        missing = [id_ for id_ in ids if id_ not in found]
+        if missing:
+            read = await self._store.get(MESSAGES, missing, _FIELDS)
+            # What was written meanwhile is newer.
+            self._keep({id_: row for id_, row in read.items() if id_ not in self._kept})
+            found.update(read)
+        return found
+
+    def _keep(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._forget(rows)
+        for id_, row in rows.items():
+            self._kept[id_] = row
+            self._kept_bytes += _bytes(row)
+        while self._kept_bytes > _MAX_KEPT_BYTES:
+            self._kept_bytes -= _bytes(self._kept.popitem(last=False)[1])
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for id_ in ids:
+            row = self._kept.pop(id_, None)
+            if row is not None:
+                self._kept_bytes -= _bytes(row)
+
+
+def _bytes(row: Mapping[str, Any]) -> int:
+    """About how much memory a row takes."""
+    return _BYTES_OF_A_ROW + len(row["text"]) + len(row["head"])
+
+
+def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage) -> Message:
+    """A new message as it reads once it is stored."""
+    return Message(
+        message_id(agent_id, sequence),
+        agent_id,
+        sequence,
+        new.role,
+        new.text,
+        created,
+        turn_id,
+        step,
+        new.function_call,
+        new.call_id,
+        new.usage,
+        new.replaces,
+    )
+
+
+def _message(id_: str, row: Mapping[str, Any], head: dict[str, Any], text: str) -> Message:
+    call = head.get("call")
+    usage = head.get("usage")
+    if call and "cut" in head:
+        text, call[2] = text[: head["cut"]], text[head["cut"] :]
+    return Message(
+        id=id_,
+        agent_id=row["agent"],
+        sequence=row["sequence"],
+        role=Role(head["role"]),
+        text=text,
+        created=row["created"],
+        turn_id=head["turn"],
+        step=head["step"],
+        function_call=FunctionCall(*call) if call else None,
+        call_id=head.get("call_id", ""),
+        usage=Usage(*usage) if usage else None,
+        replaces=head.get("replaces"),
+    )

@@ -1,0 +1,64 @@
+"""Messages as the domain handles them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_MESSAGE_BYTES = 1 << 20
+"""Longest text of a message, in bytes of UTF-8."""
+
+
+class Role(StrEnum):
+    """Who a message is from."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A function call as the model made it; `arguments` is JSON text that is not sure to parse."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one call of the model took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be stored; `replaces` is the sequence of the one that it is a copy of, edited or not."""
+
+    role: Role
+    text: str
+    function_call: FunctionCall | None = None
+    call_id: str = ""
+    usage: Usage | None = None
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message; `sequence` counts from 0 without gaps within the agent."""
+
+    id: str
+    agent_id: str
+    sequence: int
+    role: Role
+    text: str
+    created: int
+    turn_id: str = ""
+    step: int = 0
+    function_call: FunctionCall | None = None
+    call_id: str = ""
+    usage: Usage | None = None
+    replaces: int | None = None

@@ -1,0 +1,111 @@
+"""What was said in the messages of an agent, ready to be looked through for words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import OrderedDict
+from typing import NamedTuple
+
+from memgpt_memory.messages._messages import Messages
+from memgpt_memory.messages._model import Message, Role
+
+CHUNK = 500
+"""Messages that are read and kept together."""
+
+_MAX_BYTES = 64 << 20
+"""About how much memory all that is kept takes."""
+
+_BYTES_OF_A_LINE = 200
+
+
+class Line(NamedTuple):
+    """A message as it is compared with words.
+
+    Attributes:
+        sequence: Its place in recall memory.
+        role: Who it is from.
+        created: When it was stored.
+        text: What was said, case folded; empty for events of the system's own.
+    """
+
+    sequence: int
+    role: Role
+    created: int
+    text: str
+
+
+class _Kept(NamedTuple):
+    """Lines of a chunk, up to the sequence `end`."""
+
+    end: int
+    lines: list[Line]
+    bytes: int
+
+
+class Transcripts:
+    """The lines of agents that were searched lately. A stored message never changes, so what is kept stays true."""
+
+    def __init__(self, messages: Messages) -> None:
+        """Reads `messages`."""
+        self._messages = messages
+        self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
+        self._bytes = 0
+
+    async def chunk(self, agent_id: str, number: int, count: int) -> list[Line]:
+        """The lines of the messages from ``number * CHUNK`` on, `CHUNK` of them or as far as `count` goes, in order."""
+        key = agent_id, number
+        first, end = number * CHUNK, min((number + 1) * CHUNK, count)
+        kept = self._kept.get(key) or _Kept(first, [], 0)
+        if kept.end < end:
+            fresh = [line_of(one) for one in await self._messages.read(agent_id, range(kept.end, end))]
+            grown = sum(_BYTES_OF_A_LINE + sys.getsizeof(line.text) for line in fresh)
+            kept = _Kept(end, [*kept.lines, *fresh], kept.bytes + grown)
+            former = self._kept.get(key)
+            if former is None or former.end < end:  # else another search was quicker
+                self._bytes += kept.bytes - (former.bytes if former is not None else 0)
+                self._kept[key] = kept
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        while self._bytes > _MAX_BYTES and self._kept:
+            self._bytes -= self._kept.popitem(last=False)[1].bytes
+        return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
+
+    def forget(self, agent_id: str) -> None:
+        """Forgets a deleted agent."""
+        for key in [key for key in self._kept if key[0] == agent_id]:
+            self._bytes -= self._kept.pop(key).bytes
+
+
+def line_of(message: Message) -> Line:
+    """A message as a line."""
+    return Line(message.sequence, message.role, message.created, spoken_text(message).strip().casefold())
+
+
+def spoken_text(message: Message) -> str:
+    """What was said or thought in a message, without its envelope; empty for events of the system's own.
+
+    A user's message is an envelope of JSON with the words in ``message``; what the agent says to the user is the
+    argument of ``send_message``, beside its thought.
+    """
+    if message.role is Role.USER:
+        envelope = _object(message.text)
+        if envelope is None:
+            return message.text
+        return str(envelope.get("message", "")) if envelope.get("type") == "user_message" else ""
+    if (
+        message.role is Role.ASSISTANT
+        and message.function_call is not None
+        and message.function_call.name == "send_message"
+    ):
+        arguments = _object(message.function_call.arguments)
+        return f"{message.text}\n{arguments.get('message', '')}" if arguments else message.text
+    return message.text
+
+
+def _object(text: str) -> dict[str, object] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):  # models write anything
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,59 @@
+"""Passages as the domain handles them: an agent's notes, and pieces of documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from memgpt_memory.records import StoredModel
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a passage of a document comes from; `page` from 1, `start` and `end` in characters of the page's text."""
+
+    source_id: str
+    source_name: str
+    file_name: str
+    page: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored passage: an agent's note, or a piece of a document."""
+
+    id: str
+    text: str
+    created: int
+    agent_id: str = ""
+    citation: Citation | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassage:
+    """A piece of a document to be stored; `index` counts from 0 without gaps within the file."""
+
+    index: int
+    text: str
+    page: int
+    start: int
+    end: int
+
+
+class VisibleVersion(StoredModel):
+    """The version of a file that is visible."""
+
+    version: str
+    sha256: str
+    size: int
+    media_type: str
+    chunker_version: str
+    documents: int
+    passages: int
+    stamp: int
+    created: int
+    tags: list[str] = Field(default=[])

@@ -1,0 +1,345 @@
+"""Passages as rows of archival memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from memgpt_runtime.chunking import chunk
+from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.tokens import count_tokens
+
+from memgpt_memory.embedding import Embedder, Vectors
+from memgpt_memory.fulltext import words_of
+from memgpt_memory.passages._model import Citation, Passage, VisibleVersion
+from memgpt_memory.records import split
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, WORDS, Collection, partition_of
+from memgpt_memory.store.locks import ReadWriteLock
+from memgpt_memory.store.milvus import Milvus
+
+PASSAGE_FIELDS = ["owner", "version", "sequence", "stamp", "created", "head", "text"]
+
+MAX_NOTE_TOKENS = 300
+"""Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
+
+_QUICK = 20_000
+"""Characters that are cut into passages at once: some milliseconds, or 0.2 s in a script without spaces."""
+
+_QUICK_ROWS = 512
+"""Rows that are made ready at once."""
+
+_GATE_SECONDS = 20.0
+"""Longest wait of a write for the moment in which the store changes its model."""
+
+_MAX_CHANGES = 100_000
+"""Ids of changed passages that are remembered for a copy; with more, all passages are compared again."""
+
+
+def note_id(agent_id: str, sequence: int) -> str:
+    """Key of an agent's own note."""
+    return f"{agent_id}-n{sequence}"
+
+
+def document_passage_id(version: str, index: int) -> str:
+    """Key of a document's passage; `version` is that of its file."""
+    return f"{version}-{index}"
+
+
+@dataclass(slots=True, eq=False)
+class EmbeddingIndex:
+    """An embedding model, and the collection of the passages that it has embedded.
+
+    Attributes:
+        embedder: The model.
+        collection: The collection.
+    """
+
+    embedder: Embedder
+    collection: Collection
+    _in_use: ReadWriteLock = field(default_factory=ReadWriteLock)
+
+    @property
+    def name(self) -> str:
+        """Tells it from the space of any other model."""
+        return self.collection.name
+
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """Held by whoever reads, so that the collection stays until the end."""
+        return self._in_use.read()
+
+    def unused(self) -> AbstractAsyncContextManager[None]:
+        """Held by whoever drops the collection, once nobody reads it any more."""
+        return self._in_use.write()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts with their vectors in a space."""
+
+    space: EmbeddingIndex
+    texts: Sequence[str]
+    vectors: Vectors
+
+
+class Changes:
+    """Ids of passages that were written or deleted since a copy of all began, by partition.
+
+    Attributes:
+        lost: Whether there were too many to remember.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has changed yet."""
+        self.lost = False
+        self._ids: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(ids) for ids in self._ids.values())
+
+    def add(self, partition: str, ids: Iterable[str]) -> None:
+        """Remembers changes."""
+        if not self.lost:
+            self._ids.setdefault(partition, set()).update(ids)
+            if len(self) > _MAX_CHANGES:
+                self.lost = True
+                self._ids.clear()
+
+    def among(self, partition: str, id_: str) -> bool:
+        """Whether a passage is among them."""
+        return id_ in self._ids.get(partition, ())
+
+    def take(self, most: int) -> dict[str, list[str]]:
+        """Takes up to `most` ids."""
+        taken: dict[str, list[str]] = {}
+        for partition in list(self._ids):
+            ids = self._ids[partition]
+            taken[partition] = [ids.pop() for _ in range(min(most, len(ids)))]
+            most -= len(taken[partition])
+            if not ids:
+                del self._ids[partition]
+            if not most:
+                break
+        return taken
+
+
+class Passages:
+    """Writes, reads and deletes passages of one owner at a time: an agent or a source.
+
+    Attributes:
+        store: Where they are.
+        space: The model and the collection that count. A move to another model replaces it, see `reembedding`.
+        changes: What was written while passages are copied to another space; None while they are not.
+        closed: Whether nothing may be written any more, since it is not known which space counts.
+    """
+
+    def __init__(self, store: Milvus, space: EmbeddingIndex) -> None:
+        """Keeps rows in the collection of `space`."""
+        self.store = store
+        self.space = space
+        self.changes: Changes | None = None
+        self.closed = False
+        self._gate = ReadWriteLock()
+
+    @property
+    def collection(self) -> Collection:
+        """The collection that counts."""
+        return self.space.collection
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embeds texts of passages to be written."""
+        space = self.space
+        return Embedded(space, texts, await space.embedder.embed(texts))
+
+    def write_barrier(self) -> AbstractAsyncContextManager[None]:
+        """While this is held nothing is written. Searches and reads go on."""
+        return self._gate.write()
+
+    async def write_notes(
+        self,
+        tenant: str,
+        agent_id: str,
+        first: int,
+        embedded: Embedded,
+        *,
+        tags: Sequence[str],
+        stamp: int,
+        created: int,
+    ) -> list[Passage]:
+        """Writes notes under consecutive numbers from `first` on."""
+        rows = [
+            note_row(agent_id, first + offset, text, tags, stamp=stamp, created=created)
+            for offset, text in enumerate(embedded.texts)
+        ]
+        await self.write_rows(tenant, agent_id, rows, embedded)
+        return [passage_of(row) for row in rows]
+
+    async def write_rows(self, tenant: str, owner: str, rows: Sequence[Mapping[str, Any]], embedded: Embedded) -> None:
+        """Writes rows of one owner; `embedded` are their texts."""
+        partition = partition_of(tenant, owner)
+        async with self._changing(partition, [row["id"] for row in rows]):
+            if embedded.space is not self.space:  # the store has changed its model since
+                embedded = await self.embed(embedded.texts)
+            await self.write_into(self.space, partition, rows, embedded.vectors)
+
+    async def write_into(
+        self, space: EmbeddingIndex, partition: str, rows: Sequence[Mapping[str, Any]], vectors: Vectors
+    ) -> None:
+        """Writes rows with their vectors into a space, whether it counts or not."""
+        collection = space.collection
+        if len(rows) <= _QUICK_ROWS:
+            full = _full(collection, rows, vectors)
+        else:
+            full = await asyncio.to_thread(_full, collection, rows, vectors)
+        await self.store.upsert(collection, full, partition=partition)
+
+    async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Any]]:
+        """Reads rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
+        ids = [id_ for ids in ids_by_owner.values() for id_ in ids]
+        if not ids:
+            return {}
+        partitions = sorted({partition_of(tenant, owner) for owner in ids_by_owner})
+        space = self.space
+        async with space.reading():
+            return await self.store.get(space.collection, ids, PASSAGE_FIELDS, partitions=partitions)
+
+    async def ids(self, tenant: str, owner: str) -> list[str]:
+        """Keys of all rows of an owner, whether they count or not."""
+        return [row["id"] for row in await self.find(tenant, owner, "", [])]
+
+    async def find(self, tenant: str, owner: str, condition: str, fields: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Rows of an owner for which a condition holds, whether they count or not."""
+        space = self.space
+        condition = filters.all_of(filters.equals("owner", owner), condition)
+        async with space.reading():
+            return await self.store.query(space.collection, condition, fields, partitions=[partition_of(tenant, owner)])
+
+    async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
+        """Deletes passages by key. See `Milvus.delete`."""
+        partition = partition_of(tenant, owner)
+        async with self._changing(partition, ids):
+            await self.store.delete(self.collection, ids, partition=partition, unread=unread)
+
+    async def delete_where(self, tenant: str, owner: str, condition: str = "") -> None:
+        """Deletes passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
+        partition = partition_of(tenant, owner)
+        ids: list[str] = []
+        async with self._changing(partition, ids):
+            condition = filters.all_of(filters.equals("owner", owner), condition)
+            ids += [row["id"] for row in await self.store.query(self.collection, condition, [], partitions=[partition])]
+            await self.store.delete(self.collection, ids, partition=partition, unread=True)
+
+    @asynccontextmanager
+    async def _changing(self, partition: str, ids: Sequence[str]) -> AsyncIterator[None]:
+        """Held by whoever changes passages: `space` stays what it is, and the change is noted at the end.
+
+        Raises:
+            Unavailable: The store is changing its model, and that takes long; nothing was changed.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_GATE_SECONDS):
+                    await stack.enter_async_context(self._gate.read())
+            except TimeoutError:
+                self._refuse()
+            if self.closed:
+                self._refuse()
+            try:
+                yield
+            finally:
+                if self.changes is not None:
+                    self.changes.add(partition, ids)
+
+    @staticmethod
+    def _refuse() -> NoReturn:
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            "The store is changing its embedding model, and Milvus does not answer; try again.",
+            retry_after=2,
+        )
+
+
+def fits(text: str) -> bool:
+    """Whether a note is short enough for one passage."""
+    return len(text.encode()) <= MAX_VARCHAR_BYTES and count_tokens(text) <= MAX_NOTE_TOKENS
+
+
+def _full(collection: Collection, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> list[dict[str, Any]]:
+    return [
+        {
+            **row,
+            collection.vector: vector.tolist(),
+            **({WORDS: split(" ".join(words_of(row["text"])))[0]} if collection.full_text else {}),
+        }
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
+
+
+async def texts_of(notes: Sequence[str]) -> list[str]:
+    """The texts of the passages that notes become; a blank note becomes none."""
+    if sum(map(len, notes)) <= _QUICK:
+        return _cut(notes)
+    return await asyncio.to_thread(_cut, notes)  # a mebibyte takes seconds, and others wait for nobody's
+
+
+def _cut(notes: Sequence[str]) -> list[str]:
+    # White space has no tokens, but takes room in a row.
+    pieces = (piece for note in notes for passage in chunk(note, MAX_NOTE_TOKENS) for piece in split(passage.text))
+    return [stripped for piece in pieces if (stripped := piece.strip())]
+
+
+def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> dict[str, Any]:
+    """The row of an agent's note."""
+    return {
+        "id": note_id(agent_id, number),
+        "owner": agent_id,
+        "version": "",
+        "sequence": number,
+        "stamp": stamp,
+        "created": created,
+        "head": json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else "",
+        "text": text,
+    }
+
+
+def document_row(
+    source_id: str,
+    source_name: str,
+    file_name: str,
+    version: str,
+    index: int,
+    text: str,
+    place: tuple[int, int, int],
+    *,
+    stamp: int,
+    created: int,
+) -> dict[str, Any]:
+    """The row of a document's passage; `place` is page, start and end."""
+    return {
+        "id": document_passage_id(version, index),
+        "owner": source_id,
+        "version": version,
+        "sequence": index,
+        "stamp": stamp,
+        "created": created,
+        "head": json.dumps({"cite": [source_name, file_name, *place]}, ensure_ascii=False),
+        "text": text,
+    }
+
+
+def passage_of(row: Mapping[str, Any], file: VisibleVersion | None = None) -> Passage:
+    """A row as a passage; one of a document has the time and the tags of its file."""
+    head = json.loads(row["head"]) if row["head"] else {}
+    cite = head.get("cite")
+    return Passage(
+        id=row["id"],
+        text=row["text"],
+        created=row["created"] if file is None else file.created,
+        agent_id="" if cite else row["owner"],
+        citation=Citation(row["owner"], *cite) if cite else None,
+        tags=tuple(head.get("tags", ()) if file is None else file.tags),
+    )

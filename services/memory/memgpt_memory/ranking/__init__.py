@@ -1,0 +1,16 @@
+"""The ranking of a query over a snapshot, page by page, and the fusion of its head."""
+
+from __future__ import annotations
+
+from memgpt_memory.ranking._fusion import HEAD, HeadHit, Scored, fuse
+from memgpt_memory.ranking._ranking import Mode, Position, Rankings
+
+__all__ = [
+    "HEAD",
+    "HeadHit",
+    "Mode",
+    "Position",
+    "Rankings",
+    "Scored",
+    "fuse",
+]

@@ -1,0 +1,13 @@
+"""Recall memory: search of an agent's messages by words, by similarity and by day."""
+
+from __future__ import annotations
+
+from memgpt_memory.recall._message_index import MessageIndex
+from memgpt_memory.recall._recall import Recall, RecallMode, RecallQuery
+
+__all__ = [
+    "MessageIndex",
+    "Recall",
+    "RecallMode",
+    "RecallQuery",
+]

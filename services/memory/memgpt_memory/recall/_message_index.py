@@ -1,0 +1,182 @@
+"""Vectors and words of messages, for search by likeness.
+
+The index can be made again from the messages at any time. A commit writes nothing here: a search first takes in the
+messages that came since the last one, so only agents that are searched by likeness cost embeddings. How far it has come
+is written behind the rows, under an id of its own; rows have ids that follow from agent and message. So a crash costs
+at most one batch, which is then written again over itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from itertools import islice
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from memgpt_runtime.chunking import chunk
+
+from memgpt_memory.agents import LiveAgent
+from memgpt_memory.embedding import unit_vectors
+from memgpt_memory.fulltext import words_of
+from memgpt_memory.messages import Message, Messages, spoken_text
+from memgpt_memory.passages import EmbeddingIndex, Passages
+from memgpt_memory.records import split
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import WORDS, Collection, message_index, partition_of
+from memgpt_memory.tasks import run_to_end
+
+_BATCH = 128
+"""Messages that are taken in at a time: about what one call of an embedding endpoint takes."""
+
+_PIECE_TOKENS = 300
+_MAX_PIECES = 32
+"""Pieces of a long message that are embedded; their mean stands for the message."""
+
+_MAX_REMEMBERED = 10_000
+
+
+def index_id(agent_id: str, sequence: int) -> str:
+    """Key of a message's row."""
+    return f"{agent_id}-r{sequence}"
+
+
+def sequence_of(id_: str) -> int:
+    """The inverse of `index_id`."""
+    return int(id_.rpartition("-r")[2])
+
+
+class MessageIndex:
+    """The index of every agent, for the embedding model that counts."""
+
+    def __init__(self, messages: Messages, passages: Passages) -> None:
+        """Indexes `messages`, with the model of `passages`."""
+        self._messages = messages
+        self._passages = passages
+        self._opening = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._ends: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def collection(self, space: EmbeddingIndex) -> Collection:
+        """Where the index of a model is."""
+        embedder = space.embedder
+        return message_index(embedder.model, embedder.dimension, full_text=space.collection.full_text)
+
+    async def open(self) -> None:
+        """Opens what a former process made, if there is anything."""
+        collection = self.collection(self._passages.space)
+        if await self._passages.store.has(collection):
+            await self._prepare(collection)
+
+    async def take_in(self, space: EmbeddingIndex, live: LiveAgent, count: int) -> Collection:
+        """Takes in the messages below `count` that are not in yet; hold the space's `reading`."""
+        collection = self.collection(space)
+        async with self._lock(live):
+            end = await self._end(collection, live) if not live.row.deleting else count
+            while end < count and not live.row.deleting:
+                await self._prepare(collection)
+                following = min(end + _BATCH, count)
+                messages = await self._messages.read(live.id, range(end, following))
+                rows = await self._rows(space, collection, messages)
+                # To its end: the lock must not be free for a deletion while rows are on their way.
+                await run_to_end(self._write(space, collection, live, rows, following))
+                end = following
+        return collection
+
+    async def forget(self, live: LiveAgent) -> None:
+        """Deletes what a deleted agent has in the index."""
+        space = self._passages.space
+        collection = self.collection(space)
+        async with space.reading(), self._lock(live):
+            if self._passages.store.is_open(collection):
+                partition = partition_of(live.row.tenant, live.id)
+                condition = filters.equals("owner", live.id)
+                rows = await self._passages.store.query(collection, condition, [], partitions=[partition])
+                await self._passages.store.delete(
+                    collection, [row["id"] for row in rows], partition=partition, unread=True
+                )
+            self._ends.pop((collection.name, live.id), None)
+
+    def _lock(self, live: LiveAgent) -> asyncio.Lock:
+        return self._locks.setdefault(live.id, asyncio.Lock())
+
+    async def _prepare(self, collection: Collection) -> None:
+        async with self._opening:
+            if not self._passages.store.is_open(collection):
+                # It is new, or was dropped when the store went over to another model: nothing is in it yet.
+                for key in [key for key in self._ends if key[0] == collection.name]:
+                    del self._ends[key]
+                await self._passages.store.open([collection])
+
+    async def _end(self, collection: Collection, live: LiveAgent) -> int:
+        """The message at which the index of an agent ends."""
+        if not self._passages.store.is_open(collection):
+            return 0
+        key = collection.name, live.id
+        if key not in self._ends:
+            id_ = _end_id(live.id)
+            partition = partition_of(live.row.tenant, live.id)
+            rows = await self._passages.store.get(collection, [id_], ["sequence"], partitions=[partition])
+            self._remember(key, int(rows[id_]["sequence"]) if id_ in rows else 0)
+        return self._ends[key]
+
+    def _remember(self, key: tuple[str, str], end: int) -> None:
+        self._ends[key] = end
+        self._ends.move_to_end(key)
+        if len(self._ends) > _MAX_REMEMBERED:
+            self._ends.popitem(last=False)
+
+    async def _rows(
+        self, space: EmbeddingIndex, collection: Collection, messages: list[Message]
+    ) -> list[dict[str, Any]]:
+        texts = [spoken_text(message).strip() for message in messages]
+        pieces = await asyncio.to_thread(_pieces, texts)  # long ones take seconds
+        flat = [piece for of_one in pieces for piece in of_one]
+        if not flat:
+            return []
+        vectors = await space.embedder.embed(flat)
+        rows: list[dict[str, Any]] = []
+        place = 0
+        for message, text, of_one in zip(messages, texts, pieces, strict=True):
+            if not of_one:  # nothing was said in it
+                continue
+            mean = unit_vectors(np.mean(vectors[place : place + len(of_one)], axis=0, keepdims=True))[0]
+            place += len(of_one)
+            rows.append(
+                {
+                    "id": index_id(message.agent_id, message.sequence),
+                    "owner": message.agent_id,
+                    "sequence": message.sequence,
+                    "created": message.created,
+                    "role": message.role.value,
+                    collection.vector: mean.tolist(),
+                    **({WORDS: split(" ".join(words_of(text)))[0]} if collection.full_text else {}),
+                }
+            )
+        return rows
+
+    async def _write(
+        self, space: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[dict[str, Any]], end: int
+    ) -> None:
+        store, partition = self._passages.store, partition_of(live.row.tenant, live.id)
+        await store.upsert(collection, rows, partition=partition)
+        mark = {
+            "id": _end_id(live.id),
+            "owner": live.id,
+            "sequence": end,
+            "created": 0,
+            "role": "",  # a search is always for some role
+            collection.vector: [0.0] * space.embedder.dimension,
+            **({WORDS: ""} if collection.full_text else {}),
+        }
+        await store.upsert(collection, [mark], partition=partition)
+        self._remember((collection.name, live.id), end)
+
+
+def _pieces(texts: list[str]) -> list[list[str]]:
+    return [[piece.text for piece in islice(chunk(text, _PIECE_TOKENS), _MAX_PIECES)] for text in texts]
+
+
+def _end_id(agent_id: str) -> str:
+    return f"{agent_id}-r"

@@ -1,0 +1,294 @@
+"""Recall memory: finding messages by words, by likeness and by day."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from enum import Enum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from memgpt_runtime.errors import invalid
+
+from memgpt_memory.agents import LiveAgent, Rewinds
+from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
+from memgpt_memory.paging import PAGE_BYTES, Page, fitting
+from memgpt_memory.passages import Passages
+from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
+from memgpt_memory.recall._message_index import MessageIndex, sequence_of
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import partition_of
+
+_SMALL_CHUNK = 100
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EVER = 1 << 62
+
+
+class RecallMode(Enum):
+    """How messages are found: by words, by likeness, or by likeness and words."""
+
+    TEXT = "text"
+    SEMANTIC = "semantic"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, slots=True)
+class RecallQuery:
+    """What is looked for; an empty field is no condition.
+
+    Attributes:
+        text: Words that must all occur, case ignored; or what the messages are to be like.
+        first_day: ``YYYY-MM-DD`` in the agent's time zone.
+        last_day: The same; it counts whole.
+        roles: Whose messages.
+        mode: How they are found.
+        rewound: Whether messages that were taken back are found as well.
+    """
+
+    text: str
+    first_day: str
+    last_day: str
+    roles: frozenset[Role]
+    mode: RecallMode = RecallMode.TEXT
+    rewound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of messages that were found.
+
+    Attributes:
+        messages: The messages.
+        scores: Their scores; empty for a search by words.
+        following: Where the next page begins, for a token; None at the end.
+        total: All matches, as of the first page.
+        mode: How they were found.
+    """
+
+    messages: list[Message]
+    scores: list[HeadHit]
+    following: dict[str, Any] | None
+    total: int
+    mode: RecallMode
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Times from `start` on and before `end`, in microseconds; None is no bound."""
+
+    start: int | None
+    end: int | None
+
+    @staticmethod
+    def of(query: RecallQuery, zone: ZoneInfo) -> _Span:
+        """The days of a query."""
+        start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
+        end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
+        if start is not None and end is not None and start >= end:
+            raise invalid("end_date", f"end_date {query.last_day} lies before start_date {query.first_day}.")
+        return _Span(start, end)
+
+    def __contains__(self, time: int) -> bool:
+        return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The messages of an agent that a search by likeness ranks (see `ranking.View`).
+
+    Attributes:
+        tenant: Whose the agent is.
+        agent: The agent.
+        snapshot: How many messages there were at the first page.
+        roles: Whose messages.
+        span: When they were stored.
+        hidden: Messages that were taken back, unless they are to be found as well.
+    """
+
+    tenant: str
+    agent: str
+    snapshot: int
+    roles: frozenset[Role]
+    span: _Span
+    hidden: Rewinds
+    total: None = None
+    fields: Sequence[str] = ("owner", "sequence")
+
+    @property
+    def key(self) -> str:
+        """See `ranking.View`."""
+        # What was taken back only grows, so its size says which it is.
+        return repr((self.agent, sorted(self.roles), self.span, len(self.hidden)))
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """See `ranking.View`."""
+        return [partition_of(self.tenant, self.agent)] if self.snapshot else []
+
+    def condition(self) -> str:
+        """See `ranking.View`."""
+        return filters.all_of(
+            filters.equals("owner", self.agent),
+            filters.one_of("role", sorted(role.value for role in self.roles)),
+            filters.below("sequence", self.snapshot),
+            filters.at_least("created", self.span.start) if self.span.start is not None else "",
+            filters.below("created", self.span.end) if self.span.end is not None else "",
+        )
+
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """See `ranking.View`."""
+        return row["sequence"] not in self.hidden
+
+
+class Recall:
+    """Searches and lists the messages of an agent."""
+
+    def __init__(self, messages: Messages, passages: Passages, index: MessageIndex) -> None:
+        """Reads `messages`; `index` ranks them by the model of `passages`."""
+        self._messages = messages
+        self._passages = passages
+        self._index = index
+        self._transcripts = Transcripts(messages)
+        self.rankings = Rankings(passages.store)
+
+    async def search(
+        self, live: LiveAgent, query: RecallQuery, size: int, skip: int, at: Mapping[str, Any] | None
+    ) -> Found:
+        """A page of matches.
+
+        Args:
+            live: The agent.
+            query: What is looked for.
+            size: Most messages.
+            skip: Matches to pass over before a first page.
+            at: Where the page begins, as the last one said; None for a first page.
+
+        Raises:
+            InvalidArgument: A day that is none, or a range of days the wrong way round.
+            FailedPrecondition: The store has changed its embedding model since `at` was given.
+        """
+        # Pinned like all else: the agent may move to another time zone between two pages.
+        span = _Span(*at["days"]) if at else _Span.of(query, ZoneInfo(live.row.time_zone))
+        if query.mode is RecallMode.TEXT:
+            return await self._by_words(live, query, span, size, skip, at)
+        return await self._by_likeness(live, query, span, size, skip, at)
+
+    async def _by_words(
+        self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
+    ) -> Found:
+        """The latest first. A first page looks at every message, for its total; later ones go on where it ended."""
+        count = at["count"] if at else live.row.message_count
+        below = at["below"] if at else count
+        found: list[int] = []
+        async for line in self._lines(live, query, span, below, count):
+            found.append(line.sequence)
+            if at is not None and len(found) > size:
+                break
+        total = at["total"] if at else len(found)
+        found = found[0 if at else skip :]
+        messages = await self._messages.read(live.id, found[:size])
+        messages = messages[: fitting(text_of(message) for message in messages)]
+        following = None
+        if messages and len(messages) < len(found):
+            following = {
+                "count": count, "below": messages[-1].sequence, "total": total, "days": [span.start, span.end]
+            }  # fmt: skip
+        return Found(messages, [], following, total, RecallMode.TEXT)
+
+    async def _lines(
+        self, live: LiveAgent, query: RecallQuery, span: _Span, below: int, count: int
+    ) -> AsyncIterator[Line]:
+        """The lines that match, from behind. No index knows "all of these words" in every script: each is looked at."""
+        words = query.text.casefold().split()
+        hidden = _hidden(live, query)
+        for number in range((below - 1) // CHUNK, -1, -1):
+            for line in reversed(await self._transcripts.chunk(live.id, number, count)):
+                if (
+                    line.sequence < below
+                    and line.sequence not in hidden
+                    and line.text
+                    and line.role in query.roles
+                    and line.created in span
+                    and all(word in line.text for word in words)
+                ):
+                    yield line
+
+    async def _by_likeness(
+        self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
+    ) -> Found:
+        space = self._passages.space  # to the end, whatever the store moves to meanwhile
+        position = Position.parse(at["at"]) if at else None
+        if position is not None:
+            position.check(space)
+        count = position.snapshot if position is not None else live.row.message_count
+        async with space.reading():
+            collection = await self._index.take_in(space, live, count)
+            mode = Mode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else Mode.DENSE
+            view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query))
+            cut = await self.rankings.cut(space, collection, view, query.text, mode, size, skip, position)
+        wanted = [sequence_of(hit.id) if hit.id else -1 for hit in cut.hits]
+        read = await self._messages.read(live.id, [sequence for sequence in wanted if sequence >= 0])
+        # A head that was pinned before a message was taken back still names it.
+        by_sequence = {message.sequence: message for message in read if message.sequence not in view.hidden}
+        found = [by_sequence.get(sequence) for sequence in wanted]
+        taken = fitting(text_of(message) if message is not None else "" for message in found)
+        pairs = [(message, hit) for message, hit in zip(found[:taken], cut.hits, strict=False) if message is not None]
+        following = cut.following(taken)
+        return Found(
+            [message for message, _ in pairs],
+            [hit for _, hit in pairs],
+            {"at": following.dump(), "days": [span.start, span.end]} if following is not None else None,
+            cut.total,
+            RecallMode.HYBRID if mode is Mode.HYBRID else RecallMode.SEMANTIC,
+        )
+
+    async def forget(self, live: LiveAgent) -> None:
+        """Deletes what is derived from the messages of a deleted agent."""
+        self._transcripts.forget(live.id)
+        await self._index.forget(live)
+
+    async def page(self, live: LiveAgent, size: int, position: tuple[int, int] | None) -> Page[Message]:
+        """A page of all messages, the latest first; `position` is (messages at the first page, messages passed)."""
+        count, passed = position or (live.row.message_count, 0)
+        high = count - passed
+        items: list[Message] = []
+        room = PAGE_BYTES
+        while high > 0 and len(items) < size and room > 0:
+            low = max(high - min(size - len(items), _SMALL_CHUNK), 0)
+            for message in await self._messages.read(live.id, range(high - 1, low - 1, -1)):
+                room -= len(text_of(message).encode())
+                if room < 0 and items:
+                    break
+                items.append(message)
+            high = low
+        reached = passed + len(items)
+        return Page(items, json.dumps([count, reached]) if reached < count else "", count)
+
+
+def _hidden(live: LiveAgent, query: RecallQuery) -> Rewinds:
+    """The messages that a search passes over."""
+    return Rewinds() if query.rewound else live.rewinds
+
+
+def text_of(message: Message) -> str:
+    """All text of a message, as far as it counts for the size of a page."""
+    return message.text + (message.function_call.arguments if message.function_call else "")
+
+
+def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> int:
+    """The first microsecond of a day, or of the one after it."""
+    try:
+        if not _DAY.fullmatch(day):
+            raise ValueError(day)
+        when = date.fromisoformat(day)
+    except ValueError as error:
+        raise invalid(field, f"{day!r} is no day: give it as YYYY-MM-DD, such as 2026-01-31.") from error
+    try:
+        when += timedelta(days=int(after))
+        return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)
+    except OverflowError:  # the first and the last day that there are, such as for "ever since"
+        return _EVER if after else -_EVER

@@ -1,0 +1,24 @@
+"""Small rows by key: versioned texts, unique names, and the answers of requests that may be sent twice."""
+
+from __future__ import annotations
+
+from memgpt_memory.records._idempotency import IdempotencyStore
+from memgpt_memory.records._model import Record, StoredModel, TextRef
+from memgpt_memory.records._names import Names
+from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids
+from memgpt_memory.records._text_rows import TextRows, present
+
+__all__ = [
+    "IdempotencyStore",
+    "Names",
+    "Record",
+    "Records",
+    "StoredModel",
+    "TextRef",
+    "TextRows",
+    "ids_of",
+    "key_of",
+    "present",
+    "split",
+    "text_ids",
+]

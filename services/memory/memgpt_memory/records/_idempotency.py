@@ -1,0 +1,161 @@
+"""Mutations that may be sent twice: the first answer is kept under the request's id.
+
+Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A
+repetition that finds only the seed, because a crash came in between, does the work again with the same ids, and so
+makes nothing twice.
+
+An answer goes with the agent or the source that it is about. What then stays is that there was such a request: a late
+repetition must not make anew what has been deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceError
+
+from memgpt_memory.clock import now
+from memgpt_memory.records._model import Record, TextRef
+from memgpt_memory.records._records import Records, key_of
+from memgpt_memory.tasks import run_to_end
+
+_log = structlog.get_logger(__name__)
+
+RETENTION = 7 * 24 * 3600 * 1_000_000
+"""Microseconds for which an answer is kept; 24 hours are promised."""
+
+TIDY_SECONDS = 3600.0
+"""How often older ones are looked for."""
+
+_LONGEST_INLINE = 32_768
+"""Longer answers, in characters of base 64, lie in rows of their own."""
+_TEXT = "answer"
+
+
+class IdempotencyStore:
+    """The answers of requests by tenant, method and id."""
+
+    def __init__(self, records: Records) -> None:
+        """Keeps answers among `records`."""
+        self._records = records
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tidying: asyncio.Task[None] | None = None
+
+    def keep_tidy(self) -> None:
+        """Deletes old answers from time to time, until `close`."""
+        self._tidying = asyncio.create_task(self._keep_tidy())
+
+    async def close(self) -> None:
+        """Ends that."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            try:
+                await self.forget_old()
+            except ServiceError as error:  # the next time will do
+                _log.info("tidying_failed", error=str(error))
+
+    async def run(
+        self,
+        tenant: str,
+        method: str,
+        request_id: str,
+        fingerprint: bytes,
+        seed: Callable[[], str],
+        work: Callable[[str, str], Awaitable[bytes]],
+        *,
+        about: str = "",
+    ) -> bytes:
+        """Does `work`, or answers what it answered before.
+
+        Args:
+            tenant: Whose request it is.
+            method: The RPC.
+            request_id: The request's id; empty to do the work without remembering it.
+            fingerprint: Digest of the request's other fields.
+            seed: Makes a new id.
+            work: Takes the seed and the row's key, and answers bytes; run twice with the same two, it must do its
+                work once.
+            about: The agent or source that the answer is about; the seed if empty.
+
+        Raises:
+            InvalidArgument: The id was used for another request.
+            NotFound: What the request made has been deleted since.
+        """
+        if not request_id:
+            return await run_to_end(work(seed(), ""))
+        key = key_of("request", tenant, method, request_id)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            record = await self._records.get(key)
+            if record is None:
+                body: dict[str, Any] = {"fingerprint": fingerprint.hex(), "seed": seed()}
+                await self._put(key, tenant, about or body["seed"], body)
+            else:
+                body = json.loads(record.body)
+                if body["fingerprint"] != fingerprint.hex():
+                    raise InvalidArgument(
+                        Reason.REQUEST_ID_REUSED,
+                        f"The request id {request_id!r} was used for another request: use a new id for a new request.",
+                        field="request_id",
+                    )
+                if "gone" in body:
+                    raise NotFound(
+                        Reason(body["gone"]),
+                        f"What the request {request_id!r} was about has been deleted since: use a new id for a new "
+                        "request.",
+                    )
+                if "answer" in body:
+                    return base64.b64decode(body["answer"])
+                if "parts" in body:
+                    texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
+                    return base64.b64decode(texts[_TEXT])
+
+            owner = about or body["seed"]
+
+            async def finish() -> bytes:
+                answer = await work(body["seed"], key)
+                encoded = base64.b64encode(answer).decode()
+                if len(encoded) <= _LONGEST_INLINE:
+                    await self._put(key, tenant, owner, {**body, "answer": encoded})
+                else:
+                    reference, rows = self._records.text_records(tenant, key, _TEXT, 1, encoded)
+                    await self._records.put(*rows)
+                    await self._put(key, tenant, owner, {**body, "parts": reference.parts})
+                return answer
+
+            return await run_to_end(finish())
+
+    async def forget_old(self) -> None:
+        """Deletes answers older than `RETENTION`."""
+        for id_ in await self._records.older("request", now() - RETENTION):
+            await self._records.delete_children(id_)
+            await self._records.delete([id_])
+
+    async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
+        """Deletes the answers about an agent or a source that is being deleted; waits for requests under way.
+
+        Args:
+            tenant: Whose it is.
+            owner: The agent or source.
+            reason: What a repetition is told.
+        """
+        for found in await self._records.find("request", tenant=tenant, parent=owner):
+            lock = self._locks.setdefault(found.id, asyncio.Lock())
+            async with lock:
+                await self._records.delete_children(found.id)
+                body = {"fingerprint": json.loads(found.body)["fingerprint"], "gone": reason.value}
+                await self._put(found.id, tenant, "", body)
+
+    async def _put(self, key: str, tenant: str, owner: str, body: dict[str, Any]) -> None:
+        await self._records.put(Record(key, "request", tenant, owner, now(), json.dumps(body)))

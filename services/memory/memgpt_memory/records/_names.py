@@ -1,0 +1,74 @@
+"""Names for people, unique within a tenant and a kind: each is a row that holds the id it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from memgpt_runtime.errors import AlreadyExists, Reason
+from memgpt_runtime.names import check_name
+
+from memgpt_memory.clock import now
+from memgpt_memory.records._model import Record
+from memgpt_memory.records._records import Records, key_of
+
+
+class Names:
+    """Who has which name. A claim left by a crash counts for nothing when its owner does not exist or bear the name."""
+
+    def __init__(self, records: Records) -> None:
+        """Keeps names among `records`."""
+        self._records = records
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def claim(
+        self, tenant: str, kind: str, name: str, owner: str, holds: Callable[[str], Awaitable[bool]]
+    ) -> AsyncIterator[None]:
+        """Takes a name for `owner`, which is to be created, or renamed, within the block.
+
+        Raises:
+            AlreadyExists: Another owner, for which `holds` is true, has it.
+            InvalidArgument: It is blank, or holds what cannot be seen.
+        """
+        check_name("name", name)
+        key = key_of("name", tenant, kind, name)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            holder = await self._holder(key)
+            if holder and holder != owner and await holds(holder):
+                raise AlreadyExists(
+                    Reason.NAME_TAKEN,
+                    f"The name {name!r} is taken by another {kind}: choose another name, or delete that {kind} first.",
+                    metadata={"name": name, f"{kind}_id": holder},
+                )
+            if holder != owner:
+                await self._records.put(Record(key, "name", tenant, owner, now(), json.dumps({"id": owner})))
+            yield
+
+    async def find(self, tenant: str, kind: str, name: str) -> str:
+        """The owner of a name, or the empty text. The owner may not exist, or be called otherwise by now."""
+        return await self._holder(key_of("name", tenant, kind, name))
+
+    async def release(self, tenant: str, kind: str, name: str, owner: str) -> None:
+        """Gives a name up, if `owner` has it."""
+        key = key_of("name", tenant, kind, name)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            if await self._holder(key) == owner:
+                await self._records.delete([key])
+
+    async def release_all(self, tenant: str, owner: str) -> None:
+        """Gives up every name of `owner`, also one that a crash left of an earlier one."""
+        for record in await self._records.find("name", tenant=tenant, parent=owner):
+            lock = self._locks.setdefault(record.id, asyncio.Lock())
+            async with lock:
+                if await self._holder(record.id) == owner:
+                    await self._records.delete([record.id])
+
+    async def _holder(self, key: str) -> str:
+        record = await self._records.get(key)
+        return str(json.loads(record.body)["id"]) if record else ""

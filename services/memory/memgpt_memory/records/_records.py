@@ -1,0 +1,163 @@
+"""Small rows by key, and texts of any length under versions.
+
+A text is replaced by writing a new version beside the old one; it becomes the text in the moment in which the row that
+points to it is written. So one row's write makes any number of changes visible at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from memgpt_memory.records._model import Record, TextRef
+from memgpt_memory.store import filters
+from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, NO_VECTOR, RECORDS
+from memgpt_memory.store.milvus import Milvus
+
+_FIELDS = ["kind", "tenant", "parent", "created", "body"]
+_PARENTS = 500
+"""Keys that one filter names."""
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def key_of(kind: str, *parts: str) -> str:
+    """A key that follows from its parts: the kind and 128 bits of a hash."""
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{kind}-{digest}"
+
+
+def split(text: str, limit: int = MAX_VARCHAR_BYTES) -> list[str]:
+    """Cuts a text into pieces of at most `limit` bytes of UTF-8, never within a character."""
+    if len(text) * 4 <= limit:
+        return [text]
+    pieces: list[str] = []
+    data = text.encode()
+    start = 0
+    while start < len(data):
+        end = min(start + limit, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # a continuation byte
+            end -= 1
+        pieces.append(data[start:end].decode())
+        start = end
+    return pieces or [""]
+
+
+class Records:
+    """Reads and writes rows of the collection of records."""
+
+    def __init__(self, store: Milvus) -> None:
+        """Keeps rows in `store`."""
+        self._store = store
+
+    async def get(self, id: str) -> Record | None:  # noqa: A002 - the field's own name
+        """Reads a row; None when there is none."""
+        return (await self.get_many([id])).get(id)
+
+    async def get_many(self, ids: Sequence[str]) -> dict[str, Record]:
+        """Reads rows; absent ones are absent from the answer."""
+        return {id_: _record(row) for id_, row in (await self._store.get(RECORDS, ids, _FIELDS)).items()}
+
+    async def put(self, *records: Record) -> None:
+        """Writes rows, replacing those with the same keys; returns when they are in."""
+        await self._store.upsert(
+            RECORDS,
+            [
+                {
+                    "id": record.id,
+                    "kind": record.kind,
+                    "tenant": record.tenant,
+                    "parent": record.parent,
+                    "created": record.created,
+                    "body": record.body,
+                    "none": NO_VECTOR,
+                }
+                for record in records
+            ],
+        )
+
+    async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
+        """Deletes rows; absent ones are no error. See `Milvus.delete`."""
+        await self._store.delete(RECORDS, ids, unread=unread)
+
+    async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
+        """Reads all rows of a kind, in order of the key."""
+        condition = filters.all_of(
+            filters.equals("kind", kind),
+            "" if tenant is None else filters.equals("tenant", tenant),
+            "" if parent is None else filters.equals("parent", parent),
+        )
+        return [_record(row) for row in await self._store.query(RECORDS, condition, _FIELDS)]
+
+    async def older(self, kind: str, time: int) -> list[str]:
+        """Keys of the rows of a kind that were written before a time."""
+        condition = filters.all_of(filters.equals("kind", kind), filters.below("created", time))
+        return [row["id"] for row in await self._store.query(RECORDS, condition, [])]
+
+    async def delete_children(self, parent: str) -> None:
+        """Deletes all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
+
+        Names stay: who holds them must give them up (see `Names.release_all`).
+        """
+        levels: list[list[str]] = []
+        level = [parent]
+        while level:
+            found: list[str] = []
+            for start in range(0, len(level), _PARENTS):
+                condition = filters.one_of("parent", level[start : start + _PARENTS])
+                rows = await self._store.query(RECORDS, condition, ["kind"])
+                found += [row["id"] for row in rows if row["kind"] != "name"]
+            levels.append(found)
+            level = found
+        for found in reversed(levels):
+            await self.delete(found)
+
+    def text_records(self, tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:
+        """A text as rows to be put, and the reference to them. The empty text needs none.
+
+        Args:
+            tenant: Whose it is.
+            owner: Key of the row that it belongs to.
+            name: Which text of the owner, at most 11 characters.
+            version: Not used before for this owner and name, unless by a write that failed.
+            text: Any length.
+        """
+        if not text:
+            return TextRef(), []
+        pieces = split(text)
+        reference = TextRef(version=version, parts=len(pieces))
+        return reference, [
+            Record(id_, "text", tenant, owner, 0, piece)
+            for id_, piece in zip(text_ids(owner, name, reference), pieces, strict=True)
+        ]
+
+    async def read_texts(self, owner: str, references: dict[str, TextRef]) -> dict[str, str]:
+        """Reads texts of an owner by their names."""
+        wanted = {name: text_ids(owner, name, reference) for name, reference in references.items()}
+        ids = [id_ for of_name in wanted.values() for id_ in of_name]
+        rows = await self.get_many(ids) if ids else {}
+        return {name: "".join(rows[id_].body for id_ in of_name) for name, of_name in wanted.items()}
+
+
+def text_ids(owner: str, name: str, reference: TextRef) -> list[str]:
+    """Keys of a text's rows."""
+    return [f"{owner}-{name}-{_base36(reference.version)}-{_base36(part)}" for part in range(reference.parts)]
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+        if not number:
+            return digits
+
+
+def _record(row: Any) -> Record:
+    return Record(row["id"], row["kind"], row["tenant"], row["parent"], row["created"], row["body"])
+
+
+def ids_of(records: Iterable[Record]) -> list[str]:
+    """The keys of rows."""
+    return [record.id for record in records]

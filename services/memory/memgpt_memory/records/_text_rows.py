@@ -1,0 +1,73 @@
+"""Rows of a small body beside a long text, such as profiles and the records of loads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from memgpt_runtime.errors import NotFound
+
+from memgpt_memory.clock import now
+from memgpt_memory.records._model import Record, TextRef
+from memgpt_memory.records._records import Records, text_ids
+
+_T = TypeVar("_T")
+
+
+class TextRows:
+    """Rows with a long text beside a small body: the body's row is written last, and says which text counts."""
+
+    def __init__(self, records: Records, kind: str) -> None:
+        """Keeps rows of `kind` among `records`."""
+        self._records = records
+        self._kind = kind
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, key: str) -> asyncio.Lock:
+        """To be held from reading a row, to decide on what to write, until it is written."""
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def put(self, key: str, tenant: str, body: dict[str, str], text: str, parent: str = "") -> dict[str, Any]:
+        """Writes a row, which goes with `parent`; answers its body as it is stored. Hold the lock."""
+        former = await self._records.get(key)
+        old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
+        version = int(json.loads(former.body)["version"]) + 1 if former else 1
+        reference, rows = self._records.text_records(tenant, key, "text", version, text)
+        await self._records.put(*rows)
+        stored = {**body, "text": reference.model_dump(), "version": version, "updated": now()}
+        created = former.created if former else now()
+        await self._records.put(Record(key, self._kind, tenant, parent, created, json.dumps(stored)))
+        await self._records.delete(text_ids(key, "text", old), unread=True)
+        return stored
+
+    async def get(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
+        """Reads a row's body and text."""
+        async with self.lock(key):  # between the row and its text nobody may replace them
+            return await self.get_held(key, tenant)
+
+    async def get_held(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
+        """The same for who holds the lock."""
+        record = await self._records.get(key)
+        if record is None or record.tenant != tenant:
+            return None
+        body = json.loads(record.body)
+        texts = await self._records.read_texts(key, {"text": TextRef.model_validate(body["text"])})
+        return body, texts["text"]
+
+    async def delete(self, key: str) -> None:
+        """Deletes a row with its text."""
+        await self._records.delete_children(key)
+        await self._records.delete([key])
+
+
+async def present(reads: Iterable[Awaitable[_T]]) -> list[_T]:
+    """What there is of a page's items: one may have been deleted since they were listed."""
+    found: list[_T] = []
+    for read in reads:
+        with suppress(NotFound):
+            found.append(await read)
+    return found

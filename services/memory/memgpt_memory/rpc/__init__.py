@@ -1,0 +1,41 @@
+"""The RPC surface: one module a service, each translating protobuf to the domain and back, and doing no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from memgpt.memory.v1 import (
+    agent_state_service_pb2_grpc,
+    archival_memory_service_pb2_grpc,
+    block_service_pb2_grpc,
+    profile_service_pb2_grpc,
+    recall_memory_service_pb2_grpc,
+    source_service_pb2_grpc,
+    store_service_pb2_grpc,
+)
+
+from memgpt_memory.core import Core
+from memgpt_memory.rpc._agent_state import AgentStateServicer
+from memgpt_memory.rpc._archival import ArchivalMemoryServicer
+from memgpt_memory.rpc._blocks import BlockServicer
+from memgpt_memory.rpc._profiles import ProfileServicer
+from memgpt_memory.rpc._recall import RecallMemoryServicer
+from memgpt_memory.rpc._sources import SourceServicer
+from memgpt_memory.rpc._store import StoreServicer
+
+
+def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], object]]:
+    """Every servicer with the generated function that adds it.
+
+    Args:
+        core: Answers Memory's parts; raises Unavailable while the store is not open.
+    """
+    return [
+        (agent_state_service_pb2_grpc.add_AgentStateServiceServicer_to_server, AgentStateServicer(core)),
+        (archival_memory_service_pb2_grpc.add_ArchivalMemoryServiceServicer_to_server, ArchivalMemoryServicer(core)),
+        (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(core)),
+        (profile_service_pb2_grpc.add_ProfileServiceServicer_to_server, ProfileServicer(core)),
+        (recall_memory_service_pb2_grpc.add_RecallMemoryServiceServicer_to_server, RecallMemoryServicer(core)),
+        (source_service_pb2_grpc.add_SourceServiceServicer_to_server, SourceServicer(core)),
+        (store_service_pb2_grpc.add_StoreServiceServicer_to_server, StoreServicer(core)),
+    ]

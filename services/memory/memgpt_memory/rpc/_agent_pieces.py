@@ -1,0 +1,168 @@
+"""The pieces of an agent on its way out or in."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
+from memgpt_runtime.errors import FailedPrecondition, Reason, invalid
+from memgpt_runtime.validation import validate
+
+from memgpt_memory.agents import AgentRow, Block, LiveAgent, Rewind, Rewinds, check_settings
+from memgpt_memory.clock import now
+from memgpt_memory.core import Core
+from memgpt_memory.maintenance.transfer import FORMAT_VERSION, Counts, Piece, Settings, Window
+from memgpt_memory.messages import Message
+from memgpt_memory.passages import Passage
+from memgpt_memory.rpc import _conversion as convert
+
+_LATEST = 253_370_764_800
+"""The end of the year 9998 in seconds since 1970: later ones cannot be told in every time zone."""
+
+
+async def to_proto(core: Core, piece: LiveAgent | Piece) -> AgentPiece:
+    """A piece as it is sent."""
+    match piece:
+        case LiveAgent():
+            return AgentPiece(agent=await convert.agent(core, piece))
+        case Block():
+            return AgentPiece(block=convert.block(piece))
+        case Window():
+            rewinds = [
+                ExportRewind(first=one.first, end=one.end, turn_id=one.turn_id, create_time=convert.timestamp(one.time))
+                for one in piece.rewinds
+            ]
+            return AgentPiece(window=ExportWindow(start_sequence=piece.start, summary=piece.summary, rewinds=rewinds))
+        case Message():
+            return AgentPiece(message=convert.message(piece, Rewinds()))
+        case Passage():
+            return AgentPiece(passage=convert.passage(piece))
+        case Counts():
+            return AgentPiece(
+                end=ExportEnd(block_count=piece.blocks, message_count=piece.messages, passage_count=piece.notes)
+            )
+
+
+def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> Settings:
+    """What the first two pieces say.
+
+    Raises:
+        FailedPrecondition: It is of another format.
+        InvalidArgument: They are not a header and an agent, or the agent is none that could be created.
+    """
+    if not (first.piece.HasField("header") and second.HasField("agent")):
+        raise invalid("piece", "The stream must begin with a header and an agent: this is no exported agent.")
+    version = first.piece.header.format_version
+    if version != FORMAT_VERSION:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"The agent was exported in format {version}, and this version knows format {FORMAT_VERSION}: import it "
+            "with the version that exported it, or a newer one.",
+        )
+    agent = second.agent
+    # The constraints are those of a new agent: they stand there, and only there.
+    new = pb.CreateAgentRequest(
+        name=first.name or agent.name,
+        preset=agent.preset,
+        persona=agent.persona,
+        human=agent.human,
+        system=agent.system,
+        model=agent.model,
+        context_window=agent.context_window,
+        time_zone=agent.time_zone or "UTC",
+    )
+    validate(new)
+    time = now()
+    row = AgentRow(
+        tenant=tenant,
+        name=new.name,
+        preset=new.preset,
+        persona=new.persona,
+        human=new.human,
+        model=new.model,
+        context_window=new.context_window,
+        time_zone=new.time_zone,
+        created=time,
+        updated=time,
+    )
+    check_settings(row)
+    return Settings(row, new.system, [attachment.source_name for attachment in agent.attachments])
+
+
+def from_proto(piece: AgentPiece) -> Piece:
+    """A piece after the first two.
+
+    Raises:
+        InvalidArgument: It has not the limits of what is stored by other calls.
+    """
+    match piece.WhichOneof("piece"):
+        case "block":
+            block = piece.block
+            validate(block_pb2.BlockEdit(label=block.label, value=block.value, limit=block.limit))
+            return Block(block.label, block.value, block.limit, "", 0, block.read_only)
+        case "window":
+            return Window(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
+        case "message":
+            return _message(piece.message)
+        case "passage":
+            return _passage(piece.passage)
+        case "end":
+            end = piece.end
+            return Counts(end.block_count, end.message_count, end.passage_count)
+        case _:
+            raise invalid("piece", "There is one header and one agent, and they come first.")
+
+
+def _message(proto: message_pb2.Message) -> Message:
+    new = message_pb2.NewMessage(
+        role=proto.role,
+        text=proto.text,
+        function_call=proto.function_call if proto.HasField("function_call") else None,
+        call_id=proto.call_id,
+        usage=proto.usage if proto.HasField("usage") else None,
+    )
+    validate(new)
+    if proto.turn_id:
+        validate(pb.GetAgentRequest(agent_id=proto.turn_id))  # an id, by the same rule
+    stored = convert.new_message(new)
+    return Message(
+        "",
+        "",
+        proto.sequence,
+        stored.role,
+        stored.text,
+        _time(proto.create_time, "piece.message.create_time"),
+        proto.turn_id,
+        max(0, proto.step),
+        stored.function_call,
+        stored.call_id,
+        stored.usage,
+        proto.replaces if proto.HasField("replaces") else None,
+    )
+
+
+def _rewinds(window: ExportWindow) -> Rewinds:
+    reached = 0
+    for one in window.rewinds:
+        if not reached <= one.first < one.end:
+            raise invalid("piece.window.rewinds", "Ranges that were taken back must be in order, and not overlap.")
+        reached = one.end
+    return Rewinds(
+        Rewind(one.first, one.end, one.turn_id, _time(one.create_time, "piece.window.rewinds.create_time"))
+        for one in window.rewinds
+    )
+
+
+def _passage(proto: passage_pb2.Passage) -> Passage:
+    validate(archival_memory_service_pb2.InsertPassagesRequest(agent_id="any", texts=[proto.text], tags=proto.tags))
+    if not proto.text.strip():
+        raise invalid("piece.passage.text", "A note must hold more than white space.")
+    time = _time(proto.create_time, "piece.passage.create_time")
+    return Passage("", proto.text, time, tags=tuple(proto.tags))
+
+
+def _time(proto: Timestamp, field: str) -> int:
+    if not (0 <= proto.seconds < _LATEST and 0 <= proto.nanos < 1_000_000_000):
+        raise invalid(field, "A time must lie in the years 1970 to 9998.")
+    return convert.microseconds(proto)

@@ -1,0 +1,355 @@
+"""`AgentStateService`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
+from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import DeadlineExceeded, Reason, invalid
+from memgpt_runtime.ids import new_id
+from memgpt_runtime.validation import validate
+
+from memgpt_memory.agents import AgentRow, LiveAgent
+from memgpt_memory.agents import _tool_servers as tools
+from memgpt_memory.archival import Scope
+from memgpt_memory.clock import now
+from memgpt_memory.maintenance.transfer import FORMAT_VERSION
+from memgpt_memory.rpc import _agent_pieces as pieces
+from memgpt_memory.rpc import _conversion as convert
+from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.turns import Edit, Grant, Part, Step, StepCommit, TurnStart
+
+_PAUSE_SECONDS = 60.0
+"""Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
+
+_UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
+
+
+class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
+    """Agents, their turns, and what fills their context windows."""
+
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+        labels = [block.label for block in request.blocks]
+        if len(set(labels)) != len(labels):
+            raise invalid("blocks.label", "Each label may occur once.")
+
+        async def create(seed: str, _: str) -> bytes:
+            time = now()
+            live = await core.agents.create(
+                owner,
+                seed,
+                AgentRow(
+                    tenant=owner,
+                    name=request.name,
+                    preset=request.preset,
+                    persona=request.persona,
+                    human=request.human,
+                    model=request.model,
+                    context_window=request.context_window,
+                    time_zone=request.time_zone or "UTC",
+                    created=time,
+                    updated=time,
+                ),
+                other_names=request.other_names,
+                system=request.system,
+                blocks=[convert.block_edit(block) for block in request.blocks],
+                messages=convert.new_messages(request.messages),
+            )
+            # What is remembered of the answer says no more than which agent: all else may be replaced, and erased.
+            return pb.CreateAgentResponse(agent=agent_pb2.Agent(agent_id=live.id)).SerializeToString()
+
+        # The first messages tell the time of their making, which differs when the same request is made again.
+        digest = convert.fingerprint(request, "messages")
+        answer = await core.idempotency.run(
+            owner, "CreateAgent", request.request_id, digest, lambda: new_id("agent"), create
+        )
+        live = await core.agents.get(owner, pb.CreateAgentResponse.FromString(answer).agent.agent_id)
+        return pb.CreateAgentResponse(agent=await convert.agent(core, live))
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
+        """See the contract."""
+        core = self._core
+        if request.agent_id:
+            live = await core.agents.get(tenant(), request.agent_id)
+        else:
+            live = await core.agents.find(tenant(), request.name)
+        return pb.GetAgentResponse(agent=await convert.agent(core, live))
+
+    async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
+        """See the contract."""
+        core = self._core
+        size, after = self._after(request)
+        page = await core.agents.page(tenant(), size, after)
+        return pb.ListAgentsResponse(
+            agents=[await convert.agent(core, live) for live in page.items],
+            next_page_token=self._next(request, page.next_token),
+            total_size=page.total,
+        )
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.UpdateAgentResponse:
+        """See the contract."""
+        core = self._core
+        paths = list(request.update_mask.paths)
+        wrong = [path for path in paths if path not in _UPDATABLE]
+        if wrong or not paths:
+            raise invalid(
+                "update_mask",
+                f"update_mask must name some of {', '.join(_UPDATABLE)}; not {', '.join(wrong) or 'nothing'}.",
+            )
+        changes = {path: getattr(request.agent, path) for path in paths}
+        # The constraints are those of the requests that create and read an agent: they stand there, and only there.
+        validate(pb.GetAgentRequest(agent_id=request.agent.agent_id))
+        validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))
+        if not changes.get("time_zone", "UTC"):
+            changes["time_zone"] = "UTC"
+        live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
+        return pb.UpdateAgentResponse(agent=await convert.agent(core, live))
+
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Any) -> pb.DeleteAgentResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+
+        async def delete(_: str, __: str) -> bytes:
+            await core.agents.delete(owner, request.agent_id)
+            return b""
+
+        await core.idempotency.run(
+            owner, "DeleteAgent", request.request_id, convert.fingerprint(request), lambda: new_id("delete"), delete
+        )
+        return pb.DeleteAgentResponse()
+
+    async def BeginTurn(self, request: pb.BeginTurnRequest, context: Any) -> AsyncIterator[pb.BeginTurnResponse]:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        opening: TurnStart | Edit | None = None
+        if request.retry:
+            if request.input:
+                raise invalid("input", "A turn that is a retry has the input of the turn before: leave `input` out.")
+            opening = Edit(core.edits.retry)
+        elif request.input:
+            opening = TurnStart(convert.new_messages(request.input))
+        events = core.turns.begin(
+            live,
+            request.request_id,
+            fingerprint=request.fingerprint,
+            options=request.options,
+            opening=opening,
+            no_wait=request.no_wait,
+            queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
+            if request.HasField("queue_timeout")
+            else None,
+        )
+        grant: Grant | None = None
+        async for event in events:
+            if isinstance(event, int):
+                yield pb.BeginTurnResponse(queued=pb.QueuePlace(ahead=event))
+            else:
+                grant = event
+        # From here on its place in the queue has been given up.
+        assert grant is not None  # noqa: S101 - the last event
+        granted = pb.TurnGrant(
+            turn=convert.turn(grant.turn), resumed=grant.resumed, options=bytes.fromhex(grant.turn.options)
+        )
+        if grant.lease is None:
+            yield pb.BeginTurnResponse(granted=granted)
+            return
+        granted.lease.CopyFrom(convert.lease(grant.lease))
+        granted.context.CopyFrom(await self._context(live))
+        yield pb.BeginTurnResponse(granted=granted)
+        if await core.turns.cancelled(live, grant.lease):
+            yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
+
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
+        return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
+
+    async def CommitStep(self, request: pb.CommitStepRequest, context: Any) -> pb.CommitStepResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        eviction = request.eviction
+        step = await core.turns.commit(
+            live,
+            convert.lease_back(request.lease),
+            request.step,
+            StepCommit(
+                messages=convert.new_messages(request.messages),
+                blocks=[convert.block_edit(block) for block in request.blocks],
+                notes=list(request.notes),
+                evict_before=eviction.before_sequence if request.HasField("eviction") else None,
+                summary=eviction.summary,
+                outcome=convert.outcome(request.outcome) if request.HasField("outcome") else None,
+            ),
+        )
+        return pb.CommitStepResponse(
+            step=convert.step(step, live.rewinds),
+            context=None if request.HasField("outcome") else await self._context(live, messages=False),
+        )
+
+    async def EndTurn(self, request: pb.EndTurnRequest, context: Any) -> pb.EndTurnResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        state, reason = convert.outcome(request.outcome)
+        turn = await core.turns.end(live, convert.lease_back(request.lease), state, reason, request.call_result)
+        return pb.EndTurnResponse(turn=convert.turn(turn))
+
+    async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Any) -> pb.ReleaseLeaseResponse:
+        """See the contract."""
+        core = self._core
+        core.turns.release(await core.agents.get(tenant(), request.agent_id), convert.lease_back(request.lease))
+        return pb.ReleaseLeaseResponse()
+
+    async def RequestCancel(self, request: pb.RequestCancelRequest, context: Any) -> pb.RequestCancelResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        turn = await core.turns.cancel(live, request.request_id, request.call_result)
+        return pb.RequestCancelResponse(turn=convert.turn(turn))
+
+    async def ReadTurn(self, request: pb.ReadTurnRequest, context: Any) -> AsyncIterator[pb.ReadTurnResponse]:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.no_follow):
+            if isinstance(item, Step):
+                yield pb.ReadTurnResponse(step=convert.step(item, live.rewinds))
+            else:
+                yield pb.ReadTurnResponse(turn=convert.turn(item))
+
+    async def ListTurns(self, request: pb.ListTurnsRequest, context: Any) -> pb.ListTurnsResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        size, after = self._after(request)
+        page = await core.turns.page(live, size, after)
+        return pb.ListTurnsResponse(
+            turns=[convert.turn(turn) for turn in page.items], next_page_token=self._next(request, page.next_token)
+        )
+
+    async def LoadContext(self, request: pb.LoadContextRequest, context: Any) -> pb.LoadContextResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        return pb.LoadContextResponse(context=await self._context(live))
+
+    async def _context(self, live: LiveAgent, *, messages: bool = True) -> context_pb2.AgentContext:
+        core = self._core
+        async with live.lock:  # as of one instant: no commit comes in between
+            await core.agents.commits.settle(live)
+            found = await core.agents.messages.read(live.id, live.window) if messages else []
+            return context_pb2.AgentContext(
+                agent=await convert.agent(core, live),
+                blocks=[convert.block(block) for block in live.all_blocks()],
+                summary=live.summary,
+                messages=[convert.message(message, live.rewinds) for message in found],
+                archival_count=await core.archive.count(Scope(live.row.tenant, live, None)),
+                tool_servers=map(convert.tool_server, live.tools),
+            )
+
+    async def PutToolServer(self, request: pb.PutToolServerRequest, context: Any) -> pb.PutToolServerResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        stored = await tools.put(self._core.agents, live, convert.tool_server_back(request.server))
+        return pb.PutToolServerResponse(server=convert.tool_server(stored))
+
+    async def ListToolServers(self, request: pb.ListToolServersRequest, context: Any) -> pb.ListToolServersResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        return pb.ListToolServersResponse(servers=map(convert.tool_server, live.tools))
+
+    async def DeleteToolServer(self, request: pb.DeleteToolServerRequest, context: Any) -> pb.DeleteToolServerResponse:
+        """See the contract."""
+        await tools.delete(self._core.agents, await self._core.agents.get(tenant(), request.agent_id), request.address)
+        return pb.DeleteToolServerResponse()
+
+    async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Any) -> pb.RewindMessagesResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+
+        async def undo(live: LiveAgent) -> TurnStart:
+            return await core.edits.undo(live, request.count)
+
+        turn = await core.turns.edit(live, request.request_id, convert.fingerprint(request), Edit(undo))
+        return pb.RewindMessagesResponse(rewound_count=live.rewinds.by_turn(turn.turn_id))
+
+    async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
+        """See the contract."""
+        core = self._core
+        if not request.text.strip():
+            raise invalid("text", "text must not be blank.")
+        live = await core.agents.get(tenant(), request.agent_id)
+        # The result tells the time, which differs when the same request is made again.
+        digest = convert.fingerprint(request, "call_result")
+        part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
+
+        async def edit(live: LiveAgent) -> TurnStart:
+            return await core.edits.edit(live, part, request.text)
+
+        turn = await core.turns.edit(live, request.request_id, digest, Edit(edit, request.call_result))
+        edited = await core.agents.messages.read(live.id, [turn.first_sequence])
+        return pb.EditMessageResponse(message=convert.message(edited[0], live.rewinds))
+
+    async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        header = agent_piece_pb2.ExportHeader(format_version=FORMAT_VERSION, export_time=convert.timestamp(now()))
+        yield pb.ExportAgentResponse(piece=agent_piece_pb2.AgentPiece(header=header))
+        async for piece in core.transfers.export(live):
+            yield pb.ExportAgentResponse(piece=await pieces.to_proto(core, piece))
+
+    async def ImportAgent(
+        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
+    ) -> pb.ImportAgentResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+        requests = aiter(request_iterator)
+        first, second = await anext(requests, None), await anext(requests, None)
+        if first is None or second is None:
+            raise invalid("piece", "The stream must begin with a header and an agent.")
+        settings = pieces.settings(owner, first, second.piece)
+
+        async def take(seed: str, _: str) -> bytes:
+            rest = (pieces.from_proto(request.piece) async for request in _without_long_pauses(requests))
+            live, missing = await core.transfers.take(seed, settings, rest)
+            return pb.ImportAgentResponse(
+                agent=agent_pb2.Agent(agent_id=live.id), missing_source_names=missing
+            ).SerializeToString()
+
+        # Of a stream only its begin is known before it is taken; the export's time is in it.
+        digest = convert.fingerprint(pb.ImportAgentRequest(piece=second.piece, name=first.name)) + convert.fingerprint(
+            first
+        )
+        answer = await core.idempotency.run(
+            owner, "ImportAgent", first.request_id, digest, lambda: new_id("agent"), take
+        )
+        response = pb.ImportAgentResponse.FromString(answer)
+        live = await core.agents.get(owner, response.agent.agent_id)
+        response.agent.CopyFrom(await convert.agent(core, live))
+        return response
+
+
+async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -> AsyncIterator[pb.ImportAgentRequest]:
+    while True:
+        try:
+            async with asyncio.timeout(_PAUSE_SECONDS):
+                request = await anext(requests, None)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                Reason.OUT_OF_TIME,
+                f"The import paused for more than {_PAUSE_SECONDS:g} s: send it again. Nothing was imported.",
+            ) from None
+        if request is None:
+            return
+        yield request

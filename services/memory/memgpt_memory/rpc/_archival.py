@@ -1,0 +1,119 @@
+"""`ArchivalMemoryService`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memgpt.memory.v1 import archival_memory_service_pb2 as pb
+from memgpt.memory.v1 import archival_memory_service_pb2_grpc, passage_pb2
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import invalid
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.archival import PassageFilter
+from memgpt_memory.passages import Passage
+from memgpt_memory.ranking import Mode, Position
+from memgpt_memory.rpc import _conversion as convert
+from memgpt_memory.rpc._base import Servicer
+
+_MODES = {
+    passage_pb2.SEARCH_MODE_DENSE: Mode.DENSE,
+    passage_pb2.SEARCH_MODE_TEXT: Mode.TEXT,
+    passage_pb2.SEARCH_MODE_HYBRID: Mode.HYBRID,
+}
+_MODES_BACK = {mode: value for value, mode in _MODES.items()}
+
+
+class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.ArchivalMemoryServiceServicer):
+    """An agent's own notes and the passages of its sources."""
+
+    async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Any) -> pb.SearchPassagesResponse:
+        """See the contract."""
+        if not request.query.strip():
+            raise invalid("query", "The query must hold more than white space.")
+        core = self._core
+        size, payload = self._page(request)
+        scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
+        position = Position.parse(payload) if payload else None
+        mode = core.archive.mode(_MODES.get(request.mode))
+        hits, following, total = await core.archive.search(
+            scope, request.query, mode, _filter(request.filter), size, 0 if position else request.skip, position
+        )
+        return pb.SearchPassagesResponse(
+            hits=[
+                passage_pb2.PassageHit(
+                    passage=convert.passage(hit.passage),
+                    rank=hit.rank,
+                    dense_score=convert.cosine(hit.dense),
+                    text_score=hit.text,
+                    fused_score=hit.fused,
+                )
+                for hit in hits
+            ],
+            next_page_token=self._token(request, following.dump() if following else None),
+            total_size=total,
+            mode=_MODES_BACK[mode],
+        )
+
+    async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Any) -> pb.InsertPassagesResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+        stored: list[Passage] = []
+
+        async def insert(_: str, key: str) -> bytes:
+            live = await core.agents.get(owner, request.agent_id)
+            stored.extend(await core.agents.insert_notes(live, request.texts, request.tags, key))
+            # What is remembered of the answer holds no text: the notes may be deleted, and erased.
+            ids = [passage_pb2.Passage(passage_id=passage.id) for passage in stored]
+            return pb.InsertPassagesResponse(passages=ids).SerializeToString()
+
+        answer = await core.idempotency.run(
+            owner,
+            "InsertPassages",
+            request.request_id,
+            convert.fingerprint(request),
+            lambda: new_id("insert"),
+            insert,
+            about=request.agent_id,
+        )
+        if not stored:  # a repetition
+            ids = [passage.passage_id for passage in pb.InsertPassagesResponse.FromString(answer).passages]
+            stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
+        return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])
+
+    async def ListPassages(self, request: pb.ListPassagesRequest, context: Any) -> pb.ListPassagesResponse:
+        """See the contract."""
+        core = self._core
+        size, payload = self._page(request)
+        scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
+        passages, following, total = await core.archive.page(
+            scope, _filter(request.filter), size, tuple(payload["at"]) if payload else None
+        )
+        return pb.ListPassagesResponse(
+            passages=[convert.passage(passage) for passage in passages],
+            next_page_token=self._token(request, {"at": list(following)} if following else None),
+            total_size=total,
+        )
+
+    async def GetPassages(self, request: pb.GetPassagesRequest, context: Any) -> pb.GetPassagesResponse:
+        """See the contract."""
+        core = self._core
+        scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
+        passages = await core.archive.get(scope, list(request.passage_ids))
+        return pb.GetPassagesResponse(passages=[convert.passage(passage) for passage in passages])
+
+    async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Any) -> pb.DeletePassagesResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        return pb.DeletePassagesResponse(deleted_count=await core.agents.delete_notes(live, request.passage_ids))
+
+
+def _filter(proto: pb.PassageFilter) -> PassageFilter:
+    created_from = convert.microseconds(proto.created_from) if proto.HasField("created_from") else None
+    created_before = convert.microseconds(proto.created_before) if proto.HasField("created_before") else None
+    if created_from is not None and created_before is not None and created_before < created_from:
+        raise invalid("filter.created_before", "created_before lies before created_from: no passage can pass.")
+    return PassageFilter(
+        frozenset(proto.source_ids), frozenset(proto.file_names), frozenset(proto.tags), created_from, created_before
+    )

@@ -1,0 +1,312 @@
+"""Protobuf to the domain's values and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from google.protobuf.message import Message as ProtoMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.memory.v1 import (
+    agent_pb2,
+    block_pb2,
+    message_pb2,
+    passage_pb2,
+    source_pb2,
+    tool_pb2,
+    turn_pb2,
+)
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import Reason, Unimplemented, invalid
+
+from memgpt_memory.agents import (
+    Block,
+    BlockEdit,
+    LiveAgent,
+    Rewinds,
+    ToolFunction,
+    ToolServer,
+    TurnRow,
+    TurnState,
+    settings_etag,
+)
+from memgpt_memory.archival import Scope
+from memgpt_memory.core import Core
+from memgpt_memory.messages import FunctionCall, Message, NewMessage, Role, Usage
+from memgpt_memory.passages import Passage, VisibleVersion
+from memgpt_memory.sources import FileRow, LiveSource
+from memgpt_memory.turns import Lease, Step
+
+ROLES = {
+    Role.USER: message_pb2.ROLE_USER,
+    Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
+    Role.TOOL: message_pb2.ROLE_TOOL,
+}
+ROLES_BACK = {value: role for role, value in ROLES.items()}
+_STATES = {state: turn_pb2.TurnState.Value(f"TURN_STATE_{state.name}") for state in TurnState}
+_STATES_BACK = {value: state for state, value in _STATES.items()}
+
+
+def not_yet(what: str) -> Unimplemented:
+    """An RPC of the contract that this version does not have."""
+    return Unimplemented(Reason.NOT_IMPLEMENTED, f"{what} is not implemented in this version.")
+
+
+def fingerprint(request: ProtoMessage, *but: str) -> bytes:
+    """Digest of a request without its `request_id`, and without the fields `but`."""
+    bare = type(request)()
+    bare.CopyFrom(request)
+    for name in ("request_id", *but):
+        bare.ClearField(name)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def timestamp(microseconds: int) -> Timestamp | None:
+    """A time; 0 is unset."""
+    if not microseconds:
+        return None
+    return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
+
+
+def microseconds(time: Timestamp) -> int:
+    """The inverse of `timestamp`; parts of a microsecond count as a whole one, since nothing lies in between."""
+    return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
+
+
+def cosine(score: float | None) -> float | None:
+    """A score by likeness; rounded vectors may give a little more than 1."""
+    return None if score is None else max(-1.0, min(score, 1.0))
+
+
+def new_message(proto: message_pb2.NewMessage) -> NewMessage:
+    """A message to be stored.
+
+    Raises:
+        InvalidArgument: A call or a call's id where there must be none, or none where there must be one.
+    """
+    role = ROLES_BACK[proto.role]
+    if proto.HasField("function_call") and role is not Role.ASSISTANT:
+        raise invalid("messages.function_call", "Only an assistant's message calls a function.")
+    if bool(proto.call_id) != (role is Role.TOOL):
+        raise invalid("messages.call_id", "A tool's message, and no other, has the id of the call that it answers.")
+    call = proto.function_call
+    return NewMessage(
+        role,
+        proto.text,
+        FunctionCall(call.call_id, call.name, call.arguments) if proto.HasField("function_call") else None,
+        proto.call_id,
+        Usage(proto.usage.prompt_tokens, proto.usage.completion_tokens) if proto.HasField("usage") else None,
+    )
+
+
+def new_messages(protos: Iterable[message_pb2.NewMessage]) -> list[NewMessage]:
+    """Messages to be stored."""
+    return [new_message(proto) for proto in protos]
+
+
+def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
+    """A stored message, with what took it back if it is among the agent's `rewinds`."""
+    call, usage, rewind = value.function_call, value.usage, rewinds.of(value.sequence)
+    return message_pb2.Message(
+        message_id=value.id,
+        agent_id=value.agent_id,
+        sequence=value.sequence,
+        role=ROLES[value.role],
+        text=value.text,
+        function_call=message_pb2.FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+        if call
+        else None,
+        call_id=value.call_id,
+        usage=message_pb2.Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        if usage
+        else None,
+        turn_id=value.turn_id,
+        step=value.step,
+        create_time=timestamp(value.created),
+        rewind=message_pb2.Rewind(turn_id=rewind.turn_id, time=timestamp(rewind.time)) if rewind else None,
+        replaces=value.replaces,
+    )
+
+
+def block_edit(proto: block_pb2.BlockEdit) -> BlockEdit:
+    """What a block is to hold."""
+    return BlockEdit(
+        proto.label,
+        proto.value if proto.HasField("value") else None,
+        proto.etag,
+        proto.limit,
+        proto.read_only if proto.HasField("read_only") else None,
+    )
+
+
+def block(value: Block) -> block_pb2.Block:
+    """A block."""
+    return block_pb2.Block(
+        label=value.label,
+        value=value.value,
+        limit=value.limit,
+        etag=value.etag,
+        update_time=timestamp(value.updated),
+        read_only=value.read_only,
+    )
+
+
+async def agent(core: Core, live: LiveAgent) -> agent_pb2.Agent:
+    """An agent with its attachments; sources that are gone are left out."""
+    row = live.row
+    sources = [(link, await core.sources.peek(link.source_id)) for link in live.links]
+    return agent_pb2.Agent(
+        agent_id=live.id,
+        name=row.name,
+        preset=row.preset,
+        persona=row.persona,
+        human=row.human,
+        system=live.system,
+        model=row.model,
+        context_window=row.context_window,
+        time_zone=row.time_zone,
+        message_count=row.message_count,
+        passage_count=live.note_count,
+        attachments=[
+            agent_pb2.Attachment(
+                source_id=found.id,
+                source_name=found.row.name,
+                passage_count=found.passage_count,
+                attach_time=timestamp(link.attached),
+            )
+            for link, found in sources
+            if found is not None
+        ],
+        create_time=timestamp(row.created),
+        update_time=timestamp(row.updated),
+        etag=settings_etag(row),
+        rewound_count=len(live.rewinds),
+    )
+
+
+def tool_server(value: ToolServer) -> tool_pb2.ToolServer:
+    """An address with its functions."""
+    return tool_pb2.ToolServer(
+        address=value.address,
+        functions=[
+            tool_pb2.ToolFunction(name=one.name, description=one.description, parameters=one.parameters)
+            for one in value.functions
+        ],
+        register_time=timestamp(value.registered),
+    )
+
+
+def tool_server_back(proto: tool_pb2.ToolServer) -> ToolServer:
+    """An address with its functions, to be registered."""
+    return ToolServer(
+        address=proto.address,
+        functions=[
+            ToolFunction(name=one.name, description=one.description, parameters=one.parameters)
+            for one in proto.functions
+        ],
+    )
+
+
+def source(core: Core, live: LiveSource) -> source_pb2.Source:
+    """A source."""
+    return source_pb2.Source(
+        source_id=live.id,
+        name=live.row.name,
+        description=live.row.description,
+        document_count=live.document_count,
+        passage_count=live.passage_count,
+        file_count=len(live.visible),
+        embedding_model=core.sources.embedding_model,
+        create_time=timestamp(live.row.created),
+        update_time=timestamp(live.updated),
+    )
+
+
+def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
+    """A visible file."""
+    return source_pb2.SourceFile(
+        version=source_pb2.FileVersion(
+            name=name,
+            sha256=version.sha256,
+            size=version.size,
+            media_type=version.media_type,
+            chunker_version=version.chunker_version,
+        ),
+        document_count=version.documents,
+        passage_count=version.passages,
+        create_time=timestamp(version.created),
+        tags=version.tags,
+    )
+
+
+def files(rows: Iterable[tuple[FileRow, VisibleVersion]]) -> list[source_pb2.SourceFile]:
+    """Visible files."""
+    return [source_file(row.name, version) for row, version in rows]
+
+
+def passage(value: Passage) -> passage_pb2.Passage:
+    """A stored passage."""
+    cite = value.citation
+    return passage_pb2.Passage(
+        passage_id=value.id,
+        agent_id=value.agent_id,
+        text=value.text,
+        citation=passage_pb2.Citation(
+            source_id=cite.source_id,
+            source_name=cite.source_name,
+            file_name=cite.file_name,
+            page=cite.page,
+            start=cite.start,
+            end=cite.end,
+        )
+        if cite
+        else None,
+        tags=value.tags,
+        create_time=timestamp(value.created),
+    )
+
+
+def turn(row: TurnRow) -> turn_pb2.Turn:
+    """A turn."""
+    return turn_pb2.Turn(
+        turn_id=row.turn_id,
+        agent_id=row.agent_id,
+        request_id=row.request_id,
+        state=_STATES[row.state],
+        reason=row.reason,
+        committed_steps=row.steps,
+        create_time=timestamp(row.created),
+        end_time=timestamp(row.ended),
+    )
+
+
+def lease(value: Lease) -> turn_pb2.Lease:
+    """A lease."""
+    return turn_pb2.Lease(turn_id=value.turn_id, epoch=value.epoch, expire_time=timestamp(value.expires))
+
+
+def lease_back(proto: turn_pb2.Lease) -> Lease:
+    """A lease as a caller shows it."""
+    return Lease(proto.turn_id, proto.epoch)
+
+
+def outcome(proto: turn_pb2.TurnOutcome) -> tuple[TurnState, str]:
+    """How a turn ended."""
+    return _STATES_BACK[proto.state], proto.reason
+
+
+def step(value: Step, rewinds: Rewinds) -> turn_pb2.Step:
+    """A committed step of an agent with `rewinds`."""
+    return turn_pb2.Step(index=value.index, messages=[message(one, rewinds) for one in value.messages])
+
+
+async def scope(core: Core, agent_id: str, source_id: str) -> Scope:
+    """What is searched or listed, by the id that is set.
+
+    Raises:
+        NotFound: There is no such agent or source.
+    """
+    owner = tenant()
+    if agent_id:
+        return Scope(owner, await core.agents.get(owner, agent_id), None)
+    return Scope(owner, None, await core.sources.get(owner, source_id))

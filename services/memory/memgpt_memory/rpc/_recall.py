@@ -1,0 +1,62 @@
+"""`RecallMemoryService`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from memgpt.memory.v1 import recall_memory_service_pb2 as pb
+from memgpt.memory.v1 import recall_memory_service_pb2_grpc
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import invalid
+
+from memgpt_memory.messages import Role
+from memgpt_memory.recall import RecallMode, RecallQuery
+from memgpt_memory.rpc import _conversion as convert
+from memgpt_memory.rpc._base import Servicer
+
+_MODES = {
+    pb.RECALL_MODE_UNSPECIFIED: RecallMode.TEXT,
+    pb.RECALL_MODE_TEXT: RecallMode.TEXT,
+    pb.RECALL_MODE_SEMANTIC: RecallMode.SEMANTIC,
+    pb.RECALL_MODE_HYBRID: RecallMode.HYBRID,
+}
+_MODES_BACK = {mode: value for value, mode in _MODES.items()}
+
+
+class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemoryServiceServicer):
+    """Every message that an agent ever had."""
+
+    async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Any) -> pb.SearchMessagesResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        size, payload = self._page(request)
+        roles = frozenset(convert.ROLES_BACK[role] for role in request.roles if role in convert.ROLES_BACK)
+        if not request.roles:
+            roles = frozenset((Role.USER, Role.ASSISTANT))
+        mode = _MODES[request.mode]
+        if mode is not RecallMode.TEXT and not request.query.strip():
+            raise invalid("query", "The query of a search by likeness must hold more than white space.")
+        query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode, request.include_rewound)
+        found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
+        return pb.SearchMessagesResponse(
+            messages=[convert.message(message, live.rewinds) for message in found.messages],
+            next_page_token=self._token(request, found.following),
+            total_size=found.total,
+            mode=_MODES_BACK[found.mode],
+            scores=[
+                pb.RecallScore(dense_score=convert.cosine(hit.dense), text_score=hit.text, fused_score=hit.fused)
+                for hit in found.scores
+            ],
+        )
+
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
+        """See the contract."""
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        size, payload = self._page(request)
+        page = await self._core.recall.page(live, size, tuple(payload["at"]) if payload else None)
+        return pb.ListMessagesResponse(
+            messages=[convert.message(message, live.rewinds) for message in page.items],
+            next_page_token=self._token(request, {"at": json.loads(page.next_token)} if page.next_token else None),
+            total_size=page.total,
+        )

@@ -1,0 +1,186 @@
+"""`SourceService`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from memgpt.memory.v1 import source_service_pb2 as pb
+from memgpt.memory.v1 import source_service_pb2_grpc
+from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import FailedPrecondition, Reason, invalid
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.agents import Link
+from memgpt_memory.clock import now
+from memgpt_memory.passages import NewPassage
+from memgpt_memory.rpc import _conversion as convert
+from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.sources import FileVersion, LoadRecord
+
+MAX_ATTACHMENTS = 1_000
+"""Most sources that one agent can search."""
+
+
+class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
+    """Documents for any number of agents to search."""
+
+    async def CreateSource(self, request: pb.CreateSourceRequest, context: Any) -> pb.CreateSourceResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+
+        async def create(seed: str, _: str) -> bytes:
+            live = await core.sources.create(owner, seed, request.name, request.description)
+            return pb.CreateSourceResponse(source=convert.source(core, live)).SerializeToString()
+
+        answer = await core.idempotency.run(
+            owner, "CreateSource", request.request_id, convert.fingerprint(request), lambda: new_id("source"), create
+        )
+        return pb.CreateSourceResponse.FromString(answer)
+
+    async def GetSource(self, request: pb.GetSourceRequest, context: Any) -> pb.GetSourceResponse:
+        """See the contract."""
+        core = self._core
+        if request.source_id:
+            live = await core.sources.get(tenant(), request.source_id)
+        else:
+            live = await core.sources.find(tenant(), request.name)
+        return pb.GetSourceResponse(source=convert.source(core, live))
+
+    async def ListSources(self, request: pb.ListSourcesRequest, context: Any) -> pb.ListSourcesResponse:
+        """See the contract."""
+        core = self._core
+        size, after = self._after(request)
+        page = await core.sources.page(tenant(), size, after)
+        return pb.ListSourcesResponse(
+            sources=[convert.source(core, live) for live in page.items],
+            next_page_token=self._next(request, page.next_token),
+            total_size=page.total,
+        )
+
+    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Any) -> pb.DeleteSourceResponse:
+        """See the contract."""
+        core, owner = self._core, tenant()
+
+        async def delete(_: str, __: str) -> bytes:
+            await core.sources.delete(owner, request.source_id)
+            return b""
+
+        await core.idempotency.run(
+            owner, "DeleteSource", request.request_id, convert.fingerprint(request), lambda: new_id("delete"), delete
+        )
+        return pb.DeleteSourceResponse()
+
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
+        """See the contract."""
+        core = self._core
+        size, after = self._after(request)
+        page = core.sources.list_files(await core.sources.get(tenant(), request.source_id), size, after)
+        return pb.ListFilesResponse(
+            files=convert.files(page.items),
+            next_page_token=self._next(request, page.next_token),
+            total_size=page.total,
+        )
+
+    async def DeleteFile(self, request: pb.DeleteFileRequest, context: Any) -> pb.DeleteFileResponse:
+        """See the contract."""
+        core = self._core
+        await core.sources.delete_file(await core.sources.get(tenant(), request.source_id), request.name)
+        return pb.DeleteFileResponse()
+
+    async def UpsertPassages(
+        self, request_iterator: AsyncIterator[pb.UpsertPassagesRequest], context: Any
+    ) -> pb.UpsertPassagesResponse:
+        """See the contract."""
+        core = self._core
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("header"):
+            raise invalid("piece", "The stream must begin with a header.")
+        live = await core.sources.get(tenant(), first.header.source_id)
+        version = first.header.version
+        name = version.name
+        tags = tuple(first.header.tags)
+        wanted = FileVersion(name, version.sha256, version.size, version.media_type, version.chunker_version, tags)
+        async with core.sources.upload(live, wanted) as upload:
+            if upload.unchanged is not None:
+                return pb.UpsertPassagesResponse(file=convert.source_file(name, upload.unchanged), unchanged=True)
+            async for piece in request_iterator:
+                if piece.HasField("batch"):
+                    await upload.add(
+                        [NewPassage(one.index, one.text, one.page, one.start, one.end) for one in piece.batch.passages]
+                    )
+                elif piece.HasField("finish"):
+                    visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count)
+                    return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
+                else:
+                    raise invalid("piece", "A stream has one header, and it comes first.")
+        raise invalid("piece", "The stream ended without a finish: nothing of the file became visible. Send it again.")
+
+    async def AttachSource(self, request: pb.AttachSourceRequest, context: Any) -> pb.AttachSourceResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+        await core.sources.get(tenant(), request.source_id)
+        # Links to deleted sources go when the list is next written.
+        alive = {link.source_id for link in live.links if await core.sources.peek(link.source_id) is not None}
+
+        def attach(links: list[Link], stamp: int) -> list[Link] | None:
+            if any(link.source_id == request.source_id for link in links):
+                return None
+            kept = [link for link in links if link.source_id in alive]
+            if len(kept) >= MAX_ATTACHMENTS:
+                raise FailedPrecondition(
+                    Reason.QUOTA_EXCEEDED, f"An agent has at most {MAX_ATTACHMENTS} sources: detach one first."
+                )
+            return [*kept, Link(source_id=request.source_id, stamp=stamp, attached=now())]
+
+        await core.agents.set_links(live, attach)
+        return pb.AttachSourceResponse(agent=await convert.agent(core, live))
+
+    async def DetachSource(self, request: pb.DetachSourceRequest, context: Any) -> pb.DetachSourceResponse:
+        """See the contract."""
+        core = self._core
+        live = await core.agents.get(tenant(), request.agent_id)
+
+        def detach(links: list[Link], _: int) -> list[Link] | None:
+            kept = [link for link in links if link.source_id != request.source_id]
+            return None if len(kept) == len(links) else kept
+
+        await core.agents.set_links(live, detach)
+        return pb.DetachSourceResponse(agent=await convert.agent(core, live))
+
+    async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Any) -> pb.PutLoadRecordResponse:
+        """See the contract."""
+        core, record = self._core, request.record
+        source = await core.sources.get(tenant(), record.source_id)
+        async with core.sources.writing(source):
+            stored = await core.loads.put(
+                tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
+            )
+        return pb.PutLoadRecordResponse(record=_load(stored))
+
+    async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Any) -> pb.GetLoadRecordResponse:
+        """See the contract."""
+        loads = self._core.loads
+        if request.load_id:
+            return pb.GetLoadRecordResponse(record=_load(await loads.get(tenant(), request.load_id)))
+        return pb.GetLoadRecordResponse(record=_load(await loads.find(tenant(), request.request_id)))
+
+    async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Any) -> pb.ListLoadRecordsResponse:
+        """See the contract."""
+        size, after = self._after(request)
+        page = await self._core.loads.page(tenant(), request.source_id, size, after)
+        return pb.ListLoadRecordsResponse(
+            records=[_load(record) for record in page.items], next_page_token=self._next(request, page.next_token)
+        )
+
+
+def _load(record: LoadRecord) -> pb.LoadRecord:
+    return pb.LoadRecord(
+        load_id=record.load_id,
+        source_id=record.source_id,
+        request_id=record.request_id,
+        state=record.state,
+        etag=record.etag,
+        update_time=convert.timestamp(record.updated),
+    )

@@ -1,0 +1,112 @@
+"""The records of loads, which the Loader keeps in Memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from memgpt_runtime.errors import Aborted, NotFound, Reason
+
+from memgpt_memory.clock import now
+from memgpt_memory.paging import Page
+from memgpt_memory.records import Record, Records, TextRows, key_of, present
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """What the Loader remembers of a load; `state` is its own business."""
+
+    load_id: str
+    source_id: str
+    request_id: str
+    state: bytes
+    etag: str
+    updated: int
+
+
+def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
+    return LoadRecord(body["load"], body["source"], body["request"], state, f"v{body['version']}", body["updated"])
+
+
+class LoadRecords:
+    """The records of loads. They go with their sources: hold `Sources.writing` while one is written."""
+
+    def __init__(self, records: Records) -> None:
+        """Keeps them among `records`."""
+        self._records = records
+        self._rows = TextRows(records, "load")
+
+    async def put(self, tenant: str, record: LoadRecord) -> LoadRecord:
+        """Writes a record.
+
+        Raises:
+            Aborted: The etag is set and the record has changed since.
+        """
+        key = key_of("load", tenant, record.load_id)
+        async with self._rows.lock(key):
+            former = await self._rows.get_held(key, tenant)
+            if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
+                raise Aborted(
+                    Reason.ETAG_MISMATCH, "The record has changed since it was read: read it again, then repeat."
+                )
+            body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
+            if record.request_id:
+                pointer = json.dumps({"load": record.load_id})
+                request_key = self._request_key(tenant, record.request_id)
+                await self._records.put(Record(request_key, "loadrequest", tenant, record.source_id, now(), pointer))
+            text = base64.b64encode(record.state).decode()
+            stored = await self._rows.put(key, tenant, body, text, record.source_id)
+        return _load_record(stored, record.state)
+
+    async def get(self, tenant: str, load_id: str) -> LoadRecord:
+        """Reads a record.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = await self._rows.get(key_of("load", tenant, load_id), tenant)
+        if found is None:
+            raise NotFound(
+                Reason.LOAD_NOT_FOUND,
+                f"There is no load {load_id!r}: list the loads to see their ids.",
+                metadata={"load_id": load_id},
+            )
+        body, text = found
+        return _load_record(body, base64.b64decode(text))
+
+    async def find(self, tenant: str, request_id: str) -> LoadRecord:
+        """Reads the record of the load that a request created.
+
+        Raises:
+            NotFound: There is none.
+        """
+        pointer = await self._records.get(self._request_key(tenant, request_id))
+        if pointer is None:
+            raise NotFound(
+                Reason.LOAD_NOT_FOUND,
+                f"There is no load of the request {request_id!r}.",
+                metadata={"request_id": request_id},
+            )
+        return await self.get(tenant, json.loads(pointer.body)["load"])
+
+    async def page(self, tenant: str, source_id: str, size: int, after: str) -> Page[LoadRecord]:
+        """A page of records, the latest first; `after` is the last load's id."""
+        ids = sorted(
+            (
+                body["load"]
+                for record in await self._records.find("load", tenant=tenant)
+                if (body := json.loads(record.body))["source"] == source_id or not source_id
+            ),
+            reverse=True,
+        )
+        start = ids.index(after) + 1 if after in ids else 0
+        page = ids[start : start + size]
+        more = start + size < len(ids)
+        items = await present(self.get(tenant, id_) for id_ in page)
+        return Page(items, page[-1] if more else "", len(ids))
+
+    @staticmethod
+    def _request_key(tenant: str, request_id: str) -> str:
+        return key_of("loadreq", tenant, request_id)
