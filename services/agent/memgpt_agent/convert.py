@@ -246,6 +246,8 @@ def event(value: events.Event) -> event_pb2.TurnEvent:
     """An event of a turn."""
     proto = event_pb2.TurnEvent(sequence=value.sequence, step=value.step)
     match value.body:
+        case events.Started(turn_id):  # the servicer, which knows the request, adds its id
+            proto.started.CopyFrom(event_pb2.Started(turn_id=turn_id))
         case events.Queued(ahead):
             proto.queued.CopyFrom(event_pb2.Queued(ahead=ahead))
         case events.Thought(text):

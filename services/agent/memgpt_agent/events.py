@@ -17,6 +17,13 @@ NOTICE_PRESSURE = "The context window is filling up: the agent was told to save 
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The turn has left the queue and has an id. Provisional."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """The turn waits for ``ahead`` others. Provisional."""
 
@@ -97,7 +104,8 @@ class Done:
 
 
 Body = (
-    Queued
+    Started
+    | Queued
     | Thought
     | FunctionCalled
     | FunctionResult

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from memgpt_agent.domain import Step, Turn
-from memgpt_agent.events import Delta, Done, Event, KeepAlive, Narrator, Queued, StepRestarted
+from memgpt_agent.events import Delta, Done, Event, KeepAlive, Narrator, Queued, Started, StepRestarted
 from memgpt_agent.models.base import DeltaKind
 
 
@@ -51,6 +51,8 @@ class Feed:
 
     def __init__(self) -> None:
         self.narrator = Narrator()
+        self.turn_id = ""
+        """Identity of the turn; empty until it leaves the queue."""
         self._events: list[Event] = []
         # Provisional: of the step that runs, or of the queue before it.
         self._running: list[_Text | Queued | StepRestarted] = []
@@ -70,6 +72,11 @@ class Feed:
     def queued(self, ahead: int) -> None:
         """The turn waits for ``ahead`` others."""
         self._provisional(Queued(ahead))
+
+    def started(self, turn_id: str) -> None:
+        """The turn left the queue."""
+        self.turn_id = turn_id
+        self._changed.set()
 
     def step(self, step: Step) -> None:
         """A step was committed. One that was told already is passed over."""
@@ -122,9 +129,13 @@ class Feed:
             BaseException: What the turn failed with.
         """
         told = 0
+        turn_id = ""
         place = _Place()
         while True:
-            if told < len(self._events):
+            if turn_id != self.turn_id:
+                turn_id = self.turn_id
+                yield self._now(Started(turn_id))
+            elif told < len(self._events):
                 durable = self._events[told]
                 told += 1
                 if durable.sequence > after_sequence or isinstance(durable.body, Done):
@@ -164,8 +175,8 @@ class Feed:
             return False
         return True
 
-    def _now(self, body: Delta | Queued | StepRestarted | KeepAlive) -> Event:
-        step = 0 if isinstance(body, Queued) else self.narrator.next_step
+    def _now(self, body: Started | Delta | Queued | StepRestarted | KeepAlive) -> Event:
+        step = 0 if isinstance(body, Started | Queued) else self.narrator.next_step
         return Event(0, step, body)
 
     def _provisional(self, item: _Text | Queued | StepRestarted) -> None:

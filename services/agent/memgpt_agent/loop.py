@@ -202,6 +202,8 @@ class TurnLoop:
         wait = False
         while True:
             granted = await self._acquire(request, feed, wait=wait)
+            if granted is not None:
+                feed.started(granted.turn.turn_id)
             if granted is None or granted.turn.state.ended:
                 await self._replay(request, feed)
                 return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
-from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.agent.v1.event_pb2 import Started, TurnEvent
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import (
     block_pb2,
@@ -24,7 +24,6 @@ from memgpt.memory.v1 import (
     source_service_pb2,
     store_service_pb2,
 )
-from memgpt_runtime import context as call_context
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason, invalid
 from memgpt_runtime.ids import new_id
@@ -170,7 +169,7 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         if request.HasField("text") and not request.text.strip():
             raise invalid("text", "text must not be blank; say something to the agent")
-        request_id = request.request_id or await _made_id(context)
+        request_id = request.request_id or new_id("req")
         turn = TurnRequest(
             agent_id=request.agent_id,
             request_id=request_id,
@@ -181,7 +180,7 @@ class AgentServicer(AgentServiceServicer):
             max_tokens=request.max_tokens,
         )
         feed = self._sessions.open(turn)
-        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request_id, request.after_sequence, deltas=request.stream_deltas):
             yield pb.SendMessageResponse(event=event)
 
     async def ResumeTurn(self, request: pb.ResumeTurnRequest, context: Any) -> AsyncIterator[pb.ResumeTurnResponse]:
@@ -190,7 +189,7 @@ class AgentServicer(AgentServiceServicer):
         async for _ in self._memory.read_turn(request.agent_id, request.request_id, after_step=-1, follow=False):
             break
         feed = self._sessions.open(TurnRequest(request.agent_id, request.request_id))
-        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request.request_id, request.after_sequence, deltas=request.stream_deltas):
             yield pb.ResumeTurnResponse(event=event)
 
     async def CancelTurn(self, request: pb.CancelTurnRequest, context: Any) -> pb.CancelTurnResponse:
@@ -211,11 +210,19 @@ class AgentServicer(AgentServiceServicer):
         page = await call(self._memory.agents.ListTurns(asked))
         return pb.ListTurnsResponse(turns=page.turns, next_page_token=page.next_page_token)
 
-    async def _events(self, feed: Feed, after_sequence: int, *, deltas: bool) -> AsyncIterator[TurnEvent]:
-        """A turn's events on the wire. One that failed for good ends with a status as well, in every replay too."""
+    async def _events(
+        self, feed: Feed, request_id: str, after_sequence: int, *, deltas: bool
+    ) -> AsyncIterator[TurnEvent]:
+        """The events of a turn on the wire; a turn that failed for good ends with a status as well, in replays too."""
+        first = TurnEvent(started=Started(request_id=request_id, turn_id=feed.turn_id))
+        yield first
         silence = self._settings.keep_alive_seconds
         async for event in feed.events(after_sequence=after_sequence, deltas=deltas, keep_alive=silence):
-            yield convert.event(event)
+            told = convert.event(event)
+            if told.HasField("started"):
+                told.started.request_id = request_id
+            if told != first:
+                yield told
             if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)
 
@@ -313,7 +320,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def Retry(self, request: pb.RetryRequest, context: Any) -> AsyncIterator[pb.RetryResponse]:
         """See the contract."""
-        request_id = request.request_id or await _made_id(context)
+        request_id = request.request_id or new_id("req")
         turn = TurnRequest(
             agent_id=request.agent_id,
             request_id=request_id,
@@ -324,7 +331,7 @@ class AgentServicer(AgentServiceServicer):
             retry=True,
         )
         feed = self._sessions.open(turn)
-        async for event in self._events(feed, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(feed, request_id, request.after_sequence, deltas=request.stream_deltas):
             yield pb.RetryResponse(event=event)
 
     async def Rethink(self, request: pb.RethinkRequest, context: Any) -> pb.RethinkResponse:
@@ -403,13 +410,6 @@ class AgentServicer(AgentServiceServicer):
             embedding_model=store.embedding_model,
             backend=store.backend,
         )
-
-
-async def _made_id(context: Any) -> str:
-    """An id for a request that has none, told to the client. One that it gave need not fit into metadata's ASCII."""
-    request_id = new_id("req")
-    await context.send_initial_metadata(((call_context.REQUEST_ID_KEY, request_id),))
-    return request_id
 
 
 def _now() -> datetime:

@@ -92,7 +92,8 @@ def test_the_python_example(agents: Agents, scripted_llm: Start, mode: str) -> N
         before = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).tokens.functions
         events = send(stub, agent_id, "Roll two dice.", no_verify=True, request_id=f"roll-{mode}")
         assert spoken(events) == ["2 dice"]
-        replay = [r.event for r in stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id=f"roll-{mode}"))]
+        resumed = stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id=f"roll-{mode}"))
+        replay = [response.event for response in resumed if response.event.sequence]
         assert replay == [event for event in events if event.sequence]
         offered = json.dumps(llm.requests[0].json.get("tools") or llm.requests[0].json["response_format"])
         assert '"roll_dice"' in offered

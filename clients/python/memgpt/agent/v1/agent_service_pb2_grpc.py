@@ -263,8 +263,8 @@ class AgentServiceServicer:
         Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
         `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
         client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-        continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, an id is made and sent
-        back in the initial metadata as `x-request-id`.
+        continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
+        The first event, `started`, holds the id in either case; it is sent at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,35 +26,37 @@ from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message
 from memgpt.memory.v1 import turn_pb2 as memgpt_dot_memory_dot_v1_dot_turn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xc9\x04\n\tTurnEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12)\n\x06queued\x18\x03 \x01(\x0b\x32\x17.memgpt.agent.v1.QueuedH\x00\x12+\n\x07thought\x18\x04 \x01(\x0b\x32\x18.memgpt.agent.v1.ThoughtH\x00\x12\x38\n\rfunction_call\x18\x05 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionCalledH\x00\x12:\n\x0f\x66unction_result\x18\x06 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionResultH\x00\x12\x34\n\x07message\x18\x07 \x01(\x0b\x32!.memgpt.agent.v1.AssistantMessageH\x00\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageH\x00\x12)\n\x06notice\x18\t \x01(\x0b\x32\x17.memgpt.agent.v1.NoticeH\x00\x12\'\n\x05\x64\x65lta\x18\n \x01(\x0b\x32\x16.memgpt.agent.v1.DeltaH\x00\x12\x38\n\x0estep_restarted\x18\x0b \x01(\x0b\x32\x1e.memgpt.agent.v1.StepRestartedH\x00\x12%\n\x04\x64one\x18\x0c \x01(\x0b\x32\x15.memgpt.agent.v1.DoneH\x00\x12\x30\n\nkeep_alive\x18\r \x01(\x0b\x32\x1a.memgpt.agent.v1.KeepAliveH\x00\x42\x07\n\x05\x65vent\"\x17\n\x06Queued\x12\r\n\x05\x61head\x18\x01 \x01(\x05\"\x17\n\x07Thought\x12\x0c\n\x04text\x18\x01 \x01(\t\"B\n\x0e\x46unctionCalled\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x0e\x46unctionResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ok\x18\x03 \x01(\x08\x12\x0c\n\x04text\x18\x04 \x01(\t\" \n\x10\x41ssistantMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x16\n\x06Notice\x12\x0c\n\x04text\x18\x01 \x01(\t\"_\n\x05\x44\x65lta\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.memgpt.agent.v1.DeltaKind\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\"0\n\rStepRestarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tKeepAlive\"y\n\x04\x44one\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.memgpt.memory.v1.TurnState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x01(\x05\x12&\n\x05usage\x18\x04 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage*W\n\tDeltaKind\x12\x1a\n\x16\x44\x45LTA_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_KIND_THOUGHT\x10\x01\x12\x16\n\x12\x44\x45LTA_KIND_MESSAGE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xf6\x04\n\tTurnEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12)\n\x06queued\x18\x03 \x01(\x0b\x32\x17.memgpt.agent.v1.QueuedH\x00\x12+\n\x07thought\x18\x04 \x01(\x0b\x32\x18.memgpt.agent.v1.ThoughtH\x00\x12\x38\n\rfunction_call\x18\x05 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionCalledH\x00\x12:\n\x0f\x66unction_result\x18\x06 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionResultH\x00\x12\x34\n\x07message\x18\x07 \x01(\x0b\x32!.memgpt.agent.v1.AssistantMessageH\x00\x12(\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageH\x00\x12)\n\x06notice\x18\t \x01(\x0b\x32\x17.memgpt.agent.v1.NoticeH\x00\x12\'\n\x05\x64\x65lta\x18\n \x01(\x0b\x32\x16.memgpt.agent.v1.DeltaH\x00\x12\x38\n\x0estep_restarted\x18\x0b \x01(\x0b\x32\x1e.memgpt.agent.v1.StepRestartedH\x00\x12%\n\x04\x64one\x18\x0c \x01(\x0b\x32\x15.memgpt.agent.v1.DoneH\x00\x12\x30\n\nkeep_alive\x18\r \x01(\x0b\x32\x1a.memgpt.agent.v1.KeepAliveH\x00\x12+\n\x07started\x18\x0e \x01(\x0b\x32\x18.memgpt.agent.v1.StartedH\x00\x42\x07\n\x05\x65vent\".\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07turn_id\x18\x02 \x01(\t\"\x17\n\x06Queued\x12\r\n\x05\x61head\x18\x01 \x01(\x05\"\x17\n\x07Thought\x12\x0c\n\x04text\x18\x01 \x01(\t\"B\n\x0e\x46unctionCalled\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x0e\x46unctionResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ok\x18\x03 \x01(\x08\x12\x0c\n\x04text\x18\x04 \x01(\t\" \n\x10\x41ssistantMessage\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x16\n\x06Notice\x12\x0c\n\x04text\x18\x01 \x01(\t\"_\n\x05\x44\x65lta\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.memgpt.agent.v1.DeltaKind\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\"0\n\rStepRestarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tKeepAlive\"y\n\x04\x44one\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.memgpt.memory.v1.TurnState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x01(\x05\x12&\n\x05usage\x18\x04 \x01(\x0b\x32\x17.memgpt.memory.v1.Usage*W\n\tDeltaKind\x12\x1a\n\x16\x44\x45LTA_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_KIND_THOUGHT\x10\x01\x12\x16\n\x12\x44\x45LTA_KIND_MESSAGE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.agent.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELTAKIND']._serialized_start=1231
-  _globals['_DELTAKIND']._serialized_end=1318
+  _globals['_DELTAKIND']._serialized_start=1324
+  _globals['_DELTAKIND']._serialized_end=1411
   _globals['_TURNEVENT']._serialized_start=110
-  _globals['_TURNEVENT']._serialized_end=695
-  _globals['_QUEUED']._serialized_start=697
-  _globals['_QUEUED']._serialized_end=720
-  _globals['_THOUGHT']._serialized_start=722
-  _globals['_THOUGHT']._serialized_end=745
-  _globals['_FUNCTIONCALLED']._serialized_start=747
-  _globals['_FUNCTIONCALLED']._serialized_end=813
-  _globals['_FUNCTIONRESULT']._serialized_start=815
-  _globals['_FUNCTIONRESULT']._serialized_end=888
-  _globals['_ASSISTANTMESSAGE']._serialized_start=890
-  _globals['_ASSISTANTMESSAGE']._serialized_end=922
-  _globals['_NOTICE']._serialized_start=924
-  _globals['_NOTICE']._serialized_end=946
-  _globals['_DELTA']._serialized_start=948
-  _globals['_DELTA']._serialized_end=1043
-  _globals['_STEPRESTARTED']._serialized_start=1045
-  _globals['_STEPRESTARTED']._serialized_end=1093
-  _globals['_KEEPALIVE']._serialized_start=1095
-  _globals['_KEEPALIVE']._serialized_end=1106
-  _globals['_DONE']._serialized_start=1108
-  _globals['_DONE']._serialized_end=1229
+  _globals['_TURNEVENT']._serialized_end=740
+  _globals['_STARTED']._serialized_start=742
+  _globals['_STARTED']._serialized_end=788
+  _globals['_QUEUED']._serialized_start=790
+  _globals['_QUEUED']._serialized_end=813
+  _globals['_THOUGHT']._serialized_start=815
+  _globals['_THOUGHT']._serialized_end=838
+  _globals['_FUNCTIONCALLED']._serialized_start=840
+  _globals['_FUNCTIONCALLED']._serialized_end=906
+  _globals['_FUNCTIONRESULT']._serialized_start=908
+  _globals['_FUNCTIONRESULT']._serialized_end=981
+  _globals['_ASSISTANTMESSAGE']._serialized_start=983
+  _globals['_ASSISTANTMESSAGE']._serialized_end=1015
+  _globals['_NOTICE']._serialized_start=1017
+  _globals['_NOTICE']._serialized_end=1039
+  _globals['_DELTA']._serialized_start=1041
+  _globals['_DELTA']._serialized_end=1136
+  _globals['_STEPRESTARTED']._serialized_start=1138
+  _globals['_STEPRESTARTED']._serialized_end=1186
+  _globals['_KEEPALIVE']._serialized_start=1188
+  _globals['_KEEPALIVE']._serialized_end=1199
+  _globals['_DONE']._serialized_start=1201
+  _globals['_DONE']._serialized_end=1322
 # @@protoc_insertion_point(module_scope)

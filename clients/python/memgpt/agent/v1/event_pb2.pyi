@@ -47,7 +47,7 @@ Global___DeltaKind: _TypeAlias = DeltaKind  # noqa: Y015
 class TurnEvent(_message.Message):
     """Something that happened in a turn.
 
-    Durable events have a `sequence` and are the same in every replay. Provisional ones, `queued`, `delta`,
+    Durable events have a `sequence` and are the same in every replay. Provisional ones, `started`, `queued`, `delta`,
     `step_restarted` and `keep_alive`, have sequence 0, come only live, and are never replayed. A reader who is slower than
     the model gets its text in fewer and larger deltas, and none of a step that was committed meanwhile.
     """
@@ -67,6 +67,7 @@ class TurnEvent(_message.Message):
     STEP_RESTARTED_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, … within the turn for durable events; 0 for provisional ones."""
     step: _builtins.int
@@ -115,6 +116,10 @@ class TurnEvent(_message.Message):
     def keep_alive(self) -> Global___KeepAlive:
         """Nothing happened for 15 seconds (`agent.keep_alive_seconds`), and the turn still runs. Provisional; ignore it."""
 
+    @_builtins.property
+    def started(self) -> Global___Started:
+        """Which turn this is. Always the first event of a stream. Provisional."""
+
     def __init__(
         self,
         *,
@@ -131,16 +136,47 @@ class TurnEvent(_message.Message):
         step_restarted: Global___StepRestarted | None = ...,
         done: Global___Done | None = ...,
         keep_alive: Global___KeepAlive | None = ...,
+        started: Global___Started | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "started", b"started", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "started", b"started", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done", "keep_alive"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done", "keep_alive", "started"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___TurnEvent: _TypeAlias = TurnEvent  # noqa: Y015
+
+@_typing.final
+class Started(_message.Message):
+    """The identity of the turn that a stream belongs to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request that the turn answers: the caller's own `request_id`, or the one that the server made for a request without
+    one. ResumeTurn and CancelTurn take it, on any replica.
+    """
+    turn_id: _builtins.str
+    """Identity of the turn, as ListTurns and the agent's messages have it. Empty while the turn waits in the agent's queue;
+    `started` comes a second time, with the id, when it leaves the queue.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        turn_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Started: _TypeAlias = Started  # noqa: Y015
 
 @_typing.final
 class Queued(_message.Message):
