@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_loader.formats.clean import PageCleaner
+from memgpt_loader.formats.pdf.cleaning import PageCleaner
 
 
 @pytest.mark.parametrize(

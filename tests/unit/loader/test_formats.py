@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from memgpt_loader import formats, media
+from memgpt_loader import formats
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits
 from memgpt_loader.parsing.extract import extract
@@ -24,7 +24,7 @@ LIMITS = Limits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20
 
 
 def read(data: bytes, name: str, limits: Limits = LIMITS) -> list[tuple[int, str]]:
-    parsed = formats.parse(File(data, name, media.media_type_of(name, data)), limits)
+    parsed = formats.parse(File(data, name, formats.media_type_of(name, data)), limits)
     pages = [(page.number, page.text) for page in parsed.pages]
     assert parsed.documents == max(1, len({number for number, _ in pages}))
     return pages
@@ -197,7 +197,7 @@ def test_mail_with_attachments() -> None:
     mail.add_attachment(message("Inner."), filename="old.eml")
     data = mail.as_bytes()
     for name in ("a.eml", "a.txt", "no extension"):
-        parsed = formats.parse(File(data, name, media.media_type_of(name, data)), LIMITS)
+        parsed = formats.parse(File(data, name, formats.media_type_of(name, data)), LIMITS)
         ((number, text),) = [(page.number, page.text) for page in parsed.pages]
         assert number == 0
         assert text.startswith(

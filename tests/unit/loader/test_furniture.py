@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from memgpt_loader.formats.furniture import without_furniture
+from memgpt_loader.formats.pdf.running_headers import without_furniture
 
 
 def book(pages: int, head: str = "A Book", foot: str = "Page {n} of {all}") -> list[str]:

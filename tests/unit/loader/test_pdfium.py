@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from memgpt_loader.formats import File
-from memgpt_loader.formats.pdfium import PdfiumTexts
+from memgpt_loader.formats.pdf.pdfium import PdfiumTexts
 
 from tests.support import pdfs
 

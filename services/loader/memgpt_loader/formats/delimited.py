@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 
-from memgpt_loader import media, text
-from memgpt_loader.formats import File, Limits, PageText, Parsed, broken
+from memgpt_loader import text
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken
 from memgpt_loader.markup import table_lines
+
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
 
 _SEPARATORS = ",;\t|"
 _SAMPLE_CHARS = 16 * 1024
@@ -24,7 +27,7 @@ def parse(file: File, limits: Limits) -> Parsed:
 def _pieces(file: File) -> Iterator[PageText]:
     pending: list[str] = []
     size = 0
-    for line in _lines(file, "\t" if file.media_type == media.TSV else ""):
+    for line in _lines(file, "\t" if file.media_type == TSV else ""):
         pending.append(line)
         size += len(line) + 1
         if size >= text.BLOCK_CHARS:
@@ -73,3 +76,12 @@ def _evenness(cells: list[int]) -> tuple[float, int]:
     if not cells:
         return 0.0, 0
     return sum(count == cells[0] for count in cells) / len(cells), cells[0]
+
+
+FORMAT = Format(
+    name="table",
+    media_types={CSV: (".csv",), TSV: (".tsv",)},
+    parse=parse,
+    reads="rows, each with the names of its columns",
+    omits="bytes that cannot be decoded",
+)

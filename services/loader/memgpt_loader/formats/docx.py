@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from memgpt_loader.formats import File, Limits, Parsed, flowing
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.formats.packages import Package, Relationship, attribute, local, open_package, relationship_id
 from memgpt_loader.markup import Blocks, link, one_line
 
-_WHAT = "The Word document"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+_WHAT = "the Word document"
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _NOT_SHOWN = frozenset({"del", "moveFrom", "instrText", "delText", "rPr", "pPr", "sectPr", "Fallback"})
 _NOTES = ("footnotes", "endnotes")
@@ -196,3 +198,14 @@ def _level(element: Element) -> int:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
+
+
+FORMAT = Format(
+    name="Word document",
+    media_types={DOCX: (".docx", ".docm")},
+    parse=parse,
+    reads="paragraphs, headings, lists, tables, links, text boxes, footnotes and endnotes, as last revised",
+    omits="",
+    signature=lambda probe: DOCX if probe.is_office("word/") else "",
+    binary=True,
+)

@@ -7,11 +7,13 @@ from urllib.parse import unquote
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed, broken, too_many_pages
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.formats.html import to_text
-from memgpt_loader.formats.packages import Package, encrypted, local, open_package, resolve
+from memgpt_loader.formats.packages import Package, local, open_package, resolve
 
-_WHAT = "The book"
+EPUB = "application/epub+zip"
+
+_WHAT = "the book"
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _CHAPTERS = ("application/xhtml+xml", "text/html")
@@ -75,3 +77,15 @@ def _is_protected(package: Package) -> bool:
         return False
     uris = [each.get("URI", "") for each in package.root(_ENCRYPTION).iter() if local(each) == "CipherReference"]
     return any(not uri.lower().endswith(_FONTS) for uri in uris)
+
+
+FORMAT = Format(
+    name="book",
+    media_types={EPUB: (".epub",)},
+    parse=parse,
+    reads="chapters in order of reading",
+    omits="",
+    pages="chapters",
+    signature=lambda probe: EPUB if probe.declared == EPUB else "",
+    binary=True,
+)

@@ -8,8 +8,13 @@ from enum import Enum, auto
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from memgpt_loader import text
-from memgpt_loader.formats import File, Limits, Parsed, flowing
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import Blocks, link
+
+HTML = "text/html"
+
+_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.I | re.S)
 
 _NOT_READ = frozenset(
     {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "embed", "audio", "video", "head"}
@@ -202,3 +207,17 @@ def _linked(words: str, target: str) -> list[str]:
 
 def _is_layout(table: LexborNode) -> bool:
     return table.css_first("th, caption") is None and any(each.mem_id != table.mem_id for each in table.css(_LAYOUT))
+
+
+def _signature(probe: Probe) -> str:
+    return HTML if probe.named != MARKDOWN and _START.match(probe.head) else ""  # Markdown may well begin with it
+
+
+FORMAT = Format(
+    name="web page",
+    media_types={HTML: (".html", ".htm", ".xhtml")},
+    parse=parse,
+    reads="what a reader sees, without navigation and scripts",
+    omits="",
+    signature=_signature,
+)

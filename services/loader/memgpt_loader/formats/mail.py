@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 from collections.abc import Iterator
 from email.message import EmailMessage, MIMEPart
 from typing import cast
 
-from memgpt_loader import formats, media, text
+from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, Parsed, broken, flowing
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.formats.html import to_text
 from memgpt_loader.markup import Blocks, one_line
+
+MAIL = "message/rfc822"
+
+_START = re.compile(rb"(?:From [^\r\n]*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n){3}")
+_HEADER = re.compile(
+    rb"^(?:from|to|date|subject|received|return-path|message-id|mime-version|delivered-to):", re.I | re.M
+)
 
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _MOST_DEPTH = 3
@@ -22,11 +32,11 @@ _MOST_PARTS = 1000
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens a message. It has no pages; documents attached to it become parts of its text, under their names."""
-    notes: list[str] = []
+    notes = Notes()
     return Parsed(1, flowing(message_text(file.read(), limits, file.depth, notes)), notes)
 
 
-def message_text(data: bytes, limits: Limits, depth: int, notes: list[str]) -> str:
+def message_text(data: bytes, limits: Limits, depth: int, notes: Notes) -> str:
     """The text of a message and of what is attached to it.
 
     Args:
@@ -42,7 +52,16 @@ def message_text(data: bytes, limits: Limits, depth: int, notes: list[str]) -> s
     return _text(email.message_from_bytes(data, policy=email.policy.default), limits, depth, notes)
 
 
-def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -> str:
+def is_message(probe: Probe) -> bool:
+    """Whether a file that may be plain text begins with the headers of a message."""
+    return (
+        probe.named in ("", PLAIN, MAIL)
+        and _START.match(probe.head) is not None
+        and len(_HEADER.findall(probe.head)) > 2
+    )
+
+
+def _text(message: EmailMessage, limits: Limits, depth: int, notes: Notes) -> str:
     blocks = Blocks()
     for name in _HEADERS:
         if value := _header(message, name):
@@ -53,7 +72,7 @@ def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -
     except (FileFailure, MemoryError):
         raise
     except Exception as error:  # a structure that makes no sense: the library fails in any way
-        raise broken("The message", error) from error
+        raise broken("the message", error) from error
     if body is not None:
         blocks.paragraph(_body(body))
     for part in parts:
@@ -62,7 +81,7 @@ def _text(message: EmailMessage, limits: Limits, depth: int, notes: list[str]) -
         try:
             blocks.paragraph(_attachment(part, name, limits, depth, notes))
         except FileFailure as failure:
-            notes.append(f"The attachment {name} is not loaded. {failure.message}")
+            notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
     return blocks.text()
 
 
@@ -100,24 +119,26 @@ def _body(part: MIMEPart) -> str:
     return to_text(words) if part.get_content_subtype() == "html" else words
 
 
-def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int, notes: list[str]) -> str:
+def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int, notes: Notes) -> str:
     if depth >= _MOST_DEPTH:
         raise FileFailure(FailureReason.TOO_LARGE, "It is packed in too many others. Load it by itself.")
     if part.get_content_type() == "message/rfc822":
         inner = _parts(part)
         return _text(cast("EmailMessage", inner[0]), limits, depth + 1, notes) if inner else ""
+    from memgpt_loader.formats import registry, sniffing  # which list this module
+
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes):
-        raise broken("The attachment")
-    media_type = media.media_type_of(name, data)
-    parsed = formats.parse(File(data, name, media_type, depth + 1), limits)
+        raise broken("the attachment")
+    media_type = sniffing.media_type_of(name, data)
+    parsed = registry.parse(File(data, name, media_type, depth + 1), limits)
     pieces, chars = [], 0
     for page in parsed.pages:
         pieces.append(page.text)
         chars += len(page.text)
         if chars > limits.max_chars:
             raise FileFailure(FailureReason.TOO_LARGE, "It holds too much text. Load it by itself.")
-    notes += parsed.notes
+    notes.extend(parsed.notes, name)
     return "\n\n".join(pieces)
 
 
@@ -128,3 +149,17 @@ def _header(message: EmailMessage, name: str) -> str:
         raise
     except Exception:  # noqa: BLE001 - addresses and dates beyond parsing: the library fails in any way
         return ""
+
+
+def _signature(probe: Probe) -> str:
+    return MAIL if is_message(probe) and not probe.head.startswith(b"From ") else ""
+
+
+FORMAT = Format(
+    name="e-mail message",
+    media_types={MAIL: (".eml",)},
+    parse=parse,
+    reads="subject, sender, recipients, date, text, and attached files of all formats",
+    omits="attached files that cannot be read",
+    signature=_signature,
+)

@@ -7,29 +7,33 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed
-from memgpt_loader.formats.mail import message_text
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
+from memgpt_loader.formats.mail import is_message, message_text
 
-_MOST_NOTES = 20
+MBOX = "application/mbox"
+
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens an archive. It may be very long: no more than a message is in memory at a time."""
-    notes: list[str] = []
+    notes = Notes()
     return Parsed(1, _pieces(file, limits, notes), notes)
 
 
-def _pieces(file: File, limits: Limits, notes: list[str]) -> Iterator[PageText]:
+def _pieces(file: File, limits: Limits, notes: Notes) -> Iterator[PageText]:
     any_text = False
     with file.open() as stream:
         for number, data in enumerate(_messages(stream), start=1):
-            told: list[str] = []
+            within = Notes()
             try:
-                text = message_text(data, limits, file.depth, told)
+                text = message_text(data, limits, file.depth, within)
             except FileFailure as failure:
-                text, told = "", [f"It is not loaded. {failure.message}"]
-            notes += [f"Message {number:,}: {each}" for each in told[: _MOST_NOTES - len(notes)]]
+                text = ""
+                notes.add(NoteKind.BAD_RECORD, f"message {number:,}", reason=failure.message)
+            notes.extend(within, f"message {number:,}")
             if text.strip():
                 any_text = True
                 yield PageText(0, f"{text}\n\n")
@@ -55,3 +59,17 @@ def _messages(stream: BinaryIO) -> Iterator[bytes]:
 
 def _unescaped(lines: list[bytes]) -> bytes:
     return _ESCAPED.sub(rb"\1", b"".join(lines))
+
+
+def _signature(probe: Probe) -> str:
+    return MBOX if is_message(probe) and probe.head.startswith(b"From ") else ""
+
+
+FORMAT = Format(
+    name="mailbox",
+    media_types={MBOX: (".mbox",)},
+    parse=parse,
+    reads="the messages one after the other, each like an e-mail message",
+    omits="messages and attached files that cannot be read",
+    signature=_signature,
+)

@@ -16,7 +16,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, broken
+from memgpt_loader.formats.spec import File, Limits, broken, encrypted
 
 _MOST_ENTRIES = 20_000
 _MOST_RATIO = 200
@@ -144,14 +144,6 @@ def _opened(stream: BinaryIO, what: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(stream)
     except _BROKEN as error:
         raise broken(what, error) from error
-
-
-def encrypted() -> FileFailure:
-    """The failure of a file that needs a password."""
-    return FileFailure(
-        FailureReason.ENCRYPTED,
-        "The file is protected by a password. Save a copy without the password and load that.",
-    )
 
 
 def declares_entities(what: str, error: Exception) -> FileFailure:

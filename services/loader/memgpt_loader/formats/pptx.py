@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed, too_many_pages
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
 from memgpt_loader.formats.packages import Package, Relationship, attribute, local, open_package, relationship_id
 from memgpt_loader.markup import Blocks, link
 
-_WHAT = "The presentation"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+
+_WHAT = "the presentation"
 _TITLES = ("title", "ctrTitle")
 _ON_EVERY_SLIDE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
 _NOT_SHOWN = frozenset({"Fallback", "nvSpPr", "spPr", "style", "timing", "transition", "extLst"})
@@ -121,3 +123,15 @@ class _Shapes:
 def _depth(paragraph: Element) -> int:
     level = next((attribute(each, "lvl") for each in paragraph if local(each) == "pPr"), "")
     return int(level) if level.isascii() and level.isdigit() else 0
+
+
+FORMAT = Format(
+    name="presentation",
+    media_types={PPTX: (".pptx", ".pptm", ".ppsx")},
+    parse=parse,
+    reads="titles, text and tables of the slides, and the speaker's notes",
+    omits="",
+    pages="slides",
+    signature=lambda probe: PPTX if probe.is_office("ppt/") else "",
+    binary=True,
+)

@@ -6,16 +6,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from memgpt_loader import media, text
+from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed, broken, flowing
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, flowing
+
+JSON = "application/json"
+JSONL = "application/jsonl"
 
 _MOST_DEPTH = 200
 
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens a JSON document, or a file with one to a line."""
-    if file.media_type == media.JSONL:
+    if file.media_type == JSONL:
         return Parsed(1, _records(file))
     return Parsed(1, _document(file))
 
@@ -115,3 +118,12 @@ def _too_deep() -> FileFailure:
         FailureReason.TOO_LARGE,
         f"The JSON is nested more than {_MOST_DEPTH} deep, as bombs are. Flatten it, or load it as text.",
     )
+
+
+FORMAT = Format(
+    name="JSON document",
+    media_types={JSON: (".json",), JSONL: (".jsonl", ".ndjson")},
+    parse=parse,
+    reads="values, each with its path",
+    omits="records that cannot be parsed",
+)

@@ -11,11 +11,13 @@ from defusedxml import DefusedXmlException
 from openpyxl import load_workbook
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed, broken, closing, too_many_pages
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, closing, too_many_pages
 from memgpt_loader.formats.packages import declares_entities, open_package
 from memgpt_loader.markup import table_lines
 
-_WHAT = "The workbook"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+_WHAT = "the workbook"
 
 
 def parse(file: File, limits: Limits) -> Parsed:
@@ -93,3 +95,15 @@ def _text(value: object) -> str:
             return value.isoformat(" ", "seconds")
         case _:
             return str(value)
+
+
+FORMAT = Format(
+    name="workbook",
+    media_types={XLSX: (".xlsx", ".xlsm")},
+    parse=parse,
+    reads="rows of the sheets, each with the names of its columns",
+    omits="",
+    pages="sheets",
+    signature=lambda probe: XLSX if probe.is_office("xl/") else "",
+    binary=True,
+)

@@ -11,9 +11,9 @@ from pathlib import Path
 from memgpt_runtime import chunking
 from memgpt_runtime.chunking import Chunk, chunk
 
-from memgpt_loader import formats, media
+from memgpt_loader import formats
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText
+from memgpt_loader.formats import File, Limits, Notes, PageText
 from memgpt_loader.text import writable
 
 MAX_PASSAGE_CHARS = 4096
@@ -49,7 +49,7 @@ class Extraction:
     """Number of pages, at least 1."""
     pages: Iterator[Page]
     """Reads on as it is consumed, and raises FileFailure."""
-    notes: list[str]
+    notes: Notes
     """What a person should know of a file that is loaded all the same; complete when the pages have been consumed."""
 
 
@@ -65,7 +65,7 @@ def extract(path: Path, name: str, limits: Limits) -> Extraction:
         FileFailure: It cannot be read.
     """
     with path.open("rb") as stream:
-        media_type = media.media_type_of(name, stream)
+        media_type = formats.media_type_of(name, stream)
     parsed = formats.parse(File(path, name, media_type), limits)
     return Extraction(media_type, parsed.documents, _pages(parsed.pages, limits), parsed.notes)
 

@@ -8,7 +8,7 @@ from typing import Self
 import pypdfium2
 from pypdfium2 import PdfDocument, PdfiumError, PdfPage
 
-from memgpt_loader.formats import File
+from memgpt_loader.formats.spec import File
 
 _PAGES_AN_OPENING = 100
 """PDFium keeps the fonts of all pages that it has read: a file is opened anew after so many, so memory is bounded."""

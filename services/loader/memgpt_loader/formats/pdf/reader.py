@@ -15,12 +15,11 @@ from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedErro
 from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, PageText, Parsed, closing, too_many_pages
-from memgpt_loader.formats.clean import PageCleaner
-from memgpt_loader.formats.furniture import without_furniture
-from memgpt_loader.formats.pdfium import PdfiumTexts
-
-_MOST_SPANS = 12
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, too_many_pages
+from memgpt_loader.formats.pdf.cleaning import PageCleaner
+from memgpt_loader.formats.pdf.running_headers import without_furniture
+from memgpt_loader.formats.pdf.pdfium import PdfiumTexts
 
 # pypdf reports every oddity of a file that it can read all the same.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -43,11 +42,11 @@ def parse(file: File, limits: Limits) -> Parsed:
         if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
             raise _failure(error, "The file cannot be read as a PDF") from error
         raise
-    notes: list[str] = []
+    notes = Notes()
     return Parsed(pages, closing(stream, _pages(file, reader, pages, notes)), notes)
 
 
-def _pages(file: File, reader: PdfReader, pages: int, notes: list[str]) -> Iterator[PageText]:
+def _pages(file: File, reader: PdfReader, pages: int, notes: Notes) -> Iterator[PageText]:
     any_text = False
     scanned: list[int] = []
     for number, text in enumerate(without_furniture(_texts(file, reader, pages, scanned), pages), start=1):
@@ -59,11 +58,8 @@ def _pages(file: File, reader: PdfReader, pages: int, notes: list[str]) -> Itera
             f"None of the PDF's {pages:,} page(s) holds text: it is probably a scan. "
             "Run OCR on it (for instance with ocrmypdf) and load the result.",
         )
-    if scanned:
-        notes.append(
-            f"{_ranges(scanned)} no text but pictures, and cannot be found: probably scans. "
-            "Run OCR on the file (for instance with ocrmypdf) and load the result."
-        )
+    for number in scanned:
+        notes.add(NoteKind.SCANNED_PAGE, page=number)
 
 
 def _texts(file: File, reader: PdfReader, pages: int, scanned: list[int]) -> Iterator[str]:
@@ -124,20 +120,6 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
         raise
     except Exception:  # noqa: BLE001 - a page without resources, or with odd ones: it is read as far as it can be
         return []
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Numbers in ascending order, as words: "Pages 3, 5-7 hold"."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    words = [str(first) if first == last else f"{first}-{last}" for first, last in spans[:_MOST_SPANS]]
-    if len(spans) > _MOST_SPANS:
-        words.append("and others")
-    return f"Page {numbers[0]} holds" if len(numbers) == 1 else f"Pages {', '.join(words)} hold"
 
 
 def _encrypted() -> FileFailure:

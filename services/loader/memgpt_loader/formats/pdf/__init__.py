@@ -1,0 +1,36 @@
+"""PDF files: a page is a document."""
+
+from __future__ import annotations
+
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed
+
+PDF = "application/pdf"
+
+# A PDF may have junk ahead of its header; readers look for it in the first KiB (ISO 32000-1, appendix H.3).
+_HEADER_WITHIN = 1024
+
+
+def _signature(probe: Probe) -> str:
+    header = probe.head[:_HEADER_WITHIN].find(b"%PDF-")
+    # Other files may well speak of the header.
+    return PDF if header == 0 or (header > 0 and probe.named == PDF) else ""
+
+
+def _parse(file: File, limits: Limits) -> Parsed:
+    from memgpt_loader.formats.pdf import reader
+
+    return reader.parse(file, limits)
+
+
+FORMAT = Format(
+    name="PDF",
+    media_types={PDF: (".pdf",)},
+    parse=_parse,
+    reads="text in reading order without running headers and page numbers, filled form fields, typed text and notes on "
+    "pages, attached files",
+    omits="scanned pages, pages in fonts that cannot be decoded, attached files of other kinds",
+    pages="pages",
+    signature=_signature,
+    binary=True,
+)

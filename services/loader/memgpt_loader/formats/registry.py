@@ -1,0 +1,68 @@
+"""The formats that are read, in the order in which their signatures are tried."""
+
+from __future__ import annotations
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import (
+    delimited,
+    docx,
+    epub,
+    html,
+    mail,
+    mbox,
+    pdf,
+    plain,
+    pptx,
+    structured,
+    xlsx,
+)
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed
+
+FORMATS: tuple[Format, ...] = (
+    pdf.FORMAT,
+    docx.FORMAT,
+    pptx.FORMAT,
+    xlsx.FORMAT,
+    epub.FORMAT,
+    html.FORMAT,
+    mbox.FORMAT,
+    mail.FORMAT,
+    delimited.FORMAT,
+    structured.FORMAT,
+    plain.FORMAT,
+)
+
+_BY_EXTENSION = {
+    extension: media_type
+    for each in FORMATS
+    for media_type, extensions in each.media_types.items()
+    for extension in extensions
+}
+_BY_MEDIA_TYPE = {media_type: each for each in FORMATS for media_type in each.media_types}
+
+
+def media_type_named(suffix: str) -> str:
+    """The media type that an extension names; empty if none."""
+    return _BY_EXTENSION.get(suffix, "")
+
+
+def format_of(media_type: str) -> Format:
+    """The format that declares a media type."""
+    return _BY_MEDIA_TYPE[media_type]
+
+
+def parse(file: File, limits: Limits) -> Parsed:
+    """Opens a file by the parser of its format.
+
+    Raises:
+        FileFailure: It cannot be read.
+    """
+    try:
+        return format_of(file.media_type).parse(file, limits)
+    except ImportError as error:
+        raise FileFailure(
+            FailureReason.UNSUPPORTED,
+            f"the Loader lacks the library that reads files of type {file.media_type}; "
+            'on its host, run pip install "memgpt-milvus[loader]"',
+            detail=repr(error),
+        ) from error

@@ -1,0 +1,107 @@
+"""What kind of file it is: told by its content first, by its name second."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from memgpt_loader import text
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.probe import OLE, Probe, suffix_of
+from memgpt_loader.formats.registry import FORMATS, format_of, media_type_named
+from memgpt_loader.formats.spec import PLAIN, encrypted
+
+_ENCRYPTED_OFFICE = "EncryptedPackage"
+_CONVERT = "convert it to PDF or text"
+_UNPACK = "unpack it and load what is in it"
+_OCR = "run OCR on it, if it shows text"
+
+# What is not read, by its first bytes, and what to do about it.
+_FOREIGN = (
+    (b"PK\x03\x04", "a ZIP archive", _UNPACK),
+    (b"\x89PNG", "a PNG image", _OCR),
+    (b"\xff\xd8\xff", "a JPEG image", _OCR),
+    (b"GIF8", "a GIF image", _OCR),
+    (b"II*\x00", "a TIFF image", _OCR),
+    (b"MM\x00*", "a TIFF image", _OCR),
+    (b"BM", "a BMP image", _OCR),
+    (b"RIFF", "a sound, a film or an image", _CONVERT),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"BZh", "a bzip2 archive", _UNPACK),
+    (b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"\x7fELF", "a program", _CONVERT),
+    (b"MZ\x90", "a program", _CONVERT),
+    (b"SQLite format 3", "a database", _CONVERT),
+)
+# What is in a compound file, by the name of a stream that only this kind has.
+_COMPOUND = (
+    ("WordDocument", "a legacy Word (.doc) file", "save it as .docx and load that"),
+    ("Workbook", "a legacy Excel (.xls) file", "save it as .xlsx and load that"),
+    ("PowerPoint Document", "a legacy PowerPoint (.ppt) file", "save it as .pptx and load that"),
+    ("__properties_version1.0", "an Outlook message", "save it as .eml, or as text"),
+)
+
+
+def media_type_of(name: str, source: BinaryIO | bytes) -> str:
+    """Decides the kind of a file.
+
+    A file with a signature (PDF, office documents, EPUB, HTML, e-mail) is known by it, whatever its name. Text has none,
+    so its name tells which kind of text it is, and without a known name it is plain text.
+
+    Args:
+        name: The file's name; only its extension counts.
+        source: Its bytes; a stream is left anywhere.
+
+    Returns:
+        One of the media types of `registry.FORMATS`.
+
+    Raises:
+        FileFailure: EMPTY, ENCRYPTED, BROKEN (is not what its name says) or UNSUPPORTED.
+    """
+    named = media_type_named(suffix_of(name))
+    probe = Probe(name, source, named)
+    if not probe.head:
+        raise FileFailure(FailureReason.EMPTY, "the file is empty; check that it was saved or downloaded completely")
+    for each in FORMATS:
+        if each.signature is not None and (found := each.signature(probe)):
+            return found
+    if probe.holds_stream(_ENCRYPTED_OFFICE):
+        raise encrypted()
+    if named and format_of(named).binary:
+        if probe.is_damaged_package:
+            return named  # its parser says what is damaged
+        raise _misnamed(probe, named)
+    if foreign := _foreign(probe):
+        what, advice = foreign
+        raise FileFailure(FailureReason.UNSUPPORTED, f"the file is {what}, which the Loader does not read; {advice}")
+    return named or _unnamed(probe)
+
+
+def _misnamed(probe: Probe, named: str) -> FileFailure:
+    what, advice = _foreign(probe) or ("", "export or download it again")
+    return FileFailure(
+        FailureReason.BROKEN,
+        f"the file has a {probe.suffix} extension, but its content is not a {format_of(named).name}"
+        f"{f' but {what}' if what else ''}; {advice}",
+    )
+
+
+def _foreign(probe: Probe) -> tuple[str, str] | None:
+    """What a file is that the Loader does not read, and what to do; None if nothing tells."""
+    if probe.head.startswith(OLE):
+        found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
+        return found or ("a legacy office document", _CONVERT)
+    return next(((what, advice) for magic, what, advice in _FOREIGN if probe.head.startswith(magic)), None)
+
+
+def _unnamed(probe: Probe) -> str:
+    probe.stream.seek(0)
+    if text.is_utf8(probe.stream):
+        return PLAIN
+    known = ", ".join(sorted(extension for each in FORMATS for extension in each.extensions))
+    raise FileFailure(
+        FailureReason.UNSUPPORTED,
+        "the file is neither text in UTF-8 nor of a format that the Loader knows by its content, or by its "
+        f"extension ({known}); {_CONVERT}",
+    )
