@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.formats import Note
 
 _LONG_AGO = dt.datetime.fromtimestamp(0, dt.UTC)
 
@@ -81,7 +82,7 @@ class LoadFile:
         passages: Passages stored so far.
         reason: Why it was not loaded, if so.
         message: The same for people.
-        note: What a person should know of a file that is loaded; mostly empty.
+        notes: What was left out of a file that is loaded; mostly empty.
         tags: Labels that it is to bear; known where its load is worked on.
         sequence: Number of the event that its last change was.
     """
@@ -93,7 +94,7 @@ class LoadFile:
     reason: FailureReason | None = None
     message: str = ""
     sequence: int = 0
-    note: str = ""
+    notes: tuple[Note, ...] = ()
     tags: tuple[str, ...] = ()
 
 
@@ -181,8 +182,8 @@ class StoredFile:
     passages: int
     unchanged: bool = field(default=False)
     """Whether it was visible before, so that nothing was written."""
-    note: str = ""
-    """What a person should know of it."""
+    notes: tuple[Note, ...] = ()
+    """What was left out of it."""
     media_type: str = ""
     tags: tuple[str, ...] = ()
     """Its labels."""

@@ -36,7 +36,7 @@ def samples() -> Iterator[Sample]:
         "attachments.eml",
         _with_attachments,
         "The uakari is on the second page of an attachment.",
-        note="photo.png is not loaded",
+        note="photo.png",
     )
     yield good("mail in mail.eml", lambda: _nested(3), "The vicuna sits within 3 messages.")
     yield good("mail in mail without end.eml", lambda: _nested(50), "Message 2 holds another.", note="too many others")

@@ -71,7 +71,7 @@ def _odd() -> Iterator[Sample]:
     yield failed("truncated.docx", lambda: docx(paragraph("Text."))[:-40], "damaged or incomplete")
     yield failed("truncated.xlsx", lambda: xlsx({"A": [["x"]]})[:900], "damaged or incomplete")
     yield failed("truncated.epub", lambda: epub(["x"])[:-10], "damaged or incomplete")
-    yield failed("noise.docx", lambda: b"\xff" * 4096, "is no Word document")
+    yield failed("noise.docx", lambda: b"\xff" * 4096, "is not a Word document")
     yield failed("a zip archive.docx", lambda: documents.archive({"a.txt": "Text."}), "a ZIP archive")
     yield failed("pictures only.pptx", lambda: pptx(["", ""]), "probably pictures")
     yield failed("pictures only.epub", lambda: epub(['<img src="1.png"/>']), "probably pictures")
@@ -102,11 +102,11 @@ def _bombs() -> Iterator[Sample]:
 
 
 def _old() -> Iterator[Sample]:
-    yield skipped("letter.doc", lambda: documents.ole("WordDocument", "1Table"), "a Word document of the old kind")
-    yield skipped("stock.xls", lambda: documents.ole("Workbook"), "an Excel workbook of the old kind")
-    yield skipped("talk.ppt", lambda: documents.ole("PowerPoint Document"), "a PowerPoint presentation of the old kind")
+    yield skipped("letter.doc", lambda: documents.ole("WordDocument", "1Table"), "a legacy Word (.doc) file")
+    yield skipped("stock.xls", lambda: documents.ole("Workbook"), "a legacy Excel (.xls) file")
+    yield skipped("talk.ppt", lambda: documents.ole("PowerPoint Document"), "a legacy PowerPoint (.ppt) file")
     yield skipped("mail.msg", lambda: documents.ole("__properties_version1.0"), "an Outlook message")
-    yield failed("an old one.docx", lambda: documents.ole("WordDocument"), "a Word document of the old kind")
+    yield failed("an old one.docx", lambda: documents.ole("WordDocument"), "a legacy Word (.doc) file")
 
 
 _CIPHER = '<encryption><CipherReference URI="OPS/text/c%200.xhtml"/></encryption>'

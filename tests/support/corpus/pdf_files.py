@@ -55,7 +55,7 @@ def _good() -> Iterator[Sample]:
         lambda: pdfs.pdf(["The dromedary typed this page.", pdfs.PICTURE, pdfs.PICTURE]),
         "The dromedary typed this page.",
         1,
-        note="Pages 2-3 hold no text but pictures",
+        note="(pages 2-3)",
     )
     yield good(
         "junk ahead of it.pdf",
@@ -79,7 +79,7 @@ def _odd() -> Iterator[Sample]:
     yield failed("truncated.pdf", lambda: pdfs.pdf(["Text."] * 20)[:300], "damaged or incomplete")
     yield failed("end is missing.pdf", lambda: pdfs.pdf(["Text."]).partition(b"startxref")[0], "damaged or incomplete")
     yield failed("header only.pdf", lambda: b"%PDF-1.7\n", "damaged or incomplete")
-    yield failed("noise.pdf", lambda: b"\xff" * 4096, "is no PDF")
+    yield failed("noise.pdf", lambda: b"\xff" * 4096, "is not a PDF")
     yield failed("a picture.pdf", lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG")
     yield failed("reference loop.pdf", pdfs.loop, "damaged or incomplete")
     yield failed("expands to 200 MB.pdf", pdfs.bomb, "expands")

@@ -15,7 +15,7 @@ import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.load import EXTENSIONS, _upload, find_files, manifest, received
 from memgpt.cli.progress import Progress, bar_line
-from memgpt_loader import media
+from memgpt_loader.formats import FORMATS
 from memgpt_runtime.errors import DeadlineExceeded, Reason, ServiceError, Unavailable
 
 
@@ -41,7 +41,7 @@ def test_other_extensions(folder):
 
 
 def test_by_default_all_that_can_be_read_by_name():
-    assert set(EXTENSIONS.split(",")) == set(media.EXTENSIONS)
+    assert set(EXTENSIONS.split(",")) == {extension for each in FORMATS for extension in each.extensions}
 
 
 def test_what_is_excluded_or_ignored_is_passed_over(folder):

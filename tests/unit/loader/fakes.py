@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from memgpt_loader.formats import Note
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.parsing.pool import ParsedPassage
 from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, Reason, ServiceError
@@ -106,7 +107,7 @@ class _Writer:
         assert 0 < len(passages) <= 256
         self._passages += passages
 
-    async def finish(self, documents: int) -> StoredFile:
+    async def finish(self, documents: int, notes: Sequence[Note] = ()) -> StoredFile:
         self._memory.storing.set()
         if self._memory.sources[self._source_id] != self._memory.open_to:
             await self._memory.gate.wait()

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import json
 import random
+import sys
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from memgpt_loader import formats
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits
+from memgpt_loader.formats import File, Limits, NoteKind
 from memgpt_loader.parsing.extract import extract
 
 from tests.support import documents, pdfs
@@ -206,7 +207,7 @@ def test_mail_with_attachments() -> None:
         )
         assert text.endswith("Inner.")
         assert "not this" not in text
-        assert [note[:25] for note in parsed.notes] == ["The attachment b.png is n"]
+        assert [(note.kind, note.where) for note in parsed.notes] == [(NoteKind.ATTACHMENT, "b.png")]
 
 
 def test_an_archive_of_mail_comes_message_by_message() -> None:
@@ -250,10 +251,10 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
     ("make", "name", "reason", "says"),
     [
         (lambda: docx(paragraph("Text."))[:-40], "a.docx", FailureReason.BROKEN, "damaged"),
-        (lambda: b"\xff" * 500, "a.xlsx", FailureReason.BROKEN, "no workbook"),
+        (lambda: b"\xff" * 500, "a.xlsx", FailureReason.BROKEN, "not a workbook"),
         (lambda: documents.archive({"x": "y"}), "a.docx", FailureReason.BROKEN, "ZIP"),
-        (lambda: documents.archive({"x": "y"}), "a.zip", FailureReason.UNSUPPORTED, "Unpack it"),
-        (lambda: docx("<w:p>"), "a.docx", FailureReason.BROKEN, "The Word document"),
+        (lambda: documents.archive({"x": "y"}), "a.zip", FailureReason.UNSUPPORTED, "unpack it"),
+        (lambda: docx("<w:p>"), "a.docx", FailureReason.BROKEN, "the Word document"),
         (lambda: docx(""), "a.docx", FailureReason.EMPTY, "no text"),
         (lambda: docx(_DEEP), "a.docx", FailureReason.TOO_LARGE, "nested"),
         (lambda: docx(paragraph("a" * (17 << 20))), "a.docx", FailureReason.TOO_LARGE, "bomb"),
@@ -276,7 +277,7 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
         (lambda: b"{}", "a.json", FailureReason.EMPTY, "no text"),
         (lambda: b"a,b\n" + b'"' + b"x" * 11_000_000, "a.csv", FailureReason.BROKEN, "table"),
         (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "a.docx", FailureReason.ENCRYPTED, "password"),
-        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "a.doc", FailureReason.UNSUPPORTED, "old office"),
+        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "a.doc", FailureReason.UNSUPPORTED, "legacy office"),
         (lambda: b"<script>x</script>", "a.html", FailureReason.EMPTY, "no text"),
         (lambda: b"\xff" * 5000, "a.txt", FailureReason.UNSUPPORTED, "UTF-8"),
         (lambda: b"\xff" * 5000, "noise", FailureReason.UNSUPPORTED, ".docx"),
@@ -299,7 +300,7 @@ def test_an_encrypted_part_needs_a_password() -> None:
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(formats._MODULES, media.HTML, "absent")
+    monkeypatch.setitem(sys.modules, "memgpt_loader.formats.html_text", None)
     failure = refused(b"<html>text", "a.html")
     assert failure.reason is FailureReason.UNSUPPORTED
     assert 'pip install "memgpt-milvus[loader]"' in failure.message

@@ -4,7 +4,10 @@ import codecs
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.media import HTML, JSONL, MAIL, MARKDOWN, PDF, PLAIN, media_type_of
+from memgpt_loader.formats import media_type_of
+
+PDF, PLAIN, MARKDOWN, HTML = "application/pdf", "text/plain", "text/markdown", "text/html"
+MAIL, JSONL = "message/rfc822", "application/jsonl"
 
 
 @pytest.mark.parametrize(
@@ -39,12 +42,12 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
     ("name", "head", "reason", "says"),
     [
         ("a.pdf", b"", FailureReason.EMPTY, "downloaded"),
-        ("a.pdf", b"<html>", FailureReason.BROKEN, "is no PDF"),
+        ("a.pdf", b"<html>", FailureReason.BROKEN, "not a PDF"),
         ("a.pdf", b"PK\x03\x04..", FailureReason.BROKEN, "ZIP"),
-        ("a.docx", b"{}", FailureReason.BROKEN, "no Word document"),
+        ("a.docx", b"{}", FailureReason.BROKEN, "not a Word document"),
         ("a.txt", b"\x89PNG....", FailureReason.UNSUPPORTED, "PNG"),
-        ("a.zip", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "Unpack it"),
-        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FailureReason.UNSUPPORTED, "old office"),
+        ("a.zip", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "unpack it"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FailureReason.UNSUPPORTED, "legacy office"),
         ("a.py", b"x = '\xff'", FailureReason.UNSUPPORTED, "UTF-8"),
         ("unknown", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, ".docx"),
     ],

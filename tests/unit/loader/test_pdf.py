@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, pdf
+from memgpt_loader.formats import File, Limits, NoteKind
+from memgpt_loader.formats.pdf import reader as pdf
 
 from tests.support import pdfs
 
@@ -49,7 +50,7 @@ def test_pages_that_are_pictures_among_others_are_noted(tmp_path: Path) -> None:
     parsed = pdf.parse(File(path, "a.pdf", "application/pdf"), limits)
     assert [page.text for page in parsed.pages] == ["text", "", "", "", "", "text"]
     (note,) = parsed.notes
-    assert note.startswith("Pages 2, 4-5 hold no text but pictures")
+    assert (note.kind, note.count, note.where) == (NoteKind.SCANNED_PAGE, 3, "pages 2, 4-5")
 
 
 def test_one_that_only_restricts_printing_is_read(tmp_path: Path) -> None:

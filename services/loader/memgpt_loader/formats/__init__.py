@@ -8,8 +8,8 @@
 | `notes` | what the text lacks that a person sees in the file |
 | `packages` | ZIP archives of XML, within bounds |
 
-To add a format, write a module with a `FORMAT`, list it in `registry.FORMATS`, and add a test. Modules of formats import
-their libraries when the first file of their kind comes, in a parser process.
+To add a format, write a module with a `FORMAT`, list it in `registry.FORMATS`, and add a test. A format imports its
+libraries when the first file of their kind comes, in a parser process.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.formats.packages import Package, Relationship, attribute, local, open_package, relationship_id
+from memgpt_loader.formats.probe import ZIP
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import Blocks, link, one_line
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -207,5 +208,5 @@ FORMAT = Format(
     reads="paragraphs, headings, lists, tables, links, text boxes, footnotes and endnotes, as last revised",
     omits="",
     signature=lambda probe: DOCX if probe.is_office("word/") else "",
-    binary=True,
+    first_bytes=ZIP,
 )

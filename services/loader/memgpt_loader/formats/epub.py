@@ -7,9 +7,9 @@ from urllib.parse import unquote
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
-from memgpt_loader.formats.html import to_text
 from memgpt_loader.formats.packages import Package, local, open_package, resolve
+from memgpt_loader.formats.probe import ZIP
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 
 EPUB = "application/epub+zip"
 
@@ -34,6 +34,8 @@ def parse(file: File, limits: Limits) -> Parsed:
 
 
 def _pages(file: File, chapters: list[str], limits: Limits) -> Iterator[PageText]:
+    from memgpt_loader.formats.html_text import to_text
+
     any_text = False
     with open_package(file, _WHAT, limits) as package:
         for number, part in enumerate(chapters, start=1):
@@ -87,5 +89,5 @@ FORMAT = Format(
     omits="",
     pages="chapters",
     signature=lambda probe: EPUB if probe.declared == EPUB else "",
-    binary=True,
+    first_bytes=ZIP,
 )

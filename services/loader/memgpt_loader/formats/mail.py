@@ -14,7 +14,6 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
-from memgpt_loader.formats.html import to_text
 from memgpt_loader.markup import Blocks, one_line
 
 MAIL = "message/rfc822"
@@ -112,6 +111,8 @@ def _parts(part: EmailMessage) -> list[object]:
 
 
 def _body(part: MIMEPart) -> str:
+    from memgpt_loader.formats.html_text import to_text
+
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes) or not data.strip():
         return ""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.mail import is_message, message_text
 from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
-from memgpt_loader.formats.mail import is_message, message_text
 
 MBOX = "application/mbox"
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
 from memgpt_loader.formats.packages import Package, Relationship, attribute, local, open_package, relationship_id
+from memgpt_loader.formats.probe import ZIP
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
 from memgpt_loader.markup import Blocks, link
 
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -133,5 +134,5 @@ FORMAT = Format(
     omits="",
     pages="slides",
     signature=lambda probe: PPTX if probe.is_office("ppt/") else "",
-    binary=True,
+    first_bytes=ZIP,
 )

@@ -58,11 +58,6 @@ class Probe:
         except Exception:  # noqa: BLE001 - see above
             return ""
 
-    @property
-    def is_damaged_package(self) -> bool:
-        """Whether it begins like a ZIP archive and cannot be opened as one."""
-        return self.head.startswith(ZIP) and self.parts is None
-
     def is_office(self, folder: str) -> bool:
         """Whether it is an Office Open XML package with parts in a folder."""
         parts = self.parts

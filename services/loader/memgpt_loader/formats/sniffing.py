@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.probe import OLE, Probe, suffix_of
 from memgpt_loader.formats.registry import FORMATS, format_of, media_type_named
-from memgpt_loader.formats.spec import PLAIN, encrypted
+from memgpt_loader.formats.spec import PLAIN, Format, encrypted
 
+_BINARY = [each for each in FORMATS if each.first_bytes]
+_TEXT = [each for each in FORMATS if not each.first_bytes]
 _ENCRYPTED_OFFICE = "EncryptedPackage"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
+_TAR_AT = 257
 _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"
 _OCR = "run OCR on it, if it shows text"
@@ -33,6 +38,7 @@ _FOREIGN = (
     (b"\x7fELF", "a program", _CONVERT),
     (b"MZ\x90", "a program", _CONVERT),
     (b"SQLite format 3", "a database", _CONVERT),
+    (b"{\\rtf", "an RTF document", _CONVERT),
 )
 # What is in a compound file, by the name of a stream that only this kind has.
 _COMPOUND = (
@@ -46,8 +52,8 @@ _COMPOUND = (
 def media_type_of(name: str, source: BinaryIO | bytes) -> str:
     """Decides the kind of a file.
 
-    A file with a signature (PDF, office documents, EPUB, HTML, e-mail) is known by it, whatever its name. Text has none,
-    so its name tells which kind of text it is, and without a known name it is plain text.
+    A file with a signature (PDF, office documents, EPUB, HTML, e-mail) is known by it, whatever its name. Text has
+    none, so its name tells which kind of text it is, and without a known name it is plain text.
 
     Args:
         name: The file's name; only its extension counts.
@@ -63,19 +69,22 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
     probe = Probe(name, source, named)
     if not probe.head:
         raise FileFailure(FailureReason.EMPTY, "the file is empty; check that it was saved or downloaded completely")
-    for each in FORMATS:
-        if each.signature is not None and (found := each.signature(probe)):
-            return found
+    if found := _signed(probe, _BINARY):
+        return found
     if probe.holds_stream(_ENCRYPTED_OFFICE):
         raise encrypted()
-    if named and format_of(named).binary:
-        if probe.is_damaged_package:
+    if named and (first := format_of(named).first_bytes):
+        if probe.head.startswith(first) and probe.parts is None:
             return named  # its parser says what is damaged
         raise _misnamed(probe, named)
     if foreign := _foreign(probe):
         what, advice = foreign
         raise FileFailure(FailureReason.UNSUPPORTED, f"the file is {what}, which the Loader does not read; {advice}")
-    return named or _unnamed(probe)
+    return _signed(probe, _TEXT) or named or _unnamed(probe)
+
+
+def _signed(probe: Probe, formats: Sequence[Format]) -> str:
+    return next((found for each in formats if each.signature is not None and (found := each.signature(probe))), "")
 
 
 def _misnamed(probe: Probe, named: str) -> FileFailure:
@@ -92,6 +101,10 @@ def _foreign(probe: Probe) -> tuple[str, str] | None:
     if probe.head.startswith(OLE):
         found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
         return found or ("a legacy office document", _CONVERT)
+    if probe.declared.startswith(_OPEN_DOCUMENT):
+        return "an OpenDocument file", _CONVERT
+    if probe.head.startswith(b"ustar", _TAR_AT):
+        return "a tar archive", _UNPACK
     return next(((what, advice) for magic, what, advice in _FOREIGN if probe.head.startswith(magic)), None)
 
 

@@ -97,8 +97,8 @@ class Format:
     """What its documents are: "pages", "slides"; empty if it has none."""
     signature: Callable[[Probe], str] | None = None
     """Tells by the content: returns the media type, or an empty string. None for text, which its name tells."""
-    binary: bool = False
-    """Whether a file with the extension and without the signature is broken."""
+    first_bytes: bytes = b""
+    """What every such file begins with; one with the extension that begins otherwise is broken. Empty for text."""
 
     @cached_property
     def extensions(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from memgpt_runtime.errors import (
 from memgpt_runtime.logs import get_logger
 
 from memgpt_loader.failures import FailureReason, FileFailure, NoParser
+from memgpt_loader.formats import Note
 from memgpt_loader.loads.retry import Patience
 from memgpt_loader.memory.port import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
@@ -154,7 +155,8 @@ class Pipeline:
             version = FileVersion(manifest, opened.media_type, self.chunker_version, job.tags)
             async with self._memory.store(job.source_id, version) as writer:
                 batches = _Batches(writer)
-                documents, note = 0, ""
+                documents = 0
+                notes: tuple[Note, ...] = ()
                 async for item in items:
                     match item:
                         case PageRead():
@@ -162,10 +164,10 @@ class Pipeline:
                             documents += item.last and item.page > 0
                             progress(documents, batches.passages)
                         case Noted():
-                            note = item.note
+                            notes = item.notes
                 await batches.flush()
                 finishing()
-                return replace(await writer.finish(opened.documents), note=note)
+                return replace(await writer.finish(opened.documents, notes), notes=notes)
 
 
 class _Batches:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import zlib
+from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest
 
 MAX_BYTES = 1024 * 1024
 """Most bytes that Memory keeps of a load."""
 
 _VERSION = 1
+_MAX_NOTES_CHARS = 400_000
 # A record is our own, but was stored elsewhere; 10,000 files of the longest names and messages take less.
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 
@@ -28,6 +32,7 @@ def to_record(load: Load, etag: str = "") -> LoadRecord:
     Raises:
         ValueError: It takes more than `MAX_BYTES`.
     """
+    budget = _NotesBudget()
     document = {
         "v": _VERSION,
         "source": load.source_name,
@@ -51,7 +56,7 @@ def to_record(load: Load, etag: str = "") -> LoadRecord:
                 file.reason.value if file.reason else None,
                 file.message,
                 file.sequence,
-                *([file.note] if file.note else ()),
+                *([notes] if (notes := [list(astuple(note)) for note in budget.take(file.notes)]) else ()),
             ]
             for file in load.files.values()
         ],
@@ -95,7 +100,7 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
 
 
 def _file(row: list[Any]) -> LoadFile:
-    name, size, sha256, state, documents, passages, reason, message, sequence, *note = row
+    name, size, sha256, state, documents, passages, reason, message, sequence, *notes = row
     return LoadFile(
         Manifest(name, size, sha256),
         FileState(state),
@@ -104,8 +109,26 @@ def _file(row: list[Any]) -> LoadFile:
         None if reason is None else FailureReason(reason),
         message,
         sequence,
-        *note,
+        notes=_notes(notes[0]) if notes else (),
     )
+
+
+class _NotesBudget:
+    """Keeps a record within its bounds: Memory has every file's notes with the file as well."""
+
+    def __init__(self) -> None:
+        self._chars = _MAX_NOTES_CHARS
+
+    def take(self, notes: Sequence[Note]) -> Sequence[Note]:
+        """Returns the notes while there is room for them."""
+        self._chars -= sum(len(note.where) + len(note.message) for note in notes)
+        return notes if self._chars >= 0 else ()
+
+
+def _notes(stored: str | list[list[Any]]) -> tuple[Note, ...]:
+    if isinstance(stored, str):  # of a Loader before notes had kinds
+        return (Note(NoteKind.MISSING_PART, 1, "", stored),)
+    return tuple(Note(NoteKind(kind), *rest) for kind, *rest in stored)
 
 
 def _time(stamp: float) -> dt.datetime:

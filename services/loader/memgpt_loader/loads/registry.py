@@ -378,7 +378,7 @@ class Loads:
                 live.move(name, FileState.FAILED, reason=FailureReason.INTERNAL, message=message)
             else:
                 live.progress(name, documents=stored.documents, passages=stored.passages)
-                file.note = stored.note
+                file.notes = stored.notes
                 live.move(name, FileState.UNCHANGED if stored.unchanged else FileState.LOADED)
                 self.passages_stored += 0 if stored.unchanged else stored.passages
             finally:

@@ -16,6 +16,8 @@ from memgpt_runtime.ids import new_id
 from memgpt_runtime.names import check_name
 from memgpt_runtime.status import from_rpc_error
 
+from memgpt_loader.formats import Note
+from memgpt_loader.memory.file_notes import to_proto
 from memgpt_loader.memory.port import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.parsing.pool import ParsedPassage
@@ -168,8 +170,9 @@ class _Upsert:
         self._sent += len(passages)
         await self.send(Request(batch=batch))
 
-    async def finish(self, documents: int) -> StoredFile:
-        await self.send(Request(finish=Request.Finish(document_count=documents, passage_count=self._sent)))
+    async def finish(self, documents: int, notes: Sequence[Note] = ()) -> StoredFile:
+        finish = Request.Finish(document_count=documents, passage_count=self._sent, notes=map(to_proto, notes))
+        await self.send(Request(finish=finish))
         await self._put(None)
         await self._limited(asyncio.wait({self._answer}))
         response = await self._answer

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from memgpt_loader.formats import Note
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.parsing.pool import ParsedPassage
 
@@ -23,7 +24,7 @@ class FileWriter(Protocol):
         """Sends the next passages, at most `BATCH_PASSAGES`. Waits while Memory is busy."""
         ...
 
-    async def finish(self, documents: int) -> StoredFile:
+    async def finish(self, documents: int, notes: Sequence[Note] = ()) -> StoredFile:
         """Makes the file visible, in place of its former version."""
         ...
 

@@ -6,7 +6,8 @@
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
 | parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |
-| parser | `{done: true, note}`, or `{reason, message, detail}`: the end of the file |
+| parser | `{done: true, notes: [[kind, count, where, message], ...]}`: the end of the file |
+| parser | `{reason, message, detail}`: the end of a file that cannot be loaded |
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memgpt_loader.failures import FailureReason, FileFailure, NoParser
+from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.parsing import frames
 from memgpt_loader.parsing.fair_semaphore import Turns
 
@@ -80,9 +81,9 @@ class PageRead:
 
 @dataclass(frozen=True)
 class Noted:
-    """The file has been read to its end, and there is something that a person should know of it."""
+    """The file has been read to its end, and something was left out."""
 
-    note: str
+    notes: tuple[Note, ...]
 
 
 class ParserPool:
@@ -248,8 +249,8 @@ class _Parser:
                 budget += limits.seconds * _chars(frame) / _CHARS_A_TIME
                 if "done" in frame:
                     self._busy = False
-                    if frame["note"]:
-                        yield Noted(frame["note"])
+                    if frame["notes"]:
+                        yield Noted(tuple(Note(NoteKind(kind), *rest) for kind, *rest in frame["notes"]))
                     return
                 if "reason" in frame:
                     self._busy = frame["detail"] == "MemoryError"

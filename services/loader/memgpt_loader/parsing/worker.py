@@ -11,16 +11,16 @@ import os
 import resource
 import sys
 import traceback
+from dataclasses import astuple
 from pathlib import Path
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import Limits
+from memgpt_loader.formats import Limits, Notes
 from memgpt_loader.parsing import extract, frames
 
 _PASSAGES_A_FRAME = 128
 _MOST_FILES_OPEN = 64
-_MOST_NOTE_CHARS = 1000
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     importlib.import_module(
-        "memgpt_loader.formats.pdf"
+        "memgpt_loader.formats.pdf.reader"
     )  # before the limits, and while the files are still being uploaded
     _limit(memory_bytes)
     frames.write(output, {"ready": True})
@@ -59,7 +59,7 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
     """Reads one file; returns whether this process may read another."""
     end: frames.Frame
     try:
-        end = {"done": True, "note": "\n".join(_read(job, output))[:_MOST_NOTE_CHARS]}
+        end = {"done": True, "notes": [list(astuple(note)) for note in _read(job, output)]}
     except FileFailure as failure:
         end = {"reason": failure.reason.value, "message": failure.message, "detail": failure.detail}
     except MemoryError:
@@ -79,7 +79,7 @@ TOO_COMPLEX = (
 """The message for a file that exhausts the parser."""
 
 
-def _read(job: frames.Frame, output: BinaryIO) -> list[str]:
+def _read(job: frames.Frame, output: BinaryIO) -> Notes:
     limits = Limits(
         job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"], job["overlap_tokens"]
     )

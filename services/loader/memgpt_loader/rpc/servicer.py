@@ -15,9 +15,13 @@ from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceServicer
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.pagination import normalise_page_size
 
+from memgpt_loader.formats import FORMATS, Format
 from memgpt_loader.loads.live import FileChanged
 from memgpt_loader.loads.registry import Loads
+from memgpt_loader.memory.file_notes import to_proto
 from memgpt_loader.model import Load, LoadFile, Manifest, SourceRef
+
+_MAX_NOTE_CHARS = 1000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,12 +88,31 @@ class LoaderServicer(LoaderServiceServicer):
         """Cancels a load."""
         return loader_service_pb2.CancelLoadResponse(load=_load(await self._loads.cancel(request.load_id)))
 
+    async def ListFormats(
+        self, request: loader_service_pb2.ListFormatsRequest, context: Context
+    ) -> loader_service_pb2.ListFormatsResponse:
+        """Lists the formats that are read."""
+        return loader_service_pb2.ListFormatsResponse(
+            formats=[_format(each) for each in sorted(FORMATS, key=lambda each: each.name.casefold())]
+        )
+
 
 async def _chunks(requests: AsyncIterator[loader_service_pb2.UploadFileRequest]) -> AsyncIterator[bytes]:
     async for request in requests:
         if request.HasField("header"):
             raise invalid("header", "an upload has one header, its first message; upload each file by its own call")
         yield request.chunk
+
+
+def _format(each: Format) -> loader_service_pb2.FileFormat:
+    return loader_service_pb2.FileFormat(
+        name=each.name,
+        media_types=list(each.media_types),
+        extensions=each.extensions,
+        reads=each.reads,
+        omits=each.omits,
+        pages=each.pages,
+    )
 
 
 def _file(file: LoadFile) -> load_pb2.LoadFile:
@@ -101,7 +124,8 @@ def _file(file: LoadFile) -> load_pb2.LoadFile:
         passage_count=file.passages,
         failure_reason=load_pb2.FileFailureReason.Value(f"FILE_FAILURE_REASON_{reason}"),
         failure_message=file.message,
-        note=file.note,
+        note="\n".join(note.message for note in file.notes)[:_MAX_NOTE_CHARS],
+        notes=map(to_proto, file.notes),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.formats import NoteKind
 from memgpt_loader.loads import leases as leases_module
 from memgpt_loader.loads import registry as registry_module
 from memgpt_loader.loads.live import FileChanged, LoadEnded
@@ -188,7 +189,8 @@ async def test_a_skipped_or_failed_file_leaves_what_was_there(loader: Loader, me
 async def test_a_note_is_told_with_the_file(loader: Loader) -> None:
     result = await load(loader.loads, {"a.pdf": pdfs.pdf(["text", pdfs.PICTURE])})
     assert states(result) == {"a.pdf": FileState.LOADED}
-    assert result.files["a.pdf"].note.startswith("Page 2 holds no text")
+    (note,) = result.files["a.pdf"].notes
+    assert (note.kind, note.count, note.where) == (NoteKind.SCANNED_PAGE, 1, "page 2")
 
 
 async def test_loading_again_writes_nothing(loader: Loader, memory: FakeMemory) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.loads.records import MAX_BYTES, from_record, to_record
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest
 
@@ -54,5 +55,5 @@ def test_foreign_bytes_are_refused(state: bytes) -> None:
 
 def test_a_note_survives_and_records_without_one_are_read() -> None:
     load = load_of(2)
-    load.files["folder/file 0.pdf"].note = "Page 2 holds no text."
+    load.files["folder/file 0.pdf"].notes = (Note(NoteKind.SCANNED_PAGE, 2, "pages 2-3", "2 pages without text"),)
     assert from_record(to_record(load), "default") == load

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, pdf
+from memgpt_loader.formats import File, Limits
+from memgpt_loader.formats.pdf import reader as pdf
 from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS, chunker_version, extract
 from memgpt_runtime.tokens import count_tokens
 

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from memgpt.common.v1 import file_note_pb2 as memgpt_dot_common_dot_v1_dot_file__note__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x0c\x46ileManifest\x12)\n\x04name\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01(\x80\x08\x32\x0f^[^\\x00-\\x1f]*$\x12\x15\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12%\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"\xfb\x01\n\x08LoadFile\x12\x30\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.memgpt.loader.v1.FileManifest\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.memgpt.loader.v1.FileState\x12\x16\n\x0e\x64ocument_count\x18\x03 \x01(\x05\x12\x15\n\rpassage_count\x18\x04 \x01(\x05\x12;\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\x0e\x32#.memgpt.loader.v1.FileFailureReason\x12\x17\n\x0f\x66\x61ilure_message\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\"\xe1\x02\n\x04Load\x12\x0f\n\x07load_id\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.memgpt.loader.v1.LoadState\x12)\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1a.memgpt.loader.v1.LoadFile\x12\x16\n\x0e\x64ocument_count\x18\x06 \x01(\x03\x12\x15\n\rpassage_count\x18\x07 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rremoved_count\x18\n \x01(\x05\x12$\n\x04tags\x18\x0b \x01(\x0b\x32\x16.memgpt.loader.v1.Tags\"&\n\x04Tags\x12\x1e\n\x04tags\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@*\x8f\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_RUNNING\x10\x01\x12\x18\n\x14LOAD_STATE_COMPLETED\x10\x02\x12\x18\n\x14LOAD_STATE_CANCELLED\x10\x03\x12\x1a\n\x16LOAD_STATE_INTERRUPTED\x10\x04*\xe9\x01\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_STATE_WANTED\x10\x01\x12\x19\n\x15\x46ILE_STATE_PROCESSING\x10\x02\x12\x15\n\x11\x46ILE_STATE_LOADED\x10\x03\x12\x18\n\x14\x46ILE_STATE_UNCHANGED\x10\x04\x12\x15\n\x11\x46ILE_STATE_FAILED\x10\x05\x12\x18\n\x14\x46ILE_STATE_CANCELLED\x10\x06\x12\x14\n\x10\x46ILE_STATE_EMPTY\x10\x07\x12\x16\n\x12\x46ILE_STATE_SKIPPED\x10\x08*\x8d\x03\n\x11\x46ileFailureReason\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46ILE_FAILURE_REASON_EMPTY\x10\x01\x12!\n\x1d\x46ILE_FAILURE_REASON_ENCRYPTED\x10\x02\x12\x1e\n\x1a\x46ILE_FAILURE_REASON_BROKEN\x10\x03\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSUPPORTED\x10\x04\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_NO_TEXT\x10\x05\x12!\n\x1d\x46ILE_FAILURE_REASON_TOO_LARGE\x10\x06\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_TIMEOUT\x10\x07\x12#\n\x1f\x46ILE_FAILURE_REASON_UNAVAILABLE\x10\x08\x12 \n\x1c\x46ILE_FAILURE_REASON_INTERNAL\x10\t\x12 \n\x1c\x46ILE_FAILURE_REASON_NOT_SENT\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"w\n\x0c\x46ileManifest\x12)\n\x04name\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01(\x80\x08\x32\x0f^[^\\x00-\\x1f]*$\x12\x15\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12%\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\"\xa6\x02\n\x08LoadFile\x12\x30\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.memgpt.loader.v1.FileManifest\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.memgpt.loader.v1.FileState\x12\x16\n\x0e\x64ocument_count\x18\x03 \x01(\x05\x12\x15\n\rpassage_count\x18\x04 \x01(\x05\x12;\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\x0e\x32#.memgpt.loader.v1.FileFailureReason\x12\x17\n\x0f\x66\x61ilure_message\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12)\n\x05notes\x18\x08 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNote\"\xe1\x02\n\x04Load\x12\x0f\n\x07load_id\x18\x01 \x01(\t\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.memgpt.loader.v1.LoadState\x12)\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1a.memgpt.loader.v1.LoadFile\x12\x16\n\x0e\x64ocument_count\x18\x06 \x01(\x03\x12\x15\n\rpassage_count\x18\x07 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rremoved_count\x18\n \x01(\x05\x12$\n\x04tags\x18\x0b \x01(\x0b\x32\x16.memgpt.loader.v1.Tags\"&\n\x04Tags\x12\x1e\n\x04tags\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@*\x8f\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_RUNNING\x10\x01\x12\x18\n\x14LOAD_STATE_COMPLETED\x10\x02\x12\x18\n\x14LOAD_STATE_CANCELLED\x10\x03\x12\x1a\n\x16LOAD_STATE_INTERRUPTED\x10\x04*\xe9\x01\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_STATE_WANTED\x10\x01\x12\x19\n\x15\x46ILE_STATE_PROCESSING\x10\x02\x12\x15\n\x11\x46ILE_STATE_LOADED\x10\x03\x12\x18\n\x14\x46ILE_STATE_UNCHANGED\x10\x04\x12\x15\n\x11\x46ILE_STATE_FAILED\x10\x05\x12\x18\n\x14\x46ILE_STATE_CANCELLED\x10\x06\x12\x14\n\x10\x46ILE_STATE_EMPTY\x10\x07\x12\x16\n\x12\x46ILE_STATE_SKIPPED\x10\x08*\x8d\x03\n\x11\x46ileFailureReason\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46ILE_FAILURE_REASON_EMPTY\x10\x01\x12!\n\x1d\x46ILE_FAILURE_REASON_ENCRYPTED\x10\x02\x12\x1e\n\x1a\x46ILE_FAILURE_REASON_BROKEN\x10\x03\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSUPPORTED\x10\x04\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_NO_TEXT\x10\x05\x12!\n\x1d\x46ILE_FAILURE_REASON_TOO_LARGE\x10\x06\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_TIMEOUT\x10\x07\x12#\n\x1f\x46ILE_FAILURE_REASON_UNAVAILABLE\x10\x08\x12 \n\x1c\x46ILE_FAILURE_REASON_INTERNAL\x10\t\x12 \n\x1c\x46ILE_FAILURE_REASON_NOT_SENT\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,18 +42,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILEMANIFEST'].fields_by_name['sha256']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_TAGS'].fields_by_name['tags']._loaded_options = None
   _globals['_TAGS'].fields_by_name['tags']._serialized_options = b'\272H\r\222\001\n\020 \"\006r\004\020\001\030@'
-  _globals['_LOADSTATE']._serialized_start=883
-  _globals['_LOADSTATE']._serialized_end=1026
-  _globals['_FILESTATE']._serialized_start=1029
-  _globals['_FILESTATE']._serialized_end=1262
-  _globals['_FILEFAILUREREASON']._serialized_start=1265
-  _globals['_FILEFAILUREREASON']._serialized_end=1662
-  _globals['_FILEMANIFEST']._serialized_start=111
-  _globals['_FILEMANIFEST']._serialized_end=230
-  _globals['_LOADFILE']._serialized_start=233
-  _globals['_LOADFILE']._serialized_end=484
-  _globals['_LOAD']._serialized_start=487
-  _globals['_LOAD']._serialized_end=840
-  _globals['_TAGS']._serialized_start=842
-  _globals['_TAGS']._serialized_end=880
+  _globals['_LOADSTATE']._serialized_start=960
+  _globals['_LOADSTATE']._serialized_end=1103
+  _globals['_FILESTATE']._serialized_start=1106
+  _globals['_FILESTATE']._serialized_end=1339
+  _globals['_FILEFAILUREREASON']._serialized_start=1342
+  _globals['_FILEFAILUREREASON']._serialized_end=1739
+  _globals['_FILEMANIFEST']._serialized_start=145
+  _globals['_FILEMANIFEST']._serialized_end=264
+  _globals['_LOADFILE']._serialized_start=267
+  _globals['_LOADFILE']._serialized_end=561
+  _globals['_LOAD']._serialized_start=564
+  _globals['_LOAD']._serialized_end=917
+  _globals['_TAGS']._serialized_start=919
+  _globals['_TAGS']._serialized_end=957
 # @@protoc_insertion_point(module_scope)

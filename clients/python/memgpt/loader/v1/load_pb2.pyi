@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from memgpt.common.v1 import file_note_pb2 as _file_note_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -205,6 +206,7 @@ class LoadFile(_message.Message):
     FAILURE_REASON_FIELD_NUMBER: _builtins.int
     FAILURE_MESSAGE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     state: Global___FileState.ValueType
     """How far it has come."""
     document_count: _builtins.int
@@ -216,12 +218,16 @@ class LoadFile(_message.Message):
     failure_message: _builtins.str
     """The same for people, with what to do about it."""
     note: _builtins.str
-    """What a person should know of a file that is LOADED all the same, such as pages without text; at most 1,000
-    characters, mostly empty. Only of the load that read the file.
-    """
+    """The messages of `notes`, one a line, at most 1,000 characters; mostly empty."""
     @_builtins.property
     def manifest(self) -> Global___FileManifest:
         """What it is."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[_file_note_pb2.FileNote]:
+        """What was left out of a file that is LOADED: at most 21, none if nothing was. Only of the load that read the file;
+        `memgpt.memory.v1.SourceFile` keeps them.
+        """
 
     def __init__(
         self,
@@ -233,10 +239,11 @@ class LoadFile(_message.Message):
         failure_reason: Global___FileFailureReason.ValueType = ...,
         failure_message: _builtins.str = ...,
         note: _builtins.str = ...,
+        notes: _abc.Iterable[_file_note_pb2.FileNote] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "note", b"note", "passage_count", b"passage_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "note", b"note", "notes", b"notes", "passage_count", b"passage_count", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

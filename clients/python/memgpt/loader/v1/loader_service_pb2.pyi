@@ -396,3 +396,92 @@ class CancelLoadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelLoadResponse: _TypeAlias = CancelLoadResponse  # noqa: Y015
+
+@_typing.final
+class ListFormatsRequest(_message.Message):
+    """Request of ListFormats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFormatsRequest: _TypeAlias = ListFormatsRequest  # noqa: Y015
+
+@_typing.final
+class FileFormat(_message.Message):
+    """A format of files that the Loader reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPES_FIELD_NUMBER: _builtins.int
+    EXTENSIONS_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    OMITS_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name for people, such as `Word document`."""
+    reads: _builtins.str
+    """What is read of a file, for people: a phrase without a full stop."""
+    omits: _builtins.str
+    """What is not read, and noted with the file instead (see `LoadFile.notes`); empty if nothing is."""
+    pages: _builtins.str
+    """What its documents are, in the plural, such as `pages` or `slides`; empty if a file is one document."""
+    @_builtins.property
+    def media_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Media types that it stands for, such as `text/csv`; at least one."""
+
+    @_builtins.property
+    def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Extensions of file names, lower case, with their dot. A file of another name is read as well where its content tells
+        the format, or where it is text in UTF-8.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        media_types: _abc.Iterable[_builtins.str] | None = ...,
+        extensions: _abc.Iterable[_builtins.str] | None = ...,
+        reads: _builtins.str = ...,
+        omits: _builtins.str = ...,
+        pages: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extensions", b"extensions", "media_types", b"media_types", "name", b"name", "omits", b"omits", "pages", b"pages", "reads", b"reads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileFormat: _TypeAlias = FileFormat  # noqa: Y015
+
+@_typing.final
+class ListFormatsResponse(_message.Message):
+    """Response of ListFormats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileFormat]:
+        """The formats."""
+
+    def __init__(
+        self,
+        *,
+        formats: _abc.Iterable[Global___FileFormat] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formats", b"formats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFormatsResponse: _TypeAlias = ListFormatsResponse  # noqa: Y015

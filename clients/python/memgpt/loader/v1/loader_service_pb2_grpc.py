@@ -73,6 +73,11 @@ class LoaderServiceStub:
                 request_serializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadRequest.SerializeToString,
                 response_deserializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadResponse.FromString,
                 _registered_method=True)
+        self.ListFormats = channel.unary_unary(
+                '/memgpt.loader.v1.LoaderService/ListFormats',
+                request_serializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsResponse.FromString,
+                _registered_method=True)
 
 
 class LoaderServiceServicer:
@@ -136,6 +141,13 @@ class LoaderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFormats(self, request, context):
+        """Lists the formats of files that this Loader reads: all of them in one response, in order of their names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LoaderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +180,11 @@ def add_LoaderServiceServicer_to_server(servicer, server):
                     servicer.CancelLoad,
                     request_deserializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadRequest.FromString,
                     response_serializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadResponse.SerializeToString,
+            ),
+            'ListFormats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFormats,
+                    request_deserializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsRequest.FromString,
+                    response_serializer=memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -341,6 +358,33 @@ class LoaderService:
             '/memgpt.loader.v1.LoaderService/CancelLoad',
             memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadRequest.SerializeToString,
             memgpt_dot_loader_dot_v1_dot_loader__service__pb2.CancelLoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFormats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.loader.v1.LoaderService/ListFormats',
+            memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsRequest.SerializeToString,
+            memgpt_dot_loader_dot_v1_dot_loader__service__pb2.ListFormatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,8 @@ class LoaderServiceStub:
     """Lists loads, the latest first, 50 a page, at most 1,000."""
     CancelLoad: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.CancelLoadRequest, _loader_service_pb2.CancelLoadResponse]
     """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+    ListFormats: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.ListFormatsRequest, _loader_service_pb2.ListFormatsResponse]
+    """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
 
 @_typing.type_check_only
 class LoaderServiceAsyncStub(LoaderServiceStub):
@@ -99,6 +101,8 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     """Lists loads, the latest first, 50 a page, at most 1,000."""
     CancelLoad: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.CancelLoadRequest, _loader_service_pb2.CancelLoadResponse]  # type: ignore[assignment]
     """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+    ListFormats: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.ListFormatsRequest, _loader_service_pb2.ListFormatsResponse]  # type: ignore[assignment]
+    """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
 
 class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns documents into passages of a source.
@@ -168,5 +172,13 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.CancelLoadResponse, _abc.Awaitable[_loader_service_pb2.CancelLoadResponse]]:
         """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+
+    @_abc_1.abstractmethod
+    def ListFormats(
+        self,
+        request: _loader_service_pb2.ListFormatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loader_service_pb2.ListFormatsResponse, _abc.Awaitable[_loader_service_pb2.ListFormatsResponse]]:
+        """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
 
 def add_LoaderServiceServicer_to_server(servicer: LoaderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

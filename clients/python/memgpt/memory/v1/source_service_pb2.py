@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from memgpt.common.v1 import file_note_pb2 as memgpt_dot_common_dot_v1_dot_file__note__pb2
 from memgpt.memory.v1 import agent_pb2 as memgpt_dot_memory_dot_v1_dot_agent__pb2
 from memgpt.memory.v1 import source_pb2 as memgpt_dot_memory_dot_v1_dot_source__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"l\n\x13\x43reateSourceRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\"@\n\x14\x43reateSourceResponse\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.Source\"l\n\x10GetSourceRequest\x12\x31\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12\x17\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00\x42\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"=\n\x11GetSourceResponse\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.Source\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x13ListSourcesResponse\x12)\n\x07sources\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"d\n\x13\x44\x65leteSourceRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x16\n\x14\x44\x65leteSourceResponse\"j\n\x10ListFilesRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x11ListFilesResponse\x12+\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.SourceFile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"[\n\x11\x44\x65leteFileRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x14\n\x12\x44\x65leteFileResponse\"\x8e\x04\n\x15UpsertPassagesRequest\x12@\n\x06header\x18\x01 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.HeaderH\x00\x12>\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32-.memgpt.memory.v1.UpsertPassagesRequest.BatchH\x00\x12@\n\x06\x66inish\x18\x03 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.FinishH\x00\x1a\x91\x01\n\x06Header\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x36\n\x07version\x18\x02 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionB\x06\xbaH\x03\xc8\x01\x01\x12\x1e\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x1a\x42\n\x05\x42\x61tch\x12\x39\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.NewPassageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x1aI\n\x06\x46inish\x12\x1f\n\x0e\x64ocument_count\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1e\n\rpassage_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x42\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"W\n\x16UpsertPassagesResponse\x12*\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.SourceFile\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"v\n\x13\x41ttachSourceRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\">\n\x14\x41ttachSourceResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.Agent\"v\n\x13\x44\x65tachSourceRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\">\n\x14\x44\x65tachSourceResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.Agent\"\xec\x01\n\nLoadRecord\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x14PutLoadRecordRequest\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordB\x06\xbaH\x03\xc8\x01\x01\"E\n\x15PutLoadRecordResponse\x12,\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\"w\n\x14GetLoadRecordRequest\x12/\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12 \n\nrequest_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x42\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"E\n\x15GetLoadRecordResponse\x12,\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\"p\n\x16ListLoadRecordsRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x17ListLoadRecordsResponse\x12-\n\x07records\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xff\x08\n\rSourceService\x12]\n\x0c\x43reateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\x12T\n\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\x12Z\n\x0bListSources\x12$.memgpt.memory.v1.ListSourcesRequest\x1a%.memgpt.memory.v1.ListSourcesResponse\x12]\n\x0c\x44\x65leteSource\x12%.memgpt.memory.v1.DeleteSourceRequest\x1a&.memgpt.memory.v1.DeleteSourceResponse\x12T\n\tListFiles\x12\".memgpt.memory.v1.ListFilesRequest\x1a#.memgpt.memory.v1.ListFilesResponse\x12W\n\nDeleteFile\x12#.memgpt.memory.v1.DeleteFileRequest\x1a$.memgpt.memory.v1.DeleteFileResponse\x12\x65\n\x0eUpsertPassages\x12\'.memgpt.memory.v1.UpsertPassagesRequest\x1a(.memgpt.memory.v1.UpsertPassagesResponse(\x01\x12]\n\x0c\x41ttachSource\x12%.memgpt.memory.v1.AttachSourceRequest\x1a&.memgpt.memory.v1.AttachSourceResponse\x12]\n\x0c\x44\x65tachSource\x12%.memgpt.memory.v1.DetachSourceRequest\x1a&.memgpt.memory.v1.DetachSourceResponse\x12`\n\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a\'.memgpt.memory.v1.PutLoadRecordResponse\x12`\n\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a\'.memgpt.memory.v1.GetLoadRecordResponse\x12\x66\n\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"l\n\x13\x43reateSourceRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\"@\n\x14\x43reateSourceResponse\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.Source\"l\n\x10GetSourceRequest\x12\x31\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12\x17\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00\x42\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"=\n\x11GetSourceResponse\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.Source\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x13ListSourcesResponse\x12)\n\x07sources\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"d\n\x13\x44\x65leteSourceRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x16\n\x14\x44\x65leteSourceResponse\"j\n\x10ListFilesRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x11ListFilesResponse\x12+\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.SourceFile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"[\n\x11\x44\x65leteFileRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x15\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\"\x14\n\x12\x44\x65leteFileResponse\"\xc3\x04\n\x15UpsertPassagesRequest\x12@\n\x06header\x18\x01 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.HeaderH\x00\x12>\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32-.memgpt.memory.v1.UpsertPassagesRequest.BatchH\x00\x12@\n\x06\x66inish\x18\x03 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.FinishH\x00\x1a\x91\x01\n\x06Header\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x36\n\x07version\x18\x02 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionB\x06\xbaH\x03\xc8\x01\x01\x12\x1e\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@\x1a\x42\n\x05\x42\x61tch\x12\x39\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.NewPassageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x1a~\n\x06\x46inish\x12\x1f\n\x0e\x64ocument_count\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1e\n\rpassage_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x33\n\x05notes\x18\x03 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteB\x08\xbaH\x05\x92\x01\x02\x10 B\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"W\n\x16UpsertPassagesResponse\x12*\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.SourceFile\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"v\n\x13\x41ttachSourceRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\">\n\x14\x41ttachSourceResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.Agent\"v\n\x13\x44\x65tachSourceRequest\x12.\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\">\n\x14\x44\x65tachSourceResponse\x12&\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.Agent\"\xec\x01\n\nLoadRecord\x12-\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12/\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x15\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x14PutLoadRecordRequest\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordB\x06\xbaH\x03\xc8\x01\x01\"E\n\x15PutLoadRecordResponse\x12,\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\"w\n\x14GetLoadRecordRequest\x12/\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00\x12 \n\nrequest_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x42\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"E\n\x15GetLoadRecordResponse\x12,\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\"p\n\x16ListLoadRecordsRequest\x12/\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x17ListLoadRecordsResponse\x12-\n\x07records\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.LoadRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xff\x08\n\rSourceService\x12]\n\x0c\x43reateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\x12T\n\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\x12Z\n\x0bListSources\x12$.memgpt.memory.v1.ListSourcesRequest\x1a%.memgpt.memory.v1.ListSourcesResponse\x12]\n\x0c\x44\x65leteSource\x12%.memgpt.memory.v1.DeleteSourceRequest\x1a&.memgpt.memory.v1.DeleteSourceResponse\x12T\n\tListFiles\x12\".memgpt.memory.v1.ListFilesRequest\x1a#.memgpt.memory.v1.ListFilesResponse\x12W\n\nDeleteFile\x12#.memgpt.memory.v1.DeleteFileRequest\x1a$.memgpt.memory.v1.DeleteFileResponse\x12\x65\n\x0eUpsertPassages\x12\'.memgpt.memory.v1.UpsertPassagesRequest\x1a(.memgpt.memory.v1.UpsertPassagesResponse(\x01\x12]\n\x0c\x41ttachSource\x12%.memgpt.memory.v1.AttachSourceRequest\x1a&.memgpt.memory.v1.AttachSourceResponse\x12]\n\x0c\x44\x65tachSource\x12%.memgpt.memory.v1.DetachSourceRequest\x1a&.memgpt.memory.v1.DetachSourceResponse\x12`\n\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a\'.memgpt.memory.v1.PutLoadRecordResponse\x12`\n\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a\'.memgpt.memory.v1.GetLoadRecordResponse\x12\x66\n\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPSERTPASSAGESREQUEST_FINISH'].fields_by_name['document_count']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_UPSERTPASSAGESREQUEST_FINISH'].fields_by_name['passage_count']._loaded_options = None
   _globals['_UPSERTPASSAGESREQUEST_FINISH'].fields_by_name['passage_count']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_UPSERTPASSAGESREQUEST_FINISH'].fields_by_name['notes']._loaded_options = None
+  _globals['_UPSERTPASSAGESREQUEST_FINISH'].fields_by_name['notes']._serialized_options = b'\272H\005\222\001\002\020 '
   _globals['_UPSERTPASSAGESREQUEST'].oneofs_by_name['piece']._loaded_options = None
   _globals['_UPSERTPASSAGESREQUEST'].oneofs_by_name['piece']._serialized_options = b'\272H\002\010\001'
   _globals['_ATTACHSOURCEREQUEST'].fields_by_name['agent_id']._loaded_options = None
@@ -99,62 +102,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLOADRECORDREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_LISTLOADRECORDSREQUEST'].fields_by_name['source_id']._loaded_options = None
   _globals['_LISTLOADRECORDSREQUEST'].fields_by_name['source_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{0,64}$'
-  _globals['_CREATESOURCEREQUEST']._serialized_start=182
-  _globals['_CREATESOURCEREQUEST']._serialized_end=290
-  _globals['_CREATESOURCERESPONSE']._serialized_start=292
-  _globals['_CREATESOURCERESPONSE']._serialized_end=356
-  _globals['_GETSOURCEREQUEST']._serialized_start=358
-  _globals['_GETSOURCEREQUEST']._serialized_end=466
-  _globals['_GETSOURCERESPONSE']._serialized_start=468
-  _globals['_GETSOURCERESPONSE']._serialized_end=529
-  _globals['_LISTSOURCESREQUEST']._serialized_start=531
-  _globals['_LISTSOURCESREQUEST']._serialized_end=590
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=592
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=701
-  _globals['_DELETESOURCEREQUEST']._serialized_start=703
-  _globals['_DELETESOURCEREQUEST']._serialized_end=803
-  _globals['_DELETESOURCERESPONSE']._serialized_start=805
-  _globals['_DELETESOURCERESPONSE']._serialized_end=827
-  _globals['_LISTFILESREQUEST']._serialized_start=829
-  _globals['_LISTFILESREQUEST']._serialized_end=935
-  _globals['_LISTFILESRESPONSE']._serialized_start=937
-  _globals['_LISTFILESRESPONSE']._serialized_end=1046
-  _globals['_DELETEFILEREQUEST']._serialized_start=1048
-  _globals['_DELETEFILEREQUEST']._serialized_end=1139
-  _globals['_DELETEFILERESPONSE']._serialized_start=1141
-  _globals['_DELETEFILERESPONSE']._serialized_end=1161
-  _globals['_UPSERTPASSAGESREQUEST']._serialized_start=1164
-  _globals['_UPSERTPASSAGESREQUEST']._serialized_end=1690
-  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_start=1386
-  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_end=1531
-  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_start=1533
-  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_end=1599
-  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_start=1601
-  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_end=1674
-  _globals['_UPSERTPASSAGESRESPONSE']._serialized_start=1692
-  _globals['_UPSERTPASSAGESRESPONSE']._serialized_end=1779
-  _globals['_ATTACHSOURCEREQUEST']._serialized_start=1781
-  _globals['_ATTACHSOURCEREQUEST']._serialized_end=1899
-  _globals['_ATTACHSOURCERESPONSE']._serialized_start=1901
-  _globals['_ATTACHSOURCERESPONSE']._serialized_end=1963
-  _globals['_DETACHSOURCEREQUEST']._serialized_start=1965
-  _globals['_DETACHSOURCEREQUEST']._serialized_end=2083
-  _globals['_DETACHSOURCERESPONSE']._serialized_start=2085
-  _globals['_DETACHSOURCERESPONSE']._serialized_end=2147
-  _globals['_LOADRECORD']._serialized_start=2150
-  _globals['_LOADRECORD']._serialized_end=2386
-  _globals['_PUTLOADRECORDREQUEST']._serialized_start=2388
-  _globals['_PUTLOADRECORDREQUEST']._serialized_end=2464
-  _globals['_PUTLOADRECORDRESPONSE']._serialized_start=2466
-  _globals['_PUTLOADRECORDRESPONSE']._serialized_end=2535
-  _globals['_GETLOADRECORDREQUEST']._serialized_start=2537
-  _globals['_GETLOADRECORDREQUEST']._serialized_end=2656
-  _globals['_GETLOADRECORDRESPONSE']._serialized_start=2658
-  _globals['_GETLOADRECORDRESPONSE']._serialized_end=2727
-  _globals['_LISTLOADRECORDSREQUEST']._serialized_start=2729
-  _globals['_LISTLOADRECORDSREQUEST']._serialized_end=2841
-  _globals['_LISTLOADRECORDSRESPONSE']._serialized_start=2843
-  _globals['_LISTLOADRECORDSRESPONSE']._serialized_end=2940
-  _globals['_SOURCESERVICE']._serialized_start=2943
-  _globals['_SOURCESERVICE']._serialized_end=4094
+  _globals['_CREATESOURCEREQUEST']._serialized_start=216
+  _globals['_CREATESOURCEREQUEST']._serialized_end=324
+  _globals['_CREATESOURCERESPONSE']._serialized_start=326
+  _globals['_CREATESOURCERESPONSE']._serialized_end=390
+  _globals['_GETSOURCEREQUEST']._serialized_start=392
+  _globals['_GETSOURCEREQUEST']._serialized_end=500
+  _globals['_GETSOURCERESPONSE']._serialized_start=502
+  _globals['_GETSOURCERESPONSE']._serialized_end=563
+  _globals['_LISTSOURCESREQUEST']._serialized_start=565
+  _globals['_LISTSOURCESREQUEST']._serialized_end=624
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=626
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=735
+  _globals['_DELETESOURCEREQUEST']._serialized_start=737
+  _globals['_DELETESOURCEREQUEST']._serialized_end=837
+  _globals['_DELETESOURCERESPONSE']._serialized_start=839
+  _globals['_DELETESOURCERESPONSE']._serialized_end=861
+  _globals['_LISTFILESREQUEST']._serialized_start=863
+  _globals['_LISTFILESREQUEST']._serialized_end=969
+  _globals['_LISTFILESRESPONSE']._serialized_start=971
+  _globals['_LISTFILESRESPONSE']._serialized_end=1080
+  _globals['_DELETEFILEREQUEST']._serialized_start=1082
+  _globals['_DELETEFILEREQUEST']._serialized_end=1173
+  _globals['_DELETEFILERESPONSE']._serialized_start=1175
+  _globals['_DELETEFILERESPONSE']._serialized_end=1195
+  _globals['_UPSERTPASSAGESREQUEST']._serialized_start=1198
+  _globals['_UPSERTPASSAGESREQUEST']._serialized_end=1777
+  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_start=1420
+  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_end=1565
+  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_start=1567
+  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_end=1633
+  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_start=1635
+  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_end=1761
+  _globals['_UPSERTPASSAGESRESPONSE']._serialized_start=1779
+  _globals['_UPSERTPASSAGESRESPONSE']._serialized_end=1866
+  _globals['_ATTACHSOURCEREQUEST']._serialized_start=1868
+  _globals['_ATTACHSOURCEREQUEST']._serialized_end=1986
+  _globals['_ATTACHSOURCERESPONSE']._serialized_start=1988
+  _globals['_ATTACHSOURCERESPONSE']._serialized_end=2050
+  _globals['_DETACHSOURCEREQUEST']._serialized_start=2052
+  _globals['_DETACHSOURCEREQUEST']._serialized_end=2170
+  _globals['_DETACHSOURCERESPONSE']._serialized_start=2172
+  _globals['_DETACHSOURCERESPONSE']._serialized_end=2234
+  _globals['_LOADRECORD']._serialized_start=2237
+  _globals['_LOADRECORD']._serialized_end=2473
+  _globals['_PUTLOADRECORDREQUEST']._serialized_start=2475
+  _globals['_PUTLOADRECORDREQUEST']._serialized_end=2551
+  _globals['_PUTLOADRECORDRESPONSE']._serialized_start=2553
+  _globals['_PUTLOADRECORDRESPONSE']._serialized_end=2622
+  _globals['_GETLOADRECORDREQUEST']._serialized_start=2624
+  _globals['_GETLOADRECORDREQUEST']._serialized_end=2743
+  _globals['_GETLOADRECORDRESPONSE']._serialized_start=2745
+  _globals['_GETLOADRECORDRESPONSE']._serialized_end=2814
+  _globals['_LISTLOADRECORDSREQUEST']._serialized_start=2816
+  _globals['_LISTLOADRECORDSREQUEST']._serialized_end=2928
+  _globals['_LISTLOADRECORDSRESPONSE']._serialized_start=2930
+  _globals['_LISTLOADRECORDSRESPONSE']._serialized_end=3027
+  _globals['_SOURCESERVICE']._serialized_start=3030
+  _globals['_SOURCESERVICE']._serialized_end=4181
 # @@protoc_insertion_point(module_scope)

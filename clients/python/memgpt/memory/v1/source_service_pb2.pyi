@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from memgpt.common.v1 import file_note_pb2 as _file_note_pb2
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import source_pb2 as _source_pb2
 import builtins as _builtins
@@ -405,19 +406,25 @@ class UpsertPassagesRequest(_message.Message):
 
         DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
         PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+        NOTES_FIELD_NUMBER: _builtins.int
         document_count: _builtins.int
         """Documents in the file."""
         passage_count: _builtins.int
         """Passages that were sent; it must be true."""
+        @_builtins.property
+        def notes(self) -> _containers.RepeatedCompositeFieldContainer[_file_note_pb2.FileNote]:
+            """What was left out of the file, kept with it."""
+
         def __init__(
             self,
             *,
             document_count: _builtins.int = ...,
             passage_count: _builtins.int = ...,
+            notes: _abc.Iterable[_file_note_pb2.FileNote] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "passage_count", b"passage_count"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "notes", b"notes", "passage_count", b"passage_count"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,5 +32,5 @@ FORMAT = Format(
     omits="scanned pages, pages in fonts that cannot be decoded, attached files of other kinds",
     pages="pages",
     signature=_signature,
-    binary=True,
+    first_bytes=b"%PDF-",
 )

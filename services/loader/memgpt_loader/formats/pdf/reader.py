@@ -16,10 +16,10 @@ from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.notes import NoteKind, Notes
-from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, too_many_pages
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.running_headers import without_furniture
 from memgpt_loader.formats.pdf.pdfium import PdfiumTexts
+from memgpt_loader.formats.pdf.running_headers import without_furniture
+from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, too_many_pages
 
 # pypdf reports every oddity of a file that it can read all the same.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)

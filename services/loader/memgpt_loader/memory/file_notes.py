@@ -1,0 +1,17 @@
+"""Notes on files as protobuf messages."""
+
+from __future__ import annotations
+
+from memgpt.common.v1 import file_note_pb2
+
+from memgpt_loader.formats import Note
+
+
+def to_proto(note: Note) -> file_note_pb2.FileNote:
+    """Returns a note as Memory keeps it and callers get it."""
+    return file_note_pb2.FileNote(
+        kind=file_note_pb2.FileNoteKind.Value(f"FILE_NOTE_KIND_{note.kind.value}"),
+        count=note.count,
+        where=note.where,
+        message=note.message,
+    )

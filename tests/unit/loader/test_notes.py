@@ -1,0 +1,42 @@
+"""Notes: gathered by kind, worded for people, within bounds."""
+
+from __future__ import annotations
+
+from memgpt_loader.formats.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, NoteKind, Notes
+
+
+def test_pages_are_gathered_into_ranges() -> None:
+    notes = Notes()
+    for page in (7, 3, 5, 6):
+        notes.add(NoteKind.SCANNED_PAGE, page=page)
+    (note,) = notes
+    assert (note.kind, note.count, note.where) == (NoteKind.SCANNED_PAGE, 4, "pages 3, 5-7")
+    assert note.message.startswith("4 pages without text but with pictures, probably scans (pages 3, 5-7); run OCR")
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    notes = Notes()
+    notes.add(NoteKind.HIDDEN, page=2, unit="slide")
+    (note,) = notes
+    assert note.message == "1 hidden part left out (slide 2)"
+
+
+def test_notes_of_a_file_within_another_name_it() -> None:
+    inner, notes = Notes(), Notes()
+    inner.add(NoteKind.PICTURE, page=1)
+    notes.extend(inner, "a.pdf")
+    (note,) = notes
+    assert (note.where, note.message) == ("a.pdf, page 1", "a.pdf: 1 picture without a text alternative (page 1)")
+
+
+def test_notes_without_end_stay_within_bounds() -> None:
+    notes = Notes()
+    for number in range(5000):
+        notes.add(NoteKind.ATTACHMENT, f"file {number} {'x' * 300}")
+        notes.add(NoteKind.BAD_RECORD, f"line {number}", reason=f"{number} " * 500)
+        notes.extend(notes if number < 5 else (), "within")
+    kept = list(notes)
+    assert len(kept) == MAX_NOTES + 1
+    assert kept[-1].kind is NoteKind.TOO_MUCH
+    assert max(len(note.where) for note in kept) <= MAX_WHERE_CHARS
+    assert max(len(note.message) for note in kept) <= MAX_MESSAGE_CHARS
