@@ -13,16 +13,16 @@ from memgpt_runtime.server import App, ServiceSpec, run
 from memgpt_runtime.tls import channel_credentials
 
 from memgpt_agent.config import AgentSettings
-from memgpt_agent.counting import Calibration, Counter
-from memgpt_agent.loop import TurnLoop
-from memgpt_agent.memory_client import REPEATABLE
+from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.loop.turn_loop import TurnLoop
+from memgpt_agent.loop.turn_registry import TurnRegistry
+from memgpt_agent.memory.client import REPEATABLE
 from memgpt_agent.metrics import AgentMetrics, MeteredMemory, MeteredModel
 from memgpt_agent.models.offline.model import OfflineModel
 from memgpt_agent.models.router import ModelRouter
-from memgpt_agent.servicer import AgentServicer
-from memgpt_agent.sessions import Sessions
-from memgpt_agent.tool_addresses import AllowedAddresses
-from memgpt_agent.tool_client import ToolClient
+from memgpt_agent.remote_tools.addresses import AllowedAddresses
+from memgpt_agent.remote_tools.client import ToolClient
+from memgpt_agent.rpc.servicer import AgentServicer
 
 _log = get_logger(__name__)
 
@@ -34,7 +34,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
         await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
-        count, calibration = Counter(settings.counts()), Calibration()
+        count, calibration = Counter(settings.counts()), TokenCalibration()
         endpoint = None
         where = settings.endpoint()
         if where is not None:
@@ -54,7 +54,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         )
         stack.push_async_callback(tools.close)
         loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration)
-        sessions = Sessions(loop)
+        sessions = TurnRegistry(loop)
         metrics.watch_running(lambda: len(sessions))
         stack.push_async_callback(sessions.close)
         servicer = AgentServicer(settings, memory, loop, sessions, tools, endpoint)

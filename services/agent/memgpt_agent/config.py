@@ -10,11 +10,11 @@ from memgpt_runtime.tokens import count_tokens
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from memgpt_agent import envelopes
-from memgpt_agent.counting import CountTokens, from_tokenizer
-from memgpt_agent.loop import LoopSettings
+from memgpt_agent.context_window.tokens import CountTokens, from_tokenizer
+from memgpt_agent.loop.turn_loop import LoopSettings
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.offline.model import NAME as OFFLINE
-from memgpt_agent.tool_addresses import AllowedAddresses
+from memgpt_agent.remote_tools.addresses import AllowedAddresses
 
 DEFAULT_CONTEXT_WINDOW = 8192
 """What most local servers give a model unless told otherwise."""

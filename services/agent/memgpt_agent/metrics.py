@@ -11,8 +11,8 @@ from memgpt_runtime import errors
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from memgpt_agent.domain import Context, Lease, NewStep, Outcome, TurnState
-from memgpt_agent.memory import Committed
-from memgpt_agent.memory_client import MemoryClient
+from memgpt_agent.memory.client import MemoryClient
+from memgpt_agent.memory.port import CommittedStep
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest, Sink
 
 _BUCKETS = (0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
@@ -93,7 +93,7 @@ class MeteredMemory(MemoryClient):
         super().__init__(channel)
         self._metrics = metrics
 
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
         """See `Memory.commit_step`."""
         committed = await super().commit_step(agent_id, lease, step, context)
         self._metrics.steps.inc()

@@ -17,7 +17,7 @@ from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.memory.v1 import agent_pb2, block_pb2, profile_pb2, turn_pb2
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
-from memgpt_agent import naming
+from memgpt_agent.rpc import agent_names
 
 from tests.integration.agent.conftest import Agents
 from tests.support.processes import ServiceProcess
@@ -87,9 +87,9 @@ def test_creating_is_repeatable(stub: AgentServiceStub) -> None:
 
 def test_creating_without_a_name_is_repeatable_though_a_name_is_free_by_then(stub: AgentServiceStub) -> None:
     request_id = uuid4().hex
-    holder = create(stub, name=naming.agent_name(request_id))
+    holder = create(stub, name=agent_names.agent_name(request_id))
     first = create(stub, request_id=request_id)
-    assert first.name == naming.agent_name(request_id, 1)
+    assert first.name == agent_names.agent_name(request_id, 1)
     stub.DeleteAgent(pb.DeleteAgentRequest(agent_id=holder.agent_id))
     assert create(stub, request_id=request_id) == first
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from memgpt_agent import boot, envelopes
+from memgpt_agent import envelopes
 from memgpt_agent.domain import (
     Agent,
     Block,
@@ -27,11 +27,12 @@ from memgpt_agent.domain import (
     Usage,
     new_call_id,
 )
-from memgpt_agent.feed import Feed
-from memgpt_agent.loop import LoopSettings, TurnLoop, TurnRequest
-from memgpt_agent.memory import CancelWish, Committed, QueuePlace, TurnEvent, TurnGrant
+from memgpt_agent.loop import boot
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.turn_loop import LoopSettings, TurnLoop, TurnRequest
+from memgpt_agent.memory.port import CancelRequested, CommittedStep, QueuePosition, TurnEvent, TurnGrant
 from memgpt_agent.models.base import ChatModel, Completion, DeltaKind, ModelRequest, Sink
-from memgpt_agent.tools import ToolCall, ToolResult
+from memgpt_agent.remote_tools.port import ToolCall, ToolResult
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.tokens import count_tokens
@@ -121,7 +122,7 @@ class FakeMemory:
                 return
             else:
                 if not told:
-                    yield QueuePlace(1)
+                    yield QueuePosition(1)
                     told = True
                 await self.changed.wait()
                 continue
@@ -132,7 +133,7 @@ class FakeMemory:
             while not (self.cancel or running.state.ended):
                 await self.changed.wait()
             if self.cancel:
-                yield CancelWish()
+                yield CancelRequested()
             return
 
     def _held(self, lease: Lease) -> FakeTurn:
@@ -145,11 +146,11 @@ class FakeMemory:
         self._held(lease)
         return self.cancel
 
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
         self.commits += 1
         turn = self._held(lease)
         if step.index < len(turn.steps):
-            return Committed(turn.steps[step.index], await self.load_context(agent_id))
+            return CommittedStep(turn.steps[step.index], await self.load_context(agent_id))
         self.before_commit(step)
         assert step.index == len(turn.steps)
         for edit in step.blocks:
@@ -167,7 +168,7 @@ class FakeMemory:
         if step.outcome is not None:
             turn.state, turn.reason, turn.held = step.outcome.state, step.outcome.reason, False
         self._notify()
-        return Committed(committed, None if step.outcome else await self.load_context(agent_id))
+        return CommittedStep(committed, None if step.outcome else await self.load_context(agent_id))
 
     def set_block(self, label: str, value: str) -> None:
         """Writes a block, as an edit or as somebody else would."""
@@ -320,7 +321,7 @@ def make_loop(memory: FakeMemory, model: ChatModel, tools: FakeTools | None = No
     return TurnLoop(memory, model, tools or FakeTools(), loop_settings, count_tokens, lambda: NOW)
 
 
-class RecordingFeed(Feed):
+class RecordingStream(EventStream):
     """Keeps what was written to it of what is provisional, which no reader gets once the step is committed."""
 
     def __init__(self) -> None:
@@ -337,8 +338,8 @@ class RecordingFeed(Feed):
         super().restart(reason)
 
 
-async def run(loop: TurnLoop, asked: TurnRequest) -> RecordingFeed:
+async def run(loop: TurnLoop, asked: TurnRequest) -> RecordingStream:
     """Runs a turn to its end."""
-    feed = RecordingFeed()
+    feed = RecordingStream()
     await loop.run(asked, feed)
     return feed

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from memgpt_agent.counting import Calibration, Counter
+from memgpt_agent.context_window.tokens import Counter, TokenCalibration
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
@@ -70,11 +70,11 @@ def asked(scripted_llm: Start):
         seconds: float = 20.0,
         patience: float = 5.0,
         temperature: float | None = None,
-        calibration: Calibration | None = None,
+        calibration: TokenCalibration | None = None,
     ) -> AsyncIterator[Asked]:
         llm = scripted_llm(replies)
         settings = EndpointSettings("scripted", llm.base_url, "", mode, seconds, temperature, 2, patience, 0.001)
-        model = OpenAIModel(settings, calibration or Calibration(), Counter())
+        model = OpenAIModel(settings, calibration or TokenCalibration(), Counter())
         try:
             yield model, llm, Sink()
         finally:
@@ -426,7 +426,7 @@ async def test_a_model_that_takes_no_tools(asked, code: int) -> None:
 
 
 async def test_the_endpoint_corrects_our_counts(asked) -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     reply = Stream((*streamed_call('{"message": "Hi"}'), chunk("tool_calls", usage=(9000, 5))))
     async with asked(reply, HELLO, calibration=calibration) as (model, _, sink):
         answer = await model.complete(question(), sink)
@@ -439,7 +439,7 @@ async def test_the_endpoint_corrects_our_counts(asked) -> None:
 
 
 async def test_usage_is_estimated_where_it_is_not_reported(asked) -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     async with asked(Stream(tuple(streamed_call('{"message": "Hi"}'))), calibration=calibration) as (model, _, sink):
         answer = await model.complete(question(), sink)
     assert answer.usage.prompt_tokens > 500

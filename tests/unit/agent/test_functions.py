@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 from memgpt_agent.domain import Block, BlockEdit, Citation, Context, FunctionCall, PassageHit
-from memgpt_agent.functions import BUILT_IN, FunctionError, execute, parameters_schema, parse_call
-from memgpt_agent.functions.execute import FunctionOutput, cut
+from memgpt_agent.functions import BUILT_IN, FunctionError, parameters_schema, parse_call
+from memgpt_agent.functions.function import FunctionOutput
+from memgpt_agent.loop.tool_executor import cut, execute
 
 from tests.unit.agent.fakes import NOW, FakeMemory, answered, user
 
@@ -117,7 +118,7 @@ async def test_append() -> None:
 
 
 async def test_append_over_the_limit_changes_nothing() -> None:
-    with pytest.raises(FunctionError, match=r"Nothing was changed.*2,012 characters, its limit is 2,000"):
+    with pytest.raises(FunctionError, match=r"Nothing was changed.*2,012 characters, but its limit is 2,000"):
         await do("core_memory_append", name="human", content="x" * 2000)
 
 
@@ -186,12 +187,12 @@ async def test_conversation_search_shows_what_was_said() -> None:
 
 
 async def test_dates_the_wrong_way_round() -> None:
-    with pytest.raises(FunctionError, match="Exchange them"):
+    with pytest.raises(FunctionError, match="Swap them"):
         await do("conversation_search_date", start_date="2024-05-02", end_date="2024-05-01")
 
 
 async def test_a_query_that_is_too_long() -> None:
-    with pytest.raises(FunctionError, match="at most 8,192"):
+    with pytest.raises(FunctionError, match="the limit is 8,192"):
         await do("archival_memory_search", query="x" * 8193)
 
 

@@ -7,9 +7,11 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from memgpt_agent import boot, envelopes
+from memgpt_agent import envelopes
 from memgpt_agent.domain import Context, Lease, Message, NewStep, PassageHit, Role, TurnState
-from memgpt_agent.events import (
+from memgpt_agent.loop import boot
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.events import (
     AssistantMessage,
     Body,
     Done,
@@ -20,10 +22,9 @@ from memgpt_agent.events import (
     StepRestarted,
     Thought,
 )
-from memgpt_agent.feed import Feed
-from memgpt_agent.functions.remote import describe
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
-from memgpt_agent.tools import ToolResult
+from memgpt_agent.remote_tools.description import describe
+from memgpt_agent.remote_tools.port import ToolResult
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
@@ -42,11 +43,11 @@ from tests.unit.agent.fakes import (
 )
 
 
-async def bodies(feed: Feed, *, provisional: bool = False) -> list[Body]:
+async def bodies(feed: EventStream, *, provisional: bool = False) -> list[Body]:
     return [event.body async for event in feed.events() if event.sequence or provisional]
 
 
-async def done(feed: Feed) -> Done:
+async def done(feed: EventStream) -> Done:
     last = (await bodies(feed))[-1]
     assert isinstance(last, Done)
     return last
@@ -192,7 +193,7 @@ async def test_a_model_out_of_reach_suspends_the_turn_and_the_same_request_goes_
     search = call("archival_memory_search", query="x", request_heartbeat=True)
     model = ScriptedModel(search, away, say("Back."))
     loop = make_loop(memory, model)
-    feed = Feed()
+    feed = EventStream()
     with pytest.raises(errors.Unavailable):
         await loop.run(request(), feed)
     assert not memory.turns["r1"].held
@@ -279,7 +280,7 @@ async def test_a_lost_lease_is_followed_to_the_end() -> None:
             raise errors.Aborted(Reason.LEASE_LOST, "the lease has passed to another")
 
     memory.before_commit = steal
-    feed = Feed()
+    feed = EventStream()
     running = asyncio.create_task(make_loop(memory, ScriptedModel(search)).run(request(), feed))
     await stolen.wait()
     # The other replica dies without a word: the turn comes back to whoever waits.
@@ -297,7 +298,7 @@ async def test_a_turn_whose_holder_died_is_finished_before_ours() -> None:
     away = errors.Unavailable(Reason.MODEL_UNAVAILABLE, "away")
     loop = make_loop(memory, ScriptedModel(away, say("To the first."), say("To the second.")))
     with pytest.raises(errors.Unavailable):
-        await loop.run(request("First?", "r1", max_steps=7), Feed())
+        await loop.run(request("First?", "r1", max_steps=7), EventStream())
     feed = await run(loop, request("Second?", "r2"))
     assert memory.turns["r1"].state is TurnState.COMPLETED
     assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["To the second."]
@@ -315,7 +316,7 @@ async def test_turns_of_one_agent_run_one_after_the_other() -> None:
             return await super().complete(asked, sink)  # type: ignore[arg-type]
 
     loop = make_loop(memory, Slow(say("one"), say("two")))
-    feeds = [Feed(), Feed()]
+    feeds = [EventStream(), EventStream()]
     tasks = [asyncio.create_task(loop.run(request(str(n), f"r{n}"), feed)) for n, feed in enumerate(feeds)]
     async for event in feeds[1].events():
         assert event.body == Queued(1)
@@ -335,7 +336,7 @@ async def test_cancelling_interrupts_the_model() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    feed = Feed()
+    feed = EventStream()
     running = asyncio.create_task(make_loop(memory, Endless()).run(request(), feed))
     await asked.wait()
     memory.cancel = True
@@ -372,7 +373,7 @@ async def test_a_stopped_process_gives_the_lease_back() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    running = asyncio.create_task(make_loop(memory, Endless()).run(request(), Feed()))
+    running = asyncio.create_task(make_loop(memory, Endless()).run(request(), EventStream()))
     await asked.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Citation, Message, PassageHit, Role
-from memgpt_agent.events import AssistantMessage, FunctionCalled
+from memgpt_agent.loop.events import AssistantMessage, FunctionCalled
 from memgpt_agent.models.base import DeltaKind, ModelRequest
 from memgpt_agent.models.offline import quoting
 from memgpt_agent.models.offline.model import INTRODUCTION, OfflineModel

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from memgpt_agent import envelopes, prompt
-from memgpt_agent.counting import Calibration, Counter
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import Counter, TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
@@ -62,7 +63,7 @@ def asked(scripted_llm: Start):
     ) -> AsyncIterator[tuple[OpenAIModel, ScriptedLLM, Sink]]:
         llm = scripted_llm(replies)
         settings = EndpointSettings("scripted", llm.base_url, KEY, mode, seconds, None, retries, pause=0.01)
-        model = OpenAIModel(settings, Calibration(), Counter())
+        model = OpenAIModel(settings, TokenCalibration(), Counter())
         try:
             yield model, llm, Sink()
         finally:
@@ -269,7 +270,7 @@ async def test_an_endpoint_out_of_reach(scripted_llm: Start) -> None:
     llm = scripted_llm([])
     llm.close()
     where = llm.base_url.replace("://", "://user:secret@")
-    model = OpenAIModel(EndpointSettings("m", where, KEY, Mode.TOOLS, 5.0, retries=0), Calibration(), Counter())
+    model = OpenAIModel(EndpointSettings("m", where, KEY, Mode.TOOLS, 5.0, retries=0), TokenCalibration(), Counter())
     with pytest.raises(errors.Unavailable) as caught:
         await model.complete(question(), Sink())
     assert "secret" not in caught.value.message

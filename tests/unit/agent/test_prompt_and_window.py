@@ -6,17 +6,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from memgpt_agent import boot, envelopes, profiles, prompt, summary
+from memgpt_agent import envelopes, profiles
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.window import ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import Agent, Attachment, Block, Context, FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
-from memgpt_agent.window import Window, WindowTooSmallError
+from memgpt_agent.loop import boot, summary
 from memgpt_runtime.tokens import count_tokens
 
 from tests.unit.agent.fakes import NOW, FakeMemory, ScriptedModel, answered, blocks, booted, say, user
 
 
-def window(tokens: int = 8192, reserve: int = 500, keep: float = 0.75) -> Window:
-    return Window(tokens, reserve, 0.75, keep, count_tokens)
+def window(tokens: int = 8192, reserve: int = 500, keep: float = 0.75) -> ContextWindow:
+    return ContextWindow(tokens, reserve, 0.75, keep, count_tokens)
 
 
 def numbered(messages: list[Message]) -> tuple[Message, ...]:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from memgpt_agent import naming
 from memgpt_agent.config import AgentSettings
-from memgpt_agent.feed import Feed
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.turn_registry import TurnRegistry
 from memgpt_agent.models.endpoint import Mode
-from memgpt_agent.sessions import Sessions
+from memgpt_agent.rpc import agent_names
 from memgpt_runtime import errors
 from memgpt_runtime.config import ConfigError, load_config
 
@@ -53,18 +53,18 @@ def test_mistakes_are_named(environ: dict[str, str], words: str) -> None:
 
 
 def test_names_follow_from_their_seed() -> None:
-    assert naming.agent_name("a") == naming.agent_name("a")
-    assert naming.agent_name("a", 1) != naming.agent_name("a")
-    assert len({naming.agent_name(str(n)) for n in range(200)}) > 150
+    assert agent_names.agent_name("a") == agent_names.agent_name("a")
+    assert agent_names.agent_name("a", 1) != agent_names.agent_name("a")
+    assert len({agent_names.agent_name(str(n)) for n in range(200)}) > 150
 
 
-async def events(feed: Feed) -> list[int]:
+async def events(feed: EventStream) -> list[int]:
     return [event.sequence async for event in feed.events() if event.sequence]
 
 
 async def test_callers_of_one_request_share_its_turn() -> None:
     memory = FakeMemory(answered())
-    sessions = Sessions(make_loop(memory, ScriptedModel(say("Once."))))
+    sessions = TurnRegistry(make_loop(memory, ScriptedModel(say("Once."))))
     first, second = sessions.open(request()), sessions.open(request())
     assert first is second
     # They read at their own pace, and one may go away.
@@ -76,7 +76,7 @@ async def test_callers_of_one_request_share_its_turn() -> None:
 
 
 async def test_another_input_under_a_running_request_is_refused() -> None:
-    sessions = Sessions(make_loop(FakeMemory(answered()), ScriptedModel(say("Once."))))
+    sessions = TurnRegistry(make_loop(FakeMemory(answered()), ScriptedModel(say("Once."))))
     feed = sessions.open(request("One"))
     with pytest.raises(errors.InvalidArgument, match="choose a new one"):
         sessions.open(request("Two"))
@@ -85,7 +85,7 @@ async def test_another_input_under_a_running_request_is_refused() -> None:
 
 async def test_a_bug_ends_the_stream_and_frees_the_agent() -> None:
     memory = FakeMemory(answered())
-    sessions = Sessions(make_loop(memory, ScriptedModel(ZeroDivisionError(), say("Fine."))))
+    sessions = TurnRegistry(make_loop(memory, ScriptedModel(ZeroDivisionError(), say("Fine."))))
     with pytest.raises(ZeroDivisionError):
         await events(sessions.open(request()))
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_stopping_fails_the_readers_with_a_way_out() -> None:
 
     asked = asyncio.Event()
     memory = FakeMemory(answered())
-    sessions = Sessions(make_loop(memory, Endless()))
+    sessions = TurnRegistry(make_loop(memory, Endless()))
     feed = sessions.open(request())
     await asked.wait()
     await sessions.close()

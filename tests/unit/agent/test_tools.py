@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from memgpt_agent.domain import FunctionCall, Message, Role, Tool
 from memgpt_agent.functions import BUILT_IN, Call, Function, FunctionError, functions_of, parameters_schema, parse_call
-from memgpt_agent.functions.remote import UnusableToolError, describe, function_of
+from memgpt_agent.functions.remote import function_of
 from memgpt_agent.models.request import plain
-from memgpt_agent.tool_addresses import AllowedAddresses, normal
+from memgpt_agent.remote_tools.addresses import AllowedAddresses, normal
+from memgpt_agent.remote_tools.description import UnusableToolError, describe
 
 from tests.unit.agent.fakes import answered
 

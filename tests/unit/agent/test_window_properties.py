@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memgpt_agent import envelopes, prompt, summary
+from memgpt_agent import envelopes
 from memgpt_agent.config import AgentSettings
-from memgpt_agent.counting import Calibration, Counter
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.window import KEEP_LAST, ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import Agent, Block, Context, FunctionCall, Message, Role
 from memgpt_agent.functions import functions_of
+from memgpt_agent.loop import summary
 from memgpt_agent.models.base import Completion, ModelRequest, Sink
-from memgpt_agent.window import KEEP_LAST, Window, WindowTooSmallError
 from memgpt_runtime.config import ConfigError
 
 from tests.unit.agent.fakes import user
@@ -46,7 +48,7 @@ def contexts(draw: st.DrawFn) -> Context:
 
 
 windows = st.builds(
-    lambda tokens, keep, scale: Window(tokens, min(1024, tokens // 4), 0.75, keep, Counter(), scale),
+    lambda tokens, keep, scale: ContextWindow(tokens, min(1024, tokens // 4), 0.75, keep, Counter(), scale),
     st.sampled_from([1024, 2048, 4096, 8192, 1_000_000]),
     st.sampled_from([0.0, 0.5, 0.75]),
     st.sampled_from([0.6, 1.0, 1.37]),
@@ -55,7 +57,7 @@ windows = st.builds(
 
 @settings(deadline=None, max_examples=150)
 @given(contexts(), windows)
-def test_a_prompt_fits_or_cannot(context: Context, window: Window) -> None:
+def test_a_prompt_fits_or_cannot(context: Context, window: ContextWindow) -> None:
     shaped = window.shaped(context)
     functions = functions_of(shaped)
     count = window.plan_eviction(shaped, functions)
@@ -91,7 +93,9 @@ class _Talker:
 
 @settings(deadline=None, max_examples=80)
 @given(contexts(), windows, TEXTS)
-async def test_a_summary_is_asked_for_within_the_window_and_cut(context: Context, window: Window, text: str) -> None:
+async def test_a_summary_is_asked_for_within_the_window_and_cut(
+    context: Context, window: ContextWindow, text: str
+) -> None:
     shaped = window.shaped(context)
     count = window.plan_eviction(shaped, functions_of(shaped))
     if not count:
@@ -114,7 +118,7 @@ def test_texts_are_counted_once() -> None:
         return len(text)
 
     counter = Counter(count)
-    window = Window(1_000_000, 1024, 0.75, 0.75, counter)
+    window = ContextWindow(1_000_000, 1024, 0.75, 0.75, counter)
     stored = tuple(replace(user(f"message {number} " + "word " * 30), sequence=number) for number in range(2000))
     context = Context(Agent("a"), (), "", stored, 2000)
     functions = functions_of(context)
@@ -130,14 +134,14 @@ def test_texts_are_counted_once() -> None:
 
 @pytest.mark.parametrize(("reported", "scale"), [(2000, 2.0), (100_000, 4.0), (100, 1.0), (700, 0.7), (550, 0.6)])
 def test_the_first_report_is_taken_within_bounds(reported: int, scale: float) -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     calibration.observe("m", 1000, reported)
     assert calibration.scale("m") == scale
     assert calibration.scale("other") == 1.0
 
 
 def test_a_correction_rises_at_once_and_falls_slowly() -> None:
-    calibration = Calibration()
+    calibration = TokenCalibration()
     for reported in (900, 1500, 900):
         calibration.observe("m", 1000, reported)
     assert 1.3 < calibration.scale("m") < 1.5

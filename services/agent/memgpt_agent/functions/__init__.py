@@ -1,10 +1,9 @@
-"""The functions that the model may call: what they are, what arguments they take, and what they do."""
+"""The functions that the model may call, one module each: schema, handler, and line of the instructions."""
 
-from memgpt_agent.functions.arguments import Call, FunctionError, parse_call
-from memgpt_agent.functions.declarations import BUILT_IN, BUILT_IN_BY_NAME
-from memgpt_agent.functions.execute import FunctionOutput, Searcher, execute
-from memgpt_agent.functions.schema import Function, Parameter, parameters_schema
-from memgpt_agent.functions.toolbox import functions_of
+from memgpt_agent.functions.arguments import parse_call
+from memgpt_agent.functions.function import Call, Function, FunctionError, FunctionOutput, MemorySearch, Parameter
+from memgpt_agent.functions.json_schema import parameters_schema
+from memgpt_agent.functions.registry import BUILT_IN, BUILT_IN_BY_NAME, functions_of
 
 __all__ = [
     "BUILT_IN",
@@ -13,9 +12,8 @@ __all__ = [
     "Function",
     "FunctionError",
     "FunctionOutput",
+    "MemorySearch",
     "Parameter",
-    "Searcher",
-    "execute",
     "functions_of",
     "parameters_schema",
     "parse_call",

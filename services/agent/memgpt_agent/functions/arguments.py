@@ -5,36 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from memgpt_agent.domain import FunctionCall
 from memgpt_agent.functions import remote
-from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function, Parameter
+from memgpt_agent.functions.function import (
+    INNER_THOUGHTS,
+    REQUEST_HEARTBEAT,
+    Call,
+    Function,
+    FunctionError,
+    Parameter,
+)
 
 _MAX_INT = 2**31 - 1
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-
-
-class FunctionError(Exception):
-    """A call that cannot be done. Its text goes to the model: what is wrong, and what to do instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call whose arguments are complete and of the right types."""
-
-    function: Function
-    values: Mapping[str, object]
-    request_heartbeat: bool
-
-    def text(self, name: str) -> str:
-        """A string argument."""
-        return str(self.values[name])
-
-    def number(self, name: str) -> int:
-        """An integer argument."""
-        return int(str(self.values[name]))
 
 
 def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:

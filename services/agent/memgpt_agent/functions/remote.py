@@ -1,66 +1,22 @@
-"""Functions that run elsewhere: from a server's description to one that models and endpoints can do with.
+"""Remote tools as functions of an agent, and the check of their arguments.
 
-A description is data. Nothing of it is executed or fetched: references are resolved within the schema alone, and
-regular expressions (``pattern``) are left for the tool itself to check.
+Regular expressions (``pattern``) are left for the tool itself to check: matching one can take arbitrarily long.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from memgpt_agent.domain import Tool
-from memgpt_agent.functions.declarations import BUILT_IN_BY_NAME
-from memgpt_agent.functions.schema import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function
+from memgpt_agent.functions.function import Function
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-Schema = Mapping[str, object]
-
-MAX_FUNCTIONS = 100
-"""Functions of one address, and of all addresses of an agent."""
-
-MAX_DESCRIPTION_CHARACTERS = 4096
-MAX_SCHEMA_BYTES = 16 * 1024
-_MAX_RESOLVED_BYTES = 64 * 1024
-_MAX_DEPTH = 32
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_VALUES = 16 * 1024
-_NAMED = ("properties", "patternProperties", "dependentSchemas")
-_DATA = ("enum", "const", "default", "examples", "required")
-_NOT_OFFERED = ("$ref", "$defs", "definitions", "$schema", "$id", "$anchor", "$dynamicAnchor", "$comment")
 _MAX_PROBLEM_CHARACTERS = 300
-
-
-class UnusableToolError(Exception):
-    """A description that cannot be used. Its text says of which function, and what is wrong with it."""
-
-
-def describe(name: str, description: str, parameters: str, address: str) -> Tool:
-    """Checks what a server says of a function, and resolves the references in its schema.
-
-    Raises:
-        UnusableToolError: It cannot be offered to a model.
-    """
-    if not _NAME.fullmatch(name):
-        raise UnusableToolError(f"the name {name[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ -")
-    if name in BUILT_IN_BY_NAME:
-        raise UnusableToolError(f"{name!r} is the name of a built-in function; choose another one")
-    if not 0 < len(description.strip()) <= MAX_DESCRIPTION_CHARACTERS:
-        raise UnusableToolError(f"{name}: the description must have 1 to {MAX_DESCRIPTION_CHARACTERS:,} characters")
-    if len(parameters.encode()) > MAX_SCHEMA_BYTES:
-        raise UnusableToolError(f"{name}: the schema of the parameters is larger than {MAX_SCHEMA_BYTES // 1024} KiB")
-    try:
-        schema = _checked(_resolved(json.loads(parameters or '{"type": "object"}')))
-    except UnusableToolError as error:
-        raise UnusableToolError(f"{name}: {error}") from None
-    except (ValueError, RecursionError):
-        raise UnusableToolError(f"{name}: the parameters are no JSON") from None
-    return Tool(name, description.strip(), json.dumps(schema, ensure_ascii=False), address)
 
 
 @lru_cache(maxsize=1024)
@@ -83,76 +39,6 @@ def check(function: Function, arguments: Mapping[str, object]) -> dict[str, obje
     if problem is not None:
         raise ValueError(problem)
     return given
-
-
-def _resolved(schema: object) -> Schema:
-    """The schema with its references written out.
-
-    Raises:
-        UnusableToolError: One leads elsewhere or nowhere, or into itself; or the schema grows too large.
-    """
-    if not isinstance(schema, Mapping):
-        raise UnusableToolError("the schema of the parameters must be a JSON object")
-    size = 0
-
-    def resolve(value: object, depth: int, *, named: bool = False) -> object:
-        nonlocal size
-        size += 1
-        if depth > _MAX_DEPTH or size > _MAX_VALUES:
-            raise UnusableToolError("the schema refers to itself, or is nested too deeply: write one level out")
-        if isinstance(value, list):
-            return [resolve(one, depth + 1) for one in value]
-        if not isinstance(value, Mapping):
-            return value
-        if named:  # Names of properties, which may look like keywords.
-            return {name: resolve(one, depth + 1) for name, one in value.items()}
-        if "$dynamicRef" in value or "$recursiveRef" in value:
-            raise UnusableToolError("dynamic references are not supported; use $ref")
-        written = {
-            key: one if key in _DATA else resolve(one, depth + 1, named=key in _NAMED)
-            for key, one in value.items()
-            if key not in _NOT_OFFERED
-        }
-        if "$ref" in value:
-            target = resolve(_target(schema, str(value["$ref"])), depth + 1)
-            return {**target, **written} if isinstance(target, dict) else target
-        return written
-
-    resolved = cast(Schema, resolve(schema, 0))
-    if len(json.dumps(resolved, ensure_ascii=False).encode()) > _MAX_RESOLVED_BYTES:
-        raise UnusableToolError(f"the schema, with its references resolved, exceeds {_MAX_RESOLVED_BYTES // 1024} KiB")
-    return resolved
-
-
-def _target(schema: Schema, reference: str) -> object:
-    if reference == "#":
-        return schema
-    target: object = schema
-    for part in reference.removeprefix("#/").split("/"):
-        if not reference.startswith("#/") or not isinstance(target, Mapping) or part not in target:
-            raise UnusableToolError(f"the reference {reference[:80]!r} does not lead to a place within the schema")
-        target = target[part]
-    return target
-
-
-def _checked(schema: Schema) -> Schema:
-    from jsonschema import Draft202012Validator  # Takes a tenth of a second, where no tool is registered.
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = "/".join(map(str, error.absolute_path)) or "its top"
-        raise UnusableToolError(
-            f"the schema is not valid at {where}: {error.message[:_MAX_PROBLEM_CHARACTERS]}"
-        ) from None
-    if schema.get("type", "object") != "object":
-        raise UnusableToolError("the schema of the parameters must be of type object")
-    properties = schema.get("properties", {})
-    for name in (INNER_THOUGHTS, REQUEST_HEARTBEAT):
-        if isinstance(properties, Mapping) and name in properties:
-            raise UnusableToolError(f"a property may not be called {name!r}: the Agent adds one of this name")
-    return {**schema, "type": "object"}
 
 
 @lru_cache(maxsize=1024)

@@ -22,14 +22,14 @@ from memgpt_runtime import context, errors
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent import envelopes
-from memgpt_agent.counting import Calibration, CountTokens
+from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
+from memgpt_agent.context_window.window import raw_function_tokens, raw_size
 from memgpt_agent.domain import NO_USAGE, Message, Role, Usage
-from memgpt_agent.functions import declarations
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.answers import Answer, AnswerReader, MalformedError, completion, cut_short, repair
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.request.dialect import Dialect
-from memgpt_agent.window import raw_function_tokens, raw_size
 
 _log = structlog.get_logger(__name__)
 # It would log every request with its address, and the password that may stand in it.
@@ -56,7 +56,7 @@ class _ToolsRefusedError(Exception):
 class OpenAIModel:
     """A chat model behind an endpoint."""
 
-    def __init__(self, settings: EndpointSettings, calibration: Calibration, count: CountTokens) -> None:
+    def __init__(self, settings: EndpointSettings, calibration: TokenCalibration, count: CountTokens) -> None:
         """Connects to nothing yet.
 
         Args:
@@ -93,10 +93,10 @@ class OpenAIModel:
             Message(Role.SYSTEM, "Call the function send_message."),
             Message(Role.USER, "Say hello."),
         ]
-        request = ModelRequest(question, (declarations.SEND_MESSAGE,), name, _PROBE_TOKENS)
+        request = ModelRequest(question, (SEND_MESSAGE,), name, _PROBE_TOKENS)
         try:
             answer = await self._ask(request, Mode.TOOLS, _Silent())
-            found = answer.name == declarations.SEND_MESSAGE.name and bool(envelopes.parse(answer.arguments))
+            found = answer.name == SEND_MESSAGE.name and bool(envelopes.parse(answer.arguments))
         except (_ToolsRefusedError, MalformedError, ContextOverflowError):
             found = False
         except errors.FailedPrecondition as error:

@@ -10,8 +10,9 @@ from typing import Any
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Role, Usage, new_call_id
-from memgpt_agent.functions import BUILT_IN, declarations
-from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.functions import BUILT_IN
+from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.characters import Pieces, whole
 from memgpt_agent.models.answer.partial import PartialCall, Path, StringReader
 from memgpt_agent.models.answer.thinking import WithoutReasoning, without_reasoning
@@ -219,7 +220,7 @@ def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
         told[path] = told.get(path, "") + text
     name = told.get(("function",), "") if as_json else answer.name
     message = told.get(("arguments", "message") if as_json else ("message",), "").rstrip()
-    if answer.finish != "length" or name != declarations.SEND_MESSAGE.name or not message:
+    if answer.finish != "length" or name != SEND_MESSAGE.name or not message:
         return None
     parts = ("" if as_json else answer.text.strip(), told.get((INNER_THOUGHTS,), "").strip())
     call = _function_call(name, envelopes.dumps({"message": f"{message} …"}))

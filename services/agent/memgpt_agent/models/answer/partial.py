@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from memgpt_agent.functions import declarations
-from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import DeltaKind, Sink
 
 _NOTABLE = re.compile(r'["{}\[\],:]')
@@ -138,7 +138,7 @@ class PartialCall:
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
-            elif path == ("message",) and name == declarations.SEND_MESSAGE.name:
+            elif path == ("message",) and name == SEND_MESSAGE.name:
                 self._sink.delta(DeltaKind.MESSAGE, text)
 
     def answer(self, piece: str) -> None:
@@ -150,6 +150,6 @@ class PartialCall:
                 self._name += text
             elif path == ("arguments", "message"):
                 self._unnamed.append(text)
-        if self._unnamed and self._name == declarations.SEND_MESSAGE.name:
+        if self._unnamed and self._name == SEND_MESSAGE.name:
             self._sink.delta(DeltaKind.MESSAGE, "".join(self._unnamed))
             self._unnamed.clear()

@@ -16,8 +16,12 @@ from memgpt_runtime.tokens import count_tokens
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
-from memgpt_agent.functions import declarations
-from memgpt_agent.functions.schema import REQUEST_HEARTBEAT
+from memgpt_agent.functions.archival_memory_insert import ARCHIVAL_MEMORY_INSERT
+from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
+from memgpt_agent.functions.conversation_search import CONVERSATION_SEARCH
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.function import REQUEST_HEARTBEAT
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
 from memgpt_agent.models.offline import quoting
 
@@ -128,7 +132,7 @@ class _Scene:
     @property
     def spoken(self) -> bool:
         """Whether the event has been answered."""
-        return any(d.ok and d.name == declarations.SEND_MESSAGE.name for d in self.done)
+        return any(d.ok and d.name == SEND_MESSAGE.name for d in self.done)
 
     def tried(self, name: str) -> list[_Done]:
         """The calls of one function since the event."""
@@ -156,7 +160,7 @@ class OfflineModel:
         act = _decide(_read(request.messages))
         arguments = envelopes.dumps(act.arguments)
         _stream(sink, DeltaKind.THOUGHT, act.thought)
-        if act.name == declarations.SEND_MESSAGE.name:
+        if act.name == SEND_MESSAGE.name:
             _stream(sink, DeltaKind.MESSAGE, str(act.arguments["message"]))
         usage = Usage(prompt_tokens, count_tokens(act.thought) + count_tokens(arguments))
         return Completion(act.thought, FunctionCall(new_call_id(), act.name, arguments), usage)
@@ -251,7 +255,7 @@ def _decide(scene: _Scene) -> _Act:
 
 
 def _say(thought: str, message: str) -> _Act:
-    return _Act(thought, declarations.SEND_MESSAGE.name, {"message": message})
+    return _Act(thought, SEND_MESSAGE.name, {"message": message})
 
 
 def _hello(scene: _Scene) -> str:
@@ -263,7 +267,7 @@ def _save(scene: _Scene) -> _Act:
     note = "What the user said lately: " + " / ".join(text[:200] for text in scene.said[-8:])
     return _Act(
         "My context is filling up: I put down what was said lately.",
-        declarations.ARCHIVAL_MEMORY_INSERT.name,
+        ARCHIVAL_MEMORY_INSERT.name,
         {"content": note, REQUEST_HEARTBEAT: False},
     )
 
@@ -276,9 +280,9 @@ def _fact(text: str) -> tuple[str, str] | None:
     for pattern, line in _FACTS:
         match = pattern.search(text)
         if match:
-            return line.format(match["fact"].strip()), declarations.CORE_MEMORY_APPEND.name
+            return line.format(match["fact"].strip()), CORE_MEMORY_APPEND.name
     if remember:
-        return remember["fact"].strip(), declarations.ARCHIVAL_MEMORY_INSERT.name
+        return remember["fact"].strip(), ARCHIVAL_MEMORY_INSERT.name
     return None
 
 
@@ -286,7 +290,7 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
     if scene.first and not scene.done:
         # A new agent's first call must be a message or a search.
         return _search("They tell me something about themselves. Do I know it already?", fact, 0)
-    if function == declarations.CORE_MEMORY_APPEND.name:
+    if function == CORE_MEMORY_APPEND.name:
         appended = scene.tried(function)
         if not appended and fact.lower() not in scene.human.lower():
             return _Act(
@@ -295,8 +299,8 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
                 {"name": "human", "content": fact, REQUEST_HEARTBEAT: True},
             )
         if any(not d.ok for d in appended):
-            function = declarations.ARCHIVAL_MEMORY_INSERT.name
-    if function == declarations.ARCHIVAL_MEMORY_INSERT.name and not scene.tried(function):
+            function = ARCHIVAL_MEMORY_INSERT.name
+    if function == ARCHIVAL_MEMORY_INSERT.name and not scene.tried(function):
         return _Act(
             "I put this into archival memory, where I can find it again.",
             function,
@@ -317,7 +321,7 @@ def _known(scene: _Scene) -> str:
 def _recall(scene: _Scene) -> _Act:
     terms = quoting.key_words(scene.text)
     queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else ["I"]
-    searches = scene.tried(declarations.CONVERSATION_SEARCH.name)
+    searches = scene.tried(CONVERSATION_SEARCH.name)
     lines = [line for search in searches for line in _remembered(search, scene.text)]
     if lines:
         return _say("I found where we spoke of it.", "From our conversation: " + " ".join(lines[:4]))
@@ -326,7 +330,7 @@ def _recall(scene: _Scene) -> _Act:
         if query not in asked:
             return _Act(
                 "They ask about our conversation: recall memory holds it all.",
-                declarations.CONVERSATION_SEARCH.name,
+                CONVERSATION_SEARCH.name,
                 {"query": query, "page": 0, REQUEST_HEARTBEAT: True},
             )
     return _research(scene)
@@ -354,7 +358,7 @@ def _research(scene: _Scene) -> _Act:
         return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
     topic = quoting.topic_of(scene.text, terms)
     query = _query(terms)
-    searches = scene.tried(declarations.ARCHIVAL_MEMORY_SEARCH.name)
+    searches = scene.tried(ARCHIVAL_MEMORY_SEARCH.name)
     if not searches:
         return _search("The answer usually lies in archival memory: I look there first.", query, 0)
     last = searches[-1]
@@ -386,7 +390,7 @@ def _query(terms: Sequence[str]) -> str:
 def _search(thought: str, query: str, page: int) -> _Act:
     return _Act(
         thought,
-        declarations.ARCHIVAL_MEMORY_SEARCH.name,
+        ARCHIVAL_MEMORY_SEARCH.name,
         {"query": query, "page": page, REQUEST_HEARTBEAT: True},
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memgpt_agent import envelopes, prompt
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import FunctionCall, Message, Role
-from memgpt_agent.functions.declarations import ARCHIVAL_MEMORY_SEARCH, BUILT_IN_BY_NAME, SEND_MESSAGE
+from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
+from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 
 _REPEATED = 200
 """Characters of a question that are said once more at the end of a prompt."""

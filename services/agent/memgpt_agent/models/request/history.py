@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
-from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.models.request.wire import Wire
 
 

@@ -11,10 +11,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast
 
-from memgpt_agent import envelopes, prompt
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.models.request.hints import reminder
 from memgpt_agent.models.request.wire import Wire
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Message
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.declarations import BUILT_IN_BY_NAME
-from memgpt_agent.functions.schema import INNER_THOUGHTS
+from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.models.request.wire import Wire
 
 

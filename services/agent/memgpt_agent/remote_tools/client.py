@@ -14,9 +14,9 @@ from memgpt_runtime.channel import open_channel
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent.domain import Tool
-from memgpt_agent.functions import remote
-from memgpt_agent.tool_addresses import AllowedAddresses, normal
-from memgpt_agent.tools import ToolCall, ToolResult
+from memgpt_agent.remote_tools import description
+from memgpt_agent.remote_tools.addresses import AllowedAddresses, normal
+from memgpt_agent.remote_tools.port import ToolCall, ToolResult
 
 if TYPE_CHECKING:  # It exists in the stubs only.
     from memgpt.tool.v1.tool_service_pb2_grpc import ToolServiceAsyncStub
@@ -189,15 +189,17 @@ def _not_listed(address: str, code: grpc.StatusCode) -> errors.ServiceError:
 
 def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
     try:
-        if not 0 < len(answer.tools) <= remote.MAX_FUNCTIONS:
-            raise remote.UnusableToolError(f"1 to {remote.MAX_FUNCTIONS} functions are taken, not {len(answer.tools)}")
+        if not 0 < len(answer.tools) <= description.MAX_FUNCTIONS:
+            raise description.UnusableToolError(
+                f"1 to {description.MAX_FUNCTIONS} functions are taken, not {len(answer.tools)}"
+            )
         found: dict[str, Tool] = {}
         for one in answer.tools:
             if one.name in found:
-                raise remote.UnusableToolError(f"there are two functions called {one.name!r}")
-            found[one.name] = remote.describe(one.name, one.description, one.parameters, address)
+                raise description.UnusableToolError(f"there are two functions called {one.name!r}")
+            found[one.name] = description.describe(one.name, one.description, one.parameters, address)
         return tuple(found.values())
-    except remote.UnusableToolError as error:
+    except description.UnusableToolError as error:
         raise errors.FailedPrecondition(
             Reason.TOOL_UNUSABLE,
             f"what {address} lists cannot be used: {error}",

@@ -22,9 +22,10 @@ import structlog
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
-from memgpt_agent import boot, envelopes, prompt, summary
-from memgpt_agent.acting import Act, Actor
-from memgpt_agent.counting import Calibration, CountTokens
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
+from memgpt_agent.context_window.window import ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import (
     NO_USAGE,
     Agent,
@@ -41,13 +42,14 @@ from memgpt_agent.domain import (
     TurnState,
     Usage,
 )
-from memgpt_agent.feed import Feed
 from memgpt_agent.functions import functions_of
-from memgpt_agent.keeper import Keeper
-from memgpt_agent.memory import Memory, QueuePlace, TurnEvent, TurnGrant
+from memgpt_agent.loop import boot, summary
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.lease_renewer import LeaseRenewer
+from memgpt_agent.loop.tool_executor import StepResult, ToolExecutor
+from memgpt_agent.memory.port import Memory, QueuePosition, TurnEvent, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest
-from memgpt_agent.tools import Tools
-from memgpt_agent.window import Window, WindowTooSmallError
+from memgpt_agent.remote_tools.port import Tools
 
 _log = structlog.get_logger(__name__)
 
@@ -83,12 +85,12 @@ class LoopSettings:
     queue_timeout: float = 600.0
     retry_seconds: float = 0.25
 
-    def window(self, context_window: int, count: CountTokens) -> Window:
+    def window(self, context_window: int, count: CountTokens) -> ContextWindow:
         """The window of an agent; ``context_window`` of 0 is the setting's."""
         tokens = context_window or self.context_window
         # A quarter at most, so that a small window has room for a prompt.
         reserve = min(self.max_answer_tokens, tokens // 4)
-        return Window(tokens, reserve, self.pressure, self.keep, count)
+        return ContextWindow(tokens, reserve, self.pressure, self.keep, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +177,22 @@ class TurnLoop:
         settings: LoopSettings,
         count: CountTokens,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        calibration: Calibration | None = None,
+        calibration: TokenCalibration | None = None,
     ) -> None:
         self._memory = memory
         self._model = model
         self._settings = settings
         self._count = count
-        self._actor = Actor(memory, tools, now)
+        self._actor = ToolExecutor(memory, tools, now)
         self._now = now
-        self._calibration = calibration or Calibration()
+        self._calibration = calibration or TokenCalibration()
 
-    def window(self, agent: Agent) -> Window:
+    def window(self, agent: Agent) -> ContextWindow:
         """The window of an agent, with counts as its model's endpoint has them."""
         window = self._settings.window(agent.context_window, self._count)
         return replace(window, scale=self._calibration.scale(agent.model))
 
-    async def run(self, request: TurnRequest, feed: Feed) -> None:
+    async def run(self, request: TurnRequest, feed: EventStream) -> None:
         """Runs a turn, or follows it where another replica runs it, until it has ended.
 
         The events go to ``feed``. When the turn cannot go on for now, its lease is given back, so that the same request
@@ -236,13 +238,13 @@ class TurnLoop:
         request = TurnRequest(agent_id, request_id, b"summarize", (event,))
         # Before a turn is begun, which would leave its event behind.
         self._countable(replace(context, messages=(*context.messages, event)))
-        granted = await self._granted(request, Feed(), no_wait=False)
+        granted = await self._granted(request, EventStream(), no_wait=False)
         lease = granted.grant.lease
         if lease is None:
             return 0, (await self._memory.load_context(agent_id)).summary
         async with self._keeper(agent_id, lease, granted):
             try:
-                return await self._summarize(_running(request, lease, granted, Feed()))
+                return await self._summarize(_running(request, lease, granted, EventStream()))
             except BadAnswerError as error:
                 await self._memory.end_turn(agent_id, lease, Outcome(TurnState.FAILED, str(error)[:1000]))
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
@@ -260,7 +262,7 @@ class TurnLoop:
         await self._commit(running, NewStep(running.next_step, eviction=eviction, outcome=Outcome(TurnState.COMPLETED)))
         return count, eviction.summary
 
-    def _countable(self, context: Context) -> tuple[Window, int]:
+    def _countable(self, context: Context) -> tuple[ContextWindow, int]:
         window = self.window(context.agent)
         context = window.shaped(context)
         count = window.plan_eviction(context, functions_of(context))
@@ -276,7 +278,7 @@ class TurnLoop:
 
     # Getting the turn.
 
-    async def _acquire(self, request: TurnRequest, feed: Feed, *, wait: bool) -> _Granted | None:
+    async def _acquire(self, request: TurnRequest, feed: EventStream, *, wait: bool) -> _Granted | None:
         """A grant; None when the turn ended at another replica while we waited for it."""
         if not wait:
             return await self._granted(request, feed, no_wait=True)
@@ -290,7 +292,7 @@ class TurnLoop:
         finally:
             await _cancel(follower, granted)
 
-    async def _granted(self, request: TurnRequest, feed: Feed, *, no_wait: bool) -> _Granted:
+    async def _granted(self, request: TurnRequest, feed: EventStream, *, no_wait: bool) -> _Granted:
         """The grant of the turn, after finishing those before it whose holder died."""
         until = time.monotonic() + self._settings.queue_timeout
         while True:
@@ -302,11 +304,13 @@ class TurnLoop:
             other = TurnRequest(request.agent_id, grant.turn.request_id).with_options(grant.options)
             _log.info("turn_taken_over", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
             try:
-                await self._hold(other, granted, grant.lease, Feed())
+                await self._hold(other, granted, grant.lease, EventStream())
             except _LeaseLostError:
                 _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
-    async def _next_grant(self, request: TurnRequest, feed: Feed, *, no_wait: bool, queue_timeout: float) -> _Granted:
+    async def _next_grant(
+        self, request: TurnRequest, feed: EventStream, *, no_wait: bool, queue_timeout: float
+    ) -> _Granted:
         events = self._memory.begin_turn(
             request.agent_id,
             request.request_id,
@@ -318,7 +322,7 @@ class TurnLoop:
             retry=request.retry,
         )
         async for event in events:
-            if isinstance(event, QueuePlace):
+            if isinstance(event, QueuePosition):
                 feed.queued(event.ahead)
             elif isinstance(event, TurnGrant):
                 if event.lease is None:
@@ -326,7 +330,7 @@ class TurnLoop:
                 return _Granted(event, events)
         raise errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "Memory ended the queue without an answer; try again")
 
-    async def _replay(self, request: TurnRequest, feed: Feed, *, follow: bool = False) -> None:
+    async def _replay(self, request: TurnRequest, feed: EventStream, *, follow: bool = False) -> None:
         """Tells the committed steps that were not told yet, and the end if the turn has ended."""
         after = feed.narrator.next_step - 1
         items = self._memory.read_turn(request.agent_id, request.request_id, after_step=after, follow=follow)
@@ -338,10 +342,10 @@ class TurnLoop:
 
     # Holding it.
 
-    def _keeper(self, agent_id: str, lease: Lease, granted: _Granted) -> Keeper:
-        return Keeper(self._memory, agent_id, lease, granted.events, self._settings.renew_seconds)
+    def _keeper(self, agent_id: str, lease: Lease, granted: _Granted) -> LeaseRenewer:
+        return LeaseRenewer(self._memory, agent_id, lease, granted.events, self._settings.renew_seconds)
 
-    async def _hold(self, request: TurnRequest, granted: _Granted, lease: Lease, feed: Feed) -> None:
+    async def _hold(self, request: TurnRequest, granted: _Granted, lease: Lease, feed: EventStream) -> None:
         """Runs the turn's steps under its lease, and ends it."""
         agent_id = request.agent_id
         async with self._keeper(agent_id, lease, granted) as keeper:
@@ -390,7 +394,7 @@ class TurnLoop:
         except errors.ServiceError as error:
             _log.info("lease_not_released", agent_id=agent_id, turn_id=lease.turn_id, reason=error.reason)
 
-    async def _steps(self, running: _Running, feed: Feed) -> None:
+    async def _steps(self, running: _Running, feed: EventStream) -> None:
         request = running.request
         limit = request.max_steps or self._settings.max_steps
         while not await self._step(running, feed, limit):
@@ -405,7 +409,7 @@ class TurnLoop:
             return Outcome(TurnState.STOPPED, f"The limit of {limit} steps is reached.")
         return None
 
-    async def _step(self, running: _Running, feed: Feed, limit: int) -> bool:
+    async def _step(self, running: _Running, feed: EventStream, limit: int) -> bool:
         """One step; answers whether the turn has ended."""
         agent_id = running.request.agent_id
         for _ in range(_CONFLICT_TRIES):
@@ -445,7 +449,9 @@ class TurnLoop:
 
     # One step.
 
-    async def _answer(self, running: _Running, feed: Feed, context: Context) -> tuple[Context, Window, Completion]:
+    async def _answer(
+        self, running: _Running, feed: EventStream, context: Context
+    ) -> tuple[Context, ContextWindow, Completion]:
         """The model's answer to the context, after making room for it."""
         window = self.window(context.agent)
         for _ in range(_OVERFLOW_TRIES):
@@ -462,7 +468,9 @@ class TurnLoop:
                 ) from error
         raise _TurnFailedError(_refuses(window))
 
-    async def _make_room(self, running: _Running, feed: Feed, context: Context, window: Window) -> Context:
+    async def _make_room(
+        self, running: _Running, feed: EventStream, context: Context, window: ContextWindow
+    ) -> Context:
         """Evicts the oldest messages, in a step of its own, if the prompt would leave too little room."""
         if not window.overflows(context, functions_of(context)):
             return context
@@ -478,7 +486,7 @@ class TurnLoop:
         feed.step(step)
         return window.shaped(await self._context(running))
 
-    async def _ask(self, running: _Running, feed: Feed, context: Context, window: Window) -> Completion:
+    async def _ask(self, running: _Running, feed: EventStream, context: Context, window: ContextWindow) -> Completion:
         """Asks the model; a new agent's first answer is asked for until it passes the check."""
         functions = functions_of(context)
         messages = prompt.compose(window.fit(context, functions))
@@ -501,7 +509,7 @@ class TurnLoop:
         )
 
     def _new_step(
-        self, running: _Running, context: Context, window: Window, act: Act, usage: Usage, limit: int
+        self, running: _Running, context: Context, window: ContextWindow, act: StepResult, usage: Usage, limit: int
     ) -> NewStep:
         """The step of an act, with the event that makes the agent go on, or with the turn's end."""
         index, messages, effects = running.next_step, act.messages, act.effects
@@ -543,7 +551,7 @@ class TurnLoop:
         raise AssertionError("unreachable")
 
 
-def _running(request: TurnRequest, lease: Lease, granted: _Granted, feed: Feed) -> _Running:
+def _running(request: TurnRequest, lease: Lease, granted: _Granted, feed: EventStream) -> _Running:
     """A turn that was granted, after what the feed has told of it."""
     told = feed.narrator
     context = granted.grant.context
@@ -564,11 +572,11 @@ def _ended(running: _Running, outcome: Outcome, steps: int) -> Turn:
     return Turn(running.lease.turn_id, running.request.request_id, outcome.state, outcome.reason, steps)
 
 
-def _refuses(window: Window) -> str:
+def _refuses(window: ContextWindow) -> str:
     return f"the model refuses even {window.tokens} tokens as too long; set agent.context_window to what it has"
 
 
-def _whole(window: Window, context: Context) -> int:
+def _whole(window: ContextWindow, context: Context) -> int:
     return window.total(context, functions_of(context)) + window.reserve
 
 

@@ -13,7 +13,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from memgpt_agent.domain import Step, Turn
-from memgpt_agent.events import Delta, Done, Event, KeepAlive, Narrator, Queued, Started, StepRestarted
+from memgpt_agent.loop.events import (
+    Delta,
+    Done,
+    Event,
+    EventMapper,
+    KeepAlive,
+    Queued,
+    Started,
+    StepRestarted,
+)
 from memgpt_agent.models.base import DeltaKind
 
 
@@ -46,11 +55,11 @@ class _Place:
         return number
 
 
-class Feed:
+class EventStream:
     """Collects a turn's events; the ``Sink`` of its model."""
 
     def __init__(self) -> None:
-        self.narrator = Narrator()
+        self.narrator = EventMapper()
         self.turn_id = ""
         """Identity of the turn; empty until it leaves the queue."""
         self._events: list[Event] = []

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memgpt_agent.domain import Context, Lease, Message, NewStep, Outcome, Step, Turn
-from memgpt_agent.functions import Searcher
+from memgpt_agent.functions.function import MemorySearch
 
 
 @dataclass(frozen=True, slots=True)
-class QueuePlace:
+class QueuePosition:
     """The turn waits; ``ahead`` turns come before it."""
 
     ahead: int
@@ -35,22 +35,22 @@ class TurnGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelWish:
+class CancelRequested:
     """The turn that was granted is to be cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedStep:
     """A step as it is stored, and what fills the window behind it: None when the step has ended the turn."""
 
     step: Step
     context: Context | None
 
 
-TurnEvent = QueuePlace | TurnGrant | CancelWish
+TurnEvent = QueuePosition | TurnGrant | CancelRequested
 
 
-class Memory(Searcher, Protocol):
+class Memory(MemorySearch, Protocol):
     """The state of agents and their turns."""
 
     def begin_turn(
@@ -67,7 +67,7 @@ class Memory(Searcher, Protocol):
     ) -> AsyncGenerator[TurnEvent, None]:
         """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
 
-        After a grant with a lease it goes on: with a ``CancelWish`` as soon as there is one, or else to the turn's end.
+        After a grant with a lease: it goes on with a ``CancelRequested`` if one comes, or to the end of the turn.
         With ``retry`` the grant takes the last turn back, whose input becomes this one's.
 
         A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
@@ -79,7 +79,7 @@ class Memory(Searcher, Protocol):
         """Keeps the lease; answers whether the turn is to be cancelled. Aborted when it has passed to another."""
         ...
 
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
         """Commits a step whole or not at all; one that is committed already is answered as it was.
 
         ``context`` is what filled the window before it.

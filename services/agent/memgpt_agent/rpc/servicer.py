@@ -28,20 +28,25 @@ from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason, invalid
 from memgpt_runtime.ids import new_id
 
-from memgpt_agent import boot, convert, envelopes, naming, profiles, prompt, tool_addresses
+from memgpt_agent import envelopes, profiles
 from memgpt_agent.config import AgentSettings
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.usage import filling
+from memgpt_agent.context_window.window import WindowTooSmallError
 from memgpt_agent.domain import Context, Message, Role, TurnState
-from memgpt_agent.events import Done
-from memgpt_agent.feed import Feed
-from memgpt_agent.filling import filling
 from memgpt_agent.functions import functions_of
-from memgpt_agent.loop import TurnLoop, TurnRequest
-from memgpt_agent.memory_client import MemoryClient, call
+from memgpt_agent.loop import boot
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.events import Done
+from memgpt_agent.loop.turn_loop import TurnLoop, TurnRequest
+from memgpt_agent.loop.turn_registry import TurnRegistry
+from memgpt_agent.memory import memory_protos
+from memgpt_agent.memory.client import MemoryClient, call
 from memgpt_agent.models.offline.model import NAME as OFFLINE
-from memgpt_agent.profile_store import ProfileStore
-from memgpt_agent.sessions import Sessions
-from memgpt_agent.tool_client import ToolClient
-from memgpt_agent.window import WindowTooSmallError
+from memgpt_agent.remote_tools import addresses
+from memgpt_agent.remote_tools.client import ToolClient
+from memgpt_agent.rpc import agent_names, event_protos
+from memgpt_agent.rpc.profile_store import ProfileStore
 
 if TYPE_CHECKING:  # Importing openai takes a second.
     from memgpt_agent.models.openai_model import OpenAIModel
@@ -57,7 +62,7 @@ class AgentServicer(AgentServiceServicer):
         settings: AgentSettings,
         memory: MemoryClient,
         loop: TurnLoop,
-        sessions: Sessions,
+        sessions: TurnRegistry,
         tools: ToolClient,
         endpoint: OpenAIModel | None,
     ) -> None:
@@ -88,7 +93,7 @@ class AgentServicer(AgentServiceServicer):
         }
         request_id = request.request_id or new_id("req")
         # Memory takes the first that is free, once: here a repetition could choose another, which is free by then.
-        names = [request.name] if request.name else [naming.agent_name(request_id, n) for n in range(_NAME_TRIES)]
+        names = [request.name] if request.name else [agent_names.agent_name(request_id, n) for n in range(_NAME_TRIES)]
         new = state_pb.CreateAgentRequest(
             request_id=request_id,
             name=names[0],
@@ -101,7 +106,7 @@ class AgentServicer(AgentServiceServicer):
             context_window=request.context_window,
             time_zone=time_zone,
             blocks=_blocks(texts, request),
-            messages=convert.new_messages(boot.boot_sequence(_now(), time_zone)),
+            messages=memory_protos.new_messages(boot.boot_sequence(_now(), time_zone)),
         )
         return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
 
@@ -211,14 +216,14 @@ class AgentServicer(AgentServiceServicer):
         return pb.ListTurnsResponse(turns=page.turns, next_page_token=page.next_page_token)
 
     async def _events(
-        self, feed: Feed, request_id: str, after_sequence: int, *, deltas: bool
+        self, feed: EventStream, request_id: str, after_sequence: int, *, deltas: bool
     ) -> AsyncIterator[TurnEvent]:
         """The events of a turn on the wire; a turn that failed for good ends with a status as well, in replays too."""
         first = TurnEvent(started=Started(request_id=request_id, turn_id=feed.turn_id))
         yield first
         silence = self._settings.keep_alive_seconds
         async for event in feed.events(after_sequence=after_sequence, deltas=deltas, keep_alive=silence):
-            told = convert.event(event)
+            told = event_protos.event(event)
             if told.HasField("started"):
                 told.started.request_id = request_id
             if told != first:
@@ -271,7 +276,7 @@ class AgentServicer(AgentServiceServicer):
     async def GetContext(self, request: pb.GetContextRequest, context: Any) -> pb.GetContextResponse:
         """See the contract."""
         loaded = await self._memory.load_context_proto(request.agent_id)
-        domain = convert.context(loaded)
+        domain = memory_protos.context(loaded)
         window = self._loop.window(domain.agent)
         domain = window.shaped(domain)
         functions = functions_of(domain)
@@ -279,7 +284,7 @@ class AgentServicer(AgentServiceServicer):
             domain = window.fit(domain, functions)
         filled, sizes = filling(domain, window, functions)
         head = len(sizes) - len(domain.messages)
-        shown = [convert.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)
+        shown = [event_protos.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)
         return pb.GetContextResponse(
             agent=loaded.agent,
             blocks=loaded.blocks,
@@ -362,7 +367,9 @@ class AgentServicer(AgentServiceServicer):
     async def RegisterTools(self, request: pb.RegisterToolsRequest, context: Any) -> pb.RegisterToolsResponse:
         """See the contract."""
         address, found = await self._tools.list(request.address)
-        asked = state_pb.PutToolServerRequest(agent_id=request.agent_id, server=convert.tool_server(address, found))
+        asked = state_pb.PutToolServerRequest(
+            agent_id=request.agent_id, server=memory_protos.tool_server(address, found)
+        )
         return pb.RegisterToolsResponse(server=(await call(self._memory.agents.PutToolServer(asked))).server)
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
@@ -373,7 +380,7 @@ class AgentServicer(AgentServiceServicer):
     async def UnregisterTools(self, request: pb.UnregisterToolsRequest, context: Any) -> pb.UnregisterToolsResponse:
         """See the contract."""
         # Normal forms are stored; what is no address at all cannot have been.
-        address = tool_addresses.normal_or_same(request.address)
+        address = addresses.normal_or_same(request.address)
         asked = state_pb.DeleteToolServerRequest(agent_id=request.agent_id, address=address)
         await call(self._memory.agents.DeleteToolServer(asked))
         return pb.UnregisterToolsResponse()

@@ -10,7 +10,7 @@ from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.pagination import normalise_page_size
 
-from memgpt_agent.memory_client import MemoryClient, call
+from memgpt_agent.memory.client import MemoryClient, call
 from memgpt_agent.profiles import ProfileKind, built_in
 
 _KINDS = {

@@ -7,8 +7,8 @@ import tracemalloc
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Message, Role, Step, Turn, TurnState
-from memgpt_agent.events import Delta, Done, Event, KeepAlive, StepRestarted, Thought
-from memgpt_agent.feed import Feed
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.events import Delta, Done, Event, KeepAlive, StepRestarted, Thought
 from memgpt_agent.models.base import DeltaKind
 
 THOUGHT, MESSAGE = DeltaKind.THOUGHT, DeltaKind.MESSAGE
@@ -25,7 +25,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def reading(feed: Feed) -> tuple[list[Event], asyncio.Task[None]]:
+def reading(feed: EventStream) -> tuple[list[Event], asyncio.Task[None]]:
     """A reader as fast as can be."""
     got: list[Event] = []
 
@@ -37,7 +37,7 @@ def reading(feed: Feed) -> tuple[list[Event], asyncio.Task[None]]:
 
 
 async def test_a_fast_reader_gets_every_piece() -> None:
-    feed = Feed()
+    feed = EventStream()
     got, task = reading(feed)
     feed.step(step(0))
     for kind, piece in ((THOUGHT, "I "), (THOUGHT, "think."), (MESSAGE, "Hel"), (MESSAGE, "lo.")):
@@ -57,7 +57,7 @@ async def test_a_fast_reader_gets_every_piece() -> None:
 
 
 async def test_a_slow_reader_gets_few_large_pieces() -> None:
-    feed = Feed()
+    feed = EventStream()
     feed.step(step(0))
     events = feed.events()
     feed.delta(THOUGHT, "begin ")
@@ -72,7 +72,7 @@ async def test_a_slow_reader_gets_few_large_pieces() -> None:
 
 
 async def test_text_of_committed_steps_is_not_kept() -> None:
-    feed = Feed()
+    feed = EventStream()
     feed.step(step(0))
     events = feed.events()
     feed.delta(THOUGHT, "begin")
@@ -92,7 +92,7 @@ async def test_text_of_committed_steps_is_not_kept() -> None:
 
 
 async def test_what_was_streamed_before_a_restart_is_void_for_all() -> None:
-    feed = Feed()
+    feed = EventStream()
     feed.step(step(0))
     early = feed.events()
     feed.delta(THOUGHT, "wrong")
@@ -106,7 +106,7 @@ async def test_what_was_streamed_before_a_restart_is_void_for_all() -> None:
 
 
 async def test_a_restart_begins_a_new_attempt() -> None:
-    feed = Feed()
+    feed = EventStream()
     got, task = reading(feed)
     feed.step(step(0))
     feed.delta(THOUGHT, "wrong")
@@ -123,7 +123,7 @@ async def test_a_restart_begins_a_new_attempt() -> None:
 
 
 async def test_silence_is_told_while_it_lasts() -> None:
-    feed = Feed()
+    feed = EventStream()
     feed.step(step(0))
     events = feed.events(keep_alive=0.01)
     assert [(await anext(events)).body for _ in range(2)] == [KeepAlive(), KeepAlive()]
@@ -135,7 +135,7 @@ async def test_silence_is_told_while_it_lasts() -> None:
 
 
 async def test_a_reader_who_wants_no_deltas() -> None:
-    feed = Feed()
+    feed = EventStream()
     feed.step(step(0))
     feed.delta(THOUGHT, "begin")
     feed.restart("It broke off.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Role, Step, Turn, TurnState, Usage
-from memgpt_agent.functions import declarations
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import DeltaKind
 
 NOTICE_EVICTED = "Older messages left the context window; a summary stands for them, and recall memory keeps them."
@@ -128,7 +128,7 @@ class Event:
     body: Body
 
 
-class Narrator:
+class EventMapper:
     """Turns the committed steps of one turn into its durable events, in order and densely numbered."""
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ class Narrator:
                 case Role.TOOL:
                     ok = envelopes.result_ok(message.text)
                     name = self._called.name if self._called is not None else ""
-                    if ok and self._called is not None and name == declarations.SEND_MESSAGE.name:
+                    if ok and self._called is not None and name == SEND_MESSAGE.name:
                         bodies.append(AssistantMessage(_spoken(self._called)))
                     bodies.append(FunctionResult(message.call_id, name, ok, envelopes.result_text(message.text)))
                 case Role.USER if envelopes.kind(message.text) == "system_alert":

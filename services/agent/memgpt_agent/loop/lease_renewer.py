@@ -9,12 +9,12 @@ import structlog
 from memgpt_runtime import errors
 
 from memgpt_agent.domain import Lease
-from memgpt_agent.memory import Memory, TurnEvent
+from memgpt_agent.memory.port import Memory, TurnEvent
 
 _log = structlog.get_logger(__name__)
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost.
 
     A wish to cancel comes at once, behind the grant; where that stream breaks, with the next renewal.
@@ -36,7 +36,7 @@ class Keeper:
         self._seconds = seconds
         self.task: asyncio.Task[None]
 
-    async def __aenter__(self) -> Keeper:
+    async def __aenter__(self) -> LeaseRenewer:
         self.task = asyncio.create_task(self._keep())
         return self
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import cast
 
-from memgpt_agent import envelopes, prompt
-from memgpt_agent.counting import CountTokens
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import CountTokens
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
 from memgpt_agent.functions import Function, functions_of, parameters_schema
-from memgpt_agent.functions.execute import SENT
+from memgpt_agent.functions.send_message import SENT
 
 KEEP_LAST = 3
 """Messages that are never evicted."""
@@ -52,7 +53,7 @@ class WindowTooSmallError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ContextWindow:
     """A context window and its fractions.
 
     Attributes:
@@ -61,7 +62,7 @@ class Window:
         pressure: The fraction of the window from which on the agent is alerted (default 0.75; the paper: 0.7).
         keep: The largest fraction of the messages' tokens that an eviction leaves (default 0.75; the paper: 0.5).
         count: Counts the tokens of a text.
-        scale: What these counts are to be multiplied by, see `counting.Calibration`.
+        scale: What these counts are to be multiplied by, see `counting.TokenCalibration`.
     """
 
     tokens: int

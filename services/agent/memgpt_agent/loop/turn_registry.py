@@ -8,25 +8,25 @@ import structlog
 from memgpt_runtime import context, errors
 from memgpt_runtime.errors import Reason, ServiceError
 
-from memgpt_agent.feed import Feed
-from memgpt_agent.loop import TurnLoop, TurnRequest
+from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.turn_loop import TurnLoop, TurnRequest
 
 _log = structlog.get_logger(__name__)
 
 
-class Sessions:
+class TurnRegistry:
     """Runs every turn in a task of its own, which goes on when its callers are gone."""
 
     def __init__(self, loop: TurnLoop) -> None:
         self._loop = loop
-        self._running: dict[tuple[str, str, str], tuple[TurnRequest, Feed, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, str, str], tuple[TurnRequest, EventStream, asyncio.Task[None]]] = {}
         self._closing = False
 
     def __len__(self) -> int:
         """How many turns are under way here."""
         return len(self._running)
 
-    def open(self, request: TurnRequest) -> Feed:
+    def open(self, request: TurnRequest) -> EventStream:
         """The feed of a turn; begins or continues the turn unless it runs here already.
 
         Raises:
@@ -45,7 +45,7 @@ class Sessions:
                     field="request_id",
                 )
             return feed
-        feed = Feed()
+        feed = EventStream()
         task = asyncio.create_task(self._run(request, feed), name=f"turn:{request.request_id}")
         self._running[key] = (request, feed, task)
         task.add_done_callback(lambda _: self._running.pop(key, None))
@@ -59,7 +59,7 @@ class Sessions:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, request: TurnRequest, feed: Feed) -> None:
+    async def _run(self, request: TurnRequest, feed: EventStream) -> None:
         with context.background("turn"):
             try:
                 await self._loop.run(request, feed)

@@ -8,16 +8,19 @@ from datetime import datetime
 
 from memgpt_runtime import errors
 
-from memgpt_agent import envelopes, prompt
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import NO_EFFECTS, Context, Effects, FunctionCall, Message, Role
-from memgpt_agent.functions import Call, FunctionError, Searcher, execute, functions_of, parse_call
-from memgpt_agent.functions.execute import cut
+from memgpt_agent.functions import Call, FunctionError, FunctionOutput, MemorySearch, functions_of, parse_call
 from memgpt_agent.models.base import Completion
-from memgpt_agent.tools import ToolCall, Tools
+from memgpt_agent.remote_tools.port import ToolCall, Tools
+
+MAX_RESULT_CHARACTERS = 3000
+"""Longer results are cut, except those of searches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class StepResult:
     """What is to be committed.
 
     Attributes:
@@ -33,15 +36,15 @@ class Act:
     open: bool = False
 
 
-class Actor:
+class ToolExecutor:
     """Runs functions."""
 
-    def __init__(self, memory: Searcher, tools: Tools, now: Callable[[], datetime]) -> None:
+    def __init__(self, memory: MemorySearch, tools: Tools, now: Callable[[], datetime]) -> None:
         self._memory = memory
         self._tools = tools
         self._now = now
 
-    async def act(self, context: Context, completion: Completion) -> Act:
+    async def act(self, context: Context, completion: Completion) -> StepResult:
         """Runs the function that was called, unless it runs elsewhere."""
         answer = Message(
             Role.ASSISTANT,
@@ -52,13 +55,13 @@ class Actor:
         )
         if completion.call is None:
             # Once only: a model that thinks on in the same way is left in peace.
-            return Act((answer,), reason="" if _thought_only(context) else prompt.HEARTBEAT_ONLY_THOUGHT)
+            return StepResult((answer,), reason="" if _thought_only(context) else prompt.HEARTBEAT_ONLY_THOUGHT)
         call: Call | None = None
         effects = NO_EFFECTS
         try:
             call = parse_call(completion.call, functions_of(context))
             if call.function.tool is not None:
-                return Act((answer,), open=True)
+                return StepResult((answer,), open=True)
             output = await execute(call, context, self._memory)
             ok, text, effects = True, output.text, output.effects
         except FunctionError as error:
@@ -66,9 +69,9 @@ class Actor:
         except (errors.InvalidArgument, errors.NotFound) as error:
             ok, text = False, error.message
         result = self._result(context, completion.call, ok, cut(call, text))
-        return Act((answer, result), effects, _reason(ok, call))
+        return StepResult((answer, result), effects, _reason(ok, call))
 
-    async def finish(self, context: Context, open_call: FunctionCall, turn_id: str, step: int) -> Act:
+    async def finish(self, context: Context, open_call: FunctionCall, turn_id: str, step: int) -> StepResult:
         """Makes a call that was committed as ``step`` of a turn. Made again, it has the same key."""
         call: Call | None = None
         try:
@@ -81,7 +84,7 @@ class Actor:
         except FunctionError as error:
             # Registered anew, or taken away, since the call was committed.
             ok, text = False, str(error)
-        return Act((self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call))
+        return StepResult((self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call))
 
     def _result(self, context: Context, call: FunctionCall, ok: bool, text: str) -> Message:
         time = envelopes.format_time(self._now(), context.agent.time_zone)
@@ -102,3 +105,20 @@ def _thought_only(context: Context) -> bool:
         if message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
             return False
     return False
+
+
+async def execute(call: Call, context: Context, memory: MemorySearch) -> FunctionOutput:
+    """Run a checked call of a built-in function.
+
+    Raises:
+        FunctionError: Nothing can be done, and nothing has changed. The text goes to the model.
+    """
+    assert call.function.handler is not None  # noqa: S101 - every built-in function has one
+    return await call.function.handler(call, context, memory)
+
+
+def cut(call: Call | None, text: str) -> str:
+    """Return ``text`` as the model gets it: cut at 3,000 characters unless it comes from a search."""
+    if len(text) <= MAX_RESULT_CHARACTERS or (call is not None and call.function.searches):
+        return text
+    return f"{text[:MAX_RESULT_CHARACTERS]}… [cut after {MAX_RESULT_CHARACTERS:,} of {len(text):,} characters]"

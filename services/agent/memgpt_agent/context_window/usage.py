@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from memgpt_agent import prompt
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.window import ContextWindow
 from memgpt_agent.domain import Context, Message
 from memgpt_agent.functions import Function
-from memgpt_agent.window import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class ContextUsage:
     """Tokens by kind.
 
     Attributes:
@@ -36,14 +36,14 @@ class Filling:
 
 
 def filling(
-    context: Context, window: Window, functions: Sequence[Function]
-) -> tuple[Filling, list[tuple[Message, int]]]:
+    context: Context, window: ContextWindow, functions: Sequence[Function]
+) -> tuple[ContextUsage, list[tuple[Message, int]]]:
     """What the model is shown of ``context``: tokens by kind, and message by message."""
     sizes = [(message, window.size(message)) for message in prompt.compose(context)]
     head = len(sizes) - len(context.messages)
     system, *summary = (size for _, size in sizes[:head])
     blocks = window.text_size(prompt.blocks_text(context.blocks))
-    return Filling(
+    return ContextUsage(
         # What is left of the system message, so that the parts add up: tokens may reach over the seam.
         instructions=system - blocks,
         blocks=blocks,

@@ -1,75 +1,15 @@
-"""What a function's declaration is made of, and its JSON schema."""
+"""JSON schemas of functions, for models and for constrained decoding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, cast
+from dataclasses import replace
+from typing import cast
 
-from memgpt_agent.domain import Tool
+from memgpt_agent.functions.function import INNER_THOUGHTS, REQUEST_HEARTBEAT, Function
 
-REQUEST_HEARTBEAT = "request_heartbeat"
-INNER_THOUGHTS = "inner_thoughts"
-
-_HEARTBEAT_DESCRIPTION = "true to go on at once with the result, false to wait for the next event."
+_HEARTBEAT_DESCRIPTION = "true to be called again at once with the result, false to wait for the next event."
 _THOUGHTS_DESCRIPTION = "Your private thinking, in a few words."
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One argument of a function. A parameter with a ``default`` may be left out."""
-
-    name: str
-    type: Literal["string", "integer"]
-    description: str
-    default: str | int | None = None
-    minimum: int | None = None
-    maximum: int | None = None
-    may_be_empty: bool = False
-    is_date: bool = False
-
-    @property
-    def required(self) -> bool:
-        """Whether the model must give it."""
-        return self.default is None
-
-    def schema(self) -> dict[str, object]:
-        """Its JSON schema."""
-        schema: dict[str, object] = {"type": self.type}
-        if self.description:
-            schema["description"] = self.description
-        if self.minimum is not None:
-            schema["minimum"] = self.minimum
-        if self.maximum is not None:
-            schema["maximum"] = self.maximum
-        return schema
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Function:
-    """A function that the model may call. Equal to itself only, so that what is made of it can be kept.
-
-    Attributes:
-        name: What the model calls it.
-        description: What it does, told to the model.
-        parameters: Its own arguments, without the ones that the loop adds.
-        chains: Whether it takes ``request_heartbeat``.
-        heartbeat_default: What a missing ``request_heartbeat`` means: a search is of no use unless its result is read.
-        searches: Whether its result is exempt from being cut.
-        tool: Where it runs, if not here; its arguments are described by ``schema`` then, not by ``parameters``.
-        schema: JSON schema of a tool's arguments.
-        brief: Whether no argument is described, for small windows; see ``in_short``.
-    """
-
-    name: str
-    description: str
-    parameters: tuple[Parameter, ...]
-    chains: bool = True
-    heartbeat_default: bool = False
-    searches: bool = False
-    tool: Tool | None = None
-    schema: Mapping[str, object] | None = None
-    brief: bool = False
 
 
 def in_short(function: Function) -> Function:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from memgpt_agent import envelopes, prompt
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.window import ContextWindow
 from memgpt_agent.domain import Context, Eviction, Message, Role, Usage
-from memgpt_agent.functions import declarations
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import ChatModel, DeltaKind, ModelRequest
-from memgpt_agent.window import Window
 
 _MAX_QUESTION_CHARACTERS = 600
 
@@ -19,7 +20,7 @@ class _Nowhere:
         pass
 
 
-async def evict(context: Context, count: int, model: ChatModel, window: Window) -> tuple[Eviction, Usage]:
+async def evict(context: Context, count: int, model: ChatModel, window: ContextWindow) -> tuple[Eviction, Usage]:
     """Summarises the ``count`` oldest messages of the window together with the former summary.
 
     A user's message that still waits for its answer is kept word by word.
@@ -46,7 +47,7 @@ def open_question(gone: tuple[Message, ...], kept: tuple[Message, ...]) -> str:
     """The last message of the user in ``gone``, if the agent has said nothing since; empty otherwise."""
     for message in reversed((*gone, *kept)):
         call = message.function_call
-        if call is not None and call.name == declarations.SEND_MESSAGE.name:
+        if call is not None and call.name == SEND_MESSAGE.name:
             return ""
         if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
             if message in kept:

@@ -1,4 +1,4 @@
-"""Between the protos and the domain."""
+"""Conversion between Memory's protos and the domain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from memgpt.agent.v1 import event_pb2
 from memgpt.memory.v1 import (
     agent_pb2,
     agent_state_service_pb2,
@@ -19,7 +18,6 @@ from memgpt.memory.v1 import (
     turn_pb2,
 )
 
-from memgpt_agent import events
 from memgpt_agent.domain import (
     Agent,
     Attachment,
@@ -41,18 +39,17 @@ from memgpt_agent.domain import (
     TurnState,
     Usage,
 )
-from memgpt_agent.memory import TurnGrant
-from memgpt_agent.models.base import DeltaKind
+from memgpt_agent.memory.port import TurnGrant
 
-_ROLES = {
+ROLES = {
     Role.SYSTEM: message_pb2.ROLE_SYSTEM,
     Role.USER: message_pb2.ROLE_USER,
     Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
     Role.TOOL: message_pb2.ROLE_TOOL,
 }
-_ROLE_OF = {number: role for role, number in _ROLES.items()}
+_ROLE_OF = {number: role for role, number in ROLES.items()}
 
-_STATES = {
+STATES = {
     TurnState.QUEUED: turn_pb2.TURN_STATE_QUEUED,
     TurnState.RUNNING: turn_pb2.TURN_STATE_RUNNING,
     TurnState.COMPLETED: turn_pb2.TURN_STATE_COMPLETED,
@@ -60,12 +57,7 @@ _STATES = {
     TurnState.CANCELLED: turn_pb2.TURN_STATE_CANCELLED,
     TurnState.FAILED: turn_pb2.TURN_STATE_FAILED,
 }
-_STATE_OF = {number: state for state, number in _STATES.items()}
-
-_DELTA_KINDS = {
-    DeltaKind.THOUGHT: event_pb2.DELTA_KIND_THOUGHT,
-    DeltaKind.MESSAGE: event_pb2.DELTA_KIND_MESSAGE,
-}
+_STATE_OF = {number: state for state, number in STATES.items()}
 
 
 # From Memory.
@@ -178,9 +170,14 @@ def _usage(proto: message_pb2.Usage) -> Usage:
 # To Memory.
 
 
+def usage_proto(value: Usage) -> message_pb2.Usage:
+    """Tokens."""
+    return message_pb2.Usage(prompt_tokens=value.prompt_tokens, completion_tokens=value.completion_tokens)
+
+
 def new_message(value: Message) -> message_pb2.NewMessage:
     """A message to be stored."""
-    proto = message_pb2.NewMessage(role=_ROLES[value.role], text=value.text, call_id=value.call_id)
+    proto = message_pb2.NewMessage(role=ROLES[value.role], text=value.text, call_id=value.call_id)
     if value.function_call is not None:
         call = value.function_call
         proto.function_call.CopyFrom(
@@ -203,7 +200,7 @@ def lease_proto(value: Lease) -> turn_pb2.Lease:
 
 def outcome(value: Outcome) -> turn_pb2.TurnOutcome:
     """How a turn ends."""
-    return turn_pb2.TurnOutcome(state=_STATES[value.state], reason=value.reason)
+    return turn_pb2.TurnOutcome(state=STATES[value.state], reason=value.reason)
 
 
 def block_edit(value: BlockEdit) -> block_pb2.BlockEdit:
@@ -227,48 +224,3 @@ def commit_request(agent_id: str, held: Lease, value: NewStep) -> agent_state_se
     if value.outcome is not None:
         request.outcome.CopyFrom(outcome(value.outcome))
     return request
-
-
-# To clients.
-
-
-def composed_message(value: Message) -> message_pb2.Message:
-    """A message that is not stored: the system message, or the summary's."""
-    return message_pb2.Message(role=_ROLES[value.role], text=value.text, sequence=value.sequence)
-
-
-def usage_proto(value: Usage) -> message_pb2.Usage:
-    """Tokens."""
-    return message_pb2.Usage(prompt_tokens=value.prompt_tokens, completion_tokens=value.completion_tokens)
-
-
-def event(value: events.Event) -> event_pb2.TurnEvent:
-    """An event of a turn."""
-    proto = event_pb2.TurnEvent(sequence=value.sequence, step=value.step)
-    match value.body:
-        case events.Started(turn_id):  # the servicer, which knows the request, adds its id
-            proto.started.CopyFrom(event_pb2.Started(turn_id=turn_id))
-        case events.Queued(ahead):
-            proto.queued.CopyFrom(event_pb2.Queued(ahead=ahead))
-        case events.Thought(text):
-            proto.thought.CopyFrom(event_pb2.Thought(text=text))
-        case events.FunctionCalled(call_id, name, arguments):
-            proto.function_call.CopyFrom(event_pb2.FunctionCalled(call_id=call_id, name=name, arguments=arguments))
-        case events.FunctionResult(call_id, name, ok, text):
-            proto.function_result.CopyFrom(event_pb2.FunctionResult(call_id=call_id, name=name, ok=ok, text=text))
-        case events.AssistantMessage(text):
-            proto.message.CopyFrom(event_pb2.AssistantMessage(text=text))
-        case events.Notice(text):
-            proto.notice.CopyFrom(event_pb2.Notice(text=text))
-        case events.Delta(kind, attempt, index, text):
-            proto.delta.CopyFrom(event_pb2.Delta(kind=_DELTA_KINDS[kind], attempt=attempt, index=index, text=text))
-        case events.StepRestarted(attempt, reason):
-            proto.step_restarted.CopyFrom(event_pb2.StepRestarted(attempt=attempt, reason=reason))
-        case events.KeepAlive():
-            proto.keep_alive.SetInParent()
-        case events.Done(state, reason, steps, used):
-            done = event_pb2.Done(state=_STATES[state], reason=reason, steps=steps, usage=usage_proto(used))
-            proto.done.CopyFrom(done)
-        case Usage() as used:
-            proto.usage.CopyFrom(usage_proto(used))
-    return proto

@@ -21,9 +21,9 @@ from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt_runtime.status import from_rpc_error
 
-from memgpt_agent import convert
 from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
-from memgpt_agent.memory import CancelWish, Committed, QueuePlace, TurnEvent
+from memgpt_agent.memory import memory_protos
+from memgpt_agent.memory.port import CancelRequested, CommittedStep, QueuePosition, TurnEvent
 
 if TYPE_CHECKING:  # These exist in the stubs only.
     from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub
@@ -121,7 +121,7 @@ class MemoryClient:
                 agent_id=agent_id,
                 request_id=request_id,
                 fingerprint=fingerprint,
-                input=convert.new_messages(messages),
+                input=memory_protos.new_messages(messages),
                 options=options,
                 no_wait=no_wait,
                 queue_timeout=_duration(queue_timeout),
@@ -131,11 +131,11 @@ class MemoryClient:
         try:
             async for response in stream:
                 if response.HasField("queued"):
-                    yield QueuePlace(response.queued.ahead)
+                    yield QueuePosition(response.queued.ahead)
                 elif response.HasField("granted"):
-                    yield convert.grant(response.granted)
+                    yield memory_protos.grant(response.granted)
                 else:
-                    yield CancelWish()
+                    yield CancelRequested()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE) from error
         finally:
@@ -143,32 +143,32 @@ class MemoryClient:
 
     async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
         """Keeps the lease; answers whether the turn is to be cancelled."""
-        request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
+        request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=memory_protos.lease_proto(lease))
         return (await call(self.agents.RenewLease(request))).cancel_requested
 
-    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> Committed:
+    async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
         """Commits a step."""
-        response = await call(self.agents.CommitStep(convert.commit_request(agent_id, lease, step)))
-        committed = convert.step(response.step)
+        response = await call(self.agents.CommitStep(memory_protos.commit_request(agent_id, lease, step)))
+        committed = memory_protos.step(response.step)
         if not response.HasField("context"):
-            return Committed(committed, None)
+            return CommittedStep(committed, None)
         start = step.eviction.before_sequence if step.eviction is not None else 0
         kept = (message for message in context.messages if message.sequence >= start)
-        return Committed(committed, convert.context(response.context, (*kept, *committed.messages)))
+        return CommittedStep(committed, memory_protos.context(response.context, (*kept, *committed.messages)))
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
         """Ends the turn without a step."""
         request = state_pb.EndTurnRequest(
             agent_id=agent_id,
-            lease=convert.lease_proto(lease),
-            outcome=convert.outcome(outcome),
+            lease=memory_protos.lease_proto(lease),
+            outcome=memory_protos.outcome(outcome),
             call_result=call_result,
         )
         await call(self.agents.EndTurn(request))
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
         """Gives the lease back."""
-        request = state_pb.ReleaseLeaseRequest(agent_id=agent_id, lease=convert.lease_proto(lease))
+        request = state_pb.ReleaseLeaseRequest(agent_id=agent_id, lease=memory_protos.lease_proto(lease))
         await call(self.agents.ReleaseLease(request))
 
     async def read_turn(
@@ -181,7 +181,11 @@ class MemoryClient:
         stream = self.agents.ReadTurn(request)
         try:
             async for response in stream:
-                yield convert.step(response.step) if response.HasField("step") else convert.turn(response.turn)
+                yield (
+                    memory_protos.step(response.step)
+                    if response.HasField("step")
+                    else memory_protos.turn(response.turn)
+                )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE) from error
         finally:
@@ -200,7 +204,7 @@ class MemoryClient:
 
     async def load_context(self, agent_id: str) -> Context:
         """All that fills the agent's window now."""
-        return convert.context(await self.load_context_proto(agent_id))
+        return memory_protos.context(await self.load_context_proto(agent_id))
 
     async def load_context_proto(self, agent_id: str) -> context_pb2.AgentContext:
         """The same as Memory answers it, for clients."""
@@ -211,7 +215,7 @@ class MemoryClient:
         request = archival_pb.SearchPassagesRequest(
             scope=archival_pb.PassageScope(agent_id=agent_id), query=query, page_size=page_size, skip=skip
         )
-        return convert.passage_page(await call(self.archival.SearchPassages(request)))
+        return memory_protos.passage_page(await call(self.archival.SearchPassages(request)))
 
     async def search_recall(
         self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
@@ -226,4 +230,4 @@ class MemoryClient:
             skip=skip,
         )
         page = await call(self.recall.SearchMessages(request))
-        return MessagePage(tuple(map(convert.message, page.messages)), page.total_size)
+        return MessagePage(tuple(map(memory_protos.message, page.messages)), page.total_size)

@@ -43,7 +43,7 @@ class Counter:
         return known
 
 
-class Calibration:
+class TokenCalibration:
     """How the endpoint's counts relate to ours, model by model. Held in memory: a new process learns it again."""
 
     def __init__(self) -> None:

@@ -7,12 +7,14 @@ from datetime import datetime
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Context, FunctionCall, Message, Role, new_call_id
-from memgpt_agent.functions import Function, declarations
+from memgpt_agent.functions import Function
+from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 
 MAX_FIRST_TRIES = 10
 """How often the model is asked for its first answer until it passes the check."""
 
-FIRST_FUNCTIONS = (declarations.SEND_MESSAGE.name, declarations.ARCHIVAL_MEMORY_SEARCH.name)
+FIRST_FUNCTIONS = (SEND_MESSAGE.name, ARCHIVAL_MEMORY_SEARCH.name)
 
 _THOUGHT = "I am awake and my memory works. Somebody may be about to log in: let me be ready to greet them."
 _GREETING = "Hello, I am here."
@@ -24,7 +26,7 @@ def boot_sequence(now: datetime, time_zone: str, call_id: Callable[[], str] = ne
     It shows the model by example how it is to answer.
     """
     time = envelopes.format_time(now, time_zone)
-    call = FunctionCall(call_id(), declarations.SEND_MESSAGE.name, envelopes.dumps({"message": _GREETING}))
+    call = FunctionCall(call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": _GREETING}))
     return [
         Message(Role.ASSISTANT, _THOUGHT, function_call=call),
         Message(

@@ -1,0 +1,1 @@
+"""The MemGPT loop: turns, steps, leases, and the events that a turn gives its readers."""

@@ -1,0 +1,1 @@
+"""The RPC surface of the Agent."""
