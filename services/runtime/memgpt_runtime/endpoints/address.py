@@ -1,0 +1,84 @@
+"""Addresses of endpoints, as people write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where OpenAI's own service is."""
+
+_OPERATION = re.compile(r"/(?:chat/completions|completions|embeddings|models|responses)/*\Z")
+_VERSION = re.compile(r"/(?:v\d+\w*|deployments)(?:/|\Z)")
+_AZURE = re.compile(r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.azure|azure-api)\.(?:com|us|cn|net)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an endpoint is, and what every request to it carries.
+
+    Attributes:
+        base_url: The address up to the operation, without a query or a trailing slash.
+        query: Parameters of every request, such as Azure's ``api-version``.
+        headers: Headers of every request, the credential excepted; values may be secret.
+        key_header: Header of the key; ``Authorization`` takes it as a bearer token.
+    """
+
+    base_url: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key_header: str = "Authorization"
+
+    @property
+    def host(self) -> str:
+        """The host's name."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def shown(self) -> str:
+        """The address for messages and logs, without credentials that may stand in it."""
+        parts = urlsplit(self.base_url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+    @property
+    def versioned(self) -> bool:
+        """Whether the path names a version of the API, so that ``/v1`` is not missing from it."""
+        return _VERSION.search(urlsplit(self.base_url).path) is not None
+
+    def credential(self, api_key: str) -> dict[str, str]:
+        """The header that carries ``api_key``; none for an empty key."""
+        if not api_key:
+            return {}
+        return {self.key_header: f"Bearer {api_key}" if self.key_header == "Authorization" else api_key}
+
+
+def parse_address(
+    url: str, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+) -> Address:
+    """Read an address as it was configured.
+
+    Args:
+        url: Such as ``http://localhost:11434``; an operation at its end, such as ``/chat/completions``, is cut off, and
+            ``/v1`` is added to a bare host. Empty for OpenAI's own service.
+        headers: Further headers of every request.
+        query: Further query parameters of every request; they win over those in ``url``.
+
+    Raises:
+        ValueError: It is not the address of a web server. The text says what is wrong.
+    """
+    text = url.strip() or OPENAI_URL
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{error}; write it as http://host:port/v1") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text) or port == 0:
+        raise ValueError("must begin with http:// or https:// and a host, such as http://localhost:11434/v1")
+    path = _OPERATION.sub("", parts.path).rstrip("/") or "/v1"
+    parameters = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
+    azure = bool(_AZURE.search(parts.hostname)) or "/deployments/" in path or "api-version" in parameters
+    base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return Address(base, parameters, dict(headers or {}), "api-key" if azure else "Authorization")

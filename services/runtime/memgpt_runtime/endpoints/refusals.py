@@ -1,0 +1,320 @@
+"""What an endpoint's refusal means, whatever its vendor's status, code and wording.
+
+`understand` sorts a refusal by meaning; what to do about a meaning is the caller's business. The endpoint's own words
+are kept for the message to people, shortened and without secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from memgpt_runtime.endpoints import wordings
+from memgpt_runtime.logs import redact
+
+_MAX_TEXT = 4_000
+_MAX_QUOTE = 240
+_MAX_DEPTH = 6
+_NO_COMMON_SERVER_ERROR = 520
+
+
+class Meaning(StrEnum):
+    """Why an endpoint gave no answer."""
+
+    TOO_LONG = "too_long"
+    """The prompt, or a text to embed, is longer than the model takes."""
+
+    OUTPUT_LIMIT = "output_limit"
+    """More tokens are asked for than the model may write."""
+
+    RATE_LIMITED = "rate_limited"
+    OUT_OF_BALANCE = "out_of_balance"
+    BAD_KEY = "bad_key"
+    FORBIDDEN = "forbidden"
+    COUNTRY = "country"
+    UNKNOWN_MODEL = "unknown_model"
+    FILTERED = "filtered"
+
+    GENERATION_FAILED = "generation_failed"
+    """The endpoint could not read what the model wrote."""
+
+    NO_TOOLS = "no_tools"
+    TEMPLATE = "template"
+    CRASHED = "crashed"
+    LOADING = "loading"
+    REDIRECTED = "redirected"
+
+    NOT_AN_ENDPOINT = "not_an_endpoint"
+    """A web page, or nothing at all."""
+
+    REFUSED = "refused"
+    """The request is refused for another reason."""
+
+    UNAVAILABLE = "unavailable"
+    """The endpoint is overloaded, out of order or out of reach."""
+
+
+PASSING = frozenset(
+    {Meaning.RATE_LIMITED, Meaning.CRASHED, Meaning.LOADING, Meaning.UNAVAILABLE, Meaning.GENERATION_FAILED}
+)
+"""Another try may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An endpoint's refusal.
+
+    Attributes:
+        meaning: Why.
+        status: The HTTP status; 0 where there was no response.
+        text: The error's code and whole text, for further search; may be long, and is not for people.
+        quote: The endpoint's own words, for people; empty if it had none.
+        retry_after: Seconds after which it wants to be asked again; None if it does not say.
+    """
+
+    meaning: Meaning
+    status: int = 0
+    text: str = ""
+    quote: str = ""
+    retry_after: float | None = None
+
+
+def understand(
+    status: int, body: object, headers: Mapping[str, str] | None = None, *, secrets: Sequence[str] = ()
+) -> Refusal:
+    """Sort a refusal by its meaning.
+
+    Args:
+        status: The HTTP status; 200 for an error inside a response that looked like success, 0 for none at all.
+        body: The body: decoded JSON, else its text.
+        headers: The response's headers, with names in lower case.
+        secrets: Texts that must not be quoted, such as the key.
+    """
+    code, said, whole = _words(body)
+    text = f"{code} {whole}".strip()[:_MAX_TEXT]
+    wait = _retry_after(headers or {}, text)
+    meaning = _meaning(status, code, text, wait)
+    quote = said
+    for secret in secrets:
+        if secret:
+            quote = quote.replace(secret, "[redacted]")
+    return Refusal(meaning, status, text, _shortened(str(redact(quote))), wait)
+
+
+def error_in(value: object) -> object | None:
+    """The error in a body whose status was 200; None if it holds none."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+        value = value[0]
+    if not isinstance(value, dict):
+        return None
+    if value.get("error"):
+        return value
+    if value.get("choices") or value.get("data") or value.get("embeddings"):
+        return None
+    base = value.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code") not in (0, None):
+        return value
+    if value.get("object") == "error" or value.get("type") == "error" or value.get("success") is False:
+        return value
+    named = any(
+        value.get(key) for key in ("detail", "errors", "error_msg", "error_message", "error_code", "errorMessage")
+    )
+    coded = value.get("code") not in (None, 0, 200, "", "0", "200") and bool(value.get("message") or value.get("msg"))
+    return value if named or coded else None
+
+
+def _meaning(status: int, code: str, text: str, wait: float | None) -> Meaning:
+    if 300 <= status < 400:
+        return Meaning.REDIRECTED
+    if status == 402:
+        return Meaning.OUT_OF_BALANCE
+    by_words = next((meaning for meaning, holds in _IN_ORDER if holds(status, code, text, wait)), None)
+    if by_words is not None:
+        return by_words
+    match status:
+        case 401 | 407:
+            return Meaning.BAD_KEY
+        case 403:
+            return Meaning.FORBIDDEN
+        case 404 | 405 | 410:
+            return Meaning.UNKNOWN_MODEL
+        case 413:
+            return Meaning.TOO_LONG
+        case 429:
+            return Meaning.RATE_LIMITED
+        case 451:
+            return Meaning.COUNTRY
+        case 408 | 409 | 425:
+            return Meaning.UNAVAILABLE
+        case 501:
+            return Meaning.REFUSED
+        case _:
+            return Meaning.REFUSED if 400 <= status < 500 else Meaning.UNAVAILABLE
+
+
+_Test = Callable[[int, str, str, float | None], bool]
+
+
+def _said(pattern: re.Pattern[str], *, unless: Sequence[int] = (), only: Sequence[int] = ()) -> _Test:
+    def holds(status: int, code: str, text: str, wait: float | None) -> bool:
+        return status not in unless and (not only or status in only) and pattern.search(text) is not None
+
+    return holds
+
+
+def _out_of_balance(status: int, code: str, text: str, wait: float | None) -> bool:
+    # Gemini says "exceeded your current quota" of a limit per minute, and when to come back.
+    return wordings.OUT_OF_BALANCE.search(text) is not None and (wait is None or "insufficient" in text.lower())
+
+
+def _too_long(status: int, code: str, text: str, wait: float | None) -> bool:
+    if status in (401, 402, 404):
+        return False
+    if wordings.TOO_LONG_CODES.search(text):
+        return True
+    if wordings.OUTPUT_LIMIT.search(text) and not wordings.INPUT_AND_OUTPUT.search(text):
+        return False
+    return wordings.ABOUT_LENGTH.search(text) is not None and wordings.EXCESS.search(text) is not None
+
+
+def _output_limit(status: int, code: str, text: str, wait: float | None) -> bool:
+    return wordings.OUTPUT_LIMIT.search(text) is not None
+
+
+_IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
+    (Meaning.GENERATION_FAILED, _said(wordings.GENERATION_FAILED, unless=(401, 404, 429))),
+    (Meaning.COUNTRY, _said(wordings.COUNTRY)),
+    (Meaning.OUT_OF_BALANCE, _out_of_balance),
+    (Meaning.RATE_LIMITED, _said(wordings.PER_TIME, unless=(401, 404))),
+    (Meaning.NO_TOOLS, _said(wordings.NO_TOOLS, unless=(401, 403, 429))),
+    (Meaning.TOO_LONG, _too_long),
+    (Meaning.OUTPUT_LIMIT, _output_limit),
+    (Meaning.BAD_KEY, _said(wordings.BAD_KEY, only=(200, 400, 401, 403))),
+    (Meaning.UNKNOWN_MODEL, _said(wordings.UNKNOWN_MODEL, unless=(401, 429, 503))),
+    (Meaning.LOADING, _said(wordings.LOADING, only=(200, 409, 425, 500, 502, 503, 504))),
+    (Meaning.TEMPLATE, _said(wordings.TEMPLATE, only=(200, 400, 422, 500))),
+    (Meaning.FILTERED, _said(wordings.FILTERED, unless=(401, 404, 429, 502, 503, 504))),
+    (Meaning.CRASHED, _said(wordings.CRASHED, only=(200, 400, 500, 502, 503))),
+)
+"""The first that holds counts: a limit of tokens a minute comes before a limit of tokens, and so on."""
+
+
+def _words(body: object) -> tuple[str, str, str]:
+    """The code, the message for people, and all the text of an error's body."""
+    if isinstance(body, str | bytes):
+        text = body.decode(errors="replace") if isinstance(body, bytes) else body
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            return "", _page_title(text), text[:_MAX_TEXT]
+    if isinstance(body, str):
+        return "", body, body
+    codes: list[str] = []
+    messages: list[str] = []
+    _collect(body, codes, messages, 0)
+    whole = " ".join(dict.fromkeys(messages))
+    return " ".join(dict.fromkeys(codes)), messages[0] if messages else "", whole
+
+
+_MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "status_msg", "error", "reason")
+_CODES = ("code", "type", "error_code", "status", "status_code", "error_type", "param")
+_NAMED_CODES = ("retryDelay", "failed_generation", "raw")
+"""Values that mean something beside their name only."""
+
+
+def _collect(value: object, codes: list[str], messages: list[str], depth: int) -> None:
+    """The texts of an error, outermost message first."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, str):
+        if value.strip():
+            messages.append(value.strip()[:_MAX_TEXT])
+        return
+    if isinstance(value, list):
+        for one in value[:8]:
+            _collect(one, codes, messages, depth + 1)
+        return
+    if not isinstance(value, Mapping):
+        return
+    for key in _MESSAGES:
+        if key in value:
+            _collect(_unpacked(value[key]), codes, messages, depth + 1)
+    codes += [str(value[key])[:200] for key in _CODES if isinstance(value.get(key), str | int)]
+    codes += [f"{key} {value[key]}"[:200] for key in _NAMED_CODES if isinstance(value.get(key), str)]
+    for key, given in value.items():
+        if key in _MESSAGES:
+            continue
+        if isinstance(given, Mapping | list):
+            _collect(given, codes, messages, depth + 1)
+        elif key not in (*_CODES, *_NAMED_CODES) and isinstance(given, str) and given.strip():
+            messages.append(given.strip()[:_MAX_TEXT])
+
+
+def _unpacked(value: object) -> object:
+    """An error that a gateway has wrapped as JSON text into a message."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]{0,300}>")
+
+
+def _page_title(text: str) -> str:
+    title = _TITLE.search(text[:_MAX_TEXT])
+    if title:
+        return title[1].strip()
+    return _TAG.sub(" ", text[:_MAX_TEXT]).strip()
+
+
+def _shortened(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _MAX_QUOTE else f"{line[:_MAX_QUOTE].rstrip()}…"
+
+
+_DELAY = re.compile(
+    r"(?:retryDelay\W{1,6}|(?:re)?try (?:again )?(?:in|after)\s*(?:about )?|wait (?:for )?|retry[_ -]after\W{1,4})"
+    r"(?:(\d{1,3})h)?(?:(\d{1,4})m(?!s))?(\d{1,6}(?:\.\d{1,9})?)?\s*(ms|milliseconds?|s\b|seconds?|minutes?|hours?)?",
+    re.IGNORECASE,
+)
+_SECONDS = {"ms": 0.001, "mil": 0.001, "min": 60.0, "hou": 3600.0}
+
+
+def _retry_after(headers: Mapping[str, str], text: str) -> float | None:
+    """Seconds that the endpoint asks to wait, by its headers or in its words; None if it does not say."""
+    if (given := headers.get("retry-after-ms", "")) and _number(given) is not None:
+        return max(0.0, (_number(given) or 0.0) / 1000)
+    given = headers.get("retry-after", "")
+    if (seconds := _number(given)) is not None:
+        return max(0.0, seconds)
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return _delay_in(text)
+
+
+def _delay_in(text: str) -> float | None:
+    match = _DELAY.search(text)
+    if match is None or not any(match.group(1, 2, 3)):
+        return None
+    hours, minutes, number, unit = match.groups()
+    scale = _SECONDS.get((unit or "").lower()[:3], 1.0)
+    return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(number or 0) * scale
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value == value and abs(value) < 1e9 else None

@@ -1,0 +1,180 @@
+# ruff: noqa: E501 - one pattern a line
+"""The words in which endpoints refuse requests, sorted by meaning.
+
+Data only: `refusals` says in what order they are tried, and which statuses and codes say the same without words. Every
+pattern is searched for in the error's code and text, without regard to case. Vendors change their wording, so that the
+patterns name the parts which relatives of a wording share.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
+
+
+PER_TIME = _any(
+    r"(?:tokens?|requests?|queries|calls)[ _-]*(?:\w+ )?per[ _-]*(?:second|minute|min|hour|day)",
+    r"\b(?:[TRQ]P[MDS]|itpm|otpm)\b",
+    r"rate[ _-]?limit",
+    r"too many (?:concurrent )?requests",
+    r"throttl(?:ed|ing)",
+    r"(?:request|call) (?:frequency|rate)",
+    r"concurren(?:cy|t)[ \w]*(?:limit|exceed|reached)",
+    r"resource[_ ]exhausted",
+    r"slow down",
+    r"速率|频率|限流|请求过多|并发数",
+)
+"""A limit of requests or tokens in a span of time: it passes, and a shorter prompt is no remedy for good."""
+
+OUT_OF_BALANCE = _any(
+    r"insufficient[ _-]?(?:account[ _-]?)?(?:balance|quota|credit|funds)",
+    r"(?:not enough|no|out of|run out of|requires? more|exhausted (?:your|all)?) ?(?:balance|credits?|funds)",
+    r"credit balance|balance (?:is )?(?:insufficient|too low|not enough)",
+    r"exceeded your current quota",
+    r"billing[ _-](?:hard[ _-]limit|not[ _-]active|details)",
+    r"payment[ _-](?:is )?required|(?:spend(?:ing)?|budget)[ _-]limit",
+    r"arrear|overdue",
+    r"account is (?:not active|deactivated|suspended)",
+    r"余额不足|欠费|额度",
+)
+"""The account has no money left, or is closed."""
+
+BAD_KEY = _any(
+    r"(?:invalid|incorrect|wrong|missing|expired|no|malformed|revoked)[ _-](?:api[ _-]?|authentication[ _-]?|authorization[ _-]?|access[ _-]?)?(?:key|token|credentials?)\b(?!.{0,20}count)",
+    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired|not found|required)",
+    r"authentication (?:fails?|failed|error|required)",
+    r"unauthori[sz]ed|unauthenticated|invalid authentication",
+    r"令牌|密钥|鉴权|身份验证",
+)
+
+COUNTRY = _any(
+    r"unsupported_country",
+    r"(?:country|region|territory|location)\b.{0,60}(?:not |un)(?:supported|available|allowed)",
+    r"(?:not |un)(?:supported|available|allowed) in your (?:country|region|location)",
+)
+
+FILTERED = _any(
+    r"content[ _-]?(?:filter|management|policy|moderation|exists? risk|violat|risk|safety|security)",
+    r"responsible[ _-]?ai",
+    r"data[ _-]?inspection",
+    r"inappropriate|prohibited[ _-](?:content|use)|objectionable",
+    r"(?:input|prompt|content|request|output|message|text)s?\b.{0,80}\b(?:flagged|blocked|moderat|sensitive|unsafe|harmful|violat)",
+    r"(?:flagged|blocked)\b.{0,60}(?:safety|policy|moderation|filter|content)",
+    r"moderation|safety (?:system|filter|settings|reasons?|check)",
+    r"usage polic(?:y|ies)|acceptable use",
+    r"敏感|违规|不安全|审核|风险",
+)
+"""A filter of content, in front of the model or behind it."""
+
+GENERATION_FAILED = _any(
+    r"tool[ _-]?use[ _-]?failed",
+    r"json[ _-]?validate[ _-]?failed",
+    r"failed[ _-]generation",
+    r"output[ _-]?parse[ _-]?failed",
+    r"failed to (?:call a function|generate (?:valid )?json|parse (?:the )?(?:tool|function|model|generated|output|response|json))",
+    r"malformed[ _-]?(?:function|tool)[ _-]?call",
+    r"(?:model|generated|output|generation|completion)\b.{0,60}\b(?:invalid|malformed|unparsable|not valid|did not match)\b.{0,40}(?:json|tool|function|schema|call)",
+    r"(?:invalid|malformed|unparsable) (?:json|tool call|function call)\b.{0,40}\b(?:generated|produced|returned|output) by",
+    r"tool call validation failed",
+    r"error parsing tool call|unexpected_tool_call",
+)
+"""The model wrote something that its endpoint could not read: another try may succeed."""
+
+NO_TOOLS = _any(
+    r"requires? .{0,60}--(?:jinja|tool-call-parser|enable-auto-tool-choice)",
+    r"--(?:tool-call-parser|enable-auto-tool-choice)\b.{0,60}(?:required|to be set)",
+    r"(?:does not|doesn'?t|do not|don'?t|not|cannot|can'?t|no) (?:currently |yet )?(?:support|handle|accept|allow|supported)\b.{0,20}\b(?:tools?|functions?)\b(?![ _-]?choice)",
+    r"\b(?:tools?|functions?|function[ _-]call(?:s|ing)?|tool[ _-](?:use|calls?|calling))\b['\"`]?(?: parameters?| fields?)? (?:(?:is|are) )?(?:currently |yet )?(?:not |un|in)(?:supported|available|enabled|allowed|permitted|compatible)",
+    r"unsupported (?:parameter|argument|field|feature|value)s?:? ['\"`]?(?:tools|functions)\b(?![ _-]?choice)",
+    r"(?:extra inputs? (?:is|are) not permitted|un(?:known|recogni[sz]ed|expected) (?:request |keyword )?(?:name|argument|field|parameter|key)s?)\b.{0,30}\btools\b",
+    r"no endpoints? found that supports? tool",
+    r"不支持.{0,10}(?:工具|函数|function|tool)",
+)
+"""The model, or its server as it was started, has no tools at all."""
+
+TEMPLATE = _any(
+    r"jinja|minja|chat[ _-]?template|template (?:error|render|parse|rais)",
+    r"raise_exception",
+    r"roles? must alternate|must alternate between",
+    r"(?:system|tool|assistant|user) role (?:is )?not supported",
+    r"(?:failed|error|unable) .{0,30}(?:apply|render|format)\w* .{0,20}template",
+    r"unexpected role|after role",
+    r"(?:only|must) .{0,40}(?:user|assistant|system|tool) (?:and|or|messages?|roles?)\b.{0,60}(?:support|alternat|first|begin|start|follow)",
+)
+"""The model's chat template does not take the messages as they are."""
+
+CRASHED = _any(
+    r"(?:model|runner|engine|worker|process|server)\b.{0,40}\b(?:crashed|terminated|stopped|died|is dead|has exited|killed|aborted)",
+    r"engine ?dead|engine core",
+    r"(?:cuda|hip|metal|gpu|vulkan)\b.{0,40}\b(?:error|out of memory|fail)",
+    r"out of memory|\boom\b|failed to allocate",
+    r"segmentation fault|exit (?:code|status)|signal: ",
+)
+
+LOADING = _any(
+    r"(?:loading|warming up|starting|initiali[sz]ing|scaling).{0,20}model",
+    r"model\b.{0,60}\b(?:is )?(?:currently |still )?(?:loading|warming|starting|initiali[sz]ing)",
+    r"not (?:yet )?ready|cold start",
+)
+
+UNKNOWN_MODEL = _any(
+    r"model[ _-]?not[ _-]?(?:found|exist|available|supported|allowed)",
+    r"(?:model|deployment|engine)s?\b.{0,80}\b(?:(?:does|do) not exist|(?:is |was |be )?not (?:found|exist|available|supported|loaded|recogni[sz]ed|a valid|allowed)|unknown|invalid|could not be found)",
+    r"(?:unknown|invalid|no such|unsupported|unrecogni[sz]ed|non-?existent|not a valid) model\b",
+    r"no models? (?:is |are )?(?:loaded|found|available)|try pulling it|not have access to (?:the |it|model)",
+    r"deployment\w*[ _-]?not[ _-]?found",
+    r"no (?:allowed providers|endpoints?) (?:are |is )?(?:found|available)(?! that)",
+    r"模型(?:不存在|未找到)",
+)
+
+EXCESS = _any(
+    r"exceed|too (?:long|large|many|big)|(?:longer|greater|larger|more) than|\bover\b|beyond",
+    r"(?:must|should|needs? to|has to) (?:be|have) (?:less|fewer|at most|<|smaller|shorter|under|in|within)",
+    r"(?:cannot|can't|could not|does not|do not|doesn't|don't|won't) (?:be (?:more|greater|larger)|fit)",
+    r"no(?:t enough)? (?:space|room)|at most|range of",
+    r"max(?:imum|[ _])|limit(?:ed)? (?:is|of|to|exceeded|reached)|limit:|reduce|shorten|truncat|overflow",
+    r"reached context|with context length of only|tokens to keep",
+    r"超出|超过|超长|超限|过长|太长|不能超过|最大",
+)
+"""Something is more than it may be."""
+
+TOO_LONG_CODES = _any(
+    r"context[ _-]?length[ _-]?exceeded",
+    r"exceed_?context_?size",
+    r"tokens_limit_reached",
+    r"max_prompt_tokens_exceeded",
+    r"string_above_max_length|request_too_large|content_length_exceeded",
+    r"context_window_exceeded|prompt_too_long|input_too_long|max_message_tokens",
+)
+
+ABOUT_LENGTH = _any(
+    r"context.{0,20}(?:length|window|size|limit)",
+    r"prompt.{0,30}(?:too long|length|tokens|too large)",
+    r"input.{0,30}(?:tokens?|length|too long|too large)",
+    r"(?:token|sequence|seq|session).{0,8}(?:limit|len)",
+    r"(?:too many|total|number of|requested|maximum|max|less than \d+|more than \d+|exceed\w*|\d+) .{0,30}tokens",
+    r"tokens?.{0,40}(?:exceed|limit|maximum|too many|longer|greater)",
+    r"(?:reduce|shorten).{0,30}(?:prompt|messages|input|context|length)",
+    r"(?:message|request|prompt|text|question|conversation|history|body).{0,30}too (?:long|large|big)",
+    r"too long for",
+    r"max input (?:chars|characters|length)",
+    r"(?:上下文|输入|内容|文本|prompt|tokens?).{0,12}(?:超出|超过|超长|过长|太长)|(?:超出|超过).{0,20}(?:上下文|长度|token)",
+)
+"""The length of the prompt is meant. With `EXCESS`: it is longer than the model's window."""
+
+OUTPUT_LIMIT = _any(
+    r"max_(?:completion_|new_|output_)?tokens\b['\"`]?.{0,40}(?:too large|(?:must|should|needs to|has to|can) (?:not |only )?(?:be|exceed)|exceeds?|at most|invalid|out of range|range|less than|greater than|not in|maximum)",
+    r"(?:range of|invalid|maximum (?:allowed )?(?:value )?(?:of|for)|value for|the) ['\"`]?max_(?:completion_|new_|output_)?tokens\b",
+    r"supports at most \d+ (?:completion|output) tokens",
+    r"(?:maximum|max) (?:number of )?(?:output|completion) tokens",
+)
+"""More tokens are asked for in the answer than the model writes; a number beside it says how many it does."""
+
+INPUT_AND_OUTPUT = _any(
+    r"(?:input|prompt|message|context).{0,60}(?:\+|and|plus).{0,20}(?:max_|output|completion|generat)",
+    r"context (?:length|limit|window|size)",
+)
+"""Both together are too long: so the prompt is, too."""
