@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1 import block_pb2, turn_pb2
+from memgpt.memory.v1 import block_pb2, message_pb2, turn_pb2
 
 from tests.integration.memory.client import (
     ABORTED,
@@ -559,3 +561,50 @@ async def test_messages_of_no_role_and_of_the_system_are_refused(memory: Memory,
         await memory.agents.BeginTurn(
             pb.BeginTurnRequest(agent_id=agent.agent_id, request_id="r", input=[message])
         ).read()
+
+
+NOW = "a-placeholder-for-the-time"
+
+
+def told_now(text: str, zone: str) -> bool:
+    """Whether a text tells a time of the last minute in this zone."""
+    moment = datetime.strptime(text[:22], "%Y-%m-%d %I:%M:%S %p").replace(tzinfo=ZoneInfo(zone))
+    return abs(datetime.now(ZoneInfo(zone)) - moment) < timedelta(minutes=1)
+
+
+async def test_a_turn_is_told_the_time_where_its_agent_lives(memory: Memory) -> None:
+    agent = await memory.agent(time_zone="Asia/Kathmandu")
+    await memory.begin(agent.agent_id, "one", f"{NOW}: hello at {NOW}", time_placeholder=NOW)
+    (message,) = await memory.history(agent.agent_id)
+    time, hello, again = message.text.partition(": hello at ")
+    assert (hello, again) == (": hello at ", time)
+    assert told_now(time, "Asia/Kathmandu")
+    assert time.endswith(" +0545+0545")
+
+
+@pytest.mark.parametrize("placeholder", ["short", 'quoted " placeholder'])
+async def test_a_placeholder_that_could_tear_a_text_is_refused(memory: Memory, placeholder: str) -> None:
+    agent = await memory.agent()
+    with refused(INVALID):
+        await memory.begin(agent.agent_id, "one", "hello", time_placeholder=placeholder)
+
+
+async def test_the_result_of_a_cancelled_call_tells_the_time(memory: Memory) -> None:
+    agent = await memory.agent(time_zone="Asia/Tokyo")
+    grant = await memory.begin(agent.agent_id, "one", "hello")
+    call = message_pb2.NewMessage(
+        role=message_pb2.ROLE_ASSISTANT,
+        function_call=message_pb2.FunctionCall(call_id="c1", name="get", arguments="{}"),
+    )
+    await memory.agents.CommitStep(
+        pb.CommitStepRequest(agent_id=agent.agent_id, lease=grant.lease, step=1, messages=[call])
+    )
+    await release(memory, agent.agent_id, grant.lease)
+    request = pb.RequestCancelRequest(
+        agent_id=agent.agent_id, request_id="one", call_result=f"{NOW} cancelled", time_placeholder=NOW
+    )
+    await memory.agents.RequestCancel(request)
+    result = (await memory.history(agent.agent_id))[-1]
+    assert result.call_id == "c1"
+    assert told_now(result.text, "Asia/Tokyo")
+    assert result.text.endswith("JST+0900 cancelled")

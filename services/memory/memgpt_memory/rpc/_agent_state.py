@@ -21,7 +21,7 @@ from memgpt_memory.maintenance.transfer import FORMAT_VERSION
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Servicer
-from memgpt_memory.turns import Edit, Grant, Part, Step, StepCommit, TurnStart
+from memgpt_memory.turns import Edit, Grant, Part, Step, StepCommit, TurnStart, write_time, write_times
 
 _PAUSE_SECONDS = 60.0
 """Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
@@ -134,7 +134,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 raise invalid("input", "A turn that is a retry has the input of the turn before: leave `input` out.")
             opening = Edit(core.edits.retry)
         elif request.input:
-            opening = TurnStart(convert.new_messages(request.input))
+            messages = convert.new_messages(request.input)
+            opening = TurnStart(write_times(messages, request.time_placeholder, now(), live.row.time_zone))
         events = core.turns.begin(
             live,
             request.request_id,
@@ -214,7 +215,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        turn = await core.turns.cancel(live, request.request_id, request.call_result)
+        result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
+        turn = await core.turns.cancel(live, request.request_id, result)
         return pb.RequestCancelResponse(turn=convert.turn(turn))
 
     async def ReadTurn(self, request: pb.ReadTurnRequest, context: Any) -> AsyncIterator[pb.ReadTurnResponse]:
@@ -290,13 +292,14 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             raise invalid("text", "text must not be blank.")
         live = await core.agents.get(tenant(), request.agent_id)
         # The result tells the time, which differs when the same request is made again.
-        digest = convert.fingerprint(request, "call_result")
+        digest = convert.fingerprint(request, "call_result", "time_placeholder")
         part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
 
         async def edit(live: LiveAgent) -> TurnStart:
             return await core.edits.edit(live, part, request.text)
 
-        turn = await core.turns.edit(live, request.request_id, digest, Edit(edit, request.call_result))
+        result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
+        turn = await core.turns.edit(live, request.request_id, digest, Edit(edit, result))
         edited = await core.agents.messages.read(live.id, [turn.first_sequence])
         return pb.EditMessageResponse(message=convert.message(edited[0], live.rewinds))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memgpt_memory.turns._edits import Edit, Edits, Part, TurnStart
+from memgpt_memory.turns._local_time import write_time, write_times
 from memgpt_memory.turns._model import StepCommit
 from memgpt_memory.turns._turns import Grant, Lease, Step, Turns
 
@@ -16,4 +17,6 @@ __all__ = [
     "StepCommit",
     "TurnStart",
     "Turns",
+    "write_time",
+    "write_times",
 ]

@@ -375,6 +375,7 @@ class BeginTurnRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    TIME_PLACEHOLDER_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
@@ -389,6 +390,11 @@ class BeginTurnRequest(_message.Message):
     """Begin by taking back what RewindMessages without a count would, and give the turn the same input once more, all in one
     commit; `input` must be empty. A turn that was left behind by its holder is ended as CANCELLED. FAILED_PRECONDITION when
     there is nothing to run again.
+    """
+    time_placeholder: _builtins.str
+    """What the texts of `input` have in place of the time of this request: Memory writes the time there, in the agent's time
+    zone, such as "2026-01-31 03:04:05 PM CET+0100". So a caller need not read the agent for its time zone. Choose one that
+    no text has by chance. Empty for none.
     """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
@@ -409,10 +415,11 @@ class BeginTurnRequest(_message.Message):
         options: _builtins.bytes = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
         retry: _builtins.bool = ...,
+        time_placeholder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "retry", b"retry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "retry", b"retry", "time_placeholder", b"time_placeholder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -833,22 +840,26 @@ class RequestCancelRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CALL_RESULT_FIELD_NUMBER: _builtins.int
+    TIME_PLACEHOLDER_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
     """The turn, by the request it answers."""
     call_result: _builtins.str
     """As in EndTurn, for a turn that nobody holds."""
+    time_placeholder: _builtins.str
+    """As in BeginTurn, for `call_result`."""
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         call_result: _builtins.str = ...,
+        time_placeholder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "request_id", b"request_id", "time_placeholder", b"time_placeholder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1255,6 +1266,7 @@ class EditMessageRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     CALL_RESULT_FIELD_NUMBER: _builtins.int
+    TIME_PLACEHOLDER_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
@@ -1265,6 +1277,8 @@ class EditMessageRequest(_message.Message):
     """What it takes the place of."""
     call_result: _builtins.str
     """Becomes the result of a call that a turn left behind without one."""
+    time_placeholder: _builtins.str
+    """As in BeginTurn, for `call_result`."""
     def __init__(
         self,
         *,
@@ -1273,10 +1287,11 @@ class EditMessageRequest(_message.Message):
         request_id: _builtins.str = ...,
         part: Global___MessagePart.ValueType = ...,
         call_result: _builtins.str = ...,
+        time_placeholder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "part", b"part", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "call_result", b"call_result", "part", b"part", "request_id", b"request_id", "text", b"text", "time_placeholder", b"time_placeholder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
