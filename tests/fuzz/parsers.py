@@ -11,7 +11,9 @@ from random import Random
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS
-from memgpt_loader.parsing.pool import PageRead, ParserLimits, ParserPool
+from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.pool import ParserPool
+from memgpt_loader.parsing.results import PageRead
 from memgpt_runtime.tokens import count_tokens
 
 from tests.fuzz.mutations import mutated, mutated_part

@@ -12,18 +12,19 @@ from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
 from memgpt_loader.config import LoaderSettings
 from memgpt_loader.loads.pipeline import Pipeline
-from memgpt_loader.loads.registry import LoadLimits, Loads
+from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.memory.client import REPEATABLE, MemoryClient
-from memgpt_loader.metrics import watch_loader
+from memgpt_loader.metrics import export_metrics
 from memgpt_loader.parsing.extract import chunker_version
-from memgpt_loader.parsing.pool import ParserLimits, ParserPool
+from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.rpc.servicer import LoaderServicer
 
 
 @asynccontextmanager
 async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
-    """Puts the Loader together."""
+    """Assemble the Loader."""
     settings = app.config.service
     spool_dir = (settings.spool_dir or app.config.home / "spool").expanduser()
     try:
@@ -47,35 +48,35 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
         async with open_memory_channel(app.config, REPEATABLE) as channel:
             memory = MemoryClient(channel)
             version = chunker_version(settings.passage_tokens, settings.passage_overlap)
-            pipeline = Pipeline(pool, memory, version, patience=settings.store_retry_seconds)
+            pipeline = Pipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)
             limits = LoadLimits(
                 max_file_bytes=settings.max_file_bytes,
-                chunk_seconds=settings.upload_pause_seconds,
+                seconds_per_mib=settings.upload_pause_seconds,
                 idle_seconds=settings.idle_seconds,
             )
-            loads = Loads(memory, pool, pipeline, spool, limits)
-            watch_loader(app.metrics, loads, pool)
-            leaving = asyncio.create_task(_leave(app.stopping, loads))
+            loads = LoadRegistry(memory, pool, pipeline, spool, limits)
+            export_metrics(app.metrics, loads.stats, pool)
+            stopping = asyncio.create_task(_stop_watches(app.stopping, loads))
             try:
                 app.add_servicer(add_LoaderServiceServicer_to_server, LoaderServicer(loads))
                 async with HealthWatcher(channel, "memory", app.readiness):
                     yield
             finally:
-                leaving.cancel()
+                stopping.cancel()
                 await loads.close()
                 await pool.close()
     finally:
         await asyncio.to_thread(spool.close)
 
 
-async def _leave(stopping: asyncio.Event, loads: Loads) -> None:
+async def _stop_watches(stopping: asyncio.Event, loads: LoadRegistry) -> None:
     await stopping.wait()
-    loads.leave()
+    loads.stop_watches()
 
 
 def main() -> None:
-    """Runs the Loader until it is told to stop."""
-    # A watch lasts as long as its load, and an upload as long as it goes on, or waits for its turn.
+    """Run the Loader until it is told to stop."""
+    # A watch lasts as long as its load; an upload waits for room, and has a limit for each MiB.
     streams = ("WatchLoad", "UploadFile")
     deadlines = dict.fromkeys(f"/memgpt.loader.v1.LoaderService/{stream}" for stream in streams)
     run(ServiceSpec("loader", LoaderSettings, setup, deadlines=deadlines))

@@ -44,10 +44,3 @@ class FileFailure(Exception):  # noqa: N818 - what it is called where files have
         self.reason = reason
         self.message = message
         self.detail = detail
-
-
-class NoParser(Exception):  # noqa: N818 - says what there is not
-    """A parser process cannot be started, for want of memory, say: no fault of the file that was to be read.
-
-    The text is for the log only.
-    """

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TextIO
 
+import stamina.instrumentation
 import structlog
 import structlog.typing
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -127,12 +128,23 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     adopt_loggers()
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
     # Not by way of the standard library: that takes twice as long, and every call writes a line.
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *last, renderer],
         logger_factory=structlog.WriteLoggerFactory(file=out),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
+    )
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    get_logger(__name__).warning(
+        "retry_scheduled",
+        attempt=details.retry_num,
+        wait_seconds=round(details.wait_for, 2),
+        error=type(details.caused_by).__name__,
+        reason=getattr(details.caused_by, "reason", None),
     )
 
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from memgpt_loader.formats import Note
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.parsing.pool import ParsedPassage
+from memgpt_loader.parsing.results import ParsedPassage
 from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, Reason, ServiceError
 
 
 class FakeMemory:
-    """Implements `memgpt_loader.memory.Memory`."""
+    """Implements `memgpt_loader.memory.port.Memory`."""
 
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}
@@ -35,7 +35,7 @@ class FakeMemory:
         self.storing = asyncio.Event()
         self.stores = self.writes = 0
 
-    async def source(self, ref: SourceRef) -> tuple[str, str]:
+    async def get_or_create_source(self, ref: SourceRef) -> tuple[str, str]:
         if ref.source_id:
             if ref.source_id not in self.sources:
                 raise NotFound(Reason.SOURCE_NOT_FOUND, "no such source")
@@ -56,7 +56,7 @@ class FakeMemory:
             raise self.failures.pop(0)
         yield _Writer(self, source_id, version)
 
-    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
+    async def relabel(self, source_id: str, version: FileVersion) -> StoredFile:
         if self.failures:
             raise self.failures.pop(0)
         stored = self.files[source_id].get(version.manifest.name)
@@ -83,13 +83,13 @@ class FakeMemory:
         self.recorded.set()
         return str(self.writes)
 
-    async def record(self, load_id: str) -> LoadRecord | None:
+    async def find_record(self, load_id: str) -> LoadRecord | None:
         return self.load_records.get(load_id)
 
-    async def record_of_request(self, request_id: str) -> LoadRecord | None:
+    async def find_record_of_request(self, request_id: str) -> LoadRecord | None:
         return next((each for each in self.load_records.values() if each.request_id == request_id), None)
 
-    async def records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
+    async def list_records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
         found = [each for each in reversed(self.load_records.values()) if source_id in ("", each.source_id)]
         first = int(page_token or 0)
         end = first + page_size

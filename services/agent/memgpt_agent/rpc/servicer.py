@@ -1,7 +1,5 @@
 """The RPC surface of the Agent: proto ↔ domain, and calls passed on to Memory."""
 
-# ruff: noqa: N802 - gRPC's names
-
 from __future__ import annotations
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Which Loader works on a load: the one whose name its record has, as long as it renews the record.
+"""Which Loader works on a load: the one that the load's record names, as long as it keeps renewing the record.
 
-A record may be read by any Loader, but is written only over what was read (its etag): so of two that want to take a
-load up one does, and one that was believed dead notices with its next write that it has lost the load. What both may
-have written of a file meanwhile are the same passages under the same ids.
+Any Loader may read a record, but writes it only over what it read (by its etag). So of two Loaders that want to take
+over a load one succeeds, and a Loader that was wrongly believed dead learns from its next write that it has lost the
+load. If both stored passages of a file in the meantime, they stored the same passages under the same ids.
 """
 
 from __future__ import annotations
@@ -22,128 +22,115 @@ from memgpt_loader.model import FileState, Load, LoadRecord, LoadState
 RENEW_SECONDS = 8.0
 """How often a record is written while nothing changes."""
 
-HELD_SECONDS = 30.0
-"""How long a hold lasts after a write of the record, by Memory's clock and one's own, which may differ a little."""
+LEASE_SECONDS = 30.0
+"""How long a lease lasts after a write of the record. Memory's clock and the reader's may differ by a few seconds."""
+
+TAKEOVER_WINDOW = dt.timedelta(hours=24)
+"""How long an interrupted load can be taken over: as long as its CreateLoad can be repeated."""
 
 
-INTERRUPTED_FOR = dt.timedelta(hours=24)
-"""How long a load that nobody works on can be taken up: as long as its CreateLoad can be repeated."""
-
-
-class Holds:
-    """What this process has hold of, and what others have."""
+class LoadLeases:
+    """Takes, keeps and releases the leases of loads for this process."""
 
     def __init__(self, memory: Memory, spool: Spool) -> None:
-        """Holds by the name of `spool`, whose lock tells others on this machine at once when this process has died."""
+        """Use the name of `spool` as the holder's: its file lock shows other Loaders on this machine when it died."""
         self._memory = memory
         self._spool = spool
 
     def load_of(self, record: LoadRecord) -> Load:
-        """A load as its record has it: INTERRUPTED when no other Loader has hold of it and it has not ended.
+        """Return the load of a record.
 
-        One that nobody has taken up in time has ended by that, whoever reads it: nobody needs to write it down.
+        It is INTERRUPTED if it has not ended and no other Loader has its lease, and CANCELLED if it was not taken over
+        in time.
         """
         load = records.from_record(record, tenant())
-        if load.end_time is None and not self._is_elsewhere(load, record):
+        if load.end_time is None and not self._is_leased_elsewhere(load, record):
             load.state = LoadState.INTERRUPTED
-            given_up = record.update_time + INTERRUPTED_FOR
-            if given_up <= dt.datetime.now(dt.UTC):
-                _give_up(load, given_up)
+            expiry = record.update_time + TAKEOVER_WINDOW
+            if expiry <= dt.datetime.now(dt.UTC):
+                _expire(load, expiry)
         return load
 
-    async def find(self, load_id: str) -> LoadRecord:
-        """The record of a load.
+    async def get_record(self, load_id: str) -> LoadRecord:
+        """Read the record of a load.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such load.
         """
-        record = await self._memory.record(load_id)
+        record = await self._memory.find_record(load_id)
         if record is None:
-            raise no_load(load_id)
+            raise load_not_found(load_id)
         return record
 
     def take(self, record: LoadRecord) -> LiveLoad:
-        """A load to be worked on here; it is held once it is `put`.
+        """Return a load to work on; `save` acquires the lease.
 
         Raises:
-            Unavailable: Another Loader has hold of it.
+            Unavailable: Another Loader has the lease.
         """
         load = self.load_of(record)
         if load.state is LoadState.RUNNING:
-            raise _elsewhere(load.load_id)
+            raise load_elsewhere(load.load_id)
         if load.state is LoadState.INTERRUPTED:
             load.state = LoadState.RUNNING
         live = LiveLoad(load)
         live.etag = record.etag
         return live
 
-    async def put(self, live: LiveLoad, *, release: bool = False) -> None:
-        """Remembers a load as it is, and keeps hold of it, or lets it go.
+    async def save(self, live: LiveLoad, *, release: bool = False) -> None:
+        """Write the record of a load, and renew the lease or release it.
 
         Raises:
-            Aborted: Another Loader has taken it up.
+            Aborted: Another Loader has taken the load over.
         """
         live.load.holder = "" if release else self._spool.name
         try:
-            live.etag = await self._memory.put_record(record_of(live.load, live.etag))
+            live.etag = await self._memory.put_record(_record_of(live.load, live.etag))
         except Aborted:
-            # The answer to a write may have been lost: then what is there is our own.
-            there = await self._memory.record(live.load.load_id)
-            if there is None or records.from_record(there, live.load.tenant).holder != self._spool.name:
+            # The response to an earlier write may have been lost: then the record is our own.
+            stored = await self._memory.find_record(live.load.load_id)
+            if stored is None or records.from_record(stored, live.load.tenant).holder != self._spool.name:
                 raise
-            live.etag = await self._memory.put_record(record_of(live.load, there.etag))
-        live.saved = time.monotonic()
+            live.etag = await self._memory.put_record(_record_of(live.load, stored.etag))
+        live.saved_at = time.monotonic()
 
-    def lost(self, live: LiveLoad) -> Unavailable:
-        """What those are told who follow a load that another Loader has taken up."""
-        return _elsewhere(live.load.load_id)
-
-    def _is_elsewhere(self, load: Load, record: LoadRecord) -> bool:
+    def _is_leased_elsewhere(self, load: Load, record: LoadRecord) -> bool:
         if not load.holder or load.holder == self._spool.name or self._spool.has_died(load.holder):
             return False
-        return (dt.datetime.now(dt.UTC) - record.update_time).total_seconds() < HELD_SECONDS
+        return (dt.datetime.now(dt.UTC) - record.update_time).total_seconds() < LEASE_SECONDS
 
 
-def record_of(load: Load, etag: str = "") -> LoadRecord:
-    """The record of a load.
+def load_not_found(load_id: str) -> NotFound:
+    """Return the error for a load that does not exist."""
+    return NotFound(Reason.LOAD_NOT_FOUND, "unknown load; list loads to see their ids", metadata={"load_id": load_id})
 
-    Raises:
-        InvalidArgument: It is too long.
-    """
+
+def load_elsewhere(load_id: str) -> Unavailable:
+    """Return the error for a load that another Loader works on."""
+    return Unavailable(
+        Reason.LOAD_ELSEWHERE,
+        "another Loader works on this load; retry, since it releases a load that nobody watches or uploads to",
+        metadata={"load_id": load_id},
+        retry_after=2.0,
+    )
+
+
+def _record_of(load: Load, etag: str) -> LoadRecord:
     try:
         return records.to_record(load, etag)
     except ValueError as error:
         raise InvalidArgument(
             Reason.TOO_LARGE,
-            "the list of files is too long to be remembered; split it into several loads",
+            "the list of files is too long to be stored; split it into several loads",
             field="files",
             metadata={"limit_bytes": records.MAX_BYTES},
         ) from error
 
 
-def _give_up(load: Load, when: dt.datetime) -> None:
+def _expire(load: Load, when: dt.datetime) -> None:
     for file in load.files.values():
         if not file.state.ended:
             load.sequence += 1
             file.state, file.sequence = FileState.CANCELLED, load.sequence
     load.sequence += 1
     load.state, load.end_time = LoadState.CANCELLED, when
-
-
-def no_load(load_id: str) -> NotFound:
-    """What is said of a load that does not exist."""
-    return NotFound(
-        Reason.LOAD_NOT_FOUND,
-        "there is no such load; ListLoads shows those that there are",
-        metadata={"load_id": load_id},
-    )
-
-
-def _elsewhere(load_id: str) -> Unavailable:
-    return Unavailable(
-        Reason.LOAD_ELSEWHERE,
-        "another Loader works on this load; ask that one, or ask again: it lets the load go when nobody follows it and "
-        "it has nothing to do",
-        metadata={"load_id": load_id},
-        retry_after=2.0,
-    )

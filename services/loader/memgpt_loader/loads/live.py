@@ -1,4 +1,4 @@
-"""A load under way: its changes, numbered, and those who follow them."""
+"""A load that this process works on: its numbered changes, and its watchers."""
 
 from __future__ import annotations
 
@@ -8,57 +8,32 @@ import datetime as dt
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 
+from memgpt_runtime.broadcast import Broadcast
 from memgpt_runtime.errors import Unavailable
 
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.loads.events import FileChanged, LoadEnded, LoadEvent
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState
 
 
-@dataclass(frozen=True, slots=True)
-class FileChanged:
-    """A file moved on.
-
-    Attributes:
-        sequence: Number of the event.
-        file: The file as it was then.
-    """
-
-    sequence: int
-    file: LoadFile
-
-
-@dataclass(frozen=True, slots=True)
-class LoadEnded:
-    """The last event.
-
-    Attributes:
-        sequence: Number of the event.
-        load: The load as it ended.
-    """
-
-    sequence: int
-    load: Load
-
-
 class LiveLoad:
-    """A load in this process.
+    """A load that this process works on.
 
-    There is no queue of events: a follower is told the latest state of every file that changed since it last looked. A
-    slow one skips states in between, but never the last of a file; and memory is bounded by the number of files.
+    There is no queue of events: a watcher gets the latest state of every file that changed since it last looked. A slow
+    watcher skips intermediate states, but never a file's last one, and memory is bounded by the number of files.
 
     Attributes:
         load: Its state; change it by the methods of this class.
         tasks: Work on its files, by name.
-        cancellable: Names of files whose work may still be broken off.
-        cancelling: Whether no more bytes are wanted.
-        saving: Whether what has changed is about to be remembered.
-        uploads: Uploads under way.
-        etag: Of what is remembered of it.
-        saved: When it was last remembered, by `time.monotonic`.
-        lost: Whether another process has taken it up.
-        lock: Held by whoever ends the load, or remembers it.
+        cancellable: Names of files whose work may still be cancelled.
+        cancelling: Whether the load is being cancelled, so that uploads are refused.
+        save_pending: Whether a save of recent changes is scheduled.
+        etag: Of the record in Memory.
+        saved_at: When the record was last written, by `time.monotonic`.
+        lost: Whether another Loader has taken the load over.
+        lock: Held while the load is saved or ended.
     """
 
     def __init__(self, load: Load) -> None:
@@ -66,25 +41,25 @@ class LiveLoad:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.cancellable: set[str] = set()
         self.cancelling = False
-        self.saving = False
-        self.uploads = 0
+        self.save_pending = False
         self.etag = ""
-        self.saved = 0.0
+        self.saved_at = 0.0
         self.lost = False
         self.lock = asyncio.Lock()
-        # In the order of their last changes.
+        # Files in the order of their last changes.
         ordered = sorted(load.files.values(), key=lambda file: file.sequence)
         self._order = OrderedDict((file.manifest.name, file) for file in ordered)
-        self._changed = asyncio.Event()
-        self._announced = load.end_time is not None
-        self._left: Unavailable | None = None
-        self._followers = 0
-        self._touched = time.monotonic()
+        self._changed = Broadcast()
+        self._end_announced = load.end_time is not None
+        self._stopped: Unavailable | None = None
+        self._uploads = 0
+        self._watchers = 0
+        self._used_at = time.monotonic()
 
     @property
     def ended(self) -> bool:
-        """Whether followers have been told the end."""
-        return self._announced
+        """Whether watchers have been told of the end."""
+        return self._end_announced
 
     @property
     def complete(self) -> bool:
@@ -93,39 +68,48 @@ class LiveLoad:
 
     @property
     def idle_seconds(self) -> float:
-        """Time since anything happened."""
-        return 0.0 if self.tasks or self.uploads else time.monotonic() - self._touched
+        """Seconds since the last upload or change."""
+        return 0.0 if self.tasks or self._uploads else time.monotonic() - self._used_at
 
     @property
-    def deserted_seconds(self) -> float:
-        """Time since anybody had to do with it."""
-        busy = self.tasks or self.uploads or self._followers
-        return 0.0 if busy else time.monotonic() - self._touched
+    def unused_seconds(self) -> float:
+        """Seconds since the last upload, change or watcher."""
+        return 0.0 if self._watchers else self.idle_seconds
 
     def touch(self) -> None:
-        """Notes that somebody still cares for the load."""
-        self._touched = time.monotonic()
+        """Restart `idle_seconds`."""
+        self._used_at = time.monotonic()
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Count an upload in progress."""
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+            self.touch()
 
     def number_files(self) -> None:
-        """Gives every file that has none the number of an event: its first state is one."""
+        """Number the initial states of the files as events."""
         for file in self.load.files.values():
             if not file.sequence:
                 self._number(file)
 
-    def progress(self, name: str, *, documents: int, passages: int) -> None:
-        """States how much of a file is done."""
+    def set_progress(self, name: str, *, documents: int, passages: int) -> None:
+        """Set how much of a file is done."""
         file = self.load.files[name]
         file.documents, file.passages = documents, passages
         self._number(file)
 
-    def move(self, name: str, state: FileState, *, reason: FailureReason | None = None, message: str = "") -> None:
-        """Moves a file on to another state."""
+    def set_state(self, name: str, state: FileState, *, reason: FailureReason | None = None, message: str = "") -> None:
+        """Set the state of a file."""
         file = self.load.files[name]
         file.state, file.reason, file.message = state, reason, message
         self._number(file)
 
     def end(self, state: LoadState) -> None:
-        """Ends the load, once; followers hear of it by `announce`."""
+        """End the load, once. Watchers are told by `announce_end`."""
         if self.load.end_time is not None:
             return
         self.load.state = state
@@ -133,56 +117,56 @@ class LiveLoad:
         self.load.sequence += 1
 
     def reopen(self) -> None:
-        """Takes an end back that was not announced: the load is not this process's to end."""
+        """Undo an end that was not announced: the load belongs to another Loader."""
         self.load.state, self.load.end_time = LoadState.RUNNING, None
 
-    def announce(self) -> None:
-        """Tells followers that the load has ended."""
-        self._announced = True
-        self._wake()
+    def announce_end(self) -> None:
+        """Tell watchers that the load has ended."""
+        self._end_announced = True
+        self._changed.notify()
 
-    def leave(self, why: Unavailable) -> None:
-        """Ends all following: the load goes on elsewhere."""
-        self._left = why
-        self._wake()
+    def stop_watches(self, error: Unavailable) -> None:
+        """End all watches with an error: the load continues elsewhere."""
+        self._stopped = error
+        self._changed.notify()
 
-    def changes(self, after: int) -> Iterator[FileChanged | LoadEnded]:
-        """What has happened after an event, up to now."""
+    def changes(self, after: int) -> Iterator[LoadEvent]:
+        """Yield the events after a sequence number, up to now."""
         for sequence, file in self._since(after):
             yield FileChanged(sequence, copy.copy(file))
-        if self._announced:
+        if self._end_announced:
             yield LoadEnded(self.load.sequence, self.load)
 
-    async def follow(self, after: int) -> AsyncGenerator[FileChanged | LoadEnded]:
-        """Yields what happened after an event, then what happens, until the end.
+    async def watch(self, after: int) -> AsyncGenerator[LoadEvent]:
+        """Yield the events after a sequence number, and further ones as they happen.
 
         Args:
             after: Number of the last event known; 0 for none.
 
         Yields:
-            Events in ascending order; `LoadEnded` is the last.
+            Events in ascending order; the last is `LoadEnded`.
 
         Raises:
-            Unavailable: The process stops, or another has taken the load up.
+            Unavailable: This process stops, or another one took the load over.
         """
         cursor = after
-        self._followers += 1
+        self._watchers += 1
         try:
             while True:
-                change, announced = self._changed, self._announced
+                change, end_announced = self._changed.next, self._end_announced
                 for sequence, file in self._since(cursor):
-                    # While the follower was busy the file may have moved on: then it comes again, later.
+                    # A file that changed again while the watcher was busy comes again, later.
                     if file.sequence == sequence:
                         cursor = sequence
                         yield FileChanged(sequence, copy.copy(file))
-                if announced:
+                if end_announced:
                     yield LoadEnded(self.load.sequence, self.load)
                     return
-                if self._left is not None:
-                    raise self._left
+                if self._stopped is not None:
+                    raise self._stopped
                 await change.wait()
         finally:
-            self._followers -= 1
+            self._watchers -= 1
             self.touch()
 
     def _since(self, cursor: int) -> list[tuple[int, LoadFile]]:
@@ -198,9 +182,4 @@ class LiveLoad:
         file.sequence = self.load.sequence
         self._order.move_to_end(file.manifest.name)
         self.touch()
-        self._wake()
-
-    def _wake(self) -> None:
-        # Whoever waits holds the old event; whoever comes later waits for the next change.
-        event, self._changed = self._changed, asyncio.Event()
-        event.set()
+        self._changed.notify()

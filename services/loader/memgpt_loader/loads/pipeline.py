@@ -1,14 +1,11 @@
-"""One file on its way: parsed, cut into passages, stored."""
+"""One file on its way: parsed, chunked into passages, stored in Memory; all of it retried while that may help."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from memgpt_runtime.errors import (
     Aborted,
@@ -18,156 +15,137 @@ from memgpt_runtime.errors import (
     ServiceError,
     Unavailable,
 )
-from memgpt_runtime.logs import get_logger
+from memgpt_runtime.retry import RetryPolicy
 
-from memgpt_loader.failures import FailureReason, FileFailure, NoParser
+from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import Note
-from memgpt_loader.loads.retry import Patience
 from memgpt_loader.memory.port import BATCH_BYTES, BATCH_PASSAGES, FileWriter, Memory
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
-from memgpt_loader.parsing.pool import Noted, Opened, PageRead, ParsedPassage, ParserPool
+from memgpt_loader.parsing.pool import ParserPool
+from memgpt_loader.parsing.process import ParserUnavailable
+from memgpt_loader.parsing.results import Noted, Opened, PageRead, ParsedPassage
 
-_log = get_logger(__name__)
-
-# Storing is idempotent, so whatever may pass by itself is tried again.
-_PASSING = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable)
-_NO_PARSER = (
-    "The file was not read, for the Loader cannot start a parser; its log says why. Load it again when that is mended."
-)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+# Storing is idempotent, so it is retried after every failure that may be temporary.
+_TEMPORARY = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable, ParserUnavailable)
 
 Progress = Callable[[int, int], None]
-"""Told the documents read and the passages stored so far."""
+"""Called with the documents parsed and the passages stored so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a file is read for."""
+    """The context in which a file is loaded."""
 
     load_id: str
     source_id: str
+    manifest: Manifest
     tags: tuple[str, ...] = ()
-    """Labels that it is to bear."""
+    """Labels of the file."""
 
 
 class Pipeline:
-    """Reads files and stores their passages."""
+    """Parses files and stores their passages.
 
-    def __init__(self, pool: ParserPool, memory: Memory, chunker_version: str, patience: float) -> None:
-        """Puts the parts together.
+    Attributes:
+        chunker_version: Version of the chunking rules; a file that was chunked by other rules is loaded again.
+    """
+
+    def __init__(self, pool: ParserPool, memory: Memory, chunker_version: str, retry_seconds: float) -> None:
+        """Connect the parts.
 
         Args:
-            pool: Reads files.
-            memory: Keeps passages.
-            chunker_version: Rules by which files are read; a file read by others is read anew.
-            patience: Seconds for which a file is tried again while Memory is out of reach, or no parser can be started,
-                from the first failure since it last got further.
+            pool: Parses files.
+            memory: Stores passages.
+            chunker_version: Version of the chunking rules.
+            retry_seconds: How long a file is retried while Memory is unavailable or no parser can be started, from the
+                first failure since the file last got further.
         """
         self._pool = pool
         self._memory = memory
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self.chunker_version = chunker_version
 
-    async def run(
-        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
-    ) -> StoredFile:
-        """Reads a file and stores it.
+    async def load(self, job: Job, path: Path, progress: Progress, finishing: Callable[[], None]) -> StoredFile:
+        """Parse a file and store it.
 
         Args:
-            job: The load and the source it belongs to.
-            manifest: What it is.
+            job: The file, and the load and source it belongs to.
             path: Where its bytes are.
-            progress: Told how it goes.
-            finishing: Called before the file becomes visible: from then on it should not be broken off.
+            progress: Called as the work goes on, and with zeros before another attempt.
+            finishing: Called before the file becomes visible; from then on it should not be cancelled.
 
         Raises:
-            FileFailure: It could not be read or stored.
+            FileFailure: The file could not be parsed or stored.
         """
-        patience = Patience(self._patience)
-        watched = patience.watching(progress)
-        return await self._patiently(
-            manifest, patience, watched, lambda: self._attempt(job, manifest, path, watched, finishing)
-        )
-
-    async def label(self, job: Job, manifest: Manifest, media_type: str) -> StoredFile:
-        """Gives a file its job's labels that is stored already.
-
-        Raises:
-            FileFailure: It is not stored any more, or Memory fails.
-        """
-        version = FileVersion(manifest, media_type, self.chunker_version, job.tags)
-        return await self._patiently(
-            manifest, Patience(self._patience), lambda *_: None, lambda: self._memory.label(job.source_id, version)
-        )
-
-    async def _patiently(
-        self,
-        manifest: Manifest,
-        patience: Patience,
-        progress: Progress,
-        attempt: Callable[[], Coroutine[Any, Any, StoredFile]],
-    ) -> StoredFile:
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await attempt()
-            except _PASSING as error:
-                # Memory, or the model behind it, may know how long it takes.
-                wait = max(pause, error.retry_after or 0.0)
-                if not patience.lasts(wait):
-                    raise _not_stored(error) from error
-                _log.warning("storing a file failed, trying again", file=manifest.name, reason=error.reason)
-            except NoParser as error:
-                wait = pause
-                if not patience.lasts(wait):
-                    raise FileFailure(FailureReason.UNAVAILABLE, _NO_PARSER, detail=str(error)) from error
-                _log.warning("a parser cannot be started, trying again", file=manifest.name, why=str(error))
-            except InvalidArgument as error:
-                message = "The Loader sent something that Memory refused. This is a bug; the log has more."
-                raise FileFailure(FailureReason.INTERNAL, message, detail=error.message) from error
-            except ServiceError as error:
-                raise _not_stored(error) from error
-            progress(0, 0)
-            await asyncio.sleep(wait * random.uniform(1.0, 1.2))  # noqa: S311 - spreads retries, guards nothing
-            pause = min(_LONGEST_PAUSE, pause * 2)
-
-    async def _attempt(
-        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
-    ) -> StoredFile:
+        policy = self._retry_policy()
+        tracked = _tracking(policy, progress)
         try:
-            return await self._load(job, manifest, path, progress, finishing)
+            async for attempt in policy.attempts():
+                with attempt:
+                    if attempt.num > 1:
+                        progress(0, 0)
+                    return await self._parse_and_store(job, path, tracked, finishing)
         except FileFailure as failure:
             if failure.reason is FailureReason.EMPTY:
-                # A version like any other, without passages: what the file held before is gone.
-                version = FileVersion(manifest, "", self.chunker_version, job.tags)
-                async with self._memory.store(job.source_id, version) as writer:
-                    finishing()
-                    await writer.finish(0)
+                await self._store_empty(job, finishing)
             raise
+        except (ServiceError, ParserUnavailable) as error:
+            raise _not_loaded(error) from error
+        raise AssertionError("unreachable")
 
-    async def _load(
-        self, job: Job, manifest: Manifest, path: Path, progress: Progress, finishing: Callable[[], None]
+    async def relabel(self, job: Job, media_type: str) -> StoredFile:
+        """Set the labels of a file that is already stored.
+
+        Raises:
+            FileFailure: The file is not stored any more, or Memory fails.
+        """
+        version = FileVersion(job.manifest, media_type, self.chunker_version, job.tags)
+        try:
+            async for attempt in self._retry_policy().attempts():
+                with attempt:
+                    return await self._memory.relabel(job.source_id, version)
+        except ServiceError as error:
+            raise _not_loaded(error) from error
+        raise AssertionError("unreachable")
+
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(seconds=self._retry_seconds, retryable=_TEMPORARY, initial=0.5, maximum=10.0)
+
+    async def _parse_and_store(
+        self, job: Job, path: Path, progress: Progress, finishing: Callable[[], None]
     ) -> StoredFile:
-        async with aclosing(self._pool.parse(path, manifest.name, job.load_id)) as items:
-            opened = await anext(items)
+        async with aclosing(self._pool.parse(path, job.manifest.name, job.load_id)) as results:
+            opened = await anext(results)
             if not isinstance(opened, Opened):
-                raise TypeError("a parser begins with what it opened")
-            version = FileVersion(manifest, opened.media_type, self.chunker_version, job.tags)
+                raise TypeError("the first result of a parser must be Opened")
+            version = FileVersion(job.manifest, opened.media_type, self.chunker_version, job.tags)
             async with self._memory.store(job.source_id, version) as writer:
                 batches = _Batches(writer)
                 documents = 0
                 notes: tuple[Note, ...] = ()
-                async for item in items:
-                    match item:
+                async for result in results:
+                    match result:
                         case PageRead():
-                            await batches.add(item.passages)
-                            documents += item.last and item.page > 0
+                            await batches.add(result.passages)
+                            documents += result.last and result.page > 0
                             progress(documents, batches.passages)
                         case Noted():
-                            notes = item.notes
+                            notes = result.notes
                 await batches.flush()
                 finishing()
                 return replace(await writer.finish(opened.documents, notes), notes=notes)
+
+    async def _store_empty(self, job: Job, finishing: Callable[[], None]) -> None:
+        """Store a version without passages: what the file held before is removed."""
+        version = FileVersion(job.manifest, "", self.chunker_version, job.tags)
+        try:
+            async for attempt in self._retry_policy().attempts():
+                with attempt:
+                    async with self._memory.store(job.source_id, version) as writer:
+                        finishing()
+                        await writer.finish(0)
+        except ServiceError as error:
+            raise _not_loaded(error) from error
 
 
 class _Batches:
@@ -194,9 +172,26 @@ class _Batches:
             self._pending, self._bytes = [], 0
 
 
-def _not_stored(error: ServiceError) -> FileFailure:
-    return FileFailure(
-        FailureReason.UNAVAILABLE,
-        f"Memory did not store the file: {error.message.rstrip('.')}. Load it again when that is mended.",
-        detail=error.reason,
-    )
+def _tracking(policy: RetryPolicy, progress: Progress) -> Progress:
+    """Wrap `progress` so that the policy notes when the file gets further than in any attempt before."""
+    furthest = 0
+
+    def tracked(documents: int, passages: int) -> None:
+        nonlocal furthest
+        if passages > furthest:
+            furthest = passages
+            policy.progressed()
+        progress(documents, passages)
+
+    return tracked
+
+
+def _not_loaded(error: ServiceError | ParserUnavailable) -> FileFailure:
+    if isinstance(error, ParserUnavailable):
+        message = "The Loader cannot start a parser; its log says why. Load the file again when that is fixed."
+        return FileFailure(FailureReason.UNAVAILABLE, message, detail=str(error))
+    if isinstance(error, InvalidArgument):
+        message = "internal error: Memory refused the Loader's request; the Loader's log has the details"
+        return FileFailure(FailureReason.INTERNAL, message, detail=error.message)
+    message = f"Memory did not store the file: {error.message.rstrip('.')}. Load it again when that is fixed."
+    return FileFailure(FailureReason.UNAVAILABLE, message, detail=error.reason)

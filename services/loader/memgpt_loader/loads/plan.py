@@ -1,4 +1,4 @@
-"""Which files a load wants: what its manifest says, beside what its source holds already."""
+"""The plan of a load: which files must be uploaded, given its manifest and what the source already holds."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from memgpt_loader.loads.live import LiveLoad
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
 
 
-def unique(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
-    """The files of a manifest by their names.
+def files_by_name(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
+    """Return the files of a load by name.
 
     Raises:
         InvalidArgument: A name occurs twice.
     """
     files: dict[str, LoadFile] = {}
-    twice = []
+    duplicates = []
     for index, manifest in enumerate(manifests):
         if manifest.name in files:
-            twice.append(
-                FieldViolation(f"files[{index}].name", "occurs twice in the load; give each file its own name")
-            )
+            duplicates.append(FieldViolation(f"files[{index}].name", "duplicate name; give each file its own"))
         files[manifest.name] = LoadFile(manifest)
-    if twice:
-        raise InvalidArgument(Reason.INVALID_FIELD, "a file name occurs twice in the load", violations=twice)
+    if duplicates:
+        raise InvalidArgument(Reason.INVALID_FIELD, "duplicate file name in the load", violations=duplicates)
     return files
 
 
-def digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool, tags: tuple[str, ...] | None) -> str:
-    """Tells two requests for a load apart."""
+def request_digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool, tags: tuple[str, ...] | None) -> str:
+    """Return a digest that differs for different requests."""
     files = [[each.name, each.size, each.sha256] for each in manifests]
     body = [
         ref.source_id,
@@ -46,38 +44,37 @@ def digest(ref: SourceRef, manifests: Sequence[Manifest], *, sync: bool, tags: t
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
-def judge(
+def reconcile(
     load: Load,
-    visible: Mapping[str, StoredFile],
+    stored: Mapping[str, StoredFile],
     chunker_version: str,
     max_bytes: int,
-    state: FileState = FileState.UNCHANGED,
+    present: FileState = FileState.UNCHANGED,
 ) -> dict[str, StoredFile]:
-    """Tells the files that are wanted from those that are visible already, or can never be read.
+    """Set the state of every file that needs no upload.
 
     Args:
-        load: The load; the states of its files are set.
-        visible: What its source holds, by name.
-        chunker_version: Rules by which files are read now.
-        max_bytes: Bytes of the largest file that is taken.
-        state: Of a file that is visible already.
+        load: The load; the states of its files are changed.
+        stored: What the source holds, by name.
+        chunker_version: The current version of the chunking rules.
+        max_bytes: Size of the largest accepted file.
+        present: State of a file that the source already holds.
 
     Returns:
-        Those that are visible under other labels, which they are to lose.
+        Stored files whose labels must change; their state is PROCESSING.
     """
-    labelled: dict[str, StoredFile] = {}
+    relabel: dict[str, StoredFile] = {}
     for name, file in load.files.items():
         if file.state is not FileState.WANTED:
             continue
-        manifest, stored = file.manifest, visible.get(name)
-        file.tags = load.tags if load.tags is not None else stored.tags if stored is not None else ()
-        version = (manifest.sha256, chunker_version)
-        if stored is not None and (stored.sha256, stored.chunker_version) == version:
-            if stored.passages:
-                file.state, file.documents, file.passages = state, stored.documents, stored.passages
-                if file.tags != stored.tags:
+        manifest, held = file.manifest, stored.get(name)
+        file.tags = load.tags if load.tags is not None else held.tags if held is not None else ()
+        if held is not None and (held.sha256, held.chunker_version) == (manifest.sha256, chunker_version):
+            if held.passages:
+                file.state, file.documents, file.passages = present, held.documents, held.passages
+                if file.tags != held.tags:
                     file.state = FileState.PROCESSING
-                    labelled[name] = stored
+                    relabel[name] = held
             else:
                 file.state, file.reason = FileState.EMPTY, FailureReason.EMPTY
                 file.message = "The file held no text when it was loaded before, and has not changed."
@@ -87,41 +84,41 @@ def judge(
                 f"The file has {manifest.size:,} bytes, more than the {max_bytes:,} that the "
                 "Loader accepts. Split it, or raise loader.max_file_bytes."
             )
-    return labelled
+    return relabel
 
 
-def file_of(live: LiveLoad, name: str) -> LoadFile:
-    """The file of a name.
+def get_file(load: Load, name: str) -> LoadFile:
+    """Return a file of a load by name.
 
     Raises:
-        NotFound: The load has none.
+        NotFound: The load has no such file.
     """
-    file = live.load.files.get(name)
+    file = load.files.get(name)
     if file is None:
         raise NotFound(
             Reason.FILE_NOT_FOUND,
-            "the load has no file of this name; use the names of its manifest",
-            metadata={"load_id": live.load.load_id, "file": name},
+            "the load has no such file; use the names of its manifest",
+            metadata={"load_id": load.load_id, "file": name},
         )
     return file
 
 
-def wanted(live: LiveLoad, file: LoadFile) -> bool:
-    """Whether a file's bytes are awaited; False if they are here.
+def needs_upload(live: LiveLoad, file: LoadFile) -> bool:
+    """Whether a file's bytes are still missing.
 
     Raises:
-        FailedPrecondition: They never will be.
+        FailedPrecondition: They are not wanted any more.
     """
     if live.cancelling or live.load.end_time is not None:
         if file.state is FileState.LOADED:
             return False
-        why = "its load has ended; create another"
+        why = "its load has ended; create a new one"
     elif file.state is FileState.WANTED:
         return True
     elif file.state in (FileState.PROCESSING, FileState.LOADED):
         return False
     elif file.state is FileState.UNCHANGED:
-        why = "this version is loaded already"
+        why = "this version is already loaded"
     else:
         why = file.message or "it was cancelled"
     raise FailedPrecondition(

@@ -1,4 +1,4 @@
-"""A load as bytes, so that it survives the process.
+"""The encoding of a load as Memory persists it.
 
 JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, tags, holder, files}`, each file
 as a list.
@@ -18,19 +18,19 @@ from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest
 
 MAX_BYTES = 1024 * 1024
-"""Most bytes that Memory keeps of a load."""
+"""Maximum bytes of a record."""
 
 _VERSION = 1
 _MAX_NOTES_CHARS = 400_000
-# A record is our own, but was stored elsewhere; 10,000 files of the longest names and messages take less.
+# Guards against a damaged record; 10,000 files with the longest names and messages take less.
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
 def to_record(load: Load, etag: str = "") -> LoadRecord:
-    """Encodes a load, to be written over what `etag` names.
+    """Encode a load, to be written over the version of `etag`.
 
     Raises:
-        ValueError: It takes more than `MAX_BYTES`.
+        ValueError: It is larger than `MAX_BYTES`.
     """
     budget = _NotesBudget()
     document = {
@@ -63,12 +63,12 @@ def to_record(load: Load, etag: str = "") -> LoadRecord:
     }
     state = zlib.compress(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
     if len(state) > MAX_BYTES:
-        raise ValueError(f"a load's record of {len(state):,} bytes")
+        raise ValueError(f"load record of {len(state):,} bytes")
     return LoadRecord(load.load_id, load.source_id, load.request_id, state, etag)
 
 
 def from_record(record: LoadRecord, tenant: str) -> Load:
-    """Decodes a load.
+    """Decode a load.
 
     Raises:
         ValueError: Not a record of this version.
@@ -77,7 +77,7 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
         raw = zlib.decompressobj().decompress(record.state, _MAX_JSON_BYTES)
         document: dict[str, Any] = json.loads(raw)
         if document["v"] != _VERSION:
-            raise ValueError(f"version {document['v']}")
+            raise ValueError(f"unknown version {document['v']} of a load record")
         return Load(
             load_id=record.load_id,
             tenant=tenant,
@@ -96,7 +96,7 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
             holder=document.get("holder", ""),
         )
     except (zlib.error, KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"not a load's record: {error!r}") from error
+        raise ValueError(f"not a load record: {error!r}") from error
 
 
 def _file(row: list[Any]) -> LoadFile:
@@ -114,19 +114,19 @@ def _file(row: list[Any]) -> LoadFile:
 
 
 class _NotesBudget:
-    """Keeps a record within its bounds: Memory has every file's notes with the file as well."""
+    """Keeps a record within its limit: Memory also keeps the notes with each file."""
 
     def __init__(self) -> None:
         self._chars = _MAX_NOTES_CHARS
 
     def take(self, notes: Sequence[Note]) -> Sequence[Note]:
-        """Returns the notes while there is room for them."""
+        """Return the notes if there is room for them, else none."""
         self._chars -= sum(len(note.where) + len(note.message) for note in notes)
         return notes if self._chars >= 0 else ()
 
 
 def _notes(stored: str | list[list[Any]]) -> tuple[Note, ...]:
-    if isinstance(stored, str):  # of a Loader before notes had kinds
+    if isinstance(stored, str):  # from a version in which notes had no kinds
         return (Note(NoteKind.MISSING_PART, 1, "", stored),)
     return tuple(Note(NoteKind(kind), *rest) for kind, *rest in stored)
 

@@ -1,4 +1,4 @@
-"""Memory over gRPC: the one module that knows its protos."""
+"""The client of the Memory service; the only module of the Loader that knows its protos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memgpt_loader.formats import Note
 from memgpt_loader.memory.file_notes import to_proto
 from memgpt_loader.memory.port import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.parsing.pool import ParsedPassage
+from memgpt_loader.parsing.results import ParsedPassage
 
 if TYPE_CHECKING:  # known to the type checker only
     from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
@@ -39,50 +39,48 @@ REPEATABLE = tuple(
         "ListLoadRecords",
     )
 )
-"""Methods that the channel may repeat; UpsertPassages is repeated by the pipeline, from the file."""
+"""Methods that the channel retries; the pipeline retries UpsertPassages, from the file."""
 
 _PAGE_SIZE = 1000
-_LABEL_SECONDS = 60.0
-_STALL_SECONDS = 300.0  # Memory computes embeddings while it takes passages; a remote model may be slow
+_RELABEL_SECONDS = 60.0
+_STALL_SECONDS = 300.0  # Memory computes embeddings while it receives passages; a remote model may be slow
 
 T = TypeVar("T")
 Request = source_service_pb2.UpsertPassagesRequest
 
 
 class MemoryClient:
-    """Implements `memgpt_loader.memory.Memory`."""
+    """Implements `memgpt_loader.memory.port.Memory`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Uses a channel of `memgpt_runtime.channel.open_memory_channel` with `REPEATABLE`."""
+        """Use a channel of `memgpt_runtime.channel.open_memory_channel` that retries `REPEATABLE`."""
         self._stub: SourceServiceAsyncStub = SourceServiceStub(channel)
 
-    async def source(self, ref: SourceRef) -> tuple[str, str]:
-        """Finds a source, or creates it if it is given by name; returns its id and name."""
+    async def get_or_create_source(self, ref: SourceRef) -> tuple[str, str]:
         if ref.source_id:
             by_id = source_service_pb2.GetSourceRequest(source_id=ref.source_id)
-            found = (await _ask(self._stub.GetSource(by_id))).source
+            found = (await _call(self._stub.GetSource(by_id))).source
             return found.source_id, found.name
         by_name = source_service_pb2.GetSourceRequest(name=ref.name)
         try:
-            found = (await _ask(self._stub.GetSource(by_name))).source
+            found = (await _call(self._stub.GetSource(by_name))).source
         except NotFound:
-            check_name("source_name", ref.name)  # as Memory does, whose field has another name
+            check_name("source_name", ref.name)  # Memory does too, but calls the field by another name
             new = source_service_pb2.CreateSourceRequest(
                 request_id=new_id("req"), name=ref.name, description=ref.description
             )
             try:
-                found = (await _ask(self._stub.CreateSource(new))).source
-            except AlreadyExists:  # by another, just now
-                found = (await _ask(self._stub.GetSource(by_name))).source
+                found = (await _call(self._stub.CreateSource(new))).source
+            except AlreadyExists:  # created by another client just now
+                found = (await _call(self._stub.GetSource(by_name))).source
         return found.source_id, found.name
 
     async def visible_files(self, source_id: str) -> Mapping[str, StoredFile]:
-        """The visible files of a source, by name."""
         files: dict[str, StoredFile] = {}
         token = ""
         while True:
             request = source_service_pb2.ListFilesRequest(source_id=source_id, page_size=_PAGE_SIZE, page_token=token)
-            page = await _ask(self._stub.ListFiles(request))
+            page = await _call(self._stub.ListFiles(request))
             files.update((file.version.name, _stored(file)) for file in page.files)
             token = page.next_page_token
             if not token:
@@ -90,7 +88,6 @@ class MemoryClient:
 
     @asynccontextmanager
     async def store(self, source_id: str, version: FileVersion) -> AsyncIterator[FileWriter]:
-        """Stores a file; leaving the context without `finish` drops what was sent."""
         upsert = _Upsert(self._stub)
         try:
             await upsert.send(Request(header=_header(source_id, version)))
@@ -98,22 +95,20 @@ class MemoryClient:
         finally:
             await upsert.close()
 
-    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
-        """Gives a file its version's labels: a stream without passages, which a visible version does not need."""
-        call = self._stub.UpsertPassages(iter([Request(header=_header(source_id, version))]), timeout=_LABEL_SECONDS)
+    async def relabel(self, source_id: str, version: FileVersion) -> StoredFile:
+        # A visible version needs no passages in the stream.
+        call = self._stub.UpsertPassages(iter([Request(header=_header(source_id, version))]), timeout=_RELABEL_SECONDS)
         try:
-            return _stored((await _ask(call)).file)
+            return _stored((await _call(call)).file)
         except InvalidArgument as error:
             raise FailedPrecondition(
-                Reason.WRONG_STATE, "the file was changed or dropped by another load meanwhile"
+                Reason.WRONG_STATE, "the file was changed or removed by another load in the meantime"
             ) from error
 
     async def delete_file(self, source_id: str, name: str) -> None:
-        """Deletes a file with its passages; one that is absent stays so."""
-        await _ask(self._stub.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source_id, name=name)))
+        await _call(self._stub.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source_id, name=name)))
 
     async def put_record(self, record: LoadRecord) -> str:
-        """Remembers a load; answers the new etag."""
         message = source_service_pb2.LoadRecord(
             load_id=record.load_id,
             source_id=record.source_id,
@@ -122,40 +117,37 @@ class MemoryClient:
             etag=record.etag,
         )
         return (
-            await _ask(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
+            await _call(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
         ).record.etag
 
-    async def record(self, load_id: str) -> LoadRecord | None:
-        """A load's record; None if there is none."""
-        return await self._record(source_service_pb2.GetLoadRecordRequest(load_id=load_id))
+    async def find_record(self, load_id: str) -> LoadRecord | None:
+        return await self._find_record(source_service_pb2.GetLoadRecordRequest(load_id=load_id))
 
-    async def record_of_request(self, request_id: str) -> LoadRecord | None:
-        """The record of the load that a request created; None if there is none."""
-        return await self._record(source_service_pb2.GetLoadRecordRequest(request_id=request_id))
+    async def find_record_of_request(self, request_id: str) -> LoadRecord | None:
+        return await self._find_record(source_service_pb2.GetLoadRecordRequest(request_id=request_id))
 
-    async def records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
-        """A page of records, the latest first, and the token of the next page."""
+    async def list_records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
         request = source_service_pb2.ListLoadRecordsRequest(
             source_id=source_id, page_size=page_size, page_token=page_token
         )
-        page = await _ask(self._stub.ListLoadRecords(request))
+        page = await _call(self._stub.ListLoadRecords(request))
         return [_to_record(each) for each in page.records], page.next_page_token
 
-    async def _record(self, request: source_service_pb2.GetLoadRecordRequest) -> LoadRecord | None:
+    async def _find_record(self, request: source_service_pb2.GetLoadRecordRequest) -> LoadRecord | None:
         try:
-            return _to_record((await _ask(self._stub.GetLoadRecord(request))).record)
+            return _to_record((await _call(self._stub.GetLoadRecord(request))).record)
         except NotFound:
             return None
 
 
 class _Upsert:
-    """One stream of passages. Memory may answer before its end: that the version is visible already, or an error."""
+    """One stream of passages. Memory may respond before its end: with an error, or because the version is visible."""
 
     def __init__(self, stub: SourceServiceAsyncStub) -> None:
-        # One message under way at a time: what Memory cannot take waits in the parser, not here.
+        # One message at a time: what Memory cannot take yet waits in the parser, not here.
         self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=1)
         self._call = stub.UpsertPassages(self._requests())
-        self._answer = asyncio.create_task(self._wait())
+        self._response = asyncio.create_task(self._wait())
         self._sent = 0
 
     async def write(self, passages: Sequence[ParsedPassage]) -> None:
@@ -174,37 +166,37 @@ class _Upsert:
         finish = Request.Finish(document_count=documents, passage_count=self._sent, notes=map(to_proto, notes))
         await self.send(Request(finish=finish))
         await self._put(None)
-        await self._limited(asyncio.wait({self._answer}))
-        response = await self._answer
+        await self._limited(asyncio.wait({self._response}))
+        response = await self._response
         return _stored(response.file, unchanged=response.unchanged)
 
     async def send(self, request: Request) -> None:
         await self._put(request)
 
     async def close(self) -> None:
-        if not self._answer.done():
+        if not self._response.done():
             self._call.cancel()
-        # Ends the generator too, which gRPC leaves waiting when the answer comes early.
+        # Ends the generator too, which gRPC leaves waiting after an early response.
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
-        await asyncio.gather(self._answer, return_exceptions=True)
+        await asyncio.gather(self._response, return_exceptions=True)
 
     async def _requests(self) -> AsyncIterator[Request]:
         while (request := await self._queue.get()) is not None:
             yield request
 
     async def _wait(self) -> source_service_pb2.UpsertPassagesResponse:
-        return await _ask(self._call)
+        return await _call(self._call)
 
     async def _put(self, request: Request | None) -> None:
         put = asyncio.create_task(self._queue.put(request))
         try:
-            await self._limited(asyncio.wait({put, self._answer}, return_when=asyncio.FIRST_COMPLETED))
+            await self._limited(asyncio.wait({put, self._response}, return_when=asyncio.FIRST_COMPLETED))
         finally:
             put.cancel()
-        if self._answer.done():
-            self._answer.result()
+        if self._response.done():
+            self._response.result()
 
     async def _limited(self, work: Awaitable[object]) -> None:
         try:
@@ -212,11 +204,11 @@ class _Upsert:
                 await work
         except TimeoutError:
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME, f"Memory did not move on for {_STALL_SECONDS:g} s while it stored a file"
+                Reason.OUT_OF_TIME, f"Memory made no progress for {_STALL_SECONDS:g} s while storing a file"
             ) from None
 
 
-async def _ask(call: Awaitable[T]) -> T:
+async def _call(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""What the Loader needs of Memory, in the Loader's words."""
+"""What the Loader needs from the Memory service, independent of gRPC."""
 
 from __future__ import annotations
 
@@ -8,62 +8,62 @@ from typing import Protocol
 
 from memgpt_loader.formats import Note
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
-from memgpt_loader.parsing.pool import ParsedPassage
+from memgpt_loader.parsing.results import ParsedPassage
 
 BATCH_PASSAGES = 256
-"""Passages of a batch at most: embedding models work best on some hundreds."""
+"""Maximum passages of a batch: embedding models are most efficient with a few hundred."""
 
 BATCH_BYTES = 1024 * 1024
-"""Text of a batch at most; a message may have 4 MiB."""
+"""Maximum UTF-8 bytes of text of a batch; a message may have 4 MiB."""
 
 
 class FileWriter(Protocol):
-    """Stores the passages of one file; nothing is visible before `finish`."""
+    """Stores the passages of one file, which become visible with `finish`."""
 
     async def write(self, passages: Sequence[ParsedPassage]) -> None:
-        """Sends the next passages, at most `BATCH_PASSAGES`. Waits while Memory is busy."""
+        """Send the next passages, at most `BATCH_PASSAGES`. Waits while Memory is busy."""
         ...
 
     async def finish(self, documents: int, notes: Sequence[Note] = ()) -> StoredFile:
-        """Makes the file visible, in place of its former version."""
+        """Make the file visible, in place of its previous version."""
         ...
 
 
 class Memory(Protocol):
     """The Memory service. Every method raises `ServiceError`."""
 
-    async def source(self, ref: SourceRef) -> tuple[str, str]:
-        """Finds a source, or creates it if it is given by name; returns its id and name."""
+    async def get_or_create_source(self, ref: SourceRef) -> tuple[str, str]:
+        """Return the id and name of a source; one that is given by name is created if absent."""
         ...
 
     async def visible_files(self, source_id: str) -> Mapping[str, StoredFile]:
-        """The visible files of a source, by name."""
+        """Return the visible files of a source by name."""
         ...
 
     def store(self, source_id: str, version: FileVersion) -> AbstractAsyncContextManager[FileWriter]:
-        """Stores a file; leaving the context without `finish` drops what was sent."""
+        """Store a file. Leaving the context without `finish` discards what was sent."""
         ...
 
-    async def label(self, source_id: str, version: FileVersion) -> StoredFile:
-        """Gives a file its version's labels; `FailedPrecondition` when that version is not visible."""
+    async def relabel(self, source_id: str, version: FileVersion) -> StoredFile:
+        """Set the labels of a visible file; `FailedPrecondition` if that version is not visible."""
         ...
 
     async def delete_file(self, source_id: str, name: str) -> None:
-        """Deletes a file with its passages; one that is absent stays so."""
+        """Delete a file with its passages. Idempotent."""
         ...
 
     async def put_record(self, record: LoadRecord) -> str:
-        """Remembers a load, and answers the new etag; `Aborted` when `record.etag` is set and outdated."""
+        """Write the record of a load, and return its new etag; `Aborted` if `record.etag` is set and outdated."""
         ...
 
-    async def record(self, load_id: str) -> LoadRecord | None:
-        """A load's record; None if there is none."""
+    async def find_record(self, load_id: str) -> LoadRecord | None:
+        """Return the record of a load, or None."""
         ...
 
-    async def record_of_request(self, request_id: str) -> LoadRecord | None:
-        """The record of the load that a request created; None if there is none."""
+    async def find_record_of_request(self, request_id: str) -> LoadRecord | None:
+        """Return the record of the load that a request created, or None."""
         ...
 
-    async def records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
-        """A page of records, the latest first, and the token of the next page."""
+    async def list_records(self, source_id: str, page_size: int, page_token: str) -> tuple[list[LoadRecord], str]:
+        """Return a page of records, the latest first, and the token of the next page."""
         ...

@@ -3,8 +3,10 @@
 | module | what |
 | --- | --- |
 | `pool` | the pool of parser processes |
+| `process` | one parser process, as seen from the Loader |
 | `worker` | the program that a parser process runs |
 | `frames` | the messages between the two |
+| `limits`, `results` | what a parser may use, and what it returns |
 | `extract` | from a file to its passages |
 | `fair_semaphore` | whose file is parsed next |
 

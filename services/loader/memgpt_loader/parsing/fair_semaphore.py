@@ -1,4 +1,4 @@
-"""Whose file is parsed next: loads take turns, so that a small one does not wait for the end of a huge one."""
+"""A semaphore that shares its slots fairly between owners: a small load does not wait for the end of a huge one."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
-    """Lets so many in at a time, and one more if it is of an owner who has none in.
+class FairSemaphore:
+    """Limits concurrent holders to `slots`, plus one for an owner that holds none.
 
-    Among those who wait, the owner with the fewest in comes next; among equals, the one who has waited longest since.
+    The next slot goes to the waiting owner with the fewest slots; among equals, to the one that was served longest ago.
     """
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._inside: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._held: Counter[str] = Counter()
+        self._waiters: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
-        """How many wait for a place."""
-        return sum(map(len, list(self._waiting.values())))
+        """Number of waiters."""
+        return sum(map(len, list(self._waiters.values())))
 
     @asynccontextmanager
-    async def turn(self, owner: str) -> AsyncIterator[None]:
-        """Waits for a place, and holds it."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(place)
-        self._give()
+    async def slot(self, owner: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it inside the context."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(owner, deque()).append(granted)
+        self._grant()
         try:
-            await place
+            await granted
             yield
         finally:
-            if place.done() and not place.cancelled():
-                self._inside[owner] -= 1
-                self._inside += Counter()  # forgets owners who have none in
-            self._give()
+            if granted.done() and not granted.cancelled():
+                self._held[owner] -= 1
+                self._held += Counter()  # drop owners without slots
+            self._grant()
 
-    def _give(self) -> None:
-        while (owner := self._next()) is not None:
-            queue = self._waiting[owner]
-            place = queue.popleft()
+    def _grant(self) -> None:
+        while (owner := self._next_owner()) is not None:
+            queue = self._waiters[owner]
+            granted = queue.popleft()
             if queue:
-                self._waiting.move_to_end(owner)
+                self._waiters.move_to_end(owner)
             else:
-                del self._waiting[owner]
-            if not place.done():  # else it has been given up
-                self._inside[owner] += 1
-                place.set_result(None)
+                del self._waiters[owner]
+            if not granted.done():  # else the waiter was cancelled
+                self._held[owner] += 1
+                granted.set_result(None)
 
-    def _next(self) -> str | None:
-        if not self._waiting:
+    def _next_owner(self) -> str | None:
+        if not self._waiters:
             return None
-        owner = min(self._waiting, key=lambda each: self._inside[each])  # the first of equals
-        most = self._places if self._inside[owner] else self._places + 1
-        return owner if self._inside.total() < most else None
+        owner = min(self._waiters, key=lambda each: self._held[each])  # the first among equals
+        limit = self._slots if self._held[owner] else self._slots + 1
+        return owner if self._held.total() < limit else None

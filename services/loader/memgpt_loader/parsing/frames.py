@@ -2,7 +2,7 @@
 
 | from | frame |
 | --- | --- |
-| Loader | `{path, name, cpu_seconds}` and the `Limits` by name: a file to read |
+| Loader | `{path, name, cpu_seconds}` and the `Limits` by name: a file to parse |
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
 | parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |
@@ -18,21 +18,21 @@ from typing import Any, BinaryIO
 Frame = dict[str, Any]
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Largest frame; a parser that sends more is out of its mind."""
+"""Largest frame; a larger one means a corrupt parser process."""
 HEADER_BYTES = 4
 
 
 def encode(frame: Frame) -> bytes:
-    """Returns the bytes of a frame."""
+    """Encode a frame."""
     body = json.dumps(frame).encode("ascii")
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
 def decode(body: bytes) -> Frame:
-    """Reads a frame's body.
+    """Decode the body of a frame.
 
     Raises:
-        ValueError: It is no JSON object.
+        ValueError: It is not a JSON object.
     """
     frame = json.loads(body)
     if not isinstance(frame, dict):
@@ -41,7 +41,7 @@ def decode(body: bytes) -> Frame:
 
 
 def read(stream: BinaryIO) -> Frame | None:
-    """Reads the next frame from a blocking stream; None at its end."""
+    """Read the next frame from a blocking stream; None at its end."""
     header = stream.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES:
         return None
@@ -51,6 +51,6 @@ def read(stream: BinaryIO) -> Frame | None:
 
 
 def write(stream: BinaryIO, frame: Frame) -> None:
-    """Writes a frame to a blocking stream."""
+    """Write a frame to a blocking stream."""
     stream.write(encode(frame))
     stream.flush()

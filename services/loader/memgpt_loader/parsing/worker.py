@@ -19,36 +19,35 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import Limits, Notes
 from memgpt_loader.parsing import extract, frames
 
-_PASSAGES_A_FRAME = 128
-_MOST_FILES_OPEN = 64
+_PASSAGES_PER_FRAME = 128
+_MAX_OPEN_FILES = 64
 
 
 def main() -> None:
-    """Serves files until standard input ends."""
+    """Parse files until standard input ends."""
     memory_bytes = int(sys.argv[1])
-    # Frames keep the pipe to themselves: whatever a library prints goes to the log.
+    # The pipe is for frames alone: whatever a library prints goes to the log.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    importlib.import_module(
-        "memgpt_loader.formats.pdf.reader"
-    )  # before the limits, and while the files are still being uploaded
+    # Before the limits apply, and while files are still being uploaded.
+    importlib.import_module("memgpt_loader.formats.pdf.reader")
     _limit(memory_bytes)
     frames.write(output, {"ready": True})
     while (job := frames.read(sys.stdin.buffer)) is not None:
         _limit_cpu(job["cpu_seconds"])
         if not _serve(job, output):
-            return  # memory ran out: what is left is not worth trusting
+            return  # out of memory: the state of the libraries is not to be trusted
 
 
 def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES_OPEN, _MOST_FILES_OPEN))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Ends this process should it compute on after its parent has died; a living parent kills it earlier."""
+    """Limit CPU time, in case the process computes on after its parent has died; a living parent kills it earlier."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(usage.ru_utime + usage.ru_stime) + seconds + 1
@@ -56,7 +55,7 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _serve(job: frames.Frame, output: BinaryIO) -> bool:
-    """Reads one file; returns whether this process may read another."""
+    """Parse one file. Returns whether this process may parse another."""
     end: frames.Frame
     try:
         end = {"done": True, "notes": [list(astuple(note)) for note in _read(job, output)]}
@@ -64,8 +63,8 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
         end = {"reason": failure.reason.value, "message": failure.message, "detail": failure.detail}
     except MemoryError:
         end = {"reason": FailureReason.TOO_LARGE.value, "message": TOO_COMPLEX, "detail": "MemoryError"}
-    except Exception as error:  # noqa: BLE001 - a bug costs its own file only
-        message = "The Loader failed on this file. This is a bug; its log has more."
+    except Exception as error:  # noqa: BLE001 - a bug fails its own file only
+        message = "internal error: the parser failed on this file; the Loader's log has the details"
         detail = "".join(traceback.format_exception(error))[-2000:]
         end = {"reason": FailureReason.INTERNAL.value, "message": message, "detail": detail}
     frames.write(output, end)
@@ -86,11 +85,11 @@ def _read(job: frames.Frame, output: BinaryIO) -> Notes:
     file = extract.extract(Path(job["path"]), job["name"], limits)
     frames.write(output, {"media_type": file.media_type, "documents": file.documents})
     for page in file.pages:
-        _limit_cpu(job["cpu_seconds"])  # a file that goes on is not stuck
+        _limit_cpu(job["cpu_seconds"])  # a file that makes progress is not stuck
         cut = [[passage.text, passage.start, passage.end] for passage in page.passages]
-        for first in range(0, max(len(cut), 1), _PASSAGES_A_FRAME):
-            batch = cut[first : first + _PASSAGES_A_FRAME]
-            last = first + _PASSAGES_A_FRAME >= len(cut)
+        for first in range(0, max(len(cut), 1), _PASSAGES_PER_FRAME):
+            batch = cut[first : first + _PASSAGES_PER_FRAME]
+            last = first + _PASSAGES_PER_FRAME >= len(cut)
             frames.write(output, {"page": page.number, "passages": batch, "last": last})
     return file.notes
 

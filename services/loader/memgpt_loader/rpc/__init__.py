@@ -1,1 +1,1 @@
-"""The Loader's gRPC surface."""
+"""The gRPC surface of the Loader: the servicer, and the conversion of loads to protos."""

@@ -13,14 +13,16 @@ import pytest
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.loads import leases as leases_module
+from memgpt_loader.loads import lifecycle as lifecycle_module
 from memgpt_loader.loads import registry as registry_module
-from memgpt_loader.loads.live import FileChanged, LoadEnded
+from memgpt_loader.loads.events import FileChanged, LoadEnded
 from memgpt_loader.loads.pipeline import Pipeline
-from memgpt_loader.loads.registry import LoadLimits, Loads
+from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
 from memgpt_loader.parsing.extract import chunker_version
-from memgpt_loader.parsing.pool import ParserLimits, ParserPool
+from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.pool import ParserPool
 from memgpt_runtime.context import Principal, background
 from memgpt_runtime.errors import (
     DeadlineExceeded,
@@ -44,7 +46,7 @@ PARSER = ParserLimits(
     max_unpacked_bytes=1 << 30,
     max_tokens=300,
 )
-LIMITS = LoadLimits(max_file_bytes=1_000_000, chunk_seconds=30, idle_seconds=3600)
+LIMITS = LoadLimits(max_file_bytes=1_000_000, seconds_per_mib=30, idle_seconds=3600)
 SOURCE = SourceRef(name="papers")
 
 
@@ -58,12 +60,12 @@ class Loader:
         memory: FakeMemory,
         limits: LoadLimits = LIMITS,
         *,
-        patience: float = 5,
+        retry_seconds: float = 5,
     ) -> None:
         self._spool = Spool(spool_dir, 10_000_000)
         self.spool = self._spool
-        pipeline = Pipeline(pool, memory, chunker_version(300, 0), patience=patience)
-        self.loads = Loads(memory, pool, pipeline, self._spool, limits)
+        pipeline = Pipeline(pool, memory, chunker_version(300, 0), retry_seconds=retry_seconds)
+        self.loads = LoadRegistry(memory, pool, pipeline, self._spool, limits)
 
     async def close(self) -> None:
         await self.loads.close()
@@ -105,7 +107,7 @@ async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
         yield data[first : first + size]
 
 
-async def load(loads: Loads, files: dict[str, bytes], request_id: str = "") -> Load:
+async def load(loads: LoadRegistry, files: dict[str, bytes], request_id: str = "") -> Load:
     created = await loads.create(request_id, SOURCE, [manifest(name, data) for name, data in files.items()])
     for name, file in created.files.items():
         if file.state is FileState.WANTED:
@@ -113,7 +115,7 @@ async def load(loads: Loads, files: dict[str, bytes], request_id: str = "") -> L
     return await ended(loads, created.load_id)
 
 
-async def ended(loads: Loads, load_id: str) -> Load:
+async def ended(loads: LoadRegistry, load_id: str) -> Load:
     async with aclosing(loads.watch(load_id, 0)) as events:
         async for event in events:
             if isinstance(event, LoadEnded):
@@ -308,14 +310,14 @@ async def test_who_sent_a_file_to_a_loader_that_was_killed_hears_that_it_is_want
 async def test_reading_a_load_leaves_it_where_it_is_worked_on(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(lifecycle_module, "SAVE_SECONDS", 0.01)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     manifests = [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")]
     created = await one.loads.create("r", SOURCE, manifests)
     load_id = created.load_id
     assert (await other.loads.get(load_id)).state is LoadState.RUNNING
-    assert [each.state for each in (await other.loads.list_loads("", 10, ""))[0]] == [LoadState.RUNNING]
+    assert [each.state for each in (await other.loads.list("", 10, ""))[0]] == [LoadState.RUNNING]
     assert (await other.loads.create("r", SOURCE, manifests)).load_id == load_id
     with pytest.raises(Unavailable) as error:
         await other.loads.upload(load_id, "a.txt", chunks(b"One."))
@@ -333,8 +335,8 @@ async def test_reading_a_load_leaves_it_where_it_is_worked_on(
 async def test_a_load_that_nobody_has_to_do_with_is_let_go(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_TURN_SECONDS", 0.01)
-    monkeypatch.setattr(registry_module, "HELD_SECONDS", 0.0)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "LEASE_SECONDS", 0.0)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     async with asyncio.timeout(10):
@@ -362,7 +364,7 @@ async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
     record = memory.load_records[created.load_id]
     a_day_ago = record.update_time - dt.timedelta(hours=24)
     memory.load_records[created.load_id] = replace(record, update_time=a_day_ago)
-    (listed,), _ = await second.loads.list_loads("", 10, "")
+    (listed,), _ = await second.loads.list("", 10, "")
     assert (listed.state, listed.end_time) == (LoadState.CANCELLED, record.update_time)
     assert states(listed) == {"0.txt": FileState.LOADED, "1.txt": FileState.CANCELLED}
     assert states(await ended(second.loads, created.load_id)) == states(listed)
@@ -374,7 +376,7 @@ async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
 async def test_a_load_whose_end_takes_long_holds_up_no_other(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
     monkeypatch.setattr(registry_module, "RENEW_SECONDS", 0.0)
     loader = Loader(tmp_path, pool, memory)
     one, other = [await loader.loads.create("", SOURCE, [manifest(f"{n}.txt", b"x.")]) for n in range(2)]
@@ -389,13 +391,13 @@ async def test_a_load_whose_end_takes_long_holds_up_no_other(
 async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(lifecycle_module, "SAVE_SECONDS", 0.01)
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
     load_id = created.load_id
     following = asyncio.create_task(ended(one.loads, load_id))
     with monkeypatch.context() as patched:
-        patched.setattr(leases_module, "HELD_SECONDS", 0.0)
+        patched.setattr(leases_module, "LEASE_SECONDS", 0.0)
         await other.loads.upload(load_id, "a.txt", chunks(b"One."))
     await one.loads.upload(load_id, "b.txt", chunks(b"Two."))
     with pytest.raises(Unavailable) as error:
@@ -474,7 +476,7 @@ async def test_other_bytes_may_be_sent_again_right(loader: Loader) -> None:
 
 @pytest.mark.parametrize("drips", [False, True])
 async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: FakeMemory, drips: bool) -> None:
-    limits = LoadLimits(max_file_bytes=1_000_000, chunk_seconds=0.5, idle_seconds=3600)
+    limits = LoadLimits(max_file_bytes=1_000_000, seconds_per_mib=0.5, idle_seconds=3600)
     loader = Loader(tmp_path, pool, memory, limits)
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"x" * 1_000_000)])
 
@@ -492,7 +494,7 @@ async def test_an_upload_that_stalls(tmp_path: Path, pool: ParserPool, memory: F
 
 async def test_a_long_upload_gets_its_time_anew(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
     data = b"Word. " * 1_000_000
-    limits = LoadLimits(max_file_bytes=10_000_000, chunk_seconds=1.0, idle_seconds=3600)
+    limits = LoadLimits(max_file_bytes=10_000_000, seconds_per_mib=1.0, idle_seconds=3600)
     loader = Loader(tmp_path, pool, memory, limits)
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", data)])
 
@@ -524,7 +526,7 @@ async def test_a_parser_that_cannot_be_started_for_a_moment(
 async def test_a_parser_that_cannot_be_started_at_all(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, interpreter: str
 ) -> None:
-    loader = Loader(tmp_path, pool, memory, patience=0.6)
+    loader = Loader(tmp_path, pool, memory, retry_seconds=0.6)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", interpreter)
         file = (await load(loader.loads, {"a.txt": b"One."})).files["a.txt"]
@@ -596,7 +598,7 @@ async def test_cancelling_breaks_off_what_is_being_read(loader: Loader) -> None:
 
 
 async def test_a_load_whose_client_is_gone_for_good(tmp_path: Path, pool: ParserPool, memory: FakeMemory) -> None:
-    loader = Loader(tmp_path, pool, memory, LoadLimits(max_file_bytes=100, chunk_seconds=1, idle_seconds=0.02))
+    loader = Loader(tmp_path, pool, memory, LoadLimits(max_file_bytes=100, seconds_per_mib=1, idle_seconds=0.02))
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     assert (await ended(loader.loads, created.load_id)).state is LoadState.CANCELLED
     await loader.close()
@@ -610,8 +612,8 @@ async def test_tenants_do_not_see_each_other(loader: Loader) -> None:
 
 async def test_listing(loader: Loader) -> None:
     made = [await load(loader.loads, {f"{n}.txt": b"x."}) for n in range(3)]
-    first, token = await loader.loads.list_loads("", 2, "")
-    second, end = await loader.loads.list_loads("", 2, token)
+    first, token = await loader.loads.list("", 2, "")
+    second, end = await loader.loads.list("", 2, token)
     assert [each.load_id for each in first + second] == [each.load_id for each in reversed(made)]
     assert end == ""
 
@@ -620,7 +622,7 @@ async def test_followers_are_sent_away_when_the_process_stops(loader: Loader) ->
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     events = loader.loads.watch(created.load_id, 0)
     assert isinstance(await anext(events), FileChanged)
-    loader.loads.leave()
+    loader.loads.stop_watches()
     with pytest.raises(Unavailable):
         await anext(events)
 
@@ -649,7 +651,7 @@ async def test_a_sync_that_is_cancelled_drops_nothing(loader: Loader, memory: Fa
 async def test_how_far_a_load_is_outlives_the_process(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(lifecycle_module, "SAVE_SECONDS", 0.01)
     files = {"bad.pdf": b"%PDF-1.7 nonsense", "never.txt": b"Two."}
     first = Loader(tmp_path, pool, memory)
     created = await first.loads.create("", SOURCE, [manifest(name, data) for name, data in files.items()])

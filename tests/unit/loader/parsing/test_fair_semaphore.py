@@ -3,14 +3,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from memgpt_loader.parsing.fair_semaphore import Turns
+from memgpt_loader.parsing.fair_semaphore import FairSemaphore
 
 
 class Crowd:
     """Owners who enter in the order in which they are let in, and stay until they are told to go."""
 
     def __init__(self, places: int) -> None:
-        self._turns = Turns(places)
+        self._semaphore = FairSemaphore(places)
         self._inside: dict[str, list[AsyncExitStack]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.entered: list[str] = []
@@ -29,7 +29,7 @@ class Crowd:
 
     async def _enter(self, owner: str) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._turns.turn(owner))
+            await stack.enter_async_context(self._semaphore.slot(owner))
             self.entered.append(owner)
             self._inside.setdefault(owner, []).append(stack.pop_all())
 

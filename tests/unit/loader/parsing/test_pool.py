@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.parsing.pool import Noted, Opened, PageRead, ParserLimits, ParserPool
+from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.pool import ParserPool
+from memgpt_loader.parsing.results import Noted, Opened, PageRead
 
 from tests.support import pdfs
 
@@ -148,8 +150,8 @@ async def test_a_parser_that_is_killed_while_idle(tmp_path: Path) -> None:
 
 
 async def test_a_warm_parser_is_used(pool: ParserPool, tmp_path: Path) -> None:
-    pool.warm(1)
-    pool.warm(1)
+    pool.prestart(1)
+    pool.prestart(1)
     await read(pool, spooled(tmp_path, "x", b"Text."), "a.txt")
     assert len(pool._all) == 1
 

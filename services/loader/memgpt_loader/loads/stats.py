@@ -1,0 +1,21 @@
+"""What this process counts of its loads, for metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from memgpt_loader.model import FileState
+
+
+@dataclass
+class LoadStats:
+    """Counters since the process started.
+
+    Attributes:
+        files_ended: Files that ended here, by state.
+        passages_stored: Passages of the files that were loaded here.
+    """
+
+    files_ended: Counter[FileState] = field(default_factory=Counter)
+    passages_stored: int = 0
