@@ -1,11 +1,12 @@
 """The Loader: turns documents into passages and streams them to Memory.
 
-A load is a manifest of files that belong to one source. The parts, from the bytes up:
+A load is a manifest of files that belong to one source. The packages, from the contract down:
 
-* `failures`, `media`, `text`, `formats`: what is in a file, or the reason why it cannot be read.
-* `worker`, `pool`: parsing in processes of its own, bounded in memory and time, so that a bomb costs only its file.
-* `manifest`, `spool`, `events`, `loads`: the life of a load, from its manifest to the status of each file.
-* `memory_client`: the only module that talks to Memory; `servicer`: the only one that knows the Loader's protos.
+* `rpc`: the servicer, which translates between the protos and `loads`.
+* `loads`: the life of a load, from its manifest to the status of each file.
+* `memory`: what the Loader needs from the Memory service, and the client of it.
+* `parsing`: parser processes, bounded in memory and time, so that a bad file fails on its own.
+* `formats`: the document formats, each in one module.
 
-Importing this package imports nothing else: a parser process starts with no more than it needs.
+Importing this package imports nothing else, so that a parser process starts quickly.
 """

@@ -18,6 +18,8 @@
 `names`                 `check_name`, for what people name
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences
 `ids`                   `new_id`, sortable by time
+`retry`                 `RetryPolicy`, for stamina
+`broadcast`             `Broadcast`, which wakes all tasks that wait for a change
 ======================= ==============================================================================================
 
 A service's ``__main__``, whole::

@@ -2,12 +2,12 @@
 
 | module | what |
 | --- | --- |
-| `registry` | all loads that this process works on: create, get, list, upload, withdraw, watch, cancel |
-| `live` | one load in this process, with its numbered events and its followers |
+| `registry` | the operations on loads, and all loads that this process works on |
+| `live`, `events` | one such load, its numbered events and its watchers |
 | `plan` | which files of a manifest must be uploaded, given what the source already holds |
-| `leases` | which Loader process works on a load |
-| `records` | the encoding of a load as Memory persists it |
-| `spool` | uploaded files on disk until they are parsed, within a quota |
-| `pipeline` | one file on its way: parse, chunk, store |
-| `retry` | how long a file is retried |
+| `uploads`, `spool`, `spooled_file` | the bytes of an upload, on disk until they are parsed, within a quota |
+| `processing`, `pipeline` | the work on a file: parse, chunk, store, or change its labels |
+| `lifecycle` | how a load is saved, released, lost, cancelled and ended |
+| `leases`, `records` | which Loader works on a load, and the encoding of a load in Memory |
+| `background`, `keyed_lock`, `stats` | tasks, locks and counters |
 """
