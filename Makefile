@@ -38,7 +38,7 @@ lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest
 
 docker-images: ## Build the image of each service
 	@for service in memory loader agent; do \
-	  docker build --file services/$$service/Dockerfile --tag memgpt-$$service .; \
+	  docker build --build-arg SERVICE=$$service --tag memgpt-$$service .; \
 	done
 
 clean: ## Remove everything that can be made again

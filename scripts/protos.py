@@ -1,6 +1,6 @@
 """Compile, check and lint the contracts in `protos/`.
 
-    scripts/protos.py generate   write the Python stubs into clients/python
+    scripts/protos.py generate   write the Python stubs into gen/python
     scripts/protos.py check      fail if the committed stubs are not what the protos compile to
     scripts/protos.py lint       buf lint, and buf breaking against the last release or the main branch
 
@@ -27,9 +27,10 @@ from protovalidate import ViolationPb
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-STUBS = ROOT / "clients" / "python"
+STUBS = ROOT / "gen" / "python"
 
 _VALIDATE = "buf/validate/validate.proto"
+_REASONS = "memgpt/common/v1/reasons.py"
 _WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 
 
@@ -50,11 +51,20 @@ def _protoc(protos: Path, *arguments: str | Path) -> None:
         descriptors.file.add().ParseFromString(ViolationPb.desc().file.proto.to_binary())
         imports.write(descriptors.SerializeToString())
         imports.flush()
-        # The protoc plugins lie beside this interpreter, which need not be the one of an activated environment.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={imports.name}"]
-        command += [f"--proto_path={protos}", f"--proto_path={_WELL_KNOWN}", *map(str, arguments)]
-        done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+        paths = (f"--proto_path={protos}", f"--proto_path={_WELL_KNOWN}")
+        _run_protoc(f"--descriptor_set_in={imports.name}", *paths, *map(str, arguments))
+
+
+def _run_protoc(*arguments: str) -> None:
+    """Run protoc.
+
+    Raises:
+        ProtoError: protoc refused.
+    """
+    # The protoc plugins lie beside this interpreter, which need not be the one of an activated environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr)
         raise ProtoError("protoc failed")
@@ -67,21 +77,57 @@ def _sources(protos: Path) -> list[str]:
 def compile_stubs(out: Path) -> None:
     """Compile every proto to Python under `out`; `*_pb2_grpc` only for files that declare a service."""
     sources = _sources(PROTOS)
-    _protoc(PROTOS, f"--python_out={out}", f"--mypy_out=quiet:{out}", _VALIDATE, *sources)
-    services = [source for source in sources if source.endswith("_service.proto")]
-    _protoc(PROTOS, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
-    # `memgpt` is a regular package, so each level below it is one too. `buf` stays a namespace: it is not ours alone.
+    with tempfile.TemporaryDirectory() as scratch:
+        descriptors = Path(scratch) / "descriptors.binpb"
+        _protoc(PROTOS, "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}", *sources)
+        _forget_validate(descriptors)
+        described = descriptors.read_bytes()
+        imports = f"--descriptor_set_in={descriptors}"
+        _run_protoc(imports, f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources)
+        services = [source for source in sources if source.endswith("_service.proto")]
+        _run_protoc(imports, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
+    # Regular packages below the namespace `memgpt`, each with the mark that its stubs are typed.
     for version in sorted({(out / source).parent for source in sources}):
         name = version.relative_to(out).as_posix()
         (version / "__init__.py").write_text(f'"""Generated from protos/{name}."""\n')
         (version.parent / "__init__.py").write_text(f'"""Generated from protos/{Path(name).parent.as_posix()}."""\n')
+        (version.parent / "py.typed").touch()
+    (out / _REASONS).write_text(_reasons(descriptor_pb2.FileDescriptorSet.FromString(described)))
+
+
+def _reasons(described: descriptor_pb2.FileDescriptorSet) -> str:
+    """The module with the values of `ErrorInfo.reason`: those of the enum `ErrorReason`, without their prefix."""
+    (enum,) = (enum for file in described.file for enum in file.enum_type if enum.name == "ErrorReason")
+    names = [value.name.removeprefix("ERROR_REASON_") for value in enum.value if value.number]
+    members = "".join(f'    {name} = "{name}"\n' for name in names)
+    return f'''"""Generated from protos/memgpt/common/v1/errors.proto."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Values of `ErrorInfo.reason`, described at `ErrorReason` in the contract."""
+
+{members}'''
+
+
+def _forget_validate(descriptors: Path) -> None:
+    """Remove the import of `buf/validate/validate.proto` from every file of a descriptor set.
+
+    The rules stay where they are, as options that protobuf does not know; protovalidate reads them from there. A client
+    needs neither it nor the package `buf`, which is not ours to ship.
+    """
+    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+    kept = [file for file in files.file if file.name != _VALIDATE]
+    for file in kept:
+        if _VALIDATE in file.dependency:
+            file.dependency.remove(_VALIDATE)
+    descriptors.write_bytes(descriptor_pb2.FileDescriptorSet(file=kept).SerializeToString())
 
 
 def _generated(root: Path) -> dict[str, bytes]:
     """The generated files under `root`, by relative path."""
-    packages = [root / "buf", *(root / "memgpt" / package.name for package in (PROTOS / "memgpt").iterdir())]
-    # A package's client code may lie beside its stubs only as a file of its own; nothing of ours is in these folders.
-    files = (path for package in packages for path in package.rglob("*.py*") if "__pycache__" not in path.parts)
+    files = (path for path in (root / "memgpt").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 

@@ -12,14 +12,13 @@ import grpc
 import pytest
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.agent.v1.event_pb2 import TurnEvent
-from memgpt.client import MemGPT
+from memgpt.client import MemGPT, ServiceError
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
 from memgpt.memory.v1.message_pb2 import ROLE_USER, Message, NewMessage
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
-from memgpt_runtime.errors import ServiceError
 
 from tests.support.scripted_llm import Hang, ScriptedLLM, call
 from tests.support.suite import Suite

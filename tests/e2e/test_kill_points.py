@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.agent.v1.event_pb2 import TurnEvent
-from memgpt.client import MemGPT
+from memgpt.client import MemGPT, ServiceError
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
 from memgpt.tool.v1.tool_service_pb2 import CallToolRequest, CallToolResponse
-from memgpt_runtime.errors import ServiceError
 
 from tests.e2e import turns
 from tests.support.processes import ServiceProcess, service_environment

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
-from memgpt.client import MemGPT
+from memgpt.client import MemGPT, ServiceError
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
-from memgpt_runtime.errors import ServiceError
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.ports import free_ports

@@ -171,7 +171,7 @@ def run(spec: ServiceSpec[S], argv: list[str] | None = None) -> NoReturn:
         f"file and from MEMGPT_{spec.name.upper()}_* and MEMGPT_SERVER_* in the environment.",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (~/.memgpt/config.toml)")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('memgpt-milvus')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('memgpt-milvus-runtime')}")
     arguments = parser.parse_args(argv)
     try:
         config = load_config(spec.name, spec.settings, path=arguments.config)

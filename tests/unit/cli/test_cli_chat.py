@@ -11,6 +11,7 @@ from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
 from memgpt.cli.chat import Chat, Wishes
 from memgpt.cli.ui import Ui
+from memgpt.client import FailedPrecondition, Reason
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.turn_pb2 import (
     TURN_STATE_CANCELLED,
@@ -19,7 +20,6 @@ from memgpt.memory.v1.turn_pb2 import (
     TURN_STATE_RUNNING,
     Turn,
 )
-from memgpt_runtime.errors import FailedPrecondition, Reason
 
 Happening = TurnEvent | BaseException
 

@@ -22,7 +22,7 @@ from memgpt.cli.configure import (
 )
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.ui import Ui
-from memgpt_runtime.config import ConfigError
+from memgpt.config import ConfigError
 
 
 def test_offline_needs_no_more_than_a_place_for_the_store(monkeypatch, tmp_path):
@@ -149,9 +149,9 @@ def test_answers_do_not_show_their_keys():
 
 def test_written_keys_are_those_of_the_services(tmp_path):
     """What is written here is read there: a renamed key must not be noticed by users first."""
+    from memgpt.config import load_config
     from memgpt_agent.config import AgentSettings
     from memgpt_memory.config import MemorySettings
-    from memgpt_runtime.config import load_config
 
     answers = from_flags("m", "http://localhost:1/v1", "key", "json_schema", 8192, "x.db")
     answers = with_embedding(answers, "embed", "http://localhost:2/v1", "key2", 64)

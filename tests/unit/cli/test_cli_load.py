@@ -15,8 +15,8 @@ import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.load import EXTENSIONS, _upload, find_files, manifest, received
 from memgpt.cli.progress import Progress, bar_line
+from memgpt.client import DeadlineExceeded, Reason, ServiceError, Unavailable
 from memgpt_loader.formats import FORMATS
-from memgpt_runtime.errors import DeadlineExceeded, Reason, ServiceError, Unavailable
 
 
 @pytest.fixture

@@ -63,6 +63,6 @@ def parse(file: File, limits: Limits) -> Parsed:
         raise FileFailure(
             FailureReason.UNSUPPORTED,
             f"the Loader lacks the library that reads files of type {file.media_type}; "
-            'on its host, run pip install "memgpt-milvus[loader]"',
+            "on its host, run pip install memgpt-milvus-loader",
             detail=repr(error),
         ) from error

@@ -1,0 +1,90 @@
+"""A progress bar: `Loading files: 100%|██████████| 1/1 [00:00<00:00, 3.94file/s]`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from memgpt.cli.ui import Ui
+from rich.live import Live
+from rich.text import Text
+
+_WIDTH = 30
+_PARTS = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far something is.
+
+    Attributes:
+        done: Units that are done.
+        total: Units that are to be done.
+        extra: More to say of it.
+        before: Units among `done` that took no work, and so say nothing of the rate.
+        work: The share of the work that is done, from 0 to 1, where units take more and less of it; None where they are
+            alike.
+    """
+
+    done: int = 0
+    total: int = 0
+    extra: str = ""
+    before: int = 0
+    work: float | None = None
+
+    @property
+    def worked(self) -> float:
+        """The share of the work that is done."""
+        if self.work is not None:
+            return self.work
+        return (self.done - self.before) / (self.total - self.before) if self.total > self.before else 1.0
+
+
+def bar_line(label: str, progress: Progress, seconds: float, unit: str = "file") -> str:
+    """The line that shows how far something is after so many seconds."""
+    done, total, worked = progress.done, progress.total, progress.worked
+    share = done / total if total else 1.0
+    full, part = divmod(round(share * _WIDTH * 8), 8)
+    bar = "█" * full + (_PARTS[part] if part else "")
+    fresh = done - progress.before
+    rate = f"{fresh / seconds:.2f}" if fresh and seconds > 0 else "?"
+    left = _clock(seconds * (1 - worked) / worked) if worked else "?"
+    tail = f", {progress.extra}" if progress.extra else ""
+    return f"{label}: {share:4.0%}|{bar:<{_WIDTH}}| {done}/{total} [{_clock(seconds)}<{left}, {rate}{unit}/s{tail}]"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+class Bar:
+    """A bar on a terminal while it lasts; elsewhere only its last state, as a line."""
+
+    def __init__(self, ui: Ui, label: str, unit: str = "file") -> None:
+        self._ui = ui
+        self._label = label
+        self._unit = unit
+        self._progress = Progress()
+        self._start = time.monotonic()
+        self._live = Live(console=ui.console, get_renderable=self._render, refresh_per_second=10)
+
+    def _render(self) -> Text:
+        return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit))
+
+    def show(self, progress: Progress) -> None:
+        """Moves the bar."""
+        self._progress = progress
+
+    def __enter__(self) -> Bar:
+        if self._ui.terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._ui.terminal:
+            self._live.stop()
+        elif kind is None:
+            self._ui.line(self._render().plain)

@@ -1,0 +1,113 @@
+"""`memgpt reembed`: the store moves to another embedding model, and the configuration with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memgpt.cli import configure
+from memgpt.cli.configure import WORDLLAMA, Answers
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.progress import Bar, Progress
+from memgpt.cli.settings import ClientSettings
+from memgpt.cli.ui import Ui
+from memgpt.client import Store
+from memgpt.config import Config, config_path
+
+_NEW, _USED = "reembed", "embedding"
+"""How the keys of ``[memory]`` begin that name the model to move to, and the one to use."""
+
+
+def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: str, api_key: str, dimension: int) -> str:
+    """Writes the model to move to into the configuration file, where Memory reads it; answers Memory's name of it.
+
+    Raises:
+        CliError: The services are not those of this file, or the endpoint does not give a vector.
+    """
+    if config.service.agent_address:
+        raise CliError(
+            "the services run elsewhere: set memory.reembed and the keys that begin so in the configuration of Memory, "
+            "then run `memgpt reembed` without a model",
+            MISUSE,
+        )
+    path = config_path()
+    document = configure.read_document(path)
+    memory = dict(document.get("memory", {}))
+    chat = document.get("agent", {})
+    url = base_url or chat.get("base_url", "")
+    key = api_key or (chat.get("api_key", "") if url == chat.get("base_url") else "")
+    answers = configure.complete(ui, configure.with_embedding(Answers(), model, url, key, dimension))
+    memory = {name: value for name, value in memory.items() if not _is_of(_NEW, name)}
+    if answers.embedding_model == WORDLLAMA:
+        memory[_NEW] = WORDLLAMA
+    else:
+        memory |= {
+            _NEW: "openai",
+            f"{_NEW}_model": answers.embedding_model,
+            f"{_NEW}_dimension": answers.embedding_dimension,
+            f"{_NEW}_base_url": answers.embedding_base_url,
+            **({f"{_NEW}_api_key": answers.embedding_api_key} if answers.embedding_api_key else {}),
+        }
+    if document:
+        configure.keep_former(ui, path)
+    configure.write_document(path, {**document, "memory": memory})
+    return "" if answers.embedding_model == WORDLLAMA else answers.embedding_model
+
+
+def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
+    """Moves the store, shows how far it is, and has the configuration file name the model as the one to use.
+
+    Args:
+        ui: The terminal.
+        store: The store.
+        expected: The model that it must be; empty for any.
+        keep_former: Whether the file is to be copied before it is changed.
+    """
+    with Bar(ui, "Embedding passages", "passage") as bar:
+        try:
+            for event in store.reembed(expected):
+                progress = event.done if event.HasField("done") else event.progress
+                bar.show(Progress(progress.passage_count, progress.total_passage_count))
+        except KeyboardInterrupt:
+            ui.note("`memgpt reembed` goes on with it, `memgpt reembed --abandon` gives it up.")
+            raise
+    ui.line(f"The store has the embedding model {progress.embedding_model} now", "bold green")
+    _settle(ui, progress.embedding_model, keep_former=keep_former)
+
+
+def abandon(ui: Ui, store: Store) -> None:
+    """Gives a move up; the model stays what it is."""
+    if not store.cancel_reembed():
+        raise CliError("there is no move to another embedding model to give up")
+    path = config_path()
+    document = configure.read_document(path)
+    kept = {name: value for name, value in document.get("memory", {}).items() if not _is_of(_NEW, name)}
+    if "memory" in document and kept != document["memory"]:
+        configure.write_document(path, {**document, "memory": kept})
+    ui.line("Given up; the store keeps its embedding model", "bold green")
+
+
+def _settle(ui: Ui, model: str, *, keep_former: bool) -> None:
+    path = config_path()
+    document = configure.read_document(path)
+    memory: dict[str, Any] = document.get("memory", {})
+    target = {name: value for name, value in memory.items() if _is_of(_NEW, name)}
+    bundled = target.get(_NEW) == WORDLLAMA and model.startswith(WORDLLAMA)
+    if not bundled and (target.get(_NEW) != "openai" or target.get(f"{_NEW}_model") != model):
+        ui.note(
+            "Set memory.embedding and the keys that begin so in the configuration of Memory to what memory.reembed has"
+        )
+        return
+    kept = {
+        name: value
+        for name, value in memory.items()
+        if not _is_of(_NEW, name) and (not _is_of(_USED, name) or name == f"{_USED}_timeout")
+    }
+    if keep_former:
+        configure.keep_former(ui, path)
+    kept |= {name.replace(_NEW, _USED, 1): value for name, value in target.items()}
+    configure.write_document(path, {**document, "memory": kept})
+    ui.note(f"The configuration {path} names it as the one to use")
+
+
+def _is_of(prefix: str, name: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}_")

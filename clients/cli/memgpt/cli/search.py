@@ -1,0 +1,204 @@
+"""`memgpt search`: what an agent would find in its memory, or anybody in a data source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.render import message_lines
+from memgpt.cli.ui import Ui
+from memgpt.client import MemGPT
+from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1.passage_pb2 import PassageHit, SearchMode
+
+_MODES = {
+    "": SearchMode.SEARCH_MODE_UNSPECIFIED,
+    "hybrid": SearchMode.SEARCH_MODE_HYBRID,
+    "dense": SearchMode.SEARCH_MODE_DENSE,
+    "text": SearchMode.SEARCH_MODE_TEXT,
+}
+_RECALL_MODES = {
+    "": recall_pb.RECALL_MODE_HYBRID,
+    "hybrid": recall_pb.RECALL_MODE_HYBRID,
+    "dense": recall_pb.RECALL_MODE_SEMANTIC,
+    "text": recall_pb.RECALL_MODE_TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for, as it was typed.
+
+    Attributes:
+        query: The words.
+        agent: Name or id of the agent that searches; empty to search a source for itself.
+        sources: Names or ids of sources.
+        files: Names of files.
+        tags: Tags, all of which must be there.
+        after: First day or instant; empty for no bound.
+        before: The first one that is not wanted any more.
+        mode: ``hybrid``, ``dense``, ``text``, or empty for the best.
+        size: Hits a page.
+    """
+
+    query: str
+    agent: str
+    sources: list[str]
+    files: list[str]
+    tags: list[str]
+    after: str
+    before: str
+    mode: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    hits: list[tuple[Message, list[str], str]]
+    total: int
+    token: str
+    mode: str
+
+
+def search(ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything: bool, as_json: bool) -> None:
+    """Shows hits page by page: all of them, as many as a person asks for, or the first page.
+
+    Args:
+        ui: The terminal.
+        memgpt: The client.
+        wanted: What is looked for.
+        messages: Look in what was said, rather than in archival memory.
+        everything: Go on to the end without asking.
+        as_json: One JSON object a line.
+
+    Raises:
+        CliError: What cannot be looked for.
+    """
+    if wanted.mode not in _MODES:
+        raise CliError(f"there is no mode {wanted.mode!r}: hybrid, dense or text", MISUSE)
+    pages = _messages(memgpt, wanted) if messages else _passages(memgpt, wanted)
+    shown = 0
+    for page in pages:
+        for hit, lines, text in page.hits:
+            shown += 1
+            if as_json:
+                ui.line(json.dumps(MessageToDict(hit, preserving_proto_field_name=True), ensure_ascii=False))
+                continue
+            ui.line(f"{shown}. {' · '.join(lines)}", "bold")
+            ui.paragraph(text)
+            ui.line()
+        left = f"{shown:,} of {page.total:,}, ranked by {page.mode}"
+        if not page.token:
+            if not as_json:
+                ui.note(left)
+        elif not everything:
+            if as_json or not ui.interactive:
+                if not as_json:
+                    ui.note(f"{left}; --all shows every one")
+                return
+            if not ui.confirm(f"{left}. More?"):
+                return
+
+
+def _passages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
+    ids = [memgpt.sources.find(name).source_id for name in wanted.sources]
+    if wanted.agent:
+        scope = archival_pb.PassageScope(agent_id=memgpt.agents.find(wanted.agent).agent_id)
+    elif len(ids) == 1:
+        scope = archival_pb.PassageScope(source_id=ids[0])
+    else:
+        raise CliError("say whose memory: --agent NAME, or one --source NAME", MISUSE)
+    after, before = _instant(wanted.after, "--after"), _instant(wanted.before, "--before")
+    request = archival_pb.SearchPassagesRequest(
+        scope=scope,
+        query=wanted.query,
+        mode=_MODES[wanted.mode],
+        page_size=wanted.size,
+        filter=archival_pb.PassageFilter(
+            source_ids=ids if wanted.agent else [],
+            file_names=wanted.files,
+            tags=wanted.tags,
+            created_from=after,
+            created_before=before,
+        ),
+    )
+    while True:
+        page = memgpt.memory.search_passages(request)
+        mode = SearchMode.Name(page.mode).removeprefix("SEARCH_MODE_").lower()
+        yield _Page([_of_passage(hit) for hit in page.hits], page.total_size, page.next_page_token, mode)
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+def _of_passage(hit: PassageHit) -> tuple[Message, list[str], str]:
+    passage = hit.passage
+    cite = passage.citation
+    if cite.file_name:
+        where = [cite.source_name, f"{cite.file_name}, page {cite.page}" if cite.page else cite.file_name]
+    else:
+        where = [f"a note of {passage.create_time.ToDatetime():%Y-%m-%d %H:%M} UTC"]
+    tags = [", ".join(passage.tags)] if passage.tags else []
+    names = (("fused_score", "score"), ("dense_score", "likeness"), ("text_score", "words"))
+    scores = [f"{name} {getattr(hit, field):.2f}" for field, name in names if hit.HasField(field)]  # type: ignore[arg-type]
+    return hit, [*where, *tags, *scores], passage.text
+
+
+def _messages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
+    if not wanted.agent:
+        raise CliError("say whose messages: --agent NAME", MISUSE)
+    if wanted.sources or wanted.files or wanted.tags:
+        raise CliError(
+            "messages have neither sources nor files nor tags: leave them out, or leave out --messages", MISUSE
+        )
+    last = _day(wanted.before, "--before")
+    request = recall_pb.SearchMessagesRequest(
+        agent_id=memgpt.agents.find(wanted.agent).agent_id,
+        query=wanted.query,
+        mode=_RECALL_MODES[wanted.mode],
+        start_date=str(_day(wanted.after, "--after") or ""),
+        end_date=str(last - timedelta(days=1)) if last is not None else "",
+        page_size=wanted.size,
+    )
+    while True:
+        page = memgpt.memory.search_messages(request)
+        mode = recall_pb.RecallMode.Name(page.mode).removeprefix("RECALL_MODE_").lower()
+        hits: list[tuple[Message, list[str], str]] = [
+            (message, [f"{message.create_time.ToDatetime():%Y-%m-%d %H:%M} UTC"], "\n".join(message_lines(message)))
+            for message in page.messages
+        ]
+        yield _Page(hits, page.total_size, page.next_page_token, mode)
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return
+
+
+def _instant(text: str, option: str) -> Timestamp | None:
+    """A day's beginning, or an instant; of this machine's time zone unless it says another."""
+    if not text:
+        return None
+    try:
+        when = datetime.fromisoformat(text).astimezone()
+        found = Timestamp()
+        found.FromDatetime(when)
+    except (ValueError, OverflowError) as error:
+        raise CliError(
+            f"{option} takes a day such as 2026-01-31, or an instant such as 2026-01-31T18:00", MISUSE
+        ) from error
+    return found
+
+
+def _day(text: str, option: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise CliError(f"{option} takes a day of the agent's own here, such as 2026-01-31", MISUSE) from error

@@ -1,0 +1,358 @@
+"""The services behind a command: configured, found running, or started here and stopped at the end.
+
+Services that are started here end with this process, however it ends: they read from a pipe whose other end only we
+hold. They are programs of other distributions, `memgpt-milvus-memory` and so on, which need not be installed here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+from memgpt.cli.errors import FAILURE, MISUSE, CliError
+from memgpt.cli.settings import ClientSettings
+from memgpt.config import Config, config_path
+
+READY_FD = "MEMGPT_READY_FD"
+"""Variable with the descriptor to which a service writes a JSON line for each state: `bound`, then `serving`."""
+
+PARENT_FD = "MEMGPT_PARENT_FD"
+"""Variable with the descriptor of a pipe; a service stops when its other end is closed."""
+
+START_TIMEOUT = 120.0
+"""Seconds for a service to start: a Milvus server that was killed may take a minute and a half."""
+
+STOP_TIMEOUT = 20.0
+"""Seconds for a service to stop before it is killed; its own drain takes at most 13."""
+
+_TELLING = 10.0
+"""Seconds after which it is said what a service waits for, such as a Milvus that does not answer."""
+
+_HEALTH_INTERVAL = 0.05
+_LOG_BYTES = 10 * 1024 * 1024
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - looked up, not listened on
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services are, each as `host:port`."""
+
+    agent: str
+    loader: str
+    memory: str = ""
+
+
+class Child:
+    """A service that runs as a child process.
+
+    Attributes:
+        name: `memory`, `loader` or `agent`.
+        address: `host:port`; empty until it is bound.
+        serving: Whether it answers calls.
+    """
+
+    def __init__(self, name: str, environ: Mapping[str, str], log: Path | None) -> None:
+        """Starts the process.
+
+        Args:
+            name: `memory`, `loader` or `agent`.
+            environ: Its settings, beside this process's own environment.
+            log: File to append its log to; None for our standard error.
+        """
+        self.name = name
+        self.address = ""
+        self.serving = False
+        self._log = log
+        self._log_start = 0
+        ready_read, ready_write = os.pipe()
+        parent_read, self._parent_write = os.pipe()
+        self.ready = os.fdopen(ready_read, "rb", buffering=0)  # a line in a buffer would not wake the selector
+        with ExitStack() as stack:
+            stack.callback(os.close, ready_write)
+            stack.callback(os.close, parent_read)
+            output: BinaryIO | None = None
+            if log is not None:
+                output = stack.enter_context(_open_log(log))
+                self._log_start = output.tell()
+            self.process = subprocess.Popen(  # noqa: S603 - this very interpreter, and names of our own
+                # -P: modules in the user's folder must not stand in for the services' own.
+                [sys.executable, "-P", "-m", f"memgpt_{name}"],
+                env={**os.environ, **environ, READY_FD: str(ready_write), PARENT_FD: str(parent_read)},
+                pass_fds=(ready_write, parent_read),
+                stdin=subprocess.DEVNULL,
+                stdout=output or sys.stderr,
+                stderr=output or sys.stderr,
+                # Ctrl-C at the terminal is for this process alone: it stops the services in good order.
+                start_new_session=True,
+            )
+
+    def heard(self) -> bool:
+        """Reads what the service announced; False at the end of its announcements."""
+        line = self.ready.readline()
+        if not line:
+            return False
+        news = json.loads(line)
+        host = _ANY.get(news["host"], news["host"])
+        self.address = f"{host}:{news['port']}"
+        self.serving = news["state"] == "serving"
+        return True
+
+    def failure(self) -> CliError:
+        """Why the service is gone, in its own words where it left some."""
+        code = self.process.wait()
+        if self._log is None:
+            return CliError(f"the {self.name} service ended, exit code {code}; what it said is above", _exit_code(code))
+        prefix = f"memgpt-{self.name}: "
+        words = [line.removeprefix(prefix) for line in self._lines() if line.startswith(prefix)]
+        if words:
+            return CliError(f"{self.name}: {words[-1]}", _exit_code(code))
+        return CliError(f"the {self.name} service ended, exit code {code}; its log is {self._log}", _exit_code(code))
+
+    def last_words(self) -> str:
+        """The last line of its log, or where that is."""
+        lines = self._lines()
+        return " ".join(lines[-1].split()) if lines else "see its log"
+
+    def _lines(self) -> list[str]:
+        """What it has logged."""
+        if self._log is None:
+            return []
+        with self._log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace").splitlines()
+
+    def ask_to_stop(self) -> None:
+        """Lets go of the service: it drains and ends. Idempotent."""
+        if self._parent_write >= 0:
+            os.close(self._parent_write)
+            self._parent_write = -1
+
+    def wait(self) -> None:
+        """Waits for the end, and kills a service that does not come to it."""
+        self.ask_to_stop()
+        try:
+            self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.ready.close()
+
+
+@contextmanager
+def start(
+    config: Config[ClientSettings], environ: Mapping[str, str], tell: Callable[[str], None], *, logs: bool = True
+) -> Iterator[list[Child]]:
+    """Starts the three services; stops them at the end, Memory last.
+
+    Args:
+        config: Gives the folder for the logs.
+        environ: Settings for the services.
+        tell: Takes what is to be said while they do not get ready.
+        logs: Whether their logs go to files; else to standard error.
+
+    Yields:
+        Memory, Loader and Agent, which all serve.
+
+    Raises:
+        CliError: One did not start, or ``[server]`` and ``[client]`` do not agree on TLS.
+    """
+    if (config.server.tls_cert is not None) != config.service.tls:
+        raise CliError(
+            "the services started here would not be reached: [server] has "
+            + (
+                "tls_cert, but client.tls is not true"
+                if config.server.tls_cert
+                else "no tls_cert, but client.tls is true"
+            )
+            + "; give TLS to both sections, or to neither",
+            MISUSE,
+        )
+    if config.server.tls_client_ca is not None and config.service.tls_cert is None:
+        raise CliError(
+            "the services started here would not be reached: [server] has tls_client_ca, and asks for a certificate"
+            " that [client] has not; set tls_cert and tls_key there",
+            MISUSE,
+        )
+    require_installed("memory", "loader", "agent")
+    children: list[Child] = []
+
+    def launch(name: str, **settings: str) -> Child:
+        log = config.home / "logs" / f"{name}.log" if logs else None
+        children.append(Child(name, {**environ, **settings}, log))
+        return children[-1]
+
+    try:
+        memory = launch("memory")
+        # Imported while Memory starts, not before: a second less to wait.
+        from memgpt.cli.health import says_serving
+        from memgpt.client import open_channel
+
+        deadline = time.monotonic() + START_TIMEOUT
+        # The others need no more than Memory's address, which is known long before its store is open.
+        _await(children, deadline, lambda: bool(memory.address))
+        for name in ("loader", "agent"):
+            launch(name, **_memory_settings(name, memory.address, config.service))
+        _await(children, deadline, lambda: all(child.serving for child in children))
+        for child in children:
+            # Memory serves before its store is open, and the others follow Memory.
+            with open_channel(child.address, config.service.credentials()) as channel:
+                _await_ready(children, child, deadline, partial(says_serving, channel), tell)
+        yield children
+    finally:
+        for child in children[1:]:
+            child.ask_to_stop()
+        for child in [*children[1:], *children[:1]]:
+            child.wait()
+
+
+def require_installed(*names: str) -> None:
+    """Check that services can be started here.
+
+    Raises:
+        CliError: One is not installed; the message has the command that installs it.
+    """
+    missing = [f"memgpt-milvus-{name}" for name in names if find_spec(f"memgpt_{name}") is None]
+    if missing:
+        raise CliError(
+            f"not installed: {', '.join(missing)}; run `pip install {' '.join(missing)}`, or set agent_address and"
+            " loader_address in [client] of the configuration to use services that run elsewhere",
+            MISUSE,
+        )
+
+
+def _memory_settings(name: str, address: str, client: ClientSettings) -> dict[str, str]:
+    """How a service reaches the Memory that was started here: as this process does."""
+    settings = {"memory_address": address}
+    if client.tls:
+        settings["memory_tls"] = "true"
+        files = {"ca": client.tls_ca, "cert": client.tls_cert, "key": client.tls_key}
+        settings |= {f"memory_tls_{kind}": str(path) for kind, path in files.items() if path is not None}
+    return {f"MEMGPT_{name}_{key}".upper(): value for key, value in settings.items()}
+
+
+def _await(children: list[Child], deadline: float, done: Callable[[], bool]) -> None:
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            if not child.serving:
+                selector.register(child.ready, selectors.EVENT_READ, child)
+        while not done():
+            events = selector.select(max(0.0, deadline - time.monotonic()))
+            if not events:
+                late = ", ".join(child.name for child in children if not child.serving)
+                raise CliError(f"not started within {START_TIMEOUT:.0f} s: {late}; see the logs in ~/.memgpt/logs")
+            for key, _ in events:
+                child = key.data
+                if not child.heard():
+                    raise child.failure()
+                if child.serving:
+                    selector.unregister(child.ready)
+
+
+def _await_ready(
+    children: list[Child], child: Child, deadline: float, ready: Callable[[], bool], tell: Callable[[str], None]
+) -> None:
+    telling = time.monotonic() + _TELLING
+    while not ready():
+        if time.monotonic() > telling:
+            telling = deadline
+            tell(f"{child.name} is not ready yet: {child.last_words()}")
+        for other in children:
+            if other.process.poll() is not None:
+                raise other.failure()
+        if time.monotonic() > deadline:
+            raise CliError(f"{child.name} is not ready after {START_TIMEOUT:.0f} s: {child.last_words()}")
+        time.sleep(_HEALTH_INTERVAL)
+
+
+@contextmanager
+def services(
+    config: Config[ClientSettings], tell: Callable[[str], None], overrides: Mapping[str, str] | None = None
+) -> Iterator[Addresses]:
+    """The services for one command.
+
+    Args:
+        config: Says where they are, if anywhere.
+        tell: Takes what is to be said while services started here do not get ready.
+        overrides: Settings that this command wants of them (`MEMGPT_AGENT_…`): only for services started here.
+
+    Raises:
+        CliError: They did not start, or the overrides cannot be had.
+    """
+    found = None
+    if config.service.agent_address:
+        found = Addresses(config.service.agent_address, config.service.loader_address, config.service.memory_address)
+    else:
+        found = find_server(config)
+    if found is not None:
+        if overrides:
+            names = ", ".join(overrides)
+            raise CliError(
+                f"the Agent at {found.agent} runs already, with settings of its own; give it {names} and restart it",
+                MISUSE,
+            )
+        yield found
+        return
+    private: dict[str, str] = {}
+    for name in ("MEMORY", "LOADER", "AGENT"):
+        private |= {f"MEMGPT_{name}_HOST": "127.0.0.1", f"MEMGPT_{name}_PORT": "0", f"MEMGPT_{name}_METRICS_PORT": "0"}
+    with start(config, private | dict(overrides or {}), tell) as (memory, loader, agent):
+        yield Addresses(agent.address, loader.address, memory.address)
+
+
+def find_server(config: Config[ClientSettings]) -> Addresses | None:
+    """The `memgpt server` that runs for this folder and configuration; None when there is none that is healthy."""
+    try:
+        state = json.loads(_state_file(config).read_text(encoding="utf-8"))
+        os.kill(int(state["pid"]), 0)
+        if state["config"] != str(config_path()):
+            return None
+        addresses = Addresses(**state["addresses"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    from memgpt.cli.health import is_serving
+
+    healthy = all(is_serving(address, config.service.credentials()) for address in (addresses.agent, addresses.loader))
+    return addresses if healthy else None
+
+
+@contextmanager
+def announced(config: Config[ClientSettings], addresses: Addresses) -> Iterator[None]:
+    """Lets other commands of this folder find the services, until the end."""
+    file = _state_file(config)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state = {"pid": os.getpid(), "config": str(config_path()), "addresses": asdict(addresses)}
+    draft = file.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(state), encoding="utf-8")
+    draft.replace(file)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+
+
+def _exit_code(code: int) -> int:
+    return MISUSE if code == MISUSE else FAILURE
+
+
+def _state_file(config: Config[ClientSettings]) -> Path:
+    return config.home / "run" / "server.json"
+
+
+def _open_log(log: Path) -> BinaryIO:
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+    return log.open("ab")

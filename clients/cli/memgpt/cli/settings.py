@@ -1,0 +1,47 @@
+"""The command line's own settings, ``[client]``, and the files it keeps in the suite's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memgpt.config import Config, Section, load_config
+from pydantic import Field, model_validator
+
+if TYPE_CHECKING:
+    from memgpt.client import Tls
+
+
+class ClientSettings(Section):
+    """``[client]``: where the services are. Without addresses, commands start services of their own."""
+
+    agent_address: str = Field("", description="host:port of the Agent; empty to start the services here.")
+    loader_address: str = Field("", description="host:port of the Loader; empty to start the services here.")
+    memory_address: str = Field("", description="host:port of Memory, for `memgpt search` and `memgpt reembed`.")
+    tls: bool = Field(False, description="Whether the services speak TLS.")
+    tls_ca: Path | None = Field(None, description="PEM file with the CA of the services; none for gRPC's own list.")
+    tls_cert: Path | None = Field(None, description="PEM file with this client's certificate chain.")
+    tls_key: Path | None = Field(None, description="PEM file with the private key of tls_cert.")
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> ClientSettings:
+        if bool(self.agent_address) != bool(self.loader_address):
+            raise ValueError("agent_address and loader_address belong together: set both, or neither")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both, or neither")
+        if not self.tls and (self.tls_ca or self.tls_cert):
+            raise ValueError("tls_ca, tls_cert and tls_key need tls = true")
+        return self
+
+    def credentials(self) -> Tls | None:
+        """What `memgpt.client` needs to know of TLS; None for plaintext."""
+        if not self.tls:
+            return None
+        from memgpt.client import Tls
+
+        return Tls(self.tls_ca, self.tls_cert, self.tls_key)
+
+
+def load_settings() -> Config[ClientSettings]:
+    """Reads ``[client]`` from the file and the environment; ConfigError when it cannot be used."""
+    return load_config("client", ClientSettings)

@@ -1,0 +1,92 @@
+"""`memgpt compact`, `backup` and `restore`: the upkeep of the store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import typer
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.services import require_installed
+from memgpt.cli.settings import ClientSettings
+from memgpt.cli.ui import Ui
+from memgpt.client import Store
+from memgpt.config import Config
+
+STANDARD = Path("-")
+"""Stands for standard input or output."""
+
+
+def compact(ui: Ui, store: Store) -> None:
+    """Removes what was deleted from the store's files, and says what that gave back."""
+    with ui.busy("Compacting..."):
+        done = store.compact()
+    if done.bytes_before:
+        ui.line(
+            f"Compacted the store: {_megabytes(done.bytes_before)} before, {_megabytes(done.bytes_after)} now", "green"
+        )
+    else:
+        ui.line("Compacted; the Milvus server removes its former files when their time has come", "green")
+
+
+@contextmanager
+def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
+    """A file to write to, under another name until it is whole; `-` is standard output.
+
+    Raises:
+        CliError: It is there already, and is not to be replaced.
+    """
+    if file == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if file.exists() and not replace:
+        raise CliError(f"{file} is there already; --force replaces it", MISUSE)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with draft.open("xb") as target:
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def backup(ui: Ui, store: Store, target: IO[bytes], file: Path) -> None:
+    """Writes a backup to `target`, which will be `file`."""
+    with ui.busy("Backing up..."):
+        size = sum(target.write(chunk) for chunk in store.backup())
+    if file != STANDARD:
+        ui.line(f"Backed up the store: {_megabytes(size)} in {file}", "green")
+
+
+def restore(config: Config[ClientSettings], file: Path, *, replace: bool) -> None:
+    """Has Memory's own command put a backup in place, since it knows where its store is.
+
+    Raises:
+        CliError: The store is not on this machine.
+    """
+    if config.service.agent_address:
+        raise CliError("the services run elsewhere: run `memgpt-memory restore` where Memory does", MISUSE)
+    require_installed("memory")
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "memgpt_memory",
+        "restore",
+        *(["--force"] if replace else []),
+        "--",
+        str(file),
+    ]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - this very interpreter
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,264 @@
+"""Settings: one frozen, typed object per service, read once at start.
+
+A value comes from the environment (``MEMGPT_<SECTION>_<KEY>``), else from the file, else from its default. The file is
+``$MEMGPT_CONFIG``, or ``config.toml`` in ``$MEMGPT_HOME``, or ``~/.memgpt/config.toml``; it may be absent unless it was
+named. One file serves the whole suite: a section per service, and ``[server]`` for what every server has. A service
+checks ``[server]`` and its own section, and leaves the other known ones to their owners.
+
+A service's section is a subclass of `ServiceSection` in its own package::
+
+    class MemorySettings(ServiceSection):
+        port: int = Field(default=50052, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+        milvus_uri: str = Field(default="~/.memgpt/milvus.db", description="A file for Milvus Lite, or a server's URI.")
+
+    config = load_config("memory", MemorySettings)
+    config.service.milvus_uri, config.server.log_level
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SECTIONS = ("server", "memory", "loader", "agent", "client")
+"""Every section a file may have; ``client`` is the command line's."""
+
+ENV_PREFIX = "MEMGPT"
+
+# Kubernetes (and Docker links before it) describe every Service of the namespace in variables. Those of a Service named
+# memgpt-agent-metrics or memgpt-server-headless look like ours: MEMGPT_AGENT_METRICS_PORT=tcp://10.96.0.9:9464.
+_LINK_KEY = re.compile(r"(?:.*_)?service_(?:host|port(?:_.*)?)|(?:.*_)?port_\d+_(?:tcp|udp|sctp)(?:_.*)?")
+_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names the key and the fix, on one line."""
+
+
+class Section(BaseModel):
+    """Base of a section: frozen, no unknown keys, values of the wrong type refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+
+class ServiceSection(Section):
+    """What every service's own section has; subclasses give `port` its default."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 for none.")
+
+
+class MemoryClientSection(ServiceSection):
+    """What the section of a service has that calls Memory."""
+
+    memory_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
+    memory_tls: bool = Field(default=False, description="Whether Memory speaks TLS.")
+    memory_tls_ca: Path | None = Field(
+        default=None, description="PEM file with the CA of Memory's certificate; none for gRPC's own list."
+    )
+    memory_tls_cert: Path | None = Field(
+        default=None, description="PEM file with the certificate chain to show to Memory, if it asks for one."
+    )
+    memory_tls_key: Path | None = Field(default=None, description="PEM file with the private key of memory_tls_cert.")
+
+    @model_validator(mode="after")
+    def _memory_tls_is_complete(self) -> MemoryClientSection:
+        if (self.memory_tls_cert is None) != (self.memory_tls_key is None):
+            raise ValueError("memory_tls_cert and memory_tls_key belong together: set both, or neither")
+        if not self.memory_tls and (self.memory_tls_ca or self.memory_tls_cert):
+            raise ValueError("memory_tls_ca, memory_tls_cert and memory_tls_key need memory_tls = true")
+        return self
+
+
+class ServerSettings(Section):
+    """``[server]``: what every server of the suite has."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="console", description="One JSON object a line, or for people."
+    )
+    reflection: bool = Field(default=True, description="Whether clients such as grpcurl may ask for the schema.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus endpoint.")
+    default_deadline: float = Field(default=60.0, gt=0, description="Seconds for a unary call without a deadline.")
+    stream_deadline: float = Field(default=3600.0, gt=0, description="Seconds for a streaming call without a deadline.")
+    max_concurrent_calls: int = Field(default=256, ge=1, description="Unary calls under way; more are shed.")
+    max_concurrent_streams: int = Field(default=512, ge=1, description="Streaming calls under way; more are shed.")
+    max_message_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
+    )
+    max_connection_age: float = Field(
+        default=0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
+    )
+    drain_pause: float = Field(
+        default=1.0, ge=0, description="Seconds between NOT_SERVING and refusing calls, on SIGTERM."
+    )
+    drain_grace: float = Field(default=10.0, ge=0, description="Seconds that calls under way get to finish.")
+    tls_cert: Path | None = Field(
+        default=None, description="PEM file with the server's certificate chain; none for plaintext."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file with the CA that clients' certificates must have."
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> ServerSettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both, or neither for plaintext")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key as well")
+        return self
+
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Config(Generic[S]):
+    """A service's settings.
+
+    Attributes:
+        name: The service's section.
+        service: Its own section.
+        server: What every server has.
+        home: The suite's folder, with ``~`` resolved; may not exist yet.
+        path: The file that was read; None when there was none.
+    """
+
+    name: str
+    service: S
+    server: ServerSettings
+    home: Path
+    path: Path | None
+
+
+def home_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The suite's folder: ``$MEMGPT_HOME``, or ``~/.memgpt``."""
+    env = os.environ if environ is None else environ
+    return Path(env.get("MEMGPT_HOME") or "~/.memgpt").expanduser()
+
+
+def config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the file is, or would be."""
+    env = os.environ if environ is None else environ
+    named = env.get("MEMGPT_CONFIG")
+    return Path(named).expanduser() if named else home_dir(env) / "config.toml"
+
+
+def load_config(
+    name: str, model: type[S], *, path: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Config[S]:
+    """Reads and checks a service's settings.
+
+    Args:
+        name: The service's section, one of `SECTIONS`.
+        model: Its model.
+        path: The file; by default `config_path`. A file that was named, here or by ``MEMGPT_CONFIG``, must exist.
+        environ: Variables; by default the process's own.
+
+    Raises:
+        ConfigError: Unreadable, an unknown section or key, or a bad value.
+    """
+    env = os.environ if environ is None else environ
+    file = path or config_path(env)
+    document = _read(file, must_exist=path is not None or bool(env.get("MEMGPT_CONFIG")))
+    sections = document or {}
+    for key, value in sections.items():
+        if key not in SECTIONS:
+            raise ConfigError(f"{file}: unknown section [{key}]{_nearest(key, SECTIONS)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{file}: {key} must be a section, [{key}], not a value")
+    return Config(
+        name=name,
+        service=_section(name, model, sections.get(name, {}), file, env),
+        server=_section("server", ServerSettings, sections.get("server", {}), file, env),
+        home=home_dir(env),
+        path=file if document is not None else None,
+    )
+
+
+def _read(file: Path, *, must_exist: bool) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"{file}: there is no such file; create it, or unset MEMGPT_CONFIG") from None
+        return None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+
+
+def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, env: Mapping[str, str]) -> S:
+    fields = model.model_fields
+    origins: dict[str, str] = {}
+    for key in values:
+        origins[key] = f"{file}: {name}.{key}"
+        if key not in fields:
+            raise ConfigError(f"{file}: unknown key {key!r} in [{name}]{_nearest(key, fields)}")
+    merged = dict(values)
+    prefix = f"{ENV_PREFIX}_{name.upper()}_"
+    for variable, text in env.items():
+        if not variable.startswith(prefix):
+            continue
+        key = variable.removeprefix(prefix).lower()
+        if _is_service_link(key, text):
+            continue
+        if key not in fields:
+            known = [prefix + known.upper() for known in fields]
+            raise ConfigError(f"environment: unknown variable {variable}{_nearest(variable, known)}")
+        origins[key] = f"environment: {variable}"
+        sequence = get_origin(fields[key].annotation) in (list, tuple, set, frozenset)
+        merged[key] = [part.strip() for part in text.split(",") if part.strip()] if sequence else text
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        problems = [
+            f"{_origin(origins, name, file, problem['loc'])}: {_wording(problem['msg'])}{_hint(model, problem['loc'])}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        # Not chained: pydantic's error holds the values, some of which are secret.
+        raise ConfigError("; ".join(problems)) from None
+
+
+def _is_service_link(key: str, text: str) -> bool:
+    """Whether a variable describes a Kubernetes Service and not a setting."""
+    return _LINK_KEY.fullmatch(key) is not None or (key.endswith("port") and _LINK_VALUE.match(text) is not None)
+
+
+def _origin(origins: Mapping[str, str], name: str, file: Path, loc: tuple[int | str, ...]) -> str:
+    key = str(loc[0]) if loc else ""
+    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc[1:])
+    if key in origins:
+        return origins[key] + rest
+    return f"{file}: {name}.{key}{rest}" if key else f"{file}: [{name}]"
+
+
+def _wording(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return (message[:1].lower() + message[1:]).replace("\n", " ")
+
+
+def _hint(model: type[Section], loc: tuple[int | str, ...]) -> str:
+    info = model.model_fields.get(str(loc[0])) if loc else None
+    return f" ({info.description.rstrip('.')})" if info is not None and info.description else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; known are: {', '.join(names)}"
