@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from memgpt_runtime.config import ConfigError, MemoryClientSection
+from memgpt_runtime.endpoints.address import parse_address
 from memgpt_runtime.tokens import count_tokens
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -33,13 +34,17 @@ class AgentSettings(MemoryClientSection):
         "", description="The chat model: offline for the built-in one, else a name that the endpoint knows."
     )
     base_url: str = Field(
-        "", description="The model's endpoint, such as http://localhost:11434/v1; empty for OpenAI's own."
+        "",
+        description="The model's endpoint, such as http://localhost:11434/v1; empty for OpenAI's own. A query, such as"
+        " Azure's ?api-version=…, goes with every request.",
     )
     api_key: SecretStr = Field(SecretStr(""), description="The endpoint's key; local servers need none.")
+    headers: dict[str, SecretStr] = Field({}, description="Further headers of every request to the endpoint.")
+    query: dict[str, SecretStr] = Field({}, description="Further query parameters of every request to the endpoint.")
     mode: Literal["auto", "tools", "json_schema"] = Field(
         "auto", description="How functions are called: tools, json_schema, or auto to find out."
     )
-    model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds that one answer of the model may take.")
+    model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds without a part of the model's answer.")
     model_retries: int = Field(
         3, ge=0, le=10, description="How often the model is asked again when its endpoint is busy or breaks off."
     )
@@ -92,8 +97,10 @@ class AgentSettings(MemoryClientSection):
     def _model_is_complete(self) -> AgentSettings:
         if 0 < self.context_window < MIN_CONTEXT_WINDOW:
             raise ValueError(f"context_window must be 0 or at least {MIN_CONTEXT_WINDOW}")
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
+        try:
+            parse_address(self.base_url)
+        except ValueError as error:
+            raise ValueError(f"base_url {error}") from None
         if not self.model and (self.base_url or self.api_key.get_secret_value()):
             raise ValueError("an endpoint is configured without a model: set model (MEMGPT_AGENT_MODEL) as well")
         if self.model not in ("", OFFLINE) and not self.base_url and not self.api_key.get_secret_value():
@@ -126,6 +133,8 @@ class AgentSettings(MemoryClientSection):
             timeout=self.model_timeout,
             temperature=self.temperature,
             retries=self.model_retries,
+            headers={name: value.get_secret_value() for name, value in self.headers.items()},
+            query={name: value.get_secret_value() for name, value in self.query.items()},
         )
 
     def counts(self) -> CountTokens:

@@ -38,10 +38,11 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that calls of the model took."""
+    """Tokens that calls of the model took; ``cached_tokens`` are those of the prompt that its endpoint had cached."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def total(self) -> int:
@@ -49,7 +50,11 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
 
 NO_USAGE = Usage()

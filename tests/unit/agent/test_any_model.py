@@ -24,7 +24,6 @@ from tests.support.scripted_llm import (
     Completion,
     Drop,
     Hang,
-    Raw,
     Reply,
     ScriptedLLM,
     Status,
@@ -246,7 +245,6 @@ FILTERED = say("I must", finish_reason="content_filter")
         (say("Certainly!"), Mode.JSON_SCHEMA, "no JSON", "no function call"),
         (NO_CHOICES, Mode.TOOLS, "neither", "no function call"),
         (Stream(("[]", "null", '{"choices": [null]}', '{"choices": [{"delta": 7}]}')), Mode.TOOLS, "neither", "call"),
-        (Raw("<html>It works!</html>", "text/html"), Mode.TOOLS, "neither", "no function call"),
     ],
 )
 async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: str, told: str) -> None:
@@ -412,9 +410,11 @@ async def test_a_refused_option(asked, mode: Mode, refusals: list[str], option: 
 @pytest.mark.parametrize("code", [400, 404])
 async def test_a_model_that_takes_no_tools(asked, code: int) -> None:
     refusal = Status(code, "registry/library/small does not support tools")
-    async with asked(HELLO, refusal, CHOSEN, mode=Mode.AUTO) as (model, _, sink):
-        assert (await model.complete(question(), sink)).call is not None
+    async with asked(HELLO, refusal, CHOSEN, CHOSEN, mode=Mode.AUTO) as (model, llm, sink):
+        for _ in range(3):
+            assert (await model.complete(question(), sink)).call is not None
         assert model.mode() is Mode.JSON_SCHEMA
+    assert ["tools" in r.json for r in llm.requests] == [True, True, False, False]
     async with asked(refusal, CHOSEN, mode=Mode.AUTO) as (model, _, sink):
         assert (await model.complete(question(), sink)).call is not None
     async with asked(refusal) as (model, _, sink):

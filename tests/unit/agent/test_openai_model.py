@@ -120,13 +120,16 @@ async def test_json_schema(asked) -> None:
     assert answer.call.name == "archival_memory_search"
     body = llm.requests[0].json
     assert "tools" not in body
-    branches = body["response_format"]["json_schema"]["schema"]["anyOf"]
+    # Constrained decoders want an object at the root.
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert (schema["type"], schema["required"]) == ("object", ["inner_thoughts", "call"])
+    branches = schema["properties"]["call"]["anyOf"]
     assert [b["properties"]["function"]["enum"][0] for b in branches] == [f.name for f in BUILT_IN]
     assert all(b["additionalProperties"] is False for b in branches)
     roles = [m["role"] for m in body["messages"]]
     assert set(roles) == {"system", "user", "assistant"}
     assert all(one != other for one, other in itertools.pairwise(roles))
-    assert json.loads(body["messages"][2]["content"])["function"] == "send_message"
+    assert json.loads(body["messages"][2]["content"])["call"]["function"] == "send_message"
 
 
 @pytest.mark.parametrize(
@@ -144,12 +147,13 @@ def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], o
 
 async def test_auto_finds_out_once(asked) -> None:
     hello = call("send_message", message="Hello.", inner_thoughts="Greet.")
-    async with asked(hello, hello, hello, mode=Mode.AUTO) as (model, llm, sink):
+    async with asked(hello, hello, mode=Mode.AUTO) as (model, llm, sink):
         assert model.mode() is Mode.AUTO
         await model.complete(question(), sink)
         await model.complete(question(), sink)
         assert model.mode() is Mode.TOOLS
-    assert len(llm.requests) == 3
+    # The first question is the probe: it has a real history and all functions.
+    assert len(llm.requests) == 2
 
 
 async def test_auto_takes_json_schema_where_tools_do_not_work(asked) -> None:
@@ -160,13 +164,36 @@ async def test_auto_takes_json_schema_where_tools_do_not_work(asked) -> None:
     assert answer.call is not None
 
 
-async def test_auto_switches_on_the_first_malformed_answer(asked) -> None:
-    replies = (call("send_message", message="Hello."), say(""), choose("send_message", message="Hi"))
-    async with asked(*replies, mode=Mode.AUTO) as (model, _, sink):
+@pytest.mark.parametrize(
+    "first", [say(""), say("Hello!"), Status(400, "Invalid request"), Status(422, "no"), say("\n" * 999)]
+)
+async def test_auto_tries_the_other_mode_where_no_function_was_called_yet(asked, first: Reply) -> None:
+    async with asked(first, choose("send_message", message="Hi"), mode=Mode.AUTO) as (model, _, sink):
         answer = await model.complete(question(), sink)
         assert model.mode() is Mode.JSON_SCHEMA
     assert answer.call is not None
     assert len(sink.restarts) == 1
+
+
+@pytest.mark.parametrize(
+    "bad", [say(""), Status(400, "Invalid request"), Status(400, "Failed to call a function", "tool_use_failed")]
+)
+async def test_one_bad_draw_never_switches_for_good(asked, bad: Reply) -> None:
+    hello, chosen = call("send_message", message="Hello."), choose("send_message", message="Hi")
+    async with asked(hello, bad, chosen, hello, bad, chosen, hello, mode=Mode.AUTO) as (model, llm, sink):
+        for _ in range(5):
+            assert (await model.complete(question(), sink)).call is not None
+            assert model.mode() is Mode.TOOLS
+    assert ["tools" in r.json for r in llm.requests] == [True, True, False, True, True, False, True]
+
+
+async def test_a_mode_that_was_found_is_revised(asked) -> None:
+    hello, chosen = call("send_message", message="Hello."), choose("send_message", message="Hi")
+    async with asked(hello, say(""), chosen, say(""), chosen, chosen, mode=Mode.AUTO) as (model, llm, sink):
+        for _ in range(4):
+            assert (await model.complete(question(), sink)).call is not None
+        assert model.mode() is Mode.JSON_SCHEMA
+    assert "tools" not in llm.requests[-1].json
 
 
 @pytest.mark.parametrize("bad", ["nonsense", '{"function": "send_message"', '{"arguments": {}}', "[]", ""])

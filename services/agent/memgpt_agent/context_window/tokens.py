@@ -20,6 +20,10 @@ _LOWEST, _HIGHEST = 0.6, 4.0
 _IMPLAUSIBLE = 0.5
 """Endpoints that report less than this part of our count leave out what they had cached."""
 
+_GREW = 32
+_CUT = 0.75
+"""A prompt that grew by so many tokens, of which so little arrived, was cut."""
+
 _FALL = 0.2
 """How fast a correction falls. It rises at once: a prompt that is too long is worse than one that could be longer."""
 
@@ -48,6 +52,26 @@ class TokenCalibration:
 
     def __init__(self) -> None:
         self._scales: dict[str, float] = {}
+        self._needed: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def needed(self, model: str) -> int:
+        """Tokens that an answer needs: more than usual where reasoning counts too; 0 while nothing is known."""
+        return self._needed.get(model, 0)
+
+    def need(self, model: str, tokens: int) -> None:
+        """Answers of the model need so many tokens."""
+        self._needed[model] = max(tokens, self.needed(model))
+
+    def truncated(self, model: str, ours: int, reported: int) -> bool:
+        """Whether the endpoint seems to have cut the prompt without a word, as Ollama does.
+
+        That is so when its count stays where it was, and clearly below ours, although the prompt grew.
+        """
+        before = self._last.get(model, (0, 0))
+        self._last[model] = ours, reported
+        stuck = before[1] > 0 and reported <= before[1] and ours > before[0] + _GREW
+        return stuck and reported < ours * self.scale(model) * _CUT
 
     def scale(self, model: str) -> float:
         """What our counts are to be multiplied by; 1 while nothing is known."""

@@ -7,7 +7,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.window import ContextWindow
 from memgpt_agent.domain import Context, Eviction, Message, Role, Usage
 from memgpt_agent.functions.send_message import SEND_MESSAGE
-from memgpt_agent.models.base import ChatModel, DeltaKind, ModelRequest
+from memgpt_agent.models.base import BadAnswerError, ChatModel, DeltaKind, ModelRequest
 
 _MAX_QUESTION_CHARACTERS = 600
 
@@ -35,8 +35,10 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
         (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=window.reserve
     )
     completion = await model.complete(request, _Nowhere())
-    summary = completion.text.strip() or context.summary or "We talked before; I have no summary of it."
-    summary = window.shorten(summary, window.summary_tokens)
+    if not completion.text.strip():
+        # Without a summary, what leaves the window would be forgotten.
+        raise BadAnswerError("the model wrote no summary of the oldest messages; retry, or choose another model")
+    summary = window.shorten(completion.text.strip(), window.summary_tokens)
     question = window.shorten(open_question(gone, kept), window.summary_tokens)
     if question:
         summary += prompt.STILL_OPEN + question

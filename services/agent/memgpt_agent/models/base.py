@@ -64,11 +64,19 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer: text, which beside a call is inner thought, and at most one function call."""
+    """A model's answer.
+
+    Attributes:
+        text: Its text; beside a call, inner thought. Never empty where a request has no functions.
+        call: The function call, if there is one.
+        usage: Tokens that it took, repetitions included.
+        further: Calls of the same answer that follow ``call``, each to be made in a step of its own.
+    """
 
     text: str
     call: FunctionCall | None = None
     usage: Usage = NO_USAGE
+    further: tuple[FunctionCall, ...] = ()
 
 
 class ChatModel(Protocol):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -20,22 +21,26 @@ class EndpointSettings:
 
     Attributes:
         model: Name of the model, for agents that name none.
-        base_url: The endpoint, with its ``/v1``; empty for OpenAI's.
+        base_url: The endpoint's address; empty for OpenAI's. See `memgpt_runtime.endpoints.address`.
         api_key: Its key; local servers need none.
-        mode: How functions are called; AUTO finds out with one small request.
-        timeout: Seconds for one answer.
+        mode: How functions are called; AUTO finds out, and goes on finding out.
+        timeout: Seconds without a part of the answer after which the endpoint is given up.
         temperature: Sampling temperature; None for the endpoint's default.
         retries: How often a request is made again that failed by no fault of its own.
         patience: Seconds that are waited at most, in all, before a request is made again.
         pause: Seconds before the first repetition, unless the endpoint says otherwise; it doubles every time.
+        headers: Further headers of every request; their values may be secret.
+        query: Further query parameters of every request.
     """
 
     model: str
     base_url: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     mode: Mode = Mode.AUTO
     timeout: float = 120.0
     temperature: float | None = None
     retries: int = 3
     patience: float = 30.0
     pause: float = 0.5
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,56 +1,58 @@
-"""Any endpoint that speaks OpenAI's protocol. The only module that imports ``openai``.
+"""Any endpoint that speaks OpenAI's protocol.
 
 This is the one layer that asks a model again: when its endpoint is busy, breaks off or cannot be reached, within a
-budget of tries and of time, and once when an answer is no call. What still fails then ends the caller's stream, or the
-turn; in either case the steps before it stay. Neither the key nor an exception's text ever reaches a message or a log.
+budget of tries and of time; when the endpoint refuses an option, without it; when an answer is no call, once, and in
+``auto`` in the other mode. What still fails ends the caller's stream, or the turn; the steps before it stay. The
+endpoint's own words reach people, without secrets.
+
+Repetitions are counted here and not by a library: each pause is told to the reader of the stream, and all of them
+share one budget of seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import re
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from dataclasses import replace
 
-import openai
 import structlog
 from memgpt_runtime import context, errors
+from memgpt_runtime.endpoints.address import parse_address
+from memgpt_runtime.endpoints.refusals import PASSING, Meaning, Refusal
 from memgpt_runtime.errors import Reason
 
-from memgpt_agent import envelopes
 from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
 from memgpt_agent.context_window.window import raw_function_tokens, raw_size
-from memgpt_agent.domain import NO_USAGE, Message, Role, Usage
-from memgpt_agent.functions.send_message import SEND_MESSAGE
-from memgpt_agent.models.answer.answers import Answer, AnswerReader, MalformedError, completion, cut_short, repair
-from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, DeltaKind, ModelRequest, Sink
+from memgpt_agent.domain import NO_USAGE, Usage
+from memgpt_agent.models import refused
+from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, MalformedError
+from memgpt_agent.models.answer.completion import completion, cut_short, repair
+from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.reader import AnswerReader
+from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.modes import Modes
 from memgpt_agent.models.request.dialect import Dialect
+from memgpt_agent.models.transport import EndpointError, Transport
 
 _log = structlog.get_logger(__name__)
-# It would log every request with its address, and the password that may stand in it.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-_PROBE_TOKENS = 256
-_OVERFLOW = re.compile(
-    r"context.{0,20}(?:length|window|size)|maximum.{0,20}(?:tokens|length)"
-    r"|too (?:long|many tokens)|exceeds?.{0,40}context",
-    re.I,
-)
-_FILTERED = re.compile(r"content.?(?:filter|policy|management)|ResponsibleAI", re.I)
-_QUOTA_USED_UP = "insufficient_quota"
-_DEFAULT_RETRY_AFTER = 5.0
-_REFUSING = (400, 404, 422, 501)
-_PASSING = (408, 409, 425, 429)
-"""Statuses below 500 that are worth another try."""
+_MAX_ADAPTATIONS = 24
+_CONNECT_SECONDS = 10.0
+_THINKING = (4, 16)
+"""How many times the room for an answer is given to a model that spends it on reasoning."""
+
+_LEAST_THINKING = 4096
+_MOST_TOKENS = 65_536
+_PLAIN_TRIES = 3
 
 
-class _ToolsRefusedError(Exception):
-    """The endpoint says that this model takes no tools."""
+class _RefusedError(Exception):
+    """The endpoint refuses the request for a reason that no option explains."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.meaning.value)
+        self.refusal = refusal
 
 
 class OpenAIModel:
@@ -61,292 +63,254 @@ class OpenAIModel:
 
         Args:
             settings: The endpoint.
-            calibration: Is told how long the endpoint says prompts were.
+            calibration: Is told how long the endpoint says prompts were, and how much room answers take.
             count: Counts tokens as the window does.
         """
         self._settings = settings
         self._calibration = calibration
         self._count = count
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.api_key or "none",
-            base_url=settings.base_url or None,
-            max_retries=0,
-            timeout=settings.timeout,
-        )
+        self._address = parse_address(settings.base_url, settings.headers, settings.query)
+        self._transport = Transport(self._address, settings.api_key, min(settings.timeout, _CONNECT_SECONDS))
+        self._modes = Modes(settings.mode)
         # By model, since agents may name their own.
-        self._modes: dict[str, Mode] = {}
         self._dialects: dict[str, Dialect] = {}
-        self._probing = asyncio.Lock()
 
     def mode(self, model: str = "") -> Mode:
         """How functions are called, as far as it is known."""
-        return self._modes.get(model or self._settings.model, self._settings.mode)
+        return self._modes.shown(model or self._settings.model)
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._client.close()
-
-    async def probe(self, model: str = "") -> Mode:
-        """Finds out whether the endpoint's model emits tool calls, with one small request."""
-        name = model or self._settings.model
-        question = [
-            Message(Role.SYSTEM, "Call the function send_message."),
-            Message(Role.USER, "Say hello."),
-        ]
-        request = ModelRequest(question, (SEND_MESSAGE,), name, _PROBE_TOKENS)
-        try:
-            answer = await self._ask(request, Mode.TOOLS, _Silent())
-            found = answer.name == SEND_MESSAGE.name and bool(envelopes.parse(answer.arguments))
-        except (_ToolsRefusedError, MalformedError, ContextOverflowError):
-            found = False
-        except errors.FailedPrecondition as error:
-            if error.metadata.get("status") not in ("400", "422", "501"):
-                raise
-            found = False
-        mode = Mode.TOOLS if found else Mode.JSON_SCHEMA
-        _log.info("model_probed", model=name, mode=mode.value)
-        return mode
+        await self._transport.close()
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Answers one request. An answer that is no call is asked for once more, in ``auto`` mode in the other mode."""
+        """Answers one request, asking again as far as that may help."""
         if not request.functions:
-            answer = await self._ask(request, Mode.JSON_SCHEMA, sink)
-            return Completion(answer.text, usage=answer.usage)
+            return await self._text(request, sink)
         name = request.model or self._settings.model
-        mode = await self._mode_for(name)
+        mode = self._modes.current(name)
         try:
-            return await self._call(request, mode, sink)
+            first = await self._called(request, mode, sink)
+        except _RefusedError as error:
+            return await self._elsewhere(request, mode, error.refusal, sink)
         except MalformedError as malformed:
-            if malformed.at_fault:
-                mode = self._switched(name, mode)
-            _log.info("model_answer_malformed", model=name, mode=mode.value, problem=str(malformed))
-            sink.restart("The model's answer was no function call; it is asked again.")
-            spent = malformed.answer.usage
-            again = repair(request, malformed)
-        except _ToolsRefusedError as refused:
-            mode = self._switched(name, mode)
-            if mode is Mode.TOOLS:
-                raise _unusable(
-                    f"the model {name!r} takes no tools; set agent.mode to json_schema or auto", None
-                ) from refused
-            spent, again = NO_USAGE, request
+            return await self._mended(request, mode, malformed, sink)
+        other = self._modes.other(mode)
+        if first.call is None and other is not None and not self._modes.trusts(name):
+            # Text alone, from a model that has not called a function yet: perhaps it cannot, in this way.
+            return await self._in_words(request, mode, other, first, sink)
+        if first.call is not None:
+            self._modes.worked(name, mode)
+        return first
+
+    async def _text(self, request: ModelRequest, sink: Sink) -> Completion:
+        """An answer in plain text that is neither empty nor, if that can be had, cut off."""
+        spent, kept = NO_USAGE, None
+        for _ in range(_PLAIN_TRIES):
+            try:
+                answer = await self._answer(request, Mode.JSON_SCHEMA, sink)
+            except _RefusedError as error:
+                raise self._error(error.refusal, request.model) from error
+            except MalformedError as malformed:
+                answer = malformed.answer
+            spent += answer.usage
+            text = answer.text.strip() or answer.refusal.strip()
+            whole = answer.finish not in (LENGTH, FILTERED) and not answer.runaway
+            if text and whole:
+                return Completion(text, usage=spent)
+            kept = text or kept
+            sink.restart("The model's text was not complete; it is asked again.")
+        if not kept:
+            raise BadAnswerError(refused.no_text(request.model or self._settings.model))
+        return Completion(kept, usage=spent)
+
+    async def _mended(self, request: ModelRequest, mode: Mode, malformed: MalformedError, sink: Sink) -> Completion:
+        """The answer after one that is no call: with the fault shown, and perhaps in the other mode."""
+        name = request.model or self._settings.model
+        other = self._modes.other(mode)
+        if malformed.at_fault:
+            self._modes.failed(name, mode)
+            mode = other or mode
+        _log.info("model_answer_malformed", model=name, mode=mode.value, problem=str(malformed))
+        sink.restart("The model's answer was not a function call; it is asked again.")
+        spent = malformed.answer.usage
         try:
-            answered = await self._call(again, mode, sink)
-        except MalformedError as malformed:
-            short = cut_short(malformed.answer, as_json=mode is Mode.JSON_SCHEMA)
+            answered = await self._called(repair(request, malformed), mode, sink)
+        except MalformedError as again:
+            short = cut_short(again.answer, as_json=mode is Mode.JSON_SCHEMA)
             if short is None:
-                raise BadAnswerError(_of_no_use(name, malformed)) from malformed
+                raise BadAnswerError(refused.malformed(name, again)) from again
             answered = short
-        return Completion(answered.text, answered.call, answered.usage + spent)
+        except _RefusedError as error:
+            raise self._error(error.refusal, name) from error
+        if answered.call is not None:
+            self._modes.worked(name, mode)
+        return replace(answered, usage=answered.usage + spent)
 
-    async def _mode_for(self, name: str) -> Mode:
-        if self._settings.mode is not Mode.AUTO:
-            return self._settings.mode
-        if name not in self._modes:
-            async with self._probing:
-                if name not in self._modes:
-                    self._modes[name] = await self.probe(name)
-        return self._modes[name]
+    async def _elsewhere(self, request: ModelRequest, mode: Mode, refusal: Refusal, sink: Sink) -> Completion:
+        """The answer in the other mode, after a refusal that no option explains."""
+        name = request.model or self._settings.model
+        other = self._modes.other(mode)
+        if other is None or not refused.may_work_elsewhere(refusal):
+            raise self._error(refusal, name)
+        self._modes.failed(name, mode, for_good=refusal.meaning is Meaning.NO_TOOLS)
+        _log.info("model_mode_refused", model=name, mode=mode.value, meaning=refusal.meaning.value, quote=refusal.quote)
+        sink.restart("The endpoint refused the request; it is asked in another way.")
+        try:
+            answered = await self._called(request, other, sink)
+        except (_RefusedError, MalformedError) as error:
+            if isinstance(error, MalformedError) and refusal.meaning is Meaning.NO_TOOLS:
+                return await self._mended(request, other, error, sink)
+            raise self._error(refusal, name) from error
+        if answered.call is not None:
+            self._modes.worked(name, other)
+        return answered
 
-    def _switched(self, name: str, mode: Mode) -> Mode:
-        """The mode to go on with after ``mode`` did not work."""
-        if self._settings.mode is not Mode.AUTO:
-            return mode
-        self._modes[name] = Mode.JSON_SCHEMA
-        return Mode.JSON_SCHEMA
+    async def _in_words(
+        self, request: ModelRequest, mode: Mode, other: Mode, first: Completion, sink: Sink
+    ) -> Completion:
+        """The answer in the other mode, after one without a call; else the first one."""
+        name = request.model or self._settings.model
+        self._modes.failed(name, mode)
+        sink.restart("The model called no function; it is asked in another way.")
+        try:
+            answered = await self._called(request, other, sink)
+        except (_RefusedError, MalformedError):
+            return first
+        if answered.call is not None:
+            self._modes.worked(name, other)
+        return replace(answered, usage=answered.usage + first.usage)
 
-    async def _call(self, request: ModelRequest, mode: Mode, sink: Sink) -> Completion:
-        answer = await self._ask(request, mode, sink)
-        return completion(answer, request, as_json=mode is Mode.JSON_SCHEMA)
+    async def _called(self, request: ModelRequest, mode: Mode, sink: Sink) -> Completion:
+        """One answer, understood."""
+        answer = await self._answer(request, mode, sink)
+        made = completion(answer, request, as_json=mode is Mode.JSON_SCHEMA)
+        extras = self._dialect(request.model or self._settings.model).extras
+        for call, raw in zip((made.call, *made.further) if made.call else (), answer.calls, strict=False):
+            if call is not None:
+                extras.keep(call, answer.reasoning, raw.extra)
+        return made
 
-    async def _ask(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
+    async def _answer(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
+        """One answer; a model that spends its room on reasoning is given more."""
+        name = request.model or self._settings.model
+        for factor in (1, *_THINKING):
+            room = self._room(request, name, factor)
+            answer = await self._ask(request, mode, room, sink)
+            thought = answer.reasoning_tokens > answer.usage.completion_tokens // 2 or bool(answer.reasoning)
+            cut = answer.finish == LENGTH and not answer.runaway
+            if not cut or not (answer.starved or thought) or factor == _THINKING[-1]:
+                return answer
+            more = self._room(request, name, _THINKING[0 if factor == 1 else 1])
+            if more <= room:
+                return answer
+            self._calibration.need(request.model, more)
+            _log.info("model_needs_room", model=name, tokens=more)
+            sink.restart("The model used up its tokens before it had answered; it gets more of them.")
+        return answer
+
+    def _room(self, request: ModelRequest, name: str, factor: int) -> int:
+        """Tokens that the model may write; 0 for no bound."""
+        if not request.max_tokens:
+            return 0
+        room = max(request.max_tokens, self._calibration.needed(request.model))
+        if factor > 1:
+            room = max(room, min(max(request.max_tokens * factor, _LEAST_THINKING * factor // 4), _MOST_TOKENS))
+        most = self._dialect(name).most_tokens
+        return min(room, most) if most else room
+
+    async def _ask(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
         """One answer, asked for again while that may help and patience lasts."""
         patience = self._settings.patience
+        name = request.model or self._settings.model
         for attempt in range(self._settings.retries + 1):
             try:
-                async with asyncio.timeout(context.remaining(self._settings.timeout)):
-                    return await self._read(request, mode, sink)
-            except TimeoutError as error:
-                raise errors.Unavailable(
-                    Reason.MODEL_UNAVAILABLE,
-                    f"the model gave no answer within {self._settings.timeout:g} s; try again, or raise"
-                    f" agent.model_timeout",
-                ) from error
-            except openai.APIError as error:
-                failure = self._translate(error, request.model or self._settings.model)
-                pause = self._pause(error, attempt)
-            except (ValueError, RecursionError):  # A stream of something that is no JSON.
-                failure, pause = self._broken(), self._backoff(attempt)
-            if attempt == self._settings.retries or pause is None or pause > patience:
-                raise failure
+                return await self._adapted(request, mode, room, sink)
+            except EndpointError as error:
+                refusal = error.refusal
+            _log.warning(
+                "model_call_failed",
+                endpoint=self._address.shown, model=name, meaning=refusal.meaning.value, status=refusal.status,
+                quote=refusal.quote,
+            )  # fmt: skip
+            if refusal.meaning not in PASSING:
+                raise _RefusedError(refusal)
+            pause = self._backoff(attempt) if refusal.retry_after is None else refusal.retry_after
+            if attempt == self._settings.retries or pause > patience:
+                if refusal.meaning is Meaning.GENERATION_FAILED:
+                    raise _RefusedError(refusal)
+                raise self._error(refusal, name)
             patience -= pause
             sink.restart(f"The model's endpoint is busy or broke off; it is asked again in {pause:.1f} s.")
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _read(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
-        name = request.model or self._settings.model
-        dialect = self._dialects.get(name)
-        if dialect is None:
-            dialect = self._dialects[name] = Dialect(self._settings)
-        while True:
-            body = dialect.body(request, name, mode)
-            try:
-                answer = await self._stream(body, AnswerReader(sink, as_json=_as_json(request, mode)))
-                break
-            except openai.APIStatusError as error:
-                problem = _text(error)
-                if error.status_code not in _REFUSING or _too_long(error):
-                    raise
-                if option := dialect.fall_back(body, problem):
-                    _log.info("model_option_refused", model=name, option=option)
-                elif "tools" in body and "tool" in problem.lower():
-                    raise _ToolsRefusedError from None
-                else:
-                    raise
-        ours = sum(raw_size(message, self._count) for message in request.messages)
-        ours += raw_function_tokens(request.functions, self._count)
-        if answer.usage.prompt_tokens:
-            self._calibration.observe(request.model, ours, answer.usage.prompt_tokens)
-            return answer
-        return _with_usage(answer, Usage(ours, self._count(answer.text) + self._count(answer.arguments)))
-
-    async def _stream(self, body: Mapping[str, object], reader: AnswerReader) -> Answer:
-        # As plain dictionaries: to check and to copy every message of a long prompt, and every chunk, into the
-        # library's own types takes longer than all else that the Agent does in a step.
-        stream = await self._client.post(
-            "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=openai.AsyncStream[object]
-        )
-        async with stream:
-            async for chunk in stream:
-                reader.chunk(chunk)
-        return reader.answer()
-
-    def _pause(self, error: openai.APIError, attempt: int) -> float | None:
-        """Seconds to wait before another try; None where that is of no use."""
-        status = getattr(error, "status_code", None)
-        if _QUOTA_USED_UP in _text(error):
-            return None
-        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code not in _PASSING:
-            return None
-        if status == 501 or _too_long(error):
-            return None
-        asked = _retry_after(error) if isinstance(error, openai.APIStatusError) else None
-        return self._backoff(attempt) if asked is None else asked
-
     def _backoff(self, attempt: int) -> float:
         return self._settings.pause * float(2**attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
-    def _translate(self, error: openai.APIError, model: str) -> Exception:
-        """The error in the suite's words. Its own text is looked at, and never passed on."""
-        where = _where(self._settings.base_url)
-        status = getattr(error, "status_code", None)
-        _log.warning("model_call_failed", endpoint=where, model=model, error=type(error).__name__, status=status)
-        if isinstance(error, openai.RateLimitError):
-            after = _retry_after(error)
-            return errors.ResourceExhausted(
-                Reason.MODEL_RATE_LIMITED,
-                f"the model's endpoint {where} has had too many requests, or its quota is used up; try again later",
-                retry_after=_DEFAULT_RETRY_AFTER if after is None else after,
+    async def _adapted(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
+        """One answer, with the options that the endpoint takes."""
+        name = request.model or self._settings.model
+        dialect = self._dialect(name)
+        for _ in range(_MAX_ADAPTATIONS):
+            body = dialect.body(request, name, mode, room)
+            reader = AnswerReader(
+                sink, FunctionNames(request.functions), as_json=mode is Mode.JSON_SCHEMA and bool(request.functions)
             )
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return _unusable(
-                f"the model's endpoint {where} refuses the key; set agent.api_key (MEMGPT_AGENT_API_KEY)", status
-            )
-        if isinstance(error, openai.NotFoundError):
-            return _unusable(
-                f"the endpoint {where} does not know the model {model!r}, or is none; check agent.model and"
-                f" agent.base_url (which usually ends in /v1)",
-                status,
-            )
-        if _too_long(error):
+            try:
+                answer = await self._read(body, dialect.path, reader)
+            except EndpointError as error:
+                changed = dialect.adapt(body, error.refusal)
+                if not changed:
+                    raise
+                _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)
+                continue
+            return self._counted(request, answer)
+        raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))
+
+    async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> Answer:
+        """Read one answer to its end, as long as it goes on."""
+        silence = self._settings.timeout
+        try:
+            async with asyncio.timeout(context.remaining(silence)) as limit:
+                async for chunk in self._transport.chunks(body, path):
+                    before = reader.size
+                    reader.chunk(chunk)
+                    if reader.size > before:
+                        limit.reschedule(asyncio.get_running_loop().time() + (context.remaining(silence) or silence))
+        except TimeoutError as error:
+            raise errors.Unavailable(
+                Reason.MODEL_UNAVAILABLE,
+                f"the model's endpoint {self._address.shown} sent nothing for {silence:g} s; retry, or raise"
+                f" agent.model_timeout",
+            ) from error
+        return reader.answer()
+
+    def _counted(self, request: ModelRequest, answer: Answer) -> Answer:
+        """The answer with its usage, and the counts corrected by it."""
+        ours = sum(raw_size(message, self._count) for message in request.messages)
+        ours += raw_function_tokens(request.functions, self._count)
+        reported = answer.usage.prompt_tokens
+        if reported:
+            if self._calibration.truncated(request.model, ours, reported):
+                _log.warning(
+                    "prompt_cut_by_endpoint",
+                    endpoint=self._address.shown, model=request.model or self._settings.model, sent=ours, read=reported,
+                    fix="set agent.context_window to the window of the server, or raise it there"
+                    " (Ollama: OLLAMA_CONTEXT_LENGTH)",
+                )  # fmt: skip
+            else:
+                self._calibration.observe(request.model, ours, reported)
+            return answer
+        written = self._count(answer.text) + sum(self._count(call.arguments) for call in answer.calls)
+        return replace(answer, usage=Usage(ours, written))
+
+    def _dialect(self, name: str) -> Dialect:
+        if name not in self._dialects:
+            self._dialects[name] = Dialect(self._address, self._settings.temperature)
+        return self._dialects[name]
+
+    def _error(self, refusal: Refusal, model: str) -> Exception:
+        if refusal.meaning is Meaning.TOO_LONG:
             return ContextOverflowError()
-        if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code not in _PASSING:
-            if _FILTERED.search(_text(error)):
-                return BadAnswerError(
-                    f"the content filter of the model's endpoint {where} refuses the prompt; put it in other words"
-                )
-            return _unusable(
-                f"the model's endpoint {where} refuses the request (HTTP {error.status_code}); check agent.model,"
-                f" and try another agent.mode (tools or json_schema)",
-                status,
-            )
-        return self._broken()
-
-    def _broken(self) -> errors.Unavailable:
-        return errors.Unavailable(
-            Reason.MODEL_UNAVAILABLE,
-            f"the model's endpoint {_where(self._settings.base_url)} cannot be reached or is out of order; check that"
-            f" it runs, and agent.base_url",
-        )
-
-
-class _Silent:
-    def delta(self, kind: DeltaKind, text: str) -> None:
-        pass
-
-    def restart(self, reason: str) -> None:
-        pass
-
-
-def _as_json(request: ModelRequest, mode: Mode) -> bool:
-    return mode is Mode.JSON_SCHEMA and bool(request.functions)
-
-
-def _with_usage(answer: Answer, usage: Usage) -> Answer:
-    """For endpoints that do not report it."""
-    return Answer(answer.text, answer.name, answer.arguments, answer.finish, answer.refusal, usage)
-
-
-def _of_no_use(name: str, malformed: MalformedError) -> str:
-    if malformed.at_fault:
-        return (
-            f"the model {name!r} answered twice with something that is no function call ({malformed}); try again, or"
-            " choose another model or another agent.mode (tools or json_schema)"
-        )
-    return (
-        f"the model {name!r} was asked twice and did not finish its answer ({malformed}); use other words, or"
-        " raise agent.max_answer_tokens and agent.context_window"
-    )
-
-
-def _unusable(message: str, status: int | None) -> errors.FailedPrecondition:
-    metadata: Mapping[str, object] = {} if status is None else {"status": status}
-    return errors.FailedPrecondition(Reason.MODEL_UNUSABLE, message, metadata=metadata)
-
-
-def _where(base_url: str) -> str:
-    """The endpoint without credentials that somebody put into its address."""
-    parts = urlsplit(base_url or "https://api.openai.com/v1")
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
-
-
-def _text(error: openai.APIError) -> str:
-    return f"{error.code or ''} {error.message} {error.body or ''}"
-
-
-def _too_long(error: openai.APIError) -> bool:
-    """Whether the endpoint says that the prompt is too long; some say so in mid-stream."""
-    if isinstance(error, openai.APIStatusError):
-        if error.status_code == 413:
-            return True
-        if error.status_code not in (400, 422, 500):
-            return False
-    elif isinstance(error, openai.APIConnectionError):
-        return False
-    return _OVERFLOW.search(_text(error)) is not None
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Seconds that the endpoint asks to wait; None when it does not say."""
-    given = error.response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+        return refused.error_for(refusal, self._address.shown, model or self._settings.model)

@@ -1,6 +1,7 @@
 """Text out of JSON that is still being written, so that thoughts and messages are shown while the model writes.
 
-A piece costs its own length, however much came before it.
+A piece costs its own length, however much came before it. Libraries for partial JSON, such as jiter, read the text from
+its beginning with every piece, and refuse half of an escaped character.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
+from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.thinking import WithoutReasoning
 from memgpt_agent.models.base import DeltaKind, Sink
 
 _NOTABLE = re.compile(r'["{}\[\],:]')
@@ -127,9 +131,11 @@ class StringReader:
 class PartialCall:
     """Follows one call as its JSON comes, and hands on what is new of its thought and its message."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, names: FunctionNames | None = None) -> None:
         self._sink = sink
+        self._names = names or FunctionNames(BUILT_IN)
         self._reader = StringReader()
+        self._message = WithoutReasoning()
         self._name = ""
         self._unnamed: list[str] = []
 
@@ -138,18 +144,25 @@ class PartialCall:
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
-            elif path == ("message",) and name == SEND_MESSAGE.name:
-                self._sink.delta(DeltaKind.MESSAGE, text)
+            elif path == ("message",) and self._speaks(name):
+                self._say(text)
 
     def answer(self, piece: str) -> None:
-        """More of an object ``{inner_thoughts, function, arguments}``, in whatever order."""
+        """More of an object that holds the thought and the call, in whatever order."""
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
-            elif path == ("function",):
+            elif path in (("call", "function"), ("function",)):
                 self._name += text
-            elif path == ("arguments", "message"):
+            elif path in (("call", "arguments", "message"), ("arguments", "message")):
                 self._unnamed.append(text)
-        if self._unnamed and self._name == SEND_MESSAGE.name:
-            self._sink.delta(DeltaKind.MESSAGE, "".join(self._unnamed))
+        if self._unnamed and self._speaks(self._name):
+            self._say("".join(self._unnamed))
             self._unnamed.clear()
+
+    def _speaks(self, name: str) -> bool:
+        return self._names.known(name) == SEND_MESSAGE.name
+
+    def _say(self, text: str) -> None:
+        if text := self._message.feed(text):
+            self._sink.delta(DeltaKind.MESSAGE, text)

@@ -1,4 +1,4 @@
-"""Reasoning that models write before their answer, between ``<think>`` and ``</think>``.
+"""Reasoning that models write into their text, between marks such as ``<think>`` and ``</think>``.
 
 It is left out, like the reasoning that endpoints send in a field of its own: it is long, it is meant for nobody, and
 the thought that belongs to the answer stands in the answer.
@@ -6,7 +6,22 @@ the thought that belongs to the answer stands in the answer.
 
 from __future__ import annotations
 
-_BEGIN, _END = "<think>", "</think>"
+import re
+
+_MARKS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel|>analysis<|message|>", "<|end|>"),
+)
+_LONGEST = max(len(begin) for begin, _ in _MARKS)
+_BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MARKS), re.DOTALL)
+_ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
 
 
 class WithoutReasoning:
@@ -14,44 +29,49 @@ class WithoutReasoning:
 
     def __init__(self) -> None:
         self._held = ""
-        self._state = self._beginning
+        self._end = ""
+        self._answering = False
 
     def feed(self, piece: str) -> str:
         """What of the answer is sure to be no reasoning, now that ``piece`` has come."""
-        return self._state(piece)
+        if self._answering:
+            return piece
+        self._held += piece
+        while True:
+            if self._end:
+                _, found, rest = self._held.partition(self._end)
+                if not found:
+                    self._held = self._held[-len(self._end) + 1 :]
+                    return ""
+                self._held, self._end = rest.lstrip(), ""
+            begun = self._held.lstrip()
+            mark = next((pair for pair in _MARKS if begun.startswith(pair[0])), None)
+            if mark is not None:
+                self._end, self._held = mark[1], begun[len(mark[0]) :]
+                continue
+            if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in _MARKS):
+                return ""
+            self._answering = True
+            held, self._held = self._held, ""
+            return held
 
     def end(self) -> str:
         """What was held back, since it could have become reasoning and did not."""
-        return self._held if self._state == self._beginning else ""
-
-    def _beginning(self, piece: str) -> str:
-        self._held += piece
-        begun = self._held.lstrip()
-        if begun.startswith(_BEGIN):
-            self._state = self._reasoning
-            rest, self._held = begun[len(_BEGIN) :], ""
-            return self._reasoning(rest)
-        if _BEGIN.startswith(begun):
-            return ""
-        self._state = self._answer
-        held, self._held = self._held, ""
-        return held
-
-    def _reasoning(self, piece: str) -> str:
-        text = self._held + piece
-        _, end, rest = text.partition(_END)
-        if not end:
-            self._held = text[-len(_END) + 1 :]
-            return ""
-        self._state = self._answer
-        self._held = ""
-        return rest.lstrip()
-
-    def _answer(self, piece: str) -> str:
-        return piece
+        return "" if self._end or self._answering else self._held
 
 
 def without_reasoning(text: str) -> str:
-    """A whole answer without what stands before ``</think>``: some templates write the beginning themselves."""
-    begins_with_answer = text.lstrip().startswith("{")
-    return text if begins_with_answer or _END not in text else text.partition(_END)[2].lstrip()
+    """A whole text without its reasoning; some templates write the mark of its beginning themselves."""
+    if text.lstrip().startswith("{"):
+        return text
+    text = _BLOCK.sub("", text)
+    reader = WithoutReasoning()
+    text = reader.feed(text) + reader.end()
+    ends = [match.end() for match in _ENDS.finditer(text)]
+    return text[ends[-1] :].lstrip() if ends else text
+
+
+def spoken(message: str) -> str:
+    """A message to the user without the reasoning at its beginning."""
+    reader = WithoutReasoning()
+    return reader.feed(message) + reader.end()

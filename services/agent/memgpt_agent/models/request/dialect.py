@@ -1,84 +1,198 @@
-"""What an endpoint understands of OpenAI's protocol, found out by what it refuses.
+"""How one model of an endpoint is asked, learned from what it refuses.
 
-Every option that servers are known to refuse has something to fall back to. What was refused once is not tried again
-for that model.
+Every option that endpoints are known to refuse has something to fall back to, every keyword of a schema can be left
+out, and what only some want of a history is added when they ask for it. `Dialect.adapt` makes one change for one
+refusal.
 """
 
 from __future__ import annotations
 
+import re
+
+from memgpt_runtime.endpoints.address import Address
+from memgpt_runtime.endpoints.refusals import Meaning, Refusal
+
 from memgpt_agent.models.base import ModelRequest
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
-from memgpt_agent.models.request import history, plain, schemas
+from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.request import history, options, plain, schemas
+from memgpt_agent.models.request.history import CallExtras
+from memgpt_agent.models.request.wire import Quirks
 
 Body = dict[str, object]
 
 _OLD_NAME, _NEW_NAME = "max_tokens", "max_completion_tokens"
+_REFUSING = (200, 400, 404, 405, 415, 422, 500, 501)
+_REFUSED = (Meaning.REFUSED, Meaning.TEMPLATE, Meaning.OUTPUT_LIMIT, Meaning.UNKNOWN_MODEL, Meaning.UNAVAILABLE)
+_RECONSIDER = 100
+"""Requests after which a constrained answer is asked for again where it was refused: a server may have been updated."""
+
+_SMALLEST_LIMIT = 16
 
 
 class Dialect:
-    """How one model of an endpoint is asked. The first entry of each list is in force."""
+    """How one model of an endpoint is asked."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        self._temperature = settings.temperature
+    def __init__(self, address: Address, temperature: float | None) -> None:
+        self._temperature = temperature
+        self._choices = {option.name: list(option.choices) for option in options.OPTIONS}
         # OpenAI's reasoning models take the new name only, many other servers the old one only.
-        names = [_OLD_NAME, _NEW_NAME] if settings.base_url else [_NEW_NAME, _OLD_NAME]
-        self._choices: dict[str, list[str]] = {
-            "stream_options": ["include_usage", ""],
-            "tool_choice": ["required", "auto", ""],
-            "response_format": ["json_schema", "json_object", ""],
-            "temperature": ["given", ""],
-            "max_tokens": [*names, ""],
-        }
+        openai = address.host.endswith("openai.com") or address.key_header == "api-key"
+        names = [_NEW_NAME, _OLD_NAME] if openai else [_OLD_NAME, _NEW_NAME]
+        self._choices["max_tokens"] = [*names, ""]
+        self._paths = ["/chat/completions"] + ([] if address.versioned else ["/v1/chat/completions"])
+        self._dropped: frozenset[str] = frozenset()
+        self._unconstrained = 0
+        self.most_tokens = 0
+        self.quirks = Quirks()
+        self.extras = CallExtras()
 
-    def body(self, request: ModelRequest, model: str, mode: Mode) -> Body:
+    @property
+    def path(self) -> str:
+        """Where requests go, below the base URL."""
+        return self._paths[0]
+
+    def body(self, request: ModelRequest, model: str, mode: Mode, max_tokens: int) -> Body:
         """The request as it goes out."""
-        body: Body = {"model": model, "stream": True}
-        if self._takes("stream_options"):
-            body["stream_options"] = {"include_usage": True}
+        body: Body = {"model": model}
+        if self._takes("stream"):
+            body["stream"] = True
+            if self._takes("stream_options"):
+                body["stream_options"] = {"include_usage": True}
         if self._temperature is not None and self._takes("temperature"):
             body["temperature"] = self._temperature
-        if request.max_tokens and (name := self._takes("max_tokens")):
-            body[name] = request.max_tokens
+        if max_tokens and (name := self._takes("max_tokens")):
+            body[name] = min(max_tokens, self.most_tokens) if self.most_tokens else max_tokens
         if not request.functions:
-            body["messages"] = plain.json_messages(request.messages, ())
+            body["messages"] = self._plain(request)
         elif mode is Mode.JSON_SCHEMA:
-            body["messages"] = plain.json_messages(request.messages, request.functions, documents=request.documents)
-            match self._takes("response_format"):
-                case "json_schema":
-                    body["response_format"] = schemas.json_schema(request.functions, request.messages)
-                case "json_object":
-                    body["response_format"] = {"type": "json_object"}
-                case _:
-                    pass
+            body["messages"] = self._plain(request)
+            self._constrain(body, request)
         else:
-            body["messages"] = history.tool_messages(request.messages)
-            body["tools"] = schemas.tools(request.functions)
+            body["messages"] = history.tool_messages(request.messages, self.quirks, self.extras)
+            body["tools"] = schemas.tools(request.functions, self._dropped)
             if choice := self._takes("tool_choice"):
                 body["tool_choice"] = choice
+            if self._takes("parallel_tool_calls"):
+                body["parallel_tool_calls"] = False
         return body
 
-    def fall_back(self, body: Body, problem: str) -> str:
-        """Takes the next choice for an option of ``body`` that an endpoint's words name.
+    def adapt(self, body: Body, refusal: Refusal) -> str:
+        """Change one thing for the next request.
 
         Returns:
-            The option; empty if there is none, or nothing to fall back to.
+            What was changed; empty if the refusal explains nothing that can be.
         """
-        for option, choices in self._choices.items():
-            in_use = option in body or (option == "max_tokens" and _NEW_NAME in body)
-            if in_use and choices[0] and _names(problem, option):
-                choices.pop(0)
-                return option
-        return ""
+        if refusal.status not in _REFUSING or refusal.meaning not in _REFUSED:
+            return ""
+        text = refusal.text
+        if refusal.status in (404, 405) and len(self._paths) > 1 and not _speaks_of_a_model(text):
+            self._paths.pop(0)
+            return "path"
+        if refusal.status == 500 and refusal.meaning is Meaning.UNAVAILABLE:
+            return ""
+        return (
+            self._limit(body, refusal) or self._option(body, text) or self._quirk(text) or self._keyword(body, text)
+            or self._format(body, text)
+        )  # fmt: skip
+
+    def next_format(self) -> str:
+        """Constrain answers less, after a refusal that explains nothing; the empty text if they are free already."""
+        if not self._takes("response_format"):
+            return ""
+        self._choices["response_format"].pop(0)
+        return "response_format"
+
+    def _plain(self, request: ModelRequest) -> list[dict[str, object]]:
+        messages = plain.json_messages(request.messages, request.functions, documents=request.documents)
+        return history.without_system(messages) if self.quirks.no_system else messages
+
+    def _constrain(self, body: Body, request: ModelRequest) -> None:
+        self._unconstrained += self._takes("response_format") not in ("json_schema", "flat")
+        if self._unconstrained > _RECONSIDER:
+            self._unconstrained = 0
+            self._choices["response_format"] = list(options.OPTIONS[-1].choices)
+        match self._takes("response_format"):
+            case "json_schema" | "flat" as choice:
+                body["response_format"] = schemas.json_schema(
+                    request.functions, request.messages, self._dropped, flat=choice == "flat"
+                )
+            case "json_object":
+                body["response_format"] = {"type": "json_object"}
+            case _:
+                pass
 
     def _takes(self, option: str) -> str:
         return self._choices[option][0]
 
+    def _limit(self, body: Body, refusal: Refusal) -> str:
+        """Another name for the limit of tokens, or a lower one."""
+        name = next((name for name in (_OLD_NAME, _NEW_NAME) if name in body), "")
+        if not name or not options.TOKEN_LIMIT.search(refusal.text):
+            return ""
+        sent = body[name]
+        numbers = [int(re.sub(r"\D", "", number)) for number in options.NUMBERS.findall(refusal.text)]
+        lower = [n for n in numbers if isinstance(sent, int) and _SMALLEST_LIMIT <= n < sent]
+        if refusal.meaning is Meaning.OUTPUT_LIMIT and lower:
+            self.most_tokens = max(lower)
+            return name
+        if _echoes(refusal.text, body):
+            return ""
+        self._choices["max_tokens"].pop(0)
+        return name
 
-def _names(problem: str, option: str) -> bool:
-    match option:
-        case "max_tokens":
-            return _OLD_NAME in problem or _NEW_NAME in problem
-        case "response_format":
-            return any(word in problem for word in ("response_format", "json_schema", "json_object", "grammar"))
-        case _:
-            return option in problem
+    def _option(self, body: Body, text: str) -> str:
+        if _echoes(text, body):
+            return ""
+        for option in options.OPTIONS[:-1]:
+            if option.name in body and option.words.search(text):
+                self._choices[option.name].pop(0)
+                return option.name
+        return ""
+
+    def _quirk(self, text: str) -> str:
+        for name, words in options.QUIRKS:
+            if not getattr(self.quirks, name) and words.search(text):
+                setattr(self.quirks, name, True)
+                return name
+        return ""
+
+    def _keyword(self, body: Body, text: str) -> str:
+        """Leave out a keyword of the schemas that a refusal names."""
+        used = schemas.keywords(body.get("tools") or body.get("response_format") or {}) - self._dropped
+        if schemas.BOOLEAN_ENUM in used and options.BOOLEANS.search(text):
+            self._dropped |= {schemas.BOOLEAN_ENUM}
+            return schemas.BOOLEAN_ENUM
+        constrained = "response_format" in body
+        for match in options.KEYWORD.finditer(text):
+            word = match[0]
+            if word not in used or (constrained and word in ("anyOf", "enum")):
+                continue
+            if word in options.ENGLISH_WORDS and not (_quoted(text, match) and options.ABOUT_SCHEMA.search(text)):
+                continue
+            self._dropped |= {word}
+            return word
+        return ""
+
+    def _format(self, body: Body, text: str) -> str:
+        if "response_format" not in body or not options.OPTIONS[-1].words.search(text) or _echoes(text, body):
+            return ""
+        if options.NO_SCHEMA.search(text) and "json_object" in self._choices["response_format"]:
+            while self._takes("response_format") != "json_object":
+                self._choices["response_format"].pop(0)
+            return "response_format"
+        return self.next_format()
+
+
+def _quoted(text: str, match: re.Match[str]) -> bool:
+    return text[max(0, match.start() - 1) : match.start()] in ("'", '"', "`", ".") or text[
+        match.end() : match.end() + 1
+    ] in ("'", '"', "`")
+
+
+def _echoes(text: str, body: Body) -> bool:
+    """Whether a refusal repeats the request, so that a name in it says nothing."""
+    return "messages" in text and sum(f'"{key}"' in text or f"'{key}'" in text for key in body) > 2
+
+
+def _speaks_of_a_model(text: str) -> bool:
+    return re.search(r"model|deployment|endpoints? found", text, re.IGNORECASE) is not None

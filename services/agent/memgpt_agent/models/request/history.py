@@ -1,32 +1,120 @@
-"""The prompt in the mode ``tools``: messages with tool calls."""
+"""The prompt in the mode ``tools``: a history that every endpoint takes.
+
+A user's message comes first, neighbours of the user are joined, contents are never null, and ids of calls are nine
+letters and digits, which is what the strictest endpoint wants. What only some want is switched on by `Quirks`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from cachetools import LRUCache
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions.function import INNER_THOUGHTS
-from memgpt_agent.models.request.wire import Wire
+from memgpt_agent.models.request.wire import FILLER, OPENING, Quirks, Wire
+
+_ID_LENGTH = 9
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_REMEMBERED = 256
+_MAX_REASONING = 20_000
+_NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""What Gemini takes in place of a signature that got lost, as its documentation says."""
 
 
-def tool_messages(messages: Sequence[Message]) -> list[Wire]:
+class CallExtras:
+    """What came beside calls and some endpoints want back: reasoning and signatures.
+
+    Kept in memory only. A process that takes a turn over has none of it, and sends a stand-in.
+    """
+
+    def __init__(self) -> None:
+        self._reasoning: LRUCache[str, str] = LRUCache(_REMEMBERED)
+        self._extras: LRUCache[str, object] = LRUCache(_REMEMBERED)
+
+    def keep(self, call: FunctionCall, reasoning: str, extra: object) -> None:
+        """Remember what came beside a call."""
+        if reasoning:
+            self._reasoning[call.call_id] = reasoning[:_MAX_REASONING]
+        if extra:
+            self._extras[call.call_id] = extra
+
+    def reasoning(self, call_id: str) -> str:
+        """The reasoning beside a call; a stand-in if it is not known."""
+        return self._reasoning.get(call_id) or FILLER
+
+    def fields(self, call_id: str) -> dict[str, object]:
+        """The other fields beside a call; a stand-in if they are not known."""
+        known = self._extras.get(call_id)
+        return dict(known) if isinstance(known, Mapping) else {"extra_content": _NO_SIGNATURE}
+
+
+def tool_messages(
+    messages: Sequence[Message], quirks: Quirks | None = None, extras: CallExtras | None = None
+) -> list[Wire]:
     """The prompt with tool calls; a thought goes back into the call it was taken from."""
-    return [_tool_message(message) for message in messages]
+    quirks, extras = quirks or Quirks(), extras or CallExtras()
+    called = {message.function_call.call_id for message in messages if message.function_call is not None}
+    rendered: list[Wire] = []
+    for message in messages:
+        if message.role is Role.TOOL and message.call_id not in called:
+            _add(rendered, {"role": "user", "content": message.text}, quirks)  # its call has left the window
+        else:
+            _add(rendered, _message(message, quirks, extras), quirks)
+    return without_system(rendered) if quirks.no_system else rendered
 
 
-def _tool_message(message: Message) -> Wire:
+@lru_cache(maxsize=4096)
+def wire_id(call_id: str) -> str:
+    """The id of a call as endpoints see it."""
+    number = int.from_bytes(hashlib.blake2b(call_id.encode(), digest_size=8).digest())
+    letters = ""
+    for _ in range(_ID_LENGTH):
+        number, rest = divmod(number, len(_LETTERS))
+        letters += _LETTERS[rest]
+    return letters
+
+
+def _add(rendered: list[Wire], new: Wire, quirks: Quirks) -> None:
+    """Add a message so that the order of roles is kept."""
+    last = rendered[-1] if rendered else {"role": "system"}
+    role = new["role"]
+    if role == "assistant" and last["role"] == "system":
+        rendered.append({"role": "user", "content": OPENING})
+    elif role == "user" and last["role"] == "tool" and quirks.answer_after_result:
+        rendered.append({"role": "assistant", "content": FILLER})
+    elif role == last["role"] and role in ("user", "assistant") and "tool_calls" not in last:
+        contents = [str(content) for content in (last["content"], new["content"]) if content]
+        rendered[-1] = {**new, "content": "\n".join(contents)}
+        return
+    rendered.append(new)
+
+
+def without_system(rendered: list[Wire]) -> list[Wire]:
+    """The system message's text before the user's first one."""
+    if len(rendered) < 2 or rendered[0]["role"] != "system":
+        return rendered
+    system, first, *rest = rendered
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
     call = message.function_call
     if message.role is Role.TOOL:
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+        return {"role": "tool", "tool_call_id": wire_id(message.call_id), "content": message.text or FILLER}
     if call is None:
-        return {"role": message.role.value, "content": message.text}
+        return {"role": message.role.value, "content": message.text or FILLER}
     function = {"name": call.name, "arguments": _with_thought(call, message.text)}
-    return {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [{"id": call.call_id, "type": "function", "function": function}],
-    }
+    made: Wire = {"id": wire_id(call.call_id), "type": "function", "function": function}
+    if quirks.signatures:
+        made |= extras.fields(call.call_id)
+    rendered: Wire = {"role": "assistant", "content": FILLER if quirks.no_empty_content else "", "tool_calls": [made]}
+    if quirks.reasoning:
+        rendered["reasoning_content"] = extras.reasoning(call.call_id)
+    return rendered
 
 
 def _with_thought(call: FunctionCall, thought: str) -> str:

@@ -1,7 +1,7 @@
 """The prompt in the mode ``json_schema``: plain messages, in which calls and results are JSON text.
 
-The model answers with one JSON object ``{inner_thoughts, function, arguments}``, constrained by a schema with a branch
-per function. Local servers understand this whose models do not emit tool calls.
+The model answers with one JSON object ``{inner_thoughts, call: {function, arguments}}``, constrained by a schema with a
+branch per function. Local servers understand this whose models do not emit tool calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.models.request.hints import reminder
-from memgpt_agent.models.request.wire import Wire
+from memgpt_agent.models.request.wire import OPENING, Wire
 
 
 def json_messages(messages: Sequence[Message], functions: Sequence[Function], *, documents: bool = False) -> list[Wire]:
@@ -38,7 +38,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], *,
     if functions and (note := reminder(messages, documents=documents)):
         rendered.append(("user", note))
     if len(rendered) > 1 and rendered[1][0] == "assistant":
-        rendered.insert(1, ("user", "(The conversation begins.)"))
+        rendered.insert(1, ("user", OPENING))
     return [
         {"role": role, "content": "\n".join(text for _, text in neighbours)}
         for role, neighbours in groupby(rendered, key=itemgetter(0))
@@ -58,7 +58,7 @@ def json_instructions(functions: Sequence[Function]) -> str:
     lines = [
         "### Functions",
         "Answer every event with one JSON object and nothing else:"
-        ' {"inner_thoughts": "...", "function": "...", "arguments": {...}}. The functions:',
+        ' {"inner_thoughts": "...", "call": {"function": "...", "arguments": {...}}}. The functions:',
     ]
     if any(function.brief and function.chains for function in functions):
         lines[1] += " request_heartbeat true: you are called again at once with the result."
@@ -87,4 +87,4 @@ def json_call(message: Message) -> str:
     if call is None:
         return message.text
     arguments: object = envelopes.parse(call.arguments) or call.arguments
-    return envelopes.dumps({INNER_THOUGHTS: message.text, "function": call.name, "arguments": arguments})
+    return envelopes.dumps({INNER_THOUGHTS: message.text, "call": {"function": call.name, "arguments": arguments}})

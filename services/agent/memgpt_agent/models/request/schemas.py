@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from memgpt_agent import envelopes
@@ -12,47 +12,124 @@ from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.models.request.wire import Wire
 
+MAX_DESCRIPTION = 1024
+"""Characters of a description that OpenAI takes."""
 
-def tools(functions: Sequence[Function]) -> list[Wire]:
-    """The declarations of the functions."""
-    return [_tool(function) for function in functions]
+BOOLEAN_ENUM = "enum of booleans"
+"""Not a keyword: an ``enum`` beside the type ``boolean``, which Gemini takes for strings."""
+
+DROPPABLE = (
+    "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
+    "patternProperties", "propertyNames", "unevaluatedProperties", "contains", "prefixItems", "default", "examples",
+    "title", "const", "enum", "oneOf", "allOf", "anyOf", "not", "if", "then", "else", "readOnly", "deprecated",
+    "nullable", "dependentSchemas", "dependentRequired", "contentEncoding", "contentMediaType", "$comment",
+)  # fmt: skip
+"""Keywords without which a schema says less, and still says what the arguments are."""
+
+_NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs")
 
 
-@lru_cache(maxsize=1024)
-def _tool(function: Function) -> Wire:
+def tools(functions: Sequence[Function], dropped: frozenset[str] = frozenset()) -> list[Wire]:
+    """The declarations of the functions, without the keywords ``dropped``."""
+    return [_tool(function, dropped | {BOOLEAN_ENUM}) for function in functions]
+
+
+@lru_cache(maxsize=4096)
+def _tool(function: Function, dropped: frozenset[str]) -> Wire:
     declaration = {
         "name": function.name,
-        "description": function.description,
-        "parameters": parameters_schema(function, inner_thoughts=True),
+        "description": _shortened(function.description),
+        "parameters": without(parameters_schema(function, inner_thoughts=True), dropped),
     }
     return {"type": "function", "function": declaration}
 
 
-def json_schema(functions: Sequence[Function], messages: Sequence[Message] = ()) -> Wire:
-    """The ``response_format`` that constrains an answer to one call.
+def json_schema(
+    functions: Sequence[Function],
+    messages: Sequence[Message] = (),
+    dropped: frozenset[str] = frozenset(),
+    *,
+    flat: bool = False,
+) -> Wire:
+    """The ``response_format`` that constrains an answer to a thought and one call.
+
+    Its root is an object, as every constrained decoder wants it, with a branch for each function inside.
 
     Args:
         functions: What may be called.
         messages: The context: a search that was just made twice with the same arguments may not be made a third time.
-            Small models go on with it for ever, whatever they are told.
+            Small models repeat it indefinitely, whatever they are told.
+        dropped: Keywords to leave out.
+        flat: Whether to leave the arguments open, for decoders that know no alternatives.
     """
     repeated = _repeated_search(messages)
-    branches = [
-        {
-            "type": "object",
-            "properties": {
-                INNER_THOUGHTS: {"type": "string"},
-                "function": {"type": "string", "enum": [function.name]},
-                "arguments": parameters_schema(function, inner_thoughts=False, strict=True),
-            },
-            "required": [INNER_THOUGHTS, "function", "arguments"],
-            "additionalProperties": False,
-        }
-        for function in functions
-        if function.name != repeated
-    ]
-    schema = {"name": "function_call", "strict": True, "schema": {"anyOf": branches}}
-    return {"type": "json_schema", "json_schema": schema}
+    offered = [function for function in functions if function.name != repeated]
+    if flat:
+        name = {"type": "string", "enum": [function.name for function in offered]}
+        call = _object({"function": name, "arguments": {"type": "object"}})
+    else:
+        call = {"anyOf": [_branch(function, dropped) for function in offered]}
+    schema = without(_object({INNER_THOUGHTS: {"type": "string"}, "call": call}), dropped - {"anyOf", "enum"})
+    wrapped: Wire = {"name": "function_call", "schema": schema}
+    return {"type": "json_schema", "json_schema": wrapped if flat else {**wrapped, "strict": True}}
+
+
+@lru_cache(maxsize=4096)
+def _branch(function: Function, dropped: frozenset[str]) -> Wire:
+    arguments = without(parameters_schema(function, inner_thoughts=False, strict=True), dropped)
+    return _object({"function": {"type": "string", "enum": [function.name]}, "arguments": arguments})
+
+
+def _object(properties: Mapping[str, object]) -> Wire:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def without(schema: object, dropped: frozenset[str]) -> object:
+    """A schema without the keywords ``dropped``, and with descriptions of a length that every endpoint takes."""
+    if isinstance(schema, list):
+        return [without(one, dropped) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, object] = {}
+    for key, value in schema.items():
+        if key in dropped or (key == "enum" and BOOLEAN_ENUM in dropped and _not_texts(value)):
+            continue
+        if key in _NAMED and isinstance(value, Mapping):  # Names of properties, which may look like keywords.
+            kept[key] = {name: without(one, dropped) for name, one in value.items()}
+        elif key == "description" and isinstance(value, str):
+            kept[key] = _shortened(value)
+        else:
+            kept[key] = without(value, dropped)
+    return kept
+
+
+def keywords(schema: object) -> set[str]:
+    """The droppable keywords that a schema uses."""
+    if isinstance(schema, list):
+        return set().union(*map(keywords, schema)) if schema else set()
+    if not isinstance(schema, Mapping):
+        return set()
+    found = {key for key in schema if key in DROPPABLE}
+    if _not_texts(schema.get("enum")):
+        found.add(BOOLEAN_ENUM)
+    for key, value in schema.items():
+        inner = list(value.values()) if key in _NAMED and isinstance(value, Mapping) else value
+        found |= keywords(inner)
+    return found
+
+
+def _not_texts(values: object) -> bool:
+    return isinstance(values, list) and not all(isinstance(value, str) for value in values)
+
+
+def _shortened(description: str) -> str:
+    return description if len(description) <= MAX_DESCRIPTION else f"{description[: MAX_DESCRIPTION - 1]}…"
 
 
 def _repeated_search(messages: Sequence[Message]) -> str:

@@ -1,6 +1,33 @@
-"""The type of what goes out."""
+"""Parts of a request that several modules know."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 Wire = dict[str, object]
 """A part of a request's body."""
+
+OPENING = "(The conversation begins.)"
+"""A turn of the user before an answer that begins the conversation: most endpoints want the user to begin."""
+
+FILLER = "."
+"""A text where an endpoint wants one and there is none."""
+
+
+@dataclass(slots=True)
+class Quirks:
+    """What one model of an endpoint wants of a history, beyond OpenAI's protocol. Set when it refuses without it.
+
+    Attributes:
+        answer_after_result: An answer between a function's result and the user's next message.
+        no_system: No system message: its text is put before the user's first one.
+        no_empty_content: A text beside every call.
+        reasoning: The reasoning that came with each call, in ``reasoning_content``.
+        signatures: The signature that came with each call, in ``extra_content``.
+    """
+
+    answer_after_result: bool = False
+    no_system: bool = False
+    no_empty_content: bool = False
+    reasoning: bool = False
+    signatures: bool = False

@@ -1,0 +1,160 @@
+"""Puts calls together that come in pieces.
+
+Servers number calls from 0 or from 1, give all of them one number, a new id with every piece, or neither number nor id;
+they repeat names, send arguments as objects, or all that was sent before once more. What tells two calls apart is, in
+this order: their numbers, a second known name, and arguments that are complete already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memgpt_agent import envelopes
+from memgpt_agent.models.answer.answer import RawCall
+from memgpt_agent.models.answer.characters import Pieces, whole
+from memgpt_agent.models.answer.lenient import decode
+from memgpt_agent.models.answer.names import FunctionNames
+
+_MAX_CALLS = 32
+_EXTRAS = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A call that may grow."""
+
+    index: int | None
+    call_id: str
+    name: str = ""
+    arguments: str = ""
+    shown: int = 0
+    extra: dict[str, object] = field(default_factory=dict)
+    pieces: Pieces = field(default_factory=Pieces)
+
+    @property
+    def complete(self) -> bool:
+        return _is_whole(self.arguments)
+
+
+class CallAssembly:
+    """The calls of one answer."""
+
+    def __init__(self, names: FunctionNames) -> None:
+        self._names = names
+        self._calls: list[_Open] = []
+        self._touched: list[_Open] = []
+
+    def add(self, entries: Sequence[object]) -> Iterator[tuple[str, str]]:
+        """Take the entries of one ``tool_calls``.
+
+        Yields:
+            The name and the new text of the arguments of the first call, to be shown.
+        """
+        self._touched = []
+        for entry in entries:
+            if isinstance(entry, dict) and (call := self._add(entry)) is not None:
+                before = call.shown
+                call.shown = len(call.arguments)
+                if call is self._calls[0]:
+                    yield call.name, call.arguments[before:]
+
+    def _add(self, entry: dict[str, Any]) -> _Open | None:
+        function = entry.get("function") or entry.get("custom")
+        function = function if isinstance(function, dict) else entry
+        name = function.get("name")
+        name = name if isinstance(name, str) else ""
+        arguments = arguments_of(function)
+        if not name.strip() and not arguments and not self._calls:
+            return None
+        call = self._target(_index(entry.get("index")), str(entry.get("id") or ""), name)
+        if call is None:
+            return None
+        self._touched.append(call)
+        for source in (entry, function):
+            call.extra |= {key: source[key] for key in _EXTRAS if source.get(key)}
+        self._rename(call, name)
+        self._grow(call, arguments)
+        return call
+
+    def calls(self) -> tuple[RawCall, ...]:
+        """The calls so far; those without a name are left out, and repetitions of a name without arguments."""
+        named = [call for call in self._calls if call.name.strip()]
+        names = [self._names.spelled(whole(call.name)) for call in named]
+        return tuple(
+            RawCall(name, whole(call.arguments), call.extra or None)
+            for place, (name, call) in enumerate(zip(names, named, strict=True))
+            if call.arguments.strip() or name not in names[:place]
+        )
+
+    def _target(self, index: int | None, call_id: str, name: str) -> _Open | None:
+        """The call that an entry belongs to, a new one if it begins one."""
+        call = self._candidate(index, call_id)
+        if call is not None and not self._begins_another(call, call_id, name):
+            return call
+        if call is None and not name and self._calls and not self._calls[-1].complete:
+            return self._calls[-1]  # a number that changes from piece to piece
+        if len(self._calls) >= _MAX_CALLS:
+            return None
+        self._calls.append(_Open(index, call_id))
+        return self._calls[-1]
+
+    def _candidate(self, index: int | None, call_id: str) -> _Open | None:
+        known = [call for call in self._calls if call_id and call.call_id == call_id]
+        if not known and index is not None:
+            known = [call for call in self._calls if call.index == index]
+        if not known and index is None and self._calls:
+            known = self._calls
+        return known[-1] if known else None
+
+    def _begins_another(self, call: _Open, call_id: str, name: str) -> bool:
+        if not name.strip():
+            return False
+        mine, theirs = self._names.known(call.name), self._names.known(name)
+        if call in self._touched or (mine and theirs and mine != theirs):
+            return True
+        same_id = bool(call_id) and call_id == call.call_id
+        if call.complete:
+            return not same_id
+        # Whoever sends a new id with every piece sends no second name before the arguments.
+        return bool(call_id and call.call_id and not same_id and mine and theirs and not call.arguments)
+
+    def _rename(self, call: _Open, name: str) -> None:
+        """Take a name, or more of it."""
+        if not name or name == call.name:
+            return
+        if self._names.known(call.name) and not self._names.known(call.name + name):
+            return
+        call.name = name if name.startswith(call.name) else call.name + name
+
+    def _grow(self, call: _Open, arguments: str) -> None:
+        before = call.arguments
+        if before.strip() == "{}" and arguments.lstrip().startswith("{"):
+            call.arguments, call.shown = "", 0  # a placeholder
+        elif before.lstrip().startswith("{") and arguments.startswith(before):
+            arguments = arguments[len(before) :]  # all that was sent before, once more
+        call.arguments += call.pieces.feed(arguments)
+
+
+def arguments_of(function: Mapping[str, Any]) -> str:
+    """The text of the arguments in a part of a call, which some servers send as an object."""
+    given = next((function[key] for key in ("arguments", "input", "parameters") if function.get(key)), "")
+    return given if isinstance(given, str) else envelopes.dumps(given) if isinstance(given, dict | list) else ""
+
+
+def _is_whole(text: str) -> bool:
+    stripped = text.strip()
+    if not stripped.endswith(("}", "]", '"')):
+        return False
+    try:
+        _, end = decode(stripped)
+    except (ValueError, RecursionError):
+        return False
+    return end == len(stripped)
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 6:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,134 @@
+"""From an answer as it was streamed to a thought and calls; and what to ask when there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import FunctionCall, Message, Role, new_call_id
+from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.send_message import SEND_MESSAGE
+from memgpt_agent.models.answer.answer import Answer, MalformedError, RawCall
+from memgpt_agent.models.answer.characters import whole
+from memgpt_agent.models.answer.lenient import read_object
+from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.partial import Path, StringReader
+from memgpt_agent.models.answer.text_calls import calls_in, looks_like_a_call
+from memgpt_agent.models.answer.thinking import spoken
+from memgpt_agent.models.base import Completion, ModelRequest
+
+_SHOWN, _REPAIR_TOKENS = 200, 128
+"""Characters of an unusable answer that the model is shown again: it may be long, and is no example to follow. And what
+they take, with the note beside them, of the room for the answer."""
+
+
+def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Completion:
+    """The thought and the calls in an answer.
+
+    Raises:
+        MalformedError: There is nothing in it to use.
+    """
+    names = FunctionNames(request.functions)
+    if answer.finish == "content_filter":
+        raise MalformedError(answer.cut_off, answer, at_fault=False)
+    if answer.refusal and not answer.calls and not answer.text.strip():
+        # What it has to say, though not as a call: a thought, after which it is told how to reach the user.
+        return Completion(answer.refusal.strip(), usage=answer.usage)
+    try:
+        if answer.calls:
+            return _made(answer.text, answer.calls, answer, request)
+        written = calls_in(answer.text, names, contiguous=as_json)
+        if written.calls:
+            return _made(written.thought, written.calls, answer, request)
+    except RecursionError:  # what could just be read may be too deep to be written
+        raise MalformedError("it is nested too deeply", answer) from None
+    return _thought(answer, names, as_json=as_json)
+
+
+def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completion:
+    """An answer without a call: a thought, in the mode ``tools``."""
+    if answer.cut_off:
+        raise MalformedError(answer.cut_off, answer, at_fault=False)
+    if as_json:
+        readable = read_object(answer.text) is not None
+        raise MalformedError("it lacks function or arguments" if readable else "it is no JSON object", answer)
+    if not answer.text.strip():
+        raise MalformedError("there is neither a function call nor a text", answer)
+    if looks_like_a_call(answer.text, names):
+        raise MalformedError("the call was written as text", answer)
+    return Completion(answer.text.strip(), usage=answer.usage)
+
+
+def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelRequest) -> Completion:
+    """A completion of calls; those behind one whose arguments do not parse are left for the model to make again."""
+    thoughts = [whole(text).strip()]
+    made: list[FunctionCall] = []
+    for place, raw in enumerate(calls):
+        arguments = read_object(raw.arguments) if raw.arguments.strip() else {}
+        if arguments is None:
+            if place:
+                break
+            if answer.cut_off:
+                raise MalformedError(answer.cut_off, answer, at_fault=False)
+            if _failed_before(request):
+                raise MalformedError("the arguments are no JSON object", answer)
+            # Told to the model as a failed call, which it can mend.
+            made.append(_function_call(raw.name, raw.arguments))
+            break
+        thoughts.append(whole(str(arguments.pop(INNER_THOUGHTS, ""))).strip())
+        if raw.name == SEND_MESSAGE.name and isinstance(message := arguments.get("message"), str):
+            arguments["message"] = spoken(message)
+            if message.strip() and not arguments["message"].strip():
+                raise MalformedError("the message holds nothing but reasoning", answer)
+        made.append(_function_call(raw.name, envelopes.dumps(arguments)))
+    thought = "\n".join(dict.fromkeys(filter(None, thoughts)))
+    return Completion(thought, made[0], answer.usage, further=tuple(made[1:]))
+
+
+def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
+    """A message to the user as far as it came, of an answer that was cut off for its length; None if it holds none."""
+    if answer.finish != "length" and not answer.runaway:
+        return None
+    raw = answer.calls[0] if answer.calls else RawCall("", "")
+    told: dict[Path, str] = {}
+    for path, text in StringReader().feed(answer.text if as_json else raw.arguments):
+        told[path] = told.get(path, "") + text
+    if as_json:
+        name = told.get(("call", "function"), told.get(("function",), ""))
+        message = told.get(("call", "arguments", "message"), told.get(("arguments", "message"), ""))
+    else:
+        name, message = raw.name, told.get(("message",), "")
+    message = spoken(message).rstrip()
+    if name != SEND_MESSAGE.name or not message:
+        return None
+    parts = ("" if as_json else answer.text.strip(), told.get((INNER_THOUGHTS,), "").strip())
+    call = _function_call(name, envelopes.dumps({"message": f"{message} …"}))
+    return Completion("\n".join(filter(None, parts)), call, answer.usage)
+
+
+def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
+    """The request once more, with what was wrong with the answer shown to the model."""
+    answer = malformed.answer
+    raw = answer.text or "".join(call.arguments for call in answer.calls)
+    problem = f"Your last answer could not be used: {malformed}. Answer with exactly one function call."
+    alert = {"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem}
+    former = [Message(Role.ASSISTANT, raw[:_SHOWN])] if raw.strip() else []
+    return replace(
+        request,
+        messages=[*request.messages, *former, Message(Role.USER, envelopes.dumps(alert))],
+        max_tokens=max(request.max_tokens - _REPAIR_TOKENS, request.max_tokens // 2),
+    )
+
+
+def _function_call(name: str, arguments: str) -> FunctionCall:
+    # JSON can name half a character, which is none.
+    return FunctionCall(new_call_id(), whole(name), whole(arguments))
+
+
+def _failed_before(request: ModelRequest) -> bool:
+    """Whether the model's last call had arguments that do not parse either."""
+    for message in reversed(request.messages):
+        if message.function_call is not None:
+            return read_object(message.function_call.arguments or "{}") is None
+    return False

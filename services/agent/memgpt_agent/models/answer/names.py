@@ -1,0 +1,44 @@
+"""Names of functions as models write them: ``functions.send_message``, ``sendMessage``, ``send_message:0``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from memgpt_agent.functions import Function
+
+MAX_NAME = 64
+_SUFFIX = re.compile(r"(?::\d+|\(\)|<\|.*|\s.*)\Z", re.DOTALL)
+_PREFIX = re.compile(r".*[.:/]")
+_ODD = re.compile(r"[^a-z0-9]")
+
+
+class FunctionNames:
+    """The functions that may be called, by all spellings of their names."""
+
+    def __init__(self, functions: Sequence[Function]) -> None:
+        self.by_name = {function.name: function for function in functions}
+        plain: dict[str, str] = {}
+        for name in self.by_name:
+            # Two functions whose names differ by case alone are told apart by their exact names only.
+            key = _plain(name)
+            plain[key] = "" if key in plain else name
+        self._plain = plain
+
+    def known(self, written: str) -> str:
+        """The name of the function that is meant; empty if there is none."""
+        text = written.strip().strip("\"'`*<>")
+        for candidate in (text, _SUFFIX.sub("", text), _PREFIX.sub("", _SUFFIX.sub("", text))):
+            if candidate in self.by_name:
+                return candidate
+            if found := self._plain.get(_plain(candidate), ""):
+                return found
+        return ""
+
+    def spelled(self, written: str) -> str:
+        """The name of the function that is meant, else the name as it was written, within bounds."""
+        return self.known(written) or written.strip()[:MAX_NAME]
+
+
+def _plain(name: str) -> str:
+    return _ODD.sub("", name.lower())

@@ -1,0 +1,183 @@
+"""Reads an answer as it streams, whatever shape its endpoint gives it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from memgpt_agent.domain import NO_USAGE
+from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
+from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
+from memgpt_agent.models.answer.characters import Pieces, whole
+from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.partial import PartialCall
+from memgpt_agent.models.answer.repetition import Repetition
+from memgpt_agent.models.answer.thinking import WithoutReasoning, without_reasoning
+from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
+from memgpt_agent.models.base import DeltaKind, Sink
+
+MAX_CHARACTERS = 500_000
+"""Of one answer; Memory's messages have at most 1 MiB."""
+
+_MARKUP = re.compile(r"<[|｜]|</?(?:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```")
+"""Where a call may begin that is written as text: from there on, nothing is shown as a thought."""
+
+_MARKUP_BEGINS = re.compile(r"(?:</?[a-z_]{0,6}|\[[A-Z_]{0,2}|`{1,2})\Z")
+
+_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+_TEXT_PARTS = ("text", "output_text", "input_text", "")
+
+
+class AnswerReader:
+    """Puts the chunks of a stream together, and tells a sink what can be shown already.
+
+    A chunk may hold a ``delta``, a whole ``message``, or neither; a whole answer that was not streamed is one chunk.
+    """
+
+    def __init__(self, sink: Sink, names: FunctionNames, *, as_json: bool) -> None:
+        """Begins an answer.
+
+        Args:
+            sink: Gets thoughts and messages as they come.
+            names: The functions that may be called.
+            as_json: Whether a call is expected as JSON text.
+        """
+        self._sink = sink
+        self._as_json = as_json
+        self._partial = PartialCall(sink, names)
+        self._calls = CallAssembly(names)
+        self._without_reasoning = WithoutReasoning()
+        self._content = Pieces()
+        self._text: list[str] = []
+        self._held = ""
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._finish = ""
+        self._usage = NO_USAGE
+        self._reasoning_tokens = 0
+        self._repetition = Repetition()
+        self._circles = self._runaway = False
+        self.size = 0
+
+    def chunk(self, chunk: object) -> None:
+        """More of the answer, as decoded JSON.
+
+        Raises:
+            MalformedError: It grows beyond all bounds, or repeats itself.
+        """
+        if not isinstance(chunk, dict):
+            return
+        self._usage = read_usage(chunk) or self._usage
+        self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
+        choices = chunk.get("choices")
+        choice = next((c for c in choices if isinstance(c, dict)), None) if isinstance(choices, list) else None
+        if choice is None:
+            return
+        if choice.get("finish_reason"):
+            self._finish = finish_of(choice["finish_reason"])
+        delta, message = choice.get("delta"), choice.get("message")
+        if isinstance(delta, dict) and any(delta.values()):
+            self._delta(delta)
+        elif isinstance(message, dict):
+            self._message(message)
+        elif isinstance(choice.get("text"), str):
+            self._write(choice["text"])
+
+    def answer(self) -> Answer:
+        """The answer, after its last chunk."""
+        self._show(self._without_reasoning.end())
+        if self._held and not _MARKUP.match(self._held):
+            self._sink.delta(DeltaKind.THOUGHT, self._held)
+        self._text.append(self._held)
+        self._held = ""
+        return Answer(
+            without_reasoning("".join(self._text)),
+            self._calls.calls(),
+            self._finish,
+            whole("".join(self._refusal)),
+            self._usage,
+            whole("".join(self._reasoning)),
+            self._reasoning_tokens,
+            self._runaway,
+        )
+
+    def _message(self, message: dict[str, object]) -> None:
+        """A whole message; at the end of a stream it repeats what came before."""
+        known = "".join(self._text) + self._held
+        text = "".join(_texts(message.get("content")))
+        if known and text.startswith(known.strip()):
+            message = {**message, "content": text[len(known.strip()) :]}
+        if self._calls.calls():
+            message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
+        self._delta(message)
+
+    def _delta(self, delta: dict[str, object]) -> None:
+        self._reason(next((delta[key] for key in _REASONING if delta.get(key)), None))
+        content = delta.get("content")
+        parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+        for part in parts:
+            self._reason(part.get("thinking") or part.get("reasoning"))
+            self._refuse(str(part.get("refusal") or ""))
+        for text in _texts(content):
+            self._write(text)
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refuse(refusal)
+        calls = delta.get("tool_calls") or delta.get("function_call")
+        if calls:
+            self._add_calls(calls if isinstance(calls, list) else [calls])
+
+    def _reason(self, value: object) -> None:
+        for text in _texts(value):
+            self._grow(text)
+            self._reasoning.append(text)
+
+    def _refuse(self, text: str) -> None:
+        self._grow(text)
+        self._refusal.append(text)
+
+    def _write(self, text: str) -> None:
+        self._grow(text)
+        self._show(self._without_reasoning.feed(self._content.feed(text)))
+
+    def _show(self, text: str) -> None:
+        if not text:
+            return
+        if self._as_json:
+            self._text.append(text)
+            self._partial.answer(text)
+            return
+        text = self._held + text
+        begins = text if not "".join(self._text).strip() and text.lstrip()[:1] in ("{", "[") else ""
+        mark = _MARKUP.search(text) or _MARKUP_BEGINS.search(text)
+        sure = 0 if begins else mark.start() if mark else len(text)
+        self._held = text[sure:]
+        if sure:
+            self._text.append(text[:sure])
+            self._sink.delta(DeltaKind.THOUGHT, text[:sure])
+
+    def _add_calls(self, entries: list[object]) -> None:
+        for entry in entries:
+            function = entry.get("function") if isinstance(entry, dict) else None
+            self._grow(arguments_of(function) if isinstance(function, dict) else "")
+        self.size += 1
+        for name, new in self._calls.add(entries):
+            self._partial.arguments(name, new)
+
+    def _grow(self, text: str) -> None:
+        if text and (self._circles or self.size > MAX_CHARACTERS):
+            self._runaway = True
+            answer = self.answer()
+            raise MalformedError(answer.cut_off, answer, at_fault=not answer.text.strip() and not answer.calls)
+        self.size += len(text)
+        self._circles = self._repetition.feed(text) or self._circles
+
+
+def _texts(content: object) -> Iterator[str]:
+    """The texts of a content, which may be one text or a list of parts; those of reasoning are left out."""
+    if isinstance(content, str) and content:
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            yield from _texts(part)
+    elif isinstance(content, dict) and str(content.get("type") or "") in _TEXT_PARTS:
+        yield from _texts(content.get("text") or content.get("content"))

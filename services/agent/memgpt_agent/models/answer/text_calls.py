@@ -1,0 +1,365 @@
+# ruff: noqa: E501 - one pattern a line
+"""Calls that a model wrote as text, in the dialects that models were trained on.
+
+Three grammars cover them: JSON objects, with the function's name inside or before them; tags with one parameter each;
+and calls as in Python. What stands around is glue, such as ``<tool_call>``, ``[ARGS]`` or a fence. Names of functions
+that may be called keep prose from being taken for a call. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from memgpt_agent import envelopes
+from memgpt_agent.functions import parameters_schema
+from memgpt_agent.functions.function import INNER_THOUGHTS, Function
+from memgpt_agent.models.answer.answer import RawCall
+from memgpt_agent.models.answer.lenient import decode
+from memgpt_agent.models.answer.names import FunctionNames
+
+_MAX_TEXT = 200_000
+_MAX_CALLS = 32
+_MAX_PYTHON = 50_000
+_MAX_TRIED = 2_000_000
+"""Characters that are read in vain, in all, before the rest of a text is taken for prose."""
+
+_NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name", "action", "recipient_name", "command")
+_ARGUMENT_KEYS = (
+    "arguments", "parameters", "args", "input", "tool_input", "action_input", "params", "kwargs", "tool_args", "content",
+)  # fmt: skip
+_CALL_KEYS = ("call", "function_call", "tool_call", "tool_calls", "function_calls", "calls", "tool_uses", "actions")
+_THOUGHT_KEYS = (INNER_THOUGHTS, "thought", "thoughts", "reasoning", "thinking")
+_OTHER_KEYS = ("id", "type", "index")
+
+_TAG = re.compile(
+    r"<[\w｜|:]*?(?:function|invoke|tool)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
+    r"|<tool_call>\s*(?P<glm>[\w.\-]{1,80})\s*(?=<arg_key>|</tool_call>)"
+)
+_TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
+_PARAMETER = re.compile(
+    r"<[\w｜|:]*?parameter(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>(?P<value>.*?)</[\w｜|:]*?parameter>"
+    r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<arg_value>(?P<glm_value>.*?)</arg_value>",
+    re.DOTALL,
+)
+_GEMMA = re.compile(r"call:(?P<name>[\w.\-]{1,80})\{(?P<body>.*?)\}(?=\s*(?:<end_function_call>|call:|\Z))", re.DOTALL)
+_GEMMA_PAIR = re.compile(r"(?P<key>\w{1,80}):(?:<escape>(?P<text>.*?)<escape>|(?P<plain>[^,]*))(?:,|\Z)", re.DOTALL)
+_GLUE = re.compile(
+    r"(?:\s|:\d+(?=\D)|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Za-z_][\w.\-]{1,80}")
+_PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\()?\Z", re.MULTILINE)
+_MARKUP = re.compile(
+    r"</?[|｜]?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[)|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
+)
+_PROSE = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was found in a text.
+
+    Attributes:
+        calls: The calls, in order.
+        thought: The thought in their JSON, and the text around them.
+    """
+
+    calls: tuple[RawCall, ...] = ()
+    thought: str = ""
+
+
+def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Written:
+    """Find the calls in a text.
+
+    Args:
+        text: The text; what lies beyond 200,000 characters is not read.
+        names: The functions that may be called.
+        contiguous: Whether to stop at the first prose after a call: unconstrained models go on with results and calls
+            that they imagine.
+    """
+    text = text[:_MAX_TEXT]
+    calls: list[RawCall] = []
+    thoughts: list[str] = []
+    around: list[str] = []
+    place = 0
+    for found in _found(text, names):
+        between = _MARKUP.sub(" ", text[place : found.start])
+        if contiguous and calls and _PROSE.search(between):
+            break
+        around.append(between)
+        calls += found.calls
+        thoughts += [found.thought] if found.thought else []
+        place = found.end
+        if len(calls) >= _MAX_CALLS:
+            break
+    if not calls:
+        return Written()
+    if not contiguous:
+        around.append(_MARKUP.sub(" ", text[place:]))
+    beside = " ".join(" ".join(around).split()) if not contiguous else ""
+    return Written(
+        tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
+    )
+
+
+def looks_like_a_call(text: str, names: FunctionNames) -> bool:
+    """Whether a text without a call that can be read seems to be one."""
+    begins = re.match(r"\s*(?:[{\[<]|```|functools|call:)", text) is not None
+    return begins and any(name in text for name in names.by_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    start: int
+    end: int
+    calls: tuple[RawCall, ...]
+    thought: str = ""
+
+
+_ANCHOR = re.compile(r"[{\[<]|[A-Za-z_]\w*")
+
+
+def _found(text: str, names: FunctionNames) -> Iterator[_Found]:
+    place = 0
+    budget = _MAX_TRIED
+    while (anchor := _ANCHOR.search(text, place)) is not None:
+        found = _at(text, anchor.start(), names)
+        if found is not None:
+            yield found
+            place = found.end
+            continue
+        # A word is passed as a whole; a bracket that begins nothing may have something inside.
+        place = anchor.end()
+        budget -= len(text) - place if anchor[0] in "{[" else 0
+        if budget < 0:
+            return
+
+
+def _at(text: str, place: int, names: FunctionNames) -> _Found | None:
+    mark = text[place]
+    if mark == "<":
+        return _tagged(text, place, names)
+    if mark in "{[":
+        return _json(text, place, names) or (_python_list(text, place, names) if mark == "[" else None)
+    return _gemma(text, place, names) or _named(text, place, names)
+
+
+def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
+    """``<function=NAME>`` or ``<invoke name="NAME">``, with a tag for each parameter or with JSON inside."""
+    match = _TAG.match(text, place)
+    name = names.known(match["name"] or match["glm"] or "") if match else ""
+    if match is None or not name:
+        return None
+    end = _TAG_END.search(text, match.end())
+    body = text[match.end() : end.start() if end else len(text)]
+    values: dict[str, object] = {}
+    for parameter in _PARAMETER.finditer(body):
+        key = parameter["key"] or parameter["glm"]
+        value = parameter["value"] if parameter["key"] else parameter["glm_value"]
+        values[key] = _typed(names.by_name[name], key, value)
+    if not values and "{" in body:
+        try:
+            decoded, _ = decode(body, body.index("{"))
+        except ValueError:
+            decoded = None
+        values = decoded if isinstance(decoded, dict) else {}
+    if not values and body.strip():
+        return None
+    return _Found(place, end.end() if end else len(text), (RawCall(name, envelopes.dumps(values)),))
+
+
+def _typed(function: Function, key: str, text: str) -> object:
+    """A parameter's text as a value of its type."""
+    properties = cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"])
+    schema = properties.get(key)
+    kind = schema.get("type") if isinstance(schema, Mapping) else None
+    if kind in (None, "string"):
+        return text.removeprefix("\n").removesuffix("\n")
+    try:
+        value, _ = decode(text.strip())
+    except ValueError:
+        return text.strip()
+    return value
+
+
+def _json(text: str, place: int, names: FunctionNames) -> _Found | None:
+    try:
+        value, end = decode(text, place)
+    except ValueError:
+        return None
+    calls, thought = interpret(value, names)
+    if not calls and not text[:place].strip() and not text[end:].strip(" \n`"):
+        calls = _unknown(value)
+    return _Found(place, end, calls, thought) if calls else None
+
+
+def _unknown(value: object) -> tuple[RawCall, ...]:
+    """A call of a function that there is not; the model is told so."""
+    if not isinstance(value, dict):
+        return ()
+    call = value.get("call")
+    inner: dict[str, Any] = call if isinstance(call, dict) else value
+    name = inner.get("name") or inner.get("function")
+    given = next((inner[key] for key in ("arguments", "parameters") if key in inner), None)
+    if not isinstance(name, str) or not name.strip() or not isinstance(given, dict):
+        return ()
+    return (RawCall(name.strip(), envelopes.dumps(given)),)
+
+
+def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tuple[RawCall, ...], str]:
+    """The calls in a decoded value, and the thought beside them."""
+    if depth > 4:
+        return (), ""
+    if isinstance(value, list):
+        found = [interpret(one, names, depth + 1) for one in value[:_MAX_CALLS]]
+        return tuple(call for calls, _ in found for call in calls), "\n".join(t for _, t in found if t)
+    if not isinstance(value, dict):
+        return (), ""
+    thought = next((str(value[key]) for key in _THOUGHT_KEYS if isinstance(value.get(key), str)), "")
+    for key in _CALL_KEYS:
+        if isinstance(value.get(key), dict | list):
+            calls, inner = interpret(value[key], names, depth + 1)
+            if calls:
+                return calls, "\n".join(filter(None, (thought, inner)))
+    if isinstance(value.get("function"), dict):
+        calls, inner = interpret(value["function"], names, depth + 1)
+        return calls, thought or inner
+    for key in _NAME_KEYS:
+        if isinstance(value.get(key), str) and (name := names.known(value[key])):
+            arguments = _arguments(value, key)
+            # A name alone is no call of a function that needs arguments.
+            complete = arguments or not any(parameter.required for parameter in names.by_name[name].parameters)
+            return ((RawCall(name, envelopes.dumps(arguments)),), thought) if complete else ((), "")
+    named = [(names.known(key), given) for key, given in value.items() if isinstance(given, dict)]
+    calls = tuple(RawCall(name, envelopes.dumps(given)) for name, given in named if name)
+    return calls, thought if calls else ""
+
+
+def _arguments(value: Mapping[str, Any], name_key: str) -> Mapping[str, Any]:
+    """The arguments beside a name, as an object of their own, as JSON text, or as the other keys."""
+    for key in _ARGUMENT_KEYS:
+        given = value.get(key)
+        if isinstance(given, str) and given.lstrip()[:1] == "{":
+            try:
+                given, _ = decode(given, given.index("{"))
+            except ValueError:
+                continue
+        if isinstance(given, dict):
+            return given
+    skipped = (name_key, *_THOUGHT_KEYS, *_OTHER_KEYS)
+    rest = {key: given for key, given in value.items() if key not in skipped}
+    return {} if all(given in (None, "", []) for given in rest.values()) else rest
+
+
+def _named(text: str, place: int, names: FunctionNames) -> _Found | None:
+    """``NAME {…}`` with glue between, or ``NAME(…)`` as in Python."""
+    word = _WORD.match(text, place)
+    if word is None or not (name := names.known(word[0].removesuffix(".call"))):
+        return None
+    if text[word.end() : word.end() + 1] == "(" and (called := _python(text, place, word.end(), name, names)):
+        return called
+    glue = _GLUE.match(text, word.end(), word.end() + 200)
+    begin = glue.end() if glue else word.end()
+    if text[begin : begin + 1] != "{":
+        return None
+    try:
+        value, end = decode(text, begin)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or interpret(value, names)[0]:
+        return None
+    return _Found(place, end, (RawCall(name, envelopes.dumps(_only_arguments(value))),))
+
+
+def _only_arguments(value: dict[str, Any]) -> dict[str, Any]:
+    inner = next((value[key] for key in ("arguments", "parameters") if isinstance(value.get(key), dict)), None)
+    return value if inner is None or len(value) > 1 else inner
+
+
+def _gemma(text: str, place: int, names: FunctionNames) -> _Found | None:
+    match = _GEMMA.match(text, place)
+    name = names.known(match["name"]) if match else ""
+    if match is None or not name:
+        return None
+    values = {
+        pair["key"]: pair["text"]
+        if pair["text"] is not None
+        else _typed(names.by_name[name], pair["key"], pair["plain"])
+        for pair in _GEMMA_PAIR.finditer(match["body"])
+    }
+    return _Found(place, match.end(), (RawCall(name, envelopes.dumps(values)),))
+
+
+def _python_list(text: str, place: int, names: FunctionNames) -> _Found | None:
+    word = _WORD.match(text, place + 1)
+    return _named(text, place + 1, names) if word is not None else None
+
+
+def _python(text: str, place: int, paren: int, name: str, names: FunctionNames) -> _Found | None:
+    """A call as in Python, of which only constants are read."""
+    before = text[max(0, place - 80) : place]
+    if not _PYTHON_BEFORE.search(before):
+        return None
+    end = _closing(text, paren)
+    if end < 0 or end - paren > _MAX_PYTHON:
+        return None
+    try:
+        tree = ast.parse("f" + text[paren : end + 1], mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not isinstance(tree, ast.Call):
+        return None
+    try:
+        values = {keyword.arg: _constant(keyword.value) for keyword in tree.keywords if keyword.arg}
+        places = [parameter.name for parameter in names.by_name[name].parameters]
+        given = [_constant(argument) for argument in tree.args]
+    except ValueError:
+        return None
+    if len(given) == 1 and isinstance(given[0], dict):
+        values = {**given[0], **values}
+    else:
+        values = {**dict(zip(places, given, strict=False)), **values}
+    try:
+        return _Found(place, end + 1, (RawCall(name, envelopes.dumps(values)),))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _constant(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        if node.id in ("true", "false", "null"):
+            return json.loads(node.id)
+        raise ValueError(node.id)
+    value = ast.literal_eval(node)
+    if isinstance(value, bytes | set | complex):
+        raise ValueError("not JSON")
+    return value
+
+
+def _closing(text: str, paren: int) -> int:
+    """Where the bracket at ``paren`` is closed, outside of strings; -1 if it is not."""
+    depth, quote, place = 0, "", paren
+    while place < len(text):
+        char = text[place]
+        if quote:
+            if char == "\\":
+                place += 1
+            elif text.startswith(quote, place):
+                place += len(quote) - 1
+                quote = ""
+        elif char in "\"'":
+            quote = char * 3 if text.startswith(char * 3, place) else char
+            place += len(quote) - 1
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if depth == 0:
+                return place
+        place += 1
+    return -1

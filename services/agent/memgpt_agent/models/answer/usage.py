@@ -1,0 +1,67 @@
+"""Tokens that an endpoint says it took, in all spellings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memgpt_agent.domain import Usage
+
+_PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokens")
+_COMPLETION = ("completion_tokens", "output_tokens", "eval_count", "completionTokens")
+_CACHED = (
+    "cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cache_read_input_tokens",
+    "cache_read_tokens",
+    "cached_prompt_tokens",
+    "num_cached_tokens",
+    "cachedContentTokenCount",
+)
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_details", "prompt_token_details")
+
+
+def read_usage(chunk: Mapping[str, object]) -> Usage | None:
+    """The usage in a chunk, or in its choice; None if it tells of none."""
+    usage = chunk.get("usage") or _in_choice(chunk) or _in_extension(chunk)
+    if not isinstance(usage, Mapping):
+        return None
+    cached = _first(usage, _CACHED) or max((_first(usage.get(key), _CACHED) for key in _DETAILS), default=0)
+    timings = chunk.get("timings")
+    if not cached and isinstance(timings, Mapping):
+        cached = _number(timings.get("cache_n"))  # llama.cpp
+    prompt = _first(usage, _PROMPT)
+    return Usage(prompt, _first(usage, _COMPLETION), min(cached, prompt) if prompt else cached)
+
+
+def reasoning_tokens(chunk: Mapping[str, object]) -> int:
+    """How many tokens of the answer were reasoning; 0 if it does not say."""
+    usage = chunk.get("usage")
+    if not isinstance(usage, Mapping):
+        return 0
+    for key in ("completion_tokens_details", "output_tokens_details"):
+        if found := _first(usage.get(key), ("reasoning_tokens",)):
+            return found
+    return _first(usage, ("reasoning_tokens",))
+
+
+def _in_choice(chunk: Mapping[str, object]) -> object:
+    choices = chunk.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first.get("usage") if isinstance(first, Mapping) else None  # Moonshot
+
+
+def _in_extension(chunk: Mapping[str, object]) -> object:
+    extension = chunk.get("x_groq")
+    return extension.get("usage") if isinstance(extension, Mapping) else None
+
+
+def _first(values: object, keys: tuple[str, ...]) -> int:
+    if not isinstance(values, Mapping):
+        return 0
+    return next((number for key in keys if (number := _number(values.get(key)))), 0)
+
+
+def _number(value: object) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,77 @@
+"""How each model calls functions, as far as that is known: found out while it is asked, and revised.
+
+In ``auto`` the first answers decide. A model that has not called a function in a mode yet may be asked in the other one
+at once; one that has done so is changed after two bad answers in a row only, since any model has a bad draw now and
+then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memgpt_agent.models.endpoint import Mode
+
+_STRIKES = 2
+
+
+@dataclass(slots=True)
+class _Found:
+    mode: Mode = Mode.TOOLS
+    known: bool = False
+    trusted: bool = False
+    strikes: int = 0
+
+
+class Modes:
+    """The modes of the models of one endpoint."""
+
+    def __init__(self, configured: Mode) -> None:
+        self._configured = configured
+        self._found: dict[str, _Found] = {}
+
+    @property
+    def automatic(self) -> bool:
+        """Whether modes are found out."""
+        return self._configured is Mode.AUTO
+
+    def shown(self, model: str) -> Mode:
+        """The mode of a model for people: AUTO while it is not known."""
+        found = self._found.get(model)
+        return self._configured if not self.automatic or found is None or not found.known else found.mode
+
+    def current(self, model: str) -> Mode:
+        """The mode to ask a model in."""
+        return self._configured if not self.automatic else self._of(model).mode
+
+    def other(self, mode: Mode) -> Mode | None:
+        """The mode to try when ``mode`` fails; None where the configuration allows no other."""
+        if not self.automatic:
+            return None
+        return Mode.JSON_SCHEMA if mode is Mode.TOOLS else Mode.TOOLS
+
+    def trusts(self, model: str) -> bool:
+        """Whether the model has called a function in its current mode."""
+        return not self.automatic or self._of(model).trusted
+
+    def worked(self, model: str, mode: Mode) -> None:
+        """The model called a function in ``mode``."""
+        if not self.automatic:
+            return
+        found = self._of(model)
+        if found.mode is mode:
+            found.known = found.trusted = True
+            found.strikes = 0
+        elif not found.trusted or found.strikes >= _STRIKES:
+            self._found[model] = _Found(mode, known=True, trusted=True)
+
+    def failed(self, model: str, mode: Mode, *, for_good: bool = False) -> None:
+        """The model gave no call in ``mode``; ``for_good`` if its endpoint says that there can be none."""
+        found = self._of(model)
+        if not self.automatic or found.mode is not mode:
+            return
+        found.strikes = _STRIKES if for_good else found.strikes + 1
+        if for_good:
+            found.trusted = False
+
+    def _of(self, model: str) -> _Found:
+        return self._found.setdefault(model, _Found())

@@ -1,0 +1,111 @@
+"""What people are told when an endpoint refuses, and what to do about it."""
+
+from __future__ import annotations
+
+from memgpt_runtime import errors
+from memgpt_runtime.endpoints.refusals import Meaning, Refusal
+from memgpt_runtime.errors import Reason
+
+from memgpt_agent.models.answer.answer import MalformedError
+from memgpt_agent.models.base import BadAnswerError
+
+_DEFAULT_RETRY_AFTER = 5.0
+
+_ELSEWHERE = frozenset(
+    {Meaning.REFUSED, Meaning.TEMPLATE, Meaning.NO_TOOLS, Meaning.GENERATION_FAILED, Meaning.UNKNOWN_MODEL,
+     Meaning.OUTPUT_LIMIT}
+)  # fmt: skip
+
+_REMEDIES = {
+    Meaning.BAD_KEY: "refuses the key; set agent.api_key (MEMGPT_AGENT_API_KEY)",
+    Meaning.FORBIDDEN: "refuses the key, or does not allow this; check agent.api_key (MEMGPT_AGENT_API_KEY)",
+    Meaning.COUNTRY: "does not serve this country; use another endpoint (agent.base_url)",
+    Meaning.UNKNOWN_MODEL: "does not serve the model {model!r}; check agent.model and agent.base_url (which usually"
+    " ends in /v1)",
+    Meaning.NO_TOOLS: "says that the model {model!r} takes no tools; set agent.mode to json_schema or auto",
+    Meaning.TEMPLATE: "cannot render the conversation for the model {model!r}; try another agent.mode (auto, tools or"
+    " json_schema) or another model",
+    Meaning.REDIRECTED: "redirects elsewhere; set agent.base_url to the address that it names",
+    Meaning.NOT_AN_ENDPOINT: "is not a model's endpoint, it returned no answer; check agent.base_url",
+    Meaning.OUTPUT_LIMIT: "does not write answers this long; lower agent.max_answer_tokens",
+}
+_REFUSED = "refuses the request (HTTP {status}); check agent.model, and try another agent.mode (tools or json_schema)"
+
+
+def may_work_elsewhere(refusal: Refusal) -> bool:
+    """Whether the same request may be answered in the other mode."""
+    return refusal.meaning in _ELSEWHERE
+
+
+def error_for(refusal: Refusal, where: str, model: str) -> Exception:
+    """The error of a refusal.
+
+    Args:
+        refusal: The refusal; not of a prompt that is too long.
+        where: The endpoint's address, for people.
+        model: The model's name.
+    """
+    said = f": {refusal.quote}" if refusal.quote else ""
+    endpoint = f"the model's endpoint {where}"
+    match refusal.meaning:
+        case Meaning.RATE_LIMITED:
+            after = _DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
+            return errors.ResourceExhausted(
+                Reason.MODEL_RATE_LIMITED,
+                f"{endpoint} has had too many requests; retry in {after:.0f} s{said}",
+                retry_after=after,
+            )
+        case Meaning.OUT_OF_BALANCE:
+            return errors.ResourceExhausted(
+                Reason.MODEL_RATE_LIMITED,
+                f"the account at {endpoint} has no balance or quota left; top it up{said}",
+                retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
+            )
+        case Meaning.FILTERED:
+            return BadAnswerError(f"the content filter of {endpoint} refuses the prompt; put it in other words{said}")
+        case Meaning.GENERATION_FAILED:
+            return BadAnswerError(
+                f"{endpoint} could not read what the model {model!r} wrote; retry, or choose another model or another"
+                f" agent.mode (tools or json_schema){said}"
+            )
+        case Meaning.CRASHED:
+            return _unavailable(f"the model {model!r} crashed at {endpoint}; see the log of its server{said}")
+        case Meaning.LOADING:
+            return _unavailable(f"{endpoint} is still loading the model {model!r}; retry later{said}")
+        case Meaning.UNAVAILABLE if refusal.status:
+            return _unavailable(
+                f"{endpoint} is out of order (HTTP {refusal.status}); retry later, and check agent.base_url{said}"
+            )
+        case Meaning.UNAVAILABLE:
+            return _unavailable(f"{endpoint} cannot be reached; check that it runs, and agent.base_url{said}")
+    remedy = _REMEDIES.get(refusal.meaning, _REFUSED).format(model=model, status=refusal.status)
+    return errors.FailedPrecondition(
+        Reason.MODEL_UNUSABLE,
+        f"{endpoint} {remedy}{said}",
+        metadata={"status": refusal.status} if refusal.status else {},
+    )
+
+
+def malformed(model: str, problem: MalformedError) -> str:
+    """What is said of a model whose second answer was no call either."""
+    if problem.at_fault:
+        return (
+            f"the model {model!r} answered twice with something that is no function call ({problem}); try again, or"
+            " choose another model or another agent.mode (tools or json_schema)"
+        )
+    return (
+        f"the model {model!r} was asked twice and did not finish its answer ({problem}); use other words, or"
+        " raise agent.max_answer_tokens and agent.context_window"
+    )
+
+
+def no_text(model: str) -> str:
+    """What is said of a model that wrote no summary."""
+    return (
+        f"the model {model or 'of the service'!r} wrote no text when asked for a summary; raise"
+        " agent.max_answer_tokens, or choose another model"
+    )
+
+
+def _unavailable(message: str) -> errors.Unavailable:
+    return errors.Unavailable(Reason.MODEL_UNAVAILABLE, message)

@@ -1,0 +1,87 @@
+# ruff: noqa: E501 - one pattern a line
+"""The options of a request that endpoints refuse, what they fall back to, and the words of the refusals. Data only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from memgpt_agent.models.request import schemas
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a request.
+
+    Attributes:
+        name: As it stands in the body.
+        choices: Its values, the best one first; the empty one leaves it out.
+        words: What a refusal of it says.
+    """
+
+    name: str
+    choices: tuple[str, ...]
+    words: re.Pattern[str]
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+OPTIONS = (
+    Option("parallel_tool_calls", ("false", ""), _words(r"parallel[_ ](?:tool[_ ]calls?|function)")),
+    Option("stream_options", ("include_usage", ""), _words(r"stream_options|include_usage")),
+    Option("tool_choice", ("required", "auto", ""), _words(r"tool[_ ]choice")),
+    Option("temperature", ("given", ""), _words(r"temperature")),
+    Option("stream", ("true", ""), _words(r"\bstream(?:ing|ed)?\b(?![_ ]options)")),
+    Option(
+        "response_format",
+        ("json_schema", "flat", "json_object", ""),
+        _words(
+            r"response[_ ]?(?:format|schema)|json[_ ]?(?:schema|object|mode)|grammar|schema|regex|structured output|guided"
+        ),
+    ),
+)
+"""In the order in which they are looked for: a refusal of ``response_format`` beside ``stream`` is mended by the latter."""
+
+NO_SCHEMA = _words(
+    r"json_schema\W{0,3}(?:is |type )?.{0,20}(?:unavailable|(?:not|un)[ -]?(?:supported|available|allowed))|type is unavailable|(?:must be|expected|one of|only)\b.{0,40}json_object"
+)
+"""There are no schemas at all, as against one that is not understood."""
+
+TOKEN_LIMIT = _words(r"max_(?:completion_|new_|output_)?tokens")
+NUMBERS = re.compile(r"\d[\d,_]{0,12}")
+QUIRKS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("signatures", _words(r"thought[_ ]?signature")),
+    ("reasoning", _words(r"reasoning_content|reasoning content")),
+    ("no_system", _words(r"system (?:role|messages?|prompt|instruction)\w* .{0,20}(?:not|un)|(?:un|not )supported role.{0,10}system|only user and assistant|developer instruction is not enabled")),
+    ("no_empty_content", _words(r"(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),
+    ("answer_after_result", _words(r"after (?:the )?role .?tool|role .?user.? after|must alternate|roles? .{0,40}alternat|tool (?:message|result|response)s?\b.{0,60}(?:must be )?followed by")),
+)  # fmt: skip
+BOOLEANS = _words(r"TYPE_STRING|enum")
+KEYWORD = re.compile("|".join(rf"(?<![\w$]){re.escape(word)}(?!\w)" for word in schemas.DROPPABLE))
+ENGLISH_WORDS = frozenset(
+    [
+        "format",
+        "default",
+        "title",
+        "pattern",
+        "contains",
+        "not",
+        "if",
+        "then",
+        "else",
+        "examples",
+        "const",
+        "enum",
+        "minimum",
+        "maximum",
+        "deprecated",
+        "nullable",
+    ]
+)
+"""Keywords that are English words too: they count only where they are quoted, or where a schema is spoken of."""
+
+ABOUT_SCHEMA = _words(
+    r"schema|keyword|function_declarations|parameters|tools\[|grammar|properties|unknown name|additional"
+)

@@ -1,0 +1,216 @@
+"""Requests to a chat endpoint and the chunks of its answers. The only module that imports ``openai``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+import openai
+from memgpt_runtime.endpoints.address import Address
+from memgpt_runtime.endpoints.refusals import Meaning, Refusal, error_in, understand
+from openai import AsyncAPIResponse
+
+# It would log every request with its address, and the password that may stand in it.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+_MAX_BODY = 4 * 1024 * 1024
+_MAX_LINE = 4 * 1024 * 1024
+_RAW = {"X-Stainless-Raw-Response": "stream"}
+_JSON_BEGINS = ("{", "[", '"')
+
+
+class EndpointError(Exception):
+    """The endpoint gave no answer. ``refusal`` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.meaning.value)
+        self.refusal = refusal
+
+
+class Transport:
+    """Connections to one endpoint."""
+
+    def __init__(self, address: Address, api_key: str, connect_timeout: float) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            address: The endpoint.
+            api_key: Its key; empty for none.
+            connect_timeout: Seconds until a connection must stand.
+        """
+        self._address = address
+        self._secrets = [api_key, *address.headers.values(), *address.query.values()]
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or "none",
+            base_url=address.base_url,
+            max_retries=0,
+            # Time without a chunk is counted by whoever reads them: comments that keep a stream alive are none.
+            timeout=openai.Timeout(None, connect=connect_timeout),
+            default_headers={**_credential(address, api_key), **address.headers},  # type: ignore[dict-item]
+            default_query=dict(address.query),
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def chunks(self, body: Mapping[str, object], path: str) -> AsyncIterator[object]:
+        """Send a request, and yield the chunks of its answer as decoded JSON.
+
+        An answer that was not streamed is one chunk.
+
+        Raises:
+            EndpointError: There is no answer, or it breaks off with an error.
+        """
+        try:
+            # As plain dictionaries: to check and to copy every message of a long prompt, and every chunk, into the
+            # library's own types takes longer than all else that the Agent does in a step.
+            response = await self._client.post(
+                path,
+                body=body,
+                cast_to=AsyncAPIResponse[object],
+                options={"headers": _RAW, "follow_redirects": False},
+            )
+        except openai.APIStatusError as error:
+            raise self._refused(error) from None
+        except openai.APIError as error:
+            raise EndpointError(_unreachable(error)) from error
+        try:
+            async for chunk in self._events(response):
+                yield chunk
+        except (openai.APIError, OSError) as error:
+            raise EndpointError(_unreachable(error)) from error
+        except Exception as error:
+            if type(error).__module__.startswith(("httpx", "h11", "httpcore", "anyio")):
+                raise EndpointError(_unreachable(error)) from error
+            raise
+        finally:
+            await response.close()
+
+    async def _events(self, response: AsyncAPIResponse[object]) -> AsyncIterator[object]:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        status = response.status_code
+        reader = _EventReader()
+        async for data in reader.read(response.iter_bytes()):
+            yield self._checked(data, status, headers)
+        if not reader.events and not reader.done:
+            yield self._whole(reader.rest, status, headers)
+
+    def _checked(self, data: str, status: int, headers: Mapping[str, str]) -> object:
+        """One event's JSON."""
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            raise EndpointError(
+                Refusal(Meaning.UNAVAILABLE, status, data[:1000], "an event that is not JSON")
+            ) from None
+        if (problem := error_in(chunk)) is not None:
+            raise EndpointError(self._understood(status, problem, headers))
+        return chunk
+
+    def _whole(self, body: str, status: int, headers: Mapping[str, str]) -> object:
+        """The one chunk of an answer that was not streamed."""
+        text = body.lstrip("\ufeff \r\n\t")
+        if not text:
+            raise EndpointError(Refusal(Meaning.UNAVAILABLE, status, "", "an empty response"))
+        if not text.startswith(_JSON_BEGINS):
+            quote = understand(status, text, headers, secrets=self._secrets).quote
+            raise EndpointError(Refusal(Meaning.NOT_AN_ENDPOINT, status, text[:1000], quote))
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise EndpointError(Refusal(Meaning.UNAVAILABLE, status, text[:1000], "half of a response")) from None
+        if (problem := error_in(value)) is not None or isinstance(value, str):
+            raise EndpointError(self._understood(status, problem or value, headers))
+        return value
+
+    def _refused(self, error: openai.APIStatusError) -> EndpointError:
+        headers = {name.lower(): value for name, value in error.response.headers.items()}
+        try:
+            body: object = error.response.text[:_MAX_BODY]
+        except Exception:  # noqa: BLE001 - a body that cannot be read says nothing
+            body = error.body
+        refusal = self._understood(error.status_code, body, headers)
+        if refusal.meaning is Meaning.REDIRECTED:
+            target = headers.get("location", "").split("?")[0][:200]
+            refusal = Refusal(Meaning.REDIRECTED, refusal.status, refusal.text, target)
+        return EndpointError(refusal)
+
+    def _understood(self, status: int, body: object, headers: Mapping[str, str]) -> Refusal:
+        return understand(status, body, headers, secrets=self._secrets)
+
+
+class _EventReader:
+    """Server-sent events, or the body in place of them.
+
+    Comments, empty events and a byte order mark are passed over. ``rest`` is the body when there were no events.
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.done = False
+        self.rest = ""
+        self._buffer = bytearray()
+        self._data: list[str] = []
+
+    async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+        """The data of each event, until the end or ``[DONE]``."""
+        async for piece in pieces:
+            self._buffer += piece
+            while (end := self._buffer.find(b"\n")) >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                for data in self._line(line):
+                    if data == "[DONE]":
+                        self.done = True
+                        return
+                    yield data
+            if len(self._buffer) > _MAX_LINE or len(self.rest) > _MAX_BODY:
+                raise EndpointError(Refusal(Meaning.UNAVAILABLE, 0, "", "a response without end"))
+        for data in (*self._line(bytes(self._buffer)), *self._line(b"")):
+            if data == "[DONE]":
+                self.done = True
+                return
+            yield data
+
+    def _line(self, line: bytes) -> list[str]:
+        """The data of the events that a line ends."""
+        text = line.decode("utf-8", "replace").strip("\r\ufeff")
+        if text.startswith("data:"):
+            # The blank line between two events is missing sometimes.
+            ended = self._flush() if self._data and _is_json("\n".join(self._data)) else []
+            self._data.append(text[5:].strip())
+            return ended
+        if not text.strip():
+            return self._flush()
+        if self.events and text.startswith("{"):
+            return [*self._flush(), text]  # an error in mid-stream, without the form of an event
+        if not self.events and not text.startswith((":", "event:", "id:", "retry:")):
+            self.rest += text + "\n"
+        return []
+
+    def _flush(self) -> list[str]:
+        data, self._data = "\n".join(self._data).strip(), []
+        if not data:
+            return []
+        self.events += 1
+        return [data]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text == "[DONE]"
+    return True
+
+
+def _credential(address: Address, api_key: str) -> dict[str, str | openai.Omit]:
+    if not api_key or address.key_header == "Authorization":
+        return {}
+    return {**address.credential(api_key), "Authorization": openai.Omit()}
+
+
+def _unreachable(error: BaseException) -> Refusal:
+    return Refusal(Meaning.UNAVAILABLE, 0, type(error).__name__)
