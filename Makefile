@@ -30,8 +30,9 @@ lint: setup ## Run every check that is no test
 format: setup ## Format the Python code
 	@$(PYTHON_BIN)/ruff check --fix-only --quiet . && $(PYTHON_BIN)/ruff format .
 
-generate: setup ## Compile protos/ to the Python stubs
+generate: setup ## Compile protos/ to the Python stubs, and make the synchronous client
 	@$(PYTHON_BIN)/python scripts/protos.py generate
+	@$(PYTHON_BIN)/python scripts/sync_client.py
 
 lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
 	@scripts/lock $(ARGS)

@@ -61,7 +61,7 @@ def test_messages(suite: Suite) -> None:
         ([], "--agent NAME, or one --source NAME", 2),
         (["--messages", "--source", "weather"], "say whose messages", 2),
         (["--messages", "--agent", "Talker", "--tag", "x"], "neither sources nor files nor tags", 2),
-        (["--source", "nothing"], "there is no data source 'nothing'", 1),
+        (["--source", "nothing"], 'unknown data source "nothing"', 1),
         (["--source", "weather", "--after", "yesterday"], "--after takes a day", 2),
         (["--source", "weather", "--mode", "best"], "hybrid, dense or text", 2),
         (["--source", "weather", "--after", "2026-01-02", "--before", "2026-01-01"], "created_before lies before", 1),

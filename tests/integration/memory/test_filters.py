@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
-import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from memgpt.client import Memory as MemoryClient
+from memgpt.client import MemGPT
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import passage_pb2, source_service_pb2
-from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
-from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt_memory.ranking import _ranking as ranking
 
 from tests.integration.memory.client import INVALID, Memory, batch, header, refused, version
@@ -186,9 +183,8 @@ async def test_the_python_client_lists(memory: Memory) -> None:
     await mine.insert(agent.agent_id, "note 3")
 
     def texts_of(wanted: pb.PassageFilter | None) -> list[str]:
-        with grpc.insecure_channel(memory.address) as channel:
-            client = MemoryClient(ArchivalMemoryServiceStub(channel), RecallMemoryServiceStub(channel))
-            found = client.list_passages(pb.PassageScope(agent_id=agent.agent_id), wanted)
+        with MemGPT(memory=memory.address) as client:
+            found = client.memory.list_passages(pb.PassageScope(agent_id=agent.agent_id), wanted)
             return [passage.text for passage in found]
 
     assert await asyncio.to_thread(texts_of, None) == ["note 1", "note 2", "note 3"]

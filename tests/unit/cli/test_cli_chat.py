@@ -11,8 +11,8 @@ from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
 from memgpt.cli.chat import Chat, Wishes
 from memgpt.cli.ui import Ui
-from memgpt.client import FailedPrecondition, Reason
-from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.client import Agent, FailedPrecondition, Reason
+from memgpt.memory.v1 import agent_pb2
 from memgpt.memory.v1.turn_pb2 import (
     TURN_STATE_CANCELLED,
     TURN_STATE_COMPLETED,
@@ -83,7 +83,7 @@ def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
     ui = Terminal(plain=True)
     ui.interactive = True
     client: Any = Client()
-    Chat(ui, client, Agent(agent_id="a"), Wishes(agent="Ada", first=True), Path("/none")).run()
+    Chat(ui, client, Agent(client, agent_pb2.Agent(agent_id="a")), Wishes(agent="Ada", first=True), Path("/none")).run()
     return client.agents.asked  # type: ignore[no-any-return]
 
 

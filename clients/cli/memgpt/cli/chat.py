@@ -17,8 +17,7 @@ from memgpt.cli.errors import MISUSE, CliError, explain
 from memgpt.cli.render import THINKING, TurnView
 from memgpt.cli.resources import read_text
 from memgpt.cli.ui import Ui
-from memgpt.client import MemGPT, NotFound, ServiceError, new_request_id
-from memgpt.memory.v1.agent_pb2 import Agent
+from memgpt.client import Agent, MemGPT, NotFound, ServiceError, new_request_id
 from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.turn_pb2 import Turn, TurnState
 
@@ -85,9 +84,9 @@ def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
 
 def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Agent:
     fixed = {
-        "--persona": (wishes.persona, agent.persona),
-        "--human": (wishes.human, agent.human),
-        "--preset": (wishes.preset, agent.preset),
+        "--persona": (wishes.persona, agent.info.persona),
+        "--human": (wishes.human, agent.info.human),
+        "--preset": (wishes.preset, agent.info.preset),
     }
     if not wishes.strip_ui:
         ui.line(f"🔁 Using existing agent {agent.name!r} (id={agent.agent_id})", "bold green")
@@ -96,16 +95,14 @@ def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Agent:
                 ui.note(f"   {flag} {wished} is for new agents: this one was made with {had}")
         if wishes.core_memory_limit:
             ui.note("   --core-memory-limit is for new agents")
-    changed = Agent(agent_id=agent.agent_id, etag=agent.etag)
-    fields = []
+    fields = {}
     for field in ("system", "model", "context_window"):
         value = getattr(wishes, field)
-        if value and value != getattr(agent, field):
-            setattr(changed, field, value)
-            fields.append(field)
+        if value and value != getattr(agent.info, field):
+            fields[field] = value
     for block in wishes.blocks:
         memgpt.agents.set_block(agent.agent_id, block)
-    return memgpt.agents.update(changed, *fields) if fields else agent
+    return memgpt.agents.update(agent.agent_id, fields, agent.info.etag) if fields else agent
 
 
 def _create(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
@@ -126,8 +123,8 @@ def _create(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Agent:
         )
     )
     if not wishes.strip_ui:
-        ui.line(f"->  🤖 Using persona profile '{agent.persona}'")
-        ui.line(f"->  🧑 Using human profile '{agent.human}'")
+        ui.line(f"->  🤖 Using persona profile '{agent.info.persona}'")
+        ui.line(f"->  🧑 Using human profile '{agent.info.human}'")
         ui.line(f"🎉 Created new agent '{agent.name}' (id={agent.agent_id})", "bold green")
         ui.line()
     return agent

@@ -95,7 +95,7 @@ class Commands:
         self._ui.line(f"Attached data source {source.name}: {source.passage_count} passages.", "green")
 
     def _detach(self, name: str) -> None:
-        attachments = self._memgpt.agents.get(self._agent_id).attachments
+        attachments = self._memgpt.agents.get(self._agent_id).info.attachments
         if not attachments:
             raise CliError("no data source is attached")
         if not name:
@@ -162,11 +162,9 @@ class Commands:
 
     def _model(self, name: str) -> None:
         if name:
-            agent = self._memgpt.agents.get(self._agent_id)
-            agent.model = name
-            self._memgpt.agents.update(agent, "model")
+            self._memgpt.agents.update(self._agent_id, {"model": name})
         model = self._memgpt.agents.model()
-        own = self._memgpt.agents.get(self._agent_id).model
+        own = self._memgpt.agents.get(self._agent_id).info.model
         served = model.model if model.mode == model.model else f"{model.model} ({model.mode})"
         # How an agent's own model calls functions the service tells nobody.
         name = f"{own}, of this agent alone; others have {served}" if own not in ("", model.model) else served

@@ -25,9 +25,9 @@ from memgpt.client import (
     InvalidArgument,
     Loads,
     MemGPT,
-    Patience,
     Reason,
     ResourceExhausted,
+    RetryPolicy,
     ServiceError,
     Unavailable,
 )
@@ -328,15 +328,15 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
 
 def _upload(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
     """Sends a file, or tells the load to go on without it."""
-    patience, stalls = Patience(RESUME_SECONDS), 0
+    policy, stalls = RetryPolicy(RESUME_SECONDS), 0
     while not stop.is_set():
         began = time.monotonic()
         try:
             loads.upload(load_id, name, path)
         except (ResourceExhausted, Unavailable) as error:  # It may be starting anew.
             if time.monotonic() - began > _LONG_SECONDS:
-                patience.renew()
-            stop.wait(patience.pause(error))
+                policy.renew()
+            stop.wait(policy.pause(error))
         except DeadlineExceeded as error:
             stalls += 1
             if stalls == _STALLS:

@@ -25,11 +25,11 @@ def show_agents(ui: Ui, memgpt: MemGPT) -> None:
         [
             agent.name,
             agent.agent_id,
-            agent.persona,
-            agent.human,
+            agent.info.persona,
+            agent.info.human,
             str(agent.message_count),
-            ", ".join(attachment.source_name for attachment in agent.attachments),
-            agent.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+            ", ".join(attachment.source_name for attachment in agent.info.attachments),
+            agent.info.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
         ]
         for agent in memgpt.agents.list()
     ]
@@ -40,17 +40,17 @@ def show_sources(ui: Ui, memgpt: MemGPT) -> None:
     """Writes all data sources as a table."""
     attached: dict[str, list[str]] = {}
     for agent in memgpt.agents.list():
-        for attachment in agent.attachments:
+        for attachment in agent.info.attachments:
             attached.setdefault(attachment.source_id, []).append(agent.name)
     rows = [
         [
             source.name,
             source.source_id,
-            str(source.file_count),
-            str(source.document_count),
+            str(source.info.file_count),
+            str(source.info.document_count),
             str(source.passage_count),
             ", ".join(attached.get(source.source_id, [])),
-            source.description,
+            source.info.description,
         ]
         for source in memgpt.sources.list()
     ]

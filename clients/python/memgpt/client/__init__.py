@@ -1,31 +1,41 @@
-"""A typed client: synchronous calls to the Agent and the Loader, in the terms of the protos.
+"""A typed client for Python, synchronous and asynchronous.
 
-    with MemGPT("127.0.0.1:50051", "127.0.0.1:50053") as memgpt:
-        agent = memgpt.agents.create(CreateAgentRequest(persona="memgpt_doc"))
-        for event in memgpt.agents.send(SendMessageRequest(agent_id=agent.agent_id, text="Hello!")):
-            ...
+    from memgpt.client import MemGPT
 
-Every failed call raises a `ServiceError`. Calls may be made from several threads.
+    with MemGPT() as memgpt:
+        agent = memgpt.agents.create("Ada")
+        for event in agent.send("Hello!"):
+            print(event)
+        print(agent.ask("What is my name?"))
+        for hit in memgpt.sources.find("papers").search("virtual context"):
+            print(hit.passage.text)
+
+`AsyncMemGPT` has the same methods, to be awaited. Every failed call raises a `ServiceError`. Threads may share the
+synchronous client.
 """
 
-from memgpt.client._sync import (
-    CALL_TIMEOUT,
-    CHUNK_BYTES,
-    MODEL_TIMEOUT,
-    RESUME_SECONDS,
-    STORE_TIMEOUT,
-    TURN_SECONDS,
-    Agents,
-    Loads,
-    MemGPT,
-    Memory,
-    Patience,
-    Profiles,
-    Sources,
-    Store,
-    new_request_id,
-    open_channel,
-)
+from memgpt.client._async.agents import AsyncAgent, AsyncAgents
+from memgpt.client._async.calls import AsyncPage, AsyncPages
+from memgpt.client._async.client import AsyncMemGPT
+from memgpt.client._async.loads import CHUNK_BYTES, RESUME_SECONDS, AsyncLoads
+from memgpt.client._async.memory import AsyncMemory
+from memgpt.client._async.profiles import AsyncProfiles
+from memgpt.client._async.sources import AsyncSource, AsyncSources
+from memgpt.client._async.store import AsyncStore
+from memgpt.client._async.turns import AsyncTurn
+from memgpt.client._ids import new_request_id
+from memgpt.client._retry import RetryPolicy
+from memgpt.client._sync.agents import Agent, Agents
+from memgpt.client._sync.calls import Page, Pages
+from memgpt.client._sync.client import MemGPT
+from memgpt.client._sync.loads import Loads
+from memgpt.client._sync.memory import Memory
+from memgpt.client._sync.profiles import Profiles
+from memgpt.client._sync.sources import Source, Sources
+from memgpt.client._sync.store import Store
+from memgpt.client._sync.turns import Turn
+from memgpt.client._turns import TURN_SECONDS, is_resumable
+from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT, STORE_TIMEOUT, open_async_channel, open_channel
 from memgpt.client.errors import (
     Aborted,
     AlreadyExists,
@@ -56,8 +66,21 @@ __all__ = [
     "STORE_TIMEOUT",
     "TURN_SECONDS",
     "Aborted",
+    "Agent",
     "Agents",
     "AlreadyExists",
+    "AsyncAgent",
+    "AsyncAgents",
+    "AsyncLoads",
+    "AsyncMemGPT",
+    "AsyncMemory",
+    "AsyncPage",
+    "AsyncPages",
+    "AsyncProfiles",
+    "AsyncSource",
+    "AsyncSources",
+    "AsyncStore",
+    "AsyncTurn",
     "Cancelled",
     "CredentialsError",
     "DeadlineExceeded",
@@ -69,19 +92,25 @@ __all__ = [
     "MemGPT",
     "Memory",
     "NotFound",
-    "Patience",
+    "Page",
+    "Pages",
     "PermissionDenied",
     "Profiles",
     "Reason",
     "ResourceExhausted",
+    "RetryPolicy",
     "ServiceError",
+    "Source",
     "Sources",
     "Store",
     "Tls",
+    "Turn",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "from_rpc_error",
+    "is_resumable",
     "new_request_id",
+    "open_async_channel",
     "open_channel",
 ]

@@ -1,0 +1,168 @@
+"""Memory itself: searches, notes, messages and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.client._async.calls import HITS, PAGE_SIZE, AsyncPage, AsyncPages, call
+from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT
+from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1 import source_service_pb2 as source_pb
+from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
+from memgpt.memory.v1.message_pb2 import Message
+from memgpt.memory.v1.passage_pb2 import Passage, PassageHit, SearchMode
+from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
+from memgpt.memory.v1.source_pb2 import SourceFile
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
+
+if TYPE_CHECKING:
+    from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub
+    from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub
+    from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
+
+_MODES = {
+    "": SearchMode.SEARCH_MODE_UNSPECIFIED,
+    "hybrid": SearchMode.SEARCH_MODE_HYBRID,
+    "dense": SearchMode.SEARCH_MODE_DENSE,
+    "text": SearchMode.SEARCH_MODE_TEXT,
+}
+
+
+def _timestamp(when: datetime | None) -> Timestamp | None:
+    if when is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(when)
+    return timestamp
+
+
+class AsyncMemory:
+    """Searches in the memory of agents and in sources, and what they hold."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
+        self._recall: RecallMemoryServiceAsyncStub = RecallMemoryServiceStub(channel)
+        self._sources: SourceServiceAsyncStub = SourceServiceStub(channel)
+
+    def search(
+        self,
+        query: str,
+        *,
+        agent_id: str = "",
+        source_id: str = "",
+        mode: str = "",
+        source_ids: Sequence[str] = (),
+        file_names: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        page_size: int = HITS,
+    ) -> AsyncPages[PassageHit]:
+        """Rank passages by a query, to the very last one.
+
+        Args:
+            query: Words or a question.
+            agent_id: Search the notes of this agent and its attached sources.
+            source_id: Search this source; exactly one of the two is given.
+            mode: ``hybrid``, ``dense`` (by similarity) or ``text`` (by keywords); the store's best if empty.
+            source_ids: Only passages of these sources.
+            file_names: Only passages of these files.
+            tags: Only passages with all of these tags.
+            created_from: Only passages stored at this instant, which knows its time zone, or later.
+            created_before: Only passages stored before this instant.
+            page_size: Hits that are fetched at a time.
+        """
+        scope = archival_pb.PassageScope(agent_id=agent_id)
+        if source_id:
+            scope.source_id = source_id
+        wanted = archival_pb.PassageFilter(
+            source_ids=source_ids,
+            file_names=file_names,
+            tags=tags,
+            created_from=_timestamp(created_from),
+            created_before=_timestamp(created_before),
+        )
+
+        async def fetch(token: str) -> AsyncPage[PassageHit]:
+            request = archival_pb.SearchPassagesRequest(
+                scope=scope, query=query, mode=_MODES[mode], filter=wanted, page_size=page_size, page_token=token
+            )
+            response = await self.search_passages(request)
+            return AsyncPage(response.hits, response)
+
+        return AsyncPages(fetch)
+
+    async def search_passages(self, request: archival_pb.SearchPassagesRequest) -> archival_pb.SearchPassagesResponse:
+        """Return one page of a search."""
+        return await call(self._archival.SearchPassages, request, CALL_TIMEOUT)
+
+    def list_passages(
+        self, scope: archival_pb.PassageScope, wanted: archival_pb.PassageFilter | None = None
+    ) -> AsyncPages[Passage]:
+        """The passages of an agent or a source that pass a filter, in order of storing."""
+
+        async def fetch(token: str) -> AsyncPage[Passage]:
+            request = archival_pb.ListPassagesRequest(scope=scope, filter=wanted, page_size=PAGE_SIZE, page_token=token)
+            response = await call(self._archival.ListPassages, request, CALL_TIMEOUT)
+            return AsyncPage(response.passages, response)
+
+        return AsyncPages(fetch)
+
+    def notes(self, agent_id: str) -> AsyncPages[Passage]:
+        """An agent's own notes, in order of storing."""
+
+        async def fetch(token: str) -> AsyncPage[Passage]:
+            request = archival_pb.ListPassagesRequest(
+                scope=archival_pb.PassageScope(agent_id=agent_id), page_size=PAGE_SIZE, page_token=token
+            )
+            response = await call(self._archival.ListPassages, request, CALL_TIMEOUT)
+            return AsyncPage([each for each in response.passages if not each.HasField("citation")], response)
+
+        return AsyncPages(fetch)
+
+    async def delete_notes(self, agent_id: str, passage_ids: Sequence[str]) -> int:
+        """Delete notes of an agent and return how many there were."""
+        request = archival_pb.DeletePassagesRequest(agent_id=agent_id, passage_ids=passage_ids)
+        return (await call(self._archival.DeletePassages, request, CALL_TIMEOUT)).deleted_count
+
+    def passages(self, source_id: str, file_name: str = "") -> AsyncPages[Passage]:
+        """The passages of a source, or of one of its files, in order of storing."""
+        wanted = archival_pb.PassageFilter(file_names=[file_name]) if file_name else None
+        return self.list_passages(archival_pb.PassageScope(source_id=source_id), wanted)
+
+    def files(self, source_id: str) -> AsyncPages[SourceFile]:
+        """The files of a source, by name."""
+
+        async def fetch(token: str) -> AsyncPage[SourceFile]:
+            request = source_pb.ListFilesRequest(source_id=source_id, page_size=PAGE_SIZE, page_token=token)
+            response = await call(self._sources.ListFiles, request, CALL_TIMEOUT)
+            return AsyncPage(response.files, response)
+
+        return AsyncPages(fetch)
+
+    async def delete_file(self, source_id: str, name: str) -> None:
+        """Delete a file of a source with its passages; one that is absent stays so."""
+        request = source_pb.DeleteFileRequest(source_id=source_id, name=name)
+        await call(self._sources.DeleteFile, request, MODEL_TIMEOUT)
+
+    def messages(self, agent_id: str) -> AsyncPages[Message]:
+        """Every message of an agent, the latest first."""
+
+        async def fetch(token: str) -> AsyncPage[Message]:
+            request = recall_pb.ListMessagesRequest(agent_id=agent_id, page_size=PAGE_SIZE, page_token=token)
+            response = await call(self._recall.ListMessages, request, CALL_TIMEOUT)
+            return AsyncPage(response.messages, response)
+
+        return AsyncPages(fetch)
+
+    async def search_messages(self, request: recall_pb.SearchMessagesRequest) -> recall_pb.SearchMessagesResponse:
+        """Return one page of a search in messages.
+
+        The first search by similarity embeds all of the agent's messages, which takes time.
+        """
+        return await call(self._recall.SearchMessages, request, MODEL_TIMEOUT)

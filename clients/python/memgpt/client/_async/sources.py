@@ -1,0 +1,113 @@
+"""Data sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.client._async.calls import PAGE_SIZE, AsyncPage, AsyncPages, call
+from memgpt.client._ids import new_request_id
+from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT
+from memgpt.client.errors import NotFound
+from memgpt.common.v1.reasons import Reason
+from memgpt.memory.v1 import source_pb2
+from memgpt.memory.v1.passage_pb2 import Passage, PassageHit
+
+if TYPE_CHECKING:
+    from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+    from memgpt.client._async.client import AsyncMemGPT
+
+_NAMED = 8
+"""Names that an error lists."""
+
+
+class AsyncSource:
+    """A data source.
+
+    Attributes:
+        info: The source as it was last read.
+    """
+
+    def __init__(self, client: AsyncMemGPT, info: source_pb2.Source) -> None:
+        self._client = client
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Source {self.name!r} {self.source_id}>"
+
+    @property
+    def source_id(self) -> str:
+        """Identity."""
+        return self.info.source_id
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self.info.name
+
+    @property
+    def passage_count(self) -> int:
+        """Passages that are visible."""
+        return self.info.passage_count
+
+    def search(self, query: str, **options: Any) -> AsyncPages[PassageHit]:
+        """Search its passages; see `AsyncMemory.search` for the options."""
+        return self._client.memory.search(query, source_id=self.source_id, **options)
+
+    def files(self) -> AsyncPages[source_pb2.SourceFile]:
+        """Its files, by name."""
+        return self._client.memory.files(self.source_id)
+
+    def passages(self, file_name: str = "") -> AsyncPages[Passage]:
+        """Its passages, or those of one file, in order of storing."""
+        return self._client.memory.passages(self.source_id, file_name)
+
+    async def delete_file(self, name: str) -> None:
+        """Delete a file with its passages; one that is absent stays so."""
+        await self._client.memory.delete_file(self.source_id, name)
+
+    async def delete(self) -> None:
+        """Delete the source with its passages, and detach it from every agent."""
+        await self._client.sources.delete(self.source_id)
+
+
+class AsyncSources:
+    """Data sources."""
+
+    def __init__(self, client: AsyncMemGPT, stub: AgentServiceAsyncStub) -> None:
+        self._client = client
+        self._stub = stub
+
+    def list(self) -> AsyncPages[AsyncSource]:
+        """All sources, in order of creation."""
+
+        async def fetch(token: str) -> AsyncPage[AsyncSource]:
+            request = agent_pb.ListSourcesRequest(page_size=PAGE_SIZE, page_token=token)
+            response = await call(self._stub.ListSources, request, CALL_TIMEOUT)
+            return AsyncPage([AsyncSource(self._client, info) for info in response.sources], response)
+
+        return AsyncPages(fetch)
+
+    async def find(self, name: str) -> AsyncSource:
+        """Read a source by its name, or else by its id.
+
+        Raises:
+            NotFound: There is no such source; the message lists some that there are.
+        """
+        sources = await self.list().all()
+        for source in sources:
+            if source.name == name:
+                return source
+        for source in sources:
+            if source.source_id == name:
+                return source
+        known = ", ".join(f'"{source.name}"' for source in sources[:_NAMED])
+        if len(sources) > _NAMED:
+            known += f" and {len(sources) - _NAMED} more"
+        remedy = f"known sources: {known}" if known else "none is loaded yet"
+        raise NotFound(Reason.SOURCE_NOT_FOUND, f'unknown data source "{name}"; {remedy}')
+
+    async def delete(self, source_id: str) -> None:
+        """Delete a source with its passages, and detach it from every agent."""
+        request = agent_pb.DeleteSourceRequest(source_id=source_id, request_id=new_request_id())
+        await call(self._stub.DeleteSource, request, MODEL_TIMEOUT)

@@ -1,0 +1,95 @@
+"""A turn as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.client._turns import TurnProgress
+from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
+from memgpt.common.v1.reasons import Reason
+from memgpt.memory.v1 import turn_pb2
+
+
+class AsyncTurn:
+    """The events of a turn, up to and with ``done``; to be iterated over once.
+
+    When the stream breaks (an Agent was stopped or killed, a proxy gave up), the same request is sent again, to any
+    replica. Durable events come once each, in order. Leaving the iteration leaves the turn running.
+    """
+
+    def __init__(
+        self,
+        progress: TurnProgress[Any],
+        send: Callable[[Any], Any],
+        cancel: Callable[[str], Awaitable[turn_pb2.Turn]],
+        on_interrupt: Callable[[ServiceError], None] | None = None,
+    ) -> None:
+        self._progress = progress
+        self._send = send
+        self._cancel = cancel
+        self._on_interrupt = on_interrupt
+        self._stream = self._events()
+
+    @property
+    def request_id(self) -> str:
+        """The request that the turn answers; it names the turn in `resume` and `cancel`."""
+        return str(self._progress.request.request_id)
+
+    @property
+    def turn_id(self) -> str:
+        """Identity of the turn; empty until the server has told it."""
+        return self._progress.turn_id
+
+    @property
+    def sequence(self) -> int:
+        """The last durable event that was seen; 0 before the first."""
+        return int(self._progress.request.after_sequence)
+
+    @property
+    def state(self) -> turn_pb2.TurnState.ValueType:
+        """How the turn ended; unspecified until ``done`` was seen."""
+        return self._progress.state
+
+    def __aiter__(self) -> AsyncTurn:
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        return await anext(self._stream)
+
+    async def aclose(self) -> None:
+        """Stop reading; the turn goes on at the server."""
+        await self._stream.aclose()  # type: ignore[attr-defined]
+
+    async def cancel(self) -> turn_pb2.Turn:
+        """Cancel the turn at the server; its stream then ends with ``done``."""
+        return await self._cancel(self.request_id)
+
+    async def reply(self) -> str:
+        """Read the turn to its end and return what the agent said to the user, a line for each message."""
+        return "\n".join([event.message.text async for event in self if event.HasField("message")])
+
+    async def _events(self) -> AsyncIterator[TurnEvent]:
+        progress = self._progress
+        while True:
+            failure: ServiceError | None = None
+            responses = self._send(progress.request)
+            try:
+                async for response in responses:
+                    progress.observe(response.event)
+                    yield response.event
+                    if response.event.HasField("done"):
+                        return
+            except grpc.RpcError as error:
+                failure = from_rpc_error(error)
+                failure.__cause__ = error
+            finally:
+                responses.cancel()
+            fresh = not progress.interrupted
+            pause = progress.interrupt(failure)
+            if fresh and self._on_interrupt is not None:
+                self._on_interrupt(failure or Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended early"))
+            await asyncio.sleep(pause)

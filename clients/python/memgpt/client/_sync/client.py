@@ -1,0 +1,98 @@
+# Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
+"""The client as a whole."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import TracebackType
+
+import grpc
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from memgpt.client._sync.agents import Agents
+from memgpt.client._sync.loads import Loads
+from memgpt.client._sync.memory import Memory
+from memgpt.client._sync.profiles import Profiles
+from memgpt.client._sync.sources import Sources
+from memgpt.client._sync.store import Store
+from memgpt.client._turns import TURN_SECONDS
+from memgpt.client.channel import open_channel
+from memgpt.client.errors import FailedPrecondition
+from memgpt.client.tls import Tls
+from memgpt.common.v1.reasons import Reason
+from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+
+AGENT, MEMORY, LOADER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
+"""Where `memgpt server` listens."""
+
+
+class MemGPT:
+    """The services, as a client sees them; a context manager.
+
+    Attributes:
+        agents: Agents and their turns.
+        sources: Data sources.
+        profiles: Personas, humans and presets.
+        loads: Loading of files.
+    """
+
+    def __init__(
+        self,
+        agent: str = AGENT,
+        loader: str = LOADER,
+        tls: Tls | None = None,
+        *,
+        memory: str = MEMORY,
+        turn_seconds: float = TURN_SECONDS,
+    ) -> None:
+        """Open the channels; nothing is sent before the first call.
+
+        Args:
+            agent: ``host:port`` of the Agent, or any target that gRPC resolves.
+            loader: The same of the Loader.
+            tls: None for plaintext.
+            memory: The same of Memory, for `memory` and `store`; empty if it cannot be reached from here.
+            turn_seconds: Seconds for which a broken turn is resumed without a sign of the Agent.
+        """
+        self._channels = [open_channel(agent, tls), open_channel(loader, tls)]
+        self._memory_address, self._tls = memory, tls
+        agent_stub = AgentServiceStub(self._channels[0])
+        self.agents = Agents(self, agent_stub, turn_seconds)
+        self.sources = Sources(self, agent_stub)
+        self.profiles = Profiles(agent_stub)
+        self.loads = Loads(LoaderServiceStub(self._channels[1]))
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Memory itself.
+
+        Raises:
+            FailedPrecondition: The client has no address of Memory.
+        """
+        return Memory(self._memory_channel)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store behind Memory; the rest is as for `memory`."""
+        return Store(self._memory_channel)
+
+    @cached_property
+    def _memory_channel(self) -> grpc.Channel:
+        if not self._memory_address:
+            raise FailedPrecondition(
+                Reason.WRONG_STATE, "no address of Memory is known; set memory_address in [client] of the configuration"
+            )
+        self._channels.append(open_channel(self._memory_address, self._tls))
+        return self._channels[-1]
+
+    def close(self) -> None:
+        """Close the channels. Turns and loads under way go on at the servers."""
+        for channel in self._channels:
+            channel.close()
+
+    def __enter__(self) -> MemGPT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

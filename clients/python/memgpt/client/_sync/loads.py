@@ -1,0 +1,145 @@
+# Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
+"""Loading of files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memgpt.client._ids import new_request_id
+from memgpt.client._retry import RetryPolicy
+from memgpt.client._sync.calls import PAGE_SIZE, Page, Pages, call, stream
+from memgpt.client._turns import is_resumable
+from memgpt.client.channel import CALL_TIMEOUT
+from memgpt.client.errors import ServiceError, Unavailable
+from memgpt.common.v1.reasons import Reason
+from memgpt.loader.v1 import loader_service_pb2 as loader_pb
+from memgpt.loader.v1.load_pb2 import FileManifest, Load, LoadFile, Tags
+
+if TYPE_CHECKING:
+    from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+
+RESUME_SECONDS = 120.0
+"""Seconds for which a broken stream is resumed without a sign of its service; a restart of a service takes less."""
+
+CHUNK_BYTES = 64 * 1024
+"""Bytes of a file in a message of an upload: the most that the Loader takes."""
+
+
+class Loads:
+    """Loading of files."""
+
+    def __init__(self, stub: LoaderServiceStub) -> None:
+        self._stub = stub
+
+    def create(
+        self,
+        source_name: str,
+        files: Iterable[FileManifest],
+        description: str = "",
+        *,
+        sync: bool = False,
+        tags: Sequence[str] | None = None,
+    ) -> Load:
+        """Create a load; its files in state WANTED are to be uploaded.
+
+        Args:
+            source_name: The source; it is made if there is none of the name.
+            files: The files to load.
+            description: Of a source that is made.
+            sync: Whether other files of the source are removed.
+            tags: Labels of the files, in place of those that they have; None leaves them.
+        """
+        request = loader_pb.CreateLoadRequest(
+            request_id=new_request_id(),
+            source_name=source_name,
+            description=description,
+            files=files,
+            sync=sync,
+            tags=None if tags is None else Tags(tags=tags),
+        )
+        return (call(self._stub.CreateLoad, request, CALL_TIMEOUT)).load
+
+    def get(self, load_id: str) -> Load:
+        """Read a load with its files."""
+        return (call(self._stub.GetLoad, loader_pb.GetLoadRequest(load_id=load_id), CALL_TIMEOUT)).load
+
+    def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
+        """Send a file, as fast as the Loader takes it, and return its state when all of it has arrived.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        failures: list[OSError] = []
+
+        def pieces() -> Iterator[loader_pb.UploadFileRequest]:
+            header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name)
+            yield loader_pb.UploadFileRequest(header=header)
+            try:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield loader_pb.UploadFileRequest(chunk=chunk)
+            except OSError as error:  # gRPC, which asks for the pieces, does not pass it on
+                failures.append(error)
+                raise
+
+        with path.open("rb") as file:
+            try:
+                return (call(self._stub.UploadFile, pieces(), None)).file
+            except ServiceError:
+                if failures:
+                    raise failures[0] from None
+                raise
+
+    def withdraw(self, load_id: str, name: str, reason: str) -> LoadFile:
+        """Give up a file that cannot be sent; the load goes on without it."""
+        header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name, withdrawn=reason)
+        requests = iter([loader_pb.UploadFileRequest(header=header)])
+        return (call(self._stub.UploadFile, requests, CALL_TIMEOUT)).file
+
+    def list(self) -> Pages[Load]:
+        """Loads, the latest first, without their files."""
+
+        def fetch(token: str) -> Page[Load]:
+            request = loader_pb.ListLoadsRequest(page_size=PAGE_SIZE, page_token=token)
+            response = call(self._stub.ListLoads, request, CALL_TIMEOUT)
+            return Page(response.loads, response)
+
+        return Pages(fetch)
+
+    def watch(
+        self, load_id: str, on_interrupt: Callable[[], None] = lambda: None
+    ) -> Iterator[loader_pb.WatchLoadResponse]:
+        """Yield what happens in a load until it ends, through restarts of the Loader and of Memory.
+
+        Args:
+            load_id: The load.
+            on_interrupt: Called each time the Loader goes away, before the stream is resumed.
+        """
+        sequence = 0
+        policy = RetryPolicy(RESUME_SECONDS)
+        while True:
+            failure: ServiceError = Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the load did")
+            try:
+                request = loader_pb.WatchLoadRequest(load_id=load_id, after_sequence=sequence)
+                for event in stream(self._stub.WatchLoad(request)):
+                    sequence = max(sequence, event.sequence)
+                    policy.renew()
+                    yield event
+                    if event.HasField("ended"):
+                        return
+            except ServiceError as error:
+                if not isinstance(error, Unavailable) and not is_resumable(error):
+                    raise
+                failure = error
+            fresh = not policy.interrupted
+            pause = policy.pause(failure)
+            if fresh:
+                on_interrupt()
+            time.sleep(pause)
+
+    def cancel(self, load_id: str) -> Load:
+        """Cancel a load; files that are not visible yet are dropped."""
+        request = loader_pb.CancelLoadRequest(load_id=load_id)
+        return (call(self._stub.CancelLoad, request, CALL_TIMEOUT)).load

@@ -1,0 +1,114 @@
+# Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
+"""Data sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.client._ids import new_request_id
+from memgpt.client._sync.calls import PAGE_SIZE, Page, Pages, call
+from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT
+from memgpt.client.errors import NotFound
+from memgpt.common.v1.reasons import Reason
+from memgpt.memory.v1 import source_pb2
+from memgpt.memory.v1.passage_pb2 import Passage, PassageHit
+
+if TYPE_CHECKING:
+    from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+    from memgpt.client._sync.client import MemGPT
+
+_NAMED = 8
+"""Names that an error lists."""
+
+
+class Source:
+    """A data source.
+
+    Attributes:
+        info: The source as it was last read.
+    """
+
+    def __init__(self, client: MemGPT, info: source_pb2.Source) -> None:
+        self._client = client
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Source {self.name!r} {self.source_id}>"
+
+    @property
+    def source_id(self) -> str:
+        """Identity."""
+        return self.info.source_id
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self.info.name
+
+    @property
+    def passage_count(self) -> int:
+        """Passages that are visible."""
+        return self.info.passage_count
+
+    def search(self, query: str, **options: Any) -> Pages[PassageHit]:
+        """Search its passages; see `Memory.search` for the options."""
+        return self._client.memory.search(query, source_id=self.source_id, **options)
+
+    def files(self) -> Pages[source_pb2.SourceFile]:
+        """Its files, by name."""
+        return self._client.memory.files(self.source_id)
+
+    def passages(self, file_name: str = "") -> Pages[Passage]:
+        """Its passages, or those of one file, in order of storing."""
+        return self._client.memory.passages(self.source_id, file_name)
+
+    def delete_file(self, name: str) -> None:
+        """Delete a file with its passages; one that is absent stays so."""
+        self._client.memory.delete_file(self.source_id, name)
+
+    def delete(self) -> None:
+        """Delete the source with its passages, and detach it from every agent."""
+        self._client.sources.delete(self.source_id)
+
+
+class Sources:
+    """Data sources."""
+
+    def __init__(self, client: MemGPT, stub: AgentServiceStub) -> None:
+        self._client = client
+        self._stub = stub
+
+    def list(self) -> Pages[Source]:
+        """All sources, in order of creation."""
+
+        def fetch(token: str) -> Page[Source]:
+            request = agent_pb.ListSourcesRequest(page_size=PAGE_SIZE, page_token=token)
+            response = call(self._stub.ListSources, request, CALL_TIMEOUT)
+            return Page([Source(self._client, info) for info in response.sources], response)
+
+        return Pages(fetch)
+
+    def find(self, name: str) -> Source:
+        """Read a source by its name, or else by its id.
+
+        Raises:
+            NotFound: There is no such source; the message lists some that there are.
+        """
+        sources = self.list().all()
+        for source in sources:
+            if source.name == name:
+                return source
+        for source in sources:
+            if source.source_id == name:
+                return source
+        known = ", ".join(f'"{source.name}"' for source in sources[:_NAMED])
+        if len(sources) > _NAMED:
+            known += f" and {len(sources) - _NAMED} more"
+        remedy = f"known sources: {known}" if known else "none is loaded yet"
+        raise NotFound(Reason.SOURCE_NOT_FOUND, f'unknown data source "{name}"; {remedy}')
+
+    def delete(self, source_id: str) -> None:
+        """Delete a source with its passages, and detach it from every agent."""
+        request = agent_pb.DeleteSourceRequest(source_id=source_id, request_id=new_request_id())
+        call(self._stub.DeleteSource, request, MODEL_TIMEOUT)

@@ -1,0 +1,69 @@
+# Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
+"""What an operator does with the store behind Memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import grpc
+from memgpt.client._retry import RetryPolicy
+from memgpt.client._sync.calls import call, stream
+from memgpt.client._turns import is_resumable
+from memgpt.client.channel import CALL_TIMEOUT, STORE_TIMEOUT
+from memgpt.client.errors import DeadlineExceeded, ServiceError, Unavailable
+from memgpt.common.v1.reasons import Reason
+from memgpt.memory.v1 import store_service_pb2 as store_pb
+from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
+
+_SECONDS, _RENEWED_SECONDS = 5.0, 120.0
+"""Time for which a broken stream is joined again, before and after Memory's first sign."""
+
+
+class Store:
+    """What an operator does with the store behind Memory."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub: StoreServiceStub = StoreServiceStub(channel)
+
+    def info(self) -> store_pb.GetStoreResponse:
+        """Return what the store is and what it can do."""
+        return call(self._stub.GetStore, store_pb.GetStoreRequest(), CALL_TIMEOUT)
+
+    def reembed(self, embedding_model: str = "") -> Iterator[store_pb.ReembedResponse]:
+        """Move the store to the embedding model that Memory's configuration names; yield the progress, up to ``done``.
+
+        When the connection breaks, the move goes on and is joined again.
+
+        Args:
+            embedding_model: The model that the configuration must name; empty for any.
+        """
+        request = store_pb.ReembedRequest(embedding_model=embedding_model)
+        policy = RetryPolicy(_SECONDS, _RENEWED_SECONDS)
+        while True:
+            failure: ServiceError = Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the move did")
+            try:
+                for response in stream(self._stub.Reembed(request)):
+                    policy.renew()
+                    yield response
+                    if response.HasField("done"):
+                        return
+            except ServiceError as error:
+                # The deadline of a stream is the stream's; the move has none.
+                if not is_resumable(error) and not isinstance(error, DeadlineExceeded):
+                    raise
+                failure = error
+            time.sleep(policy.pause(failure))
+
+    def cancel_reembed(self) -> bool:
+        """Give up a move and return whether there was one."""
+        return (call(self._stub.CancelReembed, store_pb.CancelReembedRequest(), CALL_TIMEOUT)).cancelled
+
+    def compact(self) -> store_pb.CompactResponse:
+        """Remove what was deleted or replaced from the files of the store."""
+        return call(self._stub.Compact, store_pb.CompactRequest(), STORE_TIMEOUT)
+
+    def backup(self) -> Iterator[bytes]:
+        """Yield a backup of a Milvus Lite store in pieces; it is whole when the iteration ends without an error."""
+        for response in stream(self._stub.Backup(store_pb.BackupRequest(), timeout=STORE_TIMEOUT)):
+            yield response.chunk

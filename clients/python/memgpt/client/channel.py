@@ -1,0 +1,109 @@
+"""Channels: keepalive, message limits, and the retry policy as a service config."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+import grpc.aio
+from memgpt.client.tls import Tls
+
+CALL_TIMEOUT = 60.0
+"""Seconds for a unary call that asks no model."""
+
+MODEL_TIMEOUT = 600.0
+"""Seconds for a unary call that waits for the agent's turns and for a model."""
+
+STORE_TIMEOUT = 3600.0
+"""Seconds for a call that reads or writes the files of the whole store."""
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message that is received or sent; the servers' own limit is lower."""
+
+_LOOPBACK = ("127.", "localhost:", "[::1]:", "ipv4:127.", "ipv6:[::1]")
+
+# Calls that change nothing, that are idempotent by nature, or that carry a request_id.
+_RETRYABLE = {
+    "memgpt.agent.v1.AgentService": (
+        "CreateAgent",
+        "GetAgent",
+        "ListAgents",
+        "DeleteAgent",
+        "CancelTurn",
+        "ListTurns",
+        "AttachSource",
+        "DetachSource",
+        "ListSources",
+        "DeleteSource",
+        "GetContext",
+        "DeleteBlock",
+        "Undo",
+        "Rethink",
+        "Rewrite",
+        "PutProfile",
+        "GetProfile",
+        "ListProfiles",
+        "GetModel",
+        "ListTools",
+        "UnregisterTools",
+    ),
+    "memgpt.loader.v1.LoaderService": ("CreateLoad", "GetLoad", "ListLoads", "CancelLoad"),
+    "memgpt.memory.v1.ArchivalMemoryService": ("SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
+    "memgpt.memory.v1.RecallMemoryService": ("SearchMessages", "ListMessages"),
+    "memgpt.memory.v1.SourceService": ("GetSource", "ListSources", "ListFiles", "DeleteFile"),
+    "memgpt.memory.v1.StoreService": ("GetStore", "CancelReembed"),
+}
+
+
+def service_config() -> str:
+    """Return the service config: which calls gRPC itself repeats, how often, and how it chooses a replica."""
+    names = [{"service": service, "method": method} for service, methods in _RETRYABLE.items() for method in methods]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps(
+        {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": names, "retryPolicy": policy}]}
+    )
+
+
+def channel_options(address: str) -> list[tuple[str, Any]]:
+    """Return gRPC's arguments for a channel to `address`."""
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # A connection that vanished is noticed within 40 s, also while a model thinks.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # By default a lost server is looked for every two minutes in the end.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # A proxy for the network must not get calls to this machine.
+        ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
+        ("grpc.service_config", service_config()),
+    ]
+
+
+def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+    """Open a channel; nothing is sent before the first call.
+
+    Args:
+        address: ``host:port``, or any target that gRPC resolves; for several replicas, such as
+            ``dns:///agents.example.org:50051``.
+        tls: None for plaintext.
+    """
+    if tls is None:
+        return grpc.insecure_channel(address, options=channel_options(address))
+    return grpc.secure_channel(address, tls.credentials(), options=channel_options(address))
+
+
+def open_async_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+    """Open a channel for the running event loop; the rest is as for `open_channel`."""
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=channel_options(address))
+    return grpc.aio.secure_channel(address, tls.credentials(), options=channel_options(address))
