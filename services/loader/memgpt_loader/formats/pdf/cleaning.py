@@ -12,11 +12,30 @@ import unicodedata
 _DEBRIS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # What compatibility decomposition may touch: ligatures and letters drawn as mathematical symbols. Superscripts,
 # fractions and full-width forms carry meaning, or are what the author wrote.
-_COMPATIBILITY = re.compile(r"[\ufb00-\ufb06\U0001d400-\U0001d7ff]")
+# Letters of Hebrew and Arabic in the forms that they take beside others are letters.
+_COMPATIBILITY = re.compile(r"[\ufb00-\ufb06\ufb1d-\ufdcf\ufe70-\ufefc\U0001d400-\U0001d7ff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" *\n *")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _BROKEN_WORD = re.compile(r"([^\W\d_]+)[-\u2010]\n([^\W\d_]+)")
+_BROKEN_ADDRESS = re.compile(r"(\S*(?://|www\.|@)\S*-)\n(?=\w)|(?<=\w)-\n(?=[\w.%+-]*@\w)")
+_BROKEN_NUMBER = re.compile(r"(?<=\d{4}[-\u2010])\n(?=\d\d\b)")
+_FIRST_HALVES = frozenset(
+    """
+    well part self full half high low long short old new all ever far fast slow first second third
+    fourth fifth two three four five six seven eight nine ten twenty thirty forty fifty sixty seventy
+    eighty ninety hundred state real large small double triple cross quasi mid open closed free
+    world year day week month decision time data left right hard soft wide deep best better user domain
+    task context word sentence question multi pre so
+    """.split()  # noqa: SIM905 - as a list it fills a page
+)
+"""Words that mostly stand before a hyphen, where no word of the document tells."""
+_ENDINGS = frozenset(
+    """
+    ness ing ings ed er ers est age ages ly ward wards ment ments en ens ish ism ist ists able ible tion
+    tions sion ful less al ial ous ive ity ities ence ance ant ent ure
+    """.split()  # noqa: SIM905 - as a list it fills a page
+)
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
@@ -47,7 +66,8 @@ class PageCleaner:
         text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text))
         text = _BLANK_LINES.sub("\n\n", text).strip()
         self._seen.update(word.lower() for word in _WORD.findall(text))
-        return _BROKEN_WORD.sub(self._join, text)
+        text = _BROKEN_ADDRESS.sub(lambda match: match[1] or "-", text)
+        return _BROKEN_WORD.sub(self._join, _BROKEN_NUMBER.sub("", text))
 
     def _join(self, match: re.Match[str]) -> str:
         left, right = match.group(1), match.group(2)
@@ -55,6 +75,9 @@ class PageCleaner:
         if not right[0].islower():
             return hyphenated  # a name such as Jean-Luc, or a code
         joined = left + right
-        if joined.lower() not in self._seen and hyphenated.lower() in self._seen:
+        if joined.lower() in self._seen:
+            return joined
+        if hyphenated.lower() in self._seen:
             return hyphenated
-        return joined
+        compound = left.lower() in _FIRST_HALVES and len(right) > 2 and right not in _ENDINGS
+        return hyphenated if compound else joined

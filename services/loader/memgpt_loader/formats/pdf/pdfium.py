@@ -1,13 +1,21 @@
-"""Text of a PDF's pages by PDFium, the library of Chrome: fast, but in C++, and without limits of its own."""
+"""What is on a PDF's pages by PDFium, the library of Chrome: fast, but in C++, and without limits of its own."""
 
 from __future__ import annotations
 
+import ctypes
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pypdfium2
-from pypdfium2 import PdfDocument, PdfiumError, PdfPage
+from pypdfium2 import PdfDocument, PdfiumError, PdfPage, raw
 
+from memgpt_loader.formats.pdf import layout
+from memgpt_loader.formats.pdf.glyphs import UNKNOWN, glyphs, is_vertical, laid_flat, reads_like_text, upright
+from memgpt_loader.formats.pdf.layout import Segment
 from memgpt_loader.formats.spec import File
 
 _PAGES_AN_OPENING = 100
@@ -15,6 +23,53 @@ _PAGES_AN_OPENING = 100
 
 _BROKEN_OFF = "\ufffe"
 """What PDFium makes of a hyphen at the end of a line, and of the line's end."""
+_SAMPLED = 32
+"""Of so many characters one is looked at: it takes Python longer than all of PDFium to look at each."""
+_MOST_GLYPHS = 60_000
+"""A page with more of them stays as PDFium orders it, so that its time is bounded."""
+_MOST_ANNOTATIONS = 2000
+_HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+_WORD = re.compile(r"\S+")
+_TITLE = 1.25
+"""A line in letters taller than the page's other text by this factor is a title."""
+_WITH_TEXT = {
+    raw.FPDF_ANNOT_TEXT: "Note",
+    raw.FPDF_ANNOT_FREETEXT: "",
+    raw.FPDF_ANNOT_HIGHLIGHT: "Note",
+    raw.FPDF_ANNOT_UNDERLINE: "Note",
+    raw.FPDF_ANNOT_SQUIGGLY: "Note",
+    raw.FPDF_ANNOT_STRIKEOUT: "Note",
+    raw.FPDF_ANNOT_CARET: "Note",
+    raw.FPDF_ANNOT_SQUARE: "Note",
+    raw.FPDF_ANNOT_CIRCLE: "Note",
+    raw.FPDF_ANNOT_LINE: "Note",
+    raw.FPDF_ANNOT_POLYGON: "Note",
+    raw.FPDF_ANNOT_POLYLINE: "Note",
+    raw.FPDF_ANNOT_INK: "Note",
+    raw.FPDF_ANNOT_STAMP: "Stamp",
+}
+_DRAWN = {raw.FPDF_ANNOT_INK, raw.FPDF_ANNOT_STAMP, raw.FPDF_ANNOT_SOUND, raw.FPDF_ANNOT_MOVIE}
+_DRAWN |= {raw.FPDF_ANNOT_SCREEN, raw.FPDF_ANNOT_RICHMEDIA, raw.FPDF_ANNOT_THREED}
+
+
+@dataclass
+class DrawnPage:
+    """What is on a page."""
+
+    text: str = ""
+    """In reading order, as drawn."""
+    titles: frozenset[str] = frozenset()
+    """Lines at its edges in letters taller than the others, each with single spaces."""
+    undecodable: int = 0
+    """Characters in fonts without a way back to Unicode."""
+    comments: list[str] = field(default_factory=list)
+    """What is written in its annotations."""
+    drawings: int = 0
+    """Annotations that people see, and that hold no text."""
+    has_fields: bool = False
+    """Whether it has fields of a form."""
+    has_attachments: bool = False
+    """Whether files are attached to places on it."""
 
 
 class PdfiumTexts:
@@ -25,21 +80,23 @@ class PdfiumTexts:
         self._document: PdfDocument | None = None
         self._pages_left = 0
 
-    def page(self, number: int) -> str | None:
-        """The text of a page, as drawn on it.
+    def page(self, number: int) -> DrawnPage | None:
+        """Reads a page.
 
         Args:
             number: From 1.
 
         Returns:
-            Its text; None if PDFium cannot open the page.
+            What is on it; None if PDFium cannot open the page.
         """
         try:
             page = self._opened()[number - 1]
         except (PdfiumError, IndexError):
             return None
         try:
-            return _text(page)
+            drawn = _drawn(page)
+            _annotate(page, drawn)
+            return drawn
         except PdfiumError:
             return None
         finally:
@@ -69,9 +126,183 @@ class PdfiumTexts:
             self._document = None
 
 
-def _text(page: PdfPage) -> str:
-    text = page.get_textpage()
+def _drawn(page: PdfPage) -> DrawnPage:
+    text_page = page.get_textpage()
     try:
-        return str(text.get_text_range()).replace(_BROKEN_OFF, "-\n")
+        text = str(text_page.get_text_range())
+        count = raw.FPDFText_CountChars(text_page)
+        boxes = _boxes(text_page)
+        if count <= _MOST_GLYPHS:
+            if _is_turned(page, text_page, text, count, boxes):
+                return _laid_out(text_page, from_top=True)
+            if _needs_care(text_page, text, count) or _interleaves_columns(text_page, boxes):
+                return _laid_out(text_page, from_top=False)
+        text = _with_superscripts(text_page, text, boxes).replace(_BROKEN_OFF, "-\n")
+        return DrawnPage(text, _titles(text_page, text, count))
     finally:
-        text.close()
+        text_page.close()
+
+
+def _boxes(text_page: Any) -> list[Segment]:
+    """The boxes of the pieces that text is drawn in, without their text."""
+    found = []
+    left, top, right, bottom = (ctypes.c_double() for _ in range(4))
+    references = [ctypes.byref(each) for each in (left, top, right, bottom)]
+    for index in range(raw.FPDFText_CountRects(text_page, 0, -1)):
+        raw.FPDFText_GetRect(text_page, index, *references)
+        found.append(Segment("", left.value, bottom.value, right.value, top.value))
+    return found
+
+
+def _is_turned(page: PdfPage, text_page: Any, text: str, count: int, boxes: Sequence[Segment]) -> bool:
+    """Whether lines are not drawn from left to right, one below the other."""
+    if page.get_rotation() or _goes_upwards(boxes):
+        return True
+    if _HAN_OR_KANA.search(text) and any(box.height > 3 * (box.right - box.left) for box in boxes):
+        return True
+    sample = range(0, count, _SAMPLED)
+    turned = [index for index in sample if raw.FPDFText_GetCharAngle(text_page, index) > 0.1]
+    return len(turned) * 2 > len(sample)
+
+
+def _needs_care(text_page: Any, text: str, count: int) -> bool:
+    """Whether it is in a script from right to left, or some of it cannot be decoded."""
+    if layout.RIGHT_TO_LEFT.search(text):
+        return True
+    if not any(raw.FPDFText_HasUnicodeMapError(text_page, index) == 1 for index in range(0, count, _SAMPLED)):
+        return False
+    doubtful = [index for index in range(count) if raw.FPDFText_HasUnicodeMapError(text_page, index) == 1]
+    return not reads_like_text("".join(chr(raw.FPDFText_GetUnicode(text_page, index)) for index in doubtful))
+
+
+def _goes_upwards(boxes: Sequence[Segment]) -> bool:
+    steps = [after.bottom - before.bottom for before, after in pairwise(boxes)]
+    up, down = sum(step > 2 for step in steps), sum(step < -2 for step in steps)
+    return up > 2 and up > 2 * down
+
+
+def _interleaves_columns(text_page: Any, boxes: Sequence[Segment]) -> bool:
+    rows = layout.rows_as_drawn(boxes)
+    if sum(any(True for _ in layout.gaps(row)) for row in rows) < layout.LEAST_ROWS:
+        return False
+    for at in range(len(rows)):
+        end, _ = layout.column_block(rows, at)
+        if end > at:
+            with_text = [[_with_text(text_page, box) for box in row] for row in rows[at:end]]
+            if layout.column_block(with_text, 0)[0]:
+                return True
+    return False
+
+
+def _with_text(text_page: Any, box: Segment) -> Segment:
+    text = str(text_page.get_text_bounded(box.left, box.bottom, box.right, box.top)).strip()
+    return replace(box, text=text)
+
+
+def _laid_out(text_page: Any, *, from_top: bool) -> DrawnPage:
+    found, undecodable = glyphs(text_page)
+    rows: list[str] = []
+    titles: set[str] = set()
+    for group in upright(found):
+        pieces = layout.segments(laid_flat(group) if is_vertical(group) else group)
+        rows += layout.lines(pieces, from_top=from_top)
+        titles |= _tall(pieces)
+    text = "\n".join(rows)
+    if undecodable:
+        text = _WORD.sub(_mostly_known, text)
+    return DrawnPage(text, frozenset(titles), undecodable)
+
+
+def _tall(pieces: Sequence[Segment]) -> set[str]:
+    heights = sorted(piece.height for piece in pieces for _ in piece.text)
+    usual = heights[len(heights) * 4 // 5] if heights else 0.0
+    return {piece.text for piece in pieces if piece.height > usual * _TITLE}
+
+
+def _mostly_known(word: re.Match[str]) -> str:
+    return "" if word.group().count(UNKNOWN) * 2 > len(word.group()) else word.group()
+
+
+def _with_superscripts(text_page: Any, text: str, boxes: Sequence[Segment]) -> str:
+    """Raises digits of exponents: 10 to the power of 6 is not 106."""
+    for before, after in pairwise(boxes):
+        raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height
+        if raised and -1 < after.left - before.right < before.height * 0.4:
+            text = _raised(text_page, text, before, after)
+    return text
+
+
+def _raised(text_page: Any, text: str, before: Segment, after: Segment) -> str:
+    one, other = _segment_at(text_page, before), _segment_at(text_page, after)
+    if other.text and layout.is_superscript(one, other):
+        index = raw.FPDFText_GetCharIndexAtPos(text_page, after.left + 0.5, (after.bottom + after.top) / 2, 2, 2)
+        at = raw.FPDFText_GetTextIndexFromCharIndex(text_page, index) if index >= 0 else -1
+        if at >= 0 and text.startswith(other.text, at):
+            return text[:at] + layout.superscript(other.text) + text[at + len(other.text) :]
+    return text
+
+
+def _segment_at(text_page: Any, box: Segment) -> Segment:
+    """A segment with its text, and with the height of its font instead of that of its letters."""
+    text = str(text_page.get_text_bounded(box.left, box.bottom, box.right, box.top)).strip()
+    middle = (box.bottom + box.top) / 2
+    index = raw.FPDFText_GetCharIndexAtPos(text_page, box.right - 0.5, middle, 2, 2)
+    loose = raw.FS_RECTF()
+    if index < 0 or not raw.FPDFText_GetLooseCharBox(text_page, index, loose):
+        return Segment("", box.left, box.bottom, box.right, box.top)
+    return Segment(text, box.left, loose.bottom, box.right, loose.top)
+
+
+def _titles(text_page: Any, text: str, count: int) -> frozenset[str]:
+    heights = [(index, height) for index in range(0, count, _SAMPLED) if (height := _height(text_page, index)) > 1.5]
+    lines = list(re.finditer(r"[^\r\n]+", text))
+    found = set()
+    for line in {*lines[:3], *lines[-3:]}:
+        others = sorted(height for index, height in heights if not line.start() <= index < line.end())
+        own = _height(text_page, raw.FPDFText_GetCharIndexFromTextIndex(text_page, line.start()))
+        if others and own > others[len(others) * 4 // 5] * _TITLE:
+            found.add(" ".join(line.group().split()))
+    return frozenset(found)
+
+
+def _height(text_page: Any, index: int) -> float:
+    box = raw.FS_RECTF()
+    return box.top - box.bottom if raw.FPDFText_GetLooseCharBox(text_page, index, box) else 0.0
+
+
+def _annotate(page: PdfPage, drawn: DrawnPage) -> None:
+    for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MOST_ANNOTATIONS)):
+        annotation = raw.FPDFPage_GetAnnot(page, index)
+        if not annotation:
+            continue
+        try:
+            _read_annotation(annotation, drawn)
+        finally:
+            raw.FPDFPage_CloseAnnot(annotation)
+
+
+def _read_annotation(annotation: Any, drawn: DrawnPage) -> None:
+    kind = raw.FPDFAnnot_GetSubtype(annotation)
+    if kind == raw.FPDF_ANNOT_WIDGET:
+        drawn.has_fields = True
+    elif kind == raw.FPDF_ANNOT_FILEATTACHMENT:
+        drawn.has_attachments = True
+    if raw.FPDFAnnot_GetFlags(annotation) & raw.FPDF_ANNOT_FLAG_HIDDEN:
+        return
+    words = _value(annotation, b"Contents") if kind in _WITH_TEXT else ""
+    if words:
+        label = _WITH_TEXT[kind]
+        author = _value(annotation, b"T") if label else ""
+        heading = f"{label} ({author})" if author else label
+        drawn.comments.append(f"{heading}: {words}" if heading else words)
+    elif kind in _DRAWN:
+        drawn.drawings += 1
+
+
+def _value(annotation: Any, key: bytes) -> str:
+    size = raw.FPDFAnnot_GetStringValue(annotation, key, None, 0)
+    if size <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    raw.FPDFAnnot_GetStringValue(annotation, key, ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
+    return buffer.raw[: size - 2].decode("utf-16-le", "replace").strip()

@@ -7,7 +7,7 @@ PDFium then gives the text, ten times faster; for a page that it cannot open, py
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from pypdf import PageObject, PasswordType, PdfReader
@@ -15,11 +15,13 @@ from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedErro
 from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.pdfium import PdfiumTexts
+from memgpt_loader.formats.pdf.extras import Attachment, attachments, field_lines, page_attachments
+from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import without_furniture
-from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, too_many_pages
+from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, encrypted, too_many_pages
 
 # pypdf reports every oddity of a file that it can read all the same.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -31,55 +33,118 @@ def parse(file: File, limits: Limits) -> Parsed:
     try:
         reader = PdfReader(stream, strict=False)
         if reader.is_encrypted and reader.decrypt("") is PasswordType.NOT_DECRYPTED:
-            raise _encrypted()
+            raise encrypted()
         pages = len(reader.pages)
         if not pages:
-            raise FileFailure(FailureReason.EMPTY, "The PDF has no pages. Export it again from its source.")
+            raise FileFailure(FailureReason.EMPTY, "the PDF has no pages; export it again from its source")
         if pages > limits.max_pages:
             raise too_many_pages(pages, "pages", limits)
+        attached = attachments(reader)
     except BaseException as error:
         stream.close()
         if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
-            raise _failure(error, "The file cannot be read as a PDF") from error
+            raise _failure(error, "the PDF") from error
         raise
     notes = Notes()
-    return Parsed(pages, closing(stream, _pages(file, reader, pages, notes)), notes)
+    texts = _pages(file, reader, pages, attached, limits, notes)
+    return Parsed(pages + len(attached), closing(stream, texts), notes)
 
 
-def _pages(file: File, reader: PdfReader, pages: int, notes: Notes) -> Iterator[PageText]:
+def _pages(
+    file: File, reader: PdfReader, pages: int, attached: Sequence[Attachment], limits: Limits, notes: Notes
+) -> Iterator[PageText]:
     any_text = False
-    scanned: list[int] = []
-    for number, text in enumerate(without_furniture(_texts(file, reader, pages, scanned), pages), start=1):
+    titles: dict[int, frozenset[str]] = {}
+    texts = _Texts(file, reader, pages, limits, notes, titles)
+    texts.met |= {each.number for each in attached}
+    for number, text in enumerate(without_furniture(texts.read(), pages, titles), start=1):
+        text = "\n\n".join(filter(None, (text, texts.beside.pop(number, ""))))
         any_text = any_text or bool(text)
         yield PageText(number, text)
+    for number, each in enumerate(attached, start=pages + 1):
+        any_text = True
+        yield PageText(number, _attached(each, file, limits, notes))
     if not any_text:
-        raise FileFailure(
-            FailureReason.NO_TEXT,
-            f"None of the PDF's {pages:,} page(s) holds text: it is probably a scan. "
-            "Run OCR on it (for instance with ocrmypdf) and load the result.",
-        )
-    for number in scanned:
-        notes.add(NoteKind.SCANNED_PAGE, page=number)
+        raise _without_text(pages, undecodable=any(note.kind is NoteKind.UNDECODABLE_TEXT for note in notes))
 
 
-def _texts(file: File, reader: PdfReader, pages: int, scanned: list[int]) -> Iterator[str]:
-    """Cleaned texts of the pages; the numbers of those that are pictures only are added to `scanned`."""
-    cleaner = PageCleaner()
-    seen: set[int] = set()
-    with PdfiumTexts(file) as texts:
-        for number in range(1, pages + 1):
-            try:
-                page = reader.pages[number - 1]
-                _expand(page, seen)
-                drawn = texts.page(number)
-                text = cleaner.clean(page.extract_text() if drawn is None else drawn)
-            except MemoryError:
-                raise
-            except Exception as error:
-                raise _failure(error, f"Page {number} of the PDF cannot be read") from error
-            if not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page)):
-                scanned.append(number)
-            yield text
+def _without_text(pages: int, *, undecodable: bool) -> FileFailure:
+    what = (
+        "holds text that can be decoded: its fonts lack the way back to Unicode"
+        if undecodable
+        else "holds text: it is probably a scan"
+    )
+    return FileFailure(
+        FailureReason.NO_TEXT,
+        f"none of the PDF's {pages:,} page(s) {what}; run OCR on it (for instance with ocrmypdf --force-ocr) and load "
+        "the result",
+    )
+
+
+class _Texts:
+    """Cleaned texts of the pages, and what stands beside them."""
+
+    def __init__(
+        self, file: File, reader: PdfReader, pages: int, limits: Limits, notes: Notes, titles: dict[int, frozenset[str]]
+    ) -> None:
+        self._file = file
+        self._reader = reader
+        self._pages = pages
+        self._limits = limits
+        self._notes = notes
+        self._titles = titles
+        self._cleaner = PageCleaner()
+        self._expanded: set[int] = set()
+        self.beside: dict[int, str] = {}
+        """By page: fields and annotations."""
+        self.met: set[int] = {0}
+        """Objects of attached files that are read elsewhere."""
+
+    def read(self) -> Iterator[str]:
+        """The texts, page by page."""
+        with PdfiumTexts(self._file) as texts:
+            for number in range(1, self._pages + 1):
+                try:
+                    page = self._reader.pages[number - 1]
+                    _expand(page, self._expanded)
+                    drawn = texts.page(number) or DrawnPage(page.extract_text())
+                    text = self._cleaner.clean(drawn.text)
+                    self._look_beside(number, page, drawn)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    raise _failure(error, f"page {number} of the PDF") from error
+                if drawn.undecodable:
+                    self._notes.add(NoteKind.UNDECODABLE_TEXT, page=number)
+                elif not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page)):
+                    self._notes.add(NoteKind.SCANNED_PAGE, page=number)
+                yield text
+
+    def _look_beside(self, number: int, page: PageObject, drawn: DrawnPage) -> None:
+        self._titles[number] = drawn.titles
+        lines = field_lines(page) if drawn.has_fields else []
+        found = page_attachments(page) if drawn.has_attachments else []
+        attached = [
+            _attached(each, self._file, self._limits, self._notes) for each in found if each.number not in self.met
+        ]
+        if beside := "\n\n".join(filter(None, ("\n".join(lines), *drawn.comments, *attached))):
+            self.beside[number] = beside
+        if drawn.drawings:
+            self._notes.add(NoteKind.ANNOTATION, page=number, count=drawn.drawings)
+
+
+def _attached(each: Attachment, file: File, limits: Limits, notes: Notes) -> str:
+    """The text of an attached file, under its name."""
+    heading = f"# Attached file: {each.name}"
+    try:
+        return f"{heading}\n\n{embedded_text(each.name, each.stream.get_data(), file, limits, notes)}"
+    except FileFailure as failure:
+        notes.add(NoteKind.ATTACHMENT, each.name, reason=failure.message)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _failure(error, f"the attached file {each.name}") from error
+    return heading
 
 
 def _expand(page: DictionaryObject, seen: set[int]) -> None:
@@ -122,30 +187,23 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
         return []
 
 
-def _encrypted() -> FileFailure:
-    return FileFailure(
-        FailureReason.ENCRYPTED,
-        "The PDF is protected by a password. Save a copy without the password and load that.",
-    )
-
-
 def _failure(error: Exception, what: str) -> FileFailure:
     detail = f"{type(error).__name__}: {error}"[:500]
     match error:
         case FileNotDecryptedError():
-            return _encrypted()
+            return encrypted()
         case EmptyFileError():
-            return FileFailure(FailureReason.EMPTY, "The file is empty. Check that it was downloaded completely.")
+            return FileFailure(FailureReason.EMPTY, "the file is empty; check that it was downloaded completely")
         case LimitReachedError():
             return FileFailure(
                 FailureReason.TOO_LARGE,
-                f"{what}: it expands, or nests, beyond the parser's limits, as bombs do. "
-                "If the file is to be trusted, print it to a new PDF and load that.",
+                f"{what} expands, or nests, beyond the parser's limits, as a decompression bomb does; "
+                "if it is to be trusted, print it to a new PDF and load that",
                 detail=detail,
             )
         case _:
             return FileFailure(
                 FailureReason.BROKEN,
-                f"{what}: it is damaged or incomplete. Open it in a PDF viewer and save or print it to a new PDF.",
+                f"{what} is damaged or incomplete; open the file in a PDF viewer and save or print it to a new PDF",
                 detail=detail,
             )

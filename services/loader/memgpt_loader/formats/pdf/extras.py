@@ -1,0 +1,137 @@
+"""What a PDF holds beside the text of its pages: fields of forms and attached files. By pypdf, within its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pypdf import PdfReader
+from pypdf.errors import LimitReachedError
+from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, StreamObject, TextStringObject
+
+_MOST_PARENTS = 20
+_MOST_FIELDS = 5000
+_MOST_ATTACHMENTS = 500
+_MOST_NODES = 5000
+
+
+def field_lines(page: DictionaryObject) -> list[str]:
+    """The filled fields of the form on a page, each with its label: "Applicant: Ada"."""
+    lines: list[str] = []
+    for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
+        if not isinstance(annotation, DictionaryObject) or annotation.get("/Subtype") != "/Widget":
+            continue
+        value = _shown(_inherited(annotation, "/FT"), _inherited(annotation, "/V"), annotation)
+        if value:
+            label = _text(_inherited(annotation, "/TU")) or _text(_inherited(annotation, "/T"))
+            line = f"{label}: {value}" if label else value
+            if line not in lines:  # a field may be shown several times
+                lines.append(line)
+    return lines
+
+
+def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
+    match kind:
+        case "/Btn":
+            state = annotation.get("/AS")
+            if state is None:
+                state = value
+            if state in (None, "/Off", "/"):
+                return ""
+            chosen = str(state).removeprefix("/")
+            return "yes" if chosen.lower() in ("yes", "on", "1", "true") else chosen
+        case "/Sig":
+            return "signed" if value is not None else ""
+        case _ if isinstance(value, ArrayObject):
+            return ", ".join(filter(None, map(_text, value)))
+        case _:
+            return _text(value)
+
+
+def _inherited(field: DictionaryObject, key: str) -> Any:
+    for _ in range(_MOST_PARENTS):
+        if (value := field.get(key)) is not None:
+            return value.get_object()
+        parent = field.get("/Parent")
+        parent = None if parent is None else parent.get_object()
+        if not isinstance(parent, DictionaryObject):
+            break
+        field = parent
+    return None
+
+
+def _text(value: Any) -> str:
+    value = None if value is None else value.get_object() if hasattr(value, "get_object") else value
+    if isinstance(value, StreamObject):
+        return " ".join(value.get_data().decode("utf-8", "replace").split())
+    return " ".join(str(value).split()) if isinstance(value, TextStringObject) else ""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """An attached file."""
+
+    name: str
+    stream: StreamObject
+    number: int
+    """Of its object; 0 if it has none."""
+
+
+def attachments(reader: PdfReader) -> list[Attachment]:
+    """The files attached to a document, or gathered in a portfolio; each once."""
+    root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
+    names = _dictionary(root.get("/Names"))
+    tree = _dictionary(names.get("/EmbeddedFiles")) if names is not None else None
+    waiting = [tree] if tree is not None else []
+    found: dict[int, Attachment] = {}
+    visited = 0
+    while waiting and visited < _MOST_NODES:
+        node = waiting.pop(0)
+        visited += 1
+        _gather(_items(node.get("/Names")), found)
+        waiting += [kid for kid in _items(node.get("/Kids")) if isinstance(kid, DictionaryObject)]
+    _gather(_items(root.get("/AF")), found)
+    return list(found.values())
+
+
+def page_attachments(page: DictionaryObject) -> list[Attachment]:
+    """The files attached to places on a page."""
+    found: dict[int, Attachment] = {}
+    for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
+        if isinstance(annotation, DictionaryObject) and annotation.get("/Subtype") == "/FileAttachment":
+            _gather([_dictionary(annotation.get("/FS"))], found)
+    return list(found.values())
+
+
+def _gather(specifications: list[Any], found: dict[int, Attachment]) -> None:
+    for each in specifications:
+        streams = _dictionary(each.get("/EF")) if isinstance(each, DictionaryObject) else None
+        if streams is None or len(found) >= _MOST_ATTACHMENTS:
+            continue
+        key = next((key for key in ("/UF", "/F") if key in streams), None)
+        reference = None if key is None else streams.raw_get(key)
+        stream = None if reference is None else reference.get_object()
+        if isinstance(stream, StreamObject):
+            number = reference.idnum if isinstance(reference, IndirectObject) else -len(found)
+            name = _text(each.get("/UF")) or _text(each.get("/F")) or "attachment"
+            found.setdefault(number, Attachment(name, stream, max(number, 0)))
+
+
+def _dictionary(value: Any) -> DictionaryObject | None:
+    value = None if value is None else value.get_object()
+    return value if isinstance(value, DictionaryObject) else None
+
+
+def _items(value: Any) -> list[Any]:
+    value = None if value is None else value.get_object()
+    if not isinstance(value, ArrayObject):
+        return []
+    found = []
+    for each in value:
+        try:
+            found.append(each.get_object())
+        except (LimitReachedError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001, S112 - a reference to nothing
+            continue
+    return found

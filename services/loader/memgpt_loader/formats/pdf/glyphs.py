@@ -1,0 +1,114 @@
+"""Characters of a page with their places, as PDFium sees them: for pages that are not drawn in the order of reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from pypdfium2 import raw
+
+_QUARTER = math.pi / 2
+UNKNOWN = "\ufffd"
+"""Stands for a character that cannot be decoded."""
+_HYPHEN = 2
+"""What PDFium makes of a hyphen at the end of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """A character and its box, in points, with the origin at the lower left."""
+
+    char: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+    turns: int
+    """Quarter turns counter-clockwise of the line that it stands on, 0 to 3."""
+    made_up: bool
+    """Whether it is a space or line end that PDFium put there."""
+
+    @property
+    def height(self) -> float:
+        """Of its box, ascent and descent included."""
+        return self.top - self.bottom
+
+
+def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
+    """Reads the characters of a page.
+
+    Returns:
+        All of them in the order in which they are drawn, and how many cannot be decoded: see `UNKNOWN`.
+    """
+    found: list[Glyph] = []
+    doubtful: list[int] = []
+    box = raw.FS_RECTF()
+    for index in range(raw.FPDFText_CountChars(text_page)):
+        code = raw.FPDFText_GetUnicode(text_page, index)
+        made_up = raw.FPDFText_IsGenerated(text_page, index) == 1
+        if not made_up and raw.FPDFText_HasUnicodeMapError(text_page, index) == 1:
+            doubtful.append(index)
+        raw.FPDFText_GetLooseCharBox(text_page, index, box)
+        turns = 0 if made_up else round(raw.FPDFText_GetCharAngle(text_page, index) / _QUARTER) % 4
+        char = "-" if code == _HYPHEN else chr(code)
+        found.append(Glyph(char, box.left, box.bottom, box.right, box.top, turns, made_up))
+    if reads_like_text("".join(found[index].char for index in doubtful)):
+        return found, 0
+    for index in doubtful:
+        found[index] = replace(found[index], char=UNKNOWN)
+    return found, len(doubtful)
+
+
+def reads_like_text(chars: str) -> bool:
+    """Whether codes of a font that says nothing of Unicode happen to be ASCII, as those of many plots are."""
+    if not chars.isascii() or not chars.isprintable():
+        return False
+    letters = [char for char in chars.lower() if char.isalpha()]
+    vowels = sum(char in "aeiouy" for char in letters)
+    others = sum(not char.isalnum() and char not in " .,-()" for char in chars)
+    return others * 4 < len(chars) and (len(letters) < 4 or 0.2 < vowels / len(letters) < 0.65)
+
+
+def upright(found: Sequence[Glyph]) -> Iterator[list[Glyph]]:
+    """Turns the glyphs of each direction so that their lines run from left to right; the commonest direction first."""
+    groups: dict[int, list[Glyph]] = {}
+    turns = 0
+    for glyph in found:
+        if not glyph.made_up:
+            turns = glyph.turns
+        groups.setdefault(turns, []).append(glyph)
+    for turns, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        yield [_turned(glyph, turns) for glyph in group]
+
+
+def laid_flat(found: Sequence[Glyph]) -> list[Glyph]:
+    """Turns vertical lines, the right one first, to horizontal ones, the upper one first."""
+    return [replace(each, left=-each.top, right=-each.bottom, bottom=each.left, top=each.right) for each in found]
+
+
+def is_vertical(found: Sequence[Glyph]) -> bool:
+    """Whether most characters stand below the one before them, as in Japanese and Chinese books."""
+    down = across = 0
+    drawn = [each for each in found if not each.made_up]
+    for before, after in pairwise(drawn):
+        size = before.height
+        if abs(after.top - before.bottom) < size / 2 and abs(after.left - before.left) < size:
+            down += 1
+        elif abs(after.bottom - before.bottom) < size / 2:
+            across += 1
+    return down > across
+
+
+def _turned(glyph: Glyph, turns: int) -> Glyph:
+    left, bottom, right, top = glyph.left, glyph.bottom, glyph.right, glyph.top
+    match turns:
+        case 1:
+            left, bottom, right, top = bottom, -right, top, -left
+        case 2:
+            left, bottom, right, top = -right, -top, -left, -bottom
+        case 3:
+            left, bottom, right, top = -top, left, -bottom, right
+    return replace(glyph, left=left, bottom=bottom, right=right, top=top)

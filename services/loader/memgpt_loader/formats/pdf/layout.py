@@ -1,0 +1,277 @@
+"""Reading order: rows from top to bottom, columns of prose one after the other, right-to-left scripts as read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from memgpt_loader.formats.pdf.glyphs import Glyph
+
+RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+
+_GAP = 0.9
+"""White space within a row, in line heights, from which on its sides may belong to different columns."""
+LEAST_ROWS = 3
+"""Rows with text on both sides of a gap that make two columns of them."""
+_LEAST_WIDTH = 4.5
+"""Of a column of prose, in line heights: cells of tables and labels of forms are mostly narrower."""
+_SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_RAISED = re.compile(r"[0-9+\-−=()n]{1,6}")
+_BRACKETS = str.maketrans("()[]{}<>", ")(][}{><")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a row, drawn without a gap."""
+
+    text: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def height(self) -> float:
+        """Of its box."""
+        return self.top - self.bottom
+
+
+Row = list[Segment]
+
+
+def segments(found: Sequence[Glyph]) -> list[Segment]:
+    """Gathers glyphs, upright and in the order in which they are drawn, into segments."""
+    pieces: list[Segment] = []
+    run: list[Glyph] = []
+    for glyph in found:
+        if glyph.char in "\r\n":
+            pieces += _segment(run)
+            run = []
+        elif glyph.char.isspace():
+            run.append(glyph)
+        else:
+            if run and _breaks(run, glyph):
+                pieces += _segment(run)
+                run = []
+            run.append(glyph)
+    return pieces + _segment(run)
+
+
+def _breaks(run: Sequence[Glyph], glyph: Glyph) -> bool:
+    last = next((each for each in reversed(run) if not each.char.isspace()), None)
+    if last is None:
+        return False
+    size = max(last.height, 1.0)
+    raised = abs(glyph.bottom - last.bottom) > size * 0.2 or abs(glyph.height - last.height) > size * 0.2
+    return raised or not -size < glyph.left - last.right < size * _GAP
+
+
+def _segment(run: Sequence[Glyph]) -> list[Segment]:
+    drawn = [each for each in run if not each.char.isspace()]
+    if not drawn:
+        return []
+    text = "".join(each.char for each in run)
+    if RIGHT_TO_LEFT.search(text):
+        text = _in_order(run)
+    box = (
+        min(each.left for each in drawn),
+        min(each.bottom for each in drawn),
+        max(each.right for each in drawn),
+        max(each.top for each in drawn),
+    )
+    return [Segment(" ".join(text.split()), *box)]
+
+
+def _in_order(run: Sequence[Glyph]) -> str:
+    """The glyphs of a run from left to right, with spaces where there is white space."""
+    drawn = sorted((each for each in run if not each.char.isspace()), key=lambda each: each.left + each.right)
+    pieces = [drawn[0].char]
+    for before, after in pairwise(drawn):
+        if after.left - before.right > before.height * 0.1:
+            pieces.append(" ")
+        pieces.append(after.char)
+    return "".join(pieces)
+
+
+def lines(pieces: Sequence[Segment], *, from_top: bool) -> list[str]:
+    """The lines of a page in reading order.
+
+    Args:
+        pieces: The segments in the order in which they are drawn.
+        from_top: Whether rows are read from top to bottom, in whatever order they are drawn.
+    """
+    rows = _rows_from_top(pieces) if from_top else rows_as_drawn(pieces)
+    return [text for row in _ordered(rows) if (text := row_text(row))]
+
+
+def rows_as_drawn(pieces: Sequence[Segment]) -> list[Row]:
+    """Gathers segments that are drawn one after the other, side by side, into rows."""
+    rows: list[Row] = []
+    for piece in pieces:
+        before = rows[-1][-1] if rows else None
+        if before is None or _overlap(piece, before) < 0.5 * min(piece.height, before.height):
+            rows.append([piece])
+        elif piece.left > before.left or RIGHT_TO_LEFT.search(piece.text) or RIGHT_TO_LEFT.search(before.text):
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    return [sorted(row, key=lambda each: each.left) for row in rows]
+
+
+def _rows_from_top(pieces: Sequence[Segment]) -> list[Row]:
+    rows: list[Row] = []
+    for piece in sorted(pieces, key=lambda each: -(each.top + each.bottom)):
+        if rows and _overlap(piece, rows[-1][0]) > 0.5 * min(piece.height, rows[-1][0].height):
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    return [sorted(row, key=lambda each: each.left) for row in rows]
+
+
+def _overlap(one: Segment, other: Segment) -> float:
+    return min(one.top, other.top) - max(one.bottom, other.bottom)
+
+
+def _ordered(rows: Sequence[Row]) -> Iterator[Row]:
+    """Rows, with columns of prose one after the other."""
+    at = 0
+    while at < len(rows):
+        end, gutter = column_block(rows, at)
+        if end > at:
+            block = rows[at:end]
+            middle = sum(gutter) / 2
+            sides = (
+                [[each for each in row if each.right <= middle] for row in block],
+                [[each for each in row if each.left >= middle] for row in block],
+            )
+            if any(RIGHT_TO_LEFT.search(each.text) for row in block for each in row):
+                sides = sides[1], sides[0]
+            for side in sides:
+                yield from _ordered([row for row in side if row])
+            at = end
+        else:
+            yield rows[at]
+            at += 1
+
+
+def column_block(rows: Sequence[Row], first: int) -> tuple[int, tuple[float, float]]:
+    """Finds the rows from `first` on that are set in two columns of prose, or more.
+
+    Returns:
+        One past the last of them, or `first` if there are none; and the white space between the first two columns.
+    """
+    for gap in gaps(rows[first]):
+        left, right = gap
+        end, both = first, 0
+        for row in rows[first:]:
+            inner = _narrowed(row, left, right)
+            if inner is None:
+                break
+            left, right = inner
+            end += 1
+            both += any(each.right <= left + 1 for each in row) and any(each.left >= right - 1 for each in row)
+        if both >= LEAST_ROWS and _is_prose(rows[first:end], (left + right) / 2):
+            return end, (left, right)
+    return first, (0.0, 0.0)
+
+
+def gaps(row: Row) -> Iterator[tuple[float, float]]:
+    """White space within a row that may be between columns."""
+    for before, after in pairwise(row):
+        if after.left - before.right > before.height * _GAP:
+            yield before.right, after.left
+
+
+def _narrowed(row: Row, left: float, right: float) -> tuple[float, float] | None:
+    """The white space between two columns that is left beside a row; None if the row goes over it."""
+    middle = (left + right) / 2
+    for each in row:
+        if each.right <= middle:
+            left = max(left, each.right)
+        elif each.left >= middle:
+            right = min(right, each.left)
+        else:
+            return None
+    return (left, right) if right - left > row[0].height * _GAP / 2 else None
+
+
+def _is_prose(rows: Sequence[Row], middle: float) -> bool:
+    """Whether both sides are wide enough, and mostly filled, as columns are and cells of tables are not."""
+    for side in (
+        [[each for each in row if each.right <= middle] for row in rows],
+        [[each for each in row if each.left >= middle] for row in rows],
+    ):
+        filled = [row for row in side if row]
+        widths = [row[-1].right - row[0].left for row in filled]
+        height = median(row[0].height for row in filled)
+        full = max(widths)
+        if median(widths) < height * _LEAST_WIDTH or median(widths) < full * 0.55:
+            return False
+        if any(RIGHT_TO_LEFT.search(row[0].text) is None and len(row[0].text.split()) > 2 for row in filled):
+            continue
+        if all(row[0].text == "" for row in filled):  # boxes only: there is no text to judge by
+            continue
+        return False
+    return True
+
+
+def row_text(row: Row) -> str:
+    """A row as it is read."""
+    pieces: list[str] = []
+    before: Segment | None = None
+    for each in row:
+        text = each.text
+        if before is not None:
+            if is_superscript(before, each):
+                text = text.translate(_SUPERSCRIPTS)
+            elif each.left - before.right > min(before.height, each.height) * 0.12:
+                text = f" {text}"
+        pieces.append(text)
+        before = each
+    text = "".join(pieces)
+    return _logical(text) if _is_right_to_left(text) else text
+
+
+def is_superscript(before: Segment, each: Segment) -> bool:
+    """Whether a segment is an exponent or a mark of a note, set smaller and higher behind another one."""
+    return (
+        each.height < before.height * 0.8
+        and each.bottom > before.bottom + before.height * 0.15
+        and each.top > before.top - before.height * 0.25
+        and -before.height * 0.2 < each.left - before.right < before.height * 0.35
+        and _RAISED.fullmatch(each.text.strip()) is not None
+        and before.text[-1:].isalnum()
+    )
+
+
+def superscript(text: str) -> str:
+    """Digits and signs as Unicode has them raised."""
+    return text.translate(_SUPERSCRIPTS)
+
+
+def _is_right_to_left(text: str) -> bool:
+    return len(RIGHT_TO_LEFT.findall(text)) * 2 > sum(map(str.isalpha, text))
+
+
+def _logical(text: str) -> str:
+    """A line of a right-to-left script, as it stands on the page from left to right, in the order of reading."""
+    reversed_text = text[::-1]
+    runs = re.sub(
+        r"[^\W\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?:[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]*"
+        r"[^\W\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc])?",
+        lambda match: match.group()[::-1],
+        reversed_text,
+    )
+    # A mark stands behind its letter.
+    ordered = re.sub(r"([\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]+)(\w)", _behind, runs)
+    opening, closing = ordered.find("("), ordered.find(")")
+    return ordered.translate(_BRACKETS) if closing >= 0 and (opening < 0 or closing < opening) else ordered
+
+
+def _behind(match: re.Match[str]) -> str:
+    marks, letter = match.groups()
+    return match.group() if unicodedata.combining(letter) else f"{letter}{marks}"

@@ -1,0 +1,126 @@
+"""Kinds of PDF that other readers get wrong: what a person sees on the page is in the text, or noted."""
+
+from __future__ import annotations
+
+import pytest
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import NoteKind
+from memgpt_loader.formats.pdf.cleaning import PageCleaner
+from memgpt_loader.formats.pdf.running_headers import without_furniture
+
+from tests.support import pdfs
+from tests.unit.loader.kinds import read, read_bytes
+
+
+def test_numbered_titles_are_not_page_numbers() -> None:
+    assert [page.split("\n")[0] for page in read("pdf_lessons_a.pdf").pages] == [f"Lesson {n}" for n in range(1, 7)]
+    feet = [page.split("\n")[-1] for page in read("pdf_totals_a.pdf").pages]
+    assert feet == [f"Invoice {n}" for n in range(1001, 1005)]
+
+
+@pytest.mark.parametrize("label", ["Chapter {n}", "Week {n}.", "Exercise sheet {n}", "Kapitel {n}", "Lesson {n} of 6"])
+def test_labels_with_a_number_stay_on_every_page(label: str) -> None:
+    pages = [f"{label.format(n=n)}\nAbout {'x' * n}.\nMore {'y' * n}." for n in range(1, 7)]
+    assert list(without_furniture(iter(pages), len(pages))) == pages
+
+
+@pytest.mark.parametrize(
+    "foot", ["{n}", "- {n} -", "Page {n}", "page {n} of 6", "Seite {n}", "A Report | {n}", "{n} / 6"]
+)
+def test_page_numbers_go(foot: str) -> None:
+    pages = [f"About {'x' * n}.\nMore {'y' * n}.\n{foot.format(n=n)}" for n in range(1, 7)]
+    assert [page.split("\n")[-1] for page in without_furniture(iter(pages), len(pages))] == [
+        f"More {'y' * n}." for n in range(1, 7)
+    ]
+
+
+def test_slide_titles_stay_on_every_page() -> None:
+    assert [page.split("\n")[0] for page in read("pdf_slides_a.pdf").pages] == ["Results"] * 5
+
+
+def test_filled_fields_are_read() -> None:
+    assert "applicant: Nordvik Harbour Authority\nok: yes" in read("pdf_form_a.pdf").text
+
+
+def test_text_and_notes_typed_onto_a_page_are_read() -> None:
+    assert "Bollard 5 is loose, typed onto the page" in read("pdf_freetext_a.pdf").text
+    assert "Note: Surveyor: check the depth here" in read("pdf_sticky_a.pdf").text
+
+
+def test_an_attached_file_is_a_document_of_its_own() -> None:
+    pages = read("pdf_attachment_a.pdf").pages
+    assert len(pages) == 2
+    assert pages[1] == "# Attached file: minutes.txt\n\nThe attached minutes speak of a new winch."
+
+
+_COLUMNS = (
+    "The old pilot told us\nthat the channel was\ndeep enough for a brig\nand safe at half tide.\n"
+    "Meanwhile the cook had\nburnt the porridge and\nnobody spoke to him\nuntil the next port."
+)
+
+
+def test_columns_are_read_one_after_the_other() -> None:
+    assert read("pdf_columns_a.pdf").text == _COLUMNS
+    heading = "Two tales of the sea, told over the whole width"
+    assert read("pdf_columns_head_b.pdf").text == f"{heading}\n{_COLUMNS}"
+
+
+def test_cells_of_a_table_stay_in_their_rows() -> None:
+    rows = [("Rope", "10 euro"), ("Tar", "6 euro"), ("Oakum", "11 euro"), ("Paint", "4 euro")]
+    drawn = "".join(
+        f"1 0 0 1 72 {700 - 20 * n} Tm ({a}) Tj 1 0 0 1 300 {700 - 20 * n} Tm ({b}) Tj "
+        for n, (a, b) in enumerate(rows)
+    )
+    data = pdfs.with_contents(f"BT /F1 12 Tf {drawn} ET".encode(), b"", b"<< /Font 2 0 R >>")
+    assert read_bytes(data, "a.pdf").text == "\n".join(" ".join(row) for row in rows)
+
+
+def test_vertical_columns_are_read_from_the_right() -> None:
+    assert read("pdf_vertical_a.pdf").text == "灯台は岬の上に立つ。\n船はその下を通る。"
+
+
+def test_a_turned_page_is_read_from_its_top() -> None:
+    assert read("pdf_rotate_e.pdf").text == "Ship list of the year\nVesta of Riga\nOrm of Visby"
+
+
+def test_right_to_left_scripts_are_read_from_the_right() -> None:
+    text = read("pdf_rtl_a.pdf").text
+    assert text.split()[-1] == "غدا"
+    assert text.index("بسبب") < text.index("25") < text.index("عقدة")
+
+
+def test_exponents_are_told_from_digits() -> None:
+    assert read("pdf_super_b.pdf").text == "The hall has 40 m² of floor, and 10⁶ bricks."
+
+
+def test_hyphens_of_names_and_addresses_stay_at_line_ends() -> None:
+    assert read("pdf_hyphen_b.pdf").text == (
+        "The well-known pilot has a part-time job since 2001-05. Write to anna-lind@port.example, "
+        "see https://port.example/tide-table/plan."
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("www.example.org/a-\nb", "www.example.org/a-b"),
+        ("a self-\nevident infor-\nmation", "a self-evident information"),
+        ("mail jo-\nanna.x@b.example", "mail jo-anna.x@b.example"),
+        ("long-\ner and well-\nness", "longer and wellness"),
+    ],
+)
+def test_hyphens_at_line_ends(raw: str, expected: str) -> None:
+    assert PageCleaner().clean(raw) == expected
+
+
+@pytest.mark.parametrize("name", ["pdf_notounicode_a.pdf", "pdf_gnames_a.pdf"])
+def test_fonts_without_a_way_back_to_unicode_are_found_out(name: str) -> None:
+    with pytest.raises(FileFailure) as failure:
+        read(name)
+    assert failure.value.reason is FailureReason.NO_TEXT
+    assert "fonts" in failure.value.message
+    assert "OCR" in failure.value.message
+
+
+def test_letters_that_cannot_be_decoded_are_noted() -> None:
+    assert read("pdf_rtl_a.pdf").notes == {NoteKind.UNDECODABLE_TEXT: 1}
