@@ -12,6 +12,8 @@ _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _ALL_SPACES = re.compile(r"\s+")
+# Where a word may be broken: soft hyphens, spaces without width, joiners of words, stray byte order marks.
+_INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 _WORTH_KEEPING = ("http://", "https://", "mailto:")
 _MOST_LEVELS = 6
 
@@ -32,10 +34,10 @@ class Blocks:
         if words := one_line(text):
             self._add(f"{'#' * min(level, _MOST_LEVELS)} {words}", line=False)
 
-    def item(self, depth: int, text: str) -> None:
-        """Adds an item of a list, at a depth from 0."""
+    def item(self, depth: int, text: str, marker: str = "-") -> None:
+        """Adds an item of a list, at a depth from 0, with a number or "-" before it."""
         if words := one_line(text):
-            self._add(f"{'  ' * min(depth, 8)}- {words}", line=True)
+            self._add(f"{'  ' * min(depth, 8)}{marker} {words}", line=True)
 
     def row(self, cells: Sequence[str]) -> None:
         """Adds a row of a table; one whose cells are all empty is left out."""
@@ -78,13 +80,13 @@ def link(words: str, target: str) -> str:
 
 def tidy(text: str) -> str:
     """Runs of blanks become one, of blank lines as well."""
-    text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text))
+    text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text.translate(_INVISIBLE)))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def one_line(text: str) -> str:
     """All white space becomes single blanks."""
-    return _ALL_SPACES.sub(" ", text).strip()
+    return _ALL_SPACES.sub(" ", text.translate(_INVISIBLE)).strip()
 
 
 def table_lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -34,8 +34,8 @@ from memgpt.client import (
 from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile, LoadState
 
 EXTENSIONS = (
-    ".csv,.docm,.docx,.eml,.epub,.htm,.html,.json,.jsonl,.markdown,.mbox,.md,.ndjson,.pdf,.ppsx,.pptm,.pptx,.text,.tsv,.txt,"
-    ".xhtml,.xlsm,.xlsx"
+    ".csv,.docm,.docx,.dotm,.dotx,.eml,.epub,.htm,.html,.json,.jsonl,.markdown,.mbox,.md,.ndjson,.pdf,.potx,"
+    ".ppsm,.ppsx,.pptm,.pptx,.text,.tsv,.txt,.xhtml,.xlsm,.xlsx"
 )
 """What is taken from a folder unless `--extensions` says otherwise: all that the Loader knows by name."""
 

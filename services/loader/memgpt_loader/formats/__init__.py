@@ -6,7 +6,8 @@
 | `registry` | the list of formats |
 | `sniffing`, `probe` | which format a file is of |
 | `notes` | what the text lacks that a person sees in the file |
-| `packages` | ZIP archives of XML, within bounds |
+| `office` | what office documents share: ZIP archives of XML within bounds, drawings, equations |
+| `embedded` | files within files |
 
 To add a format, write a module with a `FORMAT`, list it in `registry.FORMATS`, and add a test. A format imports its
 libraries when the first file of their kind comes, in a parser process.

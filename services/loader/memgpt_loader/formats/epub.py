@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.packages import Package, local, open_package, resolve
+from memgpt_loader.formats.office.packages import Package, local, open_package, resolve
 from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 

@@ -11,7 +11,7 @@ from defusedxml import DefusedXmlException
 from openpyxl import load_workbook
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.packages import declares_entities, open_package
+from memgpt_loader.formats.office.packages import declares_entities, open_package
 from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, broken, closing, too_many_pages
 from memgpt_loader.markup import table_lines
 

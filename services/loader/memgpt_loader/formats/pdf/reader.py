@@ -142,8 +142,8 @@ def _attached(each: Attachment, file: File, limits: Limits, notes: Notes) -> str
         notes.add(NoteKind.ATTACHMENT, each.name, reason=failure.message)
     except MemoryError:
         raise
-    except Exception as error:
-        raise _failure(error, f"the attached file {each.name}") from error
+    except Exception as error:  # noqa: BLE001 - a damaged attachment costs the PDF nothing
+        notes.add(NoteKind.ATTACHMENT, each.name, reason=_failure(error, "it").message)
     return heading
 
 

@@ -1,0 +1,159 @@
+"""Text in charts and diagrams of office documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from xml.etree.ElementTree import Element
+
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
+from memgpt_loader.markup import one_line
+
+_MOST_POINTS = 5000
+_AXES = ("catAx", "valAx", "dateAx", "serAx")
+
+
+class Drawings:
+    """Reads the charts, diagrams and pictures that a part of a document refers to."""
+
+    def __init__(self, package: Package, parts: Mapping[str, Relationship], notes: Notes, where: str = "") -> None:
+        """Reads for a part.
+
+        Args:
+            package: The document.
+            parts: What the part refers to.
+            notes: Told what holds no text.
+            where: The page or sheet, for notes.
+        """
+        self._package = package
+        self._parts = parts
+        self._notes = notes
+        self._where = where
+
+    def lines(self, element: Element) -> list[str]:
+        """The lines of what is drawn within an element, such as `w:drawing` or `p:graphicFrame`; text boxes apart."""
+        found: list[str] = []
+        shown = False
+        for each in element.iter():
+            match local(each):
+                case "chart" if part := self._part(relationship_id(each)):
+                    found += chart_lines(self._package.root(part))
+                    shown = True
+                case "relIds" if part := self._part(attribute(each, "dm")):
+                    found += diagram_lines(self._package.root(part))
+                    shown = True
+                case "oleObj" | "OLEObject":
+                    self._notes.add(NoteKind.OBJECT, self._where or attribute(each, "progId"))
+                    shown = True
+        pictures = any(local(each) in ("pic", "blip", "imagedata") for each in element.iter())
+        words = description(element)
+        if words and (pictures or not shown):
+            found.append(f"[Picture: {words}]")
+        elif pictures and not shown and not _is_decorative(element):
+            self._notes.add(NoteKind.PICTURE, self._where)
+        return found
+
+    def _part(self, id_: str) -> str:
+        related = self._parts.get(id_)
+        if related is None:
+            return ""
+        if related.target in self._package.names:
+            return related.target
+        self._notes.add(NoteKind.MISSING_PART, related.target)
+        return ""
+
+
+def description(element: Element) -> str:
+    """The alternative text of a picture or shape, from its properties; else its title."""
+    for each in element.iter():
+        words = ""
+        if local(each) in ("docPr", "cNvPr"):
+            words = one_line(each.get("descr") or each.get("title") or "")
+        elif local(each) in ("imagedata", "shape"):
+            words = one_line(each.get("alt") or attribute(each, "title"))
+        if words:
+            return words
+    return ""
+
+
+def _is_decorative(element: Element) -> bool:
+    return any(local(each) == "decorative" and attribute(each, "val") in ("1", "true") for each in element.iter())
+
+
+def plain_text(element: Element) -> str:
+    """The text of DrawingML within an element: paragraphs as lines."""
+    paragraphs = (each for each in element.iter() if local(each) == "p")
+    lines = ("".join(each.text or "" for each in paragraph.iter() if local(each) == "t") for paragraph in paragraphs)
+    return "\n".join(filter(None, map(str.strip, lines)))
+
+
+def diagram_lines(data: Element) -> list[str]:
+    """The labels of SmartArt, in order, each a line."""
+    texts = (one_line(plain_text(each)) for each in data.iter() if local(each) == "pt")
+    return [f"- {text}" for text in texts if text]
+
+
+def chart_lines(chart: Element) -> list[str]:
+    """A chart as lines: its title, the titles of its axes, then a line for each category with the values."""
+    title = next((each for each in _path(chart, "chart", "title")), None)
+    lines = [f"Chart: {words}" if title is not None and (words := _rich(title)) else "Chart"]
+    axes = [each for each in chart.iter() if local(each) in _AXES]
+    titles = ["".join(map(_rich, _children(axis, "title"))) for axis in axes]
+    lines += [f"Axis: {words}" for words in titles if words]
+    series = [_Series(each) for each in chart.iter() if local(each) == "ser"]
+    names = [each.name for each in series]
+    if any(names):
+        lines.append("Series: " + ", ".join(filter(None, names)))
+    categories = list(dict.fromkeys(index for each in series for index in each.values))[:_MOST_POINTS]
+    for index in categories:
+        category = next((each.categories[index] for each in series if index in each.categories), "")
+        values = [
+            f"{each.name}: {each.values[index]}" if each.name else each.values[index]
+            for each in series
+            if index in each.values
+        ]
+        lines.append(f"{category}: {' | '.join(values)}" if category else " | ".join(values))
+    return lines if len(lines) > 1 or lines != ["Chart"] else []
+
+
+class _Series:
+    def __init__(self, element: Element) -> None:
+        self.name = " ".join(value for each in _children(element, "tx") for value in _points(each).values())
+        self.categories = _of(element, "cat", "xVal")
+        self.values = _of(element, "val", "yVal")
+
+
+def _of(series: Element, *names: str) -> dict[int, str]:
+    return {key: value for each in series if local(each) in names for key, value in _points(each).items()}
+
+
+def _points(element: Element) -> dict[int, str]:
+    """Cached points by their index; those of several levels together."""
+    found: dict[int, list[str]] = {}
+    for each in element.iter():
+        match local(each):
+            case "pt":
+                words = one_line("".join(value.text or "" for value in each if local(value) == "v"))
+                index = each.get("idx", "0")
+                if index.isdigit() and words and len(found) < _MOST_POINTS:
+                    found.setdefault(int(index), []).insert(0, words)
+            case "v" if element is not None and local(element) == "tx" and not found and each.text:
+                found[0] = [one_line(each.text)]
+    return {index: " ".join(words) for index, words in found.items()}
+
+
+def _rich(title: Element) -> str:
+    words = one_line(plain_text(title))
+    return words or " ".join(_points(title).values())
+
+
+def _children(element: Element, name: str) -> Iterator[Element]:
+    return (child for child in element if local(child) == name)
+
+
+def _path(element: Element, *names: str) -> Iterator[Element]:
+    if not names:
+        yield element
+        return
+    for child in _children(element, names[0]):
+        yield from _path(child, *names[1:])

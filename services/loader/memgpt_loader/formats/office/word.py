@@ -1,0 +1,372 @@
+"""The text of Word documents, as last revised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from xml.etree.ElementTree import Element
+
+from memgpt_loader.failures import FileFailure
+from memgpt_loader.formats.embedded import embedded_text
+from memgpt_loader.formats.equations import linear
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.office.drawings import Drawings
+from memgpt_loader.formats.office.numbering import ListPlace, Numbering, number
+from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
+from memgpt_loader.formats.office.symbols import symbol
+from memgpt_loader.formats.spec import File, Limits
+from memgpt_loader.markup import Blocks, link, one_line
+
+_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
+_NOT_SHOWN = frozenset(
+    {"del", "moveFrom", "instrText", "delText", "rPr", "pPr", "sectPr", "Fallback", "rt", "rubyPr", "tcPr", "tblPr"}
+)
+_PRIVATE = re.compile("[\uf020-\uf0ff]")
+_OFF = ("0", "false", "off")
+_MOST_STYLES_BASED = 20
+
+
+@dataclass(frozen=True)
+class _Style:
+    level: int = 0
+    """Of a heading, from 1; 0 for other text."""
+    place: ListPlace | None = None
+    listed: bool = False
+    hidden: bool = False
+
+
+class WordReader:
+    """Reads one document."""
+
+    def __init__(self, package: Package, file: File, limits: Limits, notes: Notes) -> None:
+        """Opens a document.
+
+        Args:
+            package: Its parts.
+            file: The file, for what is embedded in it.
+            limits: What it may ask for.
+            notes: Told what is left out.
+        """
+        self._package = package
+        self._file = file
+        self._limits = limits
+        self._notes = notes
+        self._main = package.main_part()
+        self._links: Mapping[str, Relationship] = package.relationships(self._main)
+        self._numbering = Numbering(self._root_of("numbering"))
+        self._styles = self._read_styles()
+        self._comments = self._read_comments()
+        self._drawings = Drawings(package, self._links, notes)
+        self._blocks = Blocks()
+        self._waiting: list[Element | str] = []
+        """Text boxes, drawings and comments, which stand behind the paragraph or table that they belong to."""
+        self._carried = ""
+        """Text of a paragraph whose mark is deleted: it goes on in the next one."""
+        self._frames: dict[str, list[str]] = {"header": [], "footer": []}
+        """Ids of the parts of headers and footers."""
+
+    def text(self) -> str:
+        """All of the document."""
+        depth = 0
+        for event, element in self._package.elements(self._main):
+            depth += 1 if event == "start" else -1
+            if event == "end" and depth == 2:  # within the document and its body
+                self._block(element)
+                element.clear()
+        if self._carried:
+            self._blocks.paragraph(self._carried)
+        self._add_notes("footnotes", "")
+        self._add_notes("endnotes", "endnote ")
+        headers, footers = (self._frame(kind) for kind in ("header", "footer"))
+        return "\n\n".join(filter(None, (headers, self._blocks.text(), footers)))
+
+    def _root_of(self, kind: str) -> Element | None:
+        part = next((each.target for each in self._links.values() if each.kind == kind), "")
+        return self._package.root(part) if part in self._package.names else None
+
+    def _block(self, element: Element) -> None:
+        match local(element):
+            case "p":
+                self._paragraph(element)
+            case "tbl":
+                self._blocks.gap()
+                for row in self._rows(element):
+                    self._blocks.row(row)
+                self._blocks.gap()
+                self._flush()
+            case "altChunk":
+                self._imported(self._links.get(relationship_id(element)))
+            case "sectPr":
+                self._section(element)
+            case "oMathPara" | "oMath":
+                self._blocks.paragraph(linear(element))
+            case name if name not in _NOT_SHOWN:  # content controls, custom XML, insertions: what is in them
+                for child in element:
+                    self._block(child)
+
+    def _paragraph(self, element: Element) -> None:
+        properties = _properties(element, "pPr")
+        for each in properties:
+            if local(each) == "sectPr":
+                self._section(each)
+        text = self._carried + self._inline(element)
+        self._carried = ""
+        if _mark_is_deleted(properties):
+            self._carried = text
+            return
+        style = self._style(properties)
+        place = style.place
+        marker = self._numbering.marker(place) if place is not None and text.strip() else ""
+        if style.level:
+            self._blocks.heading(style.level, f"{marker} {text}" if marker not in ("", "-") else text)
+        elif style.listed or place is not None:
+            self._blocks.item(place.level if place else 0, text, marker or "-")
+        else:
+            self._blocks.paragraph(text)
+        self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if isinstance(each, str):
+                self._blocks.paragraph(each)
+            else:
+                for child in each:
+                    self._block(child)
+
+    def _rows(self, table: Element) -> Iterator[list[str]]:
+        above: dict[int, str] = {}
+        for row in _within(table, "tr"):
+            if any(local(each) == "del" for each in _properties(row, "trPr")):
+                continue
+            cells: list[str] = []
+            for cell in _within(row, "tc"):
+                properties = {local(each): attribute(each, "val") for each in _properties(cell, "tcPr")}
+                at = len(cells)
+                text = self._cell(cell)
+                if "vMerge" in properties:  # a cell over several rows counts for each
+                    text = above.get(at, text) if properties["vMerge"] in ("", "continue") else text
+                    above[at] = text
+                cells.append(text)
+                cells += [""] * (min(number(properties.get("gridSpan", "1")), 64) - 1)
+            yield cells
+
+    def _cell(self, element: Element) -> str:
+        pieces = []
+        for child in element:
+            match local(child):
+                case "p":
+                    style = self._style(_properties(child, "pPr"))
+                    words = one_line(self._inline(child))
+                    marker = self._numbering.marker(style.place) if style.place is not None and words else "-"
+                    pieces.append(words if marker == "-" else f"{marker} {words}")
+                case "tbl":
+                    pieces += [", ".join(filter(None, row)) for row in self._rows(child)]
+                case name if name not in _NOT_SHOWN:
+                    pieces.append(self._cell(child))
+        return " ".join(filter(None, pieces))
+
+    def _inline(self, element: Element) -> str:
+        return "".join(map(self._inline_piece, element))
+
+    def _inline_piece(self, child: Element) -> str:
+        match local(child):
+            case "r" if self._is_hidden(child):
+                if any((each.text or "").strip() for each in child.iter() if local(each) == "t"):
+                    self._notes.add(NoteKind.HIDDEN, "hidden text")
+                return ""
+            case "t":
+                return _PRIVATE.sub(lambda match: symbol("Symbol", ord(match.group())), child.text or "")
+            case "tab" | "ptab":
+                return " "
+            case "br" | "cr":
+                return "\n"
+            case "noBreakHyphen":
+                return "-"
+            case "sym":
+                code = attribute(child, "char")
+                return symbol(attribute(child, "font"), int(code, 16)) if re.fullmatch("[0-9A-Fa-f]{1,5}", code) else ""
+            case "footnoteReference":
+                return f"[{attribute(child, 'id')}]"
+            case "endnoteReference":
+                return f"[endnote {attribute(child, 'id')}]"
+            case "commentReference":
+                self._waiting.append(self._comments.get(attribute(child, "id"), ""))
+                return ""
+            case "hyperlink":
+                target = self._links.get(relationship_id(child))
+                words = self._inline(child)
+                return link(words, target.target) if target else words
+            case "txbxContent":
+                self._waiting.append(child)
+                return ""
+            case "oMath" | "oMathPara":
+                return linear(child)
+            case "drawing" | "pict" | "object":
+                words = self._inline(child)
+                if lines := self._drawings.lines(child):
+                    self._waiting.append("\n".join(lines))
+                return words
+            case "textpath":
+                return child.get("string") or ""
+            case name if name not in _NOT_SHOWN:
+                return self._inline(child)
+        return ""
+
+    def _is_hidden(self, run: Element) -> bool:
+        for each in _properties(run, "rPr"):
+            if local(each) == "vanish":
+                return attribute(each, "val") not in _OFF
+            if local(each) == "rStyle" and self._styles.get(attribute(each, "val"), _Style()).hidden:
+                return True
+        return False
+
+    def _style(self, properties: Element | tuple[()]) -> _Style:
+        """A paragraph's style."""
+        style = _Style()
+        for each in properties:
+            match local(each):
+                case "pStyle":
+                    style_id = attribute(each, "val")
+                    style = self._styles.get(style_id, style)
+                    style = replace(style, place=style.place or self._numbering.place_of_style(style_id))
+                case "outlineLvl":
+                    style = replace(style, level=_level(each))
+                case "numPr":
+                    style = _listed(style, each)
+        return style
+
+    def _read_styles(self) -> dict[str, _Style]:
+        root = self._root_of("styles")
+        own: dict[str, _Style] = {}
+        based: dict[str, str] = {}
+        for element in () if root is None else _within(root, "style"):
+            style, style_id = _Style(), attribute(element, "styleId")
+            for each in element.iter():
+                match local(each):
+                    case "name":
+                        name = attribute(each, "val")
+                        heading = _HEADING.fullmatch(name)
+                        level = int(heading[1]) if heading else 1 if name.lower() == "title" else style.level
+                        style = replace(style, level=level)
+                    case "basedOn":
+                        based[style_id] = attribute(each, "val")
+                    case "outlineLvl":
+                        style = replace(style, level=style.level or _level(each))
+                    case "numPr":
+                        style = _listed(style, each)
+                    case "vanish":
+                        style = replace(style, hidden=attribute(each, "val") not in _OFF)
+            own[style_id] = style
+        return {style_id: _inherited(style_id, own, based) for style_id in own}
+
+    def _read_comments(self) -> dict[str, str]:
+        root = self._root_of("comments")
+        found = {}
+        for each in () if root is None else root:
+            words = " ".join(one_line("".join(_texts(paragraph))) for paragraph in each)
+            author = one_line(attribute(each, "author"))
+            if words.strip():
+                found[attribute(each, "id")] = f"Comment ({author}): {words}" if author else f"Comment: {words}"
+        return found
+
+    def _add_notes(self, kind: str, label: str) -> None:
+        part = next((each.target for each in self._links.values() if each.kind == kind), "")
+        if part not in self._package.names:
+            return
+        with_links = {**self._links, **self._package.relationships(part)}
+        self._links, outer = with_links, self._links
+        for note in self._package.root(part):
+            if attribute(note, "type") in ("", "normal"):
+                words = " ".join(filter(None, (one_line(self._inline(each)) for each in note)))
+                self._blocks.paragraph(f"[{label}{attribute(note, 'id')}] {words}" if words else "")
+                self._flush()
+        self._links = outer
+
+    def _section(self, properties: Element) -> None:
+        for each in properties:
+            kind = local(each).removesuffix("Reference")
+            if kind in self._frames and relationship_id(each) not in self._frames[kind]:
+                self._frames[kind].append(relationship_id(each))
+
+    def _frame(self, kind: str) -> str:
+        """The text of all headers or footers, each once; numbers of pages alone are none."""
+        texts: list[str] = []
+        main, blocks = self._links, self._blocks
+        for id_ in self._frames[kind]:
+            related = main.get(id_)
+            if related is None or related.target not in self._package.names:
+                continue
+            self._links = self._package.relationships(related.target)
+            self._drawings = Drawings(self._package, self._links, Notes())  # a logo is not worth a note
+            self._blocks = Blocks()
+            for child in self._package.root(related.target):
+                self._block(child)
+            words = self._blocks.text()
+            if any(char.isalpha() for char in words.replace("Page", "")) and words not in texts:
+                texts.append(words)
+        self._links, self._blocks = main, blocks
+        return "\n\n".join(f"{kind.capitalize()}: {each}" for each in texts)
+
+    def _imported(self, related: Relationship | None) -> None:
+        """Adds a document that is imported whole, as Word shows it."""
+        if related is None or related.target not in self._package.names:
+            self._notes.add(NoteKind.MISSING_PART, "imported document")
+            return
+        name = related.target.rpartition("/")[2]
+        try:
+            data = self._package.read(related.target)
+            self._blocks.paragraph(embedded_text(name, data, self._file, self._limits, self._notes))
+        except FileFailure as failure:
+            self._notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
+
+
+def _properties(element: Element, name: str) -> Element | tuple[()]:
+    return next((child for child in element if local(child) == name), ())
+
+
+def _mark_is_deleted(properties: Element | tuple[()]) -> bool:
+    return any(local(mark) in ("del", "moveFrom") for each in properties if local(each) == "rPr" for mark in each)
+
+
+def _texts(element: Element) -> Iterator[str]:
+    return (each.text or "" for each in element.iter() if local(each) == "t")
+
+
+def _within(element: Element, name: str) -> Iterator[Element]:
+    """The nearest descendants of a name, whatever they are wrapped in."""
+    for child in element:
+        if local(child) == name:
+            yield child
+        elif local(child) not in _NOT_SHOWN:
+            yield from _within(child, name)
+
+
+def _listed(style: _Style, properties: Element) -> _Style:
+    values = {local(each): attribute(each, "val") for each in properties}
+    list_id = values.get("numId", style.place.list_id if style.place else "")
+    if list_id in ("", "0"):
+        return replace(style, place=None, listed=False)
+    return replace(style, place=ListPlace(list_id, number(values.get("ilvl", ""))), listed=True)
+
+
+def _inherited(style_id: str, own: Mapping[str, _Style], based: Mapping[str, str]) -> _Style:
+    style = own[style_id]
+    for _ in range(_MOST_STYLES_BASED):
+        style_id = based.get(style_id, "")
+        if style_id not in own:
+            break
+        parent = own[style_id]
+        style = _Style(
+            style.level or parent.level,
+            style.place or parent.place,
+            style.listed or parent.listed,
+            style.hidden or parent.hidden,
+        )
+    return style
+
+
+def _level(element: Element) -> int:
+    level = number(attribute(element, "val"))
+    return level + 1 if level < 9 else 0  # 9 is body text
