@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test bench lint format generate lock docker-images clean setup tools
+.PHONY: help demo server test bench lint format generate docs lock docker-images clean setup tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,9 +30,13 @@ lint: setup ## Run every check that is no test
 format: setup ## Format the Python code
 	@$(PYTHON_BIN)/ruff check --fix-only --quiet . && $(PYTHON_BIN)/ruff format .
 
-generate: setup ## Compile protos/ to the Python stubs, and make the synchronous client
+generate: setup ## Write everything that is generated: the Python stubs, the synchronous client, the reference pages
 	@$(PYTHON_BIN)/python scripts/protos.py generate
 	@$(PYTHON_BIN)/python scripts/sync_client.py
+	@$(PYTHON_BIN)/python scripts/reference.py generate
+
+docs: setup ## Build the documentation into build/site
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_BIN)/mkdocs build
 
 lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
 	@scripts/lock $(ARGS)

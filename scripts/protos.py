@@ -77,11 +77,10 @@ def _sources(protos: Path) -> list[str]:
 def compile_stubs(out: Path) -> None:
     """Compile every proto to Python under `out`; `*_pb2_grpc` only for files that declare a service."""
     sources = _sources(PROTOS)
+    described = descriptor_set()
     with tempfile.TemporaryDirectory() as scratch:
         descriptors = Path(scratch) / "descriptors.binpb"
-        _protoc(PROTOS, "--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}", *sources)
-        _forget_validate(descriptors)
-        described = descriptors.read_bytes()
+        descriptors.write_bytes(described.SerializeToString())
         imports = f"--descriptor_set_in={descriptors}"
         _run_protoc(imports, f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources)
         services = [source for source in sources if source.endswith("_service.proto")]
@@ -92,7 +91,7 @@ def compile_stubs(out: Path) -> None:
         (version / "__init__.py").write_text(f'"""Generated from protos/{name}."""\n')
         (version.parent / "__init__.py").write_text(f'"""Generated from protos/{Path(name).parent.as_posix()}."""\n')
         (version.parent / "py.typed").touch()
-    (out / _REASONS).write_text(_reasons(descriptor_pb2.FileDescriptorSet.FromString(described)))
+    (out / _REASONS).write_text(_reasons(described))
 
 
 def _reasons(described: descriptor_pb2.FileDescriptorSet) -> str:
@@ -111,18 +110,21 @@ class Reason(StrEnum):
 {members}'''
 
 
-def _forget_validate(descriptors: Path) -> None:
-    """Remove the import of `buf/validate/validate.proto` from every file of a descriptor set.
+def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """Return the compiled contracts with their comments, without the import of `buf/validate/validate.proto`.
 
     The rules stay where they are, as options that protobuf does not know; protovalidate reads them from there. A client
     needs neither it nor the package `buf`, which is not ours to ship.
     """
-    files = descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes())
+    with tempfile.NamedTemporaryFile(suffix=".binpb") as out:
+        options = ("--include_imports", "--include_source_info", f"--descriptor_set_out={out.name}")
+        _protoc(PROTOS, *options, *_sources(PROTOS))
+        files = descriptor_pb2.FileDescriptorSet.FromString(Path(out.name).read_bytes())
     kept = [file for file in files.file if file.name != _VALIDATE]
     for file in kept:
         if _VALIDATE in file.dependency:
             file.dependency.remove(_VALIDATE)
-    descriptors.write_bytes(descriptor_pb2.FileDescriptorSet(file=kept).SerializeToString())
+    return descriptor_pb2.FileDescriptorSet(file=kept)
 
 
 def _generated(root: Path) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Record the tutorial in a pseudo-terminal and write it as an animated SVG: docs/images/tutorial.svg.
 
-Runs the real command line with the offline model in a temporary home. Each frame is the screen at one moment, drawn with
-the colors of the terminal; pauses are shortened.
+Runs the real command line with the offline model in a temporary home. Each frame is the screen at one moment in the
+colors of the terminal; pauses are shortened.
 """
 
 from __future__ import annotations
@@ -26,9 +26,16 @@ COLUMNS, ROWS = 100, 30
 CELL, LINE = 8.4, 18
 _FRAME, _SHORT, _LONG = 0.3, 0.8, 4.0
 _COLORS = {
-    "default": "#d4d4d8", "black": "#3f3f46", "red": "#f87171", "green": "#4ade80", "brown": "#facc15", "blue": "#60a5fa",
-    "magenta": "#c084fc", "cyan": "#22d3ee", "white": "#f4f4f5",
-}  # fmt: skip
+    "default": "#d4d4d8",
+    "black": "#3f3f46",
+    "red": "#f87171",
+    "green": "#4ade80",
+    "brown": "#facc15",
+    "blue": "#60a5fa",
+    "magenta": "#c084fc",
+    "cyan": "#22d3ee",
+    "white": "#f4f4f5",
+}
 
 
 @dataclass
@@ -135,7 +142,8 @@ def render(frames: list[tuple[str, float]]) -> str:
     total = sum(seconds for _, seconds in frames)
     width, height = COLUMNS * CELL + 32, ROWS * LINE + 56
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-size="14" xml:space="preserve" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-size="14" '
+        'xml:space="preserve" '
         "font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\">",
         "<title>The tutorial in a terminal</title>",
         '<rect width="100%" height="100%" rx="10" fill="#18181b"/>',

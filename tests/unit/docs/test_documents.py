@@ -60,7 +60,9 @@ def test_readme_is_short() -> None:
 def test_both_readmes_have_the_same_code_and_links() -> None:
     english, chinese = ROOT / "README.md", ROOT / "README.zh.md"
     assert [language for language, _ in blocks(english)] == [language for language, _ in blocks(chinese)]
-    links = {name: set(LINK.findall((ROOT / name).read_text(encoding="utf-8"))) for name in ("README.md", "README.zh.md")}
+    links = {
+        name: set(LINK.findall((ROOT / name).read_text(encoding="utf-8"))) for name in ("README.md", "README.zh.md")
+    }
     differing = {link for link in links["README.md"] ^ links["README.zh.md"] if not link.startswith(("http", "README"))}
     assert not differing
 
