@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from memgpt.common.v1.file_note_pb2 import FILE_NOTE_KIND_SCANNED_PAGE, FileNote
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import source_pb2
 from memgpt.memory.v1 import source_service_pb2 as pb
@@ -169,6 +170,22 @@ async def test_a_version_sent_again_shorter_shows_no_more_than_was_sent(memory: 
     answer = await memory.sources.UpsertPassages(iter_of(header(source.source_id, file), batch(["only"]), finish(1)))
     assert answer.file.passage_count == 1
     assert await memory.texts("x", source_id=source.source_id) == ["only"]
+
+
+async def test_what_was_left_out_of_a_file_is_kept_with_it(memory: Memory) -> None:
+    source = await memory.source()
+    file = version("a.pdf", ["whatever"])
+    note = FileNote(kind=FILE_NOTE_KIND_SCANNED_PAGE, count=2, where="pages 3-4", message="2 pages without text")
+    last = pb.UpsertPassagesRequest(
+        finish=pb.UpsertPassagesRequest.Finish(document_count=4, passage_count=1, notes=[note])
+    )
+    answer = await memory.sources.UpsertPassages(iter_of(header(source.source_id, file), batch(["only"]), last))
+    assert list(answer.file.notes) == [note]
+    listed = await memory.sources.ListFiles(pb.ListFilesRequest(source_id=source.source_id))
+    assert [list(each.notes) for each in listed.files] == [[note]]
+    again = await memory.sources.UpsertPassages(iter_of(header(source.source_id, file)))
+    assert again.unchanged
+    assert list(again.file.notes) == [note]
 
 
 async def iter_of(*messages: pb.UpsertPassagesRequest) -> Any:

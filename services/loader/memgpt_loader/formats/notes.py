@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_NOTES = 20
+MAX_NOTES = 15
 """Notes of a file; the rest are counted in a last one."""
 MAX_WHERE_CHARS = 200
-MAX_MESSAGE_CHARS = 400
+MAX_MESSAGE_CHARS = 300
 _MOST_PLACES = 8
 
 

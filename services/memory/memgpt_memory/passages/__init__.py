@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.passages._model import NewPassage, Passage, VisibleVersion
+from memgpt_memory.passages._model import NewPassage, Passage, StoredNote, VisibleVersion
 from memgpt_memory.passages._passages import (
     MAX_NOTE_TOKENS,
     PASSAGE_FIELDS,
@@ -28,6 +28,7 @@ __all__ = [
     "NewPassage",
     "Passage",
     "Passages",
+    "StoredNote",
     "VisibleVersion",
     "document_passage_id",
     "document_row",

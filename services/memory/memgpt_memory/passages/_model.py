@@ -44,6 +44,22 @@ class NewPassage:
     end: int
 
 
+class StoredNote(StoredModel):
+    """What was left out of a file, as the Loader noted it.
+
+    Attributes:
+        kind: Number of a `memgpt.common.v1.FileNoteKind`.
+        count: How many of it.
+        where: Where in the file, for people.
+        message: All of it for people.
+    """
+
+    kind: int
+    count: int
+    where: str
+    message: str
+
+
 class VisibleVersion(StoredModel):
     """The version of a file that is visible."""
 
@@ -57,3 +73,4 @@ class VisibleVersion(StoredModel):
     stamp: int
     created: int
     tags: list[str] = Field(default=[])
+    notes: list[StoredNote] = Field(default=[])

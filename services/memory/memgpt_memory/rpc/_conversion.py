@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import cast
 
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.common.v1 import file_note_pb2
 from memgpt.memory.v1 import (
     agent_pb2,
     block_pb2,
@@ -33,7 +35,7 @@ from memgpt_memory.agents import (
 from memgpt_memory.archival import Scope
 from memgpt_memory.core import Core
 from memgpt_memory.messages import FunctionCall, Message, NewMessage, Role, Usage
-from memgpt_memory.passages import Passage, VisibleVersion
+from memgpt_memory.passages import Passage, StoredNote, VisibleVersion
 from memgpt_memory.sources import FileRow, LiveSource
 from memgpt_memory.turns import Lease, Step
 
@@ -236,7 +238,21 @@ def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
         passage_count=version.passages,
         create_time=timestamp(version.created),
         tags=version.tags,
+        notes=[
+            file_note_pb2.FileNote(
+                kind=cast("file_note_pb2.FileNoteKind.ValueType", note.kind),
+                count=note.count,
+                where=note.where,
+                message=note.message,
+            )
+            for note in version.notes
+        ],
     )
+
+
+def stored_notes(notes: Iterable[file_note_pb2.FileNote]) -> list[StoredNote]:
+    """Notes of a file, to be kept with it."""
+    return [StoredNote(kind=note.kind, count=note.count, where=note.where, message=note.message) for note in notes]
 
 
 def files(rows: Iterable[tuple[FileRow, VisibleVersion]]) -> list[source_pb2.SourceFile]:

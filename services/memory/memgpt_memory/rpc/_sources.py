@@ -110,7 +110,8 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
                         [NewPassage(one.index, one.text, one.page, one.start, one.end) for one in piece.batch.passages]
                     )
                 elif piece.HasField("finish"):
-                    visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count)
+                    notes = convert.stored_notes(piece.finish.notes)
+                    visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count, notes)
                     return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
                 else:
                     raise invalid("piece", "A stream has one header, and it comes first.")

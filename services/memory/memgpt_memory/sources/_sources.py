@@ -17,7 +17,7 @@ from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceErro
 
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.paging import Page, list_page
-from memgpt_memory.passages import NewPassage, Passages, VisibleVersion, document_row
+from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
 from memgpt_memory.records import IdempotencyStore, Names, Record, Records, key_of
 from memgpt_memory.sources._rows import FileRow, SourceRow
 from memgpt_memory.store import filters
@@ -329,7 +329,13 @@ class Sources:
                 await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
 
     async def _switch(
-        self, live: LiveSource, version: FileVersion, version_id: str, documents: int, passages: int
+        self,
+        live: LiveSource,
+        version: FileVersion,
+        version_id: str,
+        documents: int,
+        passages: int,
+        notes: Sequence[StoredNote],
     ) -> VisibleVersion:
         row = live.files[version.name]
         with self._clock.write(live.id) as stamp:
@@ -344,6 +350,7 @@ class Sources:
                 stamp=stamp,
                 created=now(),
                 tags=list(version.tags),
+                notes=list(notes),
             )
             former = [row.visible.version] if row.visible else []
             await self._put_file(
@@ -469,7 +476,7 @@ class Upload:
             await self._sources._write(self._live, self._version, self._version_id, passages)
         self._count += len(passages)
 
-    async def finish(self, documents: int, passages: int) -> VisibleVersion:
+    async def finish(self, documents: int, passages: int, notes: Sequence[StoredNote] = ()) -> VisibleVersion:
         """Makes the version visible.
 
         Raises:
@@ -481,7 +488,7 @@ class Upload:
                 f"finish says {passages} passages, but {self._count} came: send the file again from its header.",
                 field="finish.passage_count",
             )
-        return await self._sources._switch(self._live, self._version, self._version_id, documents, passages)
+        return await self._sources._switch(self._live, self._version, self._version_id, documents, passages, notes)
 
 
 def _file_key(source_id: str, name: str) -> str:
