@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 from memgpt.agent.v1 import agent_service_pb2_grpc
-from memgpt_runtime.channel import HealthWatcher, open_memory_channel
+from memgpt_runtime.channel import open_memory_channel
+from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.server import App, ServiceSpec, run
 from memgpt_runtime.tls import channel_credentials

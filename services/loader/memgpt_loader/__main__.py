@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from memgpt.loader.v1.loader_service_pb2_grpc import add_LoaderServiceServicer_to_server
-from memgpt_runtime.channel import HealthWatcher, open_memory_channel
+from memgpt_runtime.channel import open_memory_channel
+from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
 from memgpt_loader.config import LoaderSettings

@@ -15,9 +15,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from memgpt_runtime import context, errors, logs
-from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.channel import open_channel
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.health import Readiness
+from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.interceptors import Pipeline
 from memgpt_runtime.server import server_options
 from memgpt_runtime.status import from_rpc_error
@@ -308,13 +309,13 @@ async def test_every_log_line_of_a_call_has_its_ids(start: Start) -> None:
             )
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     mine = {line["event"]: line for line in lines if line.get("request_id") == "id-9"}
-    assert set(mine) == {"from the handler", "unhandled exception", "rpc"}
+    assert set(mine) == {"from the handler", "unhandled_exception", "rpc"}
     for line in mine.values():
         assert line["trace_id"] == TRACE
         assert line["method"] == PREFIX + "Unary"
         assert line["service"] == "memory"
     assert mine["rpc"]["code"] == "INTERNAL"
-    assert "ValueError: of the bug" in mine["unhandled exception"]["exception"]
+    assert "ValueError: of the bug" in mine["unhandled_exception"]["exception"]
     assert "sk-0123" not in out.getvalue()
 
 
@@ -329,7 +330,7 @@ async def test_interceptors_run_in_the_documented_order(start: Start, monkeypatc
     monkeypatch.setattr(Pipeline, "__init__", spy)
     async with start(Probe(str).add_to):
         pass
-    assert built[0].order == ["context", "log", "metrics", "errors", "shed", "deadline", "validate"]
+    assert built[0].order == ["context", "log", "metrics", "errors", "identity", "shed", "deadline", "validate"]
 
 
 async def test_port_is_not_shared(start: Start) -> None:

@@ -234,7 +234,7 @@ def test_two_services_never_share_a_port(launch: Launch) -> None:
         (
             {"MEMGPT_SERVER_TLS_CERT": "/nowhere/c.pem", "MEMGPT_SERVER_TLS_KEY": "/nowhere/k.pem"},
             2,
-            "server.tls_key: cannot read /nowhere/k.pem",
+            "server.tls_cert: cannot read /nowhere/c.pem",
         ),
         ({"MEMGPT_MEMORY_REFUSE": "1"}, 1, "the store was embedded by another model"),
         ({READY_FD: "77"}, 2, f"{READY_FD} must be the number of an open descriptor"),

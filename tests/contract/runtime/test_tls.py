@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
 from memgpt_runtime import probe
-from memgpt_runtime.channel import HealthWatcher, open_channel
+from memgpt_runtime.channel import open_channel
 from memgpt_runtime.config import ConfigError
 from memgpt_runtime.health import Readiness
-from memgpt_runtime.server import StartError
+from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.tls import channel_credentials
 
 from tests.contract.runtime.probe import PREFIX, Probe, Start
@@ -77,7 +77,7 @@ async def test_unusable_files_are_named(start: Start, files: Certificate, tmp_pa
         async with start(tls_cert=files.cert, tls_key=other):
             pass
     other.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(StartError, match=r"certificate or key was refused; check server\.tls_cert and server\.tls_key"):
+    with pytest.raises(ConfigError, match=r"server\.tls_key: .*other\.pem is not the private key of .*server\.pem"):
         async with start(tls_cert=files.cert, tls_key=other):
             pass
 
@@ -86,7 +86,7 @@ def test_files_of_a_client_are_checked_before_they_are_used(authority: Authority
     one, two = authority.issue("one"), authority.issue("two")
     damaged = tmp_path / "damaged.pem"
     damaged.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    with pytest.raises(ConfigError, match=r"agent\.memory_tls_ca: .*damaged\.pem holds no certificate"):
+    with pytest.raises(ConfigError, match=r"agent\.memory_tls_ca: .*damaged\.pem contains no usable certificate"):
         channel_credentials(damaged, prefix="agent.memory_tls")
     with pytest.raises(ConfigError, match=r"tls_key: .*two\.key is not the private key of .*one\.pem"):
         channel_credentials(authority.ca, one.cert, two.key)
@@ -106,11 +106,11 @@ def test_files_of_a_client_are_checked_before_they_are_used(authority: Authority
 @pytest.mark.parametrize(
     ("server", "client", "why"),
     [
-        ("tls", "plain", "it hangs up, as servers do that want TLS, or a certificate"),
-        ("plain", "tls", "it speaks no TLS"),
-        ("tls", "foreign", "its certificate is not of the authority that is trusted here"),
-        ("elsewhere", "tls", "its certificate is for another name than the address's"),
-        ("mutual", "tls", "it hangs up, as servers do that want TLS, or a certificate"),
+        ("tls", "plain", "it closed the connection; it may require TLS or a client certificate"),
+        ("plain", "tls", "it does not use TLS"),
+        ("tls", "foreign", "its certificate is not signed by a trusted authority"),
+        ("elsewhere", "tls", "its certificate is for another host name; see memory_tls_server_name"),
+        ("mutual", "tls", "it closed the connection; it may require TLS or a client certificate"),
     ],
 )
 async def test_the_health_of_a_server_says_what_is_wrong_with_tls(

@@ -69,13 +69,18 @@ class MemoryClientSection(ServiceSection):
         default=None, description="PEM file with the certificate chain to show to Memory, if it asks for one."
     )
     memory_tls_key: Path | None = Field(default=None, description="PEM file with the private key of memory_tls_cert.")
+    memory_tls_server_name: str = Field(
+        default="", description="Name in Memory's certificate, if it is not the host of memory_address."
+    )
 
     @model_validator(mode="after")
     def _memory_tls_is_complete(self) -> MemoryClientSection:
         if (self.memory_tls_cert is None) != (self.memory_tls_key is None):
             raise ValueError("memory_tls_cert and memory_tls_key belong together: set both, or neither")
-        if not self.memory_tls and (self.memory_tls_ca or self.memory_tls_cert):
-            raise ValueError("memory_tls_ca, memory_tls_cert and memory_tls_key need memory_tls = true")
+        if not self.memory_tls and (self.memory_tls_ca or self.memory_tls_cert or self.memory_tls_server_name):
+            raise ValueError(
+                "memory_tls_ca, memory_tls_cert, memory_tls_key and memory_tls_server_name need memory_tls = true"
+            )
         return self
 
 
@@ -111,6 +116,11 @@ class ServerSettings(Section):
     tls_client_ca: Path | None = Field(
         default=None, description="PEM file with the CA that clients' certificates must have."
     )
+    tls_client_names: tuple[str, ...] = Field(
+        default=(),
+        description="Names in the certificates of clients that may call: DNS names, SPIFFE ids or common names; a "
+        "name that ends with * allows all that begin so; none allows every certificate of the CA.",
+    )
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> ServerSettings:
@@ -118,6 +128,8 @@ class ServerSettings(Section):
             raise ValueError("tls_cert and tls_key belong together: set both, or neither for plaintext")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key as well")
+        if self.tls_client_names and self.tls_client_ca is None:
+            raise ValueError("tls_client_names needs tls_client_ca as well")
         return self
 
 

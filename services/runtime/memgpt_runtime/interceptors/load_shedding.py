@@ -1,0 +1,54 @@
+"""Refuses calls beyond a limit, so that those in progress can finish, and new calls while the server drains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+from memgpt_runtime.interceptors.in_flight import InFlight
+from memgpt_runtime.interceptors.rpc import Call, Rpc
+
+
+class LoadShedding:
+    """Counts calls, and refuses those beyond the limits.
+
+    gRPC's own `maximum_concurrent_rpcs` would refuse health checks too, and the orchestrator would restart a server
+    that is merely busy. Streams have a limit of their own: they are long, and mostly wait.
+    """
+
+    name = "shed"
+
+    def __init__(self, max_calls: int, max_streams: int, unlimited: frozenset[str], in_flight: InFlight) -> None:
+        """Set the limits.
+
+        Args:
+            max_calls: Unary calls in progress.
+            max_streams: Streaming calls in progress.
+            unlimited: Full names of methods that are not counted.
+            in_flight: Knows whether the server drains.
+        """
+        self._limits = {False: max_calls, True: max_streams}
+        self._counts = {False: 0, True: 0}
+        self._unlimited = unlimited
+        self._in_flight = in_flight
+
+    async def around(self, rpc: Rpc, call: Call) -> Any:
+        """Run the call, or refuse it."""
+        if rpc.infrastructure:
+            return await call()
+        if self._in_flight.refusing:
+            raise Unavailable(Reason.SHUTTING_DOWN, "the server is shutting down; retry")
+        if rpc.method in self._unlimited:
+            return await call()
+        streaming = rpc.kind != "unary"
+        if self._counts[streaming] >= self._limits[streaming]:
+            raise ResourceExhausted(
+                Reason.OVERLOADED,
+                "too many concurrent calls; retry later",
+                metadata={"limit": self._limits[streaming]},
+            )
+        self._counts[streaming] += 1
+        try:
+            return await call()
+        finally:
+            self._counts[streaming] -= 1

@@ -1,0 +1,154 @@
+"""The one gRPC interceptor: knows the four kinds of RPC, and runs the stages around every handler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError, Unimplemented
+from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
+
+_DISCARD_SECONDS = 1.0
+
+Validate = Callable[[Message], None]
+"""Raises `InvalidArgument` when a request breaks a constraint."""
+
+
+class Pipeline(grpc.aio.ServerInterceptor):
+    """Runs the stages around every RPC, whatever its kind."""
+
+    def __init__(self, stages: Sequence[Stage], validate: Validate) -> None:
+        self._stages = stages
+        self._validate = validate
+        # Wrapping a handler takes longer than calling it; a server has few methods.
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    @property
+    def order(self) -> list[str]:
+        """Names of the stages, outermost first."""
+        return [*(stage.name for stage in self._stages), "validate"]
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the wrapped handler of a method, or one that ends with UNIMPLEMENTED."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return self._unknown(method)
+        wrapped = self._wrapped[method] = _WrappedMethod(method, handler, self.run, self._validate).handler()
+        return wrapped
+
+    async def run(self, rpc: Rpc, call: Call) -> Any:
+        """Run a call within the stages."""
+        for stage in reversed(self._stages):
+            call = partial(stage.around, rpc, call)
+        return await call()
+
+    def _unknown(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        # The kind is unknown; a handler for streams in both directions can refuse any.
+        async def refuse(_requests: object, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async def call() -> None:
+                raise Unimplemented(
+                    Reason.NOT_IMPLEMENTED, f"unknown method {method[:200]}", metadata={"method": method}
+                )
+
+            await self.run(Rpc(method, "unary", known=False, wire=grpc_context), call)
+
+        handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
+
+
+class _WrappedMethod:
+    """A method's handler within the stages.
+
+    It takes bytes and returns bytes: so a message that cannot be parsed is the caller's error, and one that cannot be
+    serialized a bug, where gRPC itself would end with UNKNOWN. It writes streams by itself instead of yielding them, so
+    that a deadline or a drain ends them inside the stages.
+    """
+
+    def __init__(
+        self, method: str, handler: Any, run: Callable[[Rpc, Call], Awaitable[Any]], validate: Validate
+    ) -> None:
+        self._method = method
+        self._handler = handler
+        self._run = run
+        self._validate = validate
+        self._kind, self._behavior, self._make = {
+            (False, False): ("unary", handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+            (True, False): ("client_stream", handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+            (False, True): ("server_stream", handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+            (True, True): ("bidi_stream", handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+        }[bool(handler.request_streaming), bool(handler.response_streaming)]
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler for gRPC."""
+        behavior: Any = self._serve_stream if self._handler.response_streaming else self._serve_unary
+        wrapped: grpc.RpcMethodHandler[Any, Any] = self._make(behavior)
+        return wrapped
+
+    async def _serve_unary(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        async def call() -> bytes:
+            if not self._handler.request_streaming:
+                return self._serialize(await self._behavior(self._parse(request), grpc_context))
+            try:
+                return self._serialize(await self._behavior(self._parse_all(request), grpc_context))
+            except ServiceError:
+                await _discard(request)
+                raise
+
+        response: bytes = await self._run(Rpc(self._method, self._kind, known=True, wire=grpc_context), call)
+        return response
+
+    async def _serve_stream(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async def call() -> None:
+            argument = self._parse_all(request) if self._handler.request_streaming else self._parse(request)
+            responses: AsyncGenerator[Any, None] = self._behavior(argument, grpc_context)
+            async with aclosing(responses):
+                async for response in responses:
+                    await grpc_context.write(self._serialize(response))
+
+        await self._run(Rpc(self._method, self._kind, known=True, wire=grpc_context), call)
+
+    def _parse(self, raw: bytes) -> Any:
+        parse = self._handler.request_deserializer
+        try:
+            message = parse(raw) if parse else raw
+        except DecodeError:
+            raise InvalidArgument(Reason.INVALID_FIELD, "the request is not a message of this method's type") from None
+        if isinstance(message, Message):
+            self._validate(message)
+        return message
+
+    async def _parse_all(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in requests:
+            yield self._parse(raw)
+
+    def _serialize(self, message: Any) -> bytes:
+        serialize = self._handler.response_serializer
+        raw: bytes = serialize(message) if serialize else message
+        return raw
+
+
+async def _discard(requests: AsyncIterator[bytes]) -> None:
+    """Read what a client still sends, for a moment: a client that is busy sending loses the status (`LOST_ANSWER`).
+
+    Nothing else is delayed: such a client cannot get a response before it has sent everything.
+    """
+    try:
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            async for _ in requests:
+                pass
+    except (TimeoutError, grpc.aio.BaseError):
+        pass

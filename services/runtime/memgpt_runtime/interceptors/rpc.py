@@ -1,0 +1,62 @@
+"""One RPC on its way through the stages, and what a stage is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+
+from memgpt_runtime.context import RequestContext
+
+
+@dataclass(slots=True)
+class Rpc:
+    """One RPC on its way through the stages.
+
+    Attributes:
+        method: Full name, ``/package.Service/Method``.
+        kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
+        known: Whether the server has this method. An unknown method's name is the caller's invention, and goes into no
+            metric.
+        wire: gRPC's own context.
+        request: Ids, principal, deadline; set by the first stage.
+        code: How it ended.
+    """
+
+    method: str
+    kind: str
+    known: bool
+    wire: grpc.aio.ServicerContext[Any, Any]
+    request: RequestContext = field(init=False)
+    code: grpc.StatusCode = grpc.StatusCode.OK
+
+    @property
+    def service(self) -> str:
+        """Full name of the service."""
+        return self.method[1:].rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Name of the method alone."""
+        return self.method.rpartition("/")[2]
+
+    @property
+    def infrastructure(self) -> bool:
+        """Whether it belongs to health or reflection."""
+        return self.method.startswith("/grpc.")
+
+
+Call = Callable[[], Awaitable[Any]]
+"""The rest of an RPC: the stages further in, and the handler."""
+
+
+class Stage(Protocol):
+    """Something around every RPC."""
+
+    name: str
+
+    async def around(self, rpc: Rpc, call: Call) -> Any:
+        """Await `call` and return its result; sees what it raises."""
+        ...

@@ -1,0 +1,71 @@
+"""What a service is made of, and what its setup gets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from memgpt_runtime.config import Config, ServiceSection
+from memgpt_runtime.health import Readiness
+from memgpt_runtime.metrics import ServerMetrics
+
+S = TypeVar("S", bound=ServiceSection)
+
+
+class StartError(Exception):
+    """The server cannot start. The message, one line, says why and what to do.
+
+    Setups may raise it too, or a `ServiceError`.
+    """
+
+
+@dataclass
+class App(Generic[S]):
+    """What a service's setup gets: its settings, and where to register its parts.
+
+    Attributes:
+        config: The settings; `config.service` is the service's own section.
+        readiness: Conditions that must hold for the server to be ready.
+        metrics: The server's metrics; `metrics.registry` takes further ones.
+        stopping: Set when the drain begins: long streams may end in good order.
+    """
+
+    config: Config[S]
+    readiness: Readiness
+    metrics: ServerMetrics
+    stopping: asyncio.Event
+    _registrar: Any
+
+    def add_servicer(self, add: Callable[[Any, Any], None], servicer: object) -> None:
+        """Add a servicer by its generated ``add_…Servicer_to_server``."""
+        add(servicer, self._registrar)
+
+
+Setup = Callable[[App[S]], AbstractAsyncContextManager[None]]
+"""Opens a service's resources, adds its servicers and yields; closes the resources after the drain."""
+
+
+@dataclass(frozen=True)
+class ServiceSpec(Generic[S]):
+    """What a service is made of.
+
+    Attributes:
+        name: Its section in the configuration and its name in logs, such as ``memory``.
+        settings: Model of its section.
+        setup: Opens its resources inside the event loop, and adds its servicers.
+        trust_principal: Whether callers may say on whose behalf they call: only where the suite's own services are the
+            only callers.
+        deadlines: Seconds by full method name, for methods that need other defaults; None for no limit.
+        unlimited: Full names of methods that do not count against ``max_concurrent_streams``, because they mostly wait
+            and something else bounds them.
+    """
+
+    name: str
+    settings: type[S]
+    setup: Setup[S]
+    trust_principal: bool = False
+    deadlines: Mapping[str, float | None] = field(default_factory=dict)
+    unlimited: frozenset[str] = frozenset()

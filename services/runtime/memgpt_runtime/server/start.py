@@ -1,0 +1,122 @@
+"""Start a server: bind the port, open the service's resources, register the servicers, serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from memgpt_runtime import logs
+from memgpt_runtime.config import Config
+from memgpt_runtime.health import HealthServicer, Readiness
+from memgpt_runtime.interceptors import InFlight, server_interceptor
+from memgpt_runtime.metrics import ServerMetrics
+from memgpt_runtime.parent import Announcer
+from memgpt_runtime.server.http_endpoint import HttpEndpoint
+from memgpt_runtime.server.listener import bind
+from memgpt_runtime.server.options import server_options
+from memgpt_runtime.server.running import Server
+from memgpt_runtime.server.spec import App, S, ServiceSpec, StartError
+
+_log = logs.get_logger(__name__)
+
+
+@asynccontextmanager
+async def serving(spec: ServiceSpec[S], config: Config[S]) -> AsyncIterator[Server]:
+    """Serve without a process of its own: no signals, no parent. For tests and for embedding.
+
+    Raises:
+        ConfigError: A setting is unusable.
+        StartError: The address is taken, or the setup failed.
+    """
+    async with AsyncExitStack() as stack:
+        server = await start(spec, config, stack, Announcer(None))
+        try:
+            yield server
+        finally:
+            await server.drain("closed")
+
+
+async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, announcer: Announcer) -> Server:
+    """Start a server; its resources are closed with `stack`.
+
+    Raises:
+        ConfigError: A setting is unusable.
+        StartError: The address is taken, or the setup failed.
+    """
+    settings, section = config.server, config.service
+    metrics, in_flight, readiness = ServerMetrics(), InFlight(), Readiness()
+    interceptor = server_interceptor(
+        settings,
+        metrics,
+        in_flight,
+        trust_principal=spec.trust_principal,
+        deadlines=spec.deadlines,
+        unlimited=spec.unlimited,
+    )
+    server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
+    # Does nothing if the server was drained before.
+    stack.push_async_callback(server.stop, None)
+    # First of all: a taken address is the most common mistake, and opening a store takes time.
+    port = bind(server, settings, section.host, section.port, spec.name)
+    announcer.announce(spec.name, section.host, port, "bound")
+    metrics.ready.set_function(lambda: float(readiness.ready))
+    if section.metrics_port:
+        _serve_http(settings.metrics_host, section.metrics_port, spec.name, metrics, readiness, stack)
+
+    registrar = _Registrar(server)
+    app = App(config, readiness, metrics, asyncio.Event(), registrar)
+    stack.push_async_callback(readiness.close)
+    with readiness.starting():
+        await stack.enter_async_context(spec.setup(app))
+    logs.adopt_loggers()
+    names = list(registrar.names)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(readiness, names), server)
+    if settings.reflection:
+        names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+    await server.start()
+    announcer.announce(spec.name, section.host, port, "serving")
+    announcer.close()
+    _log.info(
+        "serving",
+        address=f"{section.host}:{port}",
+        tls=settings.tls_cert is not None,
+        reflection=settings.reflection,
+        config=str(config.path) if config.path else None,
+    )
+    return Server(port, readiness, in_flight, server, settings, app.stopping)
+
+
+class _Registrar:
+    """Passes handlers on to the server, and learns the services' names."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self.names: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        self.names.extend(cast(Any, handler).service_name() for handler in handlers)
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, object]) -> None:
+        # An optimization of the synchronous server that the asynchronous one does not need.
+        pass
+
+
+def _serve_http(
+    host: str, port: int, name: str, metrics: ServerMetrics, readiness: Readiness, stack: AsyncExitStack
+) -> None:
+    try:
+        endpoint = HttpEndpoint(host, port, metrics.registry, lambda: readiness.ready)
+    except OSError as error:
+        raise StartError(
+            f"cannot serve metrics on {host}:{port}: {(error.strerror or 'refused').lower()}; choose another port with "
+            f"{name}.metrics_port (MEMGPT_{name.upper()}_METRICS_PORT), 0 for none"
+        ) from error
+    stack.push_async_callback(asyncio.to_thread, endpoint.close)
