@@ -73,10 +73,12 @@ class Status:
 
 @dataclass(frozen=True)
 class Raw:
-    """A body sent as it is, with status 200: broken JSON, no choices, an HTML page."""
+    """A body sent as it is, by default with status 200: broken JSON, no choices, an HTML page, a vendor's error."""
 
-    body: str
+    body: str | bytes
     content_type: str = "application/json"
+    code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ class Request:
     json: dict[str, Any]
 
     @property
+    def operation(self) -> str:
+        """What it asks for, whatever the address before it: ``/chat/completions`` or ``/embeddings``."""
+        path = self.path.partition("?")[0]
+        return next((known for known in ("/chat/completions", "/embeddings") if path.endswith(known)), path)
+
+    @property
     def messages(self) -> list[dict[str, Any]]:
         """The conversation of a chat request."""
         found: list[dict[str, Any]] = self.json["messages"]
@@ -146,7 +154,7 @@ def call(function: str, /, *, thought: str | None = None, **arguments: Any) -> C
 
 def choose(function: str, /, *, inner_thoughts: str = "", **arguments: Any) -> Completion:
     """The one object that the mode `json_schema` asks for."""
-    chosen = {"inner_thoughts": inner_thoughts, "function": function, "arguments": arguments}
+    chosen = {"inner_thoughts": inner_thoughts, "call": {"function": function, "arguments": arguments}}
     return Completion(content=json.dumps(chosen, ensure_ascii=False))
 
 
@@ -263,13 +271,13 @@ class ScriptedLLM:
     def requests(self) -> list[Request]:
         """The chat requests so far."""
         with self._state.changed:
-            return [request for request in self._state.requests if request.path.endswith("/chat/completions")]
+            return [request for request in self._state.requests if request.operation == "/chat/completions"]
 
     @property
     def embedding_requests(self) -> list[Request]:
         """The embedding requests so far."""
         with self._state.changed:
-            return [request for request in self._state.requests if request.path.endswith("/embeddings")]
+            return [request for request in self._state.requests if request.operation == "/embeddings"]
 
     def add(self, *replies: Reply) -> None:
         """Adds replies to the end of the script."""
@@ -381,9 +389,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.record(request)
         if self.state.refused(request):
             self._send_error(Status(401, "Incorrect API key provided", "invalid_api_key"))
-        elif self.path == "/v1/chat/completions":
+        elif request.operation == "/chat/completions":
             self._answer(request, self.state.chat(request))
-        elif self.path != "/v1/embeddings":
+        elif request.operation != "/embeddings":
             self._send_error(Status(404, f"no such path: {self.path}"))
         elif scripted := self.state.embedding():
             self._answer(request, scripted)
@@ -402,7 +410,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Stream():
                 self._send_events(reply.events)
             case Raw():
-                self._send(200, reply.body.encode(), reply.content_type)
+                body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
+                self._send(reply.code, body, reply.content_type, reply.headers)
             case Hang():
                 self._hang()
             case Drop():

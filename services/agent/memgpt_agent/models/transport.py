@@ -40,6 +40,7 @@ class Transport:
             connect_timeout: Seconds until a connection must stand.
         """
         self._address = address
+        self._headers: dict[str, str | openai.Omit] = {**_RAW, **_credential(address, api_key)}
         self._secrets = [api_key, *address.headers.values(), *address.query.values()]
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "none",
@@ -47,7 +48,7 @@ class Transport:
             max_retries=0,
             # Time without a chunk is counted by whoever reads them: comments that keep a stream alive are none.
             timeout=openai.Timeout(None, connect=connect_timeout),
-            default_headers={**_credential(address, api_key), **address.headers},  # type: ignore[dict-item]
+            default_headers=dict(address.headers),
             default_query=dict(address.query),
         )
 
@@ -70,7 +71,7 @@ class Transport:
                 path,
                 body=body,
                 cast_to=AsyncAPIResponse[object],
-                options={"headers": _RAW, "follow_redirects": False},
+                options={"headers": self._headers, "follow_redirects": False},
             )
         except openai.APIStatusError as error:
             raise self._refused(error) from None

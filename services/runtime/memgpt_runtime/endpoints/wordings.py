@@ -86,7 +86,7 @@ GENERATION_FAILED = _any(
 NO_TOOLS = _any(
     r"requires? .{0,60}--(?:jinja|tool-call-parser|enable-auto-tool-choice)",
     r"--(?:tool-call-parser|enable-auto-tool-choice)\b.{0,60}(?:required|to be set)",
-    r"(?:does not|doesn'?t|do not|don'?t|not|cannot|can'?t|no) (?:currently |yet )?(?:support|handle|accept|allow|supported)\b.{0,20}\b(?:tools?|functions?)\b(?![ _-]?choice)",
+    r"(?:does not|doesn'?t|do not|don'?t|not|cannot|can'?t|no) (?:currently |yet )?(?:support|handle|accept|allow|supported)\b(?! with).{0,20}\b(?:tools?|functions?)\b(?![ _-]?choice)",
     r"\b(?:tools?|functions?|function[ _-]call(?:s|ing)?|tool[ _-](?:use|calls?|calling))\b['\"`]?(?: parameters?| fields?)? (?:(?:is|are) )?(?:currently |yet )?(?:not |un|in)(?:supported|available|enabled|allowed|permitted|compatible)",
     r"unsupported (?:parameter|argument|field|feature|value)s?:? ['\"`]?(?:tools|functions)\b(?![ _-]?choice)",
     r"(?:extra inputs? (?:is|are) not permitted|un(?:known|recogni[sz]ed|expected) (?:request |keyword )?(?:name|argument|field|parameter|key)s?)\b.{0,30}\btools\b",

@@ -12,6 +12,7 @@ from memgpt_agent.models.answer.characters import Pieces, whole
 from memgpt_agent.models.answer.names import FunctionNames
 from memgpt_agent.models.answer.partial import PartialCall
 from memgpt_agent.models.answer.repetition import Repetition
+from memgpt_agent.models.answer.text_calls import looks_like_a_call
 from memgpt_agent.models.answer.thinking import WithoutReasoning, without_reasoning
 from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
@@ -19,10 +20,13 @@ from memgpt_agent.models.base import DeltaKind, Sink
 MAX_CHARACTERS = 500_000
 """Of one answer; Memory's messages have at most 1 MiB."""
 
-_MARKUP = re.compile(r"<[|｜]|</?(?:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```")
+_MARKUP = re.compile(
+    r"<[|｜]|</?(?:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",
+    re.MULTILINE,
+)
 """Where a call may begin that is written as text: from there on, nothing is shown as a thought."""
 
-_MARKUP_BEGINS = re.compile(r"(?:</?[a-z_]{0,6}|\[[A-Z_]{0,2}|`{1,2})\Z")
+_MARKUP_BEGINS = re.compile(r"(?:</?[a-z_]{0,6}|\[[A-Z_]{0,2}|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE)
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
@@ -43,6 +47,7 @@ class AnswerReader:
             as_json: Whether a call is expected as JSON text.
         """
         self._sink = sink
+        self._names = names
         self._as_json = as_json
         self._partial = PartialCall(sink, names)
         self._calls = CallAssembly(names)
@@ -86,7 +91,7 @@ class AnswerReader:
     def answer(self) -> Answer:
         """The answer, after its last chunk."""
         self._show(self._without_reasoning.end())
-        if self._held and not _MARKUP.match(self._held):
+        if self._held and not _MARKUP.match(self._held) and not looks_like_a_call(self._held, self._names):
             self._sink.delta(DeltaKind.THOUGHT, self._held)
         self._text.append(self._held)
         self._held = ""
@@ -147,13 +152,21 @@ class AnswerReader:
             self._partial.answer(text)
             return
         text = self._held + text
-        begins = text if not "".join(self._text).strip() and text.lstrip()[:1] in ("{", "[") else ""
         mark = _MARKUP.search(text) or _MARKUP_BEGINS.search(text)
-        sure = 0 if begins else mark.start() if mark else len(text)
+        sure = 0 if self._begins_a_call(text) else mark.start() if mark else len(text)
         self._held = text[sure:]
         if sure:
             self._text.append(text[:sure])
             self._sink.delta(DeltaKind.THOUGHT, text[:sure])
+
+    def _begins_a_call(self, text: str) -> bool:
+        """Whether the answer begins like a bare call, in JSON or as in Python."""
+        begun = text.lstrip()
+        if not begun or any(part.strip() for part in self._text):
+            return False
+        return begun[0] in "{[" or any(
+            begun.startswith(f"{name}(") or name.startswith(begun) for name in self._names.by_name
+        )
 
     def _add_calls(self, entries: list[object]) -> None:
         for entry in entries:

@@ -49,13 +49,13 @@ _PARAMETER = re.compile(
 _GEMMA = re.compile(r"call:(?P<name>[\w.\-]{1,80})\{(?P<body>.*?)\}(?=\s*(?:<end_function_call>|call:|\Z))", re.DOTALL)
 _GEMMA_PAIR = re.compile(r"(?P<key>\w{1,80}):(?:<escape>(?P<text>.*?)<escape>|(?P<plain>[^,]*))(?:,|\Z)", re.DOTALL)
 _GLUE = re.compile(
-    r"(?:\s|:\d+(?=\D)|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
+    r"(?:\s|:\d+(?=\D)|\[CALL_ID\]\w{1,40}|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z_][\w.\-]{1,80}")
 _PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\()?\Z", re.MULTILINE)
 _MARKUP = re.compile(
-    r"</?[|｜]?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[)|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
+    r"</?[|｜]?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
 )
 _PROSE = re.compile(r"[^\W\d_]{2,}")
 
