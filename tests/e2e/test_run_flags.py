@@ -17,13 +17,13 @@ MESSAGE = "Hello there."
 
 
 def answer(request: Request) -> Completion:
-    """Notes something if it may, when it is asked to; else it answers."""
+    """Pauses heartbeats when it is asked to, once; else it answers."""
     if not request.functions:
         return say("A summary.")
     last = [message for message in request.messages if message["role"] == "user"][-1]["content"]
-    noted = "Noted." in str(request.messages[0]["content"])
-    if "Note it" in last and not noted and "core_memory_append" in request.functions:
-        return call("core_memory_append", thought="First a note.", name="human", content="Noted.")
+    paused = "pause_heartbeats" in str(request.messages[-1]) or "You called pause_heartbeats" in request.note
+    if "Pause" in last and not paused:
+        return call("pause_heartbeats", thought="First a pause.", minutes=5)
     return call("send_message", thought="I greet.", message=MESSAGE)
 
 
@@ -73,13 +73,13 @@ def test_the_agent_speaks_first_unless_the_person_does(chat: Chat) -> None:
 
 
 def test_the_first_answer_is_verified_unless_it_shall_not_be(chat: Chat) -> None:
-    printed, asked = chat(text="Note it.\n")
-    assert "Noted." not in printed, "its first answer must be a message or a search"
-    assert ["core_memory_append" in request.functions for request in asked] == [True, False]
+    printed, asked = chat(text="Pause.\n")
+    assert "pause_heartbeats" not in printed, "its first answer must speak, search or write to memory"
+    assert ["You called pause_heartbeats" in request.note for request in asked] == [False, True]
 
-    printed, asked = chat("--no-verify", text="Note it.\n/memory\n")
-    assert "Noted." in printed
-    assert all("core_memory_append" in request.functions for request in asked)
+    printed, asked = chat("--no-verify", text="Pause.\n")
+    assert "pause_heartbeats" in printed
+    assert not any("You called" in request.note for request in asked)
 
 
 def test_instructions_come_from_a_flag_or_a_file(chat: Chat, tmp_path: Path) -> None:

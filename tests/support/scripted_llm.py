@@ -126,14 +126,34 @@ class Request:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The conversation of a chat request."""
+        """The conversation of a chat request, without the note at its end."""
         found: list[dict[str, Any]] = self.json["messages"]
-        return found
+        before, note = _without_note(found[-1]) if found else ({}, "")
+        return [*found[:-1], *([before] if before else [])] if note else found
+
+    @property
+    def note(self) -> str:
+        """The note at the end of the prompt; empty if there is none."""
+        return _without_note(self.json["messages"][-1])[1]
 
     @property
     def functions(self) -> list[str]:
         """Names of the functions that a chat request offers as tools."""
         return [tool["function"]["name"] for tool in self.json.get("tools") or []]
+
+
+_NOTE = '{"type": "system_status"'
+
+
+def _without_note(message: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """A message before the note that is joined to it, if anything is, and the note."""
+    content = message.get("content")
+    if message["role"] != "user" or not isinstance(content, str) or not content.splitlines()[-1:]:
+        return message, ""
+    *before, last = content.split("\n")
+    if not last.startswith(_NOTE):
+        return message, ""
+    return ({**message, "content": "\n".join(before)} if before else {}), last
 
 
 Script = Iterable[Reply] | Callable[[Request], Reply]

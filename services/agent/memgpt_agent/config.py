@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window.tokens import CountTokens, from_tokenizer
-from memgpt_agent.loop.turn_loop import LoopSettings
+from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.offline.model import NAME as OFFLINE
 from memgpt_agent.remote_tools.addresses import AllowedAddresses

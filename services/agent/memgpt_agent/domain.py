@@ -132,9 +132,18 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that fills an agent's context window, as of one instant. ``recall_count`` leaves out what was taken back.
+    """What fills an agent's context window, as of one instant.
 
-    With ``brief`` set, instructions and functions are said in short: the window is small.
+    Attributes:
+        agent: The agent.
+        blocks: Its core memory.
+        summary: What stands for the messages that left the window.
+        messages: The messages of the window.
+        recall_count: Messages in recall memory, without those taken back.
+        archival_count: Notes, and passages of attached sources.
+        tools: Functions that run elsewhere.
+        brief: Whether instructions and functions are abbreviated, because the window is small.
+        recalled: What automatic recall found for the user's last message, as JSON values.
     """
 
     agent: Agent
@@ -145,6 +154,7 @@ class Context:
     archival_count: int = 0
     tools: tuple[Tool, ...] = ()
     brief: bool = False
+    recalled: tuple[object, ...] = ()
 
     @property
     def open_call(self) -> FunctionCall | None:

@@ -547,7 +547,8 @@ def test_an_endpoint_that_fails(agents: Agents, scripted_llm: Start) -> None:
         seen: list[TurnEvent] = []
         with pytest.raises(grpc.RpcError):
             seen.extend(response.event for response in stub.SendMessage(request))
-        assert stub.GetAgent(pb.GetAgentRequest(agent_id=agent_id)).agent.message_count == 7
+        assert spoken(seen) == ["I could not put an answer together this time. Please ask me again."]
+        assert stub.GetAgent(pb.GetAgentRequest(agent_id=agent_id)).agent.message_count == 9
         turns = stub.ListTurns(pb.ListTurnsRequest(agent_id=agent_id)).turns
         assert [t.state for t in turns] == [turn_pb2.TURN_STATE_FAILED, turn_pb2.TURN_STATE_COMPLETED]
     assert "sk-very-secret" not in process.log.read_text()

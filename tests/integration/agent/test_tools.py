@@ -245,7 +245,7 @@ def test_cancelling_within_a_call(agents: Agents, scripted_llm: Start) -> None:
         release.set()
         assert events[-1].done.state == turn_pb2.TURN_STATE_CANCELLED
         assert [ok for ok, _ in results(events)] == [False]
-        assert "cancelled while the function ran" in results(events)[0][1]
+        assert "cancelled while the function was running" in results(events)[0][1]
         # The endpoint would refuse a history with a call without result.
         assert spoken(send(stub, agent_id, "And now?", no_verify=True)) == ["Next."]
         sent = llm.requests[-1].messages

@@ -29,7 +29,9 @@ from memgpt_agent.domain import (
 )
 from memgpt_agent.loop import boot
 from memgpt_agent.loop.event_stream import EventStream
-from memgpt_agent.loop.turn_loop import LoopSettings, TurnLoop, TurnRequest
+from memgpt_agent.loop.settings import LoopSettings
+from memgpt_agent.loop.turn_loop import TurnLoop
+from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory.port import CancelRequested, CommittedStep, QueuePosition, TurnEvent, TurnGrant
 from memgpt_agent.models.base import ChatModel, Completion, DeltaKind, ModelRequest, Sink
 from memgpt_agent.remote_tools.port import ToolCall, ToolResult

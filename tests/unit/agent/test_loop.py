@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Context, Lease, Message, NewStep, PassageHit, Role, TurnState
-from memgpt_agent.loop import boot
+from memgpt_agent.loop import speech
+from memgpt_agent.loop.answer_check import MAX_FIRST_ATTEMPTS
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.events import (
     AssistantMessage,
@@ -30,6 +32,7 @@ from memgpt_runtime.errors import Reason
 
 from tests.unit.agent.fakes import (
     NOW,
+    TIME,
     FakeMemory,
     FakeTools,
     ScriptedModel,
@@ -84,12 +87,79 @@ async def test_a_search_goes_on_and_its_heartbeat_is_committed_with_it() -> None
     assert (await done(feed)).steps == 2
 
 
-async def test_without_a_heartbeat_the_turn_ends() -> None:
+APPEND = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+
+
+async def test_without_a_heartbeat_the_turn_ends_once_the_agent_has_spoken() -> None:
     memory = FakeMemory(answered())
-    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
-    feed = await run(make_loop(memory, ScriptedModel(append)), request())
+    model = ScriptedModel(APPEND, say("Tea it is."))
+    feed = await run(make_loop(memory, model), request("I like tea."))
     assert (await done(feed)).state is TurnState.COMPLETED
     assert memory.context.blocks[1].value == "Nobody yet.\nLikes tea."
+    assert prompt.HEARTBEAT_SPEAK in model.requests[1].messages[-1].text
+    assert AssistantMessage("Tea it is.") in await bodies(feed)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("I like tea.", "could not put an answer"), ("我喜欢喝茶。", "请再问我一次")]
+)
+async def test_a_turn_never_ends_without_words(text: str, words: str) -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(APPEND, repeat=True)
+    feed = await run(make_loop(memory, model), request(text))
+    assert (await done(feed)).state is TurnState.COMPLETED
+    assert (await done(feed)).steps == len(model.requests) == 1 + speech.MAX_REMINDERS
+    assert [words in b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == [True]
+    replay = await run(make_loop(memory, model), request(text))
+    assert await bodies(replay) == await bodies(feed)
+
+
+async def test_an_agent_that_nobody_waits_for_may_stay_silent() -> None:
+    memory = FakeMemory(answered())
+    heartbeat = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, TIME))
+    feed = await run(make_loop(memory, ScriptedModel(APPEND)), replace(request(), messages=(heartbeat,)))
+    assert (await done(feed)).state is TurnState.COMPLETED
+    assert not [b for b in await bodies(feed) if isinstance(b, AssistantMessage)]
+
+
+LONG = "I am glad that you told me about your cat today."
+
+
+async def test_a_repeated_answer_is_refused_once_and_the_model_is_told() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(say(LONG), say(LONG), say("Your cat is Tom."))
+    await run(make_loop(memory, model), request("I have a cat."))
+    feed = await run(make_loop(memory, model), request("What is its name?", "r2"))
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Your cat is Tom."]
+    results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
+    assert "What is its name?" in results[0].text
+
+
+@pytest.mark.parametrize(
+    ("second", "answers"),
+    [("I have a cat.", [LONG]), ("What is its name?", [LONG, LONG])],
+    ids=["the same question", "insisting"],
+)
+async def test_an_answer_may_be_repeated_to_the_same_question_or_by_insisting(second: str, answers: list[str]) -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(say(LONG), *map(say, answers))
+    await run(make_loop(memory, model), request("I have a cat."))
+    feed = await run(make_loop(memory, model), request(second, "r2"))
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == [LONG]
+
+
+async def test_a_thought_that_plans_another_call_is_asked_about_once() -> None:
+    memory = FakeMemory(answered())
+    planned = call("send_message", thought="Let me use conversation_search.", message="I do not know.")
+    found = call("conversation_search", query="cat", request_heartbeat=True)
+    model = ScriptedModel(planned, found, say("Tom."))
+    feed = await run(make_loop(memory, model), request("What is my cat called?"))
+    assert "you planned to call conversation_search" in model.requests[1].note
+    assert "you planned" not in model.requests[2].note
+    assert [b.name for b in await bodies(feed) if isinstance(b, FunctionCalled)] == [
+        "conversation_search",
+        "send_message",
+    ]
 
 
 async def test_notes_are_committed_with_the_step() -> None:
@@ -127,13 +197,23 @@ async def test_a_failed_send_message_says_nothing_to_the_user() -> None:
     assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Now."]
 
 
-async def test_mere_text_is_a_thought_and_is_nudged_once() -> None:
+async def test_mere_text_is_a_thought_once_and_a_message_after_that() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(Completion("Hmm."), Completion("Hello there."))
+    found = await bodies(await run(make_loop(memory, model), request()))
+    assert [b for b in found if isinstance(b, Thought)] == [Thought("Hmm.")]
+    assert [b for b in found if isinstance(b, AssistantMessage)] == [AssistantMessage("Hello there.")]
+    assert "call send_message" in model.requests[1].messages[-1].text
+
+
+async def test_mere_text_ends_a_turn_in_which_nobody_waits() -> None:
     memory = FakeMemory(answered())
     model = ScriptedModel(Completion("Hmm."), Completion("Hmm again."))
-    feed = await run(make_loop(memory, model), request())
-    assert [b for b in await bodies(feed) if isinstance(b, Thought)] == [Thought("Hmm."), Thought("Hmm again.")]
-    assert len(model.requests) == 2
-    assert "call send_message" in model.requests[1].messages[-1].text
+    heartbeat = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, TIME))
+    asked = replace(request(), messages=(heartbeat,))
+    found = await bodies(await run(make_loop(memory, model), asked))
+    assert [b for b in found if isinstance(b, Thought)] == [Thought("Hmm."), Thought("Hmm again.")]
+    assert not [b for b in found if isinstance(b, AssistantMessage)]
 
 
 async def test_the_limit_of_steps() -> None:
@@ -158,17 +238,26 @@ async def test_the_limits_of_a_request() -> None:
 
 async def test_the_first_answer_is_checked() -> None:
     memory = FakeMemory(booted())
-    append = call("core_memory_append", name="human", content="x", request_heartbeat=False)
-    model = ScriptedModel(append, Completion("Hm."), say("Hello!"))
+    pause = call("pause_heartbeats", minutes=5)
+    model = ScriptedModel(pause, Completion("Hm."), say("Hello!"))
     feed = await run(make_loop(memory, model), request())
     assert len(model.requests) == 3
     assert len(feed.restarts) == 2
-    # Asked the same again, a model would answer the same.
-    assert {f.name for f in model.requests[1].functions} == {"send_message", "archival_memory_search"}
+    # The model is told what was wrong; the prompt and the functions stay, for the endpoint's cache.
+    assert "You called pause_heartbeats" in model.requests[1].note
+    assert model.requests[1].messages == model.requests[0].messages
+    assert model.requests[1].functions == model.requests[0].functions
     # One committed step, with the tokens of all three tries.
     assert len(memory.turns["r1"].steps) == 2
     assert (await done(feed)).usage.total == 220
-    assert memory.context.blocks[1].value == "Nobody yet."
+
+
+async def test_a_first_answer_may_write_memory_and_must_then_speak() -> None:
+    memory = FakeMemory(booted())
+    model = ScriptedModel(APPEND, say("Hello! Tea it is."))
+    feed = await run(make_loop(memory, model), request("I like tea."))
+    assert memory.context.blocks[1].value == "Nobody yet.\nLikes tea."
+    assert AssistantMessage("Hello! Tea it is.") in await bodies(feed)
 
 
 async def test_a_first_answer_that_never_comes_fails_the_turn() -> None:
@@ -176,14 +265,14 @@ async def test_a_first_answer_that_never_comes_fails_the_turn() -> None:
     model = ScriptedModel(Completion("Hm."), repeat=True)
     feed = await run(make_loop(memory, model), request())
     end = await done(feed)
-    assert (end.state, len(model.requests)) == (TurnState.FAILED, boot.MAX_FIRST_TRIES)
+    assert (end.state, len(model.requests)) == (TurnState.FAILED, MAX_FIRST_ATTEMPTS)
     assert "no_verify" in end.reason
 
 
 async def test_no_verify_takes_any_first_answer() -> None:
     memory = FakeMemory(booted())
     append = call("core_memory_append", name="human", content="x", request_heartbeat=False)
-    feed = await run(make_loop(memory, ScriptedModel(append)), request(verify=False))
+    feed = await run(make_loop(memory, ScriptedModel(append, say("Hi."))), request(verify=False))
     assert (await done(feed)).state is TurnState.COMPLETED
 
 
@@ -263,7 +352,7 @@ async def test_a_block_changed_by_somebody_else_runs_the_step_again() -> None:
 
     memory.before_commit = interfere
     append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
-    feed = await run(make_loop(memory, ScriptedModel(append, append)), request())
+    feed = await run(make_loop(memory, ScriptedModel(append, append, say("Tea!"))), request())
     assert memory.context.blocks[1].value == "Their name is Ada.\nLikes tea."
     assert len(feed.restarts) == 1
 
@@ -436,7 +525,8 @@ async def test_an_endpoint_that_calls_the_prompt_too_long_gets_less() -> None:
     sizes: list[int] = []
 
     def picky(asked: object) -> Completion:
-        sizes.append(len(asked.messages))  # type: ignore[attr-defined]
+        shown = [m.text for m in asked.messages] + [f.description for f in asked.functions]  # type: ignore[attr-defined]
+        sizes.append(len("".join(shown)))
         if len(sizes) < 3:
             raise ContextOverflowError
         return say("Fits.")
@@ -475,14 +565,14 @@ async def test_summarize() -> None:
 
 async def test_nothing_to_summarize() -> None:
     memory = FakeMemory()
-    with pytest.raises(errors.FailedPrecondition, match="nothing to summarise"):
+    with pytest.raises(errors.FailedPrecondition, match="nothing to summarize"):
         await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
     assert memory.history == []
 
 
 async def test_deltas_say_which_try_they_belong_to() -> None:
     memory = FakeMemory(booted())
-    model = ScriptedModel(call("core_memory_append", thought="a"), say("b"))
+    model = ScriptedModel(call("pause_heartbeats", thought="a"), say("b"))
     feed = await run(make_loop(memory, model), request())
     assert feed.deltas == [(1, "a"), (2, "I speak.")]
 
@@ -530,9 +620,9 @@ async def test_a_tool_that_fails_gives_control_back_and_its_result_is_cut() -> N
     memory = FakeMemory(with_tool())
     tools = FakeTools(ToolResult(False, "No die."), ToolResult(True, "6" * 5000))
     quiet = call("roll", request_heartbeat=False)
-    feed = await run(make_loop(memory, ScriptedModel(quiet, quiet), tools), request())
+    feed = await run(make_loop(memory, ScriptedModel(quiet, quiet, say("Sixes.")), tools), request())
     results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
-    assert [(b.ok, b.text[:7]) for b in results] == [(False, "No die."), (True, "6666666")]
+    assert [(b.ok, b.text[:7]) for b in results[:2]] == [(False, "No die."), (True, "6666666")]
     assert "cut after 3,000 of 5,000 characters" in results[1].text
     assert (await done(feed)).state is TurnState.COMPLETED
 
@@ -572,7 +662,7 @@ async def test_a_turn_cancelled_within_a_call_leaves_a_result_behind() -> None:
     assert memory.context.open_call is None
     results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
     assert [b.ok for b in results] == [False]
-    assert "cancelled while the function ran" in results[0].text
+    assert "cancelled while the function was running" in results[0].text
 
 
 async def test_the_limit_of_steps_never_leaves_a_call_open() -> None:

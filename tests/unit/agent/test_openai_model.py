@@ -6,9 +6,9 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
-from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.tokens import Counter, TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
@@ -17,8 +17,10 @@ from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, Delta
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
 from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_agent.models.request import plain, schemas
+from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.router import ModelRouter
 from memgpt_runtime import errors
+from memgpt_runtime.endpoints.address import parse_address
 from memgpt_runtime.errors import Reason
 
 from tests.support.scripted_llm import (
@@ -324,34 +326,20 @@ class _Never:
         raise AssertionError("the offline model was asked")
 
 
-def test_the_question_is_told_again_beside_results() -> None:
-    search = FunctionCall("c", "archival_memory_search", '{"query": "x"}')
-    messages = [
-        user("Who wrote it?"),
-        Message(Role.ASSISTANT, "Look.", function_call=search),
-        Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
-    ]
-    assert "Who wrote it?" in str(plain.json_messages(messages, BUILT_IN)[-1]["content"])
-
-
-def test_where_documents_lie_is_told_beside_a_question() -> None:
-    messages = [Message(Role.ASSISTANT, "Hello."), user("What is it about?")]
-    assert "archival_memory_search now" in str(plain.json_messages(messages, BUILT_IN, documents=True)[-1]["content"])
-    booted = [Message(Role.USER, envelopes.heartbeat("go on", "now"))]
-    assert "archival_memory_search now" not in str(plain.json_messages(booted, BUILT_IN)[-1]["content"])
-
-
 def test_functions_stand_before_what_changes() -> None:
     text = str(plain.json_messages([Message(Role.SYSTEM, prompt.system_text(answered()))], BUILT_IN)[0]["content"])
     assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")
 
 
-def test_a_question_that_left_the_window_is_still_told() -> None:
-    search = FunctionCall("c", "conversation_search", '{"query": "x"}')
-    summed = envelopes.system_alert(f"Your summary of them: We talked.{prompt.STILL_OPEN}Who wrote it?", "now")
-    messages = [
-        Message(Role.USER, summed),
-        Message(Role.ASSISTANT, "Look.", function_call=search),
-        Message(Role.TOOL, '{"status": "OK", "message": "Showing…"}', call_id="c"),
-    ]
-    assert "“Who wrote it?”" in str(plain.json_messages(messages, BUILT_IN)[-1]["content"])
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
+def test_the_note_ends_the_last_message_and_no_earlier_one(mode: Mode) -> None:
+    messages = [Message(Role.SYSTEM, "Be yourself."), Message(Role.ASSISTANT, "Hello."), user("Hi")]
+
+    def sent(note: str) -> list[dict[str, Any]]:
+        dialect = Dialect(parse_address("http://localhost/v1"), None)
+        body = dialect.body(ModelRequest(messages, BUILT_IN, note=note), "m", mode, 500)
+        return cast(list[dict[str, Any]], body["messages"])
+
+    plain_messages, noted = sent(""), sent("note")
+    assert noted[:-1] == plain_messages[:-1]
+    assert noted[-1]["content"] == f"{plain_messages[-1]['content']}\nnote"

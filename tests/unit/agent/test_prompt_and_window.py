@@ -8,13 +8,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.note import note_text
 from memgpt_agent.context_window.window import ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import Agent, Attachment, Block, Context, FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.loop import boot, summary
+from memgpt_agent.loop.answer_check import first_answer_objection, mismatch_objection
+from memgpt_agent.models.base import Completion
 from memgpt_runtime.tokens import count_tokens
 
-from tests.unit.agent.fakes import NOW, FakeMemory, ScriptedModel, answered, blocks, booted, say, user
+from tests.unit.agent.fakes import NOW, ScriptedModel, answered, blocks, booted, call, say, user
 
 
 def window(tokens: int = 8192, reserve: int = 500, keep: float = 0.75) -> ContextWindow:
@@ -47,10 +50,10 @@ def test_the_system_message() -> None:
     )
     assert prompt.system_text(context).splitlines() == [
         "Be kind.",
+        "",
+        "When to call which function",
+        *(f"- {function.instruction}" for function in BUILT_IN if function.instruction),
         "### Memory [last modified: 2024-05-01 03:07:09 PM CEST+0200]",
-        "Up to the last event, recall memory holds 1 message; archival memory holds 74 memories, the passages of these"
-        " attached sources among them: paper (71). conversation_search finds the messages, archival_memory_search the"
-        " memories and passages.",
         "Your core memory, which you can edit; the numbers are the characters used and allowed:",
         '<persona characters="9/2000">',
         "I am Sam.",
@@ -59,6 +62,14 @@ def test_the_system_message() -> None:
         "",
         "</human>",
     ]
+    note = json.loads(note_text(context, "Greet them."))
+    assert note == {
+        "type": "system_status",
+        "about": "Written by the system; the user cannot see it. Never mention or quote it.",
+        "recall_memory": "1 message",
+        "archival_memory": "74 entries, including the passages of the attached sources: paper (71)",
+        "next_step": "Greet them.",
+    }
 
 
 def test_no_value_ends_its_block_or_opens_another() -> None:
@@ -73,15 +84,6 @@ def test_the_summary_stands_after_the_system_message() -> None:
     assert [m.role for m in composed[:2]] == [Role.SYSTEM, Role.USER]
     assert "25 earlier messages" in composed[1].text
     assert "I know Ada." in composed[1].text
-
-
-def test_the_system_message_stays_the_same_within_a_turn() -> None:
-    memory = FakeMemory(answered())
-    memory._store([user("Hi")])
-    first = prompt.system_text(memory.context)
-    assert "recall memory holds 6 messages" in first
-    memory._store(pairs(2))
-    assert prompt.system_text(memory.context) == first
 
 
 # The boot sequence.
@@ -104,11 +106,37 @@ def test_the_first_answer_is_the_one_after_the_boot() -> None:
     assert not boot.awaits_first_answer(replace(context, summary="Long ago."))
 
 
-def test_a_first_answer_speaks_or_searches() -> None:
-    assert boot.is_good_first_answer(say("Hi").call)
-    assert boot.is_good_first_answer(FunctionCall("c", "archival_memory_search", "{}"))
-    assert not boot.is_good_first_answer(FunctionCall("c", "core_memory_append", "{}"))
-    assert not boot.is_good_first_answer(None)
+def test_a_first_answer_speaks_searches_or_writes() -> None:
+    for name in ("send_message", "archival_memory_search", "conversation_search", "core_memory_append"):
+        assert first_answer_objection(call(name)) is None
+    for bad in (call("pause_heartbeats"), call("fly_away"), Completion("Hm.")):
+        objection = first_answer_objection(bad)
+        assert objection is not None
+        assert "has not heard from you" in objection.to_model
+
+
+@pytest.mark.parametrize(
+    ("thought", "called", "objects"),
+    [
+        ("I will call archival_memory_search.", "send_message", True),
+        ("我要用 archival_memory_search 查一下。", "send_message", True),
+        ("I use send_message to greet.", "send_message", False),
+        ("First core_memory_append, then send_message.", "conversation_search", False),
+        ("No need for archival_memory_search.", "send_message", False),
+        ("Let me greet them.", "send_message", False),
+    ],
+)
+def test_a_thought_that_plans_another_function(thought: str, called: str, objects: bool) -> None:
+    context = replace(answered(), messages=(*answered().messages, user("Who wrote it?")))
+    found = mismatch_objection(context, call(called, thought=thought))
+    assert (found is not None) is objects
+
+
+def test_a_function_that_was_called_is_not_planned() -> None:
+    searched = call("archival_memory_search", query="x").call
+    history = (*answered().messages, user("Who?"), Message(Role.ASSISTANT, "Look.", function_call=searched))
+    context = replace(answered(), messages=history)
+    assert mismatch_objection(context, call("send_message", thought="archival_memory_search found Ada.")) is None
 
 
 # Profiles.

@@ -1,4 +1,4 @@
-"""What the model is shown: the composed system message, the summary, then the messages of the window."""
+"""The prompt: the system message, the summary, then the messages of the window; and the texts of our own events."""
 
 from __future__ import annotations
 
@@ -7,45 +7,49 @@ from collections.abc import Iterable, Sequence
 
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
+from memgpt_agent.functions import functions_of
 
 MEMORY_PRESSURE_ALERT = (
-    "The conversation is about to outgrow your context window: its oldest messages will soon be taken out and replaced"
-    " by a short summary. Do not mention this to the user. If they hold anything that you must not forget, save it now"
-    " with core_memory_append, core_memory_replace or archival_memory_insert."
+    "Your context window is almost full. The oldest messages will soon be replaced by a short summary. Do not mention"
+    " this to the user. If they contain anything you must not forget, save it now with core_memory_append,"
+    " core_memory_replace or archival_memory_insert."
 )
 
-HEARTBEAT_REQUESTED = "You asked for this heartbeat: go on."
-HEARTBEAT_FAILED = "Your function call failed. Read its result, and call a function again."
+HEARTBEAT_REQUESTED = "You requested this heartbeat. Continue."
+HEARTBEAT_FAILED = "Your function call failed. Read its result, then call a function again."
 HEARTBEAT_ONLY_THOUGHT = (
-    "You wrote text without calling a function, and nobody has seen it. To reach the user, call send_message."
+    "You wrote text without calling a function, so the user did not see it. To reach the user, call send_message."
 )
+HEARTBEAT_SPEAK = "The user is waiting and has not heard from you. Call send_message now."
 CALL_CANCELLED = (
-    "The turn was cancelled while the function ran. It may have happened all the same: find out before you call it"
-    " again."
+    "The turn was cancelled while the function was running. It may have taken effect; check before you call it again."
 )
 HEARTBEAT_MANUAL = "You may act now if there is anything to do."
 HEARTBEAT_BEGIN = (
-    "The user has come in and waits for your first message: greet them with send_message, in a sentence or two, by name"
-    " only if you know it."
+    "The user is here and waiting for your first message. Greet them with send_message in one or two sentences. Use"
+    " their name only if you know it."
 )
-HEARTBEAT_SUMMARIZE = "The user had your oldest messages summarised. There is nothing for you to do."
+HEARTBEAT_SUMMARIZE = "The user asked for your oldest messages to be summarized. There is nothing for you to do."
 
-STILL_OPEN = " Still to be answered, in the user's words: "
-"""What stands in a summary before a message of the user that left the window without an answer."""
+STILL_OPEN = " Not answered yet, in the user's words: "
+"""Precedes, in a summary, a user message that left the window without an answer."""
+
+FUNCTIONS_MARK = "When to call which function"
+"""Heading of the lines that the functions add to the instructions."""
 
 MEMORY_MARK = "### Memory [last modified: "
-"""What follows it in the system message changes from turn to turn."""
+"""Begins core memory in the system message."""
 
 SUMMARY_INSTRUCTIONS = (
-    "You are the assistant of the conversation below, and its oldest messages are about to leave your memory. Write, in"
-    " the first person and in fewer than 100 words, what you must remember of them: who the user is, what was asked,"
-    " decided, found and promised, and what is still open. If a former summary is given, carry over what still matters"
-    " in it. Write the summary and nothing else."
+    "You are the assistant in the conversation below. Its oldest messages are about to leave your context. Summarize"
+    " them in the first person, in fewer than 100 words and in the language of the conversation: who the user is, what"
+    " was asked, decided, found and promised, and what is still open. If there is an earlier summary, keep what still"
+    " matters in it. Write only the summary."
 )
 
 
 def compose(context: Context) -> list[Message]:
-    """All that the model is shown, in order. Messages that are not stored have sequence -1."""
+    """Return what the model is shown before the note, in order. Messages that are not stored have sequence -1."""
     messages = [Message(Role.SYSTEM, system_text(context))]
     if context.summary:
         messages.append(Message(Role.USER, summary_text(context)))
@@ -53,24 +57,29 @@ def compose(context: Context) -> list[Message]:
 
 
 def system_text(context: Context) -> str:
-    """The system message: instructions, counts as of now, and core memory."""
+    """Return the system message: instructions, when to call which function, and core memory.
+
+    Only an edit of core memory or of the agent's settings changes it. What changes otherwise is in the note.
+    """
     modified = max((block.updated_at for block in context.blocks), default=EPOCH)
     when = envelopes.format_time(modified, context.agent.time_zone)
-    archival = f"archival memory holds {_count(context.archival_count, 'memory', 'memories')}"
-    if context.agent.attachments:
-        sources = ", ".join(f"{a.source_name} ({a.passage_count})" for a in context.agent.attachments)
-        archival += f", the passages of these attached sources among them: {sources}"
     but = ", except the blocks that are read-only" if any(block.read_only for block in context.blocks) else ""
     return "\n".join(
         (
-            (profiles.in_short(context.agent.system) if context.brief else context.agent.system).strip(),
+            instructions_text(context),
             f"{MEMORY_MARK}{when}]",
-            f"Up to the last event, recall memory holds {_count(_recall_count(context), 'message', 'messages')};"
-            f" {archival}. conversation_search finds the messages, archival_memory_search the memories and passages.",
             f"Your core memory, which you can edit{but}; the numbers are the characters used and allowed:",
             blocks_text(context.blocks),
         )
     )
+
+
+def instructions_text(context: Context) -> str:
+    """Return the agent's instructions, with the lines that its functions add unless the window is small."""
+    if context.brief:
+        return profiles.in_short(context.agent.system).strip()
+    lines = [f"- {function.instruction}" for function in functions_of(context) if function.instruction]
+    return "\n".join((context.agent.system.strip(), "", FUNCTIONS_MARK, *lines))
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:
@@ -107,22 +116,6 @@ def escape(text: str, labels: Iterable[str]) -> str:
     """
     names = "|".join(re.escape(label) for label in labels)
     return re.sub(rf"<(?=/?(?:{names})\b)", "&lt;", text) if names else text
-
-
-def _recall_count(context: Context) -> int:
-    """Messages in recall memory when the event came in that the agent answers.
-
-    Were they counted anew in every step, the system message would change in every step, and endpoints that cache what
-    prompts have in common would have to read everything after it again.
-    """
-    behind = 0
-    for message in reversed(context.messages):
-        ours = envelopes.kind(message.text) in ("heartbeat", "system_alert")
-        stored = message.sequence >= 0
-        if message.role is Role.USER and not ours and stored:
-            return context.recall_count - behind
-        behind += stored
-    return context.recall_count
 
 
 def _block(block: Block, labels: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What fills a context window, by kind."""
+"""How many tokens of the context window each kind of content takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.note import note_message
 from memgpt_agent.context_window.window import ContextWindow
 from memgpt_agent.domain import Context, Message
 from memgpt_agent.functions import Function
@@ -18,7 +19,7 @@ class ContextUsage:
     Attributes:
         instructions: The system message without the blocks.
         blocks: Core memory.
-        functions: The declarations.
+        functions: The functions' schemas, and the note at the end of the prompt.
         summary: The summary of what left the window.
         messages: The messages.
     """
@@ -31,23 +32,23 @@ class ContextUsage:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Tokens of the whole prompt."""
         return sum(astuple(self))
 
 
-def filling(
+def measure(
     context: Context, window: ContextWindow, functions: Sequence[Function]
 ) -> tuple[ContextUsage, list[tuple[Message, int]]]:
-    """What the model is shown of ``context``: tokens by kind, and message by message."""
+    """Return the tokens by kind, and message by message, of what the model is shown of ``context``."""
     sizes = [(message, window.size(message)) for message in prompt.compose(context)]
     head = len(sizes) - len(context.messages)
     system, *summary = (size for _, size in sizes[:head])
     blocks = window.text_size(prompt.blocks_text(context.blocks))
     return ContextUsage(
-        # What is left of the system message, so that the parts add up: tokens may reach over the seam.
+        # The rest of the system message, so that the parts add up: a token may span two parts.
         instructions=system - blocks,
         blocks=blocks,
-        functions=window.function_tokens(functions),
+        functions=window.function_tokens(functions) + window.size(note_message(context)),
         summary=sum(summary),
         messages=sum(size for _, size in sizes[head:]),
     ), sizes

@@ -10,6 +10,7 @@ from typing import cast
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.note import note_message
 from memgpt_agent.context_window.tokens import CountTokens
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
 from memgpt_agent.functions import Function, functions_of, parameters_schema
@@ -105,14 +106,16 @@ class ContextWindow:
         What is stored stays whole.
         """
         whole = replace(context, brief=False)
-        fixed = self.fixed(replace(whole, summary=""), functions_of(whole))
-        if fixed <= self.limit * _BRIEF:
+        tokens = raw_size(prompt.compose(replace(whole, summary="", messages=()))[0], self.count)
+        tokens += raw_function_tokens(functions_of(whole), self.count)
+        # By coarse steps of the scale: every change of form makes the endpoint read the whole prompt again.
+        if tokens * max(1.0, math.floor(self.scale * 2) / 2) <= self.limit * _BRIEF:
             return whole
         return replace(whole, brief=True, messages=tuple(map(in_short, context.messages)))
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:
-        """Tokens of all but the messages: system message, summary, functions."""
-        head = prompt.compose(replace(context, messages=()))
+        """Return the tokens of all but the messages: system message, summary, functions, note."""
+        head = [*prompt.compose(replace(context, messages=())), note_message(context)]
         return sum(map(self.size, head)) + self.function_tokens(functions)
 
     def total(self, context: Context, functions: Sequence[Function]) -> int:

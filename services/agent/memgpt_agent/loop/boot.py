@@ -7,14 +7,7 @@ from datetime import datetime
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Context, FunctionCall, Message, Role, new_call_id
-from memgpt_agent.functions import Function
-from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
 from memgpt_agent.functions.send_message import SEND_MESSAGE
-
-MAX_FIRST_TRIES = 10
-"""How often the model is asked for its first answer until it passes the check."""
-
-FIRST_FUNCTIONS = (SEND_MESSAGE.name, ARCHIVAL_MEMORY_SEARCH.name)
 
 _THOUGHT = "I am awake and my memory works. Somebody may be about to log in: let me be ready to greet them."
 _GREETING = "Hello, I am here."
@@ -47,13 +40,3 @@ def awaits_first_answer(context: Context) -> bool:
         elif message.role is Role.ASSISTANT and answered:
             return False
     return True
-
-
-def may_come_first(function: Function) -> bool:
-    """Whether calling the function is a good first answer."""
-    return function.name in FIRST_FUNCTIONS
-
-
-def is_good_first_answer(call: FunctionCall | None) -> bool:
-    """Whether the first answer reaches the user, or looks something up for them."""
-    return call is not None and call.name in FIRST_FUNCTIONS

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from memgpt_agent.domain import Step, Turn
+from memgpt_agent.loop.event_mapper import EventMapper
 from memgpt_agent.loop.events import (
     Delta,
     Done,
     Event,
-    EventMapper,
     KeepAlive,
     Queued,
     Started,
@@ -59,7 +59,7 @@ class EventStream:
     """Collects a turn's events; the ``Sink`` of its model."""
 
     def __init__(self) -> None:
-        self.narrator = EventMapper()
+        self.mapper = EventMapper()
         self.turn_id = ""
         """Identity of the turn; empty until it leaves the queue."""
         self._events: list[Event] = []
@@ -89,13 +89,13 @@ class EventStream:
 
     def step(self, step: Step) -> None:
         """A step was committed. One that was told already is passed over."""
-        self._add(self.narrator.step(step))
+        self._add(self.mapper.step(step))
         self._attempt = 1
 
     def end(self, turn: Turn) -> None:
         """The turn ended."""
         if not self._closed:
-            self._add(self.narrator.end(turn))
+            self._add(self.mapper.end(turn))
             self._close()
 
     def fail(self, failure: BaseException) -> None:
@@ -185,7 +185,7 @@ class EventStream:
         return True
 
     def _now(self, body: Started | Delta | Queued | StepRestarted | KeepAlive) -> Event:
-        step = 0 if isinstance(body, Started | Queued) else self.narrator.next_step
+        step = 0 if isinstance(body, Started | Queued) else self.mapper.next_step
         return Event(0, step, body)
 
     def _provisional(self, item: _Text | Queued | StepRestarted) -> None:

@@ -1,17 +1,19 @@
-"""What comes of a model's answer: the messages of the step, the changes it makes, and why the agent goes on."""
+"""What comes of a model's answer: the messages of the step, the changes it makes, and why the agent continues."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memgpt_runtime import errors
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.domain import NO_EFFECTS, Context, Effects, FunctionCall, Message, Role
+from memgpt_agent.domain import NO_EFFECTS, Context, Effects, FunctionCall, Message, Role, new_call_id
 from memgpt_agent.functions import Call, FunctionError, FunctionOutput, MemorySearch, functions_of, parse_call
+from memgpt_agent.functions.send_message import SEND_MESSAGE
+from memgpt_agent.loop import speech
 from memgpt_agent.models.base import Completion
 from memgpt_agent.remote_tools.port import ToolCall, Tools
 
@@ -26,8 +28,8 @@ class StepResult:
     Attributes:
         messages: The model's answer, a function's result, or both.
         effects: What the function changes.
-        reason: Why the agent goes on; empty when it has no reason to.
-        open: Whether a call was only announced: it is committed first, and made then.
+        reason: Why the agent continues; empty if it has no reason to.
+        open: Whether a call was only announced: it is committed first, then made.
     """
 
     messages: tuple[Message, ...]
@@ -37,7 +39,7 @@ class StepResult:
 
 
 class ToolExecutor:
-    """Runs functions."""
+    """Runs the functions that models call."""
 
     def __init__(self, memory: MemorySearch, tools: Tools, now: Callable[[], datetime]) -> None:
         self._memory = memory
@@ -45,7 +47,9 @@ class ToolExecutor:
         self._now = now
 
     async def act(self, context: Context, completion: Completion) -> StepResult:
-        """Runs the function that was called, unless it runs elsewhere."""
+        """Run the function that was called, unless it runs elsewhere."""
+        if completion.call is None and _thought_only(context) and speech.owes_reply(context):
+            completion = _as_message(completion)
         answer = Message(
             Role.ASSISTANT,
             completion.text,
@@ -54,7 +58,7 @@ class ToolExecutor:
             created_at=self._now(),
         )
         if completion.call is None:
-            # Once only: a model that thinks on in the same way is left in peace.
+            # Once only: an agent that nobody waits for may think again without a call.
             return StepResult((answer,), reason="" if _thought_only(context) else prompt.HEARTBEAT_ONLY_THOUGHT)
         call: Call | None = None
         effects = NO_EFFECTS
@@ -62,6 +66,7 @@ class ToolExecutor:
             call = parse_call(completion.call, functions_of(context))
             if call.function.tool is not None:
                 return StepResult((answer,), open=True)
+            _must_be_new(context, call)
             output = await execute(call, context, self._memory)
             ok, text, effects = True, output.text, output.effects
         except FunctionError as error:
@@ -72,39 +77,23 @@ class ToolExecutor:
         return StepResult((answer, result), effects, _reason(ok, call))
 
     async def finish(self, context: Context, open_call: FunctionCall, turn_id: str, step: int) -> StepResult:
-        """Makes a call that was committed as ``step`` of a turn. Made again, it has the same key."""
+        """Make a call that was committed as ``step`` of a turn. If it is made again, it has the same key."""
         call: Call | None = None
         try:
             call = parse_call(open_call, functions_of(context))
             if call.function.tool is None:
-                raise FunctionError(f"{open_call.name} is no longer there.")
+                raise FunctionError(f"{open_call.name} is no longer available.")
             made = ToolCall(call.function.tool, envelopes.dumps(call.values), context.agent.agent_id, turn_id, step)
             outcome = await self._tools.call(made)
             ok, text = outcome.ok, outcome.text
         except FunctionError as error:
-            # Registered anew, or taken away, since the call was committed.
+            # Registered again, or removed, since the call was committed.
             ok, text = False, str(error)
         return StepResult((self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call))
 
     def _result(self, context: Context, call: FunctionCall, ok: bool, text: str) -> Message:
         time = envelopes.format_time(self._now(), context.agent.time_zone)
         return Message(Role.TOOL, envelopes.function_result(ok, text, time), call_id=call.call_id)
-
-
-def _reason(ok: bool, call: Call | None) -> str:
-    if not ok:
-        return prompt.HEARTBEAT_FAILED
-    return prompt.HEARTBEAT_REQUESTED if call is not None and call.request_heartbeat else ""
-
-
-def _thought_only(context: Context) -> bool:
-    """Whether the model's last answer was a mere thought too."""
-    for message in reversed(context.messages):
-        if message.role is Role.ASSISTANT:
-            return message.function_call is None
-        if message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
-            return False
-    return False
 
 
 async def execute(call: Call, context: Context, memory: MemorySearch) -> FunctionOutput:
@@ -122,3 +111,36 @@ def cut(call: Call | None, text: str) -> str:
     if len(text) <= MAX_RESULT_CHARACTERS or (call is not None and call.function.searches):
         return text
     return f"{text[:MAX_RESULT_CHARACTERS]}… [cut after {MAX_RESULT_CHARACTERS:,} of {len(text):,} characters]"
+
+
+def _must_be_new(context: Context, call: Call) -> None:
+    """Refuse a message that only repeats the agent's last one, once."""
+    if call.function.name != SEND_MESSAGE.name:
+        return
+    if question := speech.repeated_answer(context, call.text("message")):
+        raise FunctionError(
+            "The message was not sent: it repeats your last message word for word. The user has written since:"
+            f" “{question[:200]}”. Answer that."
+        )
+
+
+def _as_message(completion: Completion) -> Completion:
+    """Return a plain text as the call that sends it."""
+    arguments = envelopes.dumps({"message": completion.text})
+    return replace(completion, text="", call=FunctionCall(new_call_id(), SEND_MESSAGE.name, arguments))
+
+
+def _reason(ok: bool, call: Call | None) -> str:
+    if not ok:
+        return prompt.HEARTBEAT_FAILED
+    return prompt.HEARTBEAT_REQUESTED if call is not None and call.request_heartbeat else ""
+
+
+def _thought_only(context: Context) -> bool:
+    """Whether the model's last answer was plain text too."""
+    for message in reversed(context.messages):
+        if message.role is Role.ASSISTANT:
+            return message.function_call is None
+        if message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
+            return False
+    return False

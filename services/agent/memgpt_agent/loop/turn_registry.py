@@ -9,7 +9,8 @@ from memgpt_runtime import context, errors
 from memgpt_runtime.errors import Reason, ServiceError
 
 from memgpt_agent.loop.event_stream import EventStream
-from memgpt_agent.loop.turn_loop import TurnLoop, TurnRequest
+from memgpt_agent.loop.turn_loop import TurnLoop
+from memgpt_agent.loop.turn_request import TurnRequest
 
 _log = structlog.get_logger(__name__)
 

@@ -52,14 +52,16 @@ class ModelRequest:
         functions: The functions it may call, one a time; none when plain text is wanted.
         model: The model's name; empty for the service's own setting.
         max_tokens: The most tokens that it may write; 0 for no bound.
-        documents: Whether documents are attached, which small models are reminded to read.
+        note: What changes from step to step, as JSON text: the last message of the prompt, and of no later one.
+        guided_note: The same with advice for small models, who need it in the mode ``json_schema``.
     """
 
     messages: Sequence[Message]
     functions: Sequence[Function] = ()
     model: str = ""
     max_tokens: int = 0
-    documents: bool = False
+    note: str = ""
+    guided_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,15 +28,14 @@ from memgpt_runtime.ids import new_id
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.usage import filling
-from memgpt_agent.context_window.window import WindowTooSmallError
+from memgpt_agent.context_window.usage import measure
 from memgpt_agent.domain import Context, Message, Role, TurnState
-from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import boot
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.events import Done
-from memgpt_agent.loop.turn_loop import TurnLoop, TurnRequest
+from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.loop.turn_registry import TurnRegistry
+from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import MemoryClient, call
 from memgpt_agent.models.offline.model import NAME as OFFLINE
@@ -275,12 +273,8 @@ class AgentServicer(AgentServiceServicer):
         """See the contract."""
         loaded = await self._memory.load_context_proto(request.agent_id)
         domain = memory_protos.context(loaded)
-        window = self._loop.window(domain.agent)
-        domain = window.shaped(domain)
-        functions = functions_of(domain)
-        with suppress(WindowTooSmallError):
-            domain = window.fit(domain, functions)
-        filled, sizes = filling(domain, window, functions)
+        view = self._loop.view(domain)
+        usage, sizes = measure(view.fitted().context, view.window, view.functions)
         head = len(sizes) - len(domain.messages)
         shown = [event_protos.composed_message(message) for message, _ in sizes[:head]] + list(loaded.messages)
         return pb.GetContextResponse(
@@ -289,9 +283,9 @@ class AgentServicer(AgentServiceServicer):
             messages=[
                 pb.ContextMessage(message=message, tokens=size) for message, (_, size) in zip(shown, sizes, strict=True)
             ],
-            total_tokens=filled.total,
-            tokens=pb.ContextTokens(**asdict(filled)),
-            context_window=window.tokens,
+            total_tokens=usage.total,
+            tokens=pb.ContextTokens(**asdict(usage)),
+            context_window=view.window.tokens,
             archival_count=loaded.archival_count,
             summary=loaded.summary,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from memgpt_agent import envelopes
-from memgpt_agent.domain import FunctionCall, Message, Role, new_call_id
+from memgpt_agent.domain import FunctionCall, new_call_id
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.answer import Answer, MalformedError, RawCall
@@ -108,17 +108,15 @@ def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
 
 
 def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
-    """The request once more, with what was wrong with the answer shown to the model."""
+    """Return the request again, with a note that tells the model what was wrong with its answer."""
     answer = malformed.answer
-    raw = answer.text or "".join(call.arguments for call in answer.calls)
+    raw = (answer.text or "".join(call.arguments for call in answer.calls)).strip()
     problem = f"Your last answer could not be used: {malformed}. Answer with exactly one function call."
-    alert = {"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem}
-    former = [Message(Role.ASSISTANT, raw[:_SHOWN])] if raw.strip() else []
-    return replace(
-        request,
-        messages=[*request.messages, *former, Message(Role.USER, envelopes.dumps(alert))],
-        max_tokens=max(request.max_tokens - _REPAIR_TOKENS, request.max_tokens // 2),
-    )
+    if raw:
+        problem += f" Your answer began: {raw[:_SHOWN]}"
+    note = envelopes.dumps({"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem})
+    room = max(request.max_tokens - _REPAIR_TOKENS, request.max_tokens // 2)
+    return replace(request, note=note, guided_note=note, max_tokens=room)
 
 
 def _function_call(name: str, arguments: str) -> FunctionCall:

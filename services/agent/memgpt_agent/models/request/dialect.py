@@ -8,10 +8,12 @@ refusal.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from memgpt_runtime.endpoints.address import Address
 from memgpt_runtime.endpoints.refusals import Meaning, Refusal
 
+from memgpt_agent.domain import Message, Role
 from memgpt_agent.models.base import ModelRequest
 from memgpt_agent.models.endpoint import Mode
 from memgpt_agent.models.request import history, options, plain, schemas
@@ -68,7 +70,7 @@ class Dialect:
             body["messages"] = self._plain(request)
             self._constrain(body, request)
         else:
-            body["messages"] = history.tool_messages(request.messages, self.quirks, self.extras)
+            body["messages"] = history.tool_messages(_with_note(request), self.quirks, self.extras)
             body["tools"] = schemas.tools(request.functions, self._dropped)
             if choice := self._takes("tool_choice"):
                 body["tool_choice"] = choice
@@ -103,7 +105,7 @@ class Dialect:
         return "response_format"
 
     def _plain(self, request: ModelRequest) -> list[dict[str, object]]:
-        messages = plain.json_messages(request.messages, request.functions, documents=request.documents)
+        messages = plain.json_messages(request.messages, request.functions, request.guided_note or request.note)
         return history.without_system(messages) if self.quirks.no_system else messages
 
     def _constrain(self, body: Body, request: ModelRequest) -> None:
@@ -196,3 +198,8 @@ def _echoes(text: str, body: Body) -> bool:
 
 def _speaks_of_a_model(text: str) -> bool:
     return re.search(r"model|deployment|endpoints? found", text, re.IGNORECASE) is not None
+
+
+def _with_note(request: ModelRequest) -> Sequence[Message]:
+    """Return the prompt with its note as the last message of the user."""
+    return [*request.messages, Message(Role.USER, request.note)] if request.note else request.messages

@@ -16,12 +16,14 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS
-from memgpt_agent.models.request.hints import reminder
 from memgpt_agent.models.request.wire import OPENING, Wire
 
 
-def json_messages(messages: Sequence[Message], functions: Sequence[Function], *, documents: bool = False) -> list[Wire]:
-    """The prompt without tool calls. Neighbours of one role are joined: many chat templates want roles to alternate."""
+def json_messages(messages: Sequence[Message], functions: Sequence[Function], note: str = "") -> list[Wire]:
+    """Return the prompt without tool calls, with ``note`` at its end.
+
+    Neighbors of one role are joined: many chat templates require roles to alternate.
+    """
     rendered: list[tuple[str, str]] = []
     names = {m.function_call.call_id: m.function_call.name for m in messages if m.function_call is not None}
     for message in messages:
@@ -35,7 +37,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], *,
                 rendered.append(("user", envelopes.dumps({**result, **envelopes.parse(message.text)})))
             case Role.USER:
                 rendered.append(("user", message.text))
-    if functions and (note := reminder(messages, documents=documents)):
+    if note:
         rendered.append(("user", note))
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", OPENING))

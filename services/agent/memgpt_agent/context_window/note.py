@@ -1,0 +1,49 @@
+"""The note at the end of every prompt: whatever changes from step to step.
+
+Everything before it only grows at its end, so that endpoints reuse what they have read of the prompt. The note is not
+part of the conversation, and no prompt contains an earlier one.
+"""
+
+from __future__ import annotations
+
+from memgpt_agent import envelopes
+from memgpt_agent.domain import Context, Message, Role
+
+_NOT_USER = "Written by the system; the user cannot see it. Never mention or quote it."
+
+
+def note_text(context: Context, next_step: str = "") -> str:
+    """Return the note as JSON text.
+
+    Args:
+        context: What fills the window now.
+        next_step: What the model should do next, in the imperative; empty for no advice.
+    """
+    note: dict[str, object] = {
+        "type": "system_status",
+        "about": _NOT_USER,
+        "recall_memory": _count(context.recall_count, "message"),
+        "archival_memory": _archival(context),
+    }
+    if context.recalled:
+        note["possibly_relevant"] = list(context.recalled)
+    if next_step:
+        note["next_step"] = next_step
+    return envelopes.dumps(note)
+
+
+def note_message(context: Context) -> Message:
+    """Return the note as the message that it becomes on the wire."""
+    return Message(Role.USER, note_text(context))
+
+
+def _archival(context: Context) -> str:
+    text = _count(context.archival_count, "entry", "entries")
+    if context.agent.attachments:
+        sources = ", ".join(f"{a.source_name} ({a.passage_count})" for a in context.agent.attachments)
+        text += f", including the passages of the attached sources: {sources}"
+    return text
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,124 @@
+"""Whether the user still waits for a word of the agent, and the words that a turn ends with if none came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.domain import Context, FunctionCall, Message, Role, TurnState, new_call_id
+from memgpt_agent.functions.send_message import SEND_MESSAGE, SENT
+
+MAX_REMINDERS = 2
+"""How often the agent is told in a turn that the user is waiting, before the turn ends with words of ours."""
+
+_CHAINED = (
+    prompt.HEARTBEAT_REQUESTED,
+    prompt.HEARTBEAT_FAILED,
+    prompt.HEARTBEAT_ONLY_THOUGHT,
+    prompt.HEARTBEAT_SPEAK,
+)
+"""Reasons of heartbeats that continue a turn. Any other one begins a turn in which the agent may stay silent."""
+
+_MIN_REPEATED = 24
+"""Shorter messages, such as "Yes, I do.", may be repeated."""
+
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+# By language, and whether a limit stopped the turn.
+_WORDS = {
+    ("en", True): "I could not finish this in one go. Tell me to continue, or ask in a different way.",
+    ("en", False): "I could not put an answer together this time. Please ask me again.",
+    ("zh", True): "我没能一次完成。请让我继续，或者换一种方式提问。",
+    ("zh", False): "我这次没能给出回答，请再问我一次。",
+}
+
+
+def owes_reply(context: Context, messages: Sequence[Message] = ()) -> bool:
+    """Whether the user is waiting for an answer once ``messages`` follow those of the window."""
+    results: dict[str, bool] = {}
+    for message in reversed((*context.messages, *messages)):
+        if message.role is Role.TOOL:
+            results[message.call_id] = envelopes.result_ok(message.text)
+        elif message.role is Role.ASSISTANT:
+            call = message.function_call
+            if call is not None and call.name == SEND_MESSAGE.name and results.get(call.call_id, True):
+                return False
+        elif message.role is Role.USER and (waits := _begins_turn(message)) is not None:
+            return waits
+    return prompt.STILL_OPEN in context.summary
+
+
+def _begins_turn(message: Message) -> bool | None:
+    """Whether an event makes the user wait for an answer; None if it only continues a turn."""
+    match envelopes.kind(message.text):
+        case "user_message" | "login":
+            return True
+        case "heartbeat":
+            reason = _reason(message)
+            return None if reason in _CHAINED else reason == prompt.HEARTBEAT_BEGIN
+        case _:
+            return None
+
+
+def reminders(context: Context) -> int:
+    """Return how often the agent was told since the last event from outside that the user is waiting."""
+    count = 0
+    for message in reversed(context.messages):
+        if message.role is Role.USER:
+            if _begins_turn(message) is not None:
+                break
+            count += _reason(message) in (prompt.HEARTBEAT_SPEAK, prompt.HEARTBEAT_ONLY_THOUGHT)
+    return count
+
+
+def last_words(context: Context, state: TurnState, now: datetime) -> tuple[Message, Message]:
+    """Return a message to the user with its result, for a turn that ends in ``state`` before the agent has spoken."""
+    language = "zh" if _CHINESE.search(_last_user_text(context.messages)) else "en"
+    call = FunctionCall(
+        new_call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": _WORDS[language, state is TurnState.STOPPED]})
+    )
+    result = envelopes.function_result(True, SENT, envelopes.format_time(now, context.agent.time_zone))
+    return Message(Role.ASSISTANT, "", function_call=call), Message(Role.TOOL, result, call_id=call.call_id)
+
+
+def repeated_answer(context: Context, text: str) -> str:
+    """Return the user's message that ``text`` does not answer, since it only repeats the agent's former message.
+
+    Empty if it does not repeat it, if the user's message is a repetition too, or if the agent was told already.
+    """
+    if len(text) < _MIN_REPEATED:
+        return ""
+    asked: list[str] = []
+    for message in reversed(context.messages):
+        call = message.function_call
+        if call is not None and call.name == SEND_MESSAGE.name:
+            if _plain(str(envelopes.parse(call.arguments).get("message", ""))) != _plain(text) or not asked:
+                return ""
+            return "" if _plain(_asked_before(context, call)) == _plain(asked[0]) else asked[0]
+        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            asked.append(str(envelopes.parse(message.text).get("message", "")))
+    return ""
+
+
+def _asked_before(context: Context, answer: FunctionCall) -> str:
+    """Return the user's message before an answer."""
+    position = next(n for n, m in enumerate(context.messages) if m.function_call is answer)
+    return _last_user_text(context.messages[:position])
+
+
+def _last_user_text(messages: Sequence[Message]) -> str:
+    for message in reversed(messages):
+        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            return str(envelopes.parse(message.text).get("message", ""))
+    return ""
+
+
+def _reason(message: Message) -> str:
+    return str(envelopes.parse(message.text).get("reason", "")).removeprefix(envelopes.SYSTEM_NOTE)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()

@@ -1,0 +1,219 @@
+"""The steps of a turn: make room, ask the model, run the one function that it calls, commit.
+
+What a function changes in Memory is committed with the step that called it. A call of a remote tool cannot be: it is
+committed as a step without a result, then made, and its result is the next step. A replica that finds a call without
+a result makes it under the same key, and does not ask the model again.
+
+The event that makes an agent continue (a heartbeat, an alert) is committed in the step that caused it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.view import ContextView
+from memgpt_agent.context_window.window import WindowTooSmallError
+from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, Role, TurnState, Usage
+from memgpt_agent.loop import boot, speech, summary
+from memgpt_agent.loop.answer_check import (
+    MAX_FIRST_ATTEMPTS,
+    Objection,
+    first_answer_objection,
+    mismatch_objection,
+)
+from memgpt_agent.loop.held_turn import HeldTurn, TurnFailedError
+from memgpt_agent.loop.tool_executor import StepResult, ToolExecutor
+from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError, ModelRequest
+
+_OVERFLOW_ATTEMPTS = 4
+_CONFLICT_ATTEMPTS = 5
+_OVERFLOW_SHRINK = 0.75
+
+
+class StepRunner:
+    """Runs the steps of held turns."""
+
+    def __init__(
+        self,
+        model: ChatModel,
+        executor: ToolExecutor,
+        view: Callable[[Context], ContextView],
+        max_steps: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Prepare to run steps.
+
+        Args:
+            model: The chat model.
+            executor: Runs the functions that it calls.
+            view: Returns a context as its window shows it.
+            max_steps: Limit of steps for turns that set none.
+            now: The clock.
+        """
+        self._model = model
+        self._executor = executor
+        self._view = view
+        self._max_steps = max_steps
+        self._now = now
+
+    async def run(self, turn: HeldTurn) -> None:
+        """Run steps until the turn has ended.
+
+        Raises:
+            TurnFailedError: The turn cannot be completed.
+            BadAnswerError: The model's answers are unusable.
+            LeaseLostError: Another replica holds the turn.
+        """
+        while not await self._step(turn):
+            pass
+
+    async def _step(self, turn: HeldTurn) -> bool:
+        """Run one step, and return whether the turn has ended."""
+        for _ in range(_CONFLICT_ATTEMPTS):
+            new, usage = await self._next(turn)
+            try:
+                await turn.commit(new)
+            except errors.Aborted:
+                turn.stream.restart("Core memory was changed in the meantime.")
+                turn.known_context = None
+                continue
+            turn.model_steps += usage is not None
+            turn.usage += usage or NO_USAGE
+            return new.outcome is not None
+        raise errors.Aborted(
+            Reason.ETAG_MISMATCH, "core memory keeps being changed by others; send the same request again"
+        )
+
+    async def _next(self, turn: HeldTurn) -> tuple[NewStep, Usage | None]:
+        """Return the next step to commit, and the tokens that the model took for it; None if it was not asked."""
+        context = await turn.context()
+        if context.open_call is not None:
+            result = await self._executor.finish(context, context.open_call, turn.lease.turn_id, turn.next_step - 1)
+            return self._new_step(turn, self._view(context), result, None), None
+        if (outcome := self._limit_reached(turn)) is not None:
+            words = self._last_words(context, outcome.state)
+            return NewStep(turn.next_step, words, outcome=outcome), None
+        view, completion = await self._answer(turn, context)
+        result = await self._executor.act(view.context, completion)
+        return self._new_step(turn, view, result, completion.usage), completion.usage
+
+    def _limit_reached(self, turn: HeldTurn, usage: Usage | None = None) -> Outcome | None:
+        """Return how a turn ends that has used up its steps or tokens; None while it has not.
+
+        Args:
+            turn: The turn.
+            usage: Tokens of a step that is about to be committed, if the model was asked in it.
+        """
+        budget = turn.request.max_tokens
+        if 0 < budget <= (turn.usage + (usage or NO_USAGE)).total:
+            return Outcome(TurnState.STOPPED, f"The budget of {budget:,} tokens is used up.")
+        limit = turn.request.max_steps or self._max_steps
+        if turn.model_steps + (usage is not None) >= limit:
+            return Outcome(TurnState.STOPPED, f"The limit of {limit} steps is reached.")
+        return None
+
+    # Asking the model.
+
+    async def _answer(self, turn: HeldTurn, context: Context) -> tuple[ContextView, Completion]:
+        """Return the model's answer to the context, after making room for it."""
+        view = self._view(context)
+        for _ in range(_OVERFLOW_ATTEMPTS):
+            try:
+                view = await self._make_room(turn, view)
+                return view, await self._ask(turn, view)
+            except ContextOverflowError:
+                turn.stream.restart("The prompt was too long for the model; its oldest messages are taken out.")
+                view = view.narrowed(_OVERFLOW_SHRINK)
+            except WindowTooSmallError as error:
+                raise TurnFailedError(
+                    f"{error}; raise the agent's context_window, or shorten its instructions"
+                ) from error
+        raise TurnFailedError(refusal(view))
+
+    async def _make_room(self, turn: HeldTurn, view: ContextView) -> ContextView:
+        """Evict the oldest messages, in a step of its own, if the prompt leaves too little room for an answer."""
+        if not view.overflows or (count := view.evictable) == 0:
+            return view
+        eviction, usage = await summary.evict(view.context, count, self._model, view.window)
+        turn.usage += usage
+        await turn.commit(NewStep(turn.next_step, eviction=eviction))
+        return ContextView.of(view.window, await turn.context())
+
+    async def _ask(self, turn: HeldTurn, view: ContextView) -> Completion:
+        """Ask the model until there is no objection to its answer; it is told of each."""
+        first = turn.request.verify and boot.awaits_first_answer(view.context)
+        messages = view.messages()
+        usage, told = NO_USAGE, ""
+        for attempt in range(MAX_FIRST_ATTEMPTS):
+            request = ModelRequest(
+                messages,
+                view.functions,
+                view.context.agent.model,
+                view.window.reserve,
+                note=view.note(told),
+                guided_note=view.guided_note(told),
+            )
+            completion = await self._model.complete(request, turn.stream)
+            usage += completion.usage
+            objection = _objection(view.context, completion, first=first, again=attempt > 0)
+            if objection is None:
+                return replace(completion, usage=usage)
+            turn.stream.restart(objection.to_people)
+            told = objection.to_model
+        raise TurnFailedError(
+            f"the model was asked {MAX_FIRST_ATTEMPTS} times for its first message and neither sent one nor searched;"
+            " try again, use another model, or set no_verify"
+        )
+
+    # Making the step.
+
+    def _new_step(self, turn: HeldTurn, view: ContextView, result: StepResult, usage: Usage | None) -> NewStep:
+        """Return the step of a result, with the event that makes the agent continue, or with the turn's end."""
+        index, messages, effects = turn.next_step, result.messages, result.effects
+        if result.open:
+            return NewStep(index, messages)
+        event = self._event(view, result)
+        outcome: Outcome | None = Outcome(TurnState.COMPLETED)
+        if event:
+            outcome = self._limit_reached(turn, usage)
+            if outcome is None:
+                messages = (*messages, Message(Role.USER, event))
+        if outcome is not None:
+            messages = (*messages, *self._last_words(view.context, outcome.state, messages))
+        return NewStep(index, messages, effects.blocks, effects.notes, outcome=outcome)
+
+    def _event(self, view: ContextView, result: StepResult) -> str:
+        """Return the event that makes the agent continue; empty if nothing does."""
+        context = view.context
+        time = envelopes.format_time(self._now(), context.agent.time_zone)
+        if view.alert_due(result.messages, result.effects):
+            return envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time)
+        reason = result.reason
+        if not reason and speech.owes_reply(context, result.messages):
+            reason = prompt.HEARTBEAT_SPEAK if speech.reminders(context) < speech.MAX_REMINDERS else ""
+        return envelopes.heartbeat(reason, time) if reason else ""
+
+    def _last_words(
+        self, context: Context, state: TurnState, messages: tuple[Message, ...] = ()
+    ) -> tuple[Message, ...]:
+        return speech.last_words(context, state, self._now()) if speech.owes_reply(context, messages) else ()
+
+
+def refusal(view: ContextView) -> str:
+    """Return what to tell people if the endpoint refuses a prompt of any size."""
+    return (
+        f"the model refuses even {view.window.tokens} tokens as too long; set agent.context_window to the model's own"
+    )
+
+
+def _objection(context: Context, completion: Completion, *, first: bool, again: bool) -> Objection | None:
+    if first:
+        return first_answer_objection(completion)
+    return None if again else mismatch_objection(context, completion)
