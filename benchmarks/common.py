@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -27,15 +27,19 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import structlog
 import wordllama
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE, SEARCH_MODE_HYBRID, SEARCH_MODE_TEXT
 from memgpt_memory.embedding import WORDLLAMA, Vectors
 from memgpt_memory.fulltext import query_words, words_of
-from memgpt_memory.passages import PASSAGE_FIELDS, document_row
+from memgpt_memory.passages import document_row
 from memgpt_memory.ranking import HEAD, Scored, fuse
-from memgpt_memory.store import filters
+from memgpt_memory.store.expressions import render
+from memgpt_memory.store.filters import OneOf
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SPARSE, WORDS, Collection, partition_of, passages
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store.mapping import columns_of
+from memgpt_memory.store.rows import PassageRow
+from memgpt_memory.store.server.store import ServerStore
 from pymilvus import MilvusClient
 
 from tests.integration.memory.client import Memory, batch, connected, finish, header, version
@@ -180,6 +184,7 @@ def _number(value: float) -> str:
 def quiet() -> None:
     """Keeps libraries from talking in between: Lite's server runs within this process."""
     logging.getLogger().setLevel(logging.WARNING)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # Lite does not know all of pymilvus's questions
 
 
@@ -248,6 +253,9 @@ def embed(wanted: Sequence[str]) -> Vectors:
     return np.asarray(_model().embed(list(wanted), norm=True), dtype=np.float32)
 
 
+_FIELDS = columns_of(PassageRow)
+
+
 class Raw:
     """Plain pymilvus on a store of its own, which has Memory's collections, partitions and rows.
 
@@ -268,7 +276,7 @@ class Raw:
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
             rows = [
-                document_row(owner, owner, owner, file, index, text, (1, 0, len(text)), stamp=1, created=1)
+                asdict(document_row(owner, owner, owner, file, index, text, (1, 0, len(text)), stamp=1, created=1))
                 | {self._passages.vector: vector.tolist()}
                 | ({WORDS: " ".join(words_of(text))} if self.full_text else {})
                 for index, (text, vector) in enumerate(zip(some, embed(some), strict=True), start)
@@ -316,9 +324,7 @@ class Raw:
     def _dense(self, owner: str, vector: list[float], limit: int, offset: int) -> Any:
         return self._search(owner, vector, self._passages.vector, {"metric_type": "IP"}, limit, offset)
 
-    def _words(
-        self, owner: str, query: str, limit: int, offset: int = 0, fields: Sequence[str] = PASSAGE_FIELDS
-    ) -> Any:
+    def _words(self, owner: str, query: str, limit: int, offset: int = 0, fields: Sequence[str] = _FIELDS) -> Any:
         words = " ".join(query_words(query))
         return self._search(owner, words, SPARSE, {"metric_type": "BM25"}, limit, offset, fields)
 
@@ -330,13 +336,13 @@ class Raw:
         parameters: Any,
         limit: int,
         offset: int,
-        fields: Sequence[str] = PASSAGE_FIELDS,
+        fields: Sequence[str] = _FIELDS,
     ) -> Any:
         return self.client.search(
             self._passages.name,
             [data],
             anns_field=column,
-            filter=filters.one_of("owner", [owner]),
+            filter=render(OneOf("owner", [owner])),
             partition_names=[partition_of(_TENANT, owner)],
             limit=limit,
             offset=offset,
@@ -429,10 +435,10 @@ async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
 
 
 async def open_raw(options: Options, uri: str) -> Raw:
-    """Plain pymilvus; Memory's own code makes the collections, so that they are the same."""
-    store = Milvus(uri, timeout=60)
+    """Plain pymilvus; Memory's adapter for servers makes the collections, on Milvus Lite too."""
+    store = ServerStore(uri, token="", timeout=60, observe=lambda *_: None)
     await store.open([RECORDS, MESSAGES])
-    full_text = store.capabilities.full_text
+    full_text = store.capabilities.full_text or options.backend == "lite"
     archive = passages(WORDLLAMA, DIMENSION, full_text=full_text)
     await store.open([archive])
     await store.close()

@@ -17,8 +17,8 @@ from memgpt_memory.passages import EmbeddingIndex, Passages
 from memgpt_memory.recall import MessageIndex, Recall
 from memgpt_memory.records import IdempotencyStore, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
+from memgpt_memory.store import Store
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
-from memgpt_memory.store.milvus import Milvus
 from memgpt_memory.turns import Edits, Turns
 
 
@@ -26,7 +26,7 @@ from memgpt_memory.turns import Edits, Turns
 class Core:
     """Memory, ready to work."""
 
-    store: Milvus
+    store: Store
     passages: Passages
     token_key: bytes
     agents: Agents
@@ -55,7 +55,7 @@ class Core:
         await self.lease.release()
 
 
-async def open_core(store: Milvus, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
+async def open_core(store: Store, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
     """Opens a store, checks that this version and one of the embedding models fit it, and puts Memory together.
 
     Raises:
@@ -64,7 +64,7 @@ async def open_core(store: Milvus, models: Models, *, lease_seconds: float = LEA
     """
     await store.open([RECORDS])
     records = Records(store)
-    lease = await StoreLease.take(records, lite=store.lite)
+    lease = await StoreLease.take(records, exclusive=store.capabilities.exclusive)
     try:
         return await _assemble(store, records, models, lease, lease_seconds)
     except BaseException:
@@ -72,7 +72,7 @@ async def open_core(store: Milvus, models: Models, *, lease_seconds: float = LEA
         raise
 
 
-async def _assemble(store: Milvus, records: Records, models: Models, lease: StoreLease, lease_seconds: float) -> Core:
+async def _assemble(store: Store, records: Records, models: Models, lease: StoreLease, lease_seconds: float) -> Core:
     identity = await Identity.read(records)
     if identity is not None:
         former = identity

@@ -9,7 +9,7 @@ from memgpt_runtime.metrics import ServerMetrics
 from prometheus_client import Gauge, Histogram
 
 from memgpt_memory.core import Core
-from memgpt_memory.store.milvus import Milvus, Operation
+from memgpt_memory.store import Operation, Store
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Seconds: from a read by key to a call that runs into its timeout."""
@@ -31,7 +31,7 @@ def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]
     return lambda operation, seconds: times[operation].observe(seconds)
 
 
-def watch_memory(metrics: ServerMetrics, store: Milvus, core: Callable[[], Core | None]) -> None:
+def watch_memory(metrics: ServerMetrics, store: Store, core: Callable[[], Core | None]) -> None:
     """Lets the store and the rankings be read. `core` answers None until the store is open."""
 
     def rows_written() -> dict[str, float]:

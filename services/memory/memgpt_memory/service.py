@@ -17,7 +17,7 @@ from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import Embedder, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
 from memgpt_memory.rpc import servicers
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store, new_store
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
 class StoreStartup:
     """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
 
-    def __init__(self, store: Milvus, models: Models, lease_seconds: float) -> None:
+    def __init__(self, store: Store, models: Models, lease_seconds: float) -> None:
         """Opens nothing yet."""
         self._lease_seconds = lease_seconds
         self._store = store
@@ -156,11 +156,11 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     _quieten_lite()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
     uri = str(settings.lite_file(app.config.home) or settings.uri)
-    store = Milvus(
+    store = new_store(
         uri,
         token=settings.token.get_secret_value(),
         timeout=settings.timeout,
-        took=milvus_seconds(app.metrics),
+        observe=milvus_seconds(app.metrics),
     )
     opening = StoreStartup(store, models, settings.lease_seconds)
     watch_memory(app.metrics, store, opening.opened)

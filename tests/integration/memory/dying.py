@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import memgpt_memory.__main__
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store.lite.store import LiteStore
 
 _WHEN, _WHAT, _TIME = os.environ["DIE_AT"].split(":")
 _seen = 0
@@ -25,15 +25,15 @@ _seen = 0
 
 def _is(what: str, collection: Any, rows: Any) -> bool:
     if what == "row":
-        return any(row["id"] == "store" for row in rows)
+        return any(row.id == "store" for row in rows)
     if what == "armed":
-        ours = any(row.get("kind") != "store" for row in rows)
+        ours = any(getattr(row, "kind", "") != "store" for row in rows)
         return ours and not collection.partitioned and Path(os.environ["DIE_ARMED"]).exists()
     return collection.name.startswith("memgpt_passages") and "wordllama" not in collection.name
 
 
 def _dying(do: Callable[..., Awaitable[None]], what: str) -> Callable[..., Awaitable[None]]:
-    async def done(self: Milvus, collection: Any, rows: Any = (), *more: Any) -> None:
+    async def done(self: LiteStore, collection: Any, rows: Any = (), *more: Any) -> None:
         global _seen
         last = False
         if what == _WHAT == "drop" or (what == "upsert" and _WHAT != "drop" and _is(_WHAT, collection, rows)):
@@ -49,6 +49,6 @@ def _dying(do: Callable[..., Awaitable[None]], what: str) -> Callable[..., Await
 
 
 if __name__ == "__main__":
-    Milvus._upsert_now = _dying(Milvus._upsert_now, "upsert")  # type: ignore[method-assign, assignment]
-    Milvus.drop = _dying(Milvus.drop, "drop")  # type: ignore[method-assign, assignment]
+    LiteStore._upsert_now = _dying(LiteStore._upsert_now, "upsert")  # type: ignore[method-assign, assignment]
+    LiteStore.drop = _dying(LiteStore.drop, "drop")  # type: ignore[method-assign, assignment]
     memgpt_memory.__main__.main()

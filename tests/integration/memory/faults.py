@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store
+from memgpt_memory.store.threaded import ThreadedStore
 from memgpt_runtime.errors import Reason, Unavailable
 
 When = Literal["before", "half", "after"]
@@ -20,7 +21,7 @@ def _failure() -> Unavailable:
 
 @contextmanager
 def failing_upserts(
-    store: Milvus, collection: str, when: When, *, times: int = 1, only: Callable[[Any], bool] = lambda _: True
+    store: Store, collection: str, when: When, *, times: int = 1, only: Callable[[Any], bool] = lambda _: True
 ) -> Iterator[list[str]]:
     """Makes upserts of a collection fail.
 
@@ -34,6 +35,7 @@ def failing_upserts(
     Yields:
         The keys of the first rows of the upserts that failed.
     """
+    assert isinstance(store, ThreadedStore)
     original = store._upsert_now
     failed: list[str] = []
 
@@ -41,7 +43,7 @@ def failing_upserts(
         if not target.name.startswith(collection) or len(failed) >= times or not any(only(row) for row in rows):
             await original(target, rows, partition)
             return
-        failed.append(rows[0]["id"])
+        failed.append(rows[0].id)
         part = {"before": [], "half": rows[: (len(rows) + 1) // 2], "after": rows}[when]
         if part:
             await original(target, part, partition)
@@ -53,7 +55,7 @@ def failing_upserts(
 
 
 @contextmanager
-def failing_deletes(store: Milvus, collection: str, *, times: int = 1) -> Iterator[list[str]]:
+def failing_deletes(store: Store, collection: str, *, times: int = 1) -> Iterator[list[str]]:
     """Makes deletes in a collection fail before anything is deleted; yields the collections in which they did."""
     original = store.delete
     failed: list[str] = []

@@ -6,7 +6,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 import pytest
-from memgpt_memory.ranking import _ranking as ranking
+from memgpt_memory.store.server import store as server
 
 from tests.integration.memory.client import Memory, connected
 from tests.integration.memory.conftest import Serve
@@ -46,7 +46,7 @@ async def test_a_ranking_is_put_together_from_several_windows_of_a_server(
     serve: Serve, milvus_server_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a window of 500 rows instead of 16,384, every boundary lies within hundreds of equal scores."""
-    monkeypatch.setattr(ranking, "SERVER_WINDOW", 500)
+    monkeypatch.setattr(server, "WINDOW", 500)
     async with serve(milvus_server_uri) as memory:
         agent_id, expected = await loaded(memory, 2_400)
         hits = await memory.pages(QUERY, size=300, agent_id=agent_id)

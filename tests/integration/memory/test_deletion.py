@@ -12,7 +12,8 @@ import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, source_service_pb2
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store
+from memgpt_memory.store.threaded import ThreadedStore
 from memgpt_runtime.errors import Reason, Unavailable
 from pymilvus import MilvusClient
 
@@ -108,7 +109,7 @@ async def test_nothing_is_left_of_what_was_deleted(serve: Serve, milvus_uri: str
 
 
 @contextmanager
-def failing_write(store: Milvus, number: int, *, done: bool) -> Iterator[list[int]]:
+def failing_write(store: Store, number: int, *, done: bool) -> Iterator[list[int]]:
     """Makes the write of this number fail, of upserts and deletes alike; `done` says whether it happens all the same.
 
     Yields:
@@ -131,9 +132,11 @@ def failing_write(store: Milvus, number: int, *, done: bool) -> Iterator[list[in
 
         return counted
 
+    delete = store.delete
     with pytest.MonkeyPatch.context() as patch:
+        assert isinstance(store, ThreadedStore)
         patch.setattr(store, "_upsert_now", failing(store._upsert_now))
-        patch.setattr(store, "delete", failing(store.delete))
+        patch.setattr(store, "delete", failing(delete))
         yield seen
 
 
@@ -222,10 +225,11 @@ async def test_a_wish_to_cancel_that_waits_for_a_deletion_leaves_nothing_behind(
         core = memory.core()
         lock = (await core.agents.get(memory.tenant, agent_id)).lock = WatchedLock()
         deleting, deleted = asyncio.Event(), asyncio.Event()
+        assert isinstance(core.store, ThreadedStore)
         write = core.store._upsert_now
 
         async def slow(collection: Any, rows: Any, *more: Any) -> None:
-            kinds = {row.get("kind") for row in rows}
+            kinds = {getattr(row, "kind", "") for row in rows}
             if "agent" in kinds:
                 deleting.set()
                 await lock.waited_for.wait()

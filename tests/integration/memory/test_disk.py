@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt_memory.store import lite
+from memgpt_memory.store.lite.disk import LAST_ROOM_BYTES
 
 from tests.integration.memory.client import Memory, connected, refused
 from tests.integration.memory.conftest import Serve
@@ -103,7 +103,7 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
         await memory.insert(agent_id, "before")
         disk = os.statvfs(tmp_path)
         with monkeypatch.context() as patch:
-            free, flags = (1 << 30, disk.f_flag | os.ST_RDONLY) if read_only else (lite.LAST_ROOM_BYTES, 0)
+            free, flags = (1 << 30, disk.f_flag | os.ST_RDONLY) if read_only else (LAST_ROOM_BYTES, 0)
             patch.setattr(os, "statvfs", lambda _: _Disk(f_bavail=free, f_frsize=1, f_flag=flags))
             if read_only:
                 with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:

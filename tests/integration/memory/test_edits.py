@@ -429,7 +429,7 @@ async def test_a_write_that_fails_does_it_wholly_or_not_at_all(serve: Serve, tmp
             collection = "memgpt_messages" if where == "messages" else "memgpt_records"
 
             def hit(row: Any, where: str = where, agent_id: str = agent_id) -> bool:
-                return where == "messages" or (row["id"] == agent_id) == (where == "agent")
+                return where == "messages" or (row.id == agent_id) == (where == "agent")
 
             with failing_upserts(memory.core().store, collection, when, only=hit) as failed, refused(UNAVAILABLE):
                 await act(memory, agent_id, what, "r" + agent_id)

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from itertools import product
 from typing import Any
 
-import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, turn_pb2
 from memgpt.memory.v1 import source_service_pb2 as pb
+from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import MESSAGES
-from pymilvus.exceptions import MilvusException
+from memgpt_memory.store.lite.engine import EngineError
+from memgpt_memory.store.lite.store import LiteStore
+from memgpt_memory.store.rows import Key
 
 from tests.integration.memory.client import NOT_FOUND, UNAVAILABLE, Memory, batch, finish, header, refused, version
 from tests.integration.memory.conftest import Serve
@@ -86,7 +88,7 @@ async def test_a_commit_point_that_may_have_been_written_is_looked_up(local: Mem
     grant = await local.begin(agent.agent_id, "r", "x")
     await one_step(local, agent.agent_id, grant.lease, 1, "first", 2)
     store = local.core().store
-    with failing_upserts(store, "memgpt_records", when, only=lambda row: row["kind"] == "agent"), refused(UNAVAILABLE):
+    with failing_upserts(store, "memgpt_records", when, only=lambda row: row.kind == "agent"), refused(UNAVAILABLE):
         await one_step(local, agent.agent_id, grant.lease, 2, "second", 2)
     assert await seen(local, agent.agent_id) == (after("first") if when == "before" else after("first", "second"))
     await one_step(local, agent.agent_id, grant.lease, 2, "second", 2)
@@ -146,7 +148,7 @@ async def test_creating_again_after_a_failure_makes_one_agent(local: Memory, whe
         name = f"of {kind}"
 
         def is_kind(row: Any, kind: str = kind) -> bool:
-            return bool(row["kind"] == kind)
+            return bool(row.kind == kind)
 
         with failing_upserts(store, "memgpt_records", when, only=is_kind), refused(UNAVAILABLE):
             await local.agent(name, system="s", request_id=name)
@@ -161,7 +163,7 @@ async def test_notes_whose_answer_was_lost_are_stored_once(serve: Serve, milvus_
     async with serve(milvus_lite_uri) as memory:
         agent = await memory.agent()
         failing = failing_upserts(
-            memory.core().store, "memgpt_records", "before", only=lambda row: '"answer"' in row["body"]
+            memory.core().store, "memgpt_records", "before", only=lambda row: '"answer"' in row.body
         )
         with failing, refused(UNAVAILABLE):
             await memory.insert(agent.agent_id, "stored", request_id="r")
@@ -198,7 +200,7 @@ async def test_deleting_an_agent_goes_on_where_it_failed(local: Memory, collecti
     await local.agents.DeleteAgent(request)
     store = local.core().store
     notes = local.core().agents.passages.collection
-    assert [await store.query(table, "", []) for table in (MESSAGES, notes)] == [[], []]
+    assert [await store.query(table, EVERY_ROW, Key) for table in (MESSAGES, notes)] == [[], []]
     await local.agent("gone")
 
 
@@ -237,7 +239,7 @@ async def test_a_switch_that_may_have_happened_is_looked_up(local: Memory, when:
     await other.write(header(source.source_id, version("b.txt", ["other"])))
     await other.write(batch(["other"]))
     store = local.core().store
-    failing = failing_upserts(store, "memgpt_records", when, only=lambda row: '"staged":""' in row["body"])
+    failing = failing_upserts(store, "memgpt_records", when, only=lambda row: '"staged":""' in row.body)
     with failing as failed, refused(UNAVAILABLE):
         await local.load(source.source_id, "a.txt", ["new"])
     assert failed
@@ -257,14 +259,16 @@ async def test_a_reading_that_fails_is_unavailable_and_nothing_else(
 ) -> None:
     agent = await local.agent()
     await local.insert(agent.agent_id, "note")
-    client = local.core().store._connected
-    for error in (MilvusException(message="secret: /etc/passwd"), grpc.RpcError("secret")):
+    store = local.core().store
+    assert isinstance(store, LiteStore)
+    engine = store._open_engine
+    for error in (EngineError("secret: /etc/passwd"),):
 
         def fail(*_: object, error: Exception = error, **__: object) -> None:
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(client, "search", fail)
+            patch.setattr(engine, "search", fail)
             with refused(UNAVAILABLE, "STORE_UNAVAILABLE") as said:
                 await local.texts("x", agent_id=agent.agent_id)
         assert "secret" not in said.message

@@ -314,10 +314,7 @@ async def test_a_total_is_that_of_its_own_snapshot_while_others_write(memory: Me
         await asyncio.gather(*writers)
 
 
-async def test_every_match_is_found_beyond_the_window_of_a_search(
-    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ranking, "SERVER_WINDOW", 64)
+async def test_every_match_is_found_behind_the_head_of_a_ranking(serve: Serve, milvus_lite_uri: str) -> None:
     async with serve(milvus_lite_uri) as memory:
         agent = await memory.agent()
         everything = notes(600)

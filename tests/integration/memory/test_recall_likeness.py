@@ -14,11 +14,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.memory.v1 import agent_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
+from memgpt_memory.store.filters import Equals
+from memgpt_memory.store.rows import Key
+from memgpt_memory.store.threaded import ThreadedStore
 
 from tests.integration.memory.client import INVALID, PRECONDITION, UNAVAILABLE, Memory, refused, thought, user
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.oracle import TOLERANCE, score
+from tests.integration.memory.stores import collection_names
 from tests.integration.memory.test_modes import has_full_text
 from tests.integration.memory.test_paging import QUERY, sentences
 from tests.integration.memory.test_recall import ASSISTANT, TOOL, USER, said, search, sent
@@ -203,10 +207,10 @@ async def test_an_index_that_failed_half_way_is_finished_by_the_next_search(
 async def index_rows(memory: Memory, agent_id: str) -> int:
     core = memory.core()
     store = core.store
-    names = [name for name in store._connected.list_collections() if name.startswith("memgpt_recall")]
+    assert isinstance(store, ThreadedStore)
+    names = collection_names(store, "memgpt_recall")
     assert len(names) == 1
-    found = await store.query(store._ready[names[0]], f'owner == "{agent_id}"', [])
-    return len(found)
+    return len(await store.query(store._ready[names[0]], Equals("owner", agent_id), Key))
 
 
 async def test_a_deleted_agent_leaves_nothing_in_the_index(serve: Serve, milvus_uri: str) -> None:

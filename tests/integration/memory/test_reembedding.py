@@ -25,6 +25,7 @@ from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, c
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.oracle import TOLERANCE, check_ranking
+from tests.integration.memory.stores import collection_names
 from tests.integration.memory.test_paging import QUERY, sentences
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import ScriptedLLM, Status, embed
@@ -91,8 +92,7 @@ async def store_of(memory: Memory) -> pb.GetStoreResponse:
 
 def archives(memory: Memory) -> list[str]:
     """The collections of passages that there are."""
-    found: list[str] = memory.core().store._connected.list_collections()
-    return [name for name in found if name.startswith("memgpt_passages")]
+    return collection_names(memory.core().store, "memgpt_passages")
 
 
 async def check(memory: Memory, expected: Mapping[str, str], **where: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -16,8 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
 from memgpt_memory.records import _idempotency as requests
-from memgpt_memory.store import lite
+from memgpt_memory.store.filters import Equals, all_of
 from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.lite.engine import Engine
+from memgpt_memory.store.rows import Key, RecordRow
 from memgpt_runtime.errors import FailedPrecondition, ServiceError
 
 from tests.integration.memory.client import (
@@ -61,9 +64,8 @@ async def test_everything_is_there_after_a_restart_and_tokens_go_on(serve: Serve
         await upload.write(header(source.source_id, version("b.txt", ["late", "later"])))
         await upload.write(batch(["late"]))
         passages = memory.core().agents.passages
-        while not await passages.store.query(
-            passages.collection, f'owner == "{source.source_id}" and text == "late"', []
-        ):
+        late = all_of(Equals("owner", source.source_id), Equals("text", "late"))
+        while not await passages.store.query(passages.collection, late, Key):
             pass  # until what nobody may see is in
         upload.cancel()
     hits, token = list(first.hits), first.next_page_token
@@ -104,7 +106,7 @@ def test_a_second_process_on_one_file_is_refused(tmp_path: Path) -> None:
         with ServiceProcess("memgpt_memory", tmp_path / "two", MEMGPT_MEMORY_URI=file) as two:
             assert two.wait() == 1
             said = two.logged()
-            assert "is held by another process" in said
+            assert "is in use by another process" in said
             assert file in said
             assert "Traceback" not in said
 
@@ -133,10 +135,10 @@ async def test_a_store_of_another_embedding_model_is_refused(
 async def test_a_store_of_another_layout_is_refused(serve: Serve, milvus_lite_uri: str) -> None:
     async with serve(milvus_lite_uri) as memory:
         store = memory.core().store
-        rows = await store.get(RECORDS, ["store"], ["kind", "tenant", "parent", "created", "body"])
-        body = json.loads(rows["store"]["body"])
+        rows = await store.get(RECORDS, ["store"], RecordRow)
+        body = json.loads(rows["store"].body)
         body["schema"] += 1
-        await store.upsert(RECORDS, [{**rows["store"], "body": json.dumps(body), "none": [0.0, 0.0]}])
+        await store.upsert(RECORDS, [replace(rows["store"], body=json.dumps(body))])
     with pytest.raises(FailedPrecondition, match=f"layout {body['schema']}"):
         async with serve(milvus_lite_uri):
             pass
@@ -146,8 +148,8 @@ async def test_a_store_of_another_layout_is_refused(serve: Serve, milvus_lite_ur
 async def test_a_store_whose_own_record_is_damaged_is_refused(serve: Serve, milvus_lite_uri: str, body: str) -> None:
     async with serve(milvus_lite_uri) as memory:
         store = memory.core().store
-        rows = await store.get(RECORDS, ["store"], ["kind", "tenant", "parent", "created"])
-        await store.upsert(RECORDS, [{**rows["store"], "body": body, "none": [0.0, 0.0]}])
+        rows = await store.get(RECORDS, ["store"], RecordRow)
+        await store.upsert(RECORDS, [replace(rows["store"], body=body)])
     with pytest.raises(FailedPrecondition, match=r"own record.*is damaged.*restore"):
         async with serve(milvus_lite_uri):
             pass
@@ -176,15 +178,15 @@ async def test_a_disk_that_refuses_something_at_the_start_is_asked_again(
 ) -> None:
     async with serve(milvus_lite_uri) as memory:
         agent = await memory.agent()
-    load = lite.Engine.load
+    load = Engine.load
     refusals = iter([OSError(errno.ENOSPC, "No space left on device")] * 3)
 
-    def full(engine: lite.Engine, collection: str) -> None:
+    def full(engine: Engine, collection: str) -> None:
         if (refusal := next(refusals, None)) is not None:
             raise refusal
         load(engine, collection)
 
-    monkeypatch.setattr(lite.Engine, "load", full)
+    monkeypatch.setattr(Engine, "load", full)
     async with serve(milvus_lite_uri) as memory:
         with refused(UNAVAILABLE):
             await memory.listed()

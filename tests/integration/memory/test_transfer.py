@@ -15,7 +15,9 @@ from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt_memory.rpc import _agent_state as agent_state
+from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import MESSAGES, RECORDS
+from memgpt_memory.store.rows import Key, RecordKind
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import (
@@ -255,10 +257,14 @@ BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
 async def rows(memory: Memory) -> list[int]:
     """Rows of messages and notes, and those of records that are not the store's or a request's."""
     store = memory.core().store
-    records = await store.query(RECORDS, "", ["kind"])
-    kinds = [row["kind"] for row in records if row["kind"] not in ("store", "request")]
+    records = await store.query(RECORDS, EVERY_ROW, RecordKind)
+    kinds = [row.kind for row in records if row.kind not in ("store", "request")]
     passages = memory.core().agents.passages.collection
-    return [len(await store.query(MESSAGES, "", [])), len(await store.query(passages, "", [])), len(kinds)]
+    return [
+        len(await store.query(MESSAGES, EVERY_ROW, Key)),
+        len(await store.query(passages, EVERY_ROW, Key)),
+        len(kinds),
+    ]
 
 
 async def test_what_is_not_whole_leaves_nothing(serve: Serve, milvus_lite_uri: str) -> None:
@@ -283,7 +289,7 @@ async def test_what_is_not_whole_leaves_nothing(serve: Serve, milvus_lite_uri: s
                 memory.core().store,
                 "memgpt_records",
                 when,
-                only=lambda row: row["kind"] == "agent" and '"deleting":true' not in row["body"],
+                only=lambda row: row.kind == "agent" and '"deleting":true' not in row.body,
             )
             with failing, refused(UNAVAILABLE):
                 await imported(memory, pieces, "b", request_id=f"{when} the last")
@@ -339,10 +345,10 @@ async def test_a_crash_leaves_no_half_agent(
             patch.setattr(memory.core().agents, "_purge", crash)
             with refused(UNAVAILABLE):
                 await imported(memory, [header, *begin, *messages], request_id="r")
-        assert len(await memory.core().store.query(MESSAGES, "", [])) >= 32
+        assert len(await memory.core().store.query(MESSAGES, EVERY_ROW, Key)) >= 32
         assert await memory.listed() == []
     async with serve(milvus_lite_uri) as memory:
-        assert await memory.core().store.query(MESSAGES, "", []) == []
+        assert await memory.core().store.query(MESSAGES, EVERY_ROW, Key) == []
         assert await memory.listed() == []
         answer = await imported(memory, [header, *begin, *messages, end], request_id="r")
         assert [message.text for message in await memory.history(answer.agent.agent_id)] == [mark] * 40

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from memgpt_memory.store.batching import Batcher, Row
+from memgpt_memory.store.batching import Batcher
+from memgpt_memory.store.rows import Key, Row
 from memgpt_runtime.errors import ResourceExhausted
 
 
@@ -19,10 +20,10 @@ class Store:
         self.gate.set()
         self.begun = asyncio.Event()
         self.error: Exception | None = None
-        self.batcher = Batcher(self.upsert, key="id", max_rows=max_rows, max_waiting=max_waiting)
+        self.batcher = Batcher(self.upsert, max_rows=max_rows, max_waiting=max_waiting)
 
     async def upsert(self, rows: Sequence[Row]) -> None:
-        self.upserts.append([row["id"] for row in rows])
+        self.upserts.append([row.id for row in rows])
         self.begun.set()
         await self.gate.wait()
         if self.error is not None:
@@ -32,7 +33,7 @@ class Store:
         """Writes rows, as a call does that the event loop must turn so many times for."""
         for _ in range(after):
             await asyncio.sleep(0)
-        await self.batcher.write([{"id": id_} for id_ in ids])
+        await self.batcher.write([Key(id_) for id_ in ids])
 
 
 async def test_calls_of_one_moment_share_an_upsert():

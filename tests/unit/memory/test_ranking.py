@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from memgpt_memory.embedding import Vectors
 from memgpt_memory.passages import EmbeddingIndex
 from memgpt_memory.ranking import Mode, Rankings
+from memgpt_memory.store import Capabilities, Match, Matches
+from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import passages
-from memgpt_memory.store.milvus import Match
+from memgpt_memory.store.rows import Owned
 
 ROWS = 1_000
 
@@ -28,30 +30,25 @@ class _Embedder:
 
 class _View:
     key, snapshot, total = "all", 1, ROWS
-    partitions, fields = ("p00",), ("owner",)
-
-    def condition(self) -> str:
-        return ""
-
-    def counts(self, row: Mapping[str, Any]) -> bool:
-        return True
+    partitions, where = ("p00",), EVERY_ROW
 
 
 class _Store:
     """Rows in order of their number; the first search answers only when it may."""
 
-    lite = True
+    capabilities = Capabilities("test")
 
     def __init__(self) -> None:
         self.searches = 0
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
 
-    async def search(self, *_: Any, limit: int, **__: Any) -> list[Match]:
+    async def search(self, *_: Any, limit: int, **__: Any) -> Matches[Owned]:
         self.searches += 1
         if self.searches == 1:
             self.asked.set()
             await self.may_answer.wait()
-        return [Match(f"id-{row:04}", 1.0 - row / ROWS, {"owner": "somebody"}) for row in range(min(limit, ROWS))]
+        found = [Match(Owned(f"id-{row:04}", "somebody"), 1.0 - row / ROWS) for row in range(min(limit, ROWS))]
+        return Matches(found, complete=limit > ROWS)
 
 
 async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew_meanwhile() -> None:

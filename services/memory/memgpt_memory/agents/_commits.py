@@ -246,7 +246,7 @@ class Commits:
         body = row.model_dump_json(exclude_defaults=True)
 
         attempted = {
-            "messages": [one["id"] for one in rows],
+            "messages": ids_of(rows),
             "notes": [note_id(live.id, first_note + offset) for offset in range(len(pieces))],
             "texts": ids_of([record for record in written if record.kind == "text"]),
         }

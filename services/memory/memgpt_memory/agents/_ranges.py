@@ -22,6 +22,11 @@ class Ranges:
     def __len__(self) -> int:
         return sum(end - start for start, end in self._ranges)
 
+    @property
+    def pieces(self) -> list[tuple[int, int]]:
+        """The ranges ``[start, end)``, disjoint and sorted."""
+        return self._ranges
+
     def below(self, end: int) -> int:
         """How many of the numbers are less than `end`."""
         return sum(min(stop, end) - start for start, stop in self._ranges if start < end)

@@ -6,10 +6,9 @@ they say what exists; so are a document's tags and its time, which are those of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from memgpt_memory.agents import LiveAgent, Ranges
 from memgpt_memory.archival._model import Hit, PassageFilter
@@ -18,8 +17,24 @@ from memgpt_memory.paging import fitting
 from memgpt_memory.passages import Passage, Passages, VisibleVersion, document_passage_id, note_id, passage_of
 from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
 from memgpt_memory.sources import LiveSource, Sources
-from memgpt_memory.store import filters
+from memgpt_memory.store.filters import (
+    EVERY_ROW,
+    Between,
+    Bounded,
+    Condition,
+    Contains,
+    Equals,
+    Not,
+    OneOf,
+    Outside,
+    Predicate,
+    Refined,
+    all_of,
+    any_of,
+    for_rows,
+)
 from memgpt_memory.store.layout import partition_of
+from memgpt_memory.store.rows import Numbered, PassageRow
 
 _MAX_LISTED_VERSIONS = 200
 """Versions of files that a filter names; of more it asks for all, and they are sorted out here."""
@@ -34,7 +49,7 @@ class Scope:
     source: LiveSource | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _View:
     """What a snapshot of a scope holds, as of the moment in which it was made (see `ranking.View`).
 
@@ -91,50 +106,58 @@ class _View:
         """See `ranking.View`."""
         return sorted({partition_of(self.tenant, owner) for owner in self.owners})
 
-    @property
-    def fields(self) -> list[str]:
-        """See `ranking.View`. Each column costs time for each row that a ranking takes."""
-        times = ["created"] if self._timed else []
-        return ["owner", "version", "sequence", "stamp", *times, *(["head"] if self.filter.tags else [])]
-
-    def condition(self) -> str:
+    @cached_property
+    def where(self) -> Condition:
         """See `ranking.View`."""
-        owners = filters.one_of("owner", self.owners)
+        owners = OneOf("owner", self.owners)
         if self.filter.empty:
-            return owners
-        documents = ""
+            broad: Condition = owners
+        else:
+            broad = all_of(owners, any_of(*([self._notes] if self.agent else []), *self._listed_versions))
+        return Refined(broad, self._exact)
+
+    @property
+    def notes_where(self) -> Condition:
+        """The condition for notes alone."""
+        return Refined(self._notes, self._exact_notes)
+
+    @cached_property
+    def counts(self) -> Predicate:
+        """Whether a row of passages belongs to it."""
+        return for_rows(self._exact)
+
+    @property
+    def _exact(self) -> Condition:
+        ends = {id_: version.passages for id_, (_, version) in self.versions.items()}
+        documents = Bounded("sequence", "version", ends)
+        return any_of(self._exact_notes, documents) if self.agent else documents
+
+    @property
+    def _notes(self) -> Condition:
+        """What every backend understands of the condition for notes."""
+        times = Between("created", self.filter.created_from, self.filter.created_before)
+        return all_of(Equals("version", ""), times if self._timed else EVERY_ROW)
+
+    @property
+    def _exact_notes(self) -> Condition:
+        return all_of(
+            self._notes,
+            Equals("owner", self.agent),
+            Between("stamp", end=self.snapshot + 1),
+            Between("sequence", end=self.end),
+            Outside("sequence", self.dead.pieces),
+            Contains("head", "tags", self.filter.tags) if self.filter.tags else EVERY_ROW,
+        )
+
+    @property
+    def _listed_versions(self) -> list[Condition]:
         if len(self.versions) > _MAX_LISTED_VERSIONS:
-            documents = 'version != ""'
-        elif self.versions:
-            documents = filters.one_of("version", self.versions)
-        return filters.all_of(owners, filters.any_of(self.notes_condition() if self.agent else "", documents))
+            return [Not(Equals("version", ""))]
+        return [OneOf("version", list(self.versions))] if self.versions else []
 
-    def notes_condition(self) -> str:
-        """The filter for notes alone: a superset of those that count."""
-        bounds = self.filter
-        return filters.all_of(
-            filters.equals("version", ""),
-            filters.at_least("created", bounds.created_from) if bounds.created_from is not None else "",
-            filters.below("created", bounds.created_before) if bounds.created_before is not None else "",
-        )
-
-    def counts(self, row: Mapping[str, Any]) -> bool:
-        """See `ranking.View`."""
-        if row["version"]:
-            found = self.versions.get(row["version"])
-            return found is not None and row["sequence"] < found[1].passages
-        return (
-            row["owner"] == self.agent
-            and row["stamp"] <= self.snapshot
-            and row["sequence"] < self.end
-            and row["sequence"] not in self.dead
-            and (not self._timed or self.filter.spans(row["created"]))
-            and (not self.filter.tags or self.filter.tags <= set(json.loads(row["head"] or "{}").get("tags", ())))
-        )
-
-    def passage(self, row: Mapping[str, Any]) -> Passage:
+    def passage(self, row: PassageRow) -> Passage:
         """A row as a passage: of a document, with the time and the tags of its file."""
-        return passage_of(row, self.versions[row["version"]][1] if row["version"] else None)
+        return passage_of(row, self.versions[row.version][1] if row.version else None)
 
 
 class Archive:
@@ -224,7 +247,7 @@ class Archive:
                 break
             keys.append((key, id_, owner))
         rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for _, id_, owner in keys))
-        fits = fitting(str(rows[id_]["text"]) if id_ in rows else "" for _, id_, _ in keys)
+        fits = fitting(rows[id_].text if id_ in rows else "" for _, id_, _ in keys)
         more = more or fits < len(keys)
         keys = keys[:fits]
         passages = [view.passage(rows[id_]) for _, id_, _ in keys if id_ in rows and view.counts(rows[id_])]
@@ -234,9 +257,9 @@ class Archive:
         """Numbers of the notes that pass a filter on what their rows say, from `first` on, in order."""
         if first >= view.end:
             return []
-        condition = filters.all_of(view.notes_condition(), filters.at_least("sequence", first))
-        rows = await self._passages.find(view.tenant, view.agent, condition, view.fields)
-        return sorted(row["sequence"] for row in rows if view.counts(row))
+        condition = all_of(view.notes_where, Between("sequence", first))
+        rows = await self._passages.find(view.tenant, view.agent, condition, Numbered)
+        return sorted(row.sequence for row in rows)
 
     async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
         """Those of the passages that exist in the scope, in the order asked for."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
 if TYPE_CHECKING:  # restoring needs no Milvus, whose import takes seconds
-    from memgpt_memory.store.milvus import Milvus
+    from memgpt_memory.store import Store
 
 FORMAT = 1
 HEADER, FILES, CHECKSUMS = "memgpt-backup.json", "store/", "checksums.json"
@@ -30,7 +30,7 @@ _CHUNK = 256 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 
 
-async def backup(store: Milvus) -> AsyncIterator[bytes]:
+async def backup(store: Store) -> AsyncIterator[bytes]:
     """A backup's bytes, in pieces of at most 256 KiB.
 
     Raises:

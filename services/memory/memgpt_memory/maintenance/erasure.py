@@ -2,7 +2,7 @@
 
 Rows that nobody sees any more are deleted right after the write that made them so. Where that failed, or a crash came
 in between, they stay until their owner goes: so they are looked for first. Then the files are written anew without
-what was deleted (see `Milvus.compact`).
+what was deleted (see `Store.compact`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from memgpt_runtime.errors import FailedPrecondition, Reason
 from memgpt_memory.agents import Agents
 from memgpt_memory.maintenance.reembedding import Reembedding
 from memgpt_memory.sources import Sources
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class Erased:
     after: int
 
 
-async def erase(store: Milvus, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
+async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
     """Removes all that was deleted or replaced from the store's files. Everything goes on meanwhile.
 
     It may be repeated, and interrupted at any time.

@@ -12,19 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
+from memgpt_memory.store import Store
 from memgpt_memory.store.layout import SCHEMA_VERSION
-from memgpt_memory.store.milvus import Milvus
 
 _log = structlog.get_logger(__name__)
 
-Step = Callable[[Milvus], Awaitable[None]]
+Step = Callable[[Store], Awaitable[None]]
 
 STEPS: Mapping[int, Step] = {}
 """By the layout that a step begins with. No version that was released has another layout than this one."""
 
 
 async def migrate(
-    store: Milvus,
+    store: Store,
     layout: int,
     note: Callable[[int], Awaitable[None]],
     *,

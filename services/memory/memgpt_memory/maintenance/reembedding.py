@@ -29,10 +29,11 @@ from memgpt_runtime.errors import (
 
 from memgpt_memory.embedding import Embedder, ModelChoice, Models
 from memgpt_memory.maintenance.identity import Identity, ModelName
-from memgpt_memory.passages import PASSAGE_FIELDS, Changes, EmbeddingIndex, Passages
+from memgpt_memory.passages import Changes, EmbeddingIndex, Passages
 from memgpt_memory.records import Records
-from memgpt_memory.store import filters
+from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import PARTITIONS, Collection, message_index, partition_name, passages
+from memgpt_memory.store.rows import PassageRow, Stamped
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -53,9 +54,6 @@ _PATIENCE = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _PASSES = 4
 """Comparisons of the collections at most: a busy store always has a passage that was written just now."""
-
-_SCANS = 8
-"""Partitions that are compared at a time on a server: such a read waits there for 0.2 s. On Lite it is one."""
 
 _FEW = 64
 """Changes that are few enough for writes to stand still until they are copied."""
@@ -349,7 +347,7 @@ class Reembedding:
         differed = False
         done = 0
         total = await self._patiently(lambda: store.count(counts))
-        at_a_time = 1 if store.lite else _SCANS
+        at_a_time = store.capabilities.parallel_scans
         for first in range(0, PARTITIONS, at_a_time):
             names = [partition_name(slot) for slot in range(first, first + at_a_time)]
             stamps = await asyncio.gather(
@@ -374,11 +372,9 @@ class Reembedding:
     async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
         """Stamps of the rows of a partition by their ids: the two together tell one content from another."""
         rows = await self._patiently(
-            lambda: self._passages.store.query(
-                collection, filters.at_least("stamp", 0), ["stamp"], partitions=[partition], strong=True
-            )
+            lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
         )
-        return {row["id"]: row["stamp"] for row in rows}
+        return {row.id: row.stamp for row in rows}
 
     async def _copy_batch(self, space: EmbeddingIndex, partition: str, ids: list[str], changes: Changes) -> None:
         """Copies passages in the background: tries again and again, and rests afterwards."""
@@ -392,14 +388,13 @@ class Reembedding:
         """Copies passages as they are now; answers the ids of those that are not there."""
         store, counts = self._passages.store, self._passages.collection
         found, copied = await asyncio.gather(
-            store.get(counts, ids, PASSAGE_FIELDS, partitions=[partition], strong=strong),
-            store.get(space.collection, ids, ["stamp"], partitions=[partition]),
+            store.get(counts, ids, PassageRow, partitions=[partition], strong=strong),
+            store.get(space.collection, ids, Stamped, partitions=[partition]),
         )
-        rows = [row for id_, row in found.items() if id_ not in copied or copied[id_]["stamp"] != row["stamp"]]
+        rows = [row for id_, row in found.items() if id_ not in copied or copied[id_].stamp != row.stamp]
         if rows:
-            vectors = await space.embedder.embed([row["text"] for row in rows])
-            plain = [{name: row[name] for name in ("id", *PASSAGE_FIELDS)} for row in rows]
-            await self._passages.write_into(space, partition, plain, vectors)
+            vectors = await space.embedder.embed([row.text for row in rows])
+            await self._passages.write_into(space, partition, rows, vectors)
         return [id_ for id_ in ids if id_ not in found]
 
     async def _catch_up(self, space: EmbeddingIndex, changes: Changes) -> None:

@@ -29,19 +29,19 @@ class StoreLease:
     its own; on a server a row with a beat tells that somebody is there.
     """
 
-    def __init__(self, records: Records, clock: Clock, id_: str, *, lite: bool) -> None:
+    def __init__(self, records: Records, clock: Clock, id_: str, *, exclusive: bool) -> None:
         """Begins to hold; use `take`."""
         self._records = records
         self._clock = clock
         self._id = id_
-        self._lite = lite
+        self._exclusive = exclusive
         self._beats = 0
         self._written = 0
         self._task: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
 
     @staticmethod
-    async def take(records: Records, *, lite: bool) -> StoreLease:
+    async def take(records: Records, *, exclusive: bool) -> StoreLease:
         """Takes the store, and starts a clock behind every stamp that was given out.
 
         Raises:
@@ -49,7 +49,7 @@ class StoreLease:
         """
         record = await records.get("holder")
         body = json.loads(record.body) if record else {}
-        if body.get("holder") and not lite:
+        if body.get("holder") and not exclusive:
             _log.info("waiting_for_former_holder", seconds=_WATCH_SECONDS)
             await asyncio.sleep(_WATCH_SECONDS)
             again = await records.get("holder")
@@ -62,7 +62,7 @@ class StoreLease:
                 )
         last = int(body.get("last_stamp", 0))
         clock = Clock(last + _STAMP_MARGIN if last else 0)
-        holder = StoreLease(records, clock, new_id("memory"), lite=lite)
+        holder = StoreLease(records, clock, new_id("memory"), exclusive=exclusive)
         await holder._beat()
         holder._task = asyncio.create_task(holder._keep_beating())
         return holder
@@ -86,7 +86,7 @@ class StoreLease:
     async def _keep_beating(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            if self._lite and self._clock.last == self._written:
+            if self._exclusive and self._clock.last == self._written:
                 continue
             try:
                 await self._beat()
@@ -94,7 +94,7 @@ class StoreLease:
                 _log.warning("beat_failed", error=str(error))
 
     async def _beat(self) -> None:
-        if self._beats and not self._lite:
+        if self._beats and not self._exclusive:
             record = await self._records.get("holder")
             if record is not None and json.loads(record.body)["holder"] not in ("", self._id):
                 _log.critical("store_lost", holder=json.loads(record.body)["holder"])

@@ -19,6 +19,7 @@ from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, NewMessage, message_rows
 from memgpt_memory.passages import Passage, Passages, fits, note_id, note_row, passage_of, texts_of
 from memgpt_memory.sources import Sources
+from memgpt_memory.store.rows import MessageRow
 
 FORMAT_VERSION = 1
 
@@ -173,7 +174,7 @@ class _Taking:
     messages: int = 0
     notes: int = 0
     _came: int = 0
-    _held_messages: list[dict[str, object]] = field(default_factory=list)
+    _held_messages: list[MessageRow] = field(default_factory=list)
     _held_bytes: int = 0
     _held_notes: list[Passage] = field(default_factory=list)
 
@@ -221,7 +222,7 @@ class _Taking:
         rows = message_rows(self._agent_id, self.messages, message.created or now(), message.turn_id, message.step, new)
         self.messages += 1
         self._held_messages += rows
-        self._held_bytes += sum(len(row["text"]) for row in rows)
+        self._held_bytes += sum(len(row.text) for row in rows)
         if len(self._held_messages) >= _MESSAGES or self._held_bytes >= _MESSAGE_BYTES:
             await self._write_messages()
 

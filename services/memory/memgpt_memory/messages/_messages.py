@@ -11,11 +11,11 @@ from memgpt_runtime.errors import InvalidArgument, Reason
 
 from memgpt_memory.messages._model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
 from memgpt_memory.records import split
-from memgpt_memory.store import filters
-from memgpt_memory.store.layout import MESSAGES, NO_VECTOR
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store
+from memgpt_memory.store.filters import Between, Equals, all_of
+from memgpt_memory.store.layout import MESSAGES
+from memgpt_memory.store.rows import Key, MessageRow
 
-_FIELDS = ["agent", "sequence", "created", "head", "text"]
 _INLINE_ARGUMENTS = 32_768
 """Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
 
@@ -30,7 +30,7 @@ def message_id(agent_id: str, sequence: int) -> str:
 
 def message_rows(
     agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage
-) -> list[dict[str, Any]]:
+) -> list[MessageRow]:
     """The rows of a message.
 
     Raises:
@@ -61,16 +61,15 @@ def message_rows(
         head["replaces"] = new.replaces
     first = message_id(agent_id, sequence)
     return [
-        {
-            "id": first if part == 0 else f"{first}-{part}",
-            "agent": agent_id,
-            "sequence": sequence,
-            "part": part,
-            "created": created,
-            "head": json.dumps(head, ensure_ascii=False) if part == 0 else "",
-            "text": piece,
-            "none": NO_VECTOR,
-        }
+        MessageRow(
+            id=first if part == 0 else f"{first}-{part}",
+            agent=agent_id,
+            sequence=sequence,
+            part=part,
+            created=created,
+            head=json.dumps(head, ensure_ascii=False) if part == 0 else "",
+            text=piece,
+        )
         for part, piece in enumerate(pieces)
     ]
 
@@ -82,20 +81,20 @@ class Messages:
     latest used, up to a bound. Only this process writes to the store, so they are never out of date.
     """
 
-    def __init__(self, store: Milvus) -> None:
+    def __init__(self, store: Store) -> None:
         """Reads from `store`."""
         self._store = store
-        self._kept: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[str, MessageRow] = OrderedDict()
         self._kept_bytes = 0
 
-    async def write(self, rows: Sequence[dict[str, Any]]) -> None:
+    async def write(self, rows: Sequence[MessageRow]) -> None:
         """Writes rows of messages; returns when they are in."""
         try:
             await self._store.upsert(MESSAGES, rows)
         except BaseException:
-            self._forget(row["id"] for row in rows)  # the store knows what became of them
+            self._forget(row.id for row in rows)  # the store knows what became of them
             raise
-        self._keep({row["id"]: {name: row[name] for name in _FIELDS} for row in rows})
+        self._keep({row.id: row for row in rows})
 
     async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
         """Reads messages in the order of `sequences`."""
@@ -103,7 +102,7 @@ class Messages:
         if not ids:
             return []
         rows = await self._rows(ids)
-        heads = {id_: json.loads(row["head"]) for id_, row in rows.items()}
+        heads = {id_: json.loads(row.head) for id_, row in rows.items()}
         more = [f"{id_}-{part}" for id_, head in heads.items() for part in range(1, head["parts"])]
         rest = await self._rows(more)
         return [
@@ -111,7 +110,7 @@ class Messages:
                 id_,
                 rows[id_],
                 heads[id_],
-                rows[id_]["text"] + "".join(rest[f"{id_}-{part}"]["text"] for part in range(1, heads[id_]["parts"])),
+                rows[id_].text + "".join(rest[f"{id_}-{part}"].text for part in range(1, heads[id_]["parts"])),
             )
             for id_ in ids
             if id_ in rows
@@ -124,22 +123,22 @@ class Messages:
 
     async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
         """Deletes every row of an agent's messages from a number on: all of them, or what a failed write left."""
-        condition = filters.all_of(filters.equals("agent", agent_id), filters.at_least("sequence", sequence))
-        await self.delete([row["id"] for row in await self._store.query(MESSAGES, condition, [])])
+        condition = all_of(Equals("agent", agent_id), Between("sequence", sequence))
+        await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
 
-    async def _rows(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    async def _rows(self, ids: Sequence[str]) -> dict[str, MessageRow]:
         found = {id_: self._kept[id_] for id_ in ids if id_ in self._kept}
         for id_ in found:
             self._kept.move_to_end(id_)
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
-            read = await self._store.get(MESSAGES, missing, _FIELDS)
+            read = await self._store.get(MESSAGES, missing, MessageRow)
             # What was written meanwhile is newer.
             self._keep({id_: row for id_, row in read.items() if id_ not in self._kept})
             found.update(read)
         return found
 
-    def _keep(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def _keep(self, rows: Mapping[str, MessageRow]) -> None:
         self._forget(rows)
         for id_, row in rows.items():
             self._kept[id_] = row
@@ -154,9 +153,9 @@ class Messages:
                 self._kept_bytes -= _bytes(row)
 
 
-def _bytes(row: Mapping[str, Any]) -> int:
+def _bytes(row: MessageRow) -> int:
     """About how much memory a row takes."""
-    return _BYTES_OF_A_ROW + len(row["text"]) + len(row["head"])
+    return _BYTES_OF_A_ROW + len(row.text) + len(row.head)
 
 
 def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage) -> Message:
@@ -177,18 +176,18 @@ def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, 
     )
 
 
-def _message(id_: str, row: Mapping[str, Any], head: dict[str, Any], text: str) -> Message:
+def _message(id_: str, row: MessageRow, head: dict[str, Any], text: str) -> Message:
     call = head.get("call")
     usage = head.get("usage")
     if call and "cut" in head:
         text, call[2] = text[: head["cut"]], text[head["cut"] :]
     return Message(
         id=id_,
-        agent_id=row["agent"],
-        sequence=row["sequence"],
+        agent_id=row.agent,
+        sequence=row.sequence,
         role=Role(head["role"]),
         text=text,
-        created=row["created"],
+        created=row.created,
         turn_id=head["turn"],
         step=head["step"],
         function_call=FunctionCall(*call) if call else None,

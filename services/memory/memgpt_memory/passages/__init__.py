@@ -5,7 +5,6 @@ from __future__ import annotations
 from memgpt_memory.passages._model import NewPassage, Passage, StoredNote, VisibleVersion
 from memgpt_memory.passages._passages import (
     MAX_NOTE_TOKENS,
-    PASSAGE_FIELDS,
     Changes,
     Embedded,
     EmbeddingIndex,
@@ -13,6 +12,7 @@ from memgpt_memory.passages._passages import (
     document_passage_id,
     document_row,
     fits,
+    indexed_words,
     note_id,
     note_row,
     passage_of,
@@ -21,7 +21,6 @@ from memgpt_memory.passages._passages import (
 
 __all__ = [
     "MAX_NOTE_TOKENS",
-    "PASSAGE_FIELDS",
     "Changes",
     "Embedded",
     "EmbeddingIndex",
@@ -33,6 +32,7 @@ __all__ = [
     "document_passage_id",
     "document_row",
     "fits",
+    "indexed_words",
     "note_id",
     "note_row",
     "passage_of",

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 from memgpt_runtime.chunking import chunk
 from memgpt_runtime.errors import Reason, Unavailable
@@ -17,15 +17,16 @@ from memgpt_memory.embedding import Embedder, Vectors
 from memgpt_memory.fulltext import words_of
 from memgpt_memory.passages._model import Citation, Passage, VisibleVersion
 from memgpt_memory.records import split
-from memgpt_memory.store import filters
-from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, WORDS, Collection, partition_of
+from memgpt_memory.store import Store
+from memgpt_memory.store.filters import EVERY_ROW, Condition, Equals, all_of
+from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, Collection, partition_of
 from memgpt_memory.store.locks import ReadWriteLock
-from memgpt_memory.store.milvus import Milvus
-
-PASSAGE_FIELDS = ["owner", "version", "sequence", "stamp", "created", "head", "text"]
+from memgpt_memory.store.rows import IndexedPassageRow, Key, PassageRow, Row
 
 MAX_NOTE_TOKENS = 300
 """Longest passage of a note, in tokens as `memgpt_runtime.tokens` counts them."""
+
+_R = TypeVar("_R", bound=Row)
 
 _QUICK = 20_000
 """Characters that are cut into passages at once: some milliseconds, or 0.2 s in a script without spaces."""
@@ -137,7 +138,7 @@ class Passages:
         closed: Whether nothing may be written any more, since it is not known which space counts.
     """
 
-    def __init__(self, store: Milvus, space: EmbeddingIndex) -> None:
+    def __init__(self, store: Store, space: EmbeddingIndex) -> None:
         """Keeps rows in the collection of `space`."""
         self.store = store
         self.space = space
@@ -178,16 +179,16 @@ class Passages:
         await self.write_rows(tenant, agent_id, rows, embedded)
         return [passage_of(row) for row in rows]
 
-    async def write_rows(self, tenant: str, owner: str, rows: Sequence[Mapping[str, Any]], embedded: Embedded) -> None:
+    async def write_rows(self, tenant: str, owner: str, rows: Sequence[PassageRow], embedded: Embedded) -> None:
         """Writes rows of one owner; `embedded` are their texts."""
         partition = partition_of(tenant, owner)
-        async with self._changing(partition, [row["id"] for row in rows]):
+        async with self._changing(partition, [row.id for row in rows]):
             if embedded.space is not self.space:  # the store has changed its model since
                 embedded = await self.embed(embedded.texts)
             await self.write_into(self.space, partition, rows, embedded.vectors)
 
     async def write_into(
-        self, space: EmbeddingIndex, partition: str, rows: Sequence[Mapping[str, Any]], vectors: Vectors
+        self, space: EmbeddingIndex, partition: str, rows: Sequence[PassageRow], vectors: Vectors
     ) -> None:
         """Writes rows with their vectors into a space, whether it counts or not."""
         collection = space.collection
@@ -197,7 +198,7 @@ class Passages:
             full = await asyncio.to_thread(_full, collection, rows, vectors)
         await self.store.upsert(collection, full, partition=partition)
 
-    async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, Mapping[str, Any]]:
+    async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, PassageRow]:
         """Reads rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
         ids = [id_ for ids in ids_by_owner.values() for id_ in ids]
         if not ids:
@@ -205,32 +206,32 @@ class Passages:
         partitions = sorted({partition_of(tenant, owner) for owner in ids_by_owner})
         space = self.space
         async with space.reading():
-            return await self.store.get(space.collection, ids, PASSAGE_FIELDS, partitions=partitions)
+            return await self.store.get(space.collection, ids, PassageRow, partitions=partitions)
 
     async def ids(self, tenant: str, owner: str) -> list[str]:
         """Keys of all rows of an owner, whether they count or not."""
-        return [row["id"] for row in await self.find(tenant, owner, "", [])]
+        return [row.id for row in await self.find(tenant, owner, EVERY_ROW, Key)]
 
-    async def find(self, tenant: str, owner: str, condition: str, fields: Sequence[str]) -> list[Mapping[str, Any]]:
+    async def find(self, tenant: str, owner: str, condition: Condition, row: type[_R]) -> list[_R]:
         """Rows of an owner for which a condition holds, whether they count or not."""
         space = self.space
-        condition = filters.all_of(filters.equals("owner", owner), condition)
+        condition = all_of(Equals("owner", owner), condition)
         async with space.reading():
-            return await self.store.query(space.collection, condition, fields, partitions=[partition_of(tenant, owner)])
+            return await self.store.query(space.collection, condition, row, partitions=[partition_of(tenant, owner)])
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
-        """Deletes passages by key. See `Milvus.delete`."""
+        """Deletes passages by key. See `Store.delete`."""
         partition = partition_of(tenant, owner)
         async with self._changing(partition, ids):
             await self.store.delete(self.collection, ids, partition=partition, unread=unread)
 
-    async def delete_where(self, tenant: str, owner: str, condition: str = "") -> None:
+    async def delete_where(self, tenant: str, owner: str, condition: Condition = EVERY_ROW) -> None:
         """Deletes passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
         partition = partition_of(tenant, owner)
         ids: list[str] = []
         async with self._changing(partition, ids):
-            condition = filters.all_of(filters.equals("owner", owner), condition)
-            ids += [row["id"] for row in await self.store.query(self.collection, condition, [], partitions=[partition])]
+            condition = all_of(Equals("owner", owner), condition)
+            ids += [row.id for row in await self.store.query(self.collection, condition, Key, partitions=[partition])]
             await self.store.delete(self.collection, ids, partition=partition, unread=True)
 
     @asynccontextmanager
@@ -268,15 +269,27 @@ def fits(text: str) -> bool:
     return len(text.encode()) <= MAX_VARCHAR_BYTES and count_tokens(text) <= MAX_NOTE_TOKENS
 
 
-def _full(collection: Collection, rows: Sequence[Mapping[str, Any]], vectors: Vectors) -> list[dict[str, Any]]:
+def _full(collection: Collection, rows: Sequence[PassageRow], vectors: Vectors) -> list[IndexedPassageRow]:
     return [
-        {
-            **row,
-            collection.vector: vector.tolist(),
-            **({WORDS: split(" ".join(words_of(row["text"])))[0]} if collection.full_text else {}),
-        }
+        IndexedPassageRow(
+            row.id,
+            row.owner,
+            row.version,
+            row.sequence,
+            row.stamp,
+            row.created,
+            row.head,
+            row.text,
+            embedding=vector,
+            words=indexed_words(row.text) if collection.full_text else "",
+        )
         for row, vector in zip(rows, vectors, strict=True)
     ]
+
+
+def indexed_words(text: str) -> str:
+    """Return the words of a text as a row holds them: separated by spaces, and cut to what fits."""
+    return split(" ".join(words_of(text)))[0]
 
 
 async def texts_of(notes: Sequence[str]) -> list[str]:
@@ -292,18 +305,18 @@ def _cut(notes: Sequence[str]) -> list[str]:
     return [stripped for piece in pieces if (stripped := piece.strip())]
 
 
-def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> dict[str, Any]:
+def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> PassageRow:
     """The row of an agent's note."""
-    return {
-        "id": note_id(agent_id, number),
-        "owner": agent_id,
-        "version": "",
-        "sequence": number,
-        "stamp": stamp,
-        "created": created,
-        "head": json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else "",
-        "text": text,
-    }
+    return PassageRow(
+        id=note_id(agent_id, number),
+        owner=agent_id,
+        version="",
+        sequence=number,
+        stamp=stamp,
+        created=created,
+        head=json.dumps({"tags": list(tags)}, ensure_ascii=False) if tags else "",
+        text=text,
+    )
 
 
 def document_row(
@@ -317,29 +330,29 @@ def document_row(
     *,
     stamp: int,
     created: int,
-) -> dict[str, Any]:
+) -> PassageRow:
     """The row of a document's passage; `place` is page, start and end."""
-    return {
-        "id": document_passage_id(version, index),
-        "owner": source_id,
-        "version": version,
-        "sequence": index,
-        "stamp": stamp,
-        "created": created,
-        "head": json.dumps({"cite": [source_name, file_name, *place]}, ensure_ascii=False),
-        "text": text,
-    }
+    return PassageRow(
+        id=document_passage_id(version, index),
+        owner=source_id,
+        version=version,
+        sequence=index,
+        stamp=stamp,
+        created=created,
+        head=json.dumps({"cite": [source_name, file_name, *place]}, ensure_ascii=False),
+        text=text,
+    )
 
 
-def passage_of(row: Mapping[str, Any], file: VisibleVersion | None = None) -> Passage:
+def passage_of(row: PassageRow, file: VisibleVersion | None = None) -> Passage:
     """A row as a passage; one of a document has the time and the tags of its file."""
-    head = json.loads(row["head"]) if row["head"] else {}
+    head = json.loads(row.head) if row.head else {}
     cite = head.get("cite")
     return Passage(
-        id=row["id"],
-        text=row["text"],
-        created=row["created"] if file is None else file.created,
-        agent_id="" if cite else row["owner"],
-        citation=Citation(row["owner"], *cite) if cite else None,
+        id=row.id,
+        text=row.text,
+        created=row.created if file is None else file.created,
+        agent_id="" if cite else row.owner,
+        citation=Citation(row.owner, *cite) if cite else None,
         tags=tuple(head.get("tags", ()) if file is None else file.tags),
     )

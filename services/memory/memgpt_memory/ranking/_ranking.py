@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from memgpt_runtime.errors import FailedPrecondition, Reason
@@ -29,9 +29,12 @@ from memgpt_memory.embedding import Vectors
 from memgpt_memory.fulltext import query_words
 from memgpt_memory.passages import EmbeddingIndex
 from memgpt_memory.ranking._fusion import HEAD, HeadHit, Scored, fuse, mark, pin, pinned
-from memgpt_memory.store import filters
+from memgpt_memory.store import Match, Matches, Store
+from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import Collection
-from memgpt_memory.store.milvus import SERVER_WINDOW, Match, Milvus
+from memgpt_memory.store.rows import Owned, OwnedStamped
+
+_R = TypeVar("_R", Owned, OwnedStamped)
 
 _FIRST_FETCH = 24
 _GROWTH = 8
@@ -137,16 +140,8 @@ class View(Protocol):
         ...
 
     @property
-    def fields(self) -> Sequence[str]:
-        """The columns that say whether a row counts; for a ranking by words ``stamp`` must be among them."""
-        ...
-
-    def condition(self) -> str:
-        """The filter for Milvus: a superset of what counts."""
-        ...
-
-    def counts(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row counts."""
+    def where(self) -> Condition:
+        """The condition for the rows that count."""
         ...
 
 
@@ -165,6 +160,7 @@ class _Ranking:
         owners: The owner of each key.
         fetched: How many rows of Milvus the list covers.
         complete: Whether there is nothing more.
+        total: How many rows count, if a search has said so.
         scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
         behind: The last key before the list, for one that is only the rest of a ranking.
     """
@@ -179,6 +175,7 @@ class _Ranking:
     owners: list[str] = field(default_factory=list)
     fetched: int = 0
     complete: bool = False
+    total: int | None = None
     scored: bool = True
     behind: tuple[float, str] | None = None
 
@@ -263,7 +260,7 @@ class Rankings:
         misses: How often one was not.
     """
 
-    def __init__(self, store: Milvus) -> None:
+    def __init__(self, store: Store) -> None:
         """Searches `store`."""
         self._store = store
         self._cache: OrderedDict[str, _Ranking] = OrderedDict()
@@ -302,10 +299,8 @@ class Rankings:
         start = await self._place(view, ranking, position) if position is not None else skip
         if start < len(ranking.front) and not ranking.scored:
             await self._score_head(view, ranking)
-        # A filtered ranking must be known to its end for its total, and one by words is anyway.
-        total = position.total if position else (view.total if mode is not Mode.TEXT else None)
-        await self._grow(view, ranking, None if total is None else min(start + size + 1, total))
-        total = ranking.length if total is None else total
+        total = position.total if position else await self._total(view, ranking)
+        await self._grow(view, ranking, min(start + size + 1, total))
         self._trim()
         rank = position.rank if position else start
         return Cut(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, space.name)
@@ -327,7 +322,8 @@ class Rankings:
             key += position.head
             ranking = self._cache.get(key)
         behind = None
-        if ranking is None and mode is Mode.DENSE and position is not None and position.id and not self._store.lite:
+        resumable = mode is Mode.DENSE and self._store.capabilities.range_search
+        if ranking is None and resumable and position is not None and position.id:
             key, behind = f"{key}+", position.key
             ranking = self._cache.get(key)
             if ranking is not None and ranking.behind is not None and behind < ranking.behind:
@@ -342,6 +338,17 @@ class Rankings:
         self._cache.move_to_end(key)
         return ranking
 
+    async def _total(self, view: View, ranking: _Ranking) -> int:
+        """The length of a ranking: known, said by a search, or counted when the list is complete."""
+        if view.total is not None and ranking.mode is not Mode.TEXT:
+            return view.total
+        if ranking.total is None:
+            await self._grow(view, ranking, 1)
+        if ranking.total is None:
+            await self._grow(view, ranking, None)
+            ranking.total = ranking.length
+        return ranking.total
+
     def _trim(self) -> None:
         held = sum(one.bytes for one in self._cache.values())
         while len(self._cache) > _MAX_CACHED or (held > _MAX_CACHED_BYTES and len(self._cache) > 1):
@@ -354,20 +361,29 @@ class Rankings:
         elif position is not None:
             await self._restore_head(view, ranking, position)
         elif ranking.mode is Mode.TEXT:
-            best = sorted(await self._every_match(view, ranking), key=lambda one: (-one.score, one.id))
-            self._set_rest(ranking, best[HEAD:])
-            ranking.begin([HeadHit(one.id, one.row["owner"], text=one.score) for one in best[:HEAD]])
+            await self._begin_by_words(view, ranking)
         else:
-            by_words = self._best(view, lambda limit: self._fetch_words(view, ranking, limit))
+            by_words = self._best(lambda limit: self._fetch_words(view, ranking, limit))
             dense, words = await asyncio.gather(self._best_by_likeness(view, ranking), by_words)
             ranking.begin(fuse(dense, words))
+
+    async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
+        """Finds the head by words; what comes behind it only where the backend cannot tell how much that is."""
+        matches = await self._search_words(view, ranking, OwnedStamped, HEAD)
+        if matches.total is None and not matches.complete:
+            matches = await self._every_match(view, ranking)
+        best = sorted(matches.found, key=lambda one: (-one.score, one.id))
+        ranking.total = len(best) if matches.total is None else matches.total
+        if ranking.total == len(best):
+            self._set_rest(ranking, best[HEAD:])
+        ranking.begin([HeadHit(one.id, one.row.owner, text=one.score) for one in best[:HEAD]])
 
     async def _restore_head(self, view: View, ranking: _Ranking, position: Position) -> None:
         """Builds the head that a token pins, out of the whole list; its scores are those of now."""
         found: dict[bytes, HeadHit] = {}
         if ranking.mode is Mode.TEXT:
-            everything = await self._every_match(view, ranking)
-            found = {mark(one.id): HeadHit(one.id, one.row["owner"], text=one.score) for one in everything}
+            everything = (await self._every_match(view, ranking)).found
+            found = {mark(one.id): HeadHit(one.id, one.row.owner, text=one.score) for one in everything}
             self._set_rest(ranking, everything)
         else:
             await self._grow(view, ranking, None)
@@ -378,14 +394,14 @@ class Rankings:
 
     async def _score_head(self, view: View, ranking: _Ranking) -> None:
         """Adds the scores by words to a head that a token pinned; a page behind the head does without this search."""
-        matches, _ = await self._fetch_words(view, ranking, 2 * HEAD)
-        words = {match.id: match.score for match in matches}
+        matches = await self._fetch_words(view, ranking, 2 * HEAD)
+        words = {match.id: match.score for match in matches.found}
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
-    def _set_rest(self, ranking: _Ranking, matches: list[Match]) -> None:
+    def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedStamped]]) -> None:
         """Puts what shares a word with the query behind the head, in order of time."""
-        ranking.follow(sorted(((float(match.row["stamp"]), match.id), str(match.row["owner"])) for match in matches))
+        ranking.follow(sorted(((float(match.row.stamp), match.id), match.row.owner) for match in matches))
         ranking.complete = True
 
     async def _place(self, view: View, ranking: _Ranking, position: Position) -> int:
@@ -410,105 +426,59 @@ class Rankings:
         """Fetches until the list has `length` ids, or all of them."""
         if not view.partitions:
             ranking.complete = True
+        if ranking.mode is Mode.TEXT and not ranking.complete and (length is None or ranking.length < length):
+            self._set_rest(ranking, (await self._every_match(view, ranking)).found)
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
-            matches, complete = await self._fetch(view, ranking, limit)
+            matches = await self._fetch(view, ranking, limit)
             if ranking.complete or limit <= ranking.fetched:  # another page has fetched more meanwhile
                 limit = max(limit, ranking.fetched) * _GROWTH
                 continue
-            fresh = sorted(
-                ((-match.score, match.id), str(match.row["owner"])) for match in matches if view.counts(match.row)
-            )
-            if not complete and fresh:
+            fresh = sorted(((-match.score, match.id), match.row.owner) for match in matches.found)
+            if not matches.complete and fresh:
                 # Rows of the last score may go on behind the limit: their order is not known yet.
-                last = -matches[-1].score
+                last = fresh[-1][0][0]
                 fresh = [entry for entry in fresh if entry[0][0] < last]
             ranking.follow(fresh)
-            ranking.fetched, ranking.complete = limit, complete
+            ranking.fetched, ranking.complete = limit, matches.complete
             limit *= _GROWTH
 
     async def _best_by_likeness(self, view: View, ranking: _Ranking) -> list[Scored]:
-        if view.total is not None:
-            return await self._best(view, lambda limit: self._fetch(view, ranking, limit))
-        await self._grow(view, ranking, None)  # it is needed whole for its total anyway
-        best = zip(ranking.keys[:HEAD], ranking.owners[:HEAD], strict=True)
-        return [Scored(id_, owner, -score) for (score, id_), owner in best]
+        return await self._best(lambda limit: self._fetch(view, ranking, limit))
 
-    async def _best(self, view: View, fetch: Callable[[int], Awaitable[tuple[list[Match], bool]]]) -> list[Scored]:
-        """The best rows of a ranker that count, as many as a head takes."""
+    async def _best(self, fetch: Callable[[int], Awaitable[Matches[Owned]]]) -> list[Scored]:
+        """The best rows of a ranker, as many as a head takes."""
         limit = HEAD
         while True:
-            matches, complete = await fetch(limit)
-            counting = [match for match in matches if view.counts(match.row)]
-            if complete or len(counting) >= HEAD:
-                return [Scored(match.id, match.row["owner"], match.score) for match in counting[:HEAD]]
+            matches = await fetch(limit)
+            if matches.complete or len(matches.found) >= HEAD:
+                return [Scored(match.id, match.row.owner, match.score) for match in matches.found[:HEAD]]
             limit *= _GROWTH
 
-    async def _every_match(self, view: View, ranking: _Ranking) -> list[Match]:
-        """Every row that shares a word with the query and counts, beyond the window of a server too."""
-        found: list[Match] = []
-        everything = (0, view.snapshot + 1)
-        spans = [everything]
-        while spans:
-            low, high = span = spans.pop()
-            bounds = filters.all_of(filters.at_least("stamp", low), filters.below("stamp", high))
-            matches, _ = await self._fetch_words(view, ranking, SERVER_WINDOW, "" if span is everything else bounds)
-            if len(matches) < SERVER_WINDOW:
-                found += [match for match in matches if view.counts(match.row)]
-                continue
-            stamps = sorted(stamp for match in matches if low <= (stamp := int(match.row["stamp"])) < high)
-            middle = max(stamps[len(stamps) // 2], low + 1) if stamps else (low + high) // 2
-            if not low < middle < high:
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
-                    f"More than {SERVER_WINDOW:,} passages were stored at one instant: narrow the search by a filter.",
-                )
-            spans += [(low, middle), (middle, high)]
-        return found
+    async def _every_match(self, view: View, ranking: _Ranking) -> Matches[OwnedStamped]:
+        """Every row that shares a word with the query and counts."""
+        return await self._search_words(view, ranking, OwnedStamped, None)
 
-    async def _fetch_words(
-        self, view: View, ranking: _Ranking, limit: int, bounds: str = ""
-    ) -> tuple[list[Match], bool]:
-        """The best `limit` rows by the query's words, and whether they are all that one search can answer."""
-        window = limit if self._store.lite else min(limit, SERVER_WINDOW)
-        matches = await self._store.search_words(
-            ranking.collection,
-            ranking.words,
-            filters.all_of(view.condition(), bounds),
-            view.fields,
-            partitions=view.partitions,
-            limit=window,
+    async def _fetch_words(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
+        """The best rows by the query's words, out of `limit`."""
+        return await self._search_words(view, ranking, Owned, limit)
+
+    async def _search_words(self, view: View, ranking: _Ranking, row: type[_R], limit: int | None) -> Matches[_R]:
+        return await self._store.search_words(
+            ranking.collection, ranking.words, view.where, row, partitions=view.partitions, limit=limit
         )
-        return matches, len(matches) < limit
 
-    async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> tuple[list[Match], bool]:
-        """The best `limit` rows by likeness, and whether they are all."""
-        vector: list[float] = np.asarray(ranking.vector).tolist()
-        window = limit if self._store.lite else min(limit, SERVER_WINDOW)
-
-        async def search(score_at_most: float | None) -> list[Match]:
-            return await self._store.search(
-                ranking.collection,
-                vector,
-                view.condition(),
-                view.fields,
-                partitions=view.partitions,
-                limit=window,
-                score_at_most=score_at_most,
-            )
-
-        matches = await search(None if ranking.behind is None else -ranking.behind[0])
-        complete = len(matches) < window
-        # A server answers one window at a time; the next one begins at the last score, whose ties come again.
-        while not complete and len(matches) < limit:
-            more = await search(matches[-1].score)
-            known = {match.id for match in matches}
-            fresh = [match for match in more if match.id not in known]
-            complete = len(more) < window
-            if not fresh and not complete:
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
-                    f"More than {window} passages have the same score: narrow the search by a filter.",
-                )
-            matches += fresh
-        return matches, complete
+    async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
+        """The best rows by likeness, out of `limit`."""
+        matches = await self._store.search(
+            ranking.collection,
+            np.asarray(ranking.vector),
+            view.where,
+            Owned,
+            partitions=view.partitions,
+            limit=limit,
+            score_at_most=None if ranking.behind is None else -ranking.behind[0],
+        )
+        if ranking.behind is None:
+            ranking.total = matches.total
+        return matches

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from itertools import islice
-from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,12 +18,12 @@ from memgpt_runtime.chunking import chunk
 
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.embedding import unit_vectors
-from memgpt_memory.fulltext import words_of
 from memgpt_memory.messages import Message, Messages, spoken_text
-from memgpt_memory.passages import EmbeddingIndex, Passages
-from memgpt_memory.records import split
-from memgpt_memory.store import filters
-from memgpt_memory.store.layout import WORDS, Collection, message_index, partition_of
+from memgpt_memory.passages import EmbeddingIndex, Passages, indexed_words
+from memgpt_memory.records import ids_of
+from memgpt_memory.store.filters import Equals
+from memgpt_memory.store.layout import Collection, message_index, partition_of
+from memgpt_memory.store.rows import IndexedMessageRow, Key, Numbered
 from memgpt_memory.tasks import run_to_end
 
 _BATCH = 128
@@ -91,11 +90,9 @@ class MessageIndex:
         async with space.reading(), self._lock(live):
             if self._passages.store.is_open(collection):
                 partition = partition_of(live.row.tenant, live.id)
-                condition = filters.equals("owner", live.id)
-                rows = await self._passages.store.query(collection, condition, [], partitions=[partition])
-                await self._passages.store.delete(
-                    collection, [row["id"] for row in rows], partition=partition, unread=True
-                )
+                condition = Equals("owner", live.id)
+                rows = await self._passages.store.query(collection, condition, Key, partitions=[partition])
+                await self._passages.store.delete(collection, ids_of(rows), partition=partition, unread=True)
             self._ends.pop((collection.name, live.id), None)
 
     def _lock(self, live: LiveAgent) -> asyncio.Lock:
@@ -117,8 +114,8 @@ class MessageIndex:
         if key not in self._ends:
             id_ = _end_id(live.id)
             partition = partition_of(live.row.tenant, live.id)
-            rows = await self._passages.store.get(collection, [id_], ["sequence"], partitions=[partition])
-            self._remember(key, int(rows[id_]["sequence"]) if id_ in rows else 0)
+            rows = await self._passages.store.get(collection, [id_], Numbered, partitions=[partition])
+            self._remember(key, rows[id_].sequence if id_ in rows else 0)
         return self._ends[key]
 
     def _remember(self, key: tuple[str, str], end: int) -> None:
@@ -129,14 +126,14 @@ class MessageIndex:
 
     async def _rows(
         self, space: EmbeddingIndex, collection: Collection, messages: list[Message]
-    ) -> list[dict[str, Any]]:
+    ) -> list[IndexedMessageRow]:
         texts = [spoken_text(message).strip() for message in messages]
         pieces = await asyncio.to_thread(_pieces, texts)  # long ones take seconds
         flat = [piece for of_one in pieces for piece in of_one]
         if not flat:
             return []
         vectors = await space.embedder.embed(flat)
-        rows: list[dict[str, Any]] = []
+        rows: list[IndexedMessageRow] = []
         place = 0
         for message, text, of_one in zip(messages, texts, pieces, strict=True):
             if not of_one:  # nothing was said in it
@@ -144,32 +141,32 @@ class MessageIndex:
             mean = unit_vectors(np.mean(vectors[place : place + len(of_one)], axis=0, keepdims=True))[0]
             place += len(of_one)
             rows.append(
-                {
-                    "id": index_id(message.agent_id, message.sequence),
-                    "owner": message.agent_id,
-                    "sequence": message.sequence,
-                    "created": message.created,
-                    "role": message.role.value,
-                    collection.vector: mean.tolist(),
-                    **({WORDS: split(" ".join(words_of(text)))[0]} if collection.full_text else {}),
-                }
+                IndexedMessageRow(
+                    id=index_id(message.agent_id, message.sequence),
+                    owner=message.agent_id,
+                    sequence=message.sequence,
+                    created=message.created,
+                    role=message.role.value,
+                    embedding=mean,
+                    words=indexed_words(text) if collection.full_text else "",
+                )
             )
         return rows
 
     async def _write(
-        self, space: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[dict[str, Any]], end: int
+        self, space: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[IndexedMessageRow], end: int
     ) -> None:
         store, partition = self._passages.store, partition_of(live.row.tenant, live.id)
         await store.upsert(collection, rows, partition=partition)
-        mark = {
-            "id": _end_id(live.id),
-            "owner": live.id,
-            "sequence": end,
-            "created": 0,
-            "role": "",  # a search is always for some role
-            collection.vector: [0.0] * space.embedder.dimension,
-            **({WORDS: ""} if collection.full_text else {}),
-        }
+        mark = IndexedMessageRow(
+            id=_end_id(live.id),
+            owner=live.id,
+            sequence=end,
+            created=0,
+            role="",  # a search is always for some role
+            embedding=np.zeros(space.embedder.dimension, dtype=np.float32),
+            words="",
+        )
         await store.upsert(collection, [mark], partition=partition)
         self._remember((collection.name, live.id), end)
 

@@ -20,7 +20,7 @@ from memgpt_memory.paging import PAGE_BYTES, Page, fitting
 from memgpt_memory.passages import Passages
 from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
 from memgpt_memory.recall._message_index import MessageIndex, sequence_of
-from memgpt_memory.store import filters
+from memgpt_memory.store.filters import EVERY_ROW, Between, Condition, Equals, OneOf, Outside, Refined, all_of
 from memgpt_memory.store.layout import partition_of
 
 _SMALL_CHUNK = 100
@@ -92,6 +92,11 @@ class _Span:
             raise invalid("end_date", f"end_date {query.last_day} lies before start_date {query.first_day}.")
         return _Span(start, end)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether it has a start or an end."""
+        return self.start is not None or self.end is not None
+
     def __contains__(self, time: int) -> bool:
         return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
 
@@ -116,7 +121,6 @@ class _View:
     span: _Span
     hidden: Rewinds
     total: None = None
-    fields: Sequence[str] = ("owner", "sequence")
 
     @property
     def key(self) -> str:
@@ -129,19 +133,17 @@ class _View:
         """See `ranking.View`."""
         return [partition_of(self.tenant, self.agent)] if self.snapshot else []
 
-    def condition(self) -> str:
+    @property
+    def where(self) -> Condition:
         """See `ranking.View`."""
-        return filters.all_of(
-            filters.equals("owner", self.agent),
-            filters.one_of("role", sorted(role.value for role in self.roles)),
-            filters.below("sequence", self.snapshot),
-            filters.at_least("created", self.span.start) if self.span.start is not None else "",
-            filters.below("created", self.span.end) if self.span.end is not None else "",
+        broad = all_of(
+            Equals("owner", self.agent),
+            OneOf("role", sorted(role.value for role in self.roles)),
+            Between("sequence", end=self.snapshot),
+            Between("created", self.span.start, self.span.end) if self.span.bounded else EVERY_ROW,
         )
-
-    def counts(self, row: Mapping[str, Any]) -> bool:
-        """See `ranking.View`."""
-        return row["sequence"] not in self.hidden
+        hidden = [(rewind.first, rewind.end) for rewind in self.hidden]
+        return Refined(broad, Outside("sequence", hidden)) if hidden else broad
 
 
 class Recall:

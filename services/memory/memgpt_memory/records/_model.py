@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pydantic import BaseModel, ConfigDict
+
+from memgpt_memory.store.rows import RecordRow as Record
+
+__all__ = ["Record", "StoredModel", "TextRef"]
 
 
 class StoredModel(BaseModel):
@@ -18,24 +20,3 @@ class TextRef(StoredModel):
 
     version: int = 0
     parts: int = 0
-
-
-@dataclass(slots=True)
-class Record:
-    """A row of the collection of records.
-
-    Attributes:
-        id: Its key.
-        kind: What it is.
-        tenant: Whose it is.
-        parent: Id of what it belongs to and goes with.
-        created: When it was first written.
-        body: JSON, or a piece of a text.
-    """
-
-    id: str
-    kind: str
-    tenant: str
-    parent: str
-    created: int
-    body: str

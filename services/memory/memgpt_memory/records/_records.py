@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from memgpt_memory.records._model import Record, TextRef
-from memgpt_memory.store import filters
-from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, NO_VECTOR, RECORDS
-from memgpt_memory.store.milvus import Milvus
+from memgpt_memory.store import Store
+from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
+from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
+from memgpt_memory.store.rows import Key, RecordKind, Row
 
-_FIELDS = ["kind", "tenant", "parent", "created", "body"]
 _PARENTS = 500
 """Keys that one filter names."""
 
@@ -47,7 +46,7 @@ def split(text: str, limit: int = MAX_VARCHAR_BYTES) -> list[str]:
 class Records:
     """Reads and writes rows of the collection of records."""
 
-    def __init__(self, store: Milvus) -> None:
+    def __init__(self, store: Store) -> None:
         """Keeps rows in `store`."""
         self._store = store
 
@@ -57,43 +56,29 @@ class Records:
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Record]:
         """Reads rows; absent ones are absent from the answer."""
-        return {id_: _record(row) for id_, row in (await self._store.get(RECORDS, ids, _FIELDS)).items()}
+        return await self._store.get(RECORDS, ids, Record)
 
     async def put(self, *records: Record) -> None:
         """Writes rows, replacing those with the same keys; returns when they are in."""
-        await self._store.upsert(
-            RECORDS,
-            [
-                {
-                    "id": record.id,
-                    "kind": record.kind,
-                    "tenant": record.tenant,
-                    "parent": record.parent,
-                    "created": record.created,
-                    "body": record.body,
-                    "none": NO_VECTOR,
-                }
-                for record in records
-            ],
-        )
+        await self._store.upsert(RECORDS, records)
 
     async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
-        """Deletes rows; absent ones are no error. See `Milvus.delete`."""
+        """Deletes rows; absent ones are no error. See `Store.delete`."""
         await self._store.delete(RECORDS, ids, unread=unread)
 
     async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
         """Reads all rows of a kind, in order of the key."""
-        condition = filters.all_of(
-            filters.equals("kind", kind),
-            "" if tenant is None else filters.equals("tenant", tenant),
-            "" if parent is None else filters.equals("parent", parent),
-        )
-        return [_record(row) for row in await self._store.query(RECORDS, condition, _FIELDS)]
+        conditions = [Equals("kind", kind)]
+        if tenant is not None:
+            conditions.append(Equals("tenant", tenant))
+        if parent is not None:
+            conditions.append(Equals("parent", parent))
+        return await self._store.query(RECORDS, all_of(*conditions), Record)
 
     async def older(self, kind: str, time: int) -> list[str]:
         """Keys of the rows of a kind that were written before a time."""
-        condition = filters.all_of(filters.equals("kind", kind), filters.below("created", time))
-        return [row["id"] for row in await self._store.query(RECORDS, condition, [])]
+        condition = all_of(Equals("kind", kind), Between("created", end=time))
+        return ids_of(await self._store.query(RECORDS, condition, Key))
 
     async def delete_children(self, parent: str) -> None:
         """Deletes all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
@@ -105,9 +90,9 @@ class Records:
         while level:
             found: list[str] = []
             for start in range(0, len(level), _PARENTS):
-                condition = filters.one_of("parent", level[start : start + _PARENTS])
-                rows = await self._store.query(RECORDS, condition, ["kind"])
-                found += [row["id"] for row in rows if row["kind"] != "name"]
+                condition = OneOf("parent", level[start : start + _PARENTS])
+                rows = await self._store.query(RECORDS, condition, RecordKind)
+                found += [row.id for row in rows if row.kind != "name"]
             levels.append(found)
             level = found
         for found in reversed(levels):
@@ -154,10 +139,6 @@ def _base36(number: int) -> str:
             return digits
 
 
-def _record(row: Any) -> Record:
-    return Record(row["id"], row["kind"], row["tenant"], row["parent"], row["created"], row["body"])
-
-
-def ids_of(records: Iterable[Record]) -> list[str]:
-    """The keys of rows."""
-    return [record.id for record in records]
+def ids_of(rows: Iterable[Row]) -> list[str]:
+    """Return the keys of rows."""
+    return [row.id for row in rows]

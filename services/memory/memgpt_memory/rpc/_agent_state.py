@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
@@ -20,7 +19,7 @@ from memgpt_memory.clock import now
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.turns import Edit, Grant, Part, Step, StepCommit, TurnStart, write_time, write_times
 
 _PAUSE_SECONDS = 60.0
@@ -32,7 +31,7 @@ _UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
 class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
     """Agents, their turns, and what fills their context windows."""
 
-    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.CreateAgentResponse:
         """See the contract."""
         core, owner = self._core, tenant()
         labels = [block.label for block in request.blocks]
@@ -72,7 +71,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(owner, pb.CreateAgentResponse.FromString(answer).agent.agent_id)
         return pb.CreateAgentResponse(agent=await convert.agent(core, live))
 
-    async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
         """See the contract."""
         core = self._core
         if request.agent_id:
@@ -81,7 +80,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             live = await core.agents.find(tenant(), request.name)
         return pb.GetAgentResponse(agent=await convert.agent(core, live))
 
-    async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
+    async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
         """See the contract."""
         core = self._core
         size, after = self._after(request)
@@ -92,7 +91,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             total_size=page.total,
         )
 
-    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.UpdateAgentResponse:
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.UpdateAgentResponse:
         """See the contract."""
         core = self._core
         paths = list(request.update_mask.paths)
@@ -111,7 +110,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
         return pb.UpdateAgentResponse(agent=await convert.agent(core, live))
 
-    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Any) -> pb.DeleteAgentResponse:
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> pb.DeleteAgentResponse:
         """See the contract."""
         core, owner = self._core, tenant()
 
@@ -124,7 +123,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
         return pb.DeleteAgentResponse()
 
-    async def BeginTurn(self, request: pb.BeginTurnRequest, context: Any) -> AsyncIterator[pb.BeginTurnResponse]:
+    async def BeginTurn(self, request: pb.BeginTurnRequest, context: Context) -> AsyncIterator[pb.BeginTurnResponse]:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -167,14 +166,14 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         if await core.turns.cancelled(live, grant.lease):
             yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
 
-    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Context) -> pb.RenewLeaseResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
         return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
 
-    async def CommitStep(self, request: pb.CommitStepRequest, context: Any) -> pb.CommitStepResponse:
+    async def CommitStep(self, request: pb.CommitStepRequest, context: Context) -> pb.CommitStepResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -197,7 +196,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             context=None if request.HasField("outcome") else await self._context(live, messages=False),
         )
 
-    async def EndTurn(self, request: pb.EndTurnRequest, context: Any) -> pb.EndTurnResponse:
+    async def EndTurn(self, request: pb.EndTurnRequest, context: Context) -> pb.EndTurnResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -205,13 +204,13 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         turn = await core.turns.end(live, convert.lease_back(request.lease), state, reason, request.call_result)
         return pb.EndTurnResponse(turn=convert.turn(turn))
 
-    async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Any) -> pb.ReleaseLeaseResponse:
+    async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Context) -> pb.ReleaseLeaseResponse:
         """See the contract."""
         core = self._core
         core.turns.release(await core.agents.get(tenant(), request.agent_id), convert.lease_back(request.lease))
         return pb.ReleaseLeaseResponse()
 
-    async def RequestCancel(self, request: pb.RequestCancelRequest, context: Any) -> pb.RequestCancelResponse:
+    async def RequestCancel(self, request: pb.RequestCancelRequest, context: Context) -> pb.RequestCancelResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -219,7 +218,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         turn = await core.turns.cancel(live, request.request_id, result)
         return pb.RequestCancelResponse(turn=convert.turn(turn))
 
-    async def ReadTurn(self, request: pb.ReadTurnRequest, context: Any) -> AsyncIterator[pb.ReadTurnResponse]:
+    async def ReadTurn(self, request: pb.ReadTurnRequest, context: Context) -> AsyncIterator[pb.ReadTurnResponse]:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -229,7 +228,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             else:
                 yield pb.ReadTurnResponse(turn=convert.turn(item))
 
-    async def ListTurns(self, request: pb.ListTurnsRequest, context: Any) -> pb.ListTurnsResponse:
+    async def ListTurns(self, request: pb.ListTurnsRequest, context: Context) -> pb.ListTurnsResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -239,7 +238,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             turns=[convert.turn(turn) for turn in page.items], next_page_token=self._next(request, page.next_token)
         )
 
-    async def LoadContext(self, request: pb.LoadContextRequest, context: Any) -> pb.LoadContextResponse:
+    async def LoadContext(self, request: pb.LoadContextRequest, context: Context) -> pb.LoadContextResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.LoadContextResponse(context=await self._context(live))
@@ -258,23 +257,25 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 tool_servers=map(convert.tool_server, live.tools),
             )
 
-    async def PutToolServer(self, request: pb.PutToolServerRequest, context: Any) -> pb.PutToolServerResponse:
+    async def PutToolServer(self, request: pb.PutToolServerRequest, context: Context) -> pb.PutToolServerResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         stored = await tools.put(self._core.agents, live, convert.tool_server_back(request.server))
         return pb.PutToolServerResponse(server=convert.tool_server(stored))
 
-    async def ListToolServers(self, request: pb.ListToolServersRequest, context: Any) -> pb.ListToolServersResponse:
+    async def ListToolServers(self, request: pb.ListToolServersRequest, context: Context) -> pb.ListToolServersResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.ListToolServersResponse(servers=map(convert.tool_server, live.tools))
 
-    async def DeleteToolServer(self, request: pb.DeleteToolServerRequest, context: Any) -> pb.DeleteToolServerResponse:
+    async def DeleteToolServer(
+        self, request: pb.DeleteToolServerRequest, context: Context
+    ) -> pb.DeleteToolServerResponse:
         """See the contract."""
         await tools.delete(self._core.agents, await self._core.agents.get(tenant(), request.agent_id), request.address)
         return pb.DeleteToolServerResponse()
 
-    async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Any) -> pb.RewindMessagesResponse:
+    async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Context) -> pb.RewindMessagesResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -285,7 +286,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         turn = await core.turns.edit(live, request.request_id, convert.fingerprint(request), Edit(undo))
         return pb.RewindMessagesResponse(rewound_count=live.rewinds.by_turn(turn.turn_id))
 
-    async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
+    async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
         """See the contract."""
         core = self._core
         if not request.text.strip():
@@ -303,7 +304,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         edited = await core.agents.messages.read(live.id, [turn.first_sequence])
         return pb.EditMessageResponse(message=convert.message(edited[0], live.rewinds))
 
-    async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
+    async def ExportAgent(
+        self, request: pb.ExportAgentRequest, context: Context
+    ) -> AsyncIterator[pb.ExportAgentResponse]:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -313,7 +316,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             yield pb.ExportAgentResponse(piece=await pieces.to_proto(core, piece))
 
     async def ImportAgent(
-        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
+        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Context
     ) -> pb.ImportAgentResponse:
         """See the contract."""
         core, owner = self._core, tenant()

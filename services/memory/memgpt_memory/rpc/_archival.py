@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2_grpc, passage_pb2
 from memgpt_runtime.context import tenant
@@ -14,7 +12,7 @@ from memgpt_memory.archival import PassageFilter
 from memgpt_memory.passages import Passage
 from memgpt_memory.ranking import Mode, Position
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 
 _MODES = {
     passage_pb2.SEARCH_MODE_DENSE: Mode.DENSE,
@@ -27,7 +25,7 @@ _MODES_BACK = {mode: value for value, mode in _MODES.items()}
 class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.ArchivalMemoryServiceServicer):
     """An agent's own notes and the passages of its sources."""
 
-    async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Any) -> pb.SearchPassagesResponse:
+    async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
         """See the contract."""
         if not request.query.strip():
             raise invalid("query", "The query must hold more than white space.")
@@ -55,7 +53,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             mode=_MODES_BACK[mode],
         )
 
-    async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Any) -> pb.InsertPassagesResponse:
+    async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Context) -> pb.InsertPassagesResponse:
         """See the contract."""
         core, owner = self._core, tenant()
         stored: list[Passage] = []
@@ -81,7 +79,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
         return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])
 
-    async def ListPassages(self, request: pb.ListPassagesRequest, context: Any) -> pb.ListPassagesResponse:
+    async def ListPassages(self, request: pb.ListPassagesRequest, context: Context) -> pb.ListPassagesResponse:
         """See the contract."""
         core = self._core
         size, payload = self._page(request)
@@ -95,14 +93,14 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             total_size=total,
         )
 
-    async def GetPassages(self, request: pb.GetPassagesRequest, context: Any) -> pb.GetPassagesResponse:
+    async def GetPassages(self, request: pb.GetPassagesRequest, context: Context) -> pb.GetPassagesResponse:
         """See the contract."""
         core = self._core
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
         passages = await core.archive.get(scope, list(request.passage_ids))
         return pb.GetPassagesResponse(passages=[convert.passage(passage) for passage in passages])
 
-    async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Any) -> pb.DeletePassagesResponse:
+    async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Context) -> pb.DeletePassagesResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)

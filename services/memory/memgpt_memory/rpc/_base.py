@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
+import grpc
 from google.protobuf.message import Message
 from memgpt_runtime.pagination import PageTokenCodec, normalise_page_size
 
 from memgpt_memory.core import Core
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+"""The context of a call."""
 
 
 class Servicer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from memgpt.memory.v1 import block_service_pb2 as pb
 from memgpt.memory.v1 import block_service_pb2_grpc
 from memgpt_runtime.context import tenant
@@ -11,13 +9,13 @@ from memgpt_runtime.errors import NotFound, Reason
 
 from memgpt_memory.agents import Change
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 
 
 class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
     """Core memory, for people and tools."""
 
-    async def GetBlock(self, request: pb.GetBlockRequest, context: Any) -> pb.GetBlockResponse:
+    async def GetBlock(self, request: pb.GetBlockRequest, context: Context) -> pb.GetBlockResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         for block in live.all_blocks():
@@ -29,12 +27,12 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
             metadata={"label": request.label},
         )
 
-    async def ListBlocks(self, request: pb.ListBlocksRequest, context: Any) -> pb.ListBlocksResponse:
+    async def ListBlocks(self, request: pb.ListBlocksRequest, context: Context) -> pb.ListBlocksResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.ListBlocksResponse(blocks=[convert.block(block) for block in live.all_blocks()])
 
-    async def SetBlock(self, request: pb.SetBlockRequest, context: Any) -> pb.SetBlockResponse:
+    async def SetBlock(self, request: pb.SetBlockRequest, context: Context) -> pb.SetBlockResponse:
         """See the contract."""
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
@@ -43,7 +41,7 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
             committed = await agents.commits.commit(live, change)
         return pb.SetBlockResponse(block=convert.block(committed.blocks[0]))
 
-    async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Any) -> pb.DeleteBlockResponse:
+    async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Context) -> pb.DeleteBlockResponse:
         """See the contract."""
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from memgpt.memory.v1 import profile_pb2, profile_service_pb2_grpc
 from memgpt.memory.v1 import profile_service_pb2 as pb
 from memgpt_runtime.context import tenant
 
 from memgpt_memory.agents import Profile
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 
 _KINDS = {
     profile_pb2.PROFILE_KIND_PERSONA: "persona",
@@ -23,17 +21,17 @@ _KINDS_BACK = {name: kind for kind, name in _KINDS.items()}
 class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer):
     """Personas, humans and presets that people added."""
 
-    async def PutProfile(self, request: pb.PutProfileRequest, context: Any) -> pb.PutProfileResponse:
+    async def PutProfile(self, request: pb.PutProfileRequest, context: Context) -> pb.PutProfileResponse:
         """See the contract."""
         profile = await self._core.profiles.put(tenant(), _KINDS[request.kind], request.name, request.text)
         return pb.PutProfileResponse(profile=_proto(profile))
 
-    async def GetProfile(self, request: pb.GetProfileRequest, context: Any) -> pb.GetProfileResponse:
+    async def GetProfile(self, request: pb.GetProfileRequest, context: Context) -> pb.GetProfileResponse:
         """See the contract."""
         profile = await self._core.profiles.get(tenant(), _KINDS[request.kind], request.name)
         return pb.GetProfileResponse(profile=_proto(profile))
 
-    async def ListProfiles(self, request: pb.ListProfilesRequest, context: Any) -> pb.ListProfilesResponse:
+    async def ListProfiles(self, request: pb.ListProfilesRequest, context: Context) -> pb.ListProfilesResponse:
         """See the contract."""
         size, after = self._after(request)
         page = await self._core.profiles.page(tenant(), _KINDS[request.kind], size, after)
@@ -41,7 +39,7 @@ class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer)
             profiles=[_proto(profile) for profile in page.items], next_page_token=self._next(request, page.next_token)
         )
 
-    async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Any) -> pb.DeleteProfileResponse:
+    async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Context) -> pb.DeleteProfileResponse:
         """See the contract."""
         await self._core.profiles.delete(tenant(), _KINDS[request.kind], request.name)
         return pb.DeleteProfileResponse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
 from memgpt.memory.v1 import recall_memory_service_pb2_grpc
@@ -13,7 +12,7 @@ from memgpt_runtime.errors import invalid
 from memgpt_memory.messages import Role
 from memgpt_memory.recall import RecallMode, RecallQuery
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 
 _MODES = {
     pb.RECALL_MODE_UNSPECIFIED: RecallMode.TEXT,
@@ -27,7 +26,7 @@ _MODES_BACK = {mode: value for value, mode in _MODES.items()}
 class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemoryServiceServicer):
     """Every message that an agent ever had."""
 
-    async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Any) -> pb.SearchMessagesResponse:
+    async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Context) -> pb.SearchMessagesResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)
@@ -50,7 +49,7 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             ],
         )
 
-    async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from memgpt.memory.v1 import source_service_pb2 as pb
 from memgpt.memory.v1 import source_service_pb2_grpc
@@ -15,7 +14,7 @@ from memgpt_memory.agents import Link
 from memgpt_memory.clock import now
 from memgpt_memory.passages import NewPassage
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.sources import FileVersion, LoadRecord
 
 MAX_ATTACHMENTS = 1_000
@@ -25,7 +24,7 @@ MAX_ATTACHMENTS = 1_000
 class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     """Documents for any number of agents to search."""
 
-    async def CreateSource(self, request: pb.CreateSourceRequest, context: Any) -> pb.CreateSourceResponse:
+    async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:
         """See the contract."""
         core, owner = self._core, tenant()
 
@@ -38,7 +37,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         )
         return pb.CreateSourceResponse.FromString(answer)
 
-    async def GetSource(self, request: pb.GetSourceRequest, context: Any) -> pb.GetSourceResponse:
+    async def GetSource(self, request: pb.GetSourceRequest, context: Context) -> pb.GetSourceResponse:
         """See the contract."""
         core = self._core
         if request.source_id:
@@ -47,7 +46,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
             live = await core.sources.find(tenant(), request.name)
         return pb.GetSourceResponse(source=convert.source(core, live))
 
-    async def ListSources(self, request: pb.ListSourcesRequest, context: Any) -> pb.ListSourcesResponse:
+    async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:
         """See the contract."""
         core = self._core
         size, after = self._after(request)
@@ -58,7 +57,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
             total_size=page.total,
         )
 
-    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Any) -> pb.DeleteSourceResponse:
+    async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:
         """See the contract."""
         core, owner = self._core, tenant()
 
@@ -71,7 +70,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         )
         return pb.DeleteSourceResponse()
 
-    async def ListFiles(self, request: pb.ListFilesRequest, context: Any) -> pb.ListFilesResponse:
+    async def ListFiles(self, request: pb.ListFilesRequest, context: Context) -> pb.ListFilesResponse:
         """See the contract."""
         core = self._core
         size, after = self._after(request)
@@ -82,14 +81,14 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
             total_size=page.total,
         )
 
-    async def DeleteFile(self, request: pb.DeleteFileRequest, context: Any) -> pb.DeleteFileResponse:
+    async def DeleteFile(self, request: pb.DeleteFileRequest, context: Context) -> pb.DeleteFileResponse:
         """See the contract."""
         core = self._core
         await core.sources.delete_file(await core.sources.get(tenant(), request.source_id), request.name)
         return pb.DeleteFileResponse()
 
     async def UpsertPassages(
-        self, request_iterator: AsyncIterator[pb.UpsertPassagesRequest], context: Any
+        self, request_iterator: AsyncIterator[pb.UpsertPassagesRequest], context: Context
     ) -> pb.UpsertPassagesResponse:
         """See the contract."""
         core = self._core
@@ -117,7 +116,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
                     raise invalid("piece", "A stream has one header, and it comes first.")
         raise invalid("piece", "The stream ended without a finish: nothing of the file became visible. Send it again.")
 
-    async def AttachSource(self, request: pb.AttachSourceRequest, context: Any) -> pb.AttachSourceResponse:
+    async def AttachSource(self, request: pb.AttachSourceRequest, context: Context) -> pb.AttachSourceResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -138,7 +137,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         await core.agents.set_links(live, attach)
         return pb.AttachSourceResponse(agent=await convert.agent(core, live))
 
-    async def DetachSource(self, request: pb.DetachSourceRequest, context: Any) -> pb.DetachSourceResponse:
+    async def DetachSource(self, request: pb.DetachSourceRequest, context: Context) -> pb.DetachSourceResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
@@ -150,7 +149,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         await core.agents.set_links(live, detach)
         return pb.DetachSourceResponse(agent=await convert.agent(core, live))
 
-    async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Any) -> pb.PutLoadRecordResponse:
+    async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Context) -> pb.PutLoadRecordResponse:
         """See the contract."""
         core, record = self._core, request.record
         source = await core.sources.get(tenant(), record.source_id)
@@ -160,14 +159,14 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
             )
         return pb.PutLoadRecordResponse(record=_load(stored))
 
-    async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Any) -> pb.GetLoadRecordResponse:
+    async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Context) -> pb.GetLoadRecordResponse:
         """See the contract."""
         loads = self._core.loads
         if request.load_id:
             return pb.GetLoadRecordResponse(record=_load(await loads.get(tenant(), request.load_id)))
         return pb.GetLoadRecordResponse(record=_load(await loads.find(tenant(), request.request_id)))
 
-    async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Any) -> pb.ListLoadRecordsResponse:
+    async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Context) -> pb.ListLoadRecordsResponse:
         """See the contract."""
         size, after = self._after(request)
         page = await self._core.loads.page(tenant(), request.source_id, size, after)

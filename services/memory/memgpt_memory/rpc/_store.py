@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt.memory.v1 import store_service_pb2_grpc
@@ -11,7 +10,7 @@ from memgpt.memory.v1 import store_service_pb2_grpc
 from memgpt_memory.maintenance.backup import backup
 from memgpt_memory.maintenance.erasure import erase
 from memgpt_memory.maintenance.reembedding import Progress, State
-from memgpt_memory.rpc._base import Servicer
+from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
 _STATES = {
@@ -24,7 +23,7 @@ _STATES = {
 class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
     """Says what the store is, moves it to another embedding model, compacts it and backs it up."""
 
-    async def GetStore(self, request: pb.GetStoreRequest, context: Any) -> pb.GetStoreResponse:
+    async def GetStore(self, request: pb.GetStoreRequest, context: Context) -> pb.GetStoreResponse:
         """See the contract."""
         core = self._core
         progress = core.reembedding.progress
@@ -38,7 +37,7 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
             reembed=None if progress is None else _progress(progress),
         )
 
-    async def Reembed(self, request: pb.ReembedRequest, context: Any) -> AsyncIterator[pb.ReembedResponse]:
+    async def Reembed(self, request: pb.ReembedRequest, context: Context) -> AsyncIterator[pb.ReembedResponse]:
         """See the contract."""
         reembedding = self._core.reembedding
         await reembedding.start(request.embedding_model)
@@ -48,17 +47,17 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
             else:
                 yield pb.ReembedResponse(progress=_progress(progress))
 
-    async def CancelReembed(self, request: pb.CancelReembedRequest, context: Any) -> pb.CancelReembedResponse:
+    async def CancelReembed(self, request: pb.CancelReembedRequest, context: Context) -> pb.CancelReembedResponse:
         """See the contract."""
         return pb.CancelReembedResponse(cancelled=await self._core.reembedding.cancel())
 
-    async def Compact(self, request: pb.CompactRequest, context: Any) -> pb.CompactResponse:
+    async def Compact(self, request: pb.CompactRequest, context: Context) -> pb.CompactResponse:
         """See the contract."""
         core = self._core
         erased = await erase(core.store, core.agents, core.sources, core.reembedding)
         return pb.CompactResponse(bytes_before=erased.before, bytes_after=erased.after)
 
-    async def Backup(self, request: pb.BackupRequest, context: Any) -> AsyncIterator[pb.BackupResponse]:
+    async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupResponse]:
         """See the contract."""
         async for chunk in backup(self._core.store):
             yield pb.BackupResponse(chunk=chunk)

@@ -20,7 +20,7 @@ from memgpt_memory.paging import Page, list_page
 from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
 from memgpt_memory.records import IdempotencyStore, Names, Record, Records, key_of
 from memgpt_memory.sources._rows import FileRow, SourceRow
-from memgpt_memory.store import filters
+from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.tasks import run_to_end
 
@@ -366,7 +366,7 @@ class Sources:
         """Deletes the passages of versions that nobody sees any more."""
         row = live.files[name]
         for version_id in row.garbage:
-            await self._passages.delete_where(live.row.tenant, live.id, filters.equals("version", version_id))
+            await self._passages.delete_where(live.row.tenant, live.id, Equals("version", version_id))
         if row.garbage:
             await self._put_file(live, row.model_copy(update={"garbage": []}))
 

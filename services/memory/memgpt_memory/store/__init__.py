@@ -1,1 +1,38 @@
-"""Rows in Milvus: `layout` says which collections, `filters` escapes, `milvus` talks to the backend."""
+"""The store: typed rows in fixed collections on Milvus Lite or a Milvus server.
+
+- `port`: what the domain may ask of a store. `rows`: what it gets. `filters`: conditions. `layout`: the collections.
+- `lite` and `server`: the adapters. `threaded`, `batching`, `mapping` and `expressions` are shared by them.
+- `locks`: a lock for many readers or one writer, which the domain uses too.
+
+To add an adapter, implement `port.Store`, add it to `new_store`, and run ``tests/integration/memory/store`` on it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, Store, StoreFile
+
+
+def new_store(
+    uri: str, *, token: str = "", timeout: float = 10.0, observe: Observe = lambda _operation, _seconds: None
+) -> Store:
+    """Return the store at a URI; `Store.open` connects to it.
+
+    Args:
+        uri: A path for Milvus Lite, or the URI of a server.
+        token: ``user:password`` or an API key of a server.
+        timeout: Seconds that a call of a server may take.
+        observe: Takes the time of every call.
+    """
+    # Each backend takes a second to import.
+    if "://" in uri:
+        from memgpt_memory.store.server.store import ServerStore
+
+        return ServerStore(uri, token=token, timeout=timeout, observe=observe)
+    from memgpt_memory.store.lite.store import LiteStore
+
+    return LiteStore(Path(uri).expanduser(), observe=observe)
+
+
+__all__ = ["Capabilities", "Match", "Matches", "Observe", "Operation", "Store", "StoreFile", "new_store"]

@@ -1,24 +1,27 @@
 """Concurrent writes to one collection, gathered into few large ones.
 
-Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is under way, rows
-that arrive wait together, and the next upsert takes all of them; where several callers have rows it waits a moment for
-more of them. A busy process writes few large batches instead of many small ones, and a lone caller waits for nothing.
-Every caller hears of its own rows only when they are in.
+Milvus takes hundreds of rows in one upsert for little more than the price of one. While an upsert is in progress,
+arriving rows wait together, and the next upsert takes all of them. Where several callers have rows, it waits a moment
+for more. A busy process writes few large batches instead of many small ones, and a lone caller does not wait. Each
+caller returns when its own rows are stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from memgpt_runtime.errors import Reason, ResourceExhausted
 
-Row = Mapping[str, Any]
+from memgpt_memory.store.rows import Row
 
 _WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.001, 0.005
+
+
+class RefusedError(Exception):
+    """The backend refused a request because of its content; nothing was changed, and retrying does not help."""
 
 
 @dataclass(slots=True)
@@ -26,35 +29,36 @@ class _Waiting:
     rows: Sequence[Row]
     done: asyncio.Future[None]
 
+    def fail(self, error: BaseException) -> None:
+        if not self.done.cancelled():
+            self.done.set_exception(error)
+            self.done.exception()  # a cancelled caller must not cause a warning
+
+    def succeed(self) -> None:
+        if not self.done.cancelled():
+            self.done.set_result(None)
+
 
 class Batcher:
     """Gathers the upserts of one collection and partition.
 
-    A failed batch fails for everyone in it: the caller's rows are then in, half in, or not in, and it must treat them
-    as uncertain.
+    A failed batch fails for every caller in it: each caller's rows may be stored in whole, in part, or not at all. A
+    batch that was refused for its content is written again caller by caller, so that only the caller of the bad row
+    fails.
 
     Attributes:
         rows_waiting: Rows that wait for the next upsert.
     """
 
-    def __init__(
-        self,
-        upsert: Callable[[Sequence[Row]], Awaitable[None]],
-        *,
-        key: str,
-        max_rows: int,
-        max_waiting: int,
-    ) -> None:
-        """Gathers calls of `upsert`.
+    def __init__(self, upsert: Callable[[Sequence[Row]], Awaitable[None]], *, max_rows: int, max_waiting: int) -> None:
+        """Gather calls of `upsert`.
 
         Args:
-            upsert: Writes rows with distinct keys.
-            key: Name of the primary key: two rows of one key never share a batch, so the later one wins.
+            upsert: Writes rows with distinct keys. Two rows with one key never share a batch, so the later one wins.
             max_rows: Most rows of one upsert, unless a single call brings more.
-            max_waiting: Most rows that may wait; more is RESOURCE_EXHAUSTED.
+            max_waiting: Most rows that may wait.
         """
         self._upsert = upsert
-        self._key = key
         self._max_rows = max_rows
         self._max_waiting = max_waiting
         self._waiting: list[_Waiting] = []
@@ -62,19 +66,19 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
 
     async def write(self, rows: Sequence[Row]) -> None:
-        """Writes rows and returns when they are in.
+        """Write rows and return when they are stored.
 
         Raises:
-            ResourceExhausted: Too many rows wait already; nothing was written.
+            ResourceExhausted: Too many rows are waiting; nothing was written.
         """
         if self.rows_waiting and self.rows_waiting + len(rows) > self._max_waiting:
-            raise ResourceExhausted(Reason.OVERLOADED, "Too many writes wait for Milvus; try again in a moment.")
+            raise ResourceExhausted(Reason.OVERLOADED, "too many writes are waiting for Milvus; retry later")
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self.rows_waiting += len(rows)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        # A caller that is cancelled leaves its rows to be written: whoever owns them treats them as uncertain.
+        # A cancelled caller leaves its rows to be written: their owner treats them as uncertain.
         await waiting.done
 
     async def _work(self) -> None:
@@ -82,22 +86,32 @@ class Batcher:
             await self._gather()
             batch = self._take()
             try:
-                await self._upsert([row for waiting in batch for row in waiting.rows])
+                await self._write(batch)
             except BaseException as error:
                 for waiting in batch:
-                    if not waiting.done.cancelled():
-                        waiting.done.set_exception(error)
-                        waiting.done.exception()  # a caller that went away must not cause a warning
+                    waiting.fail(error)
                 if not isinstance(error, Exception):
                     raise
             else:
                 for waiting in batch:
-                    if not waiting.done.cancelled():
-                        waiting.done.set_result(None)
+                    waiting.succeed()
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._upsert([row for waiting in batch for row in waiting.rows])
+        except RefusedError:
+            if len(batch) == 1:
+                raise
+            for waiting in list(batch):
+                try:
+                    await self._upsert(waiting.rows)
+                except RefusedError as error:
+                    waiting.fail(error)
+                    batch.remove(waiting)
 
     async def _gather(self) -> None:
-        """Waits while more comes, but only where several write at a time, and not for long."""
-        await asyncio.sleep(0)  # whoever waited for the batch before may have more to write
+        """Wait while more rows arrive, but only where several callers write, and not for long."""
+        await asyncio.sleep(0)  # callers of the previous batch may have more to write
         end, callers = time.monotonic() + _LONGEST_WAIT_SECONDS, 1
         while callers < len(self._waiting) and self.rows_waiting < self._max_rows and time.monotonic() < end:
             callers = len(self._waiting)
@@ -109,7 +123,7 @@ class Batcher:
         count = 0
         while self._waiting:
             rows = self._waiting[0].rows
-            its_keys = {row[self._key] for row in rows}
+            its_keys = {row.id for row in rows}
             if batch and (count + len(rows) > self._max_rows or keys & its_keys):
                 break
             batch.append(self._waiting.pop(0))

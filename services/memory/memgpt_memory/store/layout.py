@@ -1,14 +1,14 @@
-"""The fixed collections, described without pymilvus.
+"""The fixed collections.
 
-Three collections hold everything, and a fourth, which is made when it is first needed, what can be derived. Milvus
-wants a vector in each, so the two that are only documents carry one of two dimensions that is always zero.
+Three collections hold everything. A fourth, created when it is first needed, holds what can be derived from them.
+Milvus requires a vector in each, so the two without embeddings have one of two dimensions that is always zero.
 
 - ``memgpt_records``: agents, sources, files, profiles, turns, requests, and every text that is replaced by versions.
-- ``memgpt_messages``: recall memory, one row a message, more for a long one.
+- ``memgpt_messages``: recall memory, one row per message, more for a long one.
 - ``memgpt_passages_<model>``: archival memory, in named partitions by a hash of the owner, so that a search reads only
-  the partitions of the owners it is for. One collection for each embedding model, at the model's own dimension.
-- ``memgpt_recall_<model>``: vectors and words of messages, for search by likeness. Apart from the passages, so that
-  neither their statistics of words nor the cost of their searches depend on how much is talked.
+  the partitions of its owners. One collection for each embedding model, at the model's own dimension.
+- ``memgpt_recall_<model>``: vectors and words of messages, for semantic search. Separate from the passages, so that
+  neither their word statistics nor the cost of their searches depend on the number of messages.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from enum import Enum
 
 SCHEMA_VERSION = 2
-"""Raised by one with every change of the layout that an older version could not read."""
+"""Increased by one with every change of the layout that an older version could not read."""
 
 PARTITIONS = 16
-"""Named partitions of the passages. Also the number of slots that owners are spread over."""
+"""Number of named partitions that owners are spread over."""
 
 MAX_VARCHAR_BYTES = 65_535
-"""Longest VARCHAR of a Milvus server, in bytes of UTF-8 (Milvus Lite counts characters)."""
+"""Maximum length of a VARCHAR on a Milvus server, in bytes of UTF-8 (Milvus Lite counts characters)."""
 
 MAX_ID = 64
-"""Longest primary key. Keys are ASCII from ``[A-Za-z0-9_-]``: Milvus does not escape them in gets and deletes."""
+"""Maximum length of a primary key. Keys are ASCII from ``[A-Za-z0-9_-]``: gets and deletes do not escape them."""
 
 
 class FieldType(Enum):
-    """Type of a column; WORDS is a TEXT that Milvus indexes for BM25, SPARSE what it makes of it."""
+    """Type of a column; WORDS is a text that Milvus indexes for BM25, SPARSE the vector that it derives from it."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -48,7 +48,7 @@ class Field:
     Attributes:
         name: Its name.
         type: Its type.
-        size: Bytes of a TEXT, dimensions of a VECTOR; unused for INTEGER.
+        size: Bytes of a TEXT, dimensions of a VECTOR; unused otherwise.
     """
 
     name: str
@@ -58,17 +58,19 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection: its first field is the primary key.
+    """A collection; its first field is the primary key.
 
     Attributes:
         name: Its name in Milvus.
         fields: Its columns.
         partitioned: Whether it has the named partitions.
+        ordered_by: A whole number that tells its rows apart well, for a search that must be done in pieces.
     """
 
     name: str
     fields: tuple[Field, ...]
     partitioned: bool = False
+    ordered_by: str = "created"
 
     @property
     def key(self) -> str:
@@ -77,25 +79,30 @@ class Collection:
 
     @property
     def vector(self) -> str:
-        """Name of the vector's column."""
+        """Name of the vector column."""
         return next(field.name for field in self.fields if field.type is FieldType.VECTOR)
 
     @property
     def full_text(self) -> bool:
-        """Whether it can rank by words."""
+        """Whether it is ranked by words too."""
         return any(field.type is FieldType.SPARSE for field in self.fields)
+
+    @property
+    def searched(self) -> bool:
+        """Whether its vectors mean anything."""
+        return self.vector != _NO_VECTOR.name
 
 
 WORDS, SPARSE = "words", "sparse"
-"""Columns of passages for full text, where the backend has it."""
+"""Columns for full text, where the backend has it."""
 
 BM25 = {"bm25_k1": 0.6, "bm25_b": 0.2}
-"""Saturation and normalisation by length of the ranking by words. Both are lower than is usual (1.2 and 0.75): passages
-are of one length or short notes, and a word that comes again in one says little more."""
+"""Term saturation and length normalization. Both are lower than usual (1.2 and 0.75): passages have one length or are
+short notes, and a repeated word in one adds little."""
 
 _NO_VECTOR = Field("none", FieldType.VECTOR, 2)
 NO_VECTOR = [0.0, 0.0]
-"""What the column of a collection without embeddings holds."""
+"""Content of the vector column of a collection without embeddings."""
 
 RECORDS = Collection(
     "memgpt_records",
@@ -131,7 +138,7 @@ def passages(model: str, dimension: int, *, full_text: bool) -> Collection:
     Args:
         model: Name of the model.
         dimension: Dimensions of its vectors.
-        full_text: Whether the backend can rank by words.
+        full_text: Whether the backend ranks by words.
     """
     return Collection(
         f"memgpt_passages_{_slug(model, dimension)}",
@@ -147,11 +154,12 @@ def passages(model: str, dimension: int, *, full_text: bool) -> Collection:
             *_searched(dimension, full_text=full_text),
         ),
         partitioned=True,
+        ordered_by="stamp",
     )
 
 
 def message_index(model: str, dimension: int, *, full_text: bool) -> Collection:
-    """The collection in which an embedding model's vectors of messages are; arguments as of `passages`."""
+    """The collection of an embedding model's message vectors; for the arguments see `passages`."""
     return Collection(
         f"memgpt_recall_{_slug(model, dimension)}",
         (
@@ -163,6 +171,7 @@ def message_index(model: str, dimension: int, *, full_text: bool) -> Collection:
             *_searched(dimension, full_text=full_text),
         ),
         partitioned=True,
+        ordered_by="sequence",
     )
 
 
@@ -178,11 +187,11 @@ def _searched(dimension: int, *, full_text: bool) -> tuple[Field, ...]:
 
 
 def partition_of(tenant: str, owner: str) -> str:
-    """Name of the partition that holds an owner's passages."""
+    """Name of the partition that holds an owner's rows."""
     digest = hashlib.sha256(f"{tenant}\0{owner}".encode()).digest()
     return partition_name(int.from_bytes(digest[:4], "big") % PARTITIONS)
 
 
 def partition_name(slot: int) -> str:
-    """Name of a partition by its number."""
+    """Name of the partition with a number."""
     return f"p{slot:02d}"

@@ -1,4 +1,4 @@
-"""A lock for many readers or one writer, first come first served."""
+"""A lock for many readers or one writer, served in order of arrival."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class ReadWriteLock:
-    """Many readers or one writer. Waiters are served in order, so that neither side starves."""
+    """A lock for many readers or one writer. Waiters are served in order, so that neither side starves."""
 
     def __init__(self) -> None:
         self._readers = 0
@@ -18,7 +18,7 @@ class ReadWriteLock:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[None]:
-        """Holds the lock together with other readers."""
+        """Hold the lock together with other readers."""
         await self._acquire(writer=False)
         try:
             yield
@@ -28,7 +28,7 @@ class ReadWriteLock:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[None]:
-        """Holds the lock alone."""
+        """Hold the lock alone."""
         await self._acquire(writer=True)
         try:
             yield
@@ -45,7 +45,7 @@ class ReadWriteLock:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # admitted in the very moment of the cancellation
+            if turn.done() and not turn.cancelled():  # admitted at the moment of the cancellation
                 if writer:
                     self._writing = False
                 else:

@@ -1,0 +1,65 @@
+"""The lock of a Lite file, and the room on its disk."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+
+ROOM_BYTES = 32 << 20
+"""Free bytes below which nothing is added: a flush of Lite writes 4 MiB, a compaction a multiple."""
+
+LAST_ROOM_BYTES = 8 << 20
+"""Free bytes below which nothing is written; the difference is for deletions, which write as well."""
+
+_DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+"""Error numbers that mean damaged files; None is that of errors raised by a library."""
+
+
+def is_held(path: Path) -> bool:
+    """Return whether another process has locked a Lite file."""
+    try:
+        with (path / "LOCK").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error means that files are damaged, rather than that the disk refuses something for now."""
+    return not isinstance(error, OSError) or error.errno in _DAMAGE
+
+
+def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
+    """Refuse a write for which the disk has no room, before it reaches the engine.
+
+    Args:
+        path: The Lite file.
+        adding: Whether it adds data, rather than recording a deletion or the end of a turn.
+        extra: Further bytes that will be written.
+
+    Raises:
+        ResourceExhausted: The disk is full.
+        Unavailable: The disk cannot be written to.
+    """
+    disk = os.statvfs(path)
+    if disk.f_flag & os.ST_RDONLY:
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE, f"the disk of the Milvus Lite file {path} is mounted read-only; remount it"
+        )
+    free = disk.f_bavail * disk.f_frsize
+    needed = extra + (ROOM_BYTES if adding else LAST_ROOM_BYTES)
+    if free < needed:
+        raise ResourceExhausted(
+            Reason.QUOTA_EXCEEDED,
+            f"the disk of the Milvus Lite file {path} is full ({free >> 20} MiB free); make room on it, or move the "
+            "store to another disk or a Milvus server",
+            metadata={"quota": "disk", "free_bytes": free, "needed_bytes": max(needed, ROOM_BYTES)},
+            retry_after=30,
+        )

@@ -1,0 +1,260 @@
+"""One open Lite file.
+
+Lite appends every write to a log, keeps the rows in memory, and flushes them to files later. If the disk refuses a
+part of that, two things go wrong. A torn record in the log hides the records behind it from the next start, although
+they were acknowledged. And a failed flush has dropped its rows from memory, and the next flush deletes the log that
+still held them. So after a failed write nothing more may reach this engine: it is abandoned as in a crash, with nothing
+flushed, and the file is opened again, which reads the log up to the tear.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+# Read when Lite and Arrow are imported. Unflushed rows are slow to search, so a small memtable is flushed early.
+# Arrow's own allocator keeps what each thread has freed; the system's keeps less.
+os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+from milvus_lite.constants import DEFAULT_PARTITION
+from milvus_lite.db import MilvusLite
+from milvus_lite.exceptions import SchemaValidationError
+from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema, Function, FunctionType
+
+from memgpt_memory.store.batching import RefusedError
+from memgpt_memory.store.layout import BM25, PARTITIONS, SPARSE, WORDS, Collection, Field, FieldType, partition_name
+from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.mapping import Columns
+from memgpt_memory.store.port import StoreFile
+
+VERSION = version("milvus-lite")
+
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 128 << 10
+"""See mallopt(3); glibc starts with this number of bytes."""
+
+_TYPES = {
+    FieldType.TEXT: DataType.VARCHAR,
+    FieldType.WORDS: DataType.VARCHAR,
+    FieldType.INTEGER: DataType.INT64,
+    FieldType.VECTOR: DataType.FLOAT_VECTOR,
+    FieldType.SPARSE: DataType.SPARSE_FLOAT_VECTOR,
+}
+
+
+class EngineError(Exception):
+    """Lite, or the disk below it, failed."""
+
+
+class Engine:
+    """A Lite file that is open in this process. Writes to a collection must not run concurrently with anything else."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file, or create it."""
+        _return_freed_memory()
+        self._database = MilvusLite(str(path.absolute()))
+
+    def has(self, name: str) -> bool:
+        """Return whether a collection exists."""
+        return bool(self._database.has_collection(name))
+
+    def load(self, name: str) -> None:
+        """Read a collection's files, if it exists.
+
+        Lite creates the folder first, and refuses to do so again: one that a crash or a full disk left empty is
+        removed. It writes its indexes in place: one that was left incomplete is rebuilt from the rows.
+
+        Raises:
+            Exception: Whatever reads the files raises what it likes; see `disk.is_damage`.
+        """
+        folder = private.folder_of(self._database, name)
+        if not self.has(name):
+            (folder / "schema.json.tmp").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+            return
+        found = self._database.get_collection(name)
+        try:
+            found.load()
+        except Exception:  # noqa: BLE001 - of whatever reads an index
+            for index in folder.glob("partitions/*/indexes/*.idx"):
+                index.unlink()
+            found.load()
+
+    def prepare(self, collection: Collection) -> None:
+        """Create what is missing of a collection, and load it. A crash may have come between any two steps."""
+        with _failures():
+            if not self.has(collection.name):
+                self._database.create_collection(collection.name, _schema(collection))
+            found = self._database.get_collection(collection.name)
+            indexed = set(found.list_indexes())
+            # FLAT is exact and keeps ties in order; approximate indexes cause duplicates and gaps between pages.
+            if collection.vector not in indexed:
+                found.create_index(collection.vector, {"index_type": "FLAT", "metric_type": "IP"})
+            if collection.full_text and SPARSE not in indexed:
+                kind = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": dict(BM25)}
+                found.create_index(SPARSE, kind)
+            if collection.partitioned:
+                existing = set(found.list_partitions())
+                for name in map(partition_name, range(PARTITIONS)):
+                    if name not in existing:
+                        found.create_partition(name)
+            found.load()
+
+    def drop(self, name: str) -> None:
+        """Drop a collection, or what a crash has left of one."""
+        with _failures():
+            if self.has(name):
+                self._database.drop_collection(name)
+            else:
+                shutil.rmtree(private.folder_of(self._database, name), ignore_errors=True)
+
+    def count(self, name: str) -> int:
+        """Return the number of rows of a collection."""
+        with _failures():
+            return int(self._database.get_collection(name).num_entities)
+
+    def write(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
+        """Write whole rows under their keys.
+
+        Lite's insert replaces rows too; its upsert first reads each row, to keep columns that the caller left out.
+
+        Raises:
+            RefusedError: A row does not fit its collection; nothing was written.
+        """
+        with _failures():
+            self._database.get_collection(name).insert(rows, partition or DEFAULT_PARTITION)
+
+    def delete(self, name: str, ids: list[str], partition: str | None) -> None:
+        """Delete rows by key."""
+        with _failures():
+            self._database.get_collection(name).delete(ids, partition)
+
+    def get(self, name: str, ids: list[str], columns: Sequence[str], partitions: Sequence[str]) -> list[Columns]:
+        """Read rows by key."""
+        with _failures():
+            found = self._database.get_collection(name)
+            return list(found.get(ids, partition_names=list(partitions) or None, output_fields=list(columns)))
+
+    def query(self, name: str, condition: str, columns: Sequence[str], partitions: Sequence[str]) -> list[Columns]:
+        """Read the rows for which a filter holds."""
+        with _failures():
+            found = self._database.get_collection(name)
+            rows = found.query(condition or None, list(columns), list(partitions) or None)
+            return list(rows)
+
+    def search(
+        self,
+        name: str,
+        query: list[float] | str,
+        condition: str,
+        columns: Sequence[str],
+        partitions: Sequence[str],
+        limit: int,
+        column: str,
+    ) -> list[tuple[float, Columns]]:
+        """Find rows by a vector or by words; return them with their scores, best first.
+
+        Lite gives BM25 scores as negative distances.
+        """
+        with _failures():
+            found = self._database.get_collection(name)
+            hits = found.search(
+                [query],
+                top_k=limit,
+                partition_names=list(partitions),
+                expr=condition or None,
+                output_fields=list(columns),
+                anns_field=column,
+            )
+            sign = -1.0 if isinstance(query, str) else 1.0
+            return [(sign * float(hit["distance"]), {"id": hit["id"], **hit["entity"]}) for hit in hits[0]]
+
+    def flush_rows(self, name: str) -> None:
+        """Move a collection's rows from its log to files."""
+        with _failures():
+            self._database.get_collection(name).flush()
+
+    def flush(self, name: str) -> int:
+        """Move everything from a collection's log to files; return the number of the last write."""
+        with _failures():
+            return private.flush(self._database.get_collection(name))
+
+    def partitions(self, name: str) -> list[str]:
+        """Return the names of a collection's partitions."""
+        return [str(one) for one in self._database.get_collection(name).list_partitions()]
+
+    def size_of_partition(self, name: str, partition: str) -> int:
+        """Return the bytes of a partition's files."""
+        return files.size_of(private.folder_of(self._database, name) / "partitions" / partition)
+
+    def rewrite(self, name: str, partition: str) -> None:
+        """Rewrite a partition without what was deleted or replaced."""
+        with _failures():
+            private.rewrite(self._database.get_collection(name), partition)
+
+    def drop_deletions(self, name: str, flushed: int) -> None:
+        """Forget deletions up to a write, after every partition was rewritten."""
+        with _failures():
+            private.drop_deletions(self._database.get_collection(name), flushed)
+
+    def settle(self) -> None:
+        """Wait for the background work."""
+        private.settle(self._database)
+
+    def link(self, store: Path, into: Path) -> list[StoreFile]:
+        """Link the store's files into a new folder."""
+        with ExitStack() as stack:
+            for lock in private.maintenance_locks(self._database):
+                stack.enter_context(lock)
+            return files.link(store, into)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._database.close()
+
+    def abandon(self) -> None:
+        """Drop the engine with nothing flushed; the file can then be opened again. Nothing may call it any more."""
+        private.abandon(self._database)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn Lite's errors, which are of any kind, into ours."""
+    try:
+        yield
+    except SchemaValidationError as error:
+        raise RefusedError(f"Milvus Lite refused a request: {error}") from error
+    except Exception as error:
+        raise EngineError(f"{type(error).__name__}: {error}") from error
+
+
+def _schema(collection: Collection) -> CollectionSchema:
+    functions = [Function("bm25", FunctionType.BM25, [WORDS], [SPARSE])] if collection.full_text else []
+    return CollectionSchema([_field(collection, field) for field in collection.fields], functions=functions)
+
+
+def _field(collection: Collection, field: Field) -> FieldSchema:
+    words = field.type is FieldType.WORDS
+    return FieldSchema(
+        field.name,
+        _TYPES[field.type],
+        is_primary=field.name == collection.key,
+        dim=field.size if field.type is FieldType.VECTOR else None,
+        max_length=field.size if field.type in (FieldType.TEXT, FieldType.WORDS) else None,
+        # The words are separated by spaces already (see `words`): the simplest analyzer suffices.
+        enable_analyzer=words,
+        analyzer_params={"tokenizer": "standard"} if words else None,
+        is_function_output=field.type is FieldType.SPARSE,
+    )
+
+
+def _return_freed_memory() -> None:
+    """Have glibc return freed memory: by default it keeps ever more, since Lite frees large blocks at each flush."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)

@@ -1,0 +1,174 @@
+"""Every use of private attributes of milvus_lite, and why each is needed.
+
+Lite publishes no way to abandon a store without flushing it, to compact it on request, or to link its files. `USES`
+lists what is relied on; ``tests/unit/memory/test_lite_private.py`` fails when a release changes one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from milvus_lite.db import MilvusLite
+from milvus_lite.engine.collection import Collection
+from milvus_lite.storage.data_file import parse_seq_range
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A private attribute that this module relies on.
+
+    Attributes:
+        owner: The attributes that lead to its owner, from a ``MilvusLite`` or a ``Collection`` on.
+        name: The attribute.
+        why: What it is needed for.
+        callable: Whether it is a method.
+    """
+
+    owner: str
+    name: str
+    why: str
+    callable: bool = False
+
+
+USES = (
+    Use("database", "_collections", "find the collections that are open"),
+    Use("database", "_collection_dir", "remove the folder that a crash left of a collection", callable=True),
+    Use("database", "_release_lock", "give the file up without flushing", callable=True),
+    Use("collection", "_bg_closed", "stop the background work of an abandoned engine"),
+    Use("collection", "_bg_executor", "wait for the background work of an abandoned engine"),
+    Use("collection._wal", "_data_sink", "keep buffered rows of an abandoned engine from reaching its log"),
+    Use("collection._wal", "_delta_sink", "keep buffered deletions of an abandoned engine from reaching its log"),
+    Use("collection._wal", "size_bytes", "know whether the log holds anything"),
+    Use("collection", "_recovered_wal_bytes", "know whether logs of earlier processes hold anything"),
+    Use(
+        "collection",
+        "_trigger_flush",
+        "flush deletions too: the public flush ignores a log without rows",
+        callable=True,
+    ),
+    Use("collection", "_next_seq", "know up to which write everything is in files"),
+    Use("collection", "_maintenance_lock", "keep the background work out while files are rewritten or linked"),
+    Use("collection", "_manifest", "list and change the files of a partition"),
+    Use("collection._manifest", "get_data_files", "list the files of a partition", callable=True),
+    Use("collection._manifest", "get_all_delta_files", "list the deletions of each partition", callable=True),
+    Use("collection._manifest", "remove_delta_files", "forget deletions that hide nothing any more", callable=True),
+    Use("collection._manifest", "save", "forget them durably", callable=True),
+    Use("collection", "_delta_index", "know which rows are deleted"),
+    Use("collection._delta_index", "is_deleted", "know which rows are deleted", callable=True),
+    Use("collection._delta_index", "gc_below", "forget deletions that hide nothing any more", callable=True),
+    Use("collection", "_refresh_segment_cache", "read the files that a compaction wrote", callable=True),
+    Use("collection", "_segment_cache", "look for deleted rows in files"),
+    Use("collection", "_compaction_mgr", "compact on request: the public call does nothing"),
+    Use("collection._compaction_mgr", "_compact_files", "compact on request", callable=True),
+    Use("collection", "_schedule_bg_maintenance", "build the indexes of new files", callable=True),
+    Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
+)
+
+
+def missing_uses(database: MilvusLite, collection: Collection) -> list[str]:
+    """Return what this version of Lite lacks or has in another form, each with what it is needed for."""
+    found = []
+    for use in USES:
+        owner = {"database": database, "collection": collection}[use.owner.split(".")[0]]
+        for step in use.owner.split(".")[1:]:
+            owner = getattr(owner, step, None)
+        value = getattr(owner, use.name, None)
+        if not hasattr(owner, use.name) or (use.callable and not callable(value)):
+            found.append(f"{use.owner}.{use.name}, needed to {use.why}")
+    return found
+
+
+def folder_of(database: MilvusLite, name: str) -> Path:
+    """Return the folder of a collection, whether it exists or not."""
+    return Path(database._collection_dir(name))
+
+
+def abandon(database: MilvusLite) -> None:
+    """Drop an engine with nothing flushed, as a crash would; wait for its background work.
+
+    The public ``close`` flushes, which after a failed write would lose acknowledged rows.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for collection in database._collections.values():
+            collection._bg_closed = True
+            collection._bg_executor.shutdown(wait=True)
+            for log in (collection._wal._data_sink, collection._wal._delta_sink):
+                if log is not None:
+                    # What could not be written is still buffered, and must not be written when the log is closed.
+                    os.dup2(nowhere, log.fileno())
+                    log.close()
+        database._release_lock()
+    finally:
+        os.close(nowhere)
+
+
+def last_write(collection: Collection) -> int:
+    """Return the number of the collection's last write."""
+    return int(collection._next_seq) - 1
+
+
+def flush(collection: Collection) -> int:
+    """Move everything from a collection's log to files and remove the log; nothing may write in the meantime.
+
+    Returns:
+        The number of the last write that is in files: all of them.
+    """
+    if collection._wal.size_bytes or collection._recovered_wal_bytes:
+        collection._trigger_flush()
+    return last_write(collection)
+
+
+def rewrite(collection: Collection, partition: str) -> None:
+    """Rewrite a partition's files without the rows that were deleted or replaced, if there are any."""
+    with collection._maintenance_lock:
+        manifest, deletions = collection._manifest, collection._delta_index
+        files = manifest.get_data_files(partition)
+        collection._refresh_segment_cache()
+        if len(files) < 2 and not any(
+            deletions.is_deleted(key, int(number))
+            for file in files
+            for segment in [collection._segment_cache[partition, file]]
+            for key, number in zip(segment.pks, segment.seqs, strict=True)
+        ):
+            return
+        folder = str(Path(collection.data_dir) / "partitions" / partition)
+        collection._compaction_mgr._compact_files(partition, folder, files, manifest, deletions)
+        collection._refresh_segment_cache()
+
+
+def drop_deletions(collection: Collection, flushed: int) -> None:
+    """Forget deletions after every partition was rewritten: up to the write `flushed` they hide nothing."""
+    with collection._maintenance_lock:
+        manifest = collection._manifest
+        obsolete = [
+            (partition, file)
+            for partition, files in manifest.get_all_delta_files().items()
+            for file in files
+            if parse_seq_range(file)[1] <= flushed
+        ]
+        for partition, file in obsolete:
+            manifest.remove_delta_files(partition, [file])
+        collection._delta_index.gc_below(flushed + 1)
+        if obsolete:
+            manifest.save()
+        for partition, file in obsolete:
+            (Path(collection.data_dir) / "partitions" / partition / file).unlink(missing_ok=True)
+    # Indexes of files that are gone are removed, those of new files are built.
+    collection._schedule_bg_maintenance()
+
+
+def settle(database: MilvusLite) -> None:
+    """Wait for the background work of every collection."""
+    for collection in list(database._collections.values()):
+        collection._wait_for_bg()
+
+
+def maintenance_locks(database: MilvusLite) -> Iterator[AbstractContextManager[object]]:
+    """Return the locks that keep the background work of every collection out."""
+    for collection in list(database._collections.values()):
+        yield collection._maintenance_lock

@@ -1,0 +1,436 @@
+"""Milvus Lite behind the port.
+
+Lite loses acknowledged rows when writers run concurrently, and reads can miss rows during its automatic flush: a lock
+for each collection lets writers in one at a time and without readers. An engine whose write has failed is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+from memgpt_runtime.ids import new_id
+
+from memgpt_memory.store import filters
+from memgpt_memory.store.batching import RefusedError
+from memgpt_memory.store.expressions import render
+from memgpt_memory.store.filters import Condition
+from memgpt_memory.store.layout import RECORDS, SPARSE, Collection
+from memgpt_memory.store.lite import disk, files
+from memgpt_memory.store.lite.engine import VERSION, Engine, EngineError
+from memgpt_memory.store.locks import ReadWriteLock
+from memgpt_memory.store.mapping import columns_of, reader, to_columns
+from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
+from memgpt_memory.store.rows import Row, Vector
+from memgpt_memory.store.threaded import MAX_KEYS, ThreadedStore
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+_R = TypeVar("_R", bound=Row)
+
+REOPEN_SECONDS = 1.0
+"""Pause between two attempts to open the file again."""
+
+FLUSH_ROWS, FLUSH_IDLE_SECONDS = 64, 1.0
+"""Rows that are worth a flush, and how long after the last one it begins."""
+
+
+class LiteStore(ThreadedStore):
+    """See `Store`."""
+
+    def __init__(self, path: Path, *, observe: Observe) -> None:
+        """Prepare; `open` opens the file.
+
+        Args:
+            path: The Lite file, a folder that may be missing.
+            observe: Takes the time of every call.
+        """
+        # Lite works under the interpreter's lock: more threads would only wait for each other.
+        super().__init__(
+            Capabilities("milvus-lite", VERSION, full_text=True, exclusive=True), threads=4, observe=observe
+        )
+        self._path = path
+        self._engine: Engine | None = None
+        self._locks: dict[str, ReadWriteLock] = {}
+        self._suspect = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._compacting = asyncio.Lock()
+        self._unflushed: Counter[str] = Counter()
+        self._flushes: dict[str, asyncio.TimerHandle] = {}
+        self._flushing: set[asyncio.Task[None]] = set()
+
+    async def open(self, collections: Iterable[Collection]) -> None:
+        """See `Store`."""
+        if self._engine is None:
+            self._engine = await self._run(self._open_file)
+            await self._run(lambda: files.remove_snapshots(self._path))
+        for collection in collections:
+            if collection.name not in self._ready:
+                await self._run(partial(self._prepare, collection))
+                self._ready[collection.name] = collection
+
+    async def close(self) -> None:
+        """See `Store`."""
+        while self._flushes:
+            self._flushes.popitem()[1].cancel()
+        await asyncio.gather(*self._flushing, return_exceptions=True)
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.gather(self._reopening, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._close_file)
+        self._threads.shutdown(wait=False)
+
+    async def has(self, collection: Collection) -> bool:
+        """See `Store`."""
+        return await self._run(lambda: self._open_engine.has(collection.name))
+
+    async def drop(self, collection: Collection) -> None:
+        """See `Store`."""
+        self._forget(collection)
+        async with self._writing(collection, Operation.DROP):
+            await self._change(lambda: self._open_engine.drop(collection.name))
+
+    async def count(self, collection: Collection) -> int:
+        """See `Store`."""
+        async with self._reading(collection, Operation.QUERY):
+            return await self._run(lambda: self._open_engine.count(collection.name))
+
+    async def get(
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        row: type[_R],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
+    ) -> dict[str, _R]:
+        """See `Store`."""
+        read, columns = reader(row), columns_of(row)
+        found: dict[str, _R] = {}
+        for start in range(0, len(ids), MAX_KEYS):
+            chunk = list(ids[start : start + MAX_KEYS])
+            async with self._reading(collection, Operation.GET):
+                rows = await self._run(
+                    lambda chunk=chunk: self._open_engine.get(  # type: ignore[misc]
+                        collection.name, chunk, columns, partitions
+                    )
+                )
+            for one in map(read, rows):
+                found[one.id] = one
+        return found
+
+    async def query(
+        self,
+        collection: Collection,
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
+    ) -> list[_R]:
+        """See `Store`."""
+        rest = filters.exact(where)
+        holds, read = filters.for_mappings(rest), reader(row)
+        columns = sorted({*columns_of(row), *filters.columns_of(rest)})
+        async with self._reading(collection, Operation.QUERY):
+            rows = await self._run(
+                lambda: self._open_engine.query(collection.name, render(filters.broad(where)), columns, partitions)
+            )
+        return sorted((read(one) for one in rows if holds(one)), key=lambda one: one.id)
+
+    async def search(
+        self,
+        collection: Collection,
+        vector: Vector,
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str],
+        limit: int,
+        score_at_most: float | None = None,
+    ) -> Matches[_R]:
+        """See `Store`."""
+        return await self._search(
+            Operation.SEARCH, collection, vector.tolist(), where, row, partitions, limit, collection.vector
+        )
+
+    async def search_words(
+        self,
+        collection: Collection,
+        words: Sequence[str],
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str],
+        limit: int | None,
+    ) -> Matches[_R]:
+        """See `Store`."""
+        if not words:
+            return Matches([], complete=True, total=0)
+        # Lite makes room for as many hits as it is asked for.
+        most = await self.count(collection) + 1 if limit is None else limit
+        return await self._search(
+            Operation.SEARCH_WORDS, collection, " ".join(words), where, row, partitions, most, SPARSE
+        )
+
+    async def _search(
+        self,
+        operation: Operation,
+        collection: Collection,
+        query: list[float] | str,
+        where: Condition,
+        row: type[_R],
+        partitions: Sequence[str],
+        limit: int,
+        column: str,
+    ) -> Matches[_R]:
+        rest = filters.exact(where)
+        holds, read = filters.for_mappings(rest), reader(row)
+        columns = sorted({*columns_of(row), *filters.columns_of(rest)})
+        async with self._reading(collection, operation):
+            hits = await self._run(
+                lambda: self._open_engine.search(
+                    collection.name, query, render(filters.broad(where)), columns, partitions, limit, column
+                )
+            )
+        found = [Match(read(one), score) for score, one in hits if holds(one)]
+        return Matches(found, complete=len(hits) < limit)
+
+    async def delete(
+        self, collection: Collection, ids: Sequence[str], *, partition: str | None = None, unread: bool = False
+    ) -> None:
+        """See `Store`."""
+        for start in range(0, len(ids), MAX_KEYS):
+            chunk = list(ids[start : start + MAX_KEYS])
+            async with self._writing(collection, Operation.DELETE):
+                await self._change(partial(self._delete_now, collection.name, chunk, partition))
+
+    async def compact(self) -> None:
+        """See `Store`."""
+        async with self._compacting:
+            for collection in list(self._ready.values()):
+                await self._compact(collection)
+            await self._run(lambda: self._open_engine.settle())
+
+    async def size(self) -> int:
+        """See `Store`."""
+        return await self._run(lambda: files.size_of(self._path))
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[list[StoreFile]]:
+        """See `Store`."""
+        folder = self._path / files.SNAPSHOTS / new_id("backup")
+        try:
+            await self._run(lambda: self._open_engine.settle())
+            async with AsyncExitStack() as stack:
+                for collection in list(self._ready.values()):
+                    await stack.enter_async_context(self._lock(collection).write())
+                self._check_engine()
+                linked = await self._run(lambda: self._open_engine.link(self._path, folder))
+            yield linked
+        except OSError as error:
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, f"the files of {self._path} cannot be linked or read; retry later"
+            ) from error
+        finally:
+            await self._run(partial(shutil.rmtree, folder, ignore_errors=True))
+
+    async def _compact(self, collection: Collection) -> None:
+        name = collection.name
+        async with self._writing(collection, Operation.COMPACT):
+            flushed = await self._change(lambda: self._open_engine.flush(name))
+        # Locked piece by piece, as a reader: others continue, but nothing drops the collection or reopens the file.
+        async with self._reading(collection, Operation.COMPACT):
+            partitions = await self._run(lambda: self._open_engine.partitions(name))
+        for partition in partitions:
+            async with self._reading(collection, Operation.COMPACT):
+                size = self._open_engine.size_of_partition(name, partition)
+                disk.check_room(self._path, adding=False, extra=size)
+                await self._change(
+                    lambda partition=partition: self._open_engine.rewrite(name, partition)  # type: ignore[misc]
+                )
+        async with self._reading(collection, Operation.COMPACT):
+            await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
+
+    async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
+        columns = to_columns(collection, rows)
+        async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
+            await self._change(partial(self._write_now, collection.name, columns, partition))
+        self.rows_written[collection.name] += len(rows)
+        if collection.searched:
+            self._flush_when_idle(collection, len(rows))
+
+    def _write_now(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
+        self._open_engine.write(name, rows, partition)
+
+    def _delete_now(self, name: str, ids: list[str], partition: str | None) -> None:
+        self._open_engine.delete(name, ids, partition)
+
+    def _flush_when_idle(self, collection: Collection, rows: int) -> None:
+        """Flush what was added once nothing more comes: until then every search indexes those rows again."""
+        name = collection.name
+        self._unflushed[name] += rows
+        if name in self._flushes:
+            self._flushes.pop(name).cancel()
+        if self._unflushed[name] >= FLUSH_ROWS:
+            loop = asyncio.get_running_loop()
+            self._flushes[name] = loop.call_later(FLUSH_IDLE_SECONDS, self._begin_flush, collection)
+
+    def _begin_flush(self, collection: Collection) -> None:
+        self._flushes.pop(collection.name, None)
+        task = asyncio.create_task(self._flush(collection))
+        self._flushing.add(task)
+        task.add_done_callback(self._flushing.discard)
+
+    async def _flush(self, collection: Collection) -> None:
+        try:
+            async with self._writing(collection, Operation.FLUSH):
+                if collection.name not in self._ready:  # dropped in the meantime
+                    return
+                self._unflushed[collection.name] = 0
+                await self._change(lambda: self._open_engine.flush_rows(collection.name))
+        except ServiceError as error:
+            _log.warning("lite_flush_failed", path=str(self._path), error=str(error))
+
+    @asynccontextmanager
+    async def _reading(self, collection: Collection, operation: Operation) -> AsyncIterator[None]:
+        self._check_engine()
+        async with self._lock(collection).read():
+            self._check_engine()
+            with self._timed(operation):
+                yield
+
+    @asynccontextmanager
+    async def _writing(
+        self, collection: Collection, operation: Operation, *, adding: bool = False
+    ) -> AsyncIterator[None]:
+        self._check_engine()
+        async with self._lock(collection).write():
+            self._check_engine()
+            disk.check_room(self._path, adding=adding)
+            with self._timed(operation):
+                yield
+
+    def _lock(self, collection: Collection) -> ReadWriteLock:
+        return self._locks.setdefault(collection.name, ReadWriteLock())
+
+    async def _change(self, write: Callable[[], _T]) -> _T:
+        """Run a write in a thread. One that fails makes the engine unfit for any other call (see `engine`)."""
+
+        def change() -> _T:
+            try:
+                return write()
+            except RefusedError:
+                raise
+            except BaseException:
+                self._suspect = True
+                raise
+
+        return await self._run(change)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        if not isinstance(error, EngineError):
+            raise error
+        _log.warning("lite_failed", path=str(self._path), error=str(error)[:500])
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} could not be used; retry later", retry_after=2
+        ) from error
+
+    @property
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} is not open yet; retry later"
+            )
+        return self._engine
+
+    def _check_engine(self) -> None:
+        if not self._suspect:
+            return
+        if self._reopening is None or self._reopening.done():
+            self._reopening = asyncio.create_task(self._reopen())
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            f"a write to the Milvus Lite file {self._path} failed and the file is being reopened; retry later",
+            retry_after=1,
+        )
+
+    async def _reopen(self) -> None:
+        """Abandon the engine and open the file again, until that works."""
+        collections = list(self._ready.values())
+        while True:
+            async with AsyncExitStack() as stack:
+                for collection in collections:
+                    await stack.enter_async_context(self._lock(collection).write())
+                try:
+                    await self._run(self._close_file)
+                    self._engine = await self._run(self._open_file)
+                    for collection in collections:
+                        await self._run(partial(self._prepare, collection))
+                except (FailedPrecondition, Unavailable) as error:
+                    _log.error("lite_reopen_failed", path=str(self._path), error=str(error))
+                else:
+                    self._suspect = False
+                    _log.warning("lite_reopened", path=str(self._path))
+                    return
+            await asyncio.sleep(REOPEN_SECONDS)
+
+    def _open_file(self) -> Engine:
+        """Open the file.
+
+        Raises:
+            FailedPrecondition: Another process holds it, or it cannot be used.
+        """
+        path = self._path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not disk.is_held(path):
+                return Engine(path)
+        except Exception as error:  # Lite raises its own errors, and those of whatever reads its files
+            raise FailedPrecondition(
+                Reason.WRONG_STATE,
+                f"cannot open the Milvus Lite file {path} ({type(error).__name__}); check that its folder is writable "
+                "and that Milvus Lite created it, or set another file (memory.uri)",
+            ) from error
+        raise FailedPrecondition(
+            Reason.IN_USE,
+            f"the Milvus Lite file {path} is in use by another process; stop that process, set another file "
+            "(memory.uri), or use a Milvus server for both",
+        )
+
+    def _close_file(self) -> None:
+        """Close the file; of an engine that a failed write has made unfit nothing is flushed."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            (engine.abandon if self._suspect else engine.close)()
+
+    def _prepare(self, collection: Collection) -> None:
+        """Load a collection.
+
+        Raises:
+            FailedPrecondition: Its files are damaged.
+            Unavailable: The disk refuses something for now.
+        """
+        try:
+            self._open_engine.load(collection.name)
+        except Exception as error:
+            if disk.is_damage(error):
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    f"the Milvus Lite file {self._path} is damaged: its collection {collection.name} cannot be read "
+                    f"({type(error).__name__}); restore a backup (`memgpt-memory restore`), or set another file "
+                    "(memory.uri)",
+                ) from error
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE,
+                f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying",
+            ) from error
+        self._open_engine.prepare(collection)

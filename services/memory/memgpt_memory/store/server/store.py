@@ -1,0 +1,505 @@
+"""A Milvus server behind the port; the only module that talks to one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+import pymilvus
+import structlog
+from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+from pymilvus import MilvusClient
+from pymilvus.client.ts_utils import get_collection_ts
+from pymilvus.exceptions import MilvusException
+
+from memgpt_memory.store import filters
+from memgpt_memory.store.batching import RefusedError
+from memgpt_memory.store.expressions import after_key, joined, render
+from memgpt_memory.store.filters import Between, Condition, all_of
+from memgpt_memory.store.layout import (
+    BM25,
+    MAX_VARCHAR_BYTES,
+    PARTITIONS,
+    SPARSE,
+    WORDS,
+    Collection,
+    FieldType,
+    partition_name,
+)
+from memgpt_memory.store.mapping import Columns, columns_of, reader, to_columns
+from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
+from memgpt_memory.store.rows import Row, Vector
+from memgpt_memory.store.server.consistency import Consistency
+from memgpt_memory.store.threaded import MAX_KEYS, ThreadedStore
+
+_log = structlog.get_logger(__name__)
+_R = TypeVar("_R", bound=Row)
+
+WINDOW = 16_384
+"""Most rows that one query or search returns."""
+
+_READ_ROWS, _READ_LONG_ROWS = 8_192, 1_000
+"""Rows of one read, and of one with a column of 64 KB: a response has at most 100 MB."""
+
+_FULL_TEXT_SINCE = (2, 5)
+_INVALID_CODES = range(1100, 1200)
+"""Codes of Milvus for requests that are invalid, whenever they are sent."""
+
+_LEAST_SCORE = -2.0
+"""Below the inner product of any two unit vectors."""
+
+
+class ServerStore(ThreadedStore):
+    """See `Store`."""
+
+    def __init__(self, uri: str, *, token: str, timeout: float, observe: Observe) -> None:
+        """Connect with `open`.
+
+        Args:
+            uri: URI of the server, which may end in the name of a database.
+            token: ``user:password`` or an API key.
+            timeout: Seconds that a call may take.
+            observe: Takes the time of every call.
+        """
+        super().__init__(Capabilities("milvus", range_search=True, parallel_scans=8), threads=32, observe=observe)
+        self._uri = uri
+        self._token = token
+        self._timeout = timeout
+        self._client: MilvusClient | None = None
+        self._consistency = Consistency(self._time_of_last_write)
+
+    async def open(self, collections: Iterable[Collection]) -> None:
+        """See `Store`."""
+        if self._client is None:
+            self._client, self.capabilities = await self._run(self._connect)
+        for collection in collections:
+            if collection.name not in self._ready:
+                await self._run(lambda one=collection: self._prepare(one))  # type: ignore[misc]
+                self._ready[collection.name] = collection
+
+    async def close(self) -> None:
+        """See `Store`."""
+        client, self._client = self._client, None
+        if client is not None:
+            await self._run(client.close)
+        self._threads.shutdown(wait=False)
+
+    async def has(self, collection: Collection) -> bool:
+        """See `Store`."""
+        return bool(await self._run(lambda: self._connected.has_collection(collection.name, timeout=self._timeout)))
+
+    async def drop(self, collection: Collection) -> None:
+        """See `Store`."""
+        self._forget(collection)
+
+        def drop() -> None:
+            if self._connected.has_collection(collection.name, timeout=self._timeout):
+                self._connected.drop_collection(collection.name, timeout=max(self._timeout, 30.0))
+
+        with self._timed(Operation.DROP):
+            await self._run(drop)
+        self._consistency.forget(collection.name)
+
+    async def count(self, collection: Collection) -> int:
+        """See `Store`."""
+        rows = await self._read(Operation.QUERY, collection, "", ["count(*)"], (), strong=True)
+        return int(str(rows[0]["count(*)"]))
+
+    async def get(
+        self,
+        collection: Collection,
+        ids: Sequence[str],
+        row: type[_R],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
+    ) -> dict[str, _R]:
+        """See `Store`."""
+        read = reader(row)
+        found: dict[str, _R] = {}
+        for start in range(0, len(ids), MAX_KEYS):
+            chunk = list(ids[start : start + MAX_KEYS])
+            with self._timed(Operation.GET):
+                rows = await self._run(
+                    lambda chunk=chunk: self._connected.get(  # type: ignore[misc]
+                        collection.name,
+                        chunk,
+                        output_fields=list(columns_of(row)),
+                        timeout=self._timeout,
+                        partition_names=list(partitions) or None,
+                        **self._consistency.for_read(collection.name, strong=strong),
+                    )
+                )
+            for one in map(read, rows):
+                found[one.id] = one
+        return found
+
+    async def query(
+        self,
+        collection: Collection,
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str] = (),
+        strong: bool = False,
+    ) -> list[_R]:
+        """See `Store`."""
+        asked = _Asked(collection, where, row)
+        rows: list[_R] = []
+        last = ""
+        while True:
+            # The server returns rows in order of the key when there is a limit.
+            bound = joined(asked.filter, after_key(last))
+            chunk = await self._read(
+                Operation.QUERY, collection, bound, asked.columns, partitions, strong=strong, limit=asked.read_rows
+            )
+            rows += [asked.read(one) for one in chunk if asked.holds(one)]
+            if len(chunk) < asked.read_rows:
+                return sorted(rows, key=lambda one: one.id)
+            last = max(str(one[collection.key]) for one in chunk)
+
+    async def search(
+        self,
+        collection: Collection,
+        vector: Vector,
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str],
+        limit: int,
+        score_at_most: float | None = None,
+    ) -> Matches[_R]:
+        """See `Store`. One search returns one window; the next one begins at the last score, whose ties come again."""
+        asked = _Asked(collection, where, row)
+        query: list[float] = vector.tolist()
+        window = min(limit, WINDOW)
+        known: dict[str, Mapping[str, Any]] = {}
+        while True:
+            within = {} if score_at_most is None else {"radius": _LEAST_SCORE, "range_filter": score_at_most}
+            with self._timed(Operation.SEARCH):
+                hits = await self._run(
+                    lambda within=within: self._search(  # type: ignore[misc]
+                        collection, query, asked, partitions, window, {"metric_type": "IP", "params": within}
+                    )
+                )
+            fresh = {hit["id"]: hit for hit in hits if hit["id"] not in known}
+            known |= fresh
+            complete = len(hits) < window
+            if complete or len(known) >= limit:
+                return Matches([asked.match(hit) for hit in known.values() if asked.holds(hit["entity"])], complete)
+            if not fresh:
+                raise FailedPrecondition(
+                    Reason.WRONG_STATE,
+                    f"more than {WINDOW:,} passages have the same score; narrow the search by a filter",
+                )
+            score_at_most = float(hits[-1]["distance"])
+
+    async def search_words(
+        self,
+        collection: Collection,
+        words: Sequence[str],
+        where: Condition,
+        row: type[_R],
+        *,
+        partitions: Sequence[str],
+        limit: int | None,
+    ) -> Matches[_R]:
+        """See `Store`."""
+        if not words:
+            return Matches([], complete=True, total=0)
+        if limit is None:
+            return await self._every_match(collection, words, where, row, partitions)
+        asked = _Asked(collection, where, row)
+        window = min(limit, WINDOW)
+        hits = await self._search_words(collection, words, asked, partitions, window)
+        # Nothing follows a full window: a server has no way to go on.
+        return Matches([asked.match(hit) for hit in hits if asked.holds(hit["entity"])], len(hits) < limit)
+
+    async def delete(
+        self, collection: Collection, ids: Sequence[str], *, partition: str | None = None, unread: bool = False
+    ) -> None:
+        """See `Store`."""
+        try:
+            for start in range(0, len(ids), MAX_KEYS):
+                chunk = list(ids[start : start + MAX_KEYS])
+                with self._timed(Operation.DELETE):
+                    await self._run(
+                        lambda chunk=chunk: self._connected.delete(  # type: ignore[misc]
+                            collection.name, ids=chunk, timeout=self._timeout, partition_name=partition
+                        )
+                    )
+        finally:
+            if ids and not unread:
+                self._consistency.lose_time(collection.name)
+
+    async def compact(self) -> None:
+        """See `Store`. When the server compacts, and when its old files go, is its own decision."""
+        for collection in list(self._ready.values()):
+            with self._timed(Operation.COMPACT):
+                await self._run(lambda one=collection: self._compact(one.name))  # type: ignore[misc]
+
+    async def size(self) -> int:
+        """See `Store`."""
+        return 0
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[list[StoreFile]]:
+        """See `Store`."""
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            "backups are for Milvus Lite only; for a Milvus server stop Memory and use milvus-backup "
+            "(https://github.com/zilliztech/milvus-backup)",
+        )
+        yield []
+
+    async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
+        begun = self._consistency.begin_write(collection.name)
+        try:
+            columns = to_columns(collection, rows)
+            with self._timed(Operation.UPSERT):
+                await self._run(lambda: self._write_now(collection.name, columns, partition or ""))
+        except BaseException:
+            self._consistency.lose_time(collection.name)
+            raise
+        self.rows_written[collection.name] += len(rows)
+        self._consistency.end_write(collection.name, begun)
+
+    def _write_now(self, name: str, rows: list[dict[str, object]], partition: str) -> None:
+        self._connected.upsert(name, rows, timeout=self._timeout, partition_name=partition)
+
+    async def _read(
+        self,
+        operation: Operation,
+        collection: Collection,
+        condition: str,
+        columns: Sequence[str],
+        partitions: Sequence[str],
+        *,
+        strong: bool,
+        limit: int | None = None,
+    ) -> list[Columns]:
+        with self._timed(operation):
+            rows: list[Columns] = await self._run(
+                lambda: self._connected.query(
+                    collection.name,
+                    filter=condition,
+                    output_fields=list(columns),
+                    timeout=self._timeout,
+                    partition_names=list(partitions) or None,
+                    **({} if limit is None else {"limit": limit}),
+                    **self._consistency.for_read(collection.name, strong=strong),
+                )
+            )
+        return rows
+
+    async def _search_words(
+        self, collection: Collection, words: Sequence[str], asked: _Asked[_R], partitions: Sequence[str], limit: int
+    ) -> list[Mapping[str, Any]]:
+        text = " ".join(words)
+        parameters = {"metric_type": "BM25", "params": {}}
+        with self._timed(Operation.SEARCH_WORDS):
+            return await self._run(
+                lambda: self._search(collection, text, asked, partitions, limit, parameters, column=SPARSE)
+            )
+
+    async def _every_match(
+        self,
+        collection: Collection,
+        words: Sequence[str],
+        where: Condition,
+        row: type[_R],
+        partitions: Sequence[str],
+    ) -> Matches[_R]:
+        """Find every match, beyond one window too: in pieces of `Collection.ordered_by`, each small enough."""
+        column = collection.ordered_by
+        found: list[Match[_R]] = []
+        pieces: list[Between] = [Between(column)]
+        while pieces:
+            piece = pieces.pop()
+            bounds = piece if (piece.start, piece.end) != (None, None) else filters.EVERY_ROW
+            asked = _Asked(collection, all_of(where, bounds), row, column)
+            hits = await self._search_words(collection, words, asked, partitions, WINDOW)
+            if len(hits) < WINDOW:
+                found += [asked.match(hit) for hit in hits if asked.holds(hit["entity"])]
+            else:
+                pieces += _halves(piece, sorted(int(hit["entity"][column]) for hit in hits))
+        return Matches(found, complete=True, total=len(found))
+
+    def _search(
+        self,
+        collection: Collection,
+        query: list[float] | str,
+        asked: _Asked[_R],
+        partitions: Sequence[str],
+        limit: int,
+        parameters: Mapping[str, object],
+        *,
+        column: str = "",
+    ) -> list[Mapping[str, Any]]:
+        answer = self._connected.search(
+            collection.name,
+            [query],
+            filter=asked.filter,
+            limit=limit,
+            output_fields=asked.columns,
+            search_params=parameters,
+            timeout=self._timeout,
+            partition_names=list(partitions),
+            anns_field=column or collection.vector,
+            **self._consistency.for_read(collection.name, strong=False),
+        )
+        return list(answer[0])
+
+    def _compact(self, name: str) -> None:
+        self._connected.flush(name, timeout=max(self._timeout, 60.0))
+        self._connected.compact(name, timeout=self._timeout)
+
+    @property
+    def _connected(self) -> MilvusClient:
+        if self._client is None:
+            raise Unavailable(Reason.STORE_UNAVAILABLE, f"not connected to Milvus at {self._uri} yet; retry later")
+        return self._client
+
+    def _connect(self) -> tuple[MilvusClient, Capabilities]:
+        """Connect, and find out what the server can do: neither is kept without the other."""
+        client = MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout)
+        try:
+            version = str(client.get_server_version(timeout=self._timeout))
+        except BaseException:
+            client.close()
+            raise
+        number = version_number(version)
+        self._consistency.of_version(number)
+        # A build without a number in its version is newer than those that lack full text.
+        full_text = number is None or number >= _FULL_TEXT_SINCE
+        _log.info("store_capabilities_detected", backend="milvus", version=version, full_text=full_text)
+        return client, Capabilities("milvus", version, full_text=full_text, range_search=True, parallel_scans=8)
+
+    def _time_of_last_write(self, name: str) -> int:
+        """Return the server's time of this process's last upsert of a collection, which pymilvus keeps."""
+        uri = urlsplit(self._uri)
+        return int(get_collection_ts(name, f"{uri.hostname}:{uri.port}", uri.path.strip("/")))
+
+    def _fail(self, error: Exception) -> NoReturn:
+        if not isinstance(error, MilvusException | grpc.RpcError):
+            raise error
+        if _is_refusal(error):
+            _log.error("milvus_refused", uri=self._uri, error=str(error)[:500])
+            raise RefusedError("Milvus refused a request because of its content") from error
+        _log.warning("milvus_failed", uri=self._uri, error=str(error)[:500])
+        raise Unavailable(
+            Reason.STORE_UNAVAILABLE,
+            f"Milvus at {self._uri} is unreachable or did not respond; retry later",
+            retry_after=2,
+        ) from error
+
+    def _prepare(self, collection: Collection) -> None:
+        client = self._connected
+        if not client.has_collection(collection.name, timeout=self._timeout):
+            client.create_collection(
+                collection.name, schema=_schema(client, collection), timeout=max(self._timeout, 30.0), num_shards=1
+            )
+        # A crash may have come between any two of these calls: each looks at what is there.
+        # FLAT is exact and keeps ties in order; approximate indexes cause duplicates and gaps between pages.
+        self._prepare_index(collection, collection.vector, index_type="FLAT", metric_type="IP")
+        if collection.full_text:
+            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
+        if collection.partitioned:
+            existing = set(client.list_partitions(collection.name, timeout=self._timeout))
+            for name in map(partition_name, range(PARTITIONS)):
+                if name not in existing:
+                    client.create_partition(collection.name, name, timeout=self._timeout)
+        client.load_collection(collection.name, timeout=max(self._timeout, 120.0))
+
+    def _prepare_index(self, collection: Collection, column: str, **kind: object) -> None:
+        if not self._connected.list_indexes(collection.name, field_name=column, timeout=self._timeout):
+            index = self._connected.prepare_index_params()
+            index.add_index(column, **kind)
+            self._connected.create_index(collection.name, index, timeout=max(self._timeout, 30.0))
+
+
+class _Asked(Generic[_R]):
+    """A read: its filter, its columns, and what makes rows of what comes back.
+
+    Attributes:
+        filter: The condition as far as Milvus evaluates it.
+        columns: The columns to read.
+        holds: Whether the rest of the condition holds for what was read.
+        read: Makes a row.
+        read_rows: How many rows to read at a time.
+    """
+
+    def __init__(self, collection: Collection, where: Condition, row: type[_R], *more: str) -> None:
+        rest = filters.exact(where)
+        self.filter = render(filters.broad(where))
+        self.columns = sorted({collection.key, *columns_of(row), *filters.columns_of(rest), *more})
+        self.holds = filters.for_mappings(rest)
+        self.read = reader(row)
+        sizes = {field.name: field.size for field in collection.fields}
+        long = any(sizes[column] == MAX_VARCHAR_BYTES for column in self.columns)
+        self.read_rows = _READ_LONG_ROWS if long else _READ_ROWS
+
+    def match(self, hit: Mapping[str, Any]) -> Match[_R]:
+        """Return a hit as a match; BM25 scores of some versions are negative distances."""
+        return Match(self.read(hit["entity"]), float(hit["distance"]))
+
+
+def version_number(version: str) -> tuple[int, int] | None:
+    """Return major and minor of a server's version, such as ``v2.3.5`` or ``pkg/v2.6.13``; None without a number."""
+    found = re.search(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _is_refusal(error: MilvusException | grpc.RpcError) -> bool:
+    """Return whether the same request will fail again."""
+    if isinstance(error, MilvusException):
+        text = str(error)
+        return error.code in _INVALID_CODES or "maxOutputSize" in text or "exceed the limit size" in text
+    return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def _halves(piece: Between, values: Sequence[int]) -> list[Between]:
+    """Divide a piece of a column in two, by some values that it has.
+
+    Raises:
+        FailedPrecondition: They are all the same.
+    """
+    middle = values[len(values) // 2]
+    if middle == values[0]:
+        middle += 1
+    if middle > values[-1]:
+        raise FailedPrecondition(
+            Reason.WRONG_STATE,
+            f"more than {WINDOW:,} passages were stored at one instant; narrow the search by a filter",
+        )
+    return [Between(piece.column, piece.start, middle), Between(piece.column, middle, piece.end)]
+
+
+def _schema(client: MilvusClient, collection: Collection) -> pymilvus.CollectionSchema:
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    types = pymilvus.DataType
+    for field in collection.fields:
+        match field.type:
+            case FieldType.TEXT:
+                key = field.name == collection.key
+                schema.add_field(field.name, types.VARCHAR, is_primary=key, max_length=field.size)
+            case FieldType.WORDS:
+                # The words are separated by spaces already (see `words`): the simplest analyzer suffices.
+                analyzer = {"tokenizer": "standard"}
+                schema.add_field(
+                    field.name, types.VARCHAR, max_length=field.size, enable_analyzer=True, analyzer_params=analyzer
+                )
+            case FieldType.SPARSE:
+                schema.add_field(field.name, types.SPARSE_FLOAT_VECTOR)
+            case FieldType.INTEGER:
+                schema.add_field(field.name, types.INT64)
+            case FieldType.VECTOR:
+                schema.add_field(field.name, types.FLOAT_VECTOR, dim=field.size)
+    if collection.full_text:
+        bm25 = pymilvus.FunctionType.BM25
+        schema.add_function(pymilvus.Function("bm25", bm25, input_field_names=[WORDS], output_field_names=[SPARSE]))
+    return schema

@@ -1,0 +1,44 @@
+"""What we rely on of milvus_lite beyond what it publishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.lite import private
+from memgpt_memory.store.lite.engine import VERSION, Engine
+
+STORE = Path(private.__file__).parent
+
+
+def test_this_release_of_milvus_lite_has_every_private_attribute_that_is_used(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "milvus.db")
+    try:
+        engine.prepare(RECORDS)
+        database = engine._database
+        missing = private.missing_uses(database, database.get_collection(RECORDS.name))
+    finally:
+        engine.close()
+    assert not missing, (
+        f"milvus-lite {VERSION} has changed what {private.__name__} relies on: {'; '.join(missing)}. "
+        "Read its changes, adapt that module, and run tests/integration/memory."
+    )
+
+
+def test_a_missing_attribute_is_reported_with_what_it_is_needed_for(tmp_path: Path) -> None:
+    class Empty:
+        _wal = object()
+
+    missing = private.missing_uses(Empty(), Empty())
+    assert len(missing) == len(private.USES)
+    assert "collection._wal.size_bytes, needed to know whether the log holds anything" in missing
+
+
+def test_no_other_module_imports_milvus_lite_or_names_its_private_attributes() -> None:
+    names = [f".{use.name}" for use in private.USES if use.name.startswith("_") and use.name != "_collections"]
+    for module in STORE.parent.rglob("*.py"):
+        text = module.read_text()
+        if module.name == "private.py":
+            continue
+        assert not [name for name in names if name in text], module
+        assert "milvus_lite" not in text or module.name in ("engine.py", "__init__.py"), module
