@@ -55,10 +55,10 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         )
         stack.push_async_callback(tools.close)
         loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration)
-        sessions = TurnRegistry(loop)
-        metrics.watch_running(lambda: len(sessions))
-        stack.push_async_callback(sessions.close)
-        servicer = AgentServicer(settings, memory, loop, sessions, tools, endpoint)
+        turns = TurnRegistry(loop)
+        metrics.watch_running(lambda: len(turns))
+        stack.push_async_callback(turns.close)
+        servicer = AgentServicer(settings, memory, loop, turns, tools, endpoint)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
         yield
 

@@ -103,6 +103,7 @@ class FakeMemory:
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
+        time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
         told = False
         self.waits.append(queue_timeout)

@@ -577,6 +577,34 @@ async def test_deltas_say_which_try_they_belong_to() -> None:
     assert feed.deltas == [(1, "a"), (2, "I speak.")]
 
 
+def calls_of(*made: Completion) -> Completion:
+    """One answer with several calls."""
+    calls = [one.call for one in made if one.call is not None]
+    return replace(made[0], further=tuple(calls[1:]))
+
+
+async def test_further_calls_of_an_answer_are_steps_of_their_own() -> None:
+    memory = FakeMemory(answered())
+    insert = call("archival_memory_insert", content="Tea.", request_heartbeat=True)
+    model = ScriptedModel(calls_of(insert, APPEND, say("Noted.")))
+    feed = await run(make_loop(memory, model), request("I like tea."))
+    assert len(model.requests) == 1
+    assert memory.notes == ["Tea."]
+    assert memory.context.blocks[1].value.endswith("Likes tea.")
+    called = [b.name for b in await bodies(feed) if isinstance(b, FunctionCalled)]
+    assert called == ["archival_memory_insert", "core_memory_append", "send_message"]
+
+
+async def test_further_calls_do_not_swallow_a_heartbeat_and_stop_at_a_failure() -> None:
+    memory = FakeMemory(answered())
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    model = ScriptedModel(calls_of(search, APPEND), calls_of(call("fly"), say("Lost.")), say("Found."))
+    feed = await run(make_loop(memory, model), request("I like tea."))
+    assert len(model.requests) == 3
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Found."]
+    assert (await done(feed)).steps == 3
+
+
 def with_tool() -> Context:
     return replace(answered(), tools=(describe("roll", "Rolls a die.", "", "localhost:7"),))
 

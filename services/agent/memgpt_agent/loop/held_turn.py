@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import stamina
 import structlog
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
-from memgpt_agent.domain import Context, Lease, Message, NewStep, Outcome, Step, Turn, TurnState, Usage
+from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, Outcome, Step, Turn, TurnState, Usage
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory.port import CommittedStep, Memory, TurnGrant
@@ -44,6 +45,9 @@ class HeldTurn:
         model_steps: Steps so far in which the model was asked.
         usage: Tokens so far.
         known_context: What fills the window now, if known: every commit returns it.
+        further_calls: Calls of the model's last answer that are still to be made, each in a step of its own. Another
+            replica that takes over asks the model again instead.
+        reason: Why the agent continues after them; empty if none of the calls made gave a reason.
     """
 
     memory: Memory
@@ -55,6 +59,8 @@ class HeldTurn:
     model_steps: int
     usage: Usage
     known_context: Context | None
+    further_calls: deque[FunctionCall] = field(default_factory=deque)
+    reason: str = ""
 
     @classmethod
     def of(

@@ -21,6 +21,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.view import ContextView
 from memgpt_agent.context_window.window import WindowTooSmallError
 from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, Role, TurnState, Usage
+from memgpt_agent.functions import BUILT_IN_BY_NAME
 from memgpt_agent.loop import boot, speech, summary
 from memgpt_agent.loop.answer_check import (
     MAX_FIRST_ATTEMPTS,
@@ -35,6 +36,8 @@ from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError
 _OVERFLOW_ATTEMPTS = 4
 _CONFLICT_ATTEMPTS = 5
 _OVERFLOW_SHRINK = 0.75
+_MAX_FURTHER = 15
+"""Calls of one answer after its first one that are made."""
 
 
 class StepRunner:
@@ -97,10 +100,15 @@ class StepRunner:
         if context.open_call is not None:
             result = await self._executor.finish(context, context.open_call, turn.lease.turn_id, turn.next_step - 1)
             return self._new_step(turn, self._view(context), result, None), None
+        if turn.further_calls:
+            view = self._view(context)
+            result = await self._executor.act(view.context, Completion("", turn.further_calls.popleft()), asked=False)
+            return self._new_step(turn, view, result, None), None
         if (outcome := self._limit_reached(turn)) is not None:
             words = self._last_words(context, outcome.state)
             return NewStep(turn.next_step, words, outcome=outcome), None
         view, completion = await self._answer(turn, context)
+        turn.further_calls.extend(completion.further[:_MAX_FURTHER])
         result = await self._executor.act(view.context, completion)
         return self._new_step(turn, view, result, completion.usage), completion.usage
 
@@ -179,6 +187,14 @@ class StepRunner:
         index, messages, effects = turn.next_step, result.messages, result.effects
         if result.open:
             return NewStep(index, messages)
+        if result.failed:
+            turn.further_calls.clear()
+        # The calls that follow a write are the heartbeat that it asked for.
+        if not (turn.further_calls and _writes(result)):
+            turn.reason = result.reason or turn.reason
+        if turn.further_calls:
+            return NewStep(index, messages, effects.blocks, effects.notes)
+        result, turn.reason = replace(result, reason=turn.reason), ""
         event = self._event(view, result)
         outcome: Outcome | None = Outcome(TurnState.COMPLETED)
         if event:
@@ -211,6 +227,12 @@ def refusal(view: ContextView) -> str:
     return (
         f"the model refuses even {view.window.tokens} tokens as too long; set agent.context_window to the model's own"
     )
+
+
+def _writes(result: StepResult) -> bool:
+    call = result.messages[0].function_call
+    function = BUILT_IN_BY_NAME.get(call.name) if call is not None else None
+    return function is not None and function.writes
 
 
 def _objection(context: Context, completion: Completion, *, first: bool, again: bool) -> Objection | None:

@@ -30,12 +30,14 @@ class StepResult:
         effects: What the function changes.
         reason: Why the agent continues; empty if it has no reason to.
         open: Whether a call was only announced: it is committed first, then made.
+        failed: Whether the function failed.
     """
 
     messages: tuple[Message, ...]
     effects: Effects = NO_EFFECTS
     reason: str = ""
     open: bool = False
+    failed: bool = False
 
 
 class ToolExecutor:
@@ -46,15 +48,21 @@ class ToolExecutor:
         self._tools = tools
         self._now = now
 
-    async def act(self, context: Context, completion: Completion) -> StepResult:
-        """Run the function that was called, unless it runs elsewhere."""
+    async def act(self, context: Context, completion: Completion, *, asked: bool = True) -> StepResult:
+        """Run the function that was called, unless it runs elsewhere.
+
+        Args:
+            context: What filled the window before.
+            completion: The model's answer.
+            asked: Whether the model was asked for it; a further call of an earlier answer took no tokens of its own.
+        """
         if completion.call is None and _thought_only(context) and speech.owes_reply(context):
             completion = _as_message(completion)
         answer = Message(
             Role.ASSISTANT,
             completion.text,
             function_call=completion.call,
-            usage=completion.usage,
+            usage=completion.usage if asked else None,
             created_at=self._now(),
         )
         if completion.call is None:
@@ -74,7 +82,7 @@ class ToolExecutor:
         except (errors.InvalidArgument, errors.NotFound) as error:
             ok, text = False, error.message
         result = self._result(context, completion.call, ok, cut(call, text))
-        return StepResult((answer, result), effects, _reason(ok, call))
+        return StepResult((answer, result), effects, _reason(ok, call), failed=not ok)
 
     async def finish(self, context: Context, open_call: FunctionCall, turn_id: str, step: int) -> StepResult:
         """Make a call that was committed as ``step`` of a turn. If it is made again, it has the same key."""
@@ -89,7 +97,9 @@ class ToolExecutor:
         except FunctionError as error:
             # Registered again, or removed, since the call was committed.
             ok, text = False, str(error)
-        return StepResult((self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call))
+        return StepResult(
+            (self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call), failed=not ok
+        )
 
     def _result(self, context: Context, call: FunctionCall, ok: bool, text: str) -> Message:
         time = envelopes.format_time(self._now(), context.agent.time_zone)
@@ -111,6 +121,11 @@ def cut(call: Call | None, text: str) -> str:
     if len(text) <= MAX_RESULT_CHARACTERS or (call is not None and call.function.searches):
         return text
     return f"{text[:MAX_RESULT_CHARACTERS]}… [cut after {MAX_RESULT_CHARACTERS:,} of {len(text):,} characters]"
+
+
+def cancelled_call(time: str) -> str:
+    """Return the result of a call that a cancelled turn leaves behind."""
+    return envelopes.function_result(False, prompt.CALL_CANCELLED, time)
 
 
 def _must_be_new(context: Context, call: Call) -> None:

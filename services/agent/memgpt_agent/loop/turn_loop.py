@@ -27,7 +27,7 @@ from memgpt_agent.loop.held_turn import HeldTurn, LeaseLostError, TurnFailedErro
 from memgpt_agent.loop.lease_renewer import LeaseRenewer
 from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.loop.step_runner import StepRunner, refusal
-from memgpt_agent.loop.tool_executor import ToolExecutor
+from memgpt_agent.loop.tool_executor import ToolExecutor, cancelled_call
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory.port import Memory, QueuePosition, TurnEvent, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, ContextOverflowError
@@ -151,10 +151,6 @@ class TurnLoop:
         await turn.commit(NewStep(turn.next_step, eviction=eviction, outcome=Outcome(TurnState.COMPLETED)))
         return count, eviction.summary
 
-    def cancelled_call(self, time_zone: str) -> str:
-        """Return the result of a call that a cancelled turn leaves behind."""
-        return envelopes.function_result(False, prompt.CALL_CANCELLED, envelopes.format_time(self._now(), time_zone))
-
     # Getting the turn.
 
     async def _acquire(self, request: TurnRequest, stream: EventStream, *, wait: bool) -> _Granted | None:
@@ -199,6 +195,7 @@ class TurnLoop:
             no_wait=no_wait,
             queue_timeout=queue_timeout,
             retry=request.retry,
+            time_placeholder=request.time_placeholder,
         )
         async for event in events:
             if isinstance(event, QueuePosition):
@@ -257,7 +254,7 @@ class TurnLoop:
         renewer.task.result()  # raises what broke it: that is no request to cancel
         context = await turn.context()
         outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
-        await turn.end(outcome, self.cancelled_call(context.agent.time_zone))
+        await turn.end(outcome, cancelled_call(envelopes.format_time(self._now(), context.agent.time_zone)))
 
     async def _conclude(self, work: asyncio.Task[None], turn: HeldTurn) -> None:
         try:

@@ -21,6 +21,7 @@ class TurnRequest:
         max_steps: Limit of steps; 0 for the setting.
         max_tokens: Limit of tokens; 0 for none.
         retry: Whether to take the last turn back and run its input instead of ``messages``.
+        time_placeholder: Text in ``messages`` in place of which Memory writes the time; empty for none.
     """
 
     agent_id: str
@@ -31,6 +32,7 @@ class TurnRequest:
     max_steps: int = 0
     max_tokens: int = 0
     retry: bool = False
+    time_placeholder: str = ""
 
     def options(self) -> bytes:
         """Return what another replica must know to continue the turn."""

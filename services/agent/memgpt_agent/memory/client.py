@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -114,6 +115,7 @@ class MemoryClient:
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
+        time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
         """See `Memory`."""
         stream = self.agents.BeginTurn(
@@ -126,6 +128,7 @@ class MemoryClient:
                 no_wait=no_wait,
                 queue_timeout=_duration(queue_timeout),
                 retry=retry,
+                time_placeholder=time_placeholder,
             )
         )
         try:
@@ -197,6 +200,21 @@ class MemoryClient:
         try:
             async for response in stream:
                 yield response.piece
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, SERVICE) from error
+        finally:
+            stream.cancel()
+
+    async def import_agent(self, requests: AsyncIterator[state_pb.ImportAgentRequest]) -> state_pb.ImportAgentResponse:
+        """Import an agent, piece by piece. What ``requests`` raises ends the import and is raised here."""
+        stream = self.agents.ImportAgent()
+        try:
+            async for request in requests:
+                await stream.write(request)
+            await stream.done_writing()
+            return await call(stream)
+        except asyncio.InvalidStateError:
+            return await call(stream)  # Memory ended the import early, and says why
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE) from error
         finally:

@@ -64,6 +64,7 @@ class Memory(MemorySearch, Protocol):
         no_wait: bool,
         queue_timeout: float,
         retry: bool = False,
+        time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
         """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
 

@@ -1,0 +1,110 @@
+"""RPCs on agents: create, read, change, delete, export and import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from memgpt.agent.v1 import agent_service_pb2 as pb
+from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
+from memgpt.memory.v1 import (
+    block_pb2,
+    profile_pb2,
+)
+from memgpt_runtime.errors import invalid
+from memgpt_runtime.ids import new_id
+
+from memgpt_agent import envelopes, profiles
+from memgpt_agent.loop import boot
+from memgpt_agent.memory import memory_protos
+from memgpt_agent.memory.client import call
+from memgpt_agent.rpc import agent_names
+from memgpt_agent.rpc._base import ServicerBase, now
+
+_NAME_TRIES = 8
+
+
+class AgentRpcs(ServicerBase):
+    """RPCs on agents."""
+
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
+        preset = request.preset or profiles.DEFAULT_PRESET
+        persona = request.persona or profiles.DEFAULT_PERSONA
+        human = request.human or profiles.DEFAULT_HUMAN
+        time_zone = request.time_zone or self._settings.time_zone
+        try:
+            envelopes.zone(time_zone)
+        except ValueError as error:
+            raise invalid("time_zone", str(error)) from error
+        instructions = await self._profiles.text(profile_pb2.PROFILE_KIND_PRESET, preset)
+        texts = {
+            "persona": await self._profiles.text(profile_pb2.PROFILE_KIND_PERSONA, persona),
+            "human": await self._profiles.text(profile_pb2.PROFILE_KIND_HUMAN, human),
+        }
+        request_id = request.request_id or new_id("req")
+        # Memory takes the first that is free, once: here a repetition could choose another, which is free by then.
+        names = [request.name] if request.name else [agent_names.agent_name(request_id, n) for n in range(_NAME_TRIES)]
+        new = state_pb.CreateAgentRequest(
+            request_id=request_id,
+            name=names[0],
+            other_names=names[1:],
+            preset=preset,
+            persona=persona,
+            human=human,
+            system=request.system or instructions,
+            model=request.model,
+            context_window=request.context_window,
+            time_zone=time_zone,
+            blocks=_blocks(texts, request),
+            messages=memory_protos.new_messages(boot.boot_sequence(now(), time_zone)),
+        )
+        return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
+        asked = state_pb.GetAgentRequest()
+        if request.HasField("name"):
+            asked.name = request.name
+        else:
+            asked.agent_id = request.agent_id
+        return pb.GetAgentResponse(agent=(await call(self._memory.agents.GetAgent(asked))).agent)
+
+    async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
+        asked = state_pb.ListAgentsRequest(page_size=request.page_size, page_token=request.page_token)
+        page = await call(self._memory.agents.ListAgents(asked))
+        return pb.ListAgentsResponse(
+            agents=page.agents, next_page_token=page.next_page_token, total_size=page.total_size
+        )
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Any) -> pb.UpdateAgentResponse:
+        asked = state_pb.UpdateAgentRequest(agent=request.agent, update_mask=request.update_mask)
+        return pb.UpdateAgentResponse(agent=(await call(self._memory.agents.UpdateAgent(asked))).agent)
+
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Any) -> pb.DeleteAgentResponse:
+        asked = state_pb.DeleteAgentRequest(agent_id=request.agent_id, request_id=request.request_id or new_id("req"))
+        await call(self._memory.agents.DeleteAgent(asked))
+        return pb.DeleteAgentResponse()
+
+    async def ExportAgent(self, request: pb.ExportAgentRequest, context: Any) -> AsyncIterator[pb.ExportAgentResponse]:
+        async for piece in self._memory.export_agent(request.agent_id):
+            yield pb.ExportAgentResponse(piece=piece)
+
+    async def ImportAgent(
+        self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
+    ) -> pb.ImportAgentResponse:
+        imported = await self._memory.import_agent(
+            state_pb.ImportAgentRequest(piece=request.piece, name=request.name, request_id=request.request_id)
+            async for request in request_iterator
+        )
+        return pb.ImportAgentResponse(agent=imported.agent, missing_source_names=imported.missing_source_names)
+
+
+def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[block_pb2.BlockEdit]:
+    """Core memory of a new agent: the blocks of its profiles, with those that were asked for over and behind them."""
+    limit = request.core_memory_limit
+    blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
+    for wished in request.blocks:
+        if sum(block.label == wished.label for block in request.blocks) > 1:
+            raise invalid("blocks.label", f"the block {wished.label!r} is given twice")
+        block = blocks.setdefault(wished.label, block_pb2.BlockEdit(limit=limit))
+        block.MergeFrom(wished)
+    return list(blocks.values())
