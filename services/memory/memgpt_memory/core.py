@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memgpt_memory.agents import LEASE_SECONDS, Agents, Commits, Profiles
+from memgpt_memory.agents import LEASE_SECONDS, AgentRepository, Agents, Attachments, Profiles
 from memgpt_memory.archival import Archive
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.maintenance.identity import Identity
@@ -32,6 +32,7 @@ class Core:
     agents: Agents
     turns: Turns
     edits: Edits
+    attachments: Attachments
     sources: Sources
     transfers: Transfers
     archive: Archive
@@ -51,7 +52,7 @@ class Core:
         """Ends what goes on in the background, and lets go of the store."""
         await self.reembedding.close()
         await self.idempotency.close()
-        await self.agents.commits.close()
+        await self.agents.repository.close()
         await self.lease.release()
 
 
@@ -97,8 +98,8 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     index = MessageIndex(messages, of_passages)
     await index.open()
     idempotency = IdempotencyStore(records)
-    commits = Commits(records, messages, of_passages, clock)
-    agents = Agents(commits, records, names, idempotency, clock, lease_seconds)
+    repository = AgentRepository(records, messages, of_passages, clock)
+    agents = Agents(repository, records, names, idempotency, lease_seconds)
     sources = Sources(records, of_passages, names, idempotency, clock)
     archive = Archive(of_passages, sources, clock)
     reembedding = Reembedding(records, of_passages, models, identity, lease.lost)
@@ -117,6 +118,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         agents=agents,
         turns=Turns(records, agents),
         edits=Edits(messages),
+        attachments=Attachments(agents, sources, clock),
         sources=sources,
         transfers=Transfers(agents, sources, messages, of_passages, clock),
         archive=archive,

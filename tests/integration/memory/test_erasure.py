@@ -58,7 +58,7 @@ async def test_no_file_has_what_was_deleted_or_replaced(serve: Serve, milvus_lit
         # Deletions behind the scenes may fail: what they leave is found all the same.
         with failing_deletes(memory.core().store, "memgpt_records", times=1):
             await memory.blocks.SetBlock(_block(other_id, f"{kept} in a block"))
-            await memory.core().agents.commits.close()
+            await memory.core().agents.repository.close()
         with failing_deletes(memory.core().store, "memgpt_passages", times=1):
             await memory.delete(other_id, once[0])
         assert files_with(file, gone)

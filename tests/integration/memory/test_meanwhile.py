@@ -41,8 +41,8 @@ async def test_an_agent_that_is_read_while_it_is_made_is_one_agent(
 ) -> None:
     async with serve(milvus_lite_uri) as memory:
         agents = memory.core().agents
-        made, read = Gate(agents.commits.commit), Gate(agents._records.read_texts)
-        monkeypatch.setattr(agents.commits, "commit", made)
+        made, read = Gate(agents.repository.commit), Gate(agents._records.read_texts)
+        monkeypatch.setattr(agents.repository, "commit", made)
         creating = asyncio.create_task(memory.agent("new"))
         await made.reached.wait()
         monkeypatch.setattr(agents._records, "read_texts", read)

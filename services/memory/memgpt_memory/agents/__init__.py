@@ -1,12 +1,36 @@
-"""Agents: the aggregate, its rows, the one way in which it changes, and the directory of all agents."""
+"""Agents: the aggregate, the commands that change it, and the directory of all agents."""
 
 from __future__ import annotations
 
-from memgpt_memory.agents._agents import Agents, check_settings, settings_etag
-from memgpt_memory.agents._commits import MAX_BLOCKS, Change, Commits
-from memgpt_memory.agents._live import LEASE_SECONDS, LiveAgent, Ticket
+from memgpt_memory.agents._agents import Agents, check_settings
+from memgpt_memory.agents._attachments import Attachments
+from memgpt_memory.agents._blocks import MAX_BLOCKS
+from memgpt_memory.agents._commands import (
+    AddStep,
+    AttachSource,
+    CancelTurn,
+    Command,
+    CreateAgent,
+    DeleteBlock,
+    DeleteNotes,
+    DeleteToolServer,
+    DetachSource,
+    EndTurn,
+    InsertNotes,
+    PutToolServer,
+    ResumeTurn,
+    SetBlock,
+    StartTurn,
+    StepCommit,
+    TurnStart,
+    UpdateSettings,
+)
+from memgpt_memory.agents._decide import MAX_ATTACHMENTS, Transition, decide, settings_etag
+from memgpt_memory.agents._errors import unknown_block
+from memgpt_memory.agents._live import LEASE_SECONDS, LiveAgent, Waiter
 from memgpt_memory.agents._profiles import Profile, Profiles
 from memgpt_memory.agents._ranges import Ranges
+from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists
 from memgpt_memory.agents._rewinds import Rewind, Rewinds
 from memgpt_memory.agents._rows import (
     AgentRow,
@@ -19,29 +43,62 @@ from memgpt_memory.agents._rows import (
     TurnRow,
     TurnState,
 )
+from memgpt_memory.agents._state import AgentState
+from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
 
 __all__ = [
     "LEASE_SECONDS",
+    "MAX_ATTACHMENTS",
     "MAX_BLOCKS",
+    "AddStep",
+    "AgentRepository",
     "AgentRow",
+    "AgentState",
+    "AgentTurn",
     "Agents",
+    "AttachSource",
+    "Attachments",
     "Block",
     "BlockEdit",
-    "Change",
-    "Commits",
+    "CancelTurn",
+    "Command",
+    "CommitResult",
+    "CreateAgent",
     "CurrentTurn",
+    "DeleteBlock",
+    "DeleteNotes",
+    "DeleteToolServer",
+    "DetachSource",
+    "EndTurn",
+    "EndedTurn",
+    "InsertNotes",
+    "Lease",
     "Link",
     "LiveAgent",
+    "NoTurn",
     "Profile",
     "Profiles",
+    "PutToolServer",
     "Ranges",
+    "ResumeTurn",
     "Rewind",
     "Rewinds",
-    "Ticket",
+    "RunningTurn",
+    "SetBlock",
+    "StartTurn",
+    "StepCommit",
     "ToolFunction",
     "ToolServer",
+    "Transition",
     "TurnRow",
+    "TurnStart",
     "TurnState",
+    "UpdateSettings",
+    "Waiter",
+    "check_exists",
     "check_settings",
+    "decide",
+    "lease_lost",
     "settings_etag",
+    "unknown_block",
 ]

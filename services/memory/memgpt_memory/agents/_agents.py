@@ -9,27 +9,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from memgpt_runtime.errors import (
-    Aborted,
-    AlreadyExists,
-    NotFound,
-    Reason,
-    invalid,
-)
+from memgpt_runtime.errors import AlreadyExists, Reason, invalid
 
-from memgpt_memory.agents._commits import Change, Commits, no_agent
+from memgpt_memory.agents._commands import (
+    CreateAgent,
+    DeleteAgent,
+    DeleteNotes,
+    InsertNotes,
+    SetBlock,
+    UpdateSettings,
+)
+from memgpt_memory.agents._errors import unknown_agent, unknown_agent_name
 from memgpt_memory.agents._live import LiveAgent
-from memgpt_memory.agents._rows import AgentRow, BlockEdit, Insert, Link, ToolServer
-from memgpt_memory.clock import Clock
-from memgpt_memory.messages import NewMessage
+from memgpt_memory.agents._repository import AgentRepository, check_exists
+from memgpt_memory.agents._rows import AgentRow, Block, BlockEdit
+from memgpt_memory.agents._state import AgentState
+from memgpt_memory.messages import Message
 from memgpt_memory.paging import Page, list_page
 from memgpt_memory.passages import Passage, note_id, passage_of
 from memgpt_memory.records import IdempotencyStore, Names, Record, Records
 from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
-_REMEMBERED_INSERTS = 8
-"""Requests that stored notes and are known in the agent's own row: see `Insert`."""
 _MAX_CACHED = 4_096
 
 
@@ -38,22 +39,20 @@ class Agents:
 
     def __init__(
         self,
-        commits: Commits,
+        repository: AgentRepository,
         records: Records,
         names: Names,
         requests: IdempotencyStore,
-        clock: Clock,
         lease_seconds: float,
     ) -> None:
         """Keeps agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
         self.lease_seconds = lease_seconds
-        self.commits = commits
-        self.messages = commits.messages
-        self.passages = commits.passages
+        self.repository = repository
+        self.messages = repository.messages
+        self.passages = repository.passages
         self._records = records
         self._names = names
         self._requests = requests
-        self._clock = clock
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()
@@ -65,22 +64,18 @@ class Agents:
         tenant: str,
         agent_id: str,
         settings: AgentRow,
+        content: CreateAgent,
         *,
         other_names: Sequence[str] = (),
-        system: str,
-        blocks: Sequence[BlockEdit],
-        messages: Sequence[NewMessage],
     ) -> LiveAgent:
-        """Creates an agent, all or nothing. Repeated under the same id, it answers the agent that is there.
+        """Create an agent, all or nothing. Repeated under the same id, return the agent that is there.
 
         Args:
             tenant: Whose it is.
             agent_id: Its id.
             settings: Its row.
-            other_names: What to call it where its name is taken: the first that is free.
-            system: Its instructions.
-            blocks: Its core memory.
-            messages: Its first messages.
+            content: Its texts, blocks and first messages.
+            other_names: What to call it if its name is taken: the first that is free.
 
         Raises:
             AlreadyExists: Other agents have the name and all the others.
@@ -92,19 +87,14 @@ class Agents:
             return existing
         try:
             async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
-                live = LiveAgent(agent_id, settings)
-                async with live.lock:
-                    await self.commits.commit(
-                        live, Change(messages=messages, blocks=blocks, by_people=True, texts={"system": system})
-                    )
+                live = LiveAgent(AgentState(agent_id, settings))
+                await self.repository.execute(live, content)
                 return self._keep(live)
         except AlreadyExists:
             if not other_names:
                 raise
         renamed, rest = settings.model_copy(update={"name": other_names[0]}), other_names[1:]
-        return await self.create(
-            tenant, agent_id, renamed, other_names=rest, system=system, blocks=blocks, messages=messages
-        )
+        return await self.create(tenant, agent_id, renamed, content, other_names=rest)
 
     async def get(self, tenant: str, agent_id: str) -> LiveAgent:
         """The agent.
@@ -114,12 +104,12 @@ class Agents:
         """
         live = await self._load(agent_id)
         if live is None or live.row.tenant != tenant:
-            raise no_agent(agent_id)
-        self.commits.check_exists(live)
+            raise unknown_agent(agent_id)
+        check_exists(live)
         return live
 
-    async def find(self, tenant: str, name: str) -> LiveAgent:
-        """The agent of a name.
+    async def get_by_name(self, tenant: str, name: str) -> LiveAgent:
+        """Return the agent of a name.
 
         Raises:
             NotFound: There is none.
@@ -127,11 +117,7 @@ class Agents:
         agent_id = await self._names.find(tenant, "agent", name)
         live = await self._load(agent_id) if agent_id else None
         if live is None or live.row.name != name or live.row.deleting:
-            raise NotFound(
-                Reason.AGENT_NOT_FOUND,
-                f"There is no agent named {name!r}. List the agents to see their names.",
-                metadata={"name": name},
-            )
+            raise unknown_agent_name(name)
         return live
 
     async def page(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
@@ -158,29 +144,15 @@ class Agents:
         if "time_zone" in changes:
             check_time_zone(str(changes["time_zone"]))
         _check_context_window(int(changes.get("context_window", 0)))
-        texts = {"system": str(changes["system"])} if "system" in changes else {}
-
-        def edit(row: AgentRow, _: int) -> None:
-            for name, value in changes.items():
-                if name != "system":
-                    setattr(row, name, value)
-            row.settings_version += 1
-
-        async def apply() -> None:
-            async with live.lock:
-                if etag and etag != settings_etag(live.row):
-                    raise Aborted(
-                        Reason.ETAG_MISMATCH, "The agent has changed since it was read: read it again, then repeat."
-                    )
-                await self.commits.commit(live, Change(texts=texts, edit=edit))
-
+        system = str(changes["system"]) if "system" in changes else None
+        command = UpdateSettings({name: value for name, value in changes.items() if name != "system"}, system, etag)
         new_name = str(changes.get("name", live.row.name))
         if new_name == live.row.name:
-            await apply()
+            await self.repository.execute(live, command)
         else:
             old_name = live.row.name
             async with self._names.claim(tenant, "agent", new_name, agent_id, self._called(new_name)):
-                await apply()
+                await self.repository.execute(live, command)
             await self._names.release(tenant, "agent", old_name, agent_id)
         return live
 
@@ -193,12 +165,7 @@ class Agents:
         live = await self._load(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # else it goes on where it failed
             live = await self.get(tenant, agent_id)
-
-            def mark(row: AgentRow, _: int) -> None:
-                row.deleting = True
-
-            async with live.lock:
-                await self.commits.commit(live, Change(edit=mark))
+            await self.repository.execute(live, DeleteAgent())
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
@@ -208,7 +175,7 @@ class Agents:
                 record = await self._records.get(found.id)  # an import may have ended while others were deleted
                 row = AgentRow.model_validate_json(record.body) if record is not None else None
                 if row is not None and row.deleting and found.id not in self._importing:
-                    await self._purge(LiveAgent(found.id, row))
+                    await self._purge(LiveAgent(AgentState(found.id, row)))
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
@@ -231,7 +198,7 @@ class Agents:
 
         async def purge() -> None:
             await self._records.put(mark)  # the last write may have happened though it failed
-            await self._purge(LiveAgent(agent_id, row))
+            await self._purge(LiveAgent(AgentState(agent_id, row)))
 
         self._importing.add(agent_id)
         try:
@@ -245,24 +212,20 @@ class Agents:
             if held is None or held.row.deleting:
                 await run_to_end(purge())
 
-    async def complete(
-        self, agent_id: str, settings: AgentRow, texts: dict[str, str], blocks: Sequence[BlockEdit]
-    ) -> LiveAgent:
-        """Ends an import: the agent is there.
+    async def complete(self, agent_id: str, settings: AgentRow, content: CreateAgent) -> LiveAgent:
+        """End an import: from now on the agent exists.
 
         Args:
             agent_id: Its id.
             settings: Its row, with the counters of what has been written.
-            texts: Its `system`, `summary` and `links`.
-            blocks: Its core memory.
+            content: Its texts and blocks.
 
         Raises:
-            AlreadyExists: Another agent has got the name meanwhile.
+            AlreadyExists: Another agent has taken the name in the meantime.
         """
-        live = LiveAgent(agent_id, settings)
+        live = LiveAgent(AgentState(agent_id, settings))
         async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
-            async with live.lock:
-                await self.commits.commit(live, Change(blocks=blocks, by_people=True, texts=texts))
+            await self.repository.execute(live, content)
             return self._keep(live)
 
     async def sweep(self) -> None:
@@ -271,79 +234,67 @@ class Agents:
             live = await self._load(record.id)
             if live is not None and not live.row.deleting:
                 async with live.lock:
-                    await self.commits.sweep(live)
+                    await self.repository.sweep(live)
 
-    async def insert_notes(
-        self, live: LiveAgent, texts: Sequence[str], tags: Sequence[str], request_key: str = ""
-    ) -> list[Passage]:
-        """Stores notes; a long one as several passages. With a key of a request that did so already, answers those."""
+    async def set_block(self, live: LiveAgent, edit: BlockEdit) -> Block:
+        """Write a block, as people do; a new label makes a new block.
+
+        Raises:
+            Aborted: The block's etag does not match.
+            FailedPrecondition: The agent has too many blocks.
+            InvalidArgument: The value is over the block's limit.
+        """
+        return (await self.repository.execute(live, SetBlock(edit))).blocks[0]
+
+    async def insert_notes(self, live: LiveAgent, command: InsertNotes) -> Sequence[Passage]:
+        """Store notes. For a request that has stored them before, return what it stored."""
         async with live.lock:
-            await self.commits.settle(live)
-            done = next((one for one in live.row.inserts if request_key and one.key == request_key), None)
-            if done is not None:
-                ids = [note_id(live.id, number) for number in range(done.first, done.first + done.count)]
-                rows = await self.passages.read(live.row.tenant, {live.id: ids})
-                return [passage_of(rows[id_]) for id_ in ids if id_ in rows]
-
-            first = live.row.next_note
-
-            def remember(row: AgentRow, _: int) -> None:
-                if request_key:
-                    insert = Insert(key=request_key, first=first, count=row.next_note - first)
-                    row.inserts = [*row.inserts, insert][-_REMEMBERED_INSERTS:]
-
-            return (await self.commits.commit(live, Change(notes=texts, tags=tags, edit=remember))).passages
+            await self.repository.settle(live)
+            key = command.request_key
+            done = next((insert for insert in live.row.inserts if key and insert.key == key), None)
+            if done is None:
+                return (await self.repository.commit(live, command)).passages
+            ids = [note_id(live.id, number) for number in range(done.first, done.first + done.count)]
+            rows = await self.passages.read(live.row.tenant, {live.id: ids})
+            return [passage_of(rows[id_]) for id_ in ids if id_ in rows]
 
     async def delete_notes(self, live: LiveAgent, ids: Iterable[str]) -> int:
-        """Deletes notes; answers how many there were. Ids of anything else are passed over."""
-        prefix = f"{live.id}-n"
+        """Delete notes, and return how many there were. Ids of anything else are ignored."""
+        numbers = {number for id_ in ids if (number := _note_number(live.id, id_)) is not None}
         async with live.lock:
-            await self.commits.settle(live)
-            numbers = {
-                int(id_[len(prefix) :])
-                for id_ in ids
-                if id_.startswith(prefix) and id_[len(prefix) :].isdecimal() and len(id_) < len(prefix) + 16
-            }
-            there = {n for n in numbers if n < live.row.next_note and n not in live.dead_notes}
-            if not there:
-                return 0
-            dead = live.dead_notes.add(there)
+            await self.repository.settle(live)
+            before = live.state.dead_notes
+            await self.repository.commit(live, DeleteNotes(numbers))
+            deleted = [n for n in sorted(numbers) if n in live.state.dead_notes and n not in before]
+        if deleted:  # invisible already; their rows go now, or with the agent
+            gone = [note_id(live.id, number) for number in deleted]
+            await self.repository.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
+        return len(deleted)
 
-            def count(row: AgentRow, _: int) -> None:
-                row.dead_count = len(dead)
+    async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, list[Message]]:
+        """Read what fills the context window, as of one instant.
 
-            await self.commits.commit(live, Change(texts={"dead_notes": dead.dump()}, edit=count))
-        # Invisible already; their rows go now, or with the agent.
-        gone = [note_id(live.id, number) for number in sorted(there)]
-        await self.commits.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
-        return len(there)
+        Args:
+            live: The agent.
+            messages: Whether to read the window's messages.
+        """
+        async with live.lock:  # no commit comes in between
+            await self.repository.settle(live)
+            state = live.state
+            return state, await self.messages.read(live.id, state.window) if messages else []
 
-    async def set_links(self, live: LiveAgent, edit: Callable[[list[Link], int], list[Link] | None]) -> None:
-        """Changes the attachments; `edit` gets the links and a stamp, and answers None to change nothing."""
+    async def read_state(self, live: LiveAgent) -> AgentState:
+        """Return the agent as of one instant; after a failed write, find out first whether it happened."""
         async with live.lock:
-            await self.commits.settle(live)
-            with self._clock.write(live.id) as stamp:
-                links = edit(list(live.links), stamp)
-                if links is not None:
-                    body = json.dumps([link.model_dump() for link in links]) if links else ""
-                    await self.commits.commit(live, Change(texts={"links": body}))
-
-    async def set_tools(self, live: LiveAgent, edit: Callable[[list[ToolServer]], list[ToolServer] | None]) -> None:
-        """Changes the functions that run elsewhere; `edit` answers None to change nothing."""
-        async with live.lock:
-            await self.commits.settle(live)
-            tools = edit(list(live.tools))
-            if tools is not None:
-                body = json.dumps([server.model_dump() for server in tools], ensure_ascii=False) if tools else ""
-                await self.commits.commit(live, Change(texts={"tools": body}))
+            await self.repository.settle(live)
+            return live.state
 
     async def _load(self, agent_id: str) -> LiveAgent | None:
         live = self._cache.get(agent_id)
         if live is not None:
             self._cache.move_to_end(agent_id)
-            if live.stale and not live.lock.locked():
-                async with live.lock:
-                    await self.commits.settle(live)
+            if live.uncertain and not live.lock.locked():
+                await self.read_state(live)
             return live
         task = self._loading.get(agent_id)
         if task is None:
@@ -352,11 +303,12 @@ class Agents:
         return await asyncio.shield(task)
 
     async def _read_into_cache(self, agent_id: str) -> LiveAgent | None:
-        live = await self.commits.read(agent_id)
-        if agent_id in self._cache:  # it was made meanwhile
+        state = await self.repository.read(agent_id)
+        if agent_id in self._cache:  # it was made in the meantime
             return self._cache[agent_id]
-        if live is None:
+        if state is None:
             return None
+        live = LiveAgent(state)
         # A lease that was held when this process started may still be: it gets its whole time.
         live.lease_ends = self._started + self.lease_seconds
         self._cache[agent_id] = live
@@ -399,9 +351,11 @@ class Agents:
         live.notify()
 
 
-def settings_etag(row: AgentRow) -> str:
-    """Changes with every write of the settings."""
-    return f"s{row.settings_version}"
+def _note_number(agent_id: str, id_: str) -> int | None:
+    """The number of a note of the agent; None for the id of anything else."""
+    prefix = note_id(agent_id, 0).removesuffix("0")
+    number = id_.removeprefix(prefix)
+    return int(number) if id_.startswith(prefix) and number.isdecimal() and len(number) < 16 else None
 
 
 def check_settings(row: AgentRow) -> None:

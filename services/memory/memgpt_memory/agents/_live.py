@@ -1,27 +1,27 @@
-"""An agent as this process holds it: the cached state, the lock for its writes, its queue and its lease."""
+"""An agent as this process holds it: its state, the lock for its writes, its queue and the end of its lease."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from memgpt_memory.agents._ranges import Ranges
-from memgpt_memory.agents._rewinds import Rewinds
-from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, CurrentTurn, Link, ToolServer, TurnRow
+from memgpt_memory.agents._rows import AgentRow, TurnRow
+from memgpt_memory.agents._state import AgentState
+from memgpt_memory.agents._turn_state import RunningTurn
 
 LEASE_SECONDS = 10.0
 """How long a lease holds unless renewed, if nothing else is configured."""
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
-    """A place in an agent's queue.
+class Waiter:
+    """A turn that waits in an agent's queue.
 
     Attributes:
-        key: The turn that waits.
+        key: Key of the turn's row.
         fingerprint: Digest of its request.
         cancelled: Whether it is not to begin any more.
         kept_for: Epoch of the lease that was given to its caller for another turn, whose holder had died: the place is
@@ -34,42 +34,42 @@ class Ticket:
     kept_for: int = 0
 
 
-@dataclass(slots=True)
-class LiveAgent:
-    """An agent's cached state. Change `row` and the texts only by `Agents.commit`, under `lock`.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A commit that is being written, or whose outcome is not known.
 
     Attributes:
-        id: The agent.
-        row: The committed row.
-        blocks: Values of its blocks by label.
-        system: Its instructions.
-        summary: The recursive summary.
-        links: Attached sources, in order.
-        tools: Functions that run elsewhere, by address, in order.
-        dead_notes: Numbers of deleted notes.
-        rewinds: Messages that were taken back.
-        lock: Held by whoever writes.
-        uncertain: Rows that a failed write may have left; to be cleared away before their numbers are used again.
-        stale: Whether the row must be read again: a write of it failed, and may have happened.
-        queue: Turns that wait, in order of arrival.
-        lease_ends: On the monotonic clock; only meaningful while a turn is running.
-        turn_row: The row that was written when `row.turn` began, if it is known; that knows better how far it is.
-        recent_notes: Of the last commits with notes: their stamps, and the numbers at which their notes begin.
+        messages: Keys of its messages.
+        notes: Keys of its passages.
+        texts: Keys of its texts.
+        committing: Whether the agent's row was written, too, so that the commit may have happened.
     """
 
-    id: str
-    row: AgentRow
-    blocks: dict[str, str] = field(default_factory=dict)
-    system: str = ""
-    summary: str = ""
-    links: list[Link] = field(default_factory=list)
-    tools: list[ToolServer] = field(default_factory=list)
-    dead_notes: Ranges = field(default_factory=Ranges)
-    rewinds: Rewinds = field(default_factory=Rewinds)
+    messages: Sequence[str]
+    notes: Sequence[str]
+    texts: Sequence[str]
+    committing: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class LiveAgent:
+    """An agent in the cache. Only `AgentRepository.commit`, under `lock`, replaces its state.
+
+    Attributes:
+        state: The agent as its last commit left it.
+        lock: Held by whoever writes.
+        attempt: The commit whose rows must be cleared away, or found to have happened, before the next one; None when
+            the last commit went well.
+        queue: Turns that wait, in order of arrival.
+        lease_ends: On the monotonic clock; only meaningful while a turn is running.
+        turn_row: The row that was written when the last turn began, if it is known.
+        recent_notes: Of the last commits with notes: their revisions, and the numbers at which their notes begin.
+    """
+
+    state: AgentState
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    uncertain: dict[str, list[str]] = field(default_factory=dict)
-    stale: bool = False
-    queue: list[Ticket] = field(default_factory=list)
+    attempt: Attempt | None = None
+    queue: list[Waiter] = field(default_factory=list)
     lease_ends: float = 0.0
     turn_row: TurnRow | None = None
     recent_notes: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=256))
@@ -77,57 +77,67 @@ class LiveAgent:
     _watchers: int = 0
 
     @property
-    def running(self) -> CurrentTurn | None:
+    def id(self) -> str:
+        """The agent's id."""
+        return self.state.id
+
+    @property
+    def row(self) -> AgentRow:
+        """The committed row; not to be changed."""
+        return self.state.row
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the agent's row must be read again: a write of it failed, and may have happened."""
+        return self.attempt is not None and self.attempt.committing
+
+    @property
+    def running(self) -> RunningTurn | None:
         """The turn that has not ended, if any."""
-        turn = self.row.turn
-        return turn if turn is not None and not turn.state.ended else None
+        turn = self.state.turn
+        return turn if isinstance(turn, RunningTurn) else None
+
+    @property
+    def lease_seconds_left(self) -> float:
+        """Seconds for which the lease holds; negative after its end."""
+        return self.lease_ends - time.monotonic()
 
     @property
     def leased(self) -> bool:
-        """Whether somebody holds the lease of the running turn."""
-        return self.running is not None and time.monotonic() < self.lease_ends
+        """Whether a worker holds the lease of the running turn."""
+        return self.running is not None and self.lease_seconds_left > 0
 
     @property
     def idle(self) -> bool:
         """Whether nobody waits for it, so that it may be dropped from the cache."""
-        return not (self.lock.locked() or self.head() or self._watchers or self.leased or self.uncertain or self.stale)
-
-    @property
-    def note_count(self) -> int:
-        """Notes that exist."""
-        return self.row.next_note - self.row.dead_count
+        return not (self.lock.locked() or self.head() or self._watchers or self.leased or self.attempt)
 
     def notes_at(self, snapshot: int) -> int:
         """The number below which notes belong to a snapshot that was taken a moment ago."""
         end = self.row.next_note
-        for stamp, first in reversed(self.recent_notes):
-            if stamp <= snapshot:
+        for revision, first in reversed(self.recent_notes):
+            if revision <= snapshot:
                 break
             end = first
         return end
 
-    @property
-    def window(self) -> list[int]:
-        """Sequences of the messages in the context window."""
-        return [s for s in range(self.row.window_start, self.row.message_count) if s not in self.rewinds]
-
     def keep_lease(self, seconds: float) -> None:
-        """Lets the lease hold from now on for its whole time."""
+        """Let the lease hold from now on for its whole time."""
         self.lease_ends = time.monotonic() + seconds
 
-    def head(self) -> Ticket | None:
-        """Whose turn it is to be. Places that were kept for callers who did not come back in time are dropped."""
-        held = self.row.epoch if time.monotonic() < self.lease_ends else -1
-        self.queue[:] = [ticket for ticket in self.queue if ticket.kept_for in (0, held)]
+    def head(self) -> Waiter | None:
+        """The turn that is next. Places that were kept for callers who did not come back in time are dropped."""
+        held = self.row.epoch if self.lease_seconds_left > 0 else -1
+        self.queue[:] = [waiter for waiter in self.queue if waiter.kept_for in (0, held)]
         return self.queue[0] if self.queue else None
 
     def notify(self) -> None:
-        """Wakes everybody that waits for a change."""
+        """Wake everybody that waits for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def changed(self, within: float | None = None) -> None:
-        """Returns at the next change, or when `within` seconds have passed."""
+        """Return at the next change, or when `within` seconds have passed."""
         self._watchers += 1
         try:
             async with asyncio.timeout(within):
@@ -136,23 +146,3 @@ class LiveAgent:
             pass
         finally:
             self._watchers -= 1
-
-    def block(self, reference: BlockRef) -> Block:
-        """A block with its value."""
-        return Block(
-            reference.label,
-            self.blocks[reference.label],
-            reference.limit,
-            f"v{reference.text.version}-{reference.updated}",
-            reference.updated,
-            reference.read_only,
-        )
-
-    def all_blocks(self) -> list[Block]:
-        """Every block, in order of creation."""
-        return [self.block(reference) for reference in self.row.blocks]
-
-
-def block_text_name(label: str) -> str:
-    """Name under which a block's text is stored: short and plain, whatever the label."""
-    return "b" + hashlib.sha256(label.encode()).hexdigest()[:10]

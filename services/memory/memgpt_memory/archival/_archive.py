@@ -172,7 +172,7 @@ class Archive:
 
     async def count(self, scope: Scope) -> int:
         """Passages of a scope."""
-        notes = scope.agent.note_count if scope.agent is not None else 0
+        notes = scope.agent.state.note_count if scope.agent is not None else 0
         return notes + sum(source.passage_count for source in await self._sources_of(scope))
 
     @property
@@ -272,8 +272,8 @@ class Archive:
     async def _sources_of(self, scope: Scope) -> list[LiveSource]:
         if scope.source is not None:
             return [scope.source]
-        links = scope.agent.links if scope.agent is not None else []
-        return [found for link in links if (found := await self._sources.peek(link.source_id)) is not None]
+        links = scope.agent.state.links if scope.agent is not None else []
+        return [found for link in links if (found := await self._sources.find(link.source_id)) is not None]
 
     async def _view(
         self,
@@ -282,7 +282,7 @@ class Archive:
         wanted: PassageFilter = PassageFilter(),  # noqa: B008
     ) -> _View:
         agent = scope.agent
-        links = {link.source_id: link.stamp for link in agent.links} if agent is not None else {}
+        links = {link.source_id: link.stamp for link in agent.state.links} if agent is not None else {}
         sources = await self._sources_of(scope)  # of the same links: it reads them at once
         owners = [source.id for source in sources] + ([agent.id] if agent is not None else [])
         pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
@@ -294,7 +294,7 @@ class Archive:
             wanted,
             notes.id if notes is not None else "",
             notes.notes_at(pinned) if notes is not None else 0,
-            notes.dead_notes if notes is not None else Ranges(),
+            notes.state.dead_notes if notes is not None else Ranges(),
             {
                 version.version: (source.id, version)
                 for source in sources

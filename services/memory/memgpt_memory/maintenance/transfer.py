@@ -7,14 +7,25 @@ replaces that row by the true one. So a crash leaves what any deletion leaves, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from memgpt_runtime.errors import Aborted, InvalidArgument, Reason, invalid
 
-from memgpt_memory.agents import MAX_BLOCKS, AgentRow, Agents, Block, BlockEdit, Link, LiveAgent, Rewinds
+from memgpt_memory.agents import (
+    MAX_ATTACHMENTS,
+    MAX_BLOCKS,
+    AgentRow,
+    Agents,
+    AgentState,
+    Block,
+    BlockEdit,
+    CreateAgent,
+    Link,
+    LiveAgent,
+    Rewinds,
+)
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, NewMessage, message_rows
 from memgpt_memory.passages import Passage, Passages, fits, note_id, note_row, passage_of, texts_of
@@ -27,8 +38,6 @@ _MESSAGES = 32
 _MESSAGE_BYTES = 4 << 20
 _NOTES = 128
 """What is read or written at a time."""
-
-_MAX_LINKS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +81,13 @@ class Transfers:
         self._passages = passages
         self._clock = clock
 
-    async def export(self, live: LiveAgent) -> AsyncIterator[LiveAgent | Piece]:
+    async def export(self, live: LiveAgent) -> AsyncIterator[AgentState | Piece]:
         """Yields the agent as of this instant, then its pieces in the order in which an import takes them.
 
         Raises:
             Aborted: It is being deleted meanwhile.
         """
-        async with live.lock:
-            await self._agents.commits.settle(live)
-            # A commit replaces the row and the values; it changes none of them.
-            agent = LiveAgent(
-                live.id,
-                live.row,
-                blocks=dict(live.blocks),
-                system=live.system,
-                summary=live.summary,
-                links=list(live.links),
-                dead_notes=live.dead_notes,
-                rewinds=live.rewinds,
-            )
+        agent = await self._agents.read_state(live)
         yield agent
         blocks = agent.all_blocks()
         for block in blocks:
@@ -128,10 +125,10 @@ class Transfers:
         missing = []
         links: list[Link] = []
         for name in dict.fromkeys(settings.source_names):
-            source = await self._sources.seek(settings.row.tenant, name)
+            source = await self._sources.find_by_name(settings.row.tenant, name)
             if source is None:
                 missing.append(name)
-            elif len(links) < _MAX_LINKS:
+            elif len(links) < MAX_ATTACHMENTS:
                 with self._clock.write(agent_id) as stamp:
                     links.append(Link(source_id=source.id, stamp=stamp, attached=now()))
         async with self._agents.importing(agent_id, settings.row) as existing:
@@ -146,13 +143,14 @@ class Transfers:
                     "next_note": taking.notes,
                 }
             )
-            texts = {
-                "system": settings.system,
-                "summary": taking.window.summary if taking.window else "",
-                "rewinds": taking.window.rewinds.dump() if taking.window and len(taking.window.rewinds) else "",
-                "links": json.dumps([link.model_dump() for link in links]) if links else "",
-            }
-            return await self._agents.complete(agent_id, row, texts, taking.blocks), missing
+            content = CreateAgent(
+                system=settings.system,
+                summary=taking.window.summary if taking.window else "",
+                links=links,
+                rewinds=taking.window.rewinds if taking.window else Rewinds(),
+                blocks=taking.blocks,
+            )
+            return await self._agents.complete(agent_id, row, content), missing
 
 
 @dataclass(slots=True)

@@ -273,7 +273,7 @@ class Recall:
 
 def _hidden(live: LiveAgent, query: RecallQuery) -> Rewinds:
     """The messages that a search passes over."""
-    return Rewinds() if query.rewound else live.rewinds
+    return Rewinds() if query.rewound else live.state.rewinds
 
 
 def text_of(message: Message) -> str:

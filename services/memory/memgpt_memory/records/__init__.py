@@ -5,7 +5,7 @@ from __future__ import annotations
 from memgpt_memory.records._idempotency import IdempotencyStore
 from memgpt_memory.records._model import Record, StoredModel, TextRef
 from memgpt_memory.records._names import Names
-from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids
+from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids, text_records
 from memgpt_memory.records._text_rows import TextRows, present
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "present",
     "split",
     "text_ids",
+    "text_records",
 ]

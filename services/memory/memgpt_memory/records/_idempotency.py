@@ -22,7 +22,7 @@ from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceErro
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
-from memgpt_memory.records._records import Records, key_of
+from memgpt_memory.records._records import Records, key_of, text_records
 from memgpt_memory.tasks import run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -129,7 +129,7 @@ class IdempotencyStore:
                 if len(encoded) <= _LONGEST_INLINE:
                     await self._put(key, tenant, owner, {**body, "answer": encoded})
                 else:
-                    reference, rows = self._records.text_records(tenant, key, _TEXT, 1, encoded)
+                    reference, rows = text_records(tenant, key, _TEXT, 1, encoded)
                     await self._records.put(*rows)
                     await self._put(key, tenant, owner, {**body, "parts": reference.parts})
                 return answer

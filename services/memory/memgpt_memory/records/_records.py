@@ -98,31 +98,32 @@ class Records:
         for found in reversed(levels):
             await self.delete(found)
 
-    def text_records(self, tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:
-        """A text as rows to be put, and the reference to them. The empty text needs none.
-
-        Args:
-            tenant: Whose it is.
-            owner: Key of the row that it belongs to.
-            name: Which text of the owner, at most 11 characters.
-            version: Not used before for this owner and name, unless by a write that failed.
-            text: Any length.
-        """
-        if not text:
-            return TextRef(), []
-        pieces = split(text)
-        reference = TextRef(version=version, parts=len(pieces))
-        return reference, [
-            Record(id_, "text", tenant, owner, 0, piece)
-            for id_, piece in zip(text_ids(owner, name, reference), pieces, strict=True)
-        ]
-
     async def read_texts(self, owner: str, references: dict[str, TextRef]) -> dict[str, str]:
         """Reads texts of an owner by their names."""
         wanted = {name: text_ids(owner, name, reference) for name, reference in references.items()}
         ids = [id_ for of_name in wanted.values() for id_ in of_name]
         rows = await self.get_many(ids) if ids else {}
         return {name: "".join(rows[id_].body for id_ in of_name) for name, of_name in wanted.items()}
+
+
+def text_records(tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:
+    """A text as rows to be put, and the reference to them. The empty text needs none.
+
+    Args:
+        tenant: Whose it is.
+        owner: Key of the row that it belongs to.
+        name: Which text of the owner, at most 11 characters.
+        version: Not used before for this owner and name, unless by a write that failed.
+        text: Any length.
+    """
+    if not text:
+        return TextRef(), []
+    pieces = split(text)
+    reference = TextRef(version=version, parts=len(pieces))
+    return reference, [
+        Record(id_, "text", tenant, owner, 0, piece)
+        for id_, piece in zip(text_ids(owner, name, reference), pieces, strict=True)
+    ]
 
 
 def text_ids(owner: str, name: str, reference: TextRef) -> list[str]:

@@ -13,7 +13,7 @@ from memgpt_runtime.errors import NotFound
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
-from memgpt_memory.records._records import Records, text_ids
+from memgpt_memory.records._records import Records, text_ids, text_records
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ class TextRows:
         former = await self._records.get(key)
         old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
         version = int(json.loads(former.body)["version"]) + 1 if former else 1
-        reference, rows = self._records.text_records(tenant, key, "text", version, text)
+        reference, rows = text_records(tenant, key, "text", version, text)
         await self._records.put(*rows)
         stored = {**body, "text": reference.model_dump(), "version": version, "updated": now()}
         created = former.created if former else now()

@@ -9,7 +9,7 @@ from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind
 from memgpt_runtime.errors import FailedPrecondition, Reason, invalid
 from memgpt_runtime.validation import validate
 
-from memgpt_memory.agents import AgentRow, Block, LiveAgent, Rewind, Rewinds, check_settings
+from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, check_settings
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION, Counts, Piece, Settings, Window
@@ -21,10 +21,10 @@ _LATEST = 253_370_764_800
 """The end of the year 9998 in seconds since 1970: later ones cannot be told in every time zone."""
 
 
-async def to_proto(core: Core, piece: LiveAgent | Piece) -> AgentPiece:
+async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
     """A piece as it is sent."""
     match piece:
-        case LiveAgent():
+        case AgentState():
             return AgentPiece(agent=await convert.agent(core, piece))
         case Block():
             return AgentPiece(block=convert.block(piece))

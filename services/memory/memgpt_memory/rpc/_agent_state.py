@@ -12,15 +12,23 @@ from memgpt_runtime.errors import DeadlineExceeded, Reason, invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.validation import validate
 
-from memgpt_memory.agents import AgentRow, LiveAgent
-from memgpt_memory.agents import _tool_servers as tools
+from memgpt_memory.agents import (
+    AgentRow,
+    AgentState,
+    CreateAgent,
+    DeleteToolServer,
+    LiveAgent,
+    PutToolServer,
+    StepCommit,
+    TurnStart,
+)
 from memgpt_memory.archival import Scope
 from memgpt_memory.clock import now
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
-from memgpt_memory.turns import Edit, Grant, Part, Step, StepCommit, TurnStart, write_time, write_times
+from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time, write_times
 
 _PAUSE_SECONDS = 60.0
 """Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
@@ -55,10 +63,12 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     created=time,
                     updated=time,
                 ),
+                CreateAgent(
+                    system=request.system,
+                    blocks=[convert.block_edit(block) for block in request.blocks],
+                    messages=convert.new_messages(request.messages),
+                ),
                 other_names=request.other_names,
-                system=request.system,
-                blocks=[convert.block_edit(block) for block in request.blocks],
-                messages=convert.new_messages(request.messages),
             )
             # What is remembered of the answer says no more than which agent: all else may be replaced, and erased.
             return pb.CreateAgentResponse(agent=agent_pb2.Agent(agent_id=live.id)).SerializeToString()
@@ -69,7 +79,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             owner, "CreateAgent", request.request_id, digest, lambda: new_id("agent"), create
         )
         live = await core.agents.get(owner, pb.CreateAgentResponse.FromString(answer).agent.agent_id)
-        return pb.CreateAgentResponse(agent=await convert.agent(core, live))
+        return pb.CreateAgentResponse(agent=await convert.agent(core, live.state))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
         """See the contract."""
@@ -77,8 +87,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         if request.agent_id:
             live = await core.agents.get(tenant(), request.agent_id)
         else:
-            live = await core.agents.find(tenant(), request.name)
-        return pb.GetAgentResponse(agent=await convert.agent(core, live))
+            live = await core.agents.get_by_name(tenant(), request.name)
+        return pb.GetAgentResponse(agent=await convert.agent(core, live.state))
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
         """See the contract."""
@@ -86,7 +96,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         size, after = self._after(request)
         page = await core.agents.page(tenant(), size, after)
         return pb.ListAgentsResponse(
-            agents=[await convert.agent(core, live) for live in page.items],
+            agents=[await convert.agent(core, live.state) for live in page.items],
             next_page_token=self._next(request, page.next_token),
             total_size=page.total,
         )
@@ -108,7 +118,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         if not changes.get("time_zone", "UTC"):
             changes["time_zone"] = "UTC"
         live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
-        return pb.UpdateAgentResponse(agent=await convert.agent(core, live))
+        return pb.UpdateAgentResponse(agent=await convert.agent(core, live.state))
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> pb.DeleteAgentResponse:
         """See the contract."""
@@ -127,44 +137,40 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        opening: TurnStart | Edit | None = None
+        start: TurnStart | Edit | None = None
         if request.retry:
             if request.input:
-                raise invalid("input", "A turn that is a retry has the input of the turn before: leave `input` out.")
-            opening = Edit(core.edits.retry)
+                raise invalid("input", "a retry has the input of the turn before; leave `input` out")
+            start = Edit(core.edits.retry)
         elif request.input:
             messages = convert.new_messages(request.input)
-            opening = TurnStart(write_times(messages, request.time_placeholder, now(), live.row.time_zone))
-        events = core.turns.begin(
-            live,
+            start = TurnStart(write_times(messages, request.time_placeholder, now(), live.row.time_zone))
+        asked = TurnRequest(
             request.request_id,
+            start,
             fingerprint=request.fingerprint,
             options=request.options,
-            opening=opening,
             no_wait=request.no_wait,
             queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
             if request.HasField("queue_timeout")
             else None,
         )
-        grant: Grant | None = None
-        async for event in events:
+        async for event in core.turns.begin(live, asked):
             if isinstance(event, int):
                 yield pb.BeginTurnResponse(queued=pb.QueuePlace(ahead=event))
-            else:
-                grant = event
-        # From here on its place in the queue has been given up.
-        assert grant is not None  # noqa: S101 - the last event
-        granted = pb.TurnGrant(
-            turn=convert.turn(grant.turn), resumed=grant.resumed, options=bytes.fromhex(grant.turn.options)
+                continue
+            yield pb.BeginTurnResponse(granted=await self._granted(live, event))
+            if event.lease is not None and await core.turns.cancelled(live, event.lease):
+                yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
+
+    async def _granted(self, live: LiveAgent, grant: Grant) -> pb.TurnGrant:
+        return pb.TurnGrant(
+            turn=convert.turn(grant.turn),
+            resumed=grant.resumed,
+            options=bytes.fromhex(grant.turn.options),
+            lease=None if grant.lease is None else convert.lease(grant.lease),
+            context=None if grant.lease is None else await self._context(live),
         )
-        if grant.lease is None:
-            yield pb.BeginTurnResponse(granted=granted)
-            return
-        granted.lease.CopyFrom(convert.lease(grant.lease))
-        granted.context.CopyFrom(await self._context(live))
-        yield pb.BeginTurnResponse(granted=granted)
-        if await core.turns.cancelled(live, grant.lease):
-            yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
 
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: Context) -> pb.RenewLeaseResponse:
         """See the contract."""
@@ -192,7 +198,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             ),
         )
         return pb.CommitStepResponse(
-            step=convert.step(step, live.rewinds),
+            step=convert.step(step, live.state.rewinds),
             context=None if request.HasField("outcome") else await self._context(live, messages=False),
         )
 
@@ -224,7 +230,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(tenant(), request.agent_id)
         async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.no_follow):
             if isinstance(item, Step):
-                yield pb.ReadTurnResponse(step=convert.step(item, live.rewinds))
+                yield pb.ReadTurnResponse(step=convert.step(item, live.state.rewinds))
             else:
                 yield pb.ReadTurnResponse(turn=convert.turn(item))
 
@@ -233,7 +239,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         size, after = self._after(request)
-        page = await core.turns.page(live, size, after)
+        page = await core.turns.list(live, size, after)
         return pb.ListTurnsResponse(
             turns=[convert.turn(turn) for turn in page.items], next_page_token=self._next(request, page.next_token)
         )
@@ -245,34 +251,34 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def _context(self, live: LiveAgent, *, messages: bool = True) -> context_pb2.AgentContext:
         core = self._core
-        async with live.lock:  # as of one instant: no commit comes in between
-            await core.agents.commits.settle(live)
-            found = await core.agents.messages.read(live.id, live.window) if messages else []
-            return context_pb2.AgentContext(
-                agent=await convert.agent(core, live),
-                blocks=[convert.block(block) for block in live.all_blocks()],
-                summary=live.summary,
-                messages=[convert.message(message, live.rewinds) for message in found],
-                archival_count=await core.archive.count(Scope(live.row.tenant, live, None)),
-                tool_servers=map(convert.tool_server, live.tools),
-            )
+        state, found = await core.agents.read_context(live, messages=messages)
+        return context_pb2.AgentContext(
+            agent=await convert.agent(core, state),
+            blocks=map(convert.block, state.all_blocks()),
+            summary=state.summary,
+            messages=[convert.message(message, state.rewinds) for message in found],
+            archival_count=await core.archive.count(Scope(state.row.tenant, live, None)),
+            tool_servers=map(convert.tool_server, state.tools),
+        )
 
     async def PutToolServer(self, request: pb.PutToolServerRequest, context: Context) -> pb.PutToolServerResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
-        stored = await tools.put(self._core.agents, live, convert.tool_server_back(request.server))
-        return pb.PutToolServerResponse(server=convert.tool_server(stored))
+        server = convert.tool_server_back(request.server).model_copy(update={"registered": now()})
+        await self._core.agents.repository.execute(live, PutToolServer(server))
+        return pb.PutToolServerResponse(server=convert.tool_server(server))
 
     async def ListToolServers(self, request: pb.ListToolServersRequest, context: Context) -> pb.ListToolServersResponse:
         """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
-        return pb.ListToolServersResponse(servers=map(convert.tool_server, live.tools))
+        return pb.ListToolServersResponse(servers=map(convert.tool_server, live.state.tools))
 
     async def DeleteToolServer(
         self, request: pb.DeleteToolServerRequest, context: Context
     ) -> pb.DeleteToolServerResponse:
         """See the contract."""
-        await tools.delete(self._core.agents, await self._core.agents.get(tenant(), request.agent_id), request.address)
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        await self._core.agents.repository.execute(live, DeleteToolServer(request.address))
         return pb.DeleteToolServerResponse()
 
     async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Context) -> pb.RewindMessagesResponse:
@@ -280,11 +286,11 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
 
-        async def undo(live: LiveAgent) -> TurnStart:
-            return await core.edits.undo(live, request.count)
+        async def undo(state: AgentState) -> TurnStart:
+            return await core.edits.undo(state, request.count)
 
-        turn = await core.turns.edit(live, request.request_id, convert.fingerprint(request), Edit(undo))
-        return pb.RewindMessagesResponse(rewound_count=live.rewinds.by_turn(turn.turn_id))
+        turn = await core.turns.edit(live, TurnRequest(request.request_id, Edit(undo), convert.fingerprint(request)))
+        return pb.RewindMessagesResponse(rewound_count=live.state.rewinds.by_turn(turn.turn_id))
 
     async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
         """See the contract."""
@@ -296,13 +302,13 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         digest = convert.fingerprint(request, "call_result", "time_placeholder")
         part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
 
-        async def edit(live: LiveAgent) -> TurnStart:
-            return await core.edits.edit(live, part, request.text)
+        async def edit(state: AgentState) -> TurnStart:
+            return await core.edits.edit(state, part, request.text)
 
         result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
-        turn = await core.turns.edit(live, request.request_id, digest, Edit(edit, result))
+        turn = await core.turns.edit(live, TurnRequest(request.request_id, Edit(edit, result), digest))
         edited = await core.agents.messages.read(live.id, [turn.first_sequence])
-        return pb.EditMessageResponse(message=convert.message(edited[0], live.rewinds))
+        return pb.EditMessageResponse(message=convert.message(edited[0], live.state.rewinds))
 
     async def ExportAgent(
         self, request: pb.ExportAgentRequest, context: Context
@@ -342,7 +348,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
         response = pb.ImportAgentResponse.FromString(answer)
         live = await core.agents.get(owner, response.agent.agent_id)
-        response.agent.CopyFrom(await convert.agent(core, live))
+        response.agent.CopyFrom(await convert.agent(core, live.state))
         return response
 
 

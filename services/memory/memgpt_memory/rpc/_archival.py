@@ -8,6 +8,7 @@ from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
+from memgpt_memory.agents import InsertNotes
 from memgpt_memory.archival import PassageFilter
 from memgpt_memory.passages import Passage
 from memgpt_memory.ranking import Mode, Position
@@ -60,7 +61,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 
         async def insert(_: str, key: str) -> bytes:
             live = await core.agents.get(owner, request.agent_id)
-            stored.extend(await core.agents.insert_notes(live, request.texts, request.tags, key))
+            stored.extend(await core.agents.insert_notes(live, InsertNotes(request.texts, request.tags, key)))
             # What is remembered of the answer holds no text: the notes may be deleted, and erased.
             ids = [passage_pb2.Passage(passage_id=passage.id) for passage in stored]
             return pb.InsertPassagesResponse(passages=ids).SerializeToString()

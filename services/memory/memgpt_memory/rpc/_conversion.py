@@ -22,9 +22,10 @@ from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Reason, Unimplemented, invalid
 
 from memgpt_memory.agents import (
+    AgentState,
     Block,
     BlockEdit,
-    LiveAgent,
+    Lease,
     Rewinds,
     ToolFunction,
     ToolServer,
@@ -37,7 +38,7 @@ from memgpt_memory.core import Core
 from memgpt_memory.messages import FunctionCall, Message, NewMessage, Role, Usage
 from memgpt_memory.passages import Passage, StoredNote, VisibleVersion
 from memgpt_memory.sources import FileRow, LiveSource
-from memgpt_memory.turns import Lease, Step
+from memgpt_memory.turns import Step
 
 ROLES = {
     Role.USER: message_pb2.ROLE_USER,
@@ -153,22 +154,21 @@ def block(value: Block) -> block_pb2.Block:
     )
 
 
-async def agent(core: Core, live: LiveAgent) -> agent_pb2.Agent:
+async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
     """An agent with its attachments; sources that are gone are left out."""
-    row = live.row
-    sources = [(link, await core.sources.peek(link.source_id)) for link in live.links]
+    row = state.row
     return agent_pb2.Agent(
-        agent_id=live.id,
+        agent_id=state.id,
         name=row.name,
         preset=row.preset,
         persona=row.persona,
         human=row.human,
-        system=live.system,
+        system=state.system,
         model=row.model,
         context_window=row.context_window,
         time_zone=row.time_zone,
         message_count=row.message_count,
-        passage_count=live.note_count,
+        passage_count=state.note_count,
         attachments=[
             agent_pb2.Attachment(
                 source_id=found.id,
@@ -176,13 +176,12 @@ async def agent(core: Core, live: LiveAgent) -> agent_pb2.Agent:
                 passage_count=found.passage_count,
                 attach_time=timestamp(link.attached),
             )
-            for link, found in sources
-            if found is not None
+            for link, found in await core.attachments.of(state)
         ],
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
         etag=settings_etag(row),
-        rewound_count=len(live.rewinds),
+        rewound_count=len(state.rewinds),
     )
 
 

@@ -39,7 +39,7 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
         query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode, request.include_rewound)
         found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
         return pb.SearchMessagesResponse(
-            messages=[convert.message(message, live.rewinds) for message in found.messages],
+            messages=[convert.message(message, live.state.rewinds) for message in found.messages],
             next_page_token=self._token(request, found.following),
             total_size=found.total,
             mode=_MODES_BACK[found.mode],
@@ -55,7 +55,7 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
         size, payload = self._page(request)
         page = await self._core.recall.page(live, size, tuple(payload["at"]) if payload else None)
         return pb.ListMessagesResponse(
-            messages=[convert.message(message, live.rewinds) for message in page.items],
+            messages=[convert.message(message, live.state.rewinds) for message in page.items],
             next_page_token=self._token(request, {"at": json.loads(page.next_token)} if page.next_token else None),
             total_size=page.total,
         )

@@ -7,18 +7,13 @@ from collections.abc import AsyncIterator
 from memgpt.memory.v1 import source_service_pb2 as pb
 from memgpt.memory.v1 import source_service_pb2_grpc
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import FailedPrecondition, Reason, invalid
+from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
-from memgpt_memory.agents import Link
-from memgpt_memory.clock import now
 from memgpt_memory.passages import NewPassage
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.sources import FileVersion, LoadRecord
-
-MAX_ATTACHMENTS = 1_000
-"""Most sources that one agent can search."""
 
 
 class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
@@ -43,7 +38,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         if request.source_id:
             live = await core.sources.get(tenant(), request.source_id)
         else:
-            live = await core.sources.find(tenant(), request.name)
+            live = await core.sources.get_by_name(tenant(), request.name)
         return pb.GetSourceResponse(source=convert.source(core, live))
 
     async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:
@@ -120,34 +115,15 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        await core.sources.get(tenant(), request.source_id)
-        # Links to deleted sources go when the list is next written.
-        alive = {link.source_id for link in live.links if await core.sources.peek(link.source_id) is not None}
-
-        def attach(links: list[Link], stamp: int) -> list[Link] | None:
-            if any(link.source_id == request.source_id for link in links):
-                return None
-            kept = [link for link in links if link.source_id in alive]
-            if len(kept) >= MAX_ATTACHMENTS:
-                raise FailedPrecondition(
-                    Reason.QUOTA_EXCEEDED, f"An agent has at most {MAX_ATTACHMENTS} sources: detach one first."
-                )
-            return [*kept, Link(source_id=request.source_id, stamp=stamp, attached=now())]
-
-        await core.agents.set_links(live, attach)
-        return pb.AttachSourceResponse(agent=await convert.agent(core, live))
+        await core.attachments.attach(live, request.source_id)
+        return pb.AttachSourceResponse(agent=await convert.agent(core, live.state))
 
     async def DetachSource(self, request: pb.DetachSourceRequest, context: Context) -> pb.DetachSourceResponse:
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-
-        def detach(links: list[Link], _: int) -> list[Link] | None:
-            kept = [link for link in links if link.source_id != request.source_id]
-            return None if len(kept) == len(links) else kept
-
-        await core.agents.set_links(live, detach)
-        return pb.DetachSourceResponse(agent=await convert.agent(core, live))
+        await core.attachments.detach(live, request.source_id)
+        return pb.DetachSourceResponse(agent=await convert.agent(core, live.state))
 
     async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Context) -> pb.PutLoadRecordResponse:
         """See the contract."""

@@ -158,7 +158,7 @@ class Sources:
         Raises:
             NotFound: There is none, or it is another tenant's.
         """
-        live = await self.peek(source_id)
+        live = await self.find(source_id)
         if live is None or live.row.tenant != tenant:
             raise NotFound(
                 Reason.SOURCE_NOT_FOUND,
@@ -179,18 +179,18 @@ class Sources:
                 raise NotFound(Reason.SOURCE_NOT_FOUND, f"The source {live.row.name!r} was deleted meanwhile.")
             yield
 
-    async def peek(self, source_id: str) -> LiveSource | None:
+    async def find(self, source_id: str) -> LiveSource | None:
         """The source, or None when it is gone."""
         live = await self._load(source_id)
         return None if live is None or live.row.deleting else live
 
-    async def find(self, tenant: str, name: str) -> LiveSource:
+    async def get_by_name(self, tenant: str, name: str) -> LiveSource:
         """The source of a name.
 
         Raises:
             NotFound: There is none.
         """
-        live = await self.seek(tenant, name)
+        live = await self.find_by_name(tenant, name)
         if live is None:
             raise NotFound(
                 Reason.SOURCE_NOT_FOUND,
@@ -199,10 +199,10 @@ class Sources:
             )
         return live
 
-    async def seek(self, tenant: str, name: str) -> LiveSource | None:
+    async def find_by_name(self, tenant: str, name: str) -> LiveSource | None:
         """The source of a name, or None when there is none."""
         source_id = await self._names.find(tenant, "source", name)
-        live = await self.peek(source_id) if source_id else None
+        live = await self.find(source_id) if source_id else None
         return live if live is not None and live.row.name == name else None
 
     async def page(self, tenant: str, size: int, after: str) -> Page[LiveSource]:
@@ -213,7 +213,7 @@ class Sources:
             if not SourceRow.model_validate_json(record.body).deleting
         ]
         page = list_page(ids, size, after)
-        found = [await self.peek(id_) for id_ in page.items]
+        found = [await self.find(id_) for id_ in page.items]
         return Page([live for live in found if live is not None], page.next_token, len(ids))
 
     async def delete(self, tenant: str, source_id: str) -> None:
@@ -244,7 +244,7 @@ class Sources:
     async def sweep(self) -> None:
         """Deletes what a failure or a crash has left of versions of files, and of files that were deleted."""
         for record in await self._records.find("source"):
-            live = await self.peek(record.id)
+            live = await self.find(record.id)
             if live is not None:
                 for name in list(live.files):
                     await self._sweep(live, name)
@@ -431,7 +431,7 @@ class Sources:
         return self._cache.setdefault(source_id, live)  # it may have been made meanwhile
 
     async def _exists(self, source_id: str) -> bool:
-        return await self.peek(source_id) is not None
+        return await self.find(source_id) is not None
 
     async def _purge(self, live: LiveSource) -> None:
         """Deletes all rows of a source that is marked as deleted: its own comes last, so a crash leaves it marked."""

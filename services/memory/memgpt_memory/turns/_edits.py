@@ -8,37 +8,16 @@ they replace. So the window is what is not taken back, in order, and everything 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from memgpt_runtime.errors import FailedPrecondition, Reason
-
-from memgpt_memory.agents import LiveAgent
+from memgpt_memory.agents import AgentState, TurnStart
 from memgpt_memory.messages import FunctionCall, Message, Messages, NewMessage, Role, spoken_text
+from memgpt_memory.turns._errors import nothing_to
 
 _CHUNK = 100
 _SEND_MESSAGE, _SPOKEN = "send_message", "message"
-
-
-@dataclass(frozen=True, slots=True)
-class TurnStart:
-    """What a turn does as it begins, in one commit.
-
-    Attributes:
-        messages: What it adds.
-        rewind_from: The first message that it takes back, together with all behind it; None for none.
-        ended: Whether that was all, and the turn has ended. Its messages are step 1 then, else its input, step 0.
-    """
-
-    messages: Sequence[NewMessage] = ()
-    rewind_from: int | None = None
-    ended: bool = False
-
-    @property
-    def step(self) -> int:
-        """The step that the messages belong to."""
-        return 1 if self.ended and self.messages else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +29,7 @@ class Edit:
         call_result: Becomes the result of a call that a turn left behind without one, as the edit ends it.
     """
 
-    plan: Callable[[LiveAgent], Awaitable[TurnStart]]
+    plan: Callable[[AgentState], Awaitable[TurnStart]]
     call_result: str = ""
 
 
@@ -68,7 +47,7 @@ class Edits:
         """Reads `messages`."""
         self._messages = messages
 
-    async def undo(self, live: LiveAgent, count: int) -> TurnStart:
+    async def undo(self, state: AgentState, count: int) -> TurnStart:
         """Takes back the last `count` messages of the window, or for 0 the user's last message and all behind it.
 
         A function's result is not left without its call, nor is the boot sequence touched.
@@ -77,41 +56,41 @@ class Edits:
             FailedPrecondition: There is nothing to take back.
         """
         if not count:
-            return TurnStart(rewind_from=(await self._last_input(live, "undo"))[0].sequence, ended=True)
+            return TurnStart(rewind_from=(await self._last_input(state, "undo"))[0].sequence, completed=True)
         taken: list[Message] = []
-        async for message in self._back(live, live.row.window_start):
+        async for message in self._back(state, state.row.window_start):
             if len(taken) >= count and taken[-1].role is not Role.TOOL:
                 break
             taken.append(message)
         if not taken:
-            raise _nothing("undo")
-        return TurnStart(rewind_from=taken[-1].sequence, ended=True)
+            raise nothing_to("undo")
+        return TurnStart(rewind_from=taken[-1].sequence, completed=True)
 
-    async def retry(self, live: LiveAgent) -> TurnStart:
+    async def retry(self, state: AgentState) -> TurnStart:
         """Takes back what `undo` would, and gives the agent the same input again.
 
         Raises:
             FailedPrecondition: There is nothing to run again.
         """
-        inputs = await self._last_input(live, "retry")
+        inputs = await self._last_input(state, "retry")
         return TurnStart([_copy(message) for message in inputs], rewind_from=inputs[0].sequence)
 
-    async def edit(self, live: LiveAgent, part: Part, text: str) -> TurnStart:
+    async def edit(self, state: AgentState, part: Part, text: str) -> TurnStart:
         """Puts `text` in place of the agent's last thought, or of its last words to the user.
 
         Raises:
             FailedPrecondition: The window holds none.
         """
         after: list[Message] = []
-        async for message in self._back(live, live.row.window_start):
+        async for message in self._back(state, state.row.window_start):
             edited = _edited(message, part, text)
             if edited is not None:
                 copies = [edited, *(_copy(later) for later in reversed(after))]
-                return TurnStart(copies, rewind_from=message.sequence, ended=True)
+                return TurnStart(copies, rewind_from=message.sequence, completed=True)
             after.append(message)
-        raise _nothing("rethink" if part is Part.THOUGHT else "rewrite")
+        raise nothing_to("rethink" if part is Part.THOUGHT else "rewrite")
 
-    async def _last_input(self, live: LiveAgent, what: str) -> list[Message]:
+    async def _last_input(self, state: AgentState, what: str) -> list[Message]:
         """The input of the last turn that a message of the user began, or where there is none, of the last turn.
 
         The turn must reach into the window, but may have begun before it.
@@ -119,10 +98,10 @@ class Edits:
         inputs: dict[str, list[Message]] = {}
         users_turn = ""
         previous: Message | None = None
-        async for message in self._back(live, 0):
+        async for message in self._back(state, 0):
             if users_turn and message.turn_id != users_turn:
                 break
-            outside = message.sequence < live.row.window_start
+            outside = message.sequence < state.row.window_start
             if outside and (previous is None or (_is_input(previous) and previous.turn_id != message.turn_id)):
                 break
             if _is_input(message):
@@ -131,14 +110,14 @@ class Edits:
                     users_turn = message.turn_id
             previous = message
         if not inputs:
-            raise _nothing(what)
+            raise nothing_to(what)
         return inputs[users_turn] if users_turn else next(iter(inputs.values()))
 
-    async def _back(self, live: LiveAgent, first: int) -> AsyncIterator[Message]:
+    async def _back(self, state: AgentState, first: int) -> AsyncIterator[Message]:
         """The messages that turns brought about and nothing took back, the latest first, down to `first`."""
-        for high in range(live.row.message_count, first, -_CHUNK):
-            sequences = [s for s in range(high - 1, max(high - _CHUNK, first) - 1, -1) if s not in live.rewinds]
-            for message in await self._messages.read(live.id, sequences):
+        for high in range(state.row.message_count, first, -_CHUNK):
+            sequences = [s for s in range(high - 1, max(high - _CHUNK, first) - 1, -1) if s not in state.rewinds]
+            for message in await self._messages.read(state.id, sequences):
                 if not message.turn_id:
                     return
                 yield message
@@ -171,10 +150,3 @@ def _edited(message: Message, part: Part, text: str) -> NewMessage | None:
         return None  # The call failed, and said nothing.
     spoken = json.dumps({**arguments, _SPOKEN: text}, ensure_ascii=False)
     return replace(copy, function_call=FunctionCall(call.call_id, call.name, spoken))
-
-
-def _nothing(what: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        Reason.WRONG_STATE,
-        f"There is nothing to {what} in the agent's window. The messages that it was created with stay as they are.",
-    )

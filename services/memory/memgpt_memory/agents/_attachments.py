@@ -1,0 +1,45 @@
+"""Sources attached to agents."""
+
+from __future__ import annotations
+
+from memgpt_memory.agents._agents import Agents
+from memgpt_memory.agents._commands import AttachSource, DetachSource
+from memgpt_memory.agents._live import LiveAgent
+from memgpt_memory.agents._rows import Link
+from memgpt_memory.agents._state import AgentState
+from memgpt_memory.clock import Clock, now
+from memgpt_memory.sources import LiveSource, Sources
+
+
+class Attachments:
+    """Attaches sources to agents: an attachment is a link, and nothing is copied."""
+
+    def __init__(self, agents: Agents, sources: Sources, clock: Clock) -> None:
+        """Work on the given parts of one store."""
+        self._agents = agents
+        self._sources = sources
+        self._clock = clock
+
+    async def attach(self, live: LiveAgent, source_id: str) -> None:
+        """Attach a source; one that is attached stays so.
+
+        Raises:
+            FailedPrecondition: The agent has too many sources.
+            NotFound: There is no such source.
+        """
+        await self._sources.get(live.row.tenant, source_id)
+        linked = {link.source_id for link in live.state.links}
+        gone = linked - {source.id for _, source in await self.of(live.state)}
+        async with live.lock:
+            with self._clock.write(live.id) as revision:
+                link = Link(source_id=source_id, stamp=revision, attached=now())
+                await self._agents.repository.commit(live, AttachSource(link, gone))
+
+    async def detach(self, live: LiveAgent, source_id: str) -> None:
+        """Detach a source; an absent one is no error."""
+        await self._agents.repository.execute(live, DetachSource(source_id))
+
+    async def of(self, state: AgentState) -> list[tuple[Link, LiveSource]]:
+        """Return the attached sources that exist, in order of attachment."""
+        found = [(link, await self._sources.find(link.source_id)) for link in state.links]
+        return [(link, source) for link, source in found if source is not None]

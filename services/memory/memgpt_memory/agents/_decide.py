@@ -1,0 +1,348 @@
+"""What a command does to an agent: a pure function from a state and a command to the next state and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+from memgpt_runtime.errors import invalid
+
+from memgpt_memory.agents import _errors as errors
+from memgpt_memory.agents._blocks import apply_edit
+from memgpt_memory.agents._commands import (
+    AddStep,
+    AttachSource,
+    CancelTurn,
+    Command,
+    CreateAgent,
+    DeleteAgent,
+    DeleteBlock,
+    DeleteNotes,
+    DeleteToolServer,
+    DetachSource,
+    EndTurn,
+    InsertNotes,
+    PutToolServer,
+    ResumeTurn,
+    SetBlock,
+    StartTurn,
+    UpdateSettings,
+    notes_of,
+)
+from memgpt_memory.agents._rewinds import Rewind
+from memgpt_memory.agents._rows import AgentRow, BlockEdit, BlockRef, Insert, TurnState
+from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.agents._tool_servers import with_server, without_server
+from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, RunningTurn, turn_row_of
+from memgpt_memory.messages import NewMessage
+from memgpt_memory.records import Record, TextRef, text_ids, text_records
+
+MAX_ATTACHMENTS = 1_000
+"""Most sources that one agent can search."""
+
+_REMEMBERED_INSERTS = 8
+"""Requests that stored notes and are known in the agent's own row: see `Insert`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The next state of an agent, and what to write to get there.
+
+    Attributes:
+        state: The agent after the commit.
+        time: Microseconds since 1970.
+        messages: New messages, which follow the former ones.
+        turn_id: The turn they came about in.
+        step: Its step.
+        passages: Texts of new passages, which follow the former ones.
+        tags: Labels of the passages.
+        records: Rows to be written before the agent's.
+        superseded: Keys of rows that nobody reads after the commit.
+        touched: Blocks that were edited.
+        reorders: Whether a search of archival memory finds something else from now on.
+    """
+
+    state: AgentState
+    time: int
+    messages: Sequence[NewMessage]
+    turn_id: str
+    step: int
+    passages: Sequence[str]
+    tags: Sequence[str]
+    records: Sequence[Record]
+    superseded: Sequence[str]
+    touched: Sequence[BlockRef]
+    reorders: bool
+
+
+def decide(state: AgentState, command: Command, passages: Sequence[str], time: int) -> Transition | None:
+    """Decide what a command does.
+
+    Args:
+        state: The agent now.
+        command: What to do.
+        passages: The texts of the passages that the command's notes become.
+        time: Microseconds since 1970.
+
+    Returns:
+        What to write, or None if the command changes nothing.
+
+    Raises:
+        ServiceError: The command cannot be done; see `_errors`.
+    """
+    if notes_of(command) and not passages:
+        raise invalid("texts", "a note must contain more than white space")
+    draft = _Draft(state, time)
+    draft.passages = passages
+    changed = _apply(command, draft)
+    return draft.finish() if changed is not False else None
+
+
+class _Draft:
+    """A state in the making: a private copy that the commands edit."""
+
+    def __init__(self, state: AgentState, time: int) -> None:
+        self.before = state
+        self.time = time
+        self.row: AgentRow = state.row.copied()
+        self.blocks = dict(state.blocks)
+        self.touched: list[BlockRef] = []
+        self.messages: Sequence[NewMessage] = ()
+        self.turn_id = ""
+        self.step = 0
+        self.passages: Sequence[str] = ()
+        self.tags: Sequence[str] = ()
+        self.records: list[Record] = []
+        self._values: dict[str, Any] = {}
+        self._superseded: list[str] = []
+
+    def set(self, **values: Any) -> None:
+        """Give fields that are texts of their own new values."""
+        self._values.update(values)
+
+    def add_messages(self, messages: Sequence[NewMessage], turn_id: str, step: int) -> None:
+        """Append messages of a step."""
+        self.messages, self.turn_id, self.step = messages, turn_id, step
+        self.row.message_count += len(messages)
+
+    def edit_blocks(self, edits: Sequence[BlockEdit], *, by_people: bool) -> None:
+        """Edit blocks."""
+        for edit in edits:
+            reference = apply_edit(self.row, self.blocks, edit, by_people=by_people, time=self.time)
+            if reference not in self.touched:
+                self.touched.append(reference)
+
+    def drop_block(self, reference: BlockRef) -> None:
+        """Delete a block."""
+        self.row.blocks = [other for other in self.row.blocks if other.label != reference.label]
+        del self.blocks[reference.label]
+        self._superseded += text_ids(self.before.id, block_text_name(reference.label), reference.text)
+
+    def set_turn(self, turn: AgentTurn) -> None:
+        """Put a turn in place of the one that the agent was in."""
+        self.row.turn = turn_row_of(turn)
+
+    def finish(self) -> Transition:
+        """The transition from the state before to this one."""
+        row, version = self.row, self.row.next_text
+        row.next_text += 1
+        row.next_note += len(self.passages)
+        row.updated = self.time
+        for block in self.touched:
+            block.text = self._replace_text(block_text_name(block.label), block.text, version, self.blocks[block.label])
+        for field, value in self._values.items():
+            text = TEXT_FIELDS[field]
+            reference = self._replace_text(text.stored_name, getattr(row, field), version, text.dump(value))
+            setattr(row, field, reference)
+        return Transition(
+            state=replace(self.before, row=row, blocks=self.blocks, **self._values),
+            time=self.time,
+            messages=self.messages,
+            turn_id=self.turn_id,
+            step=self.step,
+            passages=self.passages,
+            tags=self.tags,
+            records=self.records,
+            superseded=self._superseded,
+            touched=self.touched,
+            # Only what archival memory holds has a place in the order of commits: after a step, rankings stay good.
+            reorders=bool(self.passages) or not self._values.keys().isdisjoint(("links", "dead_notes")),
+        )
+
+    def _replace_text(self, name: str, former: TextRef, version: int, text: str) -> TextRef:
+        self._superseded += text_ids(self.before.id, name, former)
+        reference, records = text_records(self.row.tenant, self.before.id, name, version, text)
+        self.records += records
+        return reference
+
+
+@singledispatch
+def _apply(command: object, draft: _Draft) -> bool | None:
+    """Edit the draft as a command says; False if there is nothing to change."""
+    raise TypeError(f"not a command: {command!r}")
+
+
+@_apply.register
+def _(command: CreateAgent, draft: _Draft) -> None:
+    draft.edit_blocks(command.blocks, by_people=True)
+    draft.add_messages(command.messages, "", 0)
+    given: dict[str, Any] = {
+        "system": command.system,
+        "summary": command.summary,
+        "links": command.links,
+        "rewinds": command.rewinds,
+    }
+    draft.set(**{name: value for name, value in given.items() if value})
+
+
+@_apply.register
+def _(command: UpdateSettings, draft: _Draft) -> None:
+    if command.etag and command.etag != settings_etag(draft.row):
+        raise errors.agent_changed()
+    for name, value in command.changes.items():
+        setattr(draft.row, name, value)
+    if command.system is not None:
+        draft.set(system=command.system)
+    draft.row.settings_version += 1
+
+
+@_apply.register
+def _(command: DeleteAgent, draft: _Draft) -> None:
+    draft.row.deleting = True
+
+
+@_apply.register
+def _(command: SetBlock, draft: _Draft) -> None:
+    draft.edit_blocks([command.edit], by_people=True)
+
+
+@_apply.register
+def _(command: DeleteBlock, draft: _Draft) -> bool:
+    found = [reference for reference in draft.row.blocks if reference.label == command.label]
+    for reference in found:
+        draft.drop_block(reference)
+    return bool(found)
+
+
+@_apply.register
+def _(command: InsertNotes, draft: _Draft) -> None:
+    draft.tags = command.tags
+    if command.request_key:
+        insert = Insert(key=command.request_key, first=draft.row.next_note, count=len(draft.passages))
+        draft.row.inserts = [*draft.row.inserts, insert][-_REMEMBERED_INSERTS:]
+
+
+@_apply.register
+def _(command: DeleteNotes, draft: _Draft) -> bool:
+    dead = draft.before.dead_notes
+    existing = {number for number in command.numbers if number < draft.row.next_note and number not in dead}
+    if not existing:
+        return False
+    dead = dead.add(existing)
+    draft.set(dead_notes=dead)
+    draft.row.dead_count = len(dead)
+    return True
+
+
+@_apply.register
+def _(command: AttachSource, draft: _Draft) -> bool:
+    links = draft.before.links
+    if any(link.source_id == command.link.source_id for link in links):
+        return False
+    kept = [link for link in links if link.source_id not in command.gone]
+    if len(kept) >= MAX_ATTACHMENTS:
+        raise errors.too_many_attachments(MAX_ATTACHMENTS)
+    draft.set(links=[*kept, command.link])
+    return True
+
+
+@_apply.register
+def _(command: DetachSource, draft: _Draft) -> bool:
+    kept = [link for link in draft.before.links if link.source_id != command.source_id]
+    draft.set(links=kept)
+    return len(kept) < len(draft.before.links)
+
+
+@_apply.register
+def _(command: PutToolServer, draft: _Draft) -> None:
+    draft.set(tools=with_server(draft.before.tools, command.server))
+
+
+@_apply.register
+def _(command: DeleteToolServer, draft: _Draft) -> bool:
+    left = without_server(draft.before.tools, command.address)
+    draft.set(tools=left)
+    return len(left) < len(draft.before.tools)
+
+
+@_apply.register
+def _(command: StartTurn, draft: _Draft) -> None:
+    start, turn, first = command.start, command.turn, draft.row.message_count
+    draft.add_messages(start.messages, turn.turn_id, start.step)
+    draft.records += command.records
+    if start.rewind_from is not None:
+        rewind = Rewind(start.rewind_from, first, turn.turn_id, turn.created)
+        draft.set(rewinds=draft.before.rewinds.add(rewind))
+    draft.row.epoch += 1
+    running = RunningTurn(command.key, turn.turn_id, turn.request_id, first, draft.row.message_count, start.step)
+    draft.set_turn(running.ended(TurnState.COMPLETED, "", draft.time) if start.completed else running)
+
+
+@_apply.register
+def _(command: ResumeTurn, draft: _Draft) -> None:
+    draft.row.epoch += 1
+
+
+@_apply.register
+def _(command: AddStep, draft: _Draft) -> None:
+    turn, step, row = draft.before.turn_under(command.lease), command.step, draft.row
+    if isinstance(turn, EndedTurn):
+        raise errors.turn_has_ended(turn.state)
+    if command.index != turn.steps + 1:
+        raise errors.step_out_of_order(command.index, turn.steps + 1)
+    if step.evict_before is not None:
+        if not row.window_start <= step.evict_before <= row.message_count:
+            raise errors.eviction_outside_window(row.window_start, row.message_count)
+        row.window_start = step.evict_before
+        draft.set(summary=step.summary)
+    draft.edit_blocks(step.blocks, by_people=False)
+    draft.add_messages(step.messages, turn.turn_id, command.index)
+    following = turn.with_step(command.index, row.message_count)
+    draft.set_turn(following if step.outcome is None else following.ended(*step.outcome, draft.time))
+
+
+@_apply.register
+def _(command: EndTurn, draft: _Draft) -> bool:
+    turn = draft.before.turn
+    if not isinstance(turn, RunningTurn):
+        return False
+    if command.result is not None:
+        draft.add_messages([command.result], turn.turn_id, turn.steps + 1)
+        turn = turn.with_step(turn.steps + 1, draft.row.message_count)
+    draft.set_turn(turn.ended(command.state, command.reason, draft.time))
+    return True
+
+
+@_apply.register
+def _(command: CancelTurn, draft: _Draft) -> bool:
+    turn = draft.before.turn
+    if not isinstance(turn, RunningTurn) or turn.cancel:
+        return False
+    draft.set_turn(replace(turn, cancel=True))
+    return True
+
+
+def settings_etag(row: AgentRow) -> str:
+    """An etag that changes with every write of the settings."""
+    return f"s{row.settings_version}"
+
+
+def used_text_ids(state: AgentState) -> set[str]:
+    """Keys of all texts that the agent's row points to."""
+    references: Mapping[str, TextRef] = {
+        **{text.stored_name: getattr(state.row, field) for field, text in TEXT_FIELDS.items()},
+        **{block_text_name(reference.label): reference.text for reference in state.row.blocks},
+    }
+    return {id_ for name, reference in references.items() for id_ in text_ids(state.id, name, reference)}

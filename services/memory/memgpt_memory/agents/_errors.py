@@ -1,0 +1,109 @@
+"""The errors that agents raise, one constructor a reason: the same text for the same thing everywhere."""
+
+from __future__ import annotations
+
+from memgpt_runtime.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason
+
+
+def unknown_agent(agent_id: str) -> NotFound:
+    """No agent has this id, or it is another tenant's."""
+    return NotFound(
+        Reason.AGENT_NOT_FOUND,
+        f'unknown agent "{agent_id}"; list agents to see their ids',
+        metadata={"agent_id": agent_id},
+    )
+
+
+def unknown_agent_name(name: str) -> NotFound:
+    """No agent has this name."""
+    return NotFound(
+        Reason.AGENT_NOT_FOUND, f'no agent is named "{name}"; list agents to see their names', metadata={"name": name}
+    )
+
+
+def unknown_block(label: str) -> NotFound:
+    """The agent has no block of this label."""
+    return NotFound(
+        Reason.BLOCK_NOT_FOUND, f'unknown block "{label}"; list blocks to see their labels', metadata={"label": label}
+    )
+
+
+def agent_changed() -> Aborted:
+    """The agent's settings are not those of the etag."""
+    return Aborted(Reason.ETAG_MISMATCH, "the agent has changed since it was read; read it again and retry")
+
+
+def block_changed(label: str) -> Aborted:
+    """The block is not that of the etag, or does not exist any more."""
+    return Aborted(
+        Reason.ETAG_MISMATCH,
+        f'block "{label}" has changed since it was read; read it again and retry',
+        metadata={"label": label},
+    )
+
+
+def block_read_only(label: str) -> FailedPrecondition:
+    """The agent tries to change a block that only people can change."""
+    return FailedPrecondition(Reason.WRONG_STATE, f'block "{label}" is read-only; change it with SetBlock')
+
+
+def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
+    """The value of a block is over its limit."""
+    return InvalidArgument(
+        Reason.BLOCK_LIMIT_EXCEEDED,
+        f'value of block "{label}" has {length} characters, its limit is {limit}; shorten the value or raise the limit',
+        field="blocks.value",
+        metadata={"label": label, "limit": limit, "length": length},
+    )
+
+
+def too_many_blocks(most: int) -> FailedPrecondition:
+    """The agent has as many blocks as it may have."""
+    return FailedPrecondition(Reason.WRONG_STATE, f"the agent has {most} blocks, the maximum; delete one first")
+
+
+def too_many_attachments(most: int) -> FailedPrecondition:
+    """The agent has as many sources as it may have."""
+    return FailedPrecondition(
+        Reason.QUOTA_EXCEEDED, f"the agent has {most} attached sources, the maximum; detach one first"
+    )
+
+
+def function_name_taken(name: str, address: str) -> AlreadyExists:
+    """Another address has a function of this name."""
+    return AlreadyExists(
+        Reason.NAME_TAKEN,
+        f'the agent already has a function "{name}" from {address}; unregister that address first',
+        metadata={"name": name, "address": address},
+    )
+
+
+def too_many_functions(most: int, most_addresses: int) -> FailedPrecondition:
+    """The agent would have too many functions, or from too many addresses."""
+    return FailedPrecondition(
+        Reason.WRONG_STATE,
+        f"an agent has at most {most} functions from at most {most_addresses} addresses; unregister an address first",
+    )
+
+
+def turn_has_ended(state: str) -> FailedPrecondition:
+    """A step is to be added to a turn that has ended."""
+    return FailedPrecondition(Reason.WRONG_STATE, f"the turn has ended ({state}); begin another one")
+
+
+def step_out_of_order(index: int, following: int) -> FailedPrecondition:
+    """A step is not the next one of its turn."""
+    return FailedPrecondition(
+        Reason.STEP_OUT_OF_ORDER,
+        f"step {index} is not the next step; commit step {following}",
+        metadata={"next_step": following},
+    )
+
+
+def eviction_outside_window(start: int, end: int) -> InvalidArgument:
+    """An eviction ends outside the context window."""
+    return InvalidArgument(
+        Reason.INVALID_FIELD,
+        f"eviction.before_sequence must lie within the window, from {start} to {end}",
+        field="eviction.before_sequence",
+    )

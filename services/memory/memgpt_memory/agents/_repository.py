@@ -1,0 +1,253 @@
+"""Where agents are stored: the one place that writes them.
+
+A commit writes rows under numbers and versions that nobody reads yet, and then the agent's row, which makes all of
+them count. Whatever lies beyond the row's counters does not exist, so a crash at any instant leaves the agent as it
+was before or after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import structlog
+from memgpt_runtime.errors import Reason, ServiceError, Unavailable
+
+from memgpt_memory.agents._commands import Command, notes_of
+from memgpt_memory.agents._decide import Transition, decide, used_text_ids
+from memgpt_memory.agents._errors import unknown_agent
+from memgpt_memory.agents._live import Attempt, LiveAgent
+from memgpt_memory.agents._rows import AgentRow, Block
+from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.clock import Clock, now
+from memgpt_memory.messages import Message, Messages, message_rows, stored
+from memgpt_memory.passages import Embedded, Passage, Passages, note_id, texts_of
+from memgpt_memory.records import Record, Records, ids_of
+from memgpt_memory.store.rows import MessageRow
+from memgpt_memory.tasks import all_to_end, run_to_end
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit has stored.
+
+    Attributes:
+        changed: Whether there was anything to change.
+    """
+
+    changed: bool = False
+    messages: Sequence[Message] = ()
+    blocks: Sequence[Block] = ()
+    passages: Sequence[Passage] = ()
+
+
+class AgentRepository:
+    """Changes agents, and reads them as their last commit left them."""
+
+    def __init__(self, records: Records, messages: Messages, passages: Passages, clock: Clock) -> None:
+        """Write into the given parts of one store."""
+        self.messages = messages
+        self.passages = passages
+        self._records = records
+        self._clock = clock
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def execute(self, live: LiveAgent, command: Command) -> CommitResult:
+        """Take the agent's lock and commit a command; see `commit`."""
+        async with live.lock:
+            return await self.commit(live, command)
+
+    async def commit(self, live: LiveAgent, command: Command) -> CommitResult:
+        """Do a command whole, or nothing of it that anybody can see. Hold `live.lock`.
+
+        It runs to its end even when the caller goes away.
+
+        Raises:
+            NotFound: The agent has been deleted in the meantime.
+            ServiceError: What `decide` raises; nothing was written.
+            Unavailable: The store failed; the change has happened whole or not at all.
+        """
+        await self.settle(live)
+        check_exists(live)
+        return await run_to_end(self._commit(live, command))
+
+    async def settle(self, live: LiveAgent) -> None:
+        """After a failed write, find out whether it happened, and clear away what it left behind.
+
+        Hold `live.lock`, and call it before reading the state to decide on a change.
+
+        Raises:
+            Unavailable: The store does not answer, or has not yet undone the write.
+        """
+        if not live.lock.locked():
+            raise RuntimeError("the agent's lock is not held")
+        if live.attempt is not None and live.attempt.committing:
+            await self._read_again(live)
+            live.attempt = replace(live.attempt, committing=False)
+            live.notify()
+        if live.attempt is not None:
+            await self._undo(live.state, live.attempt)
+            live.attempt = None
+
+    async def _read_again(self, live: LiveAgent) -> None:
+        fresh = await self.read(live.id)
+        if fresh is not None:
+            live.state = fresh
+        elif live.row.message_count:
+            raise unknown_agent(live.id)
+
+    async def _undo(self, state: AgentState, attempt: Attempt) -> None:
+        """Delete the rows of a commit that did not happen."""
+        row, used = state.row, used_text_ids(state)
+        messages = [id_ for id_ in attempt.messages if _number(id_, state.id, "m") >= row.message_count]
+        notes = [id_ for id_ in attempt.notes if _number(id_, state.id, "n") >= row.next_note]
+        texts = [id_ for id_ in attempt.texts if id_ not in used]
+        await self.messages.delete(messages)
+        await self.passages.delete(row.tenant, state.id, notes)
+        await self._records.delete(texts)
+        left = (await self.passages.read(row.tenant, {state.id: notes})) if notes else {}
+        if left or (texts and await self._records.get_many(texts)):
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, "the store has not yet undone a failed write; retry", retry_after=2
+            )
+
+    async def read(self, agent_id: str) -> AgentState | None:
+        """Read an agent's rows; None when there is no such agent."""
+        record = await self._records.get(agent_id)
+        if record is None or record.kind != "agent":
+            return None
+        row = AgentRow.model_validate_json(record.body)
+        references = {
+            **{text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()},
+            **{block_text_name(reference.label): reference.text for reference in row.blocks},
+        }
+        texts = await self._records.read_texts(agent_id, references)
+        return AgentState(
+            agent_id,
+            row,
+            blocks={reference.label: texts[block_text_name(reference.label)] for reference in row.blocks},
+            **{field: text.parse(texts[text.stored_name]) for field, text in TEXT_FIELDS.items()},
+        )
+
+    async def sweep(self, live: LiveAgent) -> None:
+        """Delete rows that the agent no longer uses, and that a failure or a crash has left. Hold `live.lock`."""
+        await self.settle(live)
+        row, used = live.row, used_text_ids(live.state)
+        texts = ids_of(await self._records.find("text", parent=live.id))
+        await self._records.delete([id_ for id_ in texts if id_ not in used])
+        notes = await self.passages.ids(row.tenant, live.id)
+        numbers = {id_: _number(id_, live.id, "n") for id_ in notes}
+        dead = live.state.dead_notes
+        gone = [id_ for id_, number in numbers.items() if number >= row.next_note or number in dead]
+        await self.passages.delete(row.tenant, live.id, gone, unread=True)
+        await self.messages.delete_from(live.id, row.message_count)
+
+    async def tidy(self, work: Awaitable[object]) -> None:
+        """Clear away what nobody sees any more; a failure costs only space, until the owner is deleted."""
+        try:
+            await work
+        except ServiceError as error:
+            _log.info("tidying_failed", error=str(error))
+
+    async def close(self) -> None:
+        """Wait for work in the background."""
+        if self._background:
+            await asyncio.wait(self._background)
+
+    async def _commit(self, live: LiveAgent, command: Command) -> CommitResult:
+        notes = notes_of(command)
+        transition = decide(live.state, command, await texts_of(notes) if notes else (), now())
+        if transition is None:
+            return CommitResult()
+        first_message, first_note = live.row.message_count, live.row.next_note
+        messages = _message_rows(live.id, first_message, transition)
+        embedded = await self.passages.embed(transition.passages) if transition.passages else None
+        with self._clock.write(live.id) if transition.reorders else nullcontext(0) as revision:
+            await self._write(live, transition, messages, embedded, revision)
+            live.state = transition.state
+            if embedded is not None:
+                live.recent_notes.append((revision, first_note))
+        live.notify()
+        if transition.superseded:
+            self._later(self._records.delete(transition.superseded, unread=True))
+        return _result(transition, first_message, first_note)
+
+    async def _write(
+        self,
+        live: LiveAgent,
+        transition: Transition,
+        messages: Sequence[MessageRow],
+        embedded: Embedded | None,
+        revision: int,
+    ) -> None:
+        """Write a transition's rows, and then the agent's. `live.attempt` stays when that fails."""
+        first_note, row = live.row.next_note, transition.state.row
+        attempt = live.attempt = Attempt(
+            messages=ids_of(messages),
+            notes=[note_id(live.id, first_note + offset) for offset in range(len(transition.passages))],
+            texts=ids_of(record for record in transition.records if record.kind == "text"),
+        )
+        writes: list[Awaitable[object]] = []
+        if messages:
+            writes.append(self.messages.write(messages))
+        if transition.records:
+            writes.append(self._records.put(*transition.records))
+        if embedded is not None:
+            tags, time = transition.tags, transition.time
+            writes.append(
+                self.passages.write_notes(
+                    row.tenant, live.id, first_note, embedded, tags=tags, stamp=revision, created=time
+                )
+            )
+        await all_to_end(*writes)
+        body = row.model_dump_json(exclude_defaults=True)
+        live.attempt = replace(attempt, committing=True)
+        await self._records.put(Record(live.id, "agent", row.tenant, "", row.created, body))
+        live.attempt = None
+
+    def _later(self, work: Awaitable[object]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(self.tidy(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def check_exists(live: LiveAgent) -> None:
+    """Refuse an agent that has been deleted. Look again once the lock is held: nothing may come after a deletion.
+
+    Raises:
+        NotFound: It has been.
+    """
+    if live.row.deleting:
+        raise unknown_agent(live.id)
+
+
+def _message_rows(agent_id: str, first: int, transition: Transition) -> list[MessageRow]:
+    return [
+        row
+        for offset, new in enumerate(transition.messages)
+        for row in message_rows(agent_id, first + offset, transition.time, transition.turn_id, transition.step, new)
+    ]
+
+
+def _result(transition: Transition, first_message: int, first_note: int) -> CommitResult:
+    state, time = transition.state, transition.time
+    return CommitResult(
+        changed=True,
+        messages=[
+            stored(state.id, first_message + offset, time, transition.turn_id, transition.step, new)
+            for offset, new in enumerate(transition.messages)
+        ],
+        blocks=[state.block(reference) for reference in transition.touched],
+        passages=[
+            Passage(note_id(state.id, first_note + offset), text, time, state.id, tags=tuple(transition.tags))
+            for offset, text in enumerate(transition.passages)
+        ],
+    )
+
+
+def _number(id_: str, owner: str, kind: str) -> int:
+    return int(id_.removeprefix(f"{owner}-{kind}").split("-")[0])

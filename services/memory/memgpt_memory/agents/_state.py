@@ -1,0 +1,138 @@
+"""What an agent is: an immutable value that each commit replaces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memgpt_memory.agents._ranges import Ranges
+from memgpt_memory.agents._rewinds import Rewinds
+from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, Link, ToolServer
+from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost, turn_of
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """An agent as a commit left it.
+
+    Attributes:
+        id: The agent.
+        row: Its row; not to be changed.
+        blocks: Values of its blocks by label.
+        system: Its instructions.
+        summary: The recursive summary.
+        links: Attached sources, in order.
+        tools: Functions that run elsewhere, by address, in order.
+        dead_notes: Numbers of deleted notes.
+        rewinds: Messages that were taken back.
+    """
+
+    id: str
+    row: AgentRow
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    system: str = ""
+    summary: str = ""
+    links: Sequence[Link] = ()
+    tools: Sequence[ToolServer] = ()
+    dead_notes: Ranges = field(default_factory=Ranges)
+    rewinds: Rewinds = field(default_factory=Rewinds)
+
+    @property
+    def turn(self) -> AgentTurn:
+        """The turn that it is in, or was in last."""
+        return turn_of(self.row.turn)
+
+    def turn_under(self, lease: Lease) -> RunningTurn | EndedTurn:
+        """The turn of a lease.
+
+        Raises:
+            Aborted: Another worker has the lease by now.
+        """
+        turn = self.turn
+        if isinstance(turn, NoTurn) or turn.turn_id != lease.turn_id or self.row.epoch != lease.epoch:
+            raise lease_lost()
+        return turn
+
+    @property
+    def note_count(self) -> int:
+        """Notes that exist."""
+        return self.row.next_note - self.row.dead_count
+
+    @property
+    def window(self) -> list[int]:
+        """Sequences of the messages in the context window."""
+        return [s for s in range(self.row.window_start, self.row.message_count) if s not in self.rewinds]
+
+    def block(self, reference: BlockRef) -> Block:
+        """A block with its value."""
+        return Block(
+            reference.label,
+            self.blocks[reference.label],
+            reference.limit,
+            block_etag(reference),
+            reference.updated,
+            reference.read_only,
+        )
+
+    def find_block(self, label: str) -> Block | None:
+        """The block of a label, or None."""
+        return next((self.block(reference) for reference in self.row.blocks if reference.label == label), None)
+
+    def all_blocks(self) -> list[Block]:
+        """Every block, in order of creation."""
+        return [self.block(reference) for reference in self.row.blocks]
+
+
+@dataclass(frozen=True, slots=True)
+class TextField:
+    """A field of the state that is stored as a text of its own.
+
+    Attributes:
+        stored_name: Name under which the text is stored.
+        dump: Makes the text; an empty one is not stored.
+        parse: Reads it.
+    """
+
+    stored_name: str
+    dump: Callable[[Any], str]
+    parse: Callable[[str], Any]
+
+
+def _dump_links(links: Sequence[Link]) -> str:
+    return json.dumps([link.model_dump() for link in links]) if links else ""
+
+
+def _parse_links(text: str) -> list[Link]:
+    return [Link.model_validate(link) for link in json.loads(text)] if text else []
+
+
+def _dump_tools(servers: Sequence[ToolServer]) -> str:
+    return json.dumps([server.model_dump() for server in servers], ensure_ascii=False) if servers else ""
+
+
+def _parse_tools(text: str) -> list[ToolServer]:
+    return [ToolServer.model_validate(server) for server in json.loads(text)] if text else []
+
+
+TEXT_FIELDS: Mapping[str, TextField] = {
+    "system": TextField("system", str, str),
+    "summary": TextField("summary", str, str),
+    "links": TextField("links", _dump_links, _parse_links),
+    "tools": TextField("tools", _dump_tools, _parse_tools),
+    "dead_notes": TextField("dead", Ranges.dump, Ranges.parse),
+    "rewinds": TextField("rewinds", Rewinds.dump, Rewinds.parse),
+}
+"""By the names of fields, both of the state and of the agent's row, which says which version of the text holds."""
+
+
+def block_etag(reference: BlockRef) -> str:
+    """An etag that changes with every write of a block."""
+    return f"v{reference.text.version}-{reference.updated}"
+
+
+def block_text_name(label: str) -> str:
+    """Name under which a block's text is stored: short and plain, whatever the label."""
+    return "b" + hashlib.sha256(label.encode()).hexdigest()[:10]

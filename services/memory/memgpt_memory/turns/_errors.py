@@ -1,0 +1,61 @@
+"""The errors that turns raise, one constructor a reason."""
+
+from __future__ import annotations
+
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+)
+
+
+def unknown_turn(request_id: str) -> NotFound:
+    """No turn answers this request."""
+    return NotFound(
+        Reason.TURN_NOT_FOUND,
+        f'no turn for request "{request_id}"; send the message with this request_id to begin one',
+        metadata={"request_id": request_id},
+    )
+
+
+def request_id_reused(request_id: str) -> InvalidArgument:
+    """The request's id names a turn of another agent or input."""
+    return InvalidArgument(
+        Reason.REQUEST_ID_REUSED,
+        f'request_id "{request_id}" was used for another request; use a new request_id',
+        field="request_id",
+    )
+
+
+def queue_full(most: int) -> ResourceExhausted:
+    """Too many turns wait for the agent."""
+    return ResourceExhausted(
+        Reason.OVERLOADED, f"{most} turns are waiting for this agent, the maximum; retry later", retry_after=5
+    )
+
+
+def timed_out(seconds: float) -> DeadlineExceeded:
+    """A turn waited for longer than its caller allows."""
+    return DeadlineExceeded(
+        Reason.OUT_OF_TIME,
+        f"timed out after {seconds:g} s in the queue; the turn was not started; retry",
+        metadata={"limit_seconds": f"{seconds:g}"},
+    )
+
+
+def cancelled_in_queue() -> FailedPrecondition:
+    """An edit was cancelled while it waited."""
+    return FailedPrecondition(
+        Reason.WRONG_STATE, "the request was cancelled while it waited; use a new request_id to repeat it"
+    )
+
+
+def nothing_to(action: str) -> FailedPrecondition:
+    """The window holds nothing that can be taken back or edited."""
+    return FailedPrecondition(
+        Reason.WRONG_STATE,
+        f"nothing to {action} in the agent's window; the messages it was created with cannot be changed",
+    )
