@@ -37,6 +37,6 @@ async def test_formats_are_listed_for_clients() -> None:
     assert {each.name for each in listed.formats} == {each.name for each in FORMATS}
     assert [each.name.casefold() for each in listed.formats] == sorted(each.name.casefold() for each in FORMATS)
     (pdf,) = (each for each in listed.formats if ".pdf" in each.extensions)
-    assert (pdf.media_types, pdf.pages) == (["application/pdf"], "pages")
+    assert (list(pdf.media_types), pdf.pages) == (["application/pdf"], "pages")
     assert pdf.reads
     assert pdf.omits

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -219,7 +219,7 @@ async def test_an_answer_that_goes_round_in_circles_is_broken_off(scripted_llm: 
         size = len(reply.content) // 400
         pieces = [reply.content[n : n + size] for n in range(0, len(reply.content), size)]
 
-        def each():
+        def each() -> Iterator[str]:
             read.append(0)
             for piece in pieces:
                 read[-1] += 1
