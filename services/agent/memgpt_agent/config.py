@@ -57,6 +57,9 @@ class AgentSettings(MemoryClientSection):
     )
     max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
     max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
+    auto_recall: bool = Field(
+        False, description="Whether memory is searched for each message of the user before the model is asked."
+    )
     keep_alive_seconds: float = Field(
         15.0, gt=0, description="Seconds of silence after which a turn's stream says that it still runs."
     )
@@ -159,4 +162,5 @@ class AgentSettings(MemoryClientSection):
             pressure=self.pressure_fraction,
             keep=self.keep_fraction,
             queue_timeout=self.queue_timeout,
+            auto_recall=self.auto_recall,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -575,6 +576,30 @@ async def test_deltas_say_which_try_they_belong_to() -> None:
     model = ScriptedModel(call("pause_heartbeats", thought="a"), say("b"))
     feed = await run(make_loop(memory, model), request())
     assert feed.deltas == [(1, "a"), (2, "I speak.")]
+
+
+async def test_automatic_recall_shows_the_best_hits_once() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [PassageHit("Tom is a cat. " * 99, NOW)]
+    append = call("core_memory_append", name="human", content="Has a cat.", request_heartbeat=True)
+    model = ScriptedModel(append, say("Tom."))
+    await run(make_loop(memory, model, auto_recall=True), request("What is my cat called?"))
+    assert memory.searches == [("What is my cat called?", 0)]
+    first, second = (json.loads(asked.note) for asked in model.requests)
+    assert first["possibly_relevant"][0]["content"].startswith("Tom is a cat.")
+    assert len(first["possibly_relevant"][0]["content"]) <= 401
+    assert "possibly_relevant" not in second
+
+
+async def test_a_recall_that_fails_does_not_stop_the_turn() -> None:
+    memory = FakeMemory(answered())
+
+    async def away(*args: object, **more: object) -> object:
+        raise errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "away")
+
+    memory.search_archival = memory.search_recall = away  # type: ignore[method-assign,assignment]
+    feed = await run(make_loop(memory, ScriptedModel(say("Hi.")), auto_recall=True), request())
+    assert (await done(feed)).state is TurnState.COMPLETED
 
 
 def calls_of(*made: Completion) -> Completion:

@@ -79,7 +79,7 @@ def instructions_text(context: Context) -> str:
     if context.brief:
         return profiles.in_short(context.agent.system).strip()
     lines = [f"- {function.instruction}" for function in functions_of(context) if function.instruction]
-    return "\n".join((context.agent.system.strip(), "", FUNCTIONS_MARK, *lines))
+    return "\n".join((profiles.current(context.agent.system).strip(), "", FUNCTIONS_MARK, *lines))
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:

@@ -21,7 +21,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.view import ContextView
 from memgpt_agent.context_window.window import WindowTooSmallError
 from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, Role, TurnState, Usage
-from memgpt_agent.functions import BUILT_IN_BY_NAME
+from memgpt_agent.functions import BUILT_IN_BY_NAME, MemorySearch
 from memgpt_agent.loop import boot, speech, summary
 from memgpt_agent.loop.answer_check import (
     MAX_FIRST_ATTEMPTS,
@@ -29,6 +29,7 @@ from memgpt_agent.loop.answer_check import (
     first_answer_objection,
     mismatch_objection,
 )
+from memgpt_agent.loop.auto_recall import with_recalled
 from memgpt_agent.loop.held_turn import HeldTurn, TurnFailedError
 from memgpt_agent.loop.tool_executor import StepResult, ToolExecutor
 from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError, ModelRequest
@@ -50,6 +51,7 @@ class StepRunner:
         view: Callable[[Context], ContextView],
         max_steps: int,
         now: Callable[[], datetime],
+        recall_from: MemorySearch | None = None,
     ) -> None:
         """Prepare to run steps.
 
@@ -59,12 +61,14 @@ class StepRunner:
             view: Returns a context as its window shows it.
             max_steps: Limit of steps for turns that set none.
             now: The clock.
+            recall_from: What is searched for each message of the user before the model is asked; None for nothing.
         """
         self._model = model
         self._executor = executor
         self._view = view
         self._max_steps = max_steps
         self._now = now
+        self._memory = recall_from
 
     async def run(self, turn: HeldTurn) -> None:
         """Run steps until the turn has ended.
@@ -131,6 +135,8 @@ class StepRunner:
 
     async def _answer(self, turn: HeldTurn, context: Context) -> tuple[ContextView, Completion]:
         """Return the model's answer to the context, after making room for it."""
+        if self._memory is not None:
+            context = await with_recalled(context, self._memory)
         view = self._view(context)
         for _ in range(_OVERFLOW_ATTEMPTS):
             try:
@@ -152,7 +158,8 @@ class StepRunner:
         eviction, usage = await summary.evict(view.context, count, self._model, view.window)
         turn.usage += usage
         await turn.commit(NewStep(turn.next_step, eviction=eviction))
-        return ContextView.of(view.window, await turn.context())
+        context = replace(await turn.context(), recalled=view.context.recalled)
+        return ContextView.of(view.window, context)
 
     async def _ask(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Ask the model until there is no objection to its answer; it is told of each."""

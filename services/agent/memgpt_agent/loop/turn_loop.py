@@ -70,7 +70,14 @@ class TurnLoop:
         self._count = count
         self._now = now
         self._calibration = calibration or TokenCalibration()
-        self._steps = StepRunner(model, ToolExecutor(memory, tools, now), self.view, settings.max_steps, now)
+        self._steps = StepRunner(
+            model,
+            ToolExecutor(memory, tools, now),
+            self.view,
+            settings.max_steps,
+            now,
+            recall_from=memory if settings.auto_recall else None,
+        )
 
     def view(self, context: Context) -> ContextView:
         """Return a context as its window shows it, with tokens as its model's endpoint counts them."""
