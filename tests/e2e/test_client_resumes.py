@@ -96,7 +96,7 @@ def test_the_turn_goes_on(
     loader = replicas.suite.loader_address
     with MemGPT(replicas.target, loader) as memgpt:
         agent = memgpt.agents.create("Ada")
-        request = agent_pb.SendMessageRequest(agent_id=agent.agent_id, text="Where do I live?", no_verify=True)
+        request = agent_pb.SendMessageRequest(agent_id=agent.agent_id, text="Where do I live?", skip_verify=True)
         turn = memgpt.agents.send(request)
         seen: list[TurnEvent] = []
         reader = threading.Thread(target=lambda: seen.extend(turn))

@@ -54,7 +54,7 @@ def test_an_agent_dies_between_the_search_and_the_answer(
         with suite.client(turn_seconds=1.0) as client:
             agent_id = client.agents.create(agent_pb.CreateAgentRequest(name="A")).agent_id
             request = agent_pb.SendMessageRequest(
-                agent_id=agent_id, request_id="request-1", text="Where do I live?", no_verify=True
+                agent_id=agent_id, request_id="request-1", text="Where do I live?", skip_verify=True
             )
             seen: list[TurnEvent] = []
             broken = threading.Event()
@@ -99,7 +99,7 @@ def test_recall_holds_each_message_once_after_a_crash(tmp_path: Path, scripted_l
         with suite.client(turn_seconds=1.0) as client:
             agent = client.agents.create(agent_pb.CreateAgentRequest(name="A"))
             request = agent_pb.SendMessageRequest(
-                agent_id=agent.agent_id, request_id="request-1", text="I live in Brussels.", no_verify=True
+                agent_id=agent.agent_id, request_id="request-1", text="I live in Brussels.", skip_verify=True
             )
 
             def read() -> None:
@@ -163,7 +163,7 @@ def test_a_turn_whose_holder_died_is_finished_by_the_next(
             assert next(iter(begun)).granted.HasField("lease")
         events = _send(
             client,
-            agent_pb.SendMessageRequest(agent_id=agent.agent_id, request_id="next", text="Two", no_verify=True),
+            agent_pb.SendMessageRequest(agent_id=agent.agent_id, request_id="next", text="Two", skip_verify=True),
         )
         assert [event.message.text for event in events if event.HasField("message")] == ["Second."]
         replay = list(client.agents.resume(agent.agent_id, "abandoned"))

@@ -162,7 +162,7 @@ def test_killed_at_every_journal_point(stage: Stage, tmp_path: Path, kills: int)
         with MemGPT(stage.address, stage.address) as client:
             agent_id = client.agents.create(agent_pb.CreateAgentRequest()).agent_id
             client.agents.register_tools(agent_id, stage.tool.address)
-        request = agent_pb.SendMessageRequest(agent_id=agent_id, request_id=mark, text=mark, no_verify=True)
+        request = agent_pb.SendMessageRequest(agent_id=agent_id, request_id=mark, text=mark, skip_verify=True)
         before = set(stage.tool.keys)
         stop = stage.stop(point)
         client_process = start_client(stage, tmp_path, request)

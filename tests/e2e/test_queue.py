@@ -65,7 +65,7 @@ def test_sixteen_clients_on_one_agent(tmp_path: Path, scripted_llm: Callable[...
 
         def send(number: int, arrived: threading.Event) -> None:
             request = pb.SendMessageRequest(
-                agent_id=agent_id, text=f"c{number}", request_id=f"c{number}", no_verify=True
+                agent_id=agent_id, text=f"c{number}", request_id=f"c{number}", skip_verify=True
             )
             events: list[TurnEvent] = []
             for response in replicas.stubs[number % 2].SendMessage(request):
@@ -101,7 +101,7 @@ def test_a_turn_is_followed_and_cancelled_at_any_replica(
     with ExitStack() as stack:
         here, there = Replicas(tmp_path, stack, llm).stubs
         agent_id = here.CreateAgent(pb.CreateAgentRequest()).agent.agent_id
-        request = pb.SendMessageRequest(agent_id=agent_id, text="Tea?", request_id="tea", no_verify=True)
+        request = pb.SendMessageRequest(agent_id=agent_id, text="Tea?", request_id="tea", skip_verify=True)
         stream = here.SendMessage(request)
         seen = [next(r.event for r in stream if r.event.sequence) for _ in range(3)]
         resume = pb.ResumeTurnRequest(agent_id=agent_id, request_id="tea", after_sequence=seen[1].sequence)

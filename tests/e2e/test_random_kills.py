@@ -72,7 +72,7 @@ class Client:
             self._turn(mark)
 
     def _turn(self, mark: str) -> None:
-        request = agent_pb.SendMessageRequest(agent_id=self.agent_id, request_id=mark, text=mark, no_verify=True)
+        request = agent_pb.SendMessageRequest(agent_id=self.agent_id, request_id=mark, text=mark, skip_verify=True)
         attempt = 0
         while not self._followed(request, self.addresses[attempt % len(self.addresses)]):
             attempt += 1

@@ -15,7 +15,7 @@ _LONG_AGO = dt.datetime.fromtimestamp(0, dt.UTC)
 class FileState(StrEnum):
     """How far a file has come: `memgpt.loader.v1.FileState` without its prefix."""
 
-    WANTED = "WANTED"
+    AWAITING_UPLOAD = "AWAITING_UPLOAD"
     PROCESSING = "PROCESSING"
     LOADED = "LOADED"
     UNCHANGED = "UNCHANGED"
@@ -27,7 +27,7 @@ class FileState(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether it will not change any more."""
-        return self not in (FileState.WANTED, FileState.PROCESSING)
+        return self not in (FileState.AWAITING_UPLOAD, FileState.PROCESSING)
 
     @property
     def visible(self) -> bool:
@@ -88,7 +88,7 @@ class LoadFile:
     """
 
     manifest: Manifest
-    state: FileState = FileState.WANTED
+    state: FileState = FileState.AWAITING_UPLOAD
     documents: int = 0
     passages: int = 0
     reason: FailureReason | None = None

@@ -48,7 +48,7 @@ _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
         Reason.SERVICE_UNAVAILABLE,
         "{service} cannot be reached; try again, and check that it runs",
     ),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.OUT_OF_TIME, "{service} did not answer in time"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.DEADLINE_EXCEEDED, "{service} did not answer in time"),
     grpc.StatusCode.CANCELLED: ("CANCELLED", "the call was cancelled"),
     grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "{service} does not know this method"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "{service} refused the call: too large, or too many"),
@@ -81,7 +81,7 @@ def code_of(error: ServiceError) -> grpc.StatusCode:
 def bug(request_id: str) -> errors.Internal:
     """What a caller learns of a bug: a fixed text and the id under which the log has the rest."""
     return errors.Internal(
-        Reason.BUG, f"internal error; the server's log has the details under request id {request_id}"
+        Reason.INTERNAL, f"internal error; the server's log has the details under request id {request_id}"
     )
 
 
@@ -173,7 +173,7 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
     if rich is None or info.domain != DOMAIN:
-        reason, message = _BARE.get(code, (Reason.BUG, "{service} failed in a way it should not"))
+        reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
         return cls(reason, message.format(service=service))
     return cls(
         Reason(info.reason) if info.reason in Reason.__members__ else info.reason,

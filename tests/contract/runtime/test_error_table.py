@@ -37,7 +37,7 @@ ROWS: list[tuple[ServiceError, grpc.StatusCode]] = [
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     ),
     (errors.Unavailable(Reason.STORE_UNAVAILABLE, "Milvus is away"), grpc.StatusCode.UNAVAILABLE),
-    (errors.DeadlineExceeded(Reason.OUT_OF_TIME, "too late"), grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.DeadlineExceeded(Reason.DEADLINE_EXCEEDED, "too late"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (errors.Unimplemented(Reason.NOT_IMPLEMENTED, "not yet"), grpc.StatusCode.UNIMPLEMENTED),
 ]
 
@@ -131,7 +131,7 @@ async def test_bug_is_internal_with_fixed_text_and_request_id(start: Start, kind
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "abc-2" in (caught.value.details() or "")
     assert "s3cret" not in str(caught.value)
-    assert _details(caught.value)["ErrorInfo"].reason == "BUG"
+    assert _details(caught.value)["ErrorInfo"].reason == "INTERNAL"
 
 
 async def test_answer_of_the_wrong_type_is_a_bug(start: Start) -> None:
@@ -143,7 +143,7 @@ async def test_answer_of_the_wrong_type_is_a_bug(start: Start) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await running.unary("x")
     assert caught.value.code() is grpc.StatusCode.INTERNAL
-    assert _details(caught.value)["ErrorInfo"].reason == "BUG"
+    assert _details(caught.value)["ErrorInfo"].reason == "INTERNAL"
 
 
 async def test_bytes_that_are_no_request_are_the_callers_error(start: Start) -> None:

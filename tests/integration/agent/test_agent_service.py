@@ -353,7 +353,7 @@ def test_blocks_of_ones_own(agents: Agents, scripted_llm: Start) -> None:
         ]
         assert (first["human"].value, first["rules"].value) == ("Ada.", "Be brief.")
         assert len(first["persona"].value) > 20, "the profile's text"
-        events = send(stub, agent_id, "Add!", no_verify=True)
+        events = send(stub, agent_id, "Add!", skip_verify=True)
         results = [(e.function_result.ok, e.function_result.text) for e in events if e.HasField("function_result")]
         assert results[0] == (False, "Nothing was changed: the block 'rules' is read-only.")
         assert results[1][0]

@@ -33,7 +33,7 @@ def tool_call(*arguments: str) -> list[str]:
 
 def stream(stub: AgentServiceStub, agent_id: str, request_id: str = "") -> Iterator[TurnEvent]:
     request = pb.SendMessageRequest(
-        agent_id=agent_id, text="Hi", request_id=request_id, stream_deltas=True, no_verify=True
+        agent_id=agent_id, text="Hi", request_id=request_id, stream_deltas=True, skip_verify=True
     )
     for response in stub.SendMessage(request):
         yield response.event

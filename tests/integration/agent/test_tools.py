@@ -90,7 +90,7 @@ def test_the_python_example(agents: Agents, scripted_llm: Start, mode: str) -> N
         listed = stub.ListTools(pb.ListToolsRequest(agent_id=agent_id)).servers
         assert [(server.address, len(server.functions)) for server in listed] == [(address, 1)]
         before = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).tokens.functions
-        events = send(stub, agent_id, "Roll two dice.", no_verify=True, request_id=f"roll-{mode}")
+        events = send(stub, agent_id, "Roll two dice.", skip_verify=True, request_id=f"roll-{mode}")
         assert spoken(events) == ["2 dice"]
         resumed = stub.ResumeTurn(pb.ResumeTurnRequest(agent_id=agent_id, request_id=f"roll-{mode}"))
         replay = [response.event for response in resumed if response.event.sequence]
@@ -115,7 +115,7 @@ def test_the_node_example(agents: Agents, scripted_llm: Start) -> None:
     ):
         agent_id = create(stub).agent_id
         assert register(stub, agent_id, at) == ["roll_dice"]
-        assert spoken(send(stub, agent_id, "Roll two dice.", no_verify=True)) == ["2 dice"]
+        assert spoken(send(stub, agent_id, "Roll two dice.", skip_verify=True)) == ["2 dice"]
 
 
 def test_what_cannot_be_registered(agents: Agents, scripted_llm: Start) -> None:
@@ -193,7 +193,7 @@ def test_what_goes_wrong_in_a_call_is_told_to_the_model(agents: Agents, scripted
     with agent_service(agents, llm, MEMGPT_AGENT_TOOL_TIMEOUT="2") as stub, ScriptedTool(functions) as tool:
         agent_id = create(stub).agent_id
         register(stub, agent_id, tool.address)
-        events = send(stub, agent_id, "Try them all.", no_verify=True)
+        events = send(stub, agent_id, "Try them all.", skip_verify=True)
         hang.set()
     assert spoken(events) == ["Done."]
     found = dict(zip(functions, results(events), strict=False))
@@ -219,7 +219,7 @@ def test_an_address_that_is_no_longer_allowed_is_not_called(agents: Agents, scri
             agent_id = create(stub).agent_id
             register(stub, agent_id, tool.address)
         with agent_service(agents, llm, MEMGPT_AGENT_TOOL_ADDRESSES="127.0.0.1:1") as stub:
-            events = send(stub, agent_id, "Ping!", no_verify=True)
+            events = send(stub, agent_id, "Ping!", skip_verify=True)
         assert results(events)[0] == (False, "ping cannot be called any more: its address is no longer allowed.")
         assert tool.calls == []
 
@@ -237,7 +237,7 @@ def test_cancelling_within_a_call(agents: Agents, scripted_llm: Start) -> None:
         agent_id = create(stub).agent_id
         register(stub, agent_id, tool.address)
         stream = stub.SendMessage(
-            pb.SendMessageRequest(agent_id=agent_id, text="Go", request_id="slow", no_verify=True)
+            pb.SendMessageRequest(agent_id=agent_id, text="Go", request_id="slow", skip_verify=True)
         )
         assert started.wait(60)
         stub.CancelTurn(pb.CancelTurnRequest(agent_id=agent_id, request_id="slow"))
@@ -247,7 +247,7 @@ def test_cancelling_within_a_call(agents: Agents, scripted_llm: Start) -> None:
         assert [ok for ok, _ in results(events)] == [False]
         assert "cancelled while the function was running" in results(events)[0][1]
         # The endpoint would refuse a history with a call without result.
-        assert spoken(send(stub, agent_id, "And now?", no_verify=True)) == ["Next."]
+        assert spoken(send(stub, agent_id, "And now?", skip_verify=True)) == ["Next."]
         sent = llm.requests[-1].messages
         answered = [m["tool_call_id"] for m in sent if m["role"] == "tool"]
         assert [c["id"] for m in sent for c in m.get("tool_calls") or ()] == answered
@@ -272,4 +272,4 @@ def test_by_tls(agents: Agents, scripted_llm: Start, tmp_path: Path) -> None:
     ):
         agent_id = create(stub).agent_id
         register(stub, agent_id, tool.address)
-        assert results(send(stub, agent_id, "Ping!", no_verify=True))[0] == (True, "pong")
+        assert results(send(stub, agent_id, "Ping!", skip_verify=True))[0] == (True, "pong")

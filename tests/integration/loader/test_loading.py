@@ -87,7 +87,7 @@ async def create(stubs: Stubs, source: str, files: dict[str, bytes], request_id:
 
 async def upload(stubs: Stubs, load: load_pb2.Load, files: dict[str, bytes]) -> None:
     for file in load.files:
-        if file.state == load_pb2.FILE_STATE_WANTED:
+        if file.state == load_pb2.FILE_STATE_AWAITING_UPLOAD:
             name = file.manifest.name
             await stubs.loader.UploadFile(pieces(load.load_id, name, files[name]))
 
@@ -104,7 +104,7 @@ def states(load: load_pb2.Load) -> dict[str, str]:
 async def test_the_paper(stubs: Stubs) -> None:
     files = {"memgpt_research_paper.pdf": await asyncio.to_thread(PAPER.read_bytes)}
     load = await create(stubs, "memgpt_research_paper", files)
-    assert states(load) == {"memgpt_research_paper.pdf": "WANTED"}
+    assert states(load) == {"memgpt_research_paper.pdf": "AWAITING_UPLOAD"}
     await upload(stubs, load, files)
     events = await watch(stubs, load.load_id)
     assert [event.sequence for event in events] == sorted({event.sequence for event in events})
@@ -193,7 +193,7 @@ async def test_refusals_by_status(stubs: Stubs) -> None:
     assert states(cancelled) == {"a.txt": "CANCELLED"}
     assert await refused(one.UploadFile(pieces(load.load_id, "a.txt", text))) == (
         "FAILED_PRECONDITION",
-        Reason.UPLOAD_NOT_WANTED,
+        Reason.UPLOAD_NOT_EXPECTED,
     )
 
 
@@ -256,7 +256,7 @@ async def test_a_stop_sends_watchers_away(home: Path, memory: Service) -> None:
         async with connected(loader, memory) as stubs:
             load = await create(stubs, "stopping", {"a.txt": b"Text."})
             events = stubs.loader.WatchLoad(loader_pb.WatchLoadRequest(load_id=load.load_id))
-            assert (await anext(aiter(events))).file.state == load_pb2.FILE_STATE_WANTED
+            assert (await anext(aiter(events))).file.state == load_pb2.FILE_STATE_AWAITING_UPLOAD
             code = asyncio.create_task(asyncio.to_thread(loader.terminate))
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 async for _ in events:

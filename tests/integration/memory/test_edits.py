@@ -33,7 +33,7 @@ from tests.integration.memory.faults import When, failing_upserts
 from tests.integration.memory.test_turns import Asking, read, release
 from tests.support.processes import ServiceProcess
 
-THOUGHT, SPOKEN = pb.MESSAGE_PART_THOUGHT, pb.MESSAGE_PART_SPOKEN
+THOUGHT, SPOKEN = pb.MESSAGE_PART_THOUGHT, pb.MESSAGE_PART_REPLY
 
 
 def says(text: str) -> message_pb2.NewMessage:
@@ -131,7 +131,7 @@ async def queued(memory: Memory, agent_id: str, request_id: str) -> None:
     async with asyncio.timeout(30):
         while True:
             with suppress(grpc.aio.AioRpcError):
-                await read(memory, agent_id, request_id, no_follow=True)
+                await read(memory, agent_id, request_id, replay_only=True)
                 return
 
 

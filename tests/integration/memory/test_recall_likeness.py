@@ -236,7 +236,7 @@ async def test_after_a_move_to_another_model_the_index_is_made_again(
         page = await search(memory, agent.agent_id, QUERY, mode=SEMANTIC, page_size=5)
         text_page = await search(memory, agent.agent_id, "number", page_size=5)
         await move(memory)
-        with refused(PRECONDITION, "PAGE_TOKEN_OUTDATED"):
+        with refused(PRECONDITION, "PAGE_TOKEN_EXPIRED"):
             await search(memory, agent.agent_id, QUERY, mode=SEMANTIC, page_size=5, page_token=page.next_page_token)
         await search(memory, agent.agent_id, "number", page_size=5, page_token=text_page.next_page_token)
         assert sorted(await places(memory, agent.agent_id, size=9)) == list(range(40))

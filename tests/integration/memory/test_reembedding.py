@@ -175,7 +175,7 @@ async def test_everything_goes_on_while_the_store_moves(
         await check(memory, expected | documents, agent_id=agent.agent_id)
         await check(memory, documents, source_id=source.source_id)
         for token in (first.next_page_token, page.next_page_token):
-            with refused(PRECONDITION, "PAGE_TOKEN_OUTDATED") as error:
+            with refused(PRECONDITION, "PAGE_TOKEN_EXPIRED") as error:
                 await memory.page(QUERY, size=10, token=token, agent_id=agent.agent_id)
             assert "search again" in error.message
         store = await store_of(memory)
@@ -243,7 +243,7 @@ async def test_nothing_is_lost_by_writing_all_the_time(serve: Serve, milvus_uri:
                 try:
                     await memory.page(QUERY, size=5, token=token, agent_id=agents[0].agent_id)
                 except grpc.aio.AioRpcError as error:
-                    if reason_of(error) != "PAGE_TOKEN_OUTDATED":
+                    if reason_of(error) != "PAGE_TOKEN_EXPIRED":
                         raise
                 searches += 1
 

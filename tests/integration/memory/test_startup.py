@@ -95,7 +95,7 @@ async def test_an_agent_may_still_hold_its_lease_when_memory_comes_back(serve: S
         agent = await memory.agent()
         grant = await memory.begin(agent.agent_id, "r", "x")
     async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
-        assert not (await memory.begin(agent.agent_id, "r", "x", no_wait=True)).HasField("lease")
+        assert not (await memory.begin(agent.agent_id, "r", "x", nonblocking=True)).HasField("lease")
         await memory.commit(agent.agent_id, grant.lease, 1, "one")
 
 
@@ -380,7 +380,7 @@ async def test_an_endpoint_that_does_not_answer_in_time_is_named_and_asked_again
     async with serve(milvus_lite_uri, **endpoint(llm, embedding_timeout=3.0)) as memory:
         agent = await memory.agent()
         llm.fail_embeddings(Hang())
-        with refused(DEADLINE, "OUT_OF_TIME"):
+        with refused(DEADLINE, "DEADLINE_EXCEEDED"):
             await memory.insert(agent.agent_id, "never")
         await memory.insert(agent.agent_id, "now")
         assert await memory.texts("x", agent_id=agent.agent_id) == ["now"]

@@ -271,14 +271,14 @@ async def test_names_are_unique_also_after_renaming_and_free_after_deleting(memo
 
 async def test_a_new_agent_gets_the_first_name_that_is_free(memory: Memory) -> None:
     one = await memory.agent("One")
-    two = await memory.agent("One", other_names=["One", "Two", "Three"], request_id="r")
+    two = await memory.agent("One", fallback_names=["One", "Two", "Three"], request_id="r")
     assert two.name == "Two"
     with refused(TAKEN, "NAME_TAKEN"):
-        await memory.agent("One", other_names=["Two"])
+        await memory.agent("One", fallback_names=["Two"])
     await memory.agents.DeleteAgent(pb.DeleteAgentRequest(agent_id=one.agent_id))
-    assert await memory.agent("One", other_names=["One", "Two", "Three"], request_id="r") == two
+    assert await memory.agent("One", fallback_names=["One", "Two", "Three"], request_id="r") == two
     with refused(INVALID):
-        await memory.agent("Two", other_names=[" "])
+        await memory.agent("Two", fallback_names=[" "])
     assert [agent.name for agent in await memory.listed()] == ["Two"]
 
 

@@ -319,7 +319,7 @@ async def test_an_import_that_stalls_is_given_up(
         for piece in pieces[:-1]:
             first = {"name": "b", "request_id": "r"} if piece is pieces[0] else {}
             await call.write(pb.ImportAgentRequest(piece=piece, **first))
-        with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "OUT_OF_TIME"):
+        with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"):
             await call
         assert await rows(memory) == before
         assert (await imported(memory, pieces, "b", request_id="r")).agent.name == "b"

@@ -254,7 +254,7 @@ async def test_a_lease_given_back_is_taken_up_at_once(memory: Memory) -> None:
 async def test_who_does_not_want_to_wait_is_answered_without_a_lease(memory: Memory) -> None:
     agent = await memory.agent()
     first = await memory.begin(agent.agent_id, "r", "x")
-    grant = await memory.begin(agent.agent_id, "r", "x", no_wait=True)
+    grant = await memory.begin(agent.agent_id, "r", "x", nonblocking=True)
     assert not grant.HasField("lease")
     assert grant.turn == first.turn
 
@@ -354,7 +354,7 @@ async def test_reading_a_turn_replays_it_and_follows_it_live(memory: Memory) -> 
         await memory.commit(agent.agent_id, grant.lease, step, f"{step} a", f"{step} b")
         item = await stream.read()
         assert [message.text for message in item.step.messages] == [f"{step} a", f"{step} b"]
-    steps, now = await read(memory, agent.agent_id, "r", after_step=2, no_follow=True)
+    steps, now = await read(memory, agent.agent_id, "r", after_step=2, replay_only=True)
     assert ([step.index for step in steps], now.state) == ([3], turn_pb2.TURN_STATE_RUNNING)
     await memory.end(agent.agent_id, grant.lease)
     assert (await stream.read()).turn.state == turn_pb2.TURN_STATE_COMPLETED
@@ -379,7 +379,7 @@ async def test_a_queued_turn_can_be_followed(memory: Memory) -> None:
     waiting = Asking(memory, agent.agent_id, "r1", "y")
     await waiting.queued(1)
     follower = asyncio.create_task(read(memory, agent.agent_id, "r1", after_step=-1))
-    _, now = await read(memory, agent.agent_id, "r1", no_follow=True)
+    _, now = await read(memory, agent.agent_id, "r1", replay_only=True)
     assert now.state == turn_pb2.TURN_STATE_QUEUED
     await memory.end(agent.agent_id, first.lease)
     grant = await waiting.grant()
@@ -477,7 +477,7 @@ async def test_a_request_id_names_one_turn_also_in_a_queue(memory: Memory) -> No
     await memory.end(one.agent_id, running.lease)
     with refused(INVALID, "REQUEST_ID_REUSED"):
         await queued.grant()
-    assert (await read(memory, two.agent_id, "r", no_follow=True))[1].turn_id == elsewhere.turn.turn_id
+    assert (await read(memory, two.agent_id, "r", replay_only=True))[1].turn_id == elsewhere.turn.turn_id
     other_input = await memory.begin(one.agent_id, "r1", "x")
     this = Asking(memory, one.agent_id, "r2", "this")
     await this.queued(1)

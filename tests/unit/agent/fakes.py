@@ -100,7 +100,7 @@ class FakeMemory:
         fingerprint: bytes,
         messages: Sequence[Message],
         options: bytes,
-        no_wait: bool,
+        nonblocking: bool,
         queue_timeout: float,
         retry: bool = False,
         time_placeholder: str = "",
@@ -120,7 +120,7 @@ class FakeMemory:
                 resumed = False
             elif not running.held:
                 resumed = True
-            elif no_wait and running is turn:
+            elif nonblocking and running is turn:
                 yield TurnGrant(running.view(), None)
                 return
             else:

@@ -267,7 +267,7 @@ async def test_a_first_answer_that_never_comes_fails_the_turn() -> None:
     feed = await run(make_loop(memory, model), request())
     end = await done(feed)
     assert (end.state, len(model.requests)) == (TurnState.FAILED, MAX_FIRST_ATTEMPTS)
-    assert "no_verify" in end.reason
+    assert "skip_verify" in end.reason
 
 
 async def test_no_verify_takes_any_first_answer() -> None:
@@ -331,7 +331,10 @@ async def test_a_bug_costs_its_own_turn_only() -> None:
 
 async def test_an_uncertain_commit_is_repeated_and_written_once() -> None:
     memory = FakeMemory(answered())
-    lost = [errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "gone"), errors.DeadlineExceeded(Reason.OUT_OF_TIME, "late")]
+    lost = [
+        errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "gone"),
+        errors.DeadlineExceeded(Reason.DEADLINE_EXCEEDED, "late"),
+    ]
 
     def fail(step: object) -> None:
         if lost:

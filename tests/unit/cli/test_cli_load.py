@@ -143,7 +143,7 @@ def test_the_bar_rates_only_what_took_work():
     assert bar_line("Loading files", Progress(95, 100, "", 90, 0.1), 10).endswith("| 95/100 [00:10<01:30, 0.50file/s]")
 
 
-STALLED = DeadlineExceeded(Reason.OUT_OF_TIME, "too slow")
+STALLED = DeadlineExceeded(Reason.DEADLINE_EXCEEDED, "too slow")
 AWAY = Unavailable(Reason.SERVICE_UNAVAILABLE, "starting anew")
 
 

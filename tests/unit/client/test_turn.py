@@ -80,8 +80,8 @@ async def test_a_broken_transport_is_resumed(run: Run, broken: Break | None) -> 
     [
         Break(Code.UNAVAILABLE, "MODEL_UNAVAILABLE"),
         Break(Code.FAILED_PRECONDITION, "MODEL_UNUSABLE"),
-        Break(Code.INTERNAL, "BUG"),
-        Break(Code.DEADLINE_EXCEEDED, "OUT_OF_TIME"),
+        Break(Code.INTERNAL, "INTERNAL"),
+        Break(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
         Break(Code.UNAUTHENTICATED),
         Break(Code.RESOURCE_EXHAUSTED),
         Break(Code.UNIMPLEMENTED),

@@ -44,7 +44,7 @@ class Wishes:
     first: bool = False
     strip_ui: bool = False
     debug: bool = False
-    no_verify: bool = False
+    skip_verify: bool = False
     yes: bool = False
     stream: bool = False
 
@@ -252,7 +252,7 @@ class Chat:
             agent_id=self._agent.agent_id,
             request_id=new_request_id(),
             stream_deltas=self._wishes.stream,
-            no_verify=self._wishes.no_verify,
+            skip_verify=self._wishes.skip_verify,
         )
         if event:
             request.event = event
@@ -265,7 +265,7 @@ class Chat:
             agent_id=self._agent.agent_id,
             request_id=new_request_id(),
             stream_deltas=self._wishes.stream,
-            no_verify=self._wishes.no_verify,
+            skip_verify=self._wishes.skip_verify,
         )
         return self._follow(self._memgpt.agents.retry(request), _Left(request.request_id))
 

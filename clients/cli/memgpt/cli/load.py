@@ -300,7 +300,7 @@ def _transfer(report: Report, loads: Loads, load: Load, paths: dict[str, Path]) 
         def want(file: LoadFile) -> None:
             name = file.manifest.name
             # One that was sent is wanted again if the Loader was started anew before it had read it.
-            if file.state == FileState.FILE_STATE_WANTED and (name not in uploads or uploads[name].done()):
+            if file.state == FileState.FILE_STATE_AWAITING_UPLOAD and (name not in uploads or uploads[name].done()):
                 uploads[name] = pool.submit(_upload, loads, load.load_id, name, paths[name], stop)
                 uploads[name].add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
 

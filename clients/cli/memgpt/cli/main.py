@@ -284,7 +284,7 @@ def run(
     first: Annotated[bool, typer.Option("--first", help="You speak first.")] = False,
     strip_ui: Annotated[bool, typer.Option("--strip-ui", help="Only the agent's messages, bare.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show every event of a turn.")] = False,
-    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not check the agent's first answer.")] = False,
+    skip_verify: Annotated[bool, typer.Option("--no-verify", help="Do not check the agent's first answer.")] = False,
     yes: Yes = False,
     stream: Annotated[bool, typer.Option("--stream", help="Show text as it comes from the model.")] = False,
 ) -> None:
@@ -309,7 +309,7 @@ def run(
         first=first,
         strip_ui=strip_ui,
         debug=debug,
-        no_verify=no_verify,
+        skip_verify=skip_verify,
         yes=yes,
         stream=stream,
     )

@@ -163,14 +163,14 @@ _WITHOUT_DETAILS: Mapping[grpc.StatusCode, tuple[str, str]] = {
         Reason.SERVICE_UNAVAILABLE,
         "the service cannot be reached; try again, and check that it runs",
     ),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.OUT_OF_TIME, "the service did not answer in time"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.DEADLINE_EXCEEDED, "the service did not answer in time"),
     grpc.StatusCode.CANCELLED: ("CANCELLED", "the call was cancelled"),
     grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "the service does not know this method"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "the service refused the call: too large, or too many"),
     grpc.StatusCode.UNAUTHENTICATED: (Reason.CREDENTIAL_INVALID, "the service refused the credential"),
     grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "the service does not permit this"),
 }
-_OTHERWISE = (Reason.BUG, "the service failed in a way it should not")
+_OTHERWISE = (Reason.INTERNAL, "the service failed in a way it should not")
 
 
 def from_rpc_error(error: grpc.RpcError) -> ServiceError:

@@ -184,7 +184,7 @@ class StepRunner:
             told = objection.to_model
         raise TurnFailedError(
             f"the model was asked {MAX_FIRST_ATTEMPTS} times for its first message and neither sent one nor searched;"
-            " try again, use another model, or set no_verify"
+            " try again, use another model, or set skip_verify"
         )
 
     # Making the step.

@@ -129,7 +129,7 @@ class TurnLoop:
         # Checked before a turn begins, which would leave its event behind.
         _must_be_evictable(self.view(replace(context, messages=(*context.messages, event))))
         stream = EventStream()
-        granted = await self._granted(request, stream, no_wait=False)
+        granted = await self._granted(request, stream, nonblocking=False)
         lease = granted.grant.lease
         if lease is None:
             return 0, (await self._memory.load_context(agent_id)).summary
@@ -163,9 +163,9 @@ class TurnLoop:
     async def _acquire(self, request: TurnRequest, stream: EventStream, *, wait: bool) -> _Granted | None:
         """Return a grant; None if the turn ended at another replica while this one waited for it."""
         if not wait:
-            return await self._granted(request, stream, no_wait=True)
+            return await self._granted(request, stream, nonblocking=True)
         follower = asyncio.create_task(self._replay(request, stream, follow=True))
-        granted = asyncio.create_task(self._granted(request, stream, no_wait=False))
+        granted = asyncio.create_task(self._granted(request, stream, nonblocking=False))
         try:
             await asyncio.wait((follower, granted), return_when=asyncio.FIRST_COMPLETED)
             if follower.done() and follower.exception() is None:
@@ -174,12 +174,12 @@ class TurnLoop:
         finally:
             await _cancel(follower, granted)
 
-    async def _granted(self, request: TurnRequest, stream: EventStream, *, no_wait: bool) -> _Granted:
+    async def _granted(self, request: TurnRequest, stream: EventStream, *, nonblocking: bool) -> _Granted:
         """Return the grant of the turn, after finishing earlier turns whose holders died."""
         until = time.monotonic() + self._settings.queue_timeout
         while True:
             left = max(0.0, until - time.monotonic())
-            granted = await self._next_grant(request, stream, no_wait=no_wait, queue_timeout=left)
+            granted = await self._next_grant(request, stream, nonblocking=nonblocking, queue_timeout=left)
             grant = granted.grant
             if grant.lease is None or grant.turn.request_id == request.request_id:
                 return granted
@@ -191,7 +191,7 @@ class TurnLoop:
                 _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
     async def _next_grant(
-        self, request: TurnRequest, stream: EventStream, *, no_wait: bool, queue_timeout: float
+        self, request: TurnRequest, stream: EventStream, *, nonblocking: bool, queue_timeout: float
     ) -> _Granted:
         events = self._memory.begin_turn(
             request.agent_id,
@@ -199,7 +199,7 @@ class TurnLoop:
             fingerprint=request.fingerprint,
             messages=request.messages,
             options=request.options(),
-            no_wait=no_wait,
+            nonblocking=nonblocking,
             queue_timeout=queue_timeout,
             retry=request.retry,
             time_placeholder=request.time_placeholder,

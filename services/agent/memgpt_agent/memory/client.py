@@ -112,7 +112,7 @@ class MemoryClient:
         fingerprint: bytes,
         messages: Sequence[Message],
         options: bytes,
-        no_wait: bool,
+        nonblocking: bool,
         queue_timeout: float,
         retry: bool = False,
         time_placeholder: str = "",
@@ -125,7 +125,7 @@ class MemoryClient:
                 fingerprint=fingerprint,
                 input=memory_protos.new_messages(messages),
                 options=options,
-                no_wait=no_wait,
+                nonblocking=nonblocking,
                 queue_timeout=_duration(queue_timeout),
                 retry=retry,
                 time_placeholder=time_placeholder,
@@ -179,7 +179,7 @@ class MemoryClient:
     ) -> AsyncIterator[Step | Turn]:
         """The committed steps after ``after_step``, then the turn."""
         request = state_pb.ReadTurnRequest(
-            agent_id=agent_id, request_id=request_id, after_step=after_step, no_follow=not follow
+            agent_id=agent_id, request_id=request_id, after_step=after_step, replay_only=not follow
         )
         stream = self.agents.ReadTurn(request)
         try:

@@ -61,7 +61,7 @@ class Memory(MemorySearch, Protocol):
         fingerprint: bytes,
         messages: Sequence[Message],
         options: bytes,
-        no_wait: bool,
+        nonblocking: bool,
         queue_timeout: float,
         retry: bool = False,
         time_placeholder: str = "",

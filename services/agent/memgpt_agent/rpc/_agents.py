@@ -47,7 +47,7 @@ class AgentRpcs(ServicerBase):
         new = state_pb.CreateAgentRequest(
             request_id=request_id,
             name=names[0],
-            other_names=names[1:],
+            fallback_names=names[1:],
             preset=preset,
             persona=persona,
             human=human,

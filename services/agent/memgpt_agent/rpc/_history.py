@@ -30,7 +30,7 @@ class HistoryRpcs(ServicerBase):
         return pb.RethinkResponse(message=await self._edit(request, state_pb.MESSAGE_PART_THOUGHT))
 
     async def Rewrite(self, request: pb.RewriteRequest, context: Any) -> pb.RewriteResponse:
-        return pb.RewriteResponse(message=await self._edit(request, state_pb.MESSAGE_PART_SPOKEN))
+        return pb.RewriteResponse(message=await self._edit(request, state_pb.MESSAGE_PART_REPLY))
 
     async def _edit(
         self, request: pb.RethinkRequest | pb.RewriteRequest, part: state_pb.MessagePart.ValueType

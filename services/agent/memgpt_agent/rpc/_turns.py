@@ -39,7 +39,7 @@ class TurnRpcs(ServicerBase):
             fingerprint=_fingerprint(request),
             messages=(await self._input(request, placeholder),),
             time_placeholder=placeholder,
-            verify=not request.no_verify,
+            verify=not request.skip_verify,
             max_steps=request.max_steps,
             max_tokens=request.max_tokens,
         )
@@ -80,7 +80,7 @@ class TurnRpcs(ServicerBase):
             agent_id=request.agent_id,
             request_id=request_id,
             fingerprint=hashlib.sha256(f"{request.agent_id}\0retry".encode()).digest(),
-            verify=not request.no_verify,
+            verify=not request.skip_verify,
             max_steps=request.max_steps,
             max_tokens=request.max_tokens,
             retry=True,

@@ -108,7 +108,7 @@ def load_not_found(load_id: str) -> NotFound:
 def load_elsewhere(load_id: str) -> Unavailable:
     """Return the error for a load that another Loader works on."""
     return Unavailable(
-        Reason.LOAD_ELSEWHERE,
+        Reason.LOAD_HELD_ELSEWHERE,
         "another Loader works on this load; retry, since it releases a load that nobody watches or uploads to",
         metadata={"load_id": load_id},
         retry_after=2.0,

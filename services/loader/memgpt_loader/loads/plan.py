@@ -65,7 +65,7 @@ def reconcile(
     """
     relabel: dict[str, StoredFile] = {}
     for name, file in load.files.items():
-        if file.state is not FileState.WANTED:
+        if file.state is not FileState.AWAITING_UPLOAD:
             continue
         manifest, held = file.manifest, stored.get(name)
         file.tags = load.tags if load.tags is not None else held.tags if held is not None else ()
@@ -113,7 +113,7 @@ def needs_upload(live: LiveLoad, file: LoadFile) -> bool:
         if file.state is FileState.LOADED:
             return False
         why = "its load has ended; create a new one"
-    elif file.state is FileState.WANTED:
+    elif file.state is FileState.AWAITING_UPLOAD:
         return True
     elif file.state in (FileState.PROCESSING, FileState.LOADED):
         return False
@@ -122,7 +122,7 @@ def needs_upload(live: LiveLoad, file: LoadFile) -> bool:
     else:
         why = file.message or "it was cancelled"
     raise FailedPrecondition(
-        Reason.UPLOAD_NOT_WANTED,
+        Reason.UPLOAD_NOT_EXPECTED,
         f"the file is not wanted: {why}",
         metadata={"load_id": live.load.load_id, "file": file.manifest.name, "state": file.state.value},
     )

@@ -320,11 +320,11 @@ class LoadRegistry:
         before = {name: file.state for name, file in load.files.items()}
         for file in load.files.values():
             if not file.state.ended:
-                file.state = FileState.WANTED
+                file.state = FileState.AWAITING_UPLOAD
         relabel = self._reconcile(load, stored, FileState.LOADED)
         for name, file in load.files.items():
             # A file may have been uploaded after the last save: watchers must be told that it is wanted again.
-            if file.state is not before[name] or file.state is FileState.WANTED:
+            if file.state is not before[name] or file.state is FileState.AWAITING_UPLOAD:
                 live.set_state(name, file.state, reason=file.reason, message=file.message)
         return relabel
 

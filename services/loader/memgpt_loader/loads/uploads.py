@@ -37,7 +37,7 @@ async def receive(
                 chunk = await anext(chunks, None)
         except TimeoutError:
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME,
+                Reason.DEADLINE_EXCEEDED,
                 f"the upload sent less than {_PACE_BYTES:,} bytes in {seconds_per_mib:g} s, and others may wait for "
                 "its room; upload the file again, or raise loader.upload_pause_seconds",
             ) from None

@@ -204,7 +204,7 @@ class _Upsert:
                 await work
         except TimeoutError:
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME, f"Memory made no progress for {_STALL_SECONDS:g} s while storing a file"
+                Reason.DEADLINE_EXCEEDED, f"Memory made no progress for {_STALL_SECONDS:g} s while storing a file"
             ) from None
 
 

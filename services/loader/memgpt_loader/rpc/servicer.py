@@ -43,8 +43,8 @@ class LoaderServicer(LoaderServiceServicer):
         if first is None or not first.HasField("header"):
             raise invalid("header", "the first message of an upload must be a header with load_id and name")
         header = first.header
-        if header.withdrawn:
-            file = await self._loads.withdraw(header.load_id, header.name, header.withdrawn)
+        if header.withdrawal_reason:
+            file = await self._loads.withdraw(header.load_id, header.name, header.withdrawal_reason)
         else:
             file = await self._loads.upload(header.load_id, header.name, _chunks(request_iterator))
         return loader_service_pb2.UploadFileResponse(file=file_to_proto(file))

@@ -66,7 +66,7 @@ class Agents:
         settings: AgentRow,
         content: CreateAgent,
         *,
-        other_names: Sequence[str] = (),
+        fallback_names: Sequence[str] = (),
     ) -> LiveAgent:
         """Create an agent, all or nothing. Repeated under the same id, return the agent that is there.
 
@@ -75,7 +75,7 @@ class Agents:
             agent_id: Its id.
             settings: Its row.
             content: Its texts, blocks and first messages.
-            other_names: What to call it if its name is taken: the first that is free.
+            fallback_names: What to call it if its name is taken: the first that is free.
 
         Raises:
             AlreadyExists: Other agents have the name and all the others.
@@ -91,10 +91,10 @@ class Agents:
                 await self.repository.execute(live, content)
                 return self._keep(live)
         except AlreadyExists:
-            if not other_names:
+            if not fallback_names:
                 raise
-        renamed, rest = settings.model_copy(update={"name": other_names[0]}), other_names[1:]
-        return await self.create(tenant, agent_id, renamed, content, other_names=rest)
+        renamed, rest = settings.model_copy(update={"name": fallback_names[0]}), fallback_names[1:]
+        return await self.create(tenant, agent_id, renamed, content, fallback_names=rest)
 
     async def get(self, tenant: str, agent_id: str) -> LiveAgent:
         """The agent.

@@ -189,7 +189,9 @@ class OpenAIEmbedder:
                     model=self.model, input=list(texts), encoding_format="float"
                 )
         except openai.APITimeoutError as error:
-            raise DeadlineExceeded(Reason.OUT_OF_TIME, f"{where} did not answer in {self._timeout:g} s.") from error
+            raise DeadlineExceeded(
+                Reason.DEADLINE_EXCEEDED, f"{where} did not answer in {self._timeout:g} s."
+            ) from error
         except openai.RateLimitError as error:
             raise ResourceExhausted(
                 Reason.MODEL_RATE_LIMITED,

@@ -111,7 +111,7 @@ class Position:
         """
         if self.space != space.name:
             raise FailedPrecondition(
-                Reason.PAGE_TOKEN_OUTDATED,
+                Reason.PAGE_TOKEN_EXPIRED,
                 "The store has another embedding model since this search began: search again without a page token.",
             )
 

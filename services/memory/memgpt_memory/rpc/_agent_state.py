@@ -68,7 +68,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     blocks=[convert.block_edit(block) for block in request.blocks],
                     messages=convert.new_messages(request.messages),
                 ),
-                other_names=request.other_names,
+                fallback_names=request.fallback_names,
             )
             # What is remembered of the answer says no more than which agent: all else may be replaced, and erased.
             return pb.CreateAgentResponse(agent=agent_pb2.Agent(agent_id=live.id)).SerializeToString()
@@ -150,18 +150,18 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             start,
             fingerprint=request.fingerprint,
             options=request.options,
-            no_wait=request.no_wait,
+            nonblocking=request.nonblocking,
             queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
             if request.HasField("queue_timeout")
             else None,
         )
         async for event in core.turns.begin(live, asked):
             if isinstance(event, int):
-                yield pb.BeginTurnResponse(queued=pb.QueuePlace(ahead=event))
+                yield pb.BeginTurnResponse(queued=pb.QueuePosition(ahead=event))
                 continue
             yield pb.BeginTurnResponse(granted=await self._granted(live, event))
             if event.lease is not None and await core.turns.cancelled(live, event.lease):
-                yield pb.BeginTurnResponse(cancel_requested=pb.CancelWish())
+                yield pb.BeginTurnResponse(cancel_requested=pb.CancelRequested())
 
     async def _granted(self, live: LiveAgent, grant: Grant) -> pb.TurnGrant:
         return pb.TurnGrant(
@@ -228,7 +228,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.no_follow):
+        async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.replay_only):
             if isinstance(item, Step):
                 yield pb.ReadTurnResponse(step=convert.step(item, live.state.rewinds))
             else:
@@ -359,7 +359,7 @@ async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -
                 request = await anext(requests, None)
         except TimeoutError:
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME,
+                Reason.DEADLINE_EXCEEDED,
                 f"The import paused for more than {_PAUSE_SECONDS:g} s: send it again. Nothing was imported.",
             ) from None
         if request is None:

@@ -40,7 +40,7 @@ def queue_full(most: int) -> ResourceExhausted:
 def timed_out(seconds: float) -> DeadlineExceeded:
     """A turn waited for longer than its caller allows."""
     return DeadlineExceeded(
-        Reason.OUT_OF_TIME,
+        Reason.DEADLINE_EXCEEDED,
         f"timed out after {seconds:g} s in the queue; the turn was not started; retry",
         metadata={"limit_seconds": f"{seconds:g}"},
     )

@@ -45,7 +45,7 @@ class TurnRequest:
         start: What the turn does as it begins; None for a turn that was begun before.
         fingerprint: Digest of the caller's own request; empty to compare nothing.
         options: What the caller needs to run the turn.
-        no_wait: Whether to report a turn that another worker holds, instead of waiting for it.
+        nonblocking: Whether to report a turn that another worker holds, instead of waiting for it.
         queue_timeout: Seconds that the turn may wait for others; None for no bound.
     """
 
@@ -53,7 +53,7 @@ class TurnRequest:
     start: TurnStart | Edit | None
     fingerprint: bytes = b""
     options: bytes = b""
-    no_wait: bool = False
+    nonblocking: bool = False
     queue_timeout: float | None = None
 
 
@@ -250,7 +250,7 @@ def _may_be_next(live: LiveAgent, waiter: Waiter, request: TurnRequest) -> bool:
     own = last is not None and last.key == waiter.key
     if not (own or live.head() is waiter or waiter.cancelled):
         return False
-    return not live.leased or waiter.cancelled or (own and request.no_wait)
+    return not live.leased or waiter.cancelled or (own and request.nonblocking)
 
 
 def _admit(
@@ -262,7 +262,7 @@ def _admit(
     running = live.running
     if running is not None:
         if live.leased:
-            return Grant(known) if known is not None and request.no_wait else _Admission.WAIT
+            return Grant(known) if known is not None and request.nonblocking else _Admission.WAIT
         if known is not None or not isinstance(request.start, Edit):
             return running
     return _Admission.START if live.head() is waiter else _Admission.WAIT

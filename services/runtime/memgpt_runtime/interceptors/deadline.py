@@ -42,7 +42,7 @@ class Deadline:
             if not scope.expired():
                 raise
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME,
+                Reason.DEADLINE_EXCEEDED,
                 f"timed out after {limit:g} s, the server's default; set a deadline to wait longer",
                 metadata={"limit_seconds": f"{limit:g}"},
             ) from None

@@ -110,7 +110,7 @@ async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
 async def load(loads: LoadRegistry, files: dict[str, bytes], request_id: str = "") -> Load:
     created = await loads.create(request_id, SOURCE, [manifest(name, data) for name, data in files.items()])
     for name, file in created.files.items():
-        if file.state is FileState.WANTED:
+        if file.state is FileState.AWAITING_UPLOAD:
             await loads.upload(created.load_id, name, chunks(files[name]))
     return await ended(loads, created.load_id)
 
@@ -212,7 +212,7 @@ async def test_other_tags_take_effect_without_the_bytes(loader: Loader, memory: 
     async def create(tags: tuple[str, ...] | None) -> Load:
         created = await loader.loads.create("", SOURCE, files, tags=tags)
         for name, file in created.files.items():
-            if file.state is FileState.WANTED:
+            if file.state is FileState.AWAITING_UPLOAD:
                 await loader.loads.upload(created.load_id, name, chunks({"a.txt": b"One.", "b.txt": b"Two."}[name]))
         return await ended(loader.loads, created.load_id)
 
@@ -276,7 +276,7 @@ async def test_a_loader_that_died_is_taken_up_by_the_next(tmp_path: Path, pool: 
     assert (read.state, states(read)["a.txt"]) == (LoadState.INTERRUPTED, FileState.LOADED)
     again = await second.loads.create("r", SOURCE, [manifest(name, data) for name, data in files.items()])
     assert (again.load_id, again.state) == (created.load_id, LoadState.RUNNING)
-    assert states(again) == {"a.txt": FileState.LOADED, "b.txt": FileState.WANTED}
+    assert states(again) == {"a.txt": FileState.LOADED, "b.txt": FileState.AWAITING_UPLOAD}
     await second.loads.upload(created.load_id, "b.txt", chunks(files["b.txt"]))
     events_after = [event async for event in second.loads.watch(created.load_id, last)]
     assert all(event.sequence > last for event in events_after)
@@ -301,7 +301,7 @@ async def test_who_sent_a_file_to_a_loader_that_was_killed_hears_that_it_is_want
         async with asyncio.timeout(10):
             event = await anext(events)
     assert isinstance(event, FileChanged)
-    assert event.file.state is FileState.WANTED
+    assert event.file.state is FileState.AWAITING_UPLOAD
     await second.loads.upload(created.load_id, "a.txt", chunks(b"One."))
     assert (await ended(second.loads, created.load_id)).passages == 1
     await second.close()
@@ -321,7 +321,7 @@ async def test_reading_a_load_leaves_it_where_it_is_worked_on(
     assert (await other.loads.create("r", SOURCE, manifests)).load_id == load_id
     with pytest.raises(Unavailable) as error:
         await other.loads.upload(load_id, "a.txt", chunks(b"One."))
-    assert (error.value.reason, error.value.retry_after) == (Reason.LOAD_ELSEWHERE, 2)
+    assert (error.value.reason, error.value.retry_after) == (Reason.LOAD_HELD_ELSEWHERE, 2)
     with pytest.raises(Unavailable):
         await other.loads.cancel(load_id)
     following = asyncio.create_task(ended(other.loads, load_id))
@@ -402,7 +402,7 @@ async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(
     await one.loads.upload(load_id, "b.txt", chunks(b"Two."))
     with pytest.raises(Unavailable) as error:
         await following
-    assert error.value.reason == Reason.LOAD_ELSEWHERE
+    assert error.value.reason == Reason.LOAD_HELD_ELSEWHERE
     following = asyncio.create_task(ended(one.loads, load_id))  # from now on from the record
     await other.loads.upload(load_id, "b.txt", chunks(b"Two."))
     assert states(await following) == {"a.txt": FileState.LOADED, "b.txt": FileState.UNCHANGED}
@@ -449,7 +449,7 @@ async def test_progress_while_a_file_is_read(loader: Loader, memory: FakeMemory,
     documents = [file.documents for file in seen if file.state is FileState.PROCESSING]
     assert len(set(documents)) > 3
     assert documents == sorted(documents)
-    assert (seen[0].state, seen[-1].state, seen[-1].documents) == (FileState.WANTED, FileState.LOADED, 13)
+    assert (seen[0].state, seen[-1].state, seen[-1].documents) == (FileState.AWAITING_UPLOAD, FileState.LOADED, 13)
 
 
 async def test_uploads_that_are_not_wanted(loader: Loader) -> None:
@@ -457,7 +457,7 @@ async def test_uploads_that_are_not_wanted(loader: Loader) -> None:
     assert (await loader.loads.upload(result.load_id, "a.txt", chunks(b"One."))).state is FileState.LOADED
     with pytest.raises(FailedPrecondition) as error:
         await loader.loads.upload(result.load_id, "b.pdf", chunks(b"%PDF-1.7"))
-    assert error.value.reason == Reason.UPLOAD_NOT_WANTED
+    assert error.value.reason == Reason.UPLOAD_NOT_EXPECTED
     with pytest.raises(NotFound, match="manifest"):
         await loader.loads.upload(result.load_id, "c.txt", chunks(b""))
     with pytest.raises(NotFound):
@@ -468,7 +468,7 @@ async def test_other_bytes_may_be_sent_again_right(loader: Loader) -> None:
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"Right.")])
     with pytest.raises(InvalidArgument):
         await loader.loads.upload(created.load_id, "a.txt", chunks(b"Wrong!"))
-    assert created.files["a.txt"].state is FileState.WANTED
+    assert created.files["a.txt"].state is FileState.AWAITING_UPLOAD
     assert loader.spool.used_bytes == 0
     await loader.loads.upload(created.load_id, "a.txt", chunks(b"Right."))
     assert states(await ended(loader.loads, created.load_id)) == {"a.txt": FileState.LOADED}
@@ -661,7 +661,7 @@ async def test_how_far_a_load_is_outlives_the_process(
     await first.close()
     second = Loader(tmp_path, pool, memory)
     found = await second.loads.get(created.load_id)
-    assert states(found) == {"bad.pdf": FileState.FAILED, "never.txt": FileState.WANTED}
+    assert states(found) == {"bad.pdf": FileState.FAILED, "never.txt": FileState.AWAITING_UPLOAD}
     assert found.files["bad.pdf"].reason is FailureReason.BROKEN
     await second.close()
 

@@ -42,7 +42,7 @@ class AsyncLoads:
         sync: bool = False,
         tags: Sequence[str] | None = None,
     ) -> Load:
-        """Create a load; its files in state WANTED are to be uploaded.
+        """Create a load; its files in state AWAITING_UPLOAD are to be uploaded.
 
         Args:
             source_name: The source; it is made if there is none of the name.
@@ -93,7 +93,7 @@ class AsyncLoads:
 
     async def withdraw(self, load_id: str, name: str, reason: str) -> LoadFile:
         """Give up a file that cannot be sent; the load goes on without it."""
-        header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name, withdrawn=reason)
+        header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name, withdrawal_reason=reason)
         requests = iter([loader_pb.UploadFileRequest(header=header)])
         return (await call(self._stub.UploadFile, requests, CALL_TIMEOUT)).file
 

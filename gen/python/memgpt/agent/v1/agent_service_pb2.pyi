@@ -477,7 +477,7 @@ class SendMessageRequest(_message.Message):
     USER_NAME_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     STREAM_DELTAS_FIELD_NUMBER: _builtins.int
-    NO_VERIFY_FIELD_NUMBER: _builtins.int
+    SKIP_VERIFY_FIELD_NUMBER: _builtins.int
     MAX_STEPS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
@@ -494,7 +494,7 @@ class SendMessageRequest(_message.Message):
     """Events up to and including this one are left out of a replay; 0 leaves out none."""
     stream_deltas: _builtins.bool
     """Send the model's text as it comes, as `delta` events."""
-    no_verify: _builtins.bool
+    skip_verify: _builtins.bool
     """Do not check that the agent's first answer is a message or a search."""
     max_steps: _builtins.int
     """The most steps of this turn; 0 for the service's own setting (50), at most 200."""
@@ -510,13 +510,13 @@ class SendMessageRequest(_message.Message):
         user_name: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
         stream_deltas: _builtins.bool = ...,
-        no_verify: _builtins.bool = ...,
+        skip_verify: _builtins.bool = ...,
         max_steps: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "input", b"input", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "agent_id", b"agent_id", "event", b"event", "input", b"input", "max_steps", b"max_steps", "max_tokens", b"max_tokens", "no_verify", b"no_verify", "request_id", b"request_id", "stream_deltas", b"stream_deltas", "text", b"text", "user_name", b"user_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "agent_id", b"agent_id", "event", b"event", "input", b"input", "max_steps", b"max_steps", "max_tokens", b"max_tokens", "request_id", b"request_id", "skip_verify", b"skip_verify", "stream_deltas", b"stream_deltas", "text", b"text", "user_name", b"user_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text", "event"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
@@ -1275,7 +1275,7 @@ class RetryRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     STREAM_DELTAS_FIELD_NUMBER: _builtins.int
-    NO_VERIFY_FIELD_NUMBER: _builtins.int
+    SKIP_VERIFY_FIELD_NUMBER: _builtins.int
     MAX_STEPS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
@@ -1286,7 +1286,7 @@ class RetryRequest(_message.Message):
     """Events up to and including this one are left out of a replay; 0 leaves out none."""
     stream_deltas: _builtins.bool
     """Send the model's text as it comes, as `delta` events."""
-    no_verify: _builtins.bool
+    skip_verify: _builtins.bool
     """Do not check that the agent's first answer is a message or a search."""
     max_steps: _builtins.int
     """The most steps of this turn; 0 for the service's own setting (50), at most 200."""
@@ -1299,13 +1299,13 @@ class RetryRequest(_message.Message):
         request_id: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
         stream_deltas: _builtins.bool = ...,
-        no_verify: _builtins.bool = ...,
+        skip_verify: _builtins.bool = ...,
         max_steps: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "agent_id", b"agent_id", "max_steps", b"max_steps", "max_tokens", b"max_tokens", "no_verify", b"no_verify", "request_id", b"request_id", "stream_deltas", b"stream_deltas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "agent_id", b"agent_id", "max_steps", b"max_steps", "max_tokens", b"max_tokens", "request_id", b"request_id", "skip_verify", b"skip_verify", "stream_deltas", b"stream_deltas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

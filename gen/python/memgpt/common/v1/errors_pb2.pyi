@@ -159,20 +159,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "EMBEDDING_MISMATCH", "domain": "memgpt",
          "metadata": {"stored_model": "wordllama", "stored_dimension": "256", "model": "bge-m3", "dimension": "1024"}}
     """
-    ERROR_REASON_PAGE_TOKEN_OUTDATED: _ErrorReason.ValueType  # 103
+    ERROR_REASON_PAGE_TOKEN_EXPIRED: _ErrorReason.ValueType  # 103
     """FAILED_PRECONDITION: the page token is genuine, but what it points to is gone, as after re-embedding. Search again.
 
-        {"reason": "PAGE_TOKEN_OUTDATED", "domain": "memgpt", "metadata": {"field": "page_token"}}
+        {"reason": "PAGE_TOKEN_EXPIRED", "domain": "memgpt", "metadata": {"field": "page_token"}}
     """
     ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 104
     """FAILED_PRECONDITION: it ships with the suite or is held by something else, and can be neither changed nor deleted.
 
         {"reason": "IN_USE", "domain": "memgpt", "metadata": {"resource": "profile", "name": "memgpt_doc"}}
     """
-    ERROR_REASON_UPLOAD_NOT_WANTED: _ErrorReason.ValueType  # 105
+    ERROR_REASON_UPLOAD_NOT_EXPECTED: _ErrorReason.ValueType  # 105
     """FAILED_PRECONDITION: the upload is not wanted: the store has the file already, or it is being uploaded.
 
-        {"reason": "UPLOAD_NOT_WANTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
+        {"reason": "UPLOAD_NOT_EXPECTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
     """
     ERROR_REASON_MODEL_UNUSABLE: _ErrorReason.ValueType  # 106
     """FAILED_PRECONDITION: the chat model cannot be used as configured: unknown to its endpoint, key refused, or its answers
@@ -230,26 +230,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
     """
-    ERROR_REASON_LOAD_ELSEWHERE: _ErrorReason.ValueType  # 146
+    ERROR_REASON_LOAD_HELD_ELSEWHERE: _ErrorReason.ValueType  # 146
     """UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
     when it has nothing to do.
 
-        {"reason": "LOAD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
+        {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
     """
-    ERROR_REASON_OUT_OF_TIME: _ErrorReason.ValueType  # 160
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 160
     """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
 
-        {"reason": "OUT_OF_TIME", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
+        {"reason": "DEADLINE_EXCEEDED", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 180
     """UNIMPLEMENTED: this version does not do that yet, or the method is unknown to it.
 
         {"reason": "NOT_IMPLEMENTED", "domain": "memgpt", "metadata": {"method": "/memgpt.agent.v1.AgentService/Undo"}}
     """
-    ERROR_REASON_BUG: _ErrorReason.ValueType  # 200
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 200
     """INTERNAL: a bug. The message says no more than the request's id, under which the server's log has the rest.
 
-        {"reason": "BUG", "domain": "memgpt", "metadata": {}}
+        {"reason": "INTERNAL", "domain": "memgpt", "metadata": {}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -399,20 +399,20 @@ ERROR_REASON_EMBEDDING_MISMATCH: ErrorReason.ValueType  # 102
     {"reason": "EMBEDDING_MISMATCH", "domain": "memgpt",
      "metadata": {"stored_model": "wordllama", "stored_dimension": "256", "model": "bge-m3", "dimension": "1024"}}
 """
-ERROR_REASON_PAGE_TOKEN_OUTDATED: ErrorReason.ValueType  # 103
+ERROR_REASON_PAGE_TOKEN_EXPIRED: ErrorReason.ValueType  # 103
 """FAILED_PRECONDITION: the page token is genuine, but what it points to is gone, as after re-embedding. Search again.
 
-    {"reason": "PAGE_TOKEN_OUTDATED", "domain": "memgpt", "metadata": {"field": "page_token"}}
+    {"reason": "PAGE_TOKEN_EXPIRED", "domain": "memgpt", "metadata": {"field": "page_token"}}
 """
 ERROR_REASON_IN_USE: ErrorReason.ValueType  # 104
 """FAILED_PRECONDITION: it ships with the suite or is held by something else, and can be neither changed nor deleted.
 
     {"reason": "IN_USE", "domain": "memgpt", "metadata": {"resource": "profile", "name": "memgpt_doc"}}
 """
-ERROR_REASON_UPLOAD_NOT_WANTED: ErrorReason.ValueType  # 105
+ERROR_REASON_UPLOAD_NOT_EXPECTED: ErrorReason.ValueType  # 105
 """FAILED_PRECONDITION: the upload is not wanted: the store has the file already, or it is being uploaded.
 
-    {"reason": "UPLOAD_NOT_WANTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
+    {"reason": "UPLOAD_NOT_EXPECTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
 """
 ERROR_REASON_MODEL_UNUSABLE: ErrorReason.ValueType  # 106
 """FAILED_PRECONDITION: the chat model cannot be used as configured: unknown to its endpoint, key refused, or its answers
@@ -470,25 +470,25 @@ ERROR_REASON_TOOL_UNAVAILABLE: ErrorReason.ValueType  # 145
 
     {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 """
-ERROR_REASON_LOAD_ELSEWHERE: ErrorReason.ValueType  # 146
+ERROR_REASON_LOAD_HELD_ELSEWHERE: ErrorReason.ValueType  # 146
 """UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
 when it has nothing to do.
 
-    {"reason": "LOAD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
+    {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
 """
-ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 160
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 160
 """DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
 
-    {"reason": "OUT_OF_TIME", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
+    {"reason": "DEADLINE_EXCEEDED", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 180
 """UNIMPLEMENTED: this version does not do that yet, or the method is unknown to it.
 
     {"reason": "NOT_IMPLEMENTED", "domain": "memgpt", "metadata": {"method": "/memgpt.agent.v1.AgentService/Undo"}}
 """
-ERROR_REASON_BUG: ErrorReason.ValueType  # 200
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 200
 """INTERNAL: a bug. The message says no more than the request's id, under which the server's log has the rest.
 
-    {"reason": "BUG", "domain": "memgpt", "metadata": {}}
+    {"reason": "INTERNAL", "domain": "memgpt", "metadata": {}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

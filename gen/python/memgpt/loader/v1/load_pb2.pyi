@@ -67,7 +67,7 @@ class _FileStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileState.V
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILE_STATE_UNSPECIFIED: _FileState.ValueType  # 0
     """Not set."""
-    FILE_STATE_WANTED: _FileState.ValueType  # 1
+    FILE_STATE_AWAITING_UPLOAD: _FileState.ValueType  # 1
     """Its bytes are wanted: see UploadFile."""
     FILE_STATE_PROCESSING: _FileState.ValueType  # 2
     """Its bytes are here, and it waits or is worked on."""
@@ -89,7 +89,7 @@ class FileState(_FileState, metaclass=_FileStateEnumTypeWrapper):
 
 FILE_STATE_UNSPECIFIED: FileState.ValueType  # 0
 """Not set."""
-FILE_STATE_WANTED: FileState.ValueType  # 1
+FILE_STATE_AWAITING_UPLOAD: FileState.ValueType  # 1
 """Its bytes are wanted: see UploadFile."""
 FILE_STATE_PROCESSING: FileState.ValueType  # 2
 """Its bytes are here, and it waits or is worked on."""

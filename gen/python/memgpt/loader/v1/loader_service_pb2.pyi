@@ -86,7 +86,7 @@ class CreateLoadResponse(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def load(self) -> _load_pb2.Load:
-        """The load. Files in state WANTED are to be uploaded."""
+        """The load. Files in state AWAITING_UPLOAD are to be uploaded."""
 
     def __init__(
         self,
@@ -115,12 +115,12 @@ class UploadFileRequest(_message.Message):
 
         LOAD_ID_FIELD_NUMBER: _builtins.int
         NAME_FIELD_NUMBER: _builtins.int
-        WITHDRAWN_FIELD_NUMBER: _builtins.int
+        WITHDRAWAL_REASON_FIELD_NUMBER: _builtins.int
         load_id: _builtins.str
         """The load."""
         name: _builtins.str
         """Name of the file, as in the manifest."""
-        withdrawn: _builtins.str
+        withdrawal_reason: _builtins.str
         """Set when the file cannot be sent after all, since it has changed, say, or is gone: why, for people. No chunk
         follows; the file ends as FAILED with NOT_SENT, and the load goes on without it. At most 1,000 characters.
         """
@@ -129,11 +129,11 @@ class UploadFileRequest(_message.Message):
             *,
             load_id: _builtins.str = ...,
             name: _builtins.str = ...,
-            withdrawn: _builtins.str = ...,
+            withdrawal_reason: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["load_id", b"load_id", "name", b"name", "withdrawn", b"withdrawn"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["load_id", b"load_id", "name", b"name", "withdrawal_reason", b"withdrawal_reason"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

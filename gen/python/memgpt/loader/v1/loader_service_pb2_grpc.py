@@ -33,7 +33,7 @@ class LoaderServiceStub:
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
 
     Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
     to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
@@ -88,7 +88,7 @@ class LoaderServiceServicer:
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
 
     Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
     to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 
@@ -202,7 +202,7 @@ class LoaderService:
     that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
 
     Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
     to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
     """
 

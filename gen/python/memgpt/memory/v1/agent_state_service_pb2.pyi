@@ -38,7 +38,7 @@ class _MessagePartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessagePa
     """Not set; invalid in requests."""
     MESSAGE_PART_THOUGHT: _MessagePart.ValueType  # 1
     """The inner thought of its last message."""
-    MESSAGE_PART_SPOKEN: _MessagePart.ValueType  # 2
+    MESSAGE_PART_REPLY: _MessagePart.ValueType  # 2
     """What it last said to the user, by `send_message`."""
 
 class MessagePart(_MessagePart, metaclass=_MessagePartEnumTypeWrapper):
@@ -48,7 +48,7 @@ MESSAGE_PART_UNSPECIFIED: MessagePart.ValueType  # 0
 """Not set; invalid in requests."""
 MESSAGE_PART_THOUGHT: MessagePart.ValueType  # 1
 """The inner thought of its last message."""
-MESSAGE_PART_SPOKEN: MessagePart.ValueType  # 2
+MESSAGE_PART_REPLY: MessagePart.ValueType  # 2
 """What it last said to the user, by `send_message`."""
 Global___MessagePart: _TypeAlias = MessagePart  # noqa: Y015
 
@@ -69,7 +69,7 @@ class CreateAgentRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
-    OTHER_NAMES_FIELD_NUMBER: _builtins.int
+    FALLBACK_NAMES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
     `messages` may differ, for they tell the time; those of the first call hold.
@@ -101,7 +101,7 @@ class CreateAgentRequest(_message.Message):
         """The boot sequence; it fills the window at first."""
 
     @_builtins.property
-    def other_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def fallback_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The names to take where `name` is taken, the first that is free; each as `name`. A repetition answers the agent under the
         name that it got.
         """
@@ -120,11 +120,11 @@ class CreateAgentRequest(_message.Message):
         time_zone: _builtins.str = ...,
         blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
         messages: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
-        other_names: _abc.Iterable[_builtins.str] | None = ...,
+        fallback_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "other_names", b"other_names", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "fallback_names", b"fallback_names", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,7 +371,7 @@ class BeginTurnRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
-    NO_WAIT_FIELD_NUMBER: _builtins.int
+    NONBLOCKING_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
@@ -382,7 +382,7 @@ class BeginTurnRequest(_message.Message):
     """Names the turn for good. Unique within the tenant."""
     fingerprint: _builtins.bytes
     """Digest of the client's own request, at most 64 bytes: the same `request_id` with another one is INVALID_ARGUMENT."""
-    no_wait: _builtins.bool
+    nonblocking: _builtins.bool
     """Answer a turn that is held by another lease at once, without a lease, instead of waiting for it."""
     options: _builtins.bytes
     """What the caller needs to run the turn, opaque to Memory; given back by every grant of the turn. At most 4 KiB."""
@@ -411,7 +411,7 @@ class BeginTurnRequest(_message.Message):
         request_id: _builtins.str = ...,
         fingerprint: _builtins.bytes = ...,
         input: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
-        no_wait: _builtins.bool = ...,
+        nonblocking: _builtins.bool = ...,
         options: _builtins.bytes = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
         retry: _builtins.bool = ...,
@@ -419,7 +419,7 @@ class BeginTurnRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "no_wait", b"no_wait", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "retry", b"retry", "time_placeholder", b"time_placeholder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "fingerprint", b"fingerprint", "input", b"input", "nonblocking", b"nonblocking", "options", b"options", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "retry", b"retry", "time_placeholder", b"time_placeholder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,7 +435,7 @@ class BeginTurnResponse(_message.Message):
     GRANTED_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def queued(self) -> Global___QueuePlace:
+    def queued(self) -> Global___QueuePosition:
         """The turn waits."""
 
     @_builtins.property
@@ -443,15 +443,15 @@ class BeginTurnResponse(_message.Message):
         """The turn may run, or has ended; without a lease this is the last message of the stream."""
 
     @_builtins.property
-    def cancel_requested(self) -> Global___CancelWish:
+    def cancel_requested(self) -> Global___CancelRequested:
         """The turn that was granted is to be ended as CANCELLED now. The last message of the stream."""
 
     def __init__(
         self,
         *,
-        queued: Global___QueuePlace | None = ...,
+        queued: Global___QueuePosition | None = ...,
         granted: Global___TurnGrant | None = ...,
-        cancel_requested: Global___CancelWish | None = ...,
+        cancel_requested: Global___CancelRequested | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -464,7 +464,7 @@ class BeginTurnResponse(_message.Message):
 Global___BeginTurnResponse: _TypeAlias = BeginTurnResponse  # noqa: Y015
 
 @_typing.final
-class QueuePlace(_message.Message):
+class QueuePosition(_message.Message):
     """A place in an agent's queue of turns."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -483,10 +483,10 @@ class QueuePlace(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___QueuePlace: _TypeAlias = QueuePlace  # noqa: Y015
+Global___QueuePosition: _TypeAlias = QueuePosition  # noqa: Y015
 
 @_typing.final
-class CancelWish(_message.Message):
+class CancelRequested(_message.Message):
     """Somebody wants the turn cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -500,7 +500,7 @@ class CancelWish(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CancelWish: _TypeAlias = CancelWish  # noqa: Y015
+Global___CancelRequested: _TypeAlias = CancelRequested  # noqa: Y015
 
 @_typing.final
 class TurnGrant(_message.Message):
@@ -523,7 +523,7 @@ class TurnGrant(_message.Message):
 
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease; unset when the turn has ended, or is held by another and the request said `no_wait`."""
+        """The lease; unset when the turn has ended, or is held by another and the request said `nonblocking`."""
 
     @_builtins.property
     def context(self) -> _context_pb2.AgentContext:
@@ -898,14 +898,14 @@ class ReadTurnRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     AFTER_STEP_FIELD_NUMBER: _builtins.int
-    NO_FOLLOW_FIELD_NUMBER: _builtins.int
+    REPLAY_ONLY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
     """The turn, by the request it answers. NOT_FOUND when there is none."""
     after_step: _builtins.int
     """Steps up to and including this one are left out; -1 leaves out none."""
-    no_follow: _builtins.bool
+    replay_only: _builtins.bool
     """End with the turn as it is now, instead of waiting for more."""
     def __init__(
         self,
@@ -913,11 +913,11 @@ class ReadTurnRequest(_message.Message):
         agent_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         after_step: _builtins.int = ...,
-        no_follow: _builtins.bool = ...,
+        replay_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_step", b"after_step", "agent_id", b"agent_id", "no_follow", b"no_follow", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_step", b"after_step", "agent_id", b"agent_id", "replay_only", b"replay_only", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -154,7 +154,7 @@ class AgentStateServiceServicer:
 
     def CreateAgent(self, request, context):
         """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
+        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,7 +199,7 @@ class AgentStateServiceServicer:
         the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
         Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-        answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
+        answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
         A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
@@ -257,7 +257,7 @@ class AgentStateServiceServicer:
 
     def ReadTurn(self, request, context):
         """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-        as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
+        as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class AgentStateServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AgentStateServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.CreateAgentRequest, _agent_state_service_pb2.CreateAgentResponse]
     """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
+    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.GetAgentRequest, _agent_state_service_pb2.GetAgentResponse]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -62,7 +62,7 @@ class AgentStateServiceStub:
     the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
     Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-    answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
+    answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
     A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
@@ -94,7 +94,7 @@ class AgentStateServiceStub:
     """
     ReadTurn: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-    as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
+    as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
     """
     ListTurns: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListTurnsRequest, _agent_state_service_pb2.ListTurnsResponse]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
@@ -148,7 +148,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.CreateAgentRequest, _agent_state_service_pb2.CreateAgentResponse]  # type: ignore[assignment]
     """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
+    the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.GetAgentRequest, _agent_state_service_pb2.GetAgentResponse]  # type: ignore[assignment]
     """Reads an agent by id or by name. NOT_FOUND when there is none."""
@@ -171,7 +171,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
     Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-    answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
+    answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
     `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
     A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
@@ -203,7 +203,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """
     ReadTurn: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ReadTurnRequest, _agent_state_service_pb2.ReadTurnResponse]  # type: ignore[assignment]
     """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-    as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
+    as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
     """
     ListTurns: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListTurnsRequest, _agent_state_service_pb2.ListTurnsResponse]  # type: ignore[assignment]
     """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
@@ -260,7 +260,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.CreateAgentResponse, _abc.Awaitable[_agent_state_service_pb2.CreateAgentResponse]]:
         """Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `other_names`.
+        the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
         """
 
     @_abc_1.abstractmethod
@@ -313,7 +313,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
 
         Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-        answered by a grant without lease; one that is held by another lease is waited for, unless `no_wait`. The same
+        answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
         `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
 
         A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
@@ -381,7 +381,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.ReadTurnResponse], _abc.AsyncIterator[_agent_state_service_pb2.ReadTurnResponse]]:
         """Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-        as the last one, the ended turn. With `no_follow` the last one holds the turn as it is now.
+        as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
         """
 
     @_abc_1.abstractmethod

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/profile.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x07Profile\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindR\x04kind\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n\x08\x62uilt_in\x18\x04 \x01(\x08R\x07\x62uiltIn\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*v\n\x0bProfileKind\x12\x1c\n\x18PROFILE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PROFILE_KIND_PERSONA\x10\x01\x12\x16\n\x12PROFILE_KIND_HUMAN\x10\x02\x12\x17\n\x13PROFILE_KIND_PRESET\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/profile.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x07Profile\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindR\x04kind\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x19\n\x08\x62uilt_in\x18\x04 \x01(\x08R\x07\x62uiltIn\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*v\n\x0bProfileKind\x12\x1c\n\x18PROFILE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PROFILE_KIND_PERSONA\x10\x01\x12\x16\n\x12PROFILE_KIND_HUMAN\x10\x02\x12\x17\n\x13PROFILE_KIND_PRESET\x10\x03\x42\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0cProfileProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.profile_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\014ProfileProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
   _globals['_PROFILEKIND']._serialized_start=276
   _globals['_PROFILEKIND']._serialized_end=394
   _globals['_PROFILE']._serialized_start=86

@@ -77,7 +77,7 @@ class StoreServiceServicer:
         """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
         the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
         endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-        order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_OUTDATED) after it.
+        order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
 
         Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
         after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when

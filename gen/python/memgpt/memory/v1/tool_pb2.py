@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/memory/v1/tool.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x01\n\x0cToolFunction\x12\x30\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x0b\x64\x65scription\x12)\n\nparameters\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\nparameters\"\xbb\x01\n\nToolServer\x12$\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x07\x61\x64\x64ress\x12\x46\n\tfunctions\x18\x02 \x03(\x0b\x32\x1e.memgpt.memory.v1.ToolFunctionB\x08\xbaH\x05\x92\x01\x02\x10\x64R\tfunctions\x12?\n\rregister_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cregisterTimeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/memory/v1/tool.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x01\n\x0cToolFunction\x12\x30\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x04name\x12*\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x0b\x64\x65scription\x12)\n\nparameters\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\nparameters\"\xbb\x01\n\nToolServer\x12$\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x07\x61\x64\x64ress\x12\x46\n\tfunctions\x18\x02 \x03(\x0b\x32\x1e.memgpt.memory.v1.ToolFunctionB\x08\xbaH\x05\x92\x01\x02\x10\x64R\tfunctions\x12?\n\rregister_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cregisterTimeB\xf3\x01\n\x19io.memgptmilvus.memory.v1B\tToolProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.tool_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\tToolProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
   _globals['_TOOLFUNCTION'].fields_by_name['name']._loaded_options = None
   _globals['_TOOLFUNCTION'].fields_by_name['name']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_TOOLFUNCTION'].fields_by_name['description']._loaded_options = None
