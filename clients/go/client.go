@@ -1,0 +1,213 @@
+package memgpt
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	agentv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1"
+	loaderv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1"
+	memoryv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
+)
+
+const (
+	// DefaultCallTimeout limits a unary call whose context has no deadline.
+	DefaultCallTimeout = 60 * time.Second
+
+	// DefaultPatience is how long a turn or a load is resumed without progress before its error is returned.
+	DefaultPatience = 2 * time.Minute
+
+	maxMessageBytes = 32 << 20
+)
+
+// retries is the service config of every connection: unary calls and streams that have not begun are repeated when a server
+// cannot be reached or is stopping. Repetition is safe because every mutation carries a request id.
+const retries = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "methodConfig": [{
+    "name": [{}],
+    "waitForReady": true,
+    "retryPolicy": {
+      "maxAttempts": 5,
+      "initialBackoff": "0.2s",
+      "maxBackoff": "3s",
+      "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]
+    }
+  }]
+}`
+
+// Addresses are the gRPC targets of the services, such as "localhost:50051" or "dns:///agent.example.org:443". A service
+// without an address cannot be called.
+type Addresses struct {
+	Agent  string
+	Loader string
+	Memory string
+}
+
+// Client holds the connections to the services. It is safe for concurrent use.
+type Client struct {
+	// Agents talks to agents and manages them.
+	Agents agentv1.AgentServiceClient
+	// Loads turns documents into passages.
+	Loads loaderv1.LoaderServiceClient
+	// Archive searches archival memory.
+	Archive memoryv1.ArchivalMemoryServiceClient
+	// Recall searches messages.
+	Recall memoryv1.RecallMemoryServiceClient
+
+	connections []*grpc.ClientConn
+	patience    time.Duration
+}
+
+type options struct {
+	transport credentials.TransportCredentials
+	token     string
+	timeout   time.Duration
+	patience  time.Duration
+	dial      []grpc.DialOption
+}
+
+// Option changes how a client connects.
+type Option func(*options)
+
+// WithTransportCredentials uses TLS, for example credentials.NewTLS(&tls.Config{}). The default is plaintext.
+func WithTransportCredentials(transport credentials.TransportCredentials) Option {
+	return func(o *options) { o.transport = transport }
+}
+
+// WithToken sends a bearer token with every call. It requires TLS.
+func WithToken(token string) Option {
+	return func(o *options) { o.token = token }
+}
+
+// WithCallTimeout limits unary calls whose context has no deadline, in place of DefaultCallTimeout.
+func WithCallTimeout(timeout time.Duration) Option {
+	return func(o *options) { o.timeout = timeout }
+}
+
+// WithPatience sets how long turns and loads are resumed without progress, in place of DefaultPatience.
+func WithPatience(patience time.Duration) Option {
+	return func(o *options) { o.patience = patience }
+}
+
+// WithDialOptions adds options of grpc.NewClient, such as interceptors.
+func WithDialOptions(dial ...grpc.DialOption) Option {
+	return func(o *options) { o.dial = append(o.dial, dial...) }
+}
+
+// Dial prepares the connections; they are made with the first call.
+func Dial(addresses Addresses, opts ...Option) (*Client, error) {
+	o := options{transport: insecure.NewCredentials(), timeout: DefaultCallTimeout, patience: DefaultPatience}
+	for _, option := range opts {
+		option(&o)
+	}
+	client := &Client{patience: o.patience}
+	connect := func(address string) (*grpc.ClientConn, error) {
+		connection, err := grpc.NewClient(address, o.dialOptions()...)
+		if err == nil {
+			client.connections = append(client.connections, connection)
+		}
+		return connection, err
+	}
+	bind := []struct {
+		address string
+		stubs   func(*grpc.ClientConn)
+	}{
+		{addresses.Agent, func(c *grpc.ClientConn) { client.Agents = agentv1.NewAgentServiceClient(c) }},
+		{addresses.Loader, func(c *grpc.ClientConn) { client.Loads = loaderv1.NewLoaderServiceClient(c) }},
+		{addresses.Memory, func(c *grpc.ClientConn) {
+			client.Archive = memoryv1.NewArchivalMemoryServiceClient(c)
+			client.Recall = memoryv1.NewRecallMemoryServiceClient(c)
+		}},
+	}
+	for _, service := range bind {
+		if service.address == "" {
+			continue
+		}
+		connection, err := connect(service.address)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("connect to %q: %w", service.address, err), client.Close())
+		}
+		service.stubs(connection)
+	}
+	return client, nil
+}
+
+// Close closes the connections. Turns and loads that are running continue on the servers.
+func (c *Client) Close() error {
+	var failures []error
+	for _, connection := range c.connections {
+		failures = append(failures, connection.Close())
+	}
+	c.connections = nil
+	return errors.Join(failures...)
+}
+
+func (o *options) dialOptions() []grpc.DialOption {
+	dial := []grpc.DialOption{
+		grpc.WithTransportCredentials(o.transport),
+		grpc.WithDefaultServiceConfig(retries),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithChainUnaryInterceptor(o.limit, identify),
+	}
+	if o.token != "" {
+		dial = append(dial, grpc.WithPerRPCCredentials(bearer(o.token)))
+	}
+	return append(dial, o.dial...)
+}
+
+// limit gives a unary call without a deadline the default one.
+func (o *options) limit(
+	ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	return invoke(ctx, method, request, response, connection, opts...)
+}
+
+// identify sends a copy of a mutation that lacks a request id with a new one, so that the call can be repeated.
+func identify(
+	ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
+) error {
+	if message, ok := request.(proto.Message); ok {
+		request = withRequestID(message)
+	}
+	return invoke(ctx, method, request, response, connection, opts...)
+}
+
+func withRequestID(request proto.Message) proto.Message {
+	field := request.ProtoReflect().Descriptor().Fields().ByName("request_id")
+	if field == nil || field.Kind() != protoreflect.StringKind || request.ProtoReflect().Get(field).String() != "" {
+		return request
+	}
+	identified := proto.Clone(request)
+	identified.ProtoReflect().Set(field, protoreflect.ValueOfString(NewRequestID()))
+	return identified
+}
+
+// NewRequestID returns 130 random bits as text. The same id with the same request is the same mutation.
+func NewRequestID() string { return rand.Text() }
+
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }

@@ -1,0 +1,112 @@
+package memgpt
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	agentv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1"
+	memoryv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
+)
+
+// Turn is one request to an agent and all that the agent does about it. It outlives its connection: when the stream breaks,
+// or the Agent stops, Events continues on another replica after the last event it returned.
+type Turn struct {
+	client  *Client
+	ctx     context.Context
+	request *agentv1.SendMessageRequest
+
+	mu     sync.Mutex
+	turnID string
+	done   *agentv1.Done
+}
+
+// Send prepares a turn that gives the agent a message or an event. The turn begins when Events is ranged over. A request
+// without a request id gets a new one.
+func (c *Client) Send(ctx context.Context, request *agentv1.SendMessageRequest) *Turn {
+	request = proto.Clone(request).(*agentv1.SendMessageRequest)
+	if request.GetRequestId() == "" {
+		request.RequestId = NewRequestID()
+	}
+	return &Turn{client: c, ctx: ctx, request: request}
+}
+
+// RequestID names the turn: sending the same request with it again, from any process, continues the same turn.
+func (t *Turn) RequestID() string { return t.request.GetRequestId() }
+
+// ID returns the turn's id, or "" before the server has said it.
+func (t *Turn) ID() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.turnID
+}
+
+// Done returns how the turn ended, or nil while it has not.
+func (t *Turn) Done() *agentv1.Done {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.done
+}
+
+// Events returns the events of the turn, up to and with Done. Each durable event is returned once and in order. An error is
+// returned last: the context's, the services' answer to the request, or the last failure when the turn could not be resumed
+// within the client's patience. Ranging again continues after the last durable event.
+func (t *Turn) Events() iter.Seq2[*agentv1.TurnEvent, error] {
+	return func(yield func(*agentv1.TurnEvent, error) bool) {
+		backoff := newBackoff(t.client.patience)
+		for {
+			err := t.stream(backoff, yield)
+			if err == nil {
+				return
+			}
+			if !interrupted(t.ctx, err) || !backoff.wait(t.ctx, err) {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// Cancel asks the agent to stop this turn. What was committed stays.
+func (t *Turn) Cancel(ctx context.Context) (*memoryv1.Turn, error) {
+	response, err := t.client.Agents.CancelTurn(ctx, &agentv1.CancelTurnRequest{
+		AgentId: t.request.GetAgentId(), RequestId: t.request.GetRequestId(),
+	})
+	return response.GetTurn(), err
+}
+
+// stream reads one connection's events. It returns nil when the turn has ended or the caller stopped reading.
+func (t *Turn) stream(backoff *backoff, yield func(*agentv1.TurnEvent, error) bool) error {
+	ctx, cancel := context.WithCancel(t.ctx)
+	defer cancel()
+	stream, err := t.client.Agents.SendMessage(ctx, t.request)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		event := response.GetEvent()
+		backoff.reset()
+		t.note(event)
+		if !yield(event, nil) || event.GetDone() != nil {
+			return nil
+		}
+	}
+}
+
+func (t *Turn) note(event *agentv1.TurnEvent) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.request.AfterSequence = max(t.request.GetAfterSequence(), event.GetSequence())
+	if started := event.GetStarted(); started.GetTurnId() != "" {
+		t.turnID = started.GetTurnId()
+	}
+	if done := event.GetDone(); done != nil {
+		t.done = done
+	}
+}
