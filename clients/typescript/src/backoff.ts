@@ -1,0 +1,39 @@
+import { retryAfter } from "./errors.js";
+
+const FIRST_PAUSE = 200;
+const LAST_PAUSE = 3000;
+
+/** Spaces out attempts and ends them after a time without progress. @internal */
+export class Backoff {
+  #since = performance.now();
+  #pause = FIRST_PAUSE;
+
+  /** @param patience - milliseconds without progress after which no further attempt is made */
+  constructor(private readonly patience: number) {}
+
+  /** Note progress. */
+  reset(): void {
+    this.#since = performance.now();
+    this.#pause = FIRST_PAUSE;
+  }
+
+  /** Pause before the next attempt after `error`. Resolves to false when the patience is used up or the signal aborts. */
+  async wait(error: unknown, signal?: AbortSignal): Promise<boolean> {
+    const pause = Math.max(this.#pause, retryAfter(error));
+    this.#pause = Math.min(2 * this.#pause, LAST_PAUSE);
+    if (performance.now() - this.#since + pause > this.patience || signal?.aborted === true) {
+      return false;
+    }
+    return await new Promise((resolve) => {
+      const abort = (): void => {
+        clearTimeout(timer);
+        resolve(false);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", abort);
+        resolve(true);
+      }, pause);
+      signal?.addEventListener("abort", abort, { once: true });
+    });
+  }
+}

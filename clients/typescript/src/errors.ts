@@ -1,0 +1,59 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema, type ErrorInfo } from "./gen/google/rpc/error_details_pb.js";
+import { ErrorReason } from "./gen/memgpt/common/v1/errors_pb.js";
+
+const DOMAIN = "memgpt";
+
+/**
+ * Why a call failed, for programs to act on. `ErrorReason.UNSPECIFIED` for an error that the services did not send, such as a
+ * broken connection, and for a reason that is newer than this client.
+ */
+export function reasonOf(error: unknown): ErrorReason {
+  const reason = errorInfo(error)?.reason ?? "";
+  return (ErrorReason as Record<string, unknown>)[reason] as ErrorReason | undefined ?? ErrorReason.UNSPECIFIED;
+}
+
+/** The values that describe an error, by the keys that the contract lists for its reason; empty if the services did not send it. */
+export function metadataOf(error: unknown): Readonly<Record<string, string>> {
+  return errorInfo(error)?.metadata ?? {};
+}
+
+/** Milliseconds to wait before a call is repeated; 0 if the server did not say. */
+export function retryAfter(error: unknown): number {
+  const delay = ConnectError.from(error).findDetails(RetryInfoSchema)[0]?.retryDelay;
+  return delay === undefined ? 0 : Number(delay.seconds) * 1000 + delay.nanos / 1e6;
+}
+
+/** The fields of the request that are invalid, with what is wrong with each. */
+export function fieldViolations(error: unknown): { field: string; description: string }[] {
+  const violations = ConnectError.from(error).findDetails(BadRequestSchema)[0]?.fieldViolations ?? [];
+  return violations.map(({ field, description }) => ({ field, description }));
+}
+
+/**
+ * Whether a stream ended by its transport or by a server that is stopping, and not by an answer to the request. A status without
+ * ErrorInfo comes from a proxy or the transport, whatever its code.
+ *
+ * @internal
+ */
+export function isInterruption(error: unknown): boolean {
+  if (errorInfo(error) !== undefined) {
+    return INTERRUPTIONS.has(reasonOf(error));
+  }
+  return BROKEN_TRANSPORT.has(ConnectError.from(error).code);
+}
+
+const INTERRUPTIONS = new Set([
+  ErrorReason.SHUTTING_DOWN,
+  ErrorReason.STORE_UNAVAILABLE,
+  ErrorReason.SERVICE_UNAVAILABLE,
+  ErrorReason.LOAD_ELSEWHERE,
+  ErrorReason.OVERLOADED,
+]);
+
+const BROKEN_TRANSPORT = new Set([Code.Unavailable, Code.Internal, Code.Unknown, Code.Canceled, Code.DeadlineExceeded, Code.Aborted]);
+
+function errorInfo(error: unknown): ErrorInfo | undefined {
+  return ConnectError.from(error).findDetails(ErrorInfoSchema).find((info) => info.domain === DOMAIN);
+}

@@ -1,0 +1,103 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+
+import { Backoff } from "./backoff.js";
+import { isInterruption } from "./errors.js";
+import { FileManifestSchema, FileState, type Load, type LoadFile } from "./gen/memgpt/loader/v1/load_pb.js";
+import {
+  CreateLoadRequestSchema, UploadFileRequestSchema, type CreateLoadRequest, type LoaderService, type UploadFileRequest,
+} from "./gen/memgpt/loader/v1/loader_service_pb.js";
+
+const CHUNK_BYTES = 64 << 10;
+
+/** A document to load: its label within the source, and its bytes. A `Blob` of a browser's file input works as well. */
+export interface Document {
+  name: string;
+  content: Uint8Array<ArrayBuffer> | Blob;
+}
+
+/** Options of a load. */
+export interface LoadOptions {
+  /** Stops waiting; the load itself goes on with what it has. */
+  signal?: AbortSignal;
+  /** Called for each change of a file. */
+  onFile?: (file: LoadFile) => void;
+}
+
+/** Load files and wait for the end, resuming when the Loader stops or the connection breaks. @internal */
+export async function load(
+  loads: Client<typeof LoaderService>,
+  options: MessageInitShape<typeof CreateLoadRequestSchema>,
+  documents: readonly Document[],
+  patience: number,
+  { signal, onFile }: LoadOptions,
+): Promise<Load> {
+  const request = create(CreateLoadRequestSchema, options);
+  request.requestId ||= crypto.randomUUID();
+  request.files = [];
+  const contents = new Map<string, Blob>();
+  for (const { name, content } of documents) {
+    const blob = content instanceof Blob ? content : new Blob([content]);
+    const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
+    request.files.push(create(FileManifestSchema, { name, size: BigInt(blob.size), sha256: hex(digest) }));
+    contents.set(name, blob);
+  }
+  const run = new LoadRun(loads, request, contents, new Backoff(patience), signal, onFile);
+  return await run.toEnd();
+}
+
+class LoadRun {
+  #sequence = 0n;
+
+  constructor(
+    private readonly loads: Client<typeof LoaderService>,
+    private readonly request: CreateLoadRequest,
+    private readonly contents: ReadonlyMap<string, Blob>,
+    private readonly backoff: Backoff,
+    private readonly signal: AbortSignal | undefined,
+    private readonly onFile: ((file: LoadFile) => void) | undefined,
+  ) {}
+
+  async toEnd(): Promise<Load> {
+    for (;;) {
+      try {
+        return await this.#attempt();
+      } catch (error) {
+        if (this.signal?.aborted === true || !isInterruption(error)) throw error;
+        if (!(await this.backoff.wait(error, this.signal))) throw error;
+      }
+    }
+  }
+
+  /** Create the load, or find it as it is now, send what is wanted, and follow it to its end. */
+  async #attempt(): Promise<Load> {
+    const call = this.signal === undefined ? {} : { signal: this.signal };
+    const created = (await this.loads.createLoad(this.request, call)).load;
+    for (const file of created?.files ?? []) {
+      if (file.state !== FileState.WANTED || file.manifest === undefined) continue;
+      await this.loads.uploadFile(this.#pieces(created?.loadId ?? "", file.manifest.name), call);
+      this.backoff.reset();
+    }
+    const watch = { loadId: created?.loadId ?? "", afterSequence: this.#sequence };
+    for await (const { sequence, event } of this.loads.watchLoad(watch, call)) {
+      this.backoff.reset();
+      if (sequence > this.#sequence) this.#sequence = sequence;
+      if (event.case === "file") this.onFile?.(event.value);
+      if (event.case === "ended") return event.value;
+    }
+    throw new Error("the load's stream ended before its last event");
+  }
+
+  async *#pieces(loadId: string, name: string): AsyncGenerator<UploadFileRequest> {
+    yield create(UploadFileRequestSchema, { piece: { case: "header", value: { loadId, name } } });
+    const blob = this.contents.get(name) ?? new Blob();
+    for (let start = 0; start < blob.size; start += CHUNK_BYTES) {
+      const bytes = new Uint8Array(await blob.slice(start, start + CHUNK_BYTES).arrayBuffer());
+      yield create(UploadFileRequestSchema, { piece: { case: "chunk", value: bytes } });
+    }
+  }
+}
+
+function hex(digest: ArrayBuffer): string {
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,98 @@
+import { clone, type MessageInitShape, create } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+
+import { Backoff } from "./backoff.js";
+import { isInterruption } from "./errors.js";
+import { SendMessageRequestSchema, type AgentService, type SendMessageRequest } from "./gen/memgpt/agent/v1/agent_service_pb.js";
+import type { Done, TurnEvent } from "./gen/memgpt/agent/v1/event_pb.js";
+import type { Turn as TurnRecord } from "./gen/memgpt/memory/v1/turn_pb.js";
+
+/** Options of a turn. */
+export interface TurnOptions {
+  /** Stops reading; the turn itself goes on. See {@link Turn.cancel}. */
+  signal?: AbortSignal;
+}
+
+/**
+ * One request to an agent and all that the agent does about it. It outlives its connection: when the stream breaks, or the Agent
+ * stops, iteration continues on another replica after the last event it returned.
+ */
+export class Turn implements AsyncIterable<TurnEvent> {
+  readonly #request: SendMessageRequest;
+  #id = "";
+  #done: Done | undefined;
+
+  /** @internal */
+  constructor(
+    private readonly agents: Client<typeof AgentService>,
+    request: MessageInitShape<typeof SendMessageRequestSchema>,
+    private readonly patience: number,
+    private readonly options: TurnOptions,
+  ) {
+    this.#request = clone(SendMessageRequestSchema, create(SendMessageRequestSchema, request));
+    this.#request.requestId ||= crypto.randomUUID();
+  }
+
+  /** Names the turn: sending the same request with it again, from any process, continues the same turn. */
+  get requestId(): string {
+    return this.#request.requestId;
+  }
+
+  /** The turn's id; empty before the server has said it. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** How the turn ended; undefined while it has not. */
+  get done(): Done | undefined {
+    return this.#done;
+  }
+
+  /**
+   * The events of the turn, up to and with `done`. Each durable event comes once and in order; iterating again continues after
+   * the last one.
+   *
+   * @throws ConnectError the services' answer to the request, or the last failure when the turn could not be resumed in time
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
+    const { signal } = this.options;
+    const backoff = new Backoff(this.patience);
+    for (;;) {
+      try {
+        for await (const { event } of this.agents.sendMessage(this.#request, signal === undefined ? {} : { signal })) {
+          if (event === undefined) continue;
+          backoff.reset();
+          this.#note(event);
+          yield event;
+          if (event.event.case === "done") return;
+        }
+      } catch (error) {
+        if (signal?.aborted === true || !isInterruption(error) || !(await backoff.wait(error, signal))) throw error;
+        continue;
+      }
+      const cut = new Error("the stream ended before its last event");
+      if (!(await backoff.wait(cut, signal))) throw cut;
+    }
+  }
+
+  /** Ask the agent to stop this turn. What was committed stays. */
+  async cancel(): Promise<TurnRecord | undefined> {
+    const { agentId, requestId } = this.#request;
+    return (await this.agents.cancelTurn({ agentId, requestId })).turn;
+  }
+
+  /** Read the turn to its end and return the texts of the agent's messages. */
+  async messages(): Promise<string[]> {
+    const texts: string[] = [];
+    for await (const { event } of this) {
+      if (event.case === "message") texts.push(event.value.text);
+    }
+    return texts;
+  }
+
+  #note(event: TurnEvent): void {
+    if (event.sequence > this.#request.afterSequence) this.#request.afterSequence = event.sequence;
+    if (event.event.case === "started" && event.event.value.turnId !== "") this.#id = event.event.value.turnId;
+    if (event.event.case === "done") this.#done = event.event.value;
+  }
+}

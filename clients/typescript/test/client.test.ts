@@ -1,0 +1,112 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { MemGPT, metadataOf, reasonOf, ErrorReason, retryUnary } from "../src/index.js";
+import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
+import { AgentService, type CreateAgentRequest, type SendMessageRequest } from "../src/gen/memgpt/agent/v1/agent_service_pb.js";
+import { TurnEventSchema, type TurnEvent } from "../src/gen/memgpt/agent/v1/event_pb.js";
+import { TurnState } from "../src/gen/memgpt/memory/v1/turn_pb.js";
+
+const PATIENCE = 5000;
+
+function refusal(code: Code, reason: string): ConnectError {
+  const info = { domain: "memgpt", reason, metadata: { agent_id: "agent_x" } };
+  return new ConnectError("refused", code, undefined, [{ desc: ErrorInfoSchema, value: info }]);
+}
+
+function message(sequence: bigint, text: string): TurnEvent {
+  return create(TurnEventSchema, { sequence, event: { case: "message", value: { text } } });
+}
+
+const started = create(TurnEventSchema, { event: { case: "started", value: { requestId: "r", turnId: "turn_1" } } });
+const done = create(TurnEventSchema, { sequence: 3n, event: { case: "done", value: { state: TurnState.COMPLETED } } });
+
+/** An Agent that plays one script for each stream: its events, then its error. */
+function agent(scripts: [TurnEvent[], ConnectError | undefined][], seen: SendMessageRequest[]): Transport {
+  return createRouterTransport(({ service }) => {
+    service(AgentService, {
+      async *sendMessage(request) {
+        seen.push(request);
+        const [events, error] = scripts.shift() ?? [[], undefined];
+        for (const event of events) yield { event };
+        await Promise.resolve();
+        if (error !== undefined) throw error;
+      },
+    });
+  });
+}
+
+const interruptions: Record<string, ConnectError | undefined> = {
+  drain: refusal(Code.Unavailable, "SHUTTING_DOWN"),
+  store: refusal(Code.Unavailable, "STORE_UNAVAILABLE"),
+  shed: refusal(Code.ResourceExhausted, "OVERLOADED"),
+  "killed behind a proxy": new ConnectError("RST_STREAM", Code.Internal),
+  "cancelled by a proxy": new ConnectError("cancelled", Code.Canceled),
+  "deadline of a proxy": new ConnectError("timeout", Code.DeadlineExceeded),
+  cut: undefined,
+};
+
+for (const [name, interruption] of Object.entries(interruptions)) {
+  void test(`a turn resumes after an interruption: ${name}`, async () => {
+    const seen: SendMessageRequest[] = [];
+    const transport = agent([[[started, message(1n, "one")], interruption], [[message(2n, "two"), done], undefined]], seen);
+    const turn = new MemGPT({ agent: transport, patience: PATIENCE }).send({ agentId: "agent_1" });
+    assert.deepEqual(await turn.messages(), ["one", "two"]);
+    assert.equal(turn.id, "turn_1");
+    assert.equal(turn.done?.state, TurnState.COMPLETED);
+    assert.deepEqual(seen.map((request) => request.requestId), [turn.requestId, turn.requestId]);
+    assert.deepEqual(seen.map((request) => request.afterSequence), [0n, 1n]);
+  });
+}
+
+for (const reason of ["AGENT_NOT_FOUND", "MODEL_UNAVAILABLE"] as const) {
+  void test(`a turn reports the services' answer: ${reason}`, async () => {
+    const seen: SendMessageRequest[] = [];
+    const transport = agent([[[started], refusal(Code.Unavailable, reason)]], seen);
+    const turn = new MemGPT({ agent: transport, patience: PATIENCE }).send({ agentId: "agent_1" });
+    await assert.rejects(turn.messages(), (error) => reasonOf(error) === ErrorReason[reason]);
+    assert.equal(seen.length, 1);
+  });
+}
+
+void test("a mutation is repeated under one request id", async () => {
+  const seen: CreateAgentRequest[] = [];
+  const transport = createRouterTransport(
+    ({ service }) => {
+      service(AgentService, {
+        createAgent(request) {
+          seen.push(request);
+          if (seen.length === 1) throw refusal(Code.Unavailable, "SHUTTING_DOWN");
+          return { agent: { agentId: "agent_1" } };
+        },
+      });
+    },
+    { transport: { interceptors: [retryUnary] } },
+  );
+  const created = await new MemGPT({ agent: transport }).agents.createAgent({ name: "Ada" });
+  assert.equal(created.agent?.agentId, "agent_1");
+  assert.equal(new Set(seen.map((request) => request.requestId)).size, 1);
+  assert.notEqual(seen[0]?.requestId, "");
+});
+
+void test("pages are one sequence", async () => {
+  const transport = createRouterTransport(({ service }) => {
+    service(AgentService, {
+      listAgents: ({ pageToken }) =>
+        pageToken === "" ? { agents: [{ agentId: "a" }, { agentId: "b" }], nextPageToken: "2" } : { agents: [{ agentId: "c" }] },
+    });
+  });
+  const ids: string[] = [];
+  for await (const { agentId } of new MemGPT({ agent: transport }).listAgents()) ids.push(agentId);
+  assert.deepEqual(ids, ["a", "b", "c"]);
+});
+
+void test("errors tell their reason and metadata", () => {
+  const error = refusal(Code.NotFound, "AGENT_NOT_FOUND");
+  assert.equal(reasonOf(error), ErrorReason.AGENT_NOT_FOUND);
+  assert.equal(metadataOf(error)["agent_id"], "agent_x");
+  assert.equal(reasonOf(new Error("other")), ErrorReason.UNSPECIFIED);
+  assert.equal(reasonOf(refusal(Code.Aborted, "FROM_THE_FUTURE")), ErrorReason.UNSPECIFIED);
+});
