@@ -1,0 +1,136 @@
+"""Run the conformance scenario once per language and print a table of languages and steps.
+
+A toolchain that is missing shows in the table. With ``CI`` set it is a failure, elsewhere it is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.conformance.harness import Harness
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIO = Path(__file__).with_name("scenario.json")
+_RUN_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """How to run the scenario in one language.
+
+    Attributes:
+        language: Its column in the table.
+        tools: Programs that must be installed.
+        command: The runner.
+        folder: Where it runs.
+        setup: What it needs once before, as a command.
+    """
+
+    language: str
+    tools: Sequence[str]
+    command: Sequence[str]
+    folder: Path = ROOT
+    setup: Sequence[str] = ()
+
+
+RUNNERS = (
+    Runner("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
+    Runner(
+        "grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")
+    ),
+    Runner("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
+    Runner(
+        "typescript",
+        ("node", "npm"),
+        ("node", "--import", "tsx", "test/conformance.ts"),
+        ROOT / "clients/typescript",
+        ("npm", "ci", "--no-audit", "--no-fund", "--silent"),
+    ),
+)
+
+
+def run(runner: Runner, harness: Harness, scratch: Path) -> dict[str, str]:
+    """Return the problem of each step, "" for none. A step that was not reached is absent."""
+    if missing := [tool for tool in runner.tools if shutil.which(tool) is None]:
+        print(f"{runner.language}: not installed: {', '.join(missing)}", file=sys.stderr)
+        return {}
+    if runner.setup and not (runner.folder / "node_modules").exists():
+        subprocess.run(runner.setup, cwd=runner.folder, check=True, timeout=_RUN_SECONDS)
+    results = scratch / f"{runner.language}.jsonl"
+    config = scratch / f"{runner.language}.json"
+    suite = harness.suite
+    settings = {
+        "agent": suite.agent_address,
+        "loader": suite.loader_address,
+        "memory": suite.memory_address,
+        "control": harness.control,
+        "run": uuid.uuid4().hex[:8],
+        "scenario": str(SCENARIO),
+        "results": str(results),
+    }
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    environment = {**os.environ, "MEMGPT_CONFORMANCE": str(config)}
+    done = subprocess.run(
+        runner.command,
+        cwd=runner.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_RUN_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        print(f"{runner.language}: exit code {done.returncode}\n{done.stdout}{done.stderr}", file=sys.stderr)
+    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    return {step["name"]: step["problem"] for step in map(json.loads, lines)}
+
+
+def table(steps: Sequence[str], results: dict[str, dict[str, str]]) -> str:
+    """Return the steps as rows and the languages as columns: ok, FAILED, or - for a step that was not reached."""
+    width = max(map(len, steps)) + 2
+    lines = ["".ljust(width) + "".join(language.ljust(12) for language in results)]
+    for step in steps:
+        marks = (_mark(results[language].get(step)) for language in results)
+        lines.append(step.ljust(width) + "".join(mark.ljust(12) for mark in marks).rstrip())
+    return "\n".join(lines)
+
+
+def _mark(problem: str | None) -> str:
+    return "-" if problem is None else "FAILED" if problem else "ok"
+
+
+def main() -> None:
+    """Run the runners that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m clients.conformance", description=__doc__)
+    languages = [runner.language for runner in RUNNERS]
+    parser.add_argument("languages", nargs="*", choices=[*languages, []], help="which languages; all by default")
+    wanted = parser.parse_args().languages or languages
+    steps = [step["name"] for step in json.loads(SCENARIO.read_text(encoding="utf-8"))["steps"]]
+    with tempfile.TemporaryDirectory() as folder, Harness(Path(folder) / "home") as harness:
+        chosen = [runner for runner in RUNNERS if runner.language in wanted]
+        results = {runner.language: run(runner, harness, Path(folder)) for runner in chosen}
+    print(table(steps, results))
+    for language, problems in results.items():
+        for step, problem in problems.items():
+            if problem:
+                print(f"{language}: {step}: {problem}")
+    complete = [language for language in results if results[language].keys() == set(steps)]
+    passed = [language for language in complete if not any(results[language].values())]
+    unavailable = [language for language in results if not results[language]]
+    print(f"{len(passed)} passed, {len(results) - len(passed)} failed")
+    allowed = set(passed) if os.environ.get("CI") else {*passed, *unavailable}
+    sys.exit(0 if allowed == set(results) else 1)
+
+
+if __name__ == "__main__":
+    main()

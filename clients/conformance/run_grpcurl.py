@@ -1,0 +1,116 @@
+"""Run the scenario with grpcurl: no generated code, only reflection and JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import grpc
+
+from clients.conformance.scenario import CallError, Json, Runner, TurnResult
+
+GRPCURL = Path(__file__).resolve().parents[2] / ".tools" / "bin" / "grpcurl"
+AGENT = "memgpt.agent.v1.AgentService"
+LOADER = "memgpt.loader.v1.LoaderService"
+_CODES = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
+_ATTEMPTS = 60
+
+
+class Grpcurl(Runner):
+    """Makes every call by one run of grpcurl."""
+
+    def call(self, method: str, request: Json, timeout: float | None) -> Json:
+        """Make a unary call."""
+        return next(self._stream(method, [request], timeout))
+
+    def turn(self, request: Json, during: str | None) -> Json:
+        """Run a turn to its end; send the request again after the last sequence when the stream breaks."""
+        request = {"requestId": str(uuid.uuid4()), **request}
+        result = TurnResult(int(request.get("afterSequence", 0)))
+        for _ in range(_ATTEMPTS):
+            try:
+                request["afterSequence"] = result.last_sequence
+                for response in self._stream(f"{AGENT}/SendMessage", [request], None):
+                    if result.add(response["event"]) and during:
+                        self._interfere(request, during)
+                        during = None
+            except CallError as error:
+                if error.code not in _CODES or error.reason not in ("", "SHUTTING_DOWN", "SERVICE_UNAVAILABLE"):
+                    raise
+            if result.ended:
+                return result.json
+        raise CallError("UNAVAILABLE", "", {}, f"the turn has not ended after {_ATTEMPTS} attempts")
+
+    def load(self, source_name: str, files: Mapping[str, bytes]) -> Json:
+        """Load files and return the load when it has ended."""
+        manifests = [
+            {"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        ]
+        load = self.call(f"{LOADER}/CreateLoad", {"sourceName": source_name, "files": manifests}, None)["load"]
+        for file in load["files"]:
+            if file["state"] == "FILE_STATE_WANTED":
+                name = file["manifest"]["name"]
+                header = {"header": {"loadId": load["loadId"], "name": name}}
+                chunk = {"chunk": base64.b64encode(files[name]).decode()}
+                next(self._stream(f"{LOADER}/UploadFile", [header, chunk], None))
+        *_, last = self._stream(f"{LOADER}/WatchLoad", [{"loadId": load["loadId"]}], None)
+        return last["ended"]
+
+    def _interfere(self, request: Json, during: str) -> None:
+        if during == "cancel":
+            turn = {"agentId": request["agentId"], "requestId": request["requestId"]}
+            self.call(f"{AGENT}/CancelTurn", turn, None)
+        else:
+            self.interfere(during)
+
+    def _stream(self, method: str, requests: list[Json], timeout: float | None) -> Iterator[Json]:
+        """Yield the responses as grpcurl prints them.
+
+        Raises:
+            CallError: The call failed.
+        """
+        address = self.config[method.split(".")[1]]
+        limit = "120" if timeout is None else f"{timeout:f}"
+        command = [str(GRPCURL), "-plaintext", "-format-error", "-max-time", limit, "-d", "@", address, method]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin and process.stdout and process.stderr  # noqa: S101 - pipes, as asked for
+            process.stdin.write("\n".join(map(json.dumps, requests)))
+            process.stdin.close()
+            lines: list[str] = []
+            for line in process.stdout:
+                lines.append(line)
+                if line.rstrip() in ("}", "{}"):  # the end of an object: grpcurl indents what is within
+                    yield json.loads("".join(lines))
+                    lines.clear()
+            problem = process.stderr.read()
+        if process.returncode:
+            raise _call_error(problem)
+
+
+def _call_error(text: str) -> CallError:
+    """Return the error that grpcurl printed as JSON, or as text where it failed before the call."""
+    try:
+        status = json.loads(text)
+    except json.JSONDecodeError:
+        code = "DEADLINE_EXCEEDED" if "deadline" in text.lower() else "UNAVAILABLE"
+        return CallError(code, "", {}, text)
+    details = status.get("details", [])
+    info = next((detail for detail in details if detail["@type"].endswith("ErrorInfo")), {})
+    return CallError(_code_name(status["code"]), info.get("reason", ""), info.get("metadata", {}), status["message"])
+
+
+def _code_name(number: int) -> str:
+    return next(code.name for code in grpc.StatusCode if code.value[0] == number)
+
+
+if __name__ == "__main__":
+    sys.exit(Grpcurl().main())
