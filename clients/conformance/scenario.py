@@ -35,8 +35,14 @@ class Runner(ABC):
     """Executes the steps; a subclass makes the calls."""
 
     def __init__(self) -> None:
-        self.config: dict[str, str] = json.loads(Path(os.environ["MEMGPT_CONFORMANCE"]).read_text(encoding="utf-8"))
+        self.config = self.read_config()
         self._saved = {"run": self.config["run"]}
+
+    @staticmethod
+    def read_config() -> dict[str, str]:
+        """Return addresses and paths, from the file that the environment names."""
+        config: dict[str, str] = json.loads(Path(os.environ["MEMGPT_CONFORMANCE"]).read_text(encoding="utf-8"))
+        return config
 
     @abstractmethod
     def call(self, method: str, request: Json, timeout: float | None) -> Json:
