@@ -55,7 +55,7 @@ class Grpcurl(Runner):
         ]
         load = self.call(f"{LOADER}/CreateLoad", {"sourceName": source_name, "files": manifests}, None)["load"]
         for file in load["files"]:
-            if file["state"] == "FILE_STATE_WANTED":
+            if file["state"] == "FILE_STATE_AWAITING_UPLOAD":
                 name = file["manifest"]["name"]
                 header = {"header": {"loadId": load["loadId"], "name": name}}
                 chunk = {"chunk": base64.b64encode(files[name]).decode()}

@@ -77,7 +77,7 @@ class Python(Runner):
         load = loads.create(source_name, manifests)
         with tempfile.TemporaryDirectory() as folder:
             for index, file in enumerate(load.files):
-                if file.state == FileState.FILE_STATE_WANTED:
+                if file.state == FileState.FILE_STATE_AWAITING_UPLOAD:
                     path = Path(folder) / str(index)
                     path.write_bytes(files[file.manifest.name])
                     loads.upload(load.load_id, file.manifest.name, path)

@@ -71,7 +71,7 @@ func interrupted(ctx context.Context, err error) bool {
 	case commonv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN,
 		commonv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 		commonv1.ErrorReason_ERROR_REASON_SERVICE_UNAVAILABLE,
-		commonv1.ErrorReason_ERROR_REASON_LOAD_ELSEWHERE,
+		commonv1.ErrorReason_ERROR_REASON_LOAD_HELD_ELSEWHERE,
 		commonv1.ErrorReason_ERROR_REASON_OVERLOADED:
 		return true
 	}

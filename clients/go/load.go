@@ -77,7 +77,7 @@ func (r *loadRun) attempt(ctx context.Context) (*loaderv1.Load, error) {
 	}
 	load := created.GetLoad()
 	for _, file := range load.GetFiles() {
-		if file.GetState() == loaderv1.FileState_FILE_STATE_WANTED {
+		if file.GetState() == loaderv1.FileState_FILE_STATE_AWAITING_UPLOAD {
 			if err := r.upload(ctx, load.GetLoadId(), file.GetManifest().GetName()); err != nil {
 				return nil, err
 			}
@@ -117,14 +117,14 @@ func (r *loadRun) upload(ctx context.Context, loadID, name string) error {
 	header := &loaderv1.UploadFileRequest_Header{LoadId: loadID, Name: name}
 	content, err := r.files[name].Open()
 	if err != nil {
-		header.Withdrawn = fmt.Sprintf("cannot be read: %v", err)
+		header.WithdrawalReason = fmt.Sprintf("cannot be read: %v", err)
 		return r.send(ctx, header, nil)
 	}
 	defer func() { _ = content.Close() }()
 	err = r.send(ctx, header, content)
 	var failed *readError
 	if errors.As(err, &failed) {
-		header.Withdrawn = fmt.Sprintf("cannot be read: %v", failed.cause)
+		header.WithdrawalReason = fmt.Sprintf("cannot be read: %v", failed.cause)
 		return r.send(ctx, header, nil)
 	}
 	return err

@@ -48,7 +48,7 @@ const INTERRUPTIONS = new Set([
   ErrorReason.SHUTTING_DOWN,
   ErrorReason.STORE_UNAVAILABLE,
   ErrorReason.SERVICE_UNAVAILABLE,
-  ErrorReason.LOAD_ELSEWHERE,
+  ErrorReason.LOAD_HELD_ELSEWHERE,
   ErrorReason.OVERLOADED,
 ]);
 

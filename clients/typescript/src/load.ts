@@ -74,7 +74,7 @@ class LoadRun {
     const call = this.signal === undefined ? {} : { signal: this.signal };
     const created = (await this.loads.createLoad(this.request, call)).load;
     for (const file of created?.files ?? []) {
-      if (file.state !== FileState.WANTED || file.manifest === undefined) continue;
+      if (file.state !== FileState.AWAITING_UPLOAD || file.manifest === undefined) continue;
       await this.loads.uploadFile(this.#pieces(created?.loadId ?? "", file.manifest.name), call);
       this.backoff.reset();
     }

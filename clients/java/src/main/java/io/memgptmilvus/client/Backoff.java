@@ -1,0 +1,39 @@
+package io.memgptmilvus.client;
+
+import java.time.Duration;
+
+/** Spaces out attempts and ends them after a time without progress. */
+final class Backoff {
+  private static final Duration FIRST_PAUSE = Duration.ofMillis(200);
+  private static final Duration LAST_PAUSE = Duration.ofSeconds(3);
+
+  private final Duration patience;
+  private long since = System.nanoTime();
+  private Duration pause = FIRST_PAUSE;
+
+  Backoff(Duration patience) {
+    this.patience = patience;
+  }
+
+  /** Note progress. */
+  void reset() {
+    since = System.nanoTime();
+    pause = FIRST_PAUSE;
+  }
+
+  /** Pause before the next attempt, or throw the error if it is no interruption or the patience is used up. */
+  void await(RuntimeException error) {
+    Duration next = pause.compareTo(Errors.retryAfter(error)) > 0 ? pause : Errors.retryAfter(error);
+    pause = pause.multipliedBy(2).compareTo(LAST_PAUSE) < 0 ? pause.multipliedBy(2) : LAST_PAUSE;
+    boolean exhausted = Duration.ofNanos(System.nanoTime() - since).plus(next).compareTo(patience) > 0;
+    if (exhausted || !Errors.isInterruption(error)) {
+      throw error;
+    }
+    try {
+      Thread.sleep(next.toMillis());
+    } catch (InterruptedException interrupted) {
+      Thread.currentThread().interrupt();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,349 @@
+package io.memgptmilvus.client;
+
+import io.grpc.CallCredentials;
+import io.grpc.ChannelCredentials;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.memgptmilvus.agent.v1.AgentServiceGrpc;
+import io.memgptmilvus.agent.v1.AgentServiceGrpc.AgentServiceBlockingStub;
+import io.memgptmilvus.agent.v1.ListAgentsRequest;
+import io.memgptmilvus.agent.v1.ListAgentsResponse;
+import io.memgptmilvus.agent.v1.ListSourcesRequest;
+import io.memgptmilvus.agent.v1.ListSourcesResponse;
+import io.memgptmilvus.agent.v1.SendMessageRequest;
+import io.memgptmilvus.loader.v1.CreateLoadRequest;
+import io.memgptmilvus.loader.v1.Load;
+import io.memgptmilvus.loader.v1.LoadFile;
+import io.memgptmilvus.loader.v1.LoaderServiceGrpc;
+import io.memgptmilvus.loader.v1.LoaderServiceGrpc.LoaderServiceBlockingStub;
+import io.memgptmilvus.memory.v1.Agent;
+import io.memgptmilvus.memory.v1.ArchivalMemoryServiceGrpc;
+import io.memgptmilvus.memory.v1.ArchivalMemoryServiceGrpc.ArchivalMemoryServiceBlockingStub;
+import io.memgptmilvus.memory.v1.Message;
+import io.memgptmilvus.memory.v1.PassageHit;
+import io.memgptmilvus.memory.v1.RecallMemoryServiceGrpc;
+import io.memgptmilvus.memory.v1.RecallMemoryServiceGrpc.RecallMemoryServiceBlockingStub;
+import io.memgptmilvus.memory.v1.SearchMessagesRequest;
+import io.memgptmilvus.memory.v1.SearchMessagesResponse;
+import io.memgptmilvus.memory.v1.SearchPassagesRequest;
+import io.memgptmilvus.memory.v1.SearchPassagesResponse;
+import io.memgptmilvus.memory.v1.Source;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Executor;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+
+/** Client of the services: the generated stubs, and what every caller needs on top of them. Safe for concurrent use. */
+public final class MemGPT implements AutoCloseable {
+  private static final int MAX_MESSAGE_BYTES = 32 << 20;
+
+  private final Map<String, ManagedChannel> channels;
+  private final Duration patience;
+
+  private MemGPT(Map<String, ManagedChannel> channels, Duration patience) {
+    this.channels = channels;
+    this.patience = patience;
+  }
+
+  /**
+   * Returns a builder of a client.
+   *
+   * @return a builder without addresses
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Returns the stub that talks to agents and manages them.
+   *
+   * @return a blocking stub
+   */
+  public AgentServiceBlockingStub agents() {
+    return AgentServiceGrpc.newBlockingStub(channel("agent"));
+  }
+
+  /**
+   * Returns the stub that turns documents into passages.
+   *
+   * @return a blocking stub
+   */
+  public LoaderServiceBlockingStub loads() {
+    return LoaderServiceGrpc.newBlockingStub(channel("loader"));
+  }
+
+  /**
+   * Returns the stub that searches archival memory.
+   *
+   * @return a blocking stub
+   */
+  public ArchivalMemoryServiceBlockingStub archive() {
+    return ArchivalMemoryServiceGrpc.newBlockingStub(channel("memory"));
+  }
+
+  /**
+   * Returns the stub that searches messages.
+   *
+   * @return a blocking stub
+   */
+  public RecallMemoryServiceBlockingStub recall() {
+    return RecallMemoryServiceGrpc.newBlockingStub(channel("memory"));
+  }
+
+  /**
+   * Gives an agent a message or an event.
+   *
+   * @param request the request; without a request id it gets a new one
+   * @return the turn, which begins when it is iterated
+   */
+  public Turn send(SendMessageRequest request) {
+    return new Turn(agents(), request, patience);
+  }
+
+  /**
+   * Loads files into a source and waits for the end, resuming when the Loader stops or the connection breaks. Files that the
+   * source already has are not sent.
+   *
+   * @param request names the source and may set options; its files and, if it is empty, its request id are filled in
+   * @param documents the files
+   * @param progress called for each change of a file
+   * @return the outcome of every file: a bad file fails on its own and is no exception here
+   * @throws IOException if a document cannot be read before the load begins
+   */
+  public Load load(CreateLoadRequest request, List<Document> documents, Consumer<LoadFile> progress) throws IOException {
+    LoaderServiceGrpc.LoaderServiceStub uploads = LoaderServiceGrpc.newStub(channel("loader"));
+    return new LoadRun(loads(), uploads, request, documents, progress, patience).toEnd();
+  }
+
+  /**
+   * Searches archival memory.
+   *
+   * @param request what to search; its page size is the size of one fetch
+   * @return the whole ranking, best first, to the last passage
+   */
+  public Pages<PassageHit> searchPassages(SearchPassagesRequest request) {
+    return new Pages<>(
+        token -> {
+          SearchPassagesResponse page = archive().searchPassages(request.toBuilder().setPageToken(token).build());
+          return new Pages.Page<>(page.getHitsList(), page.getNextPageToken());
+        });
+  }
+
+  /**
+   * Searches messages.
+   *
+   * @param request what to search; its page size is the size of one fetch
+   * @return every message that matches
+   */
+  public Pages<Message> searchMessages(SearchMessagesRequest request) {
+    return new Pages<>(
+        token -> {
+          SearchMessagesResponse page = recall().searchMessages(request.toBuilder().setPageToken(token).build());
+          return new Pages.Page<>(page.getMessagesList(), page.getNextPageToken());
+        });
+  }
+
+  /**
+   * Lists agents.
+   *
+   * @return all agents in order of creation
+   */
+  public Pages<Agent> listAgents() {
+    return new Pages<>(
+        token -> {
+          ListAgentsResponse page = agents().listAgents(ListAgentsRequest.newBuilder().setPageToken(token).build());
+          return new Pages.Page<>(page.getAgentsList(), page.getNextPageToken());
+        });
+  }
+
+  /**
+   * Lists sources.
+   *
+   * @return all sources in order of creation
+   */
+  public Pages<Source> listSources() {
+    return new Pages<>(
+        token -> {
+          ListSourcesResponse page = agents().listSources(ListSourcesRequest.newBuilder().setPageToken(token).build());
+          return new Pages.Page<>(page.getSourcesList(), page.getNextPageToken());
+        });
+  }
+
+  /** Closes the connections. Turns and loads that are running continue on the servers. */
+  @Override
+  public void close() {
+    channels.values().forEach(ManagedChannel::shutdownNow);
+    for (ManagedChannel channel : channels.values()) {
+      try {
+        channel.awaitTermination(5, TimeUnit.SECONDS);
+      } catch (InterruptedException interrupted) {
+        Thread.currentThread().interrupt();
+        return;
+      }
+    }
+  }
+
+  private ManagedChannel channel(String service) {
+    ManagedChannel channel = channels.get(service);
+    if (channel == null) {
+      throw new IllegalStateException("no address of the " + service + " service; give one to the builder");
+    }
+    return channel;
+  }
+
+  /** Builds a client. */
+  public static final class Builder {
+    private final Map<String, String> addresses = new LinkedHashMap<>();
+    private ChannelCredentials transport = InsecureChannelCredentials.create();
+    private String token = "";
+    private Duration callTimeout = Duration.ofMinutes(1);
+    private Duration patience = Duration.ofMinutes(2);
+
+    private Builder() {}
+
+    /**
+     * Sets the address of the Agent.
+     *
+     * @param address a gRPC target such as {@code localhost:50051}
+     * @return this builder
+     */
+    public Builder agent(String address) {
+      addresses.put("agent", address);
+      return this;
+    }
+
+    /**
+     * Sets the address of the Loader.
+     *
+     * @param address a gRPC target such as {@code localhost:50053}
+     * @return this builder
+     */
+    public Builder loader(String address) {
+      addresses.put("loader", address);
+      return this;
+    }
+
+    /**
+     * Sets the address of Memory.
+     *
+     * @param address a gRPC target such as {@code localhost:50052}
+     * @return this builder
+     */
+    public Builder memory(String address) {
+      addresses.put("memory", address);
+      return this;
+    }
+
+    /**
+     * Uses TLS. The default is plaintext.
+     *
+     * @param credentials such as {@code TlsChannelCredentials.create()}
+     * @return this builder
+     */
+    public Builder transport(ChannelCredentials credentials) {
+      transport = credentials;
+      return this;
+    }
+
+    /**
+     * Sends a bearer token with every call.
+     *
+     * @param bearer the token
+     * @return this builder
+     */
+    public Builder token(String bearer) {
+      token = bearer;
+      return this;
+    }
+
+    /**
+     * Limits unary calls that have no deadline of their own. The default is one minute.
+     *
+     * @param timeout the limit
+     * @return this builder
+     */
+    public Builder callTimeout(Duration timeout) {
+      callTimeout = timeout;
+      return this;
+    }
+
+    /**
+     * Sets how long turns and loads are resumed without progress. The default is two minutes.
+     *
+     * @param time the limit
+     * @return this builder
+     */
+    public Builder patience(Duration time) {
+      patience = time;
+      return this;
+    }
+
+    /**
+     * Builds the client. Connections are made with the first call.
+     *
+     * @return the client, to be closed
+     */
+    public MemGPT build() {
+      Map<String, ManagedChannel> channels = new LinkedHashMap<>();
+      addresses.forEach((service, address) -> channels.put(service, open(address)));
+      return new MemGPT(channels, patience);
+    }
+
+    private ManagedChannel open(String address) {
+      ChannelCredentials credentials =
+          token.isEmpty() ? transport : io.grpc.CompositeChannelCredentials.create(transport, new Bearer(token));
+      return Grpc.newChannelBuilder(address, credentials)
+          .defaultServiceConfig(RETRIES)
+          .enableRetry()
+          .keepAliveTime(30, TimeUnit.SECONDS)
+          .keepAliveTimeout(10, TimeUnit.SECONDS)
+          .maxInboundMessageSize(MAX_MESSAGE_BYTES)
+          .intercept(new RequestIds(callTimeout.toMillis()))
+          .build();
+    }
+  }
+
+  /** Calls are repeated when a server cannot be reached or is stopping; every mutation carries a request id. */
+  private static final Map<String, ?> RETRIES =
+      Map.of(
+          "loadBalancingConfig",
+          List.of(Map.of("round_robin", Map.of())),
+          "methodConfig",
+          List.of(
+              Map.of(
+                  "name",
+                  List.of(Map.of()),
+                  "waitForReady",
+                  true,
+                  "retryPolicy",
+                  Map.of(
+                      "maxAttempts", 5.0,
+                      "initialBackoff", "0.2s",
+                      "maxBackoff", "3s",
+                      "backoffMultiplier", 2.0,
+                      "retryableStatusCodes", List.of("UNAVAILABLE")))));
+
+  private static final class Bearer extends CallCredentials {
+    private static final Metadata.Key<String> AUTHORIZATION =
+        Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+    private final String token;
+
+    Bearer(String token) {
+      this.token = token;
+    }
+
+    @Override
+    public void applyRequestMetadata(RequestInfo request, Executor executor, MetadataApplier applier) {
+      Metadata headers = new Metadata();
+      headers.put(AUTHORIZATION, "Bearer " + token);
+      applier.apply(headers);
+    }
+  }
+}

@@ -1,0 +1,186 @@
+package io.memgptmilvus.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import com.google.protobuf.Any;
+import com.google.rpc.ErrorInfo;
+import io.grpc.Grpc;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Server;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.StreamObserver;
+import io.memgptmilvus.agent.v1.AgentServiceGrpc;
+import io.memgptmilvus.agent.v1.AssistantMessage;
+import io.memgptmilvus.agent.v1.CreateAgentRequest;
+import io.memgptmilvus.agent.v1.CreateAgentResponse;
+import io.memgptmilvus.agent.v1.Done;
+import io.memgptmilvus.agent.v1.ListAgentsRequest;
+import io.memgptmilvus.agent.v1.ListAgentsResponse;
+import io.memgptmilvus.agent.v1.SendMessageRequest;
+import io.memgptmilvus.agent.v1.SendMessageResponse;
+import io.memgptmilvus.agent.v1.Started;
+import io.memgptmilvus.agent.v1.TurnEvent;
+import io.memgptmilvus.common.v1.ErrorReason;
+import io.memgptmilvus.memory.v1.Agent;
+import io.memgptmilvus.memory.v1.TurnState;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class MemGPTTest {
+  private final FakeAgent fake = new FakeAgent();
+  private Server server;
+  private MemGPT memgpt;
+
+  @BeforeEach
+  void connect() throws Exception {
+    server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create()).addService(fake).build().start();
+    memgpt = MemGPT.builder().agent("localhost:" + server.getPort()).patience(Duration.ofSeconds(5)).build();
+  }
+
+  @AfterEach
+  void disconnect() {
+    memgpt.close();
+    server.shutdownNow();
+  }
+
+  static Stream<Arguments> interruptions() {
+    return Stream.of(
+        Arguments.of("drain", refusal(Status.UNAVAILABLE, "SHUTTING_DOWN")),
+        Arguments.of("store", refusal(Status.UNAVAILABLE, "STORE_UNAVAILABLE")),
+        Arguments.of("shed", refusal(Status.RESOURCE_EXHAUSTED, "OVERLOADED")),
+        Arguments.of("killed behind a proxy", Status.INTERNAL.asRuntimeException()),
+        Arguments.of("cancelled by a proxy", Status.CANCELLED.asRuntimeException()),
+        Arguments.of("deadline of a proxy", Status.DEADLINE_EXCEEDED.asRuntimeException()),
+        Arguments.of("cut", null));
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("interruptions")
+  void aTurnResumes(String name, StatusRuntimeException interruption) {
+    Started started = Started.newBuilder().setTurnId("turn_1").build();
+    fake.scripts.add(new Script(List.of(TurnEvent.newBuilder().setStarted(started).build(), message(1, "one")), interruption));
+    fake.scripts.add(new Script(List.of(message(2, "two"), done(3)), null));
+    List<String> texts = new ArrayList<>();
+    try (Turn turn = memgpt.send(SendMessageRequest.newBuilder().setAgentId("agent_1").build())) {
+      turn.forEach(event -> {
+        if (event.hasMessage()) {
+          texts.add(event.getMessage().getText());
+        }
+      });
+      assertEquals("turn_1", turn.id());
+      assertEquals(TurnState.TURN_STATE_COMPLETED, turn.done().orElseThrow().getState());
+      assertEquals(List.of(turn.requestId(), turn.requestId()), fake.requests.stream().map(SendMessageRequest::getRequestId).toList());
+    }
+    assertEquals(List.of("one", "two"), texts);
+    assertEquals(List.of(0L, 1L), fake.requests.stream().map(SendMessageRequest::getAfterSequence).toList());
+  }
+
+  @Test
+  void aTurnReportsTheAnswerOfTheServices() {
+    fake.scripts.add(new Script(List.of(message(1, "one")), refusal(Status.UNAVAILABLE, "MODEL_UNAVAILABLE")));
+    try (Turn turn = memgpt.send(SendMessageRequest.getDefaultInstance())) {
+      StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> turn.forEach(event -> {}));
+      assertEquals(ErrorReason.ERROR_REASON_MODEL_UNAVAILABLE, Errors.reasonOf(error));
+    }
+    assertEquals(1, fake.requests.size());
+  }
+
+  @Test
+  void aMutationIsRepeatedUnderOneRequestId() {
+    String id = memgpt.agents().createAgent(CreateAgentRequest.newBuilder().setName("Ada").build()).getAgent().getAgentId();
+    assertEquals("agent_1", id);
+    assertEquals(2, fake.created.size());
+    assertEquals(fake.created.get(0).getRequestId(), fake.created.get(1).getRequestId());
+    assertFalse(fake.created.get(0).getRequestId().isEmpty());
+  }
+
+  @Test
+  void pagesAreOneSequence() {
+    assertEquals(List.of("a", "b", "c"), memgpt.listAgents().stream().map(Agent::getAgentId).toList());
+  }
+
+  @Test
+  void errorsTellTheirReason() {
+    StatusRuntimeException error = refusal(Status.NOT_FOUND, "AGENT_NOT_FOUND");
+    assertEquals(ErrorReason.ERROR_REASON_AGENT_NOT_FOUND, Errors.reasonOf(error));
+    assertEquals(Map.of("agent_id", "agent_x"), Errors.metadataOf(error));
+    assertEquals(ErrorReason.ERROR_REASON_UNSPECIFIED, Errors.reasonOf(new RuntimeException("other")));
+    assertEquals(ErrorReason.ERROR_REASON_UNSPECIFIED, Errors.reasonOf(refusal(Status.ABORTED, "FROM_THE_FUTURE")));
+    assertEquals(Duration.ZERO, Errors.retryAfter(error));
+  }
+
+  private static StatusRuntimeException refusal(Status status, String reason) {
+    ErrorInfo info =
+        ErrorInfo.newBuilder().setDomain("memgpt").setReason(reason).putMetadata("agent_id", "agent_x").build();
+    return StatusProto.toStatusRuntimeException(
+        com.google.rpc.Status.newBuilder().setCode(status.getCode().value()).addDetails(Any.pack(info)).build());
+  }
+
+  private static TurnEvent message(long sequence, String text) {
+    AssistantMessage message = AssistantMessage.newBuilder().setText(text).build();
+    return TurnEvent.newBuilder().setSequence(sequence).setMessage(message).build();
+  }
+
+  private static TurnEvent done(long sequence) {
+    Done done = Done.newBuilder().setState(TurnState.TURN_STATE_COMPLETED).build();
+    return TurnEvent.newBuilder().setSequence(sequence).setDone(done).build();
+  }
+
+  /** The events of one stream, and how it ends. */
+  private record Script(List<TurnEvent> events, StatusRuntimeException error) {}
+
+  /** An Agent that plays one script for each stream. */
+  private static final class FakeAgent extends AgentServiceGrpc.AgentServiceImplBase {
+    private final Deque<Script> scripts = new ArrayDeque<>();
+    private final List<SendMessageRequest> requests = new CopyOnWriteArrayList<>();
+    private final List<CreateAgentRequest> created = new CopyOnWriteArrayList<>();
+
+    @Override
+    public void sendMessage(SendMessageRequest request, StreamObserver<SendMessageResponse> responses) {
+      requests.add(request);
+      Script script = scripts.remove();
+      script.events().forEach(event -> responses.onNext(SendMessageResponse.newBuilder().setEvent(event).build()));
+      if (script.error() == null) {
+        responses.onCompleted();
+      } else {
+        responses.onError(script.error());
+      }
+    }
+
+    @Override
+    public void createAgent(CreateAgentRequest request, StreamObserver<CreateAgentResponse> responses) {
+      created.add(request);
+      if (created.size() == 1) {
+        responses.onError(refusal(Status.UNAVAILABLE, "SHUTTING_DOWN"));
+        return;
+      }
+      responses.onNext(CreateAgentResponse.newBuilder().setAgent(Agent.newBuilder().setAgentId("agent_1")).build());
+      responses.onCompleted();
+    }
+
+    @Override
+    public void listAgents(ListAgentsRequest request, StreamObserver<ListAgentsResponse> responses) {
+      boolean first = request.getPageToken().isEmpty();
+      ListAgentsResponse.Builder page = ListAgentsResponse.newBuilder();
+      (first ? List.of("a", "b") : List.of("c")).forEach(id -> page.addAgents(Agent.newBuilder().setAgentId(id)));
+      responses.onNext(page.setNextPageToken(first ? "2" : "").build());
+      responses.onCompleted();
+    }
+  }
+}
