@@ -21,7 +21,7 @@ from clients.conformance.harness import Harness
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = Path(__file__).with_name("scenario.json")
-_RUN_SECONDS = 300
+_RUN_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,9 @@ RUNNERS = (
         ("node", "npm"),
         ("node", "--import", "tsx", "test/conformance.ts"),
         ROOT / "clients/typescript",
-        ("npm", "ci", "--no-audit", "--no-fund", "--silent"),
+        ("npm", "install", "--no-audit", "--no-fund", "--silent"),
     ),
+    Runner("java", ("mvn", "java"), ("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"), ROOT / "clients/java"),
 )
 
 
