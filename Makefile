@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test bench lint format generate docs lock docker-images clean setup tools
+.PHONY: help demo server test conformance bench lint format generate docs lock docker-images clean setup tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ server: ## Run the three services on loopback until interrupted
 test: setup tools ## Run all tests, a process a core; ARGS="tests/unit -k name" runs some of them, in one
 	@$(PYTHON_BIN)/pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --dist=loadfile)
 
+conformance: setup tools ## Run the conformance scenario with every client; ARGS="go java" runs some of them
+	@$(PYTHON_BIN)/python -m clients.conformance $(ARGS)
+
 bench: setup tools ## Run the benchmarks, beside plain pymilvus; ARGS="search --backend lite" runs some of them
 	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)
 
@@ -30,9 +33,10 @@ lint: setup ## Run every check that is no test
 format: setup ## Format the Python code
 	@$(PYTHON_BIN)/ruff check --fix-only --quiet . && $(PYTHON_BIN)/ruff format .
 
-generate: setup ## Write everything that is generated: the Python stubs, the synchronous client, the reference pages
+generate: setup ## Write everything that is generated: stubs, the synchronous client, reference pages
 	@$(PYTHON_BIN)/python scripts/protos.py generate
 	@$(PYTHON_BIN)/python scripts/sync_client.py
+	@$(PYTHON_BIN)/python scripts/client_stubs.py generate
 	@$(PYTHON_BIN)/python scripts/reference.py generate
 
 docs: setup ## Build the documentation into build/site

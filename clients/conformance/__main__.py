@@ -45,9 +45,7 @@ class Runner:
 
 RUNNERS = (
     Runner("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
-    Runner(
-        "grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")
-    ),
+    Runner("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
     Runner("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
     Runner(
         "typescript",

@@ -14,6 +14,7 @@ from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call
 from tests.support.suite import Suite
 
 _GATE_SECONDS = 60
+_USER_MESSAGE = re.compile(r'"type": ?"user_message", ?"message": ?("(?:[^"\\]|\\.)*")')
 
 
 class Harness:
@@ -21,8 +22,8 @@ class Harness:
 
     Attributes:
         suite: The services.
-        control: URL of the control port. ``POST /kill-agent`` and ``POST /drain-agent`` return when the Agent serves again at
-            its former address.
+        control: URL of the control port. ``POST /kill-agent`` and ``POST /drain-agent`` return when the Agent serves
+            again at its former address.
     """
 
     suite: Suite
@@ -111,7 +112,7 @@ def _last_user_message(request: Request) -> tuple[str, int]:
     """Return what the user said last and how many function calls have followed."""
     said, calls = "", 0
     for message in request.messages:
-        found = re.findall(r'"type": ?"user_message", ?"message": ?("(?:[^"\\]|\\.)*")', str(message.get("content") or ""))
+        found = _USER_MESSAGE.findall(str(message.get("content") or ""))
         if message["role"] == "user" and found:
             said, calls = json.loads(found[-1]), 0
         calls += bool(message.get("tool_calls"))

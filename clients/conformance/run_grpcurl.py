@@ -82,7 +82,9 @@ class Grpcurl(Runner):
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdin and process.stdout and process.stderr  # noqa: S101 - pipes, as asked for
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
             process.stdin.write("\n".join(map(json.dumps, requests)))
             process.stdin.close()
             lines: list[str] = []
@@ -104,7 +106,7 @@ def _call_error(text: str) -> CallError:
         code = "DEADLINE_EXCEEDED" if "deadline" in text.lower() else "UNAVAILABLE"
         return CallError(code, "", {}, text)
     details = status.get("details", [])
-    info = next((detail for detail in details if detail["@type"].endswith("ErrorInfo")), {})
+    info: Json = next((detail for detail in details if detail["@type"].endswith("ErrorInfo")), {})
     return CallError(_code_name(status["code"]), info.get("reason", ""), info.get("metadata", {}), status["message"])
 
 

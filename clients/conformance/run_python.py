@@ -32,7 +32,9 @@ class Python(Runner):
         """Use a client; calls by name get channels of their own."""
         super().__init__()
         self._client = client
-        self._channels = {service: open_channel(self.config[service], None) for service in ("agent", "loader", "memory")}
+        self._channels = {
+            service: open_channel(self.config[service], None) for service in ("agent", "loader", "memory")
+        }
 
     def call(self, method: str, request: Json, timeout: float | None) -> Json:
         """Make a unary call."""

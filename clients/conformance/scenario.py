@@ -77,8 +77,8 @@ class Runner(ABC):
 
     def interfere(self, during: str) -> None:
         """Restart the Agent while a turn runs."""
-        request = urllib.request.Request(f"{self.config['control']}/{during}", method="POST")  # noqa: S310 - loopback
-        urllib.request.urlopen(request, timeout=60).close()  # noqa: S310 - loopback
+        request = urllib.request.Request(f"{self.config['control']}/{during}", method="POST")
+        urllib.request.urlopen(request, timeout=60).close()
 
     def _run(self, step: Json) -> str:
         """Execute a step and return what is wrong, or ""."""
@@ -121,7 +121,9 @@ class Runner(ABC):
             return f"expected {expected['code']}, got {error}"
         if error.reason != expected.get("reason", error.reason):
             return f"expected reason {expected['reason']}, got {error.reason}"
-        wrong = {key for key, value in expected.get("metadata", {}).items() if error.metadata.get(key) != self._fill(value)}
+        wrong = {
+            key for key, value in expected.get("metadata", {}).items() if error.metadata.get(key) != self._fill(value)
+        }
         return f"metadata differs in {', '.join(sorted(wrong))}: {dict(error.metadata)}" if wrong else ""
 
     def _fill(self, value: Json) -> Json:
