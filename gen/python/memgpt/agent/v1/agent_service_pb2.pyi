@@ -40,21 +40,21 @@ class _SystemEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SystemEve
     SYSTEM_EVENT_LOGIN: _SystemEvent.ValueType  # 1
     """The user logged in: the first event of a chat."""
     SYSTEM_EVENT_HEARTBEAT: _SystemEvent.ValueType  # 2
-    """A heartbeat asked for by hand: the agent may act without a message."""
+    """A heartbeat requested by the user: the agent may act without a message."""
     SYSTEM_EVENT_MEMORY_WARNING: _SystemEvent.ValueType  # 3
-    """The alert of memory pressure, sent by hand."""
+    """The memory pressure alert, requested by the user."""
 
 class SystemEvent(_SystemEvent, metaclass=_SystemEventEnumTypeWrapper):
-    """An event of a kind that only clients of the CLI's sort send."""
+    """An event that a chat client sends without a message of the user."""
 
 SYSTEM_EVENT_UNSPECIFIED: SystemEvent.ValueType  # 0
 """Not set; invalid in requests."""
 SYSTEM_EVENT_LOGIN: SystemEvent.ValueType  # 1
 """The user logged in: the first event of a chat."""
 SYSTEM_EVENT_HEARTBEAT: SystemEvent.ValueType  # 2
-"""A heartbeat asked for by hand: the agent may act without a message."""
+"""A heartbeat requested by the user: the agent may act without a message."""
 SYSTEM_EVENT_MEMORY_WARNING: SystemEvent.ValueType  # 3
-"""The alert of memory pressure, sent by hand."""
+"""The memory pressure alert, requested by the user."""
 Global___SystemEvent: _TypeAlias = SystemEvent  # noqa: Y015
 
 @_typing.final
@@ -75,10 +75,12 @@ class CreateAgentRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT."""
+    """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+    body is INVALID_ARGUMENT.
+    """
     name: _builtins.str
-    """Name for people, unique within the tenant: at most 128 characters, not blank, without white space at its ends, control
-    or invisible characters; empty for one that is made up.
+    """Display name, unique within the tenant: at most 128 characters, not blank, without leading or trailing white space,
+    control characters or invisible characters. Empty for a generated name.
     """
     preset: _builtins.str
     """Name of the preset. Default `memgpt_chat`."""
@@ -87,19 +89,20 @@ class CreateAgentRequest(_message.Message):
     human: _builtins.str
     """Name of the human profile. Default `basic`."""
     system: _builtins.str
-    """Instructions instead of the preset's; empty for those."""
+    """Instructions that replace the preset's; empty to keep those."""
     model: _builtins.str
-    """The chat model it asks; empty for the service's own setting."""
+    """The chat model; empty for the service's default."""
     context_window: _builtins.int
-    """Size of its context window in tokens; 0 for the service's own setting, else at least 1,024."""
+    """Size of the context window in tokens, at least 1,024; 0 for the service's default."""
     core_memory_limit: _builtins.int
-    """Limit of the `persona` and `human` blocks in characters; 0 for 2,000, at most 20,000."""
+    """Limit of the `persona` and `human` blocks in characters. 0 means 2,000; at most 20,000."""
     time_zone: _builtins.str
-    """IANA name of its time zone; empty for the service's own setting."""
+    """IANA name of the agent's time zone; empty for the service's default."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
-        """Blocks of core memory beside `persona` and `human`, 32 in all; each label once, without etags. One of these two labels
-        replaces the profile's text, or without a value keeps it. A limit of 0 is `core_memory_limit`.
+        """Blocks of core memory besides `persona` and `human`, 32 in total; each label once, without etags. A block labeled
+        `persona` or `human` replaces the profile's text, or keeps it if the block has no value. A limit of 0 means
+        `core_memory_limit`.
         """
 
     def __init__(
@@ -210,9 +213,11 @@ class ListAgentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -237,9 +242,9 @@ class ListAgentsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All agents of the tenant."""
+    """Number of agents of the tenant."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Agent]:
         """A page of agents."""
@@ -269,11 +274,11 @@ class UpdateAgentRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent: `agent_id` says which, and the fields that `update_mask` names are taken over."""
+        """The agent: `agent_id` identifies it, and the fields named by `update_mask` are written."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT."""
 
     def __init__(
         self,
@@ -324,7 +329,7 @@ class DeleteAgentRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     def __init__(
         self,
         *,
@@ -412,9 +417,9 @@ class ImportAgentRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """In the first message: the new agent's name, or empty for the exported one."""
+    """In the first message: name of the new agent; empty for the exported name."""
     request_id: _builtins.str
-    """In the first message: makes the call repeatable for 24 hours."""
+    """In the first message: makes the call idempotent for 24 hours."""
     @_builtins.property
     def piece(self) -> _agent_piece_pb2.AgentPiece:
         """The next piece."""
@@ -448,7 +453,7 @@ class ImportAgentResponse(_message.Message):
 
     @_builtins.property
     def missing_source_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Sources that the agent had attached, and that are not in this store: load them, then attach them."""
+        """Names of attached sources that do not exist in this store. Load them, then attach them."""
 
     def __init__(
         self,
@@ -483,23 +488,23 @@ class SendMessageRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Names the turn; see SendMessage. An id of 128 random bits is a good one."""
+    """Identifies the turn; see SendMessage. An id of 128 random bits is a good one."""
     text: _builtins.str
     """A user's message: not blank, at most 262,144 bytes in UTF-8."""
     event: Global___SystemEvent.ValueType
     """An event."""
     user_name: _builtins.str
-    """Name of the user, told to the agent; may be empty."""
+    """Name of the user, as the agent sees it; may be empty."""
     after_sequence: _builtins.int
-    """Events up to and including this one are left out of a replay; 0 leaves out none."""
+    """A replay leaves out events up to and including this sequence; 0 leaves out none."""
     stream_deltas: _builtins.bool
-    """Send the model's text as it comes, as `delta` events."""
+    """Stream the model's text as `delta` events while it is generated."""
     skip_verify: _builtins.bool
-    """Do not check that the agent's first answer is a message or a search."""
+    """Do not check that the first reply of a new agent is a message or a search."""
     max_steps: _builtins.int
-    """The most steps of this turn; 0 for the service's own setting (50), at most 200."""
+    """Maximum number of steps of this turn, at most 200; 0 for the service's default (50)."""
     max_tokens: _builtins.int
-    """The most tokens of this turn, prompts and completions together; 0 for no bound."""
+    """Maximum number of tokens of this turn, prompts and completions together; 0 for no limit."""
     def __init__(
         self,
         *,
@@ -561,11 +566,11 @@ class ResumeTurnRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """The turn, by the request it answers."""
+    """`request_id` of the turn."""
     after_sequence: _builtins.int
-    """Events up to and including this one are left out; 0 leaves out none."""
+    """Events up to and including this sequence are left out; 0 leaves out none."""
     stream_deltas: _builtins.bool
-    """Send the model's text as it comes, as `delta` events."""
+    """Stream the model's text as `delta` events while it is generated."""
     def __init__(
         self,
         *,
@@ -617,7 +622,7 @@ class CancelTurnRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """The turn, by the request it answers. NOT_FOUND when there is none."""
+    """`request_id` of the turn. NOT_FOUND if it does not exist."""
     def __init__(
         self,
         *,
@@ -641,7 +646,7 @@ class CancelTurnResponse(_message.Message):
     TURN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def turn(self) -> _turn_pb2.Turn:
-        """The turn as it is now."""
+        """The turn after the call."""
 
     def __init__(
         self,
@@ -668,9 +673,9 @@ class ListTurnsRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     page_size: _builtins.int
-    """The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -695,7 +700,7 @@ class ListTurnsResponse(_message.Message):
     TURNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def turns(self) -> _containers.RepeatedCompositeFieldContainer[_turn_pb2.Turn]:
         """A page of turns."""
@@ -749,7 +754,7 @@ class AttachSourceResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, with its attachments."""
+        """The agent with its attachments."""
 
     def __init__(
         self,
@@ -799,7 +804,7 @@ class DetachSourceResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, with its attachments."""
+        """The agent with its attachments."""
 
     def __init__(
         self,
@@ -823,9 +828,11 @@ class ListSourcesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -850,9 +857,9 @@ class ListSourcesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All sources of the tenant."""
+    """Number of sources of the tenant."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.Source]:
         """A page of sources."""
@@ -883,7 +890,7 @@ class DeleteSourceRequest(_message.Message):
     source_id: _builtins.str
     """The source."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     def __init__(
         self,
         *,
@@ -917,15 +924,15 @@ Global___DeleteSourceResponse: _TypeAlias = DeleteSourceResponse  # noqa: Y015
 
 @_typing.final
 class ContextMessage(_message.Message):
-    """A message of the context window with its cost."""
+    """A message of the context window with its token count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
-    """Tokens it takes, as the service counts them. The model is shown a message shortened that is larger than the window has
-    room for: these are the tokens of what it is shown, while `message` is whole.
+    """Number of tokens, as the service counts them. A message that does not fit into the window is shortened for the
+    model: this counts the shortened text, while `message` is complete.
     """
     @_builtins.property
     def message(self) -> _message_pb2.Message:
@@ -969,7 +976,7 @@ Global___GetContextRequest: _TypeAlias = GetContextRequest  # noqa: Y015
 
 @_typing.final
 class ContextTokens(_message.Message):
-    """Tokens of what fills a context window, by kind."""
+    """Tokens in a context window by category."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -979,13 +986,13 @@ class ContextTokens(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     instructions: _builtins.int
-    """The system message without the blocks: the instructions and what it says of the memory."""
+    """The system message without the blocks: the instructions and the memory statistics."""
     blocks: _builtins.int
     """The blocks of core memory."""
     functions: _builtins.int
     """The declarations of the functions."""
     summary: _builtins.int
-    """The summary of what left the window; 0 while nothing did."""
+    """The summary of evicted messages; 0 if none were evicted."""
     messages: _builtins.int
     """The messages."""
     def __init__(
@@ -1020,13 +1027,13 @@ class GetContextResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     total_tokens: _builtins.int
-    """Tokens in all: the sum of `tokens`."""
+    """Total number of tokens: the sum of `tokens`."""
     context_window: _builtins.int
-    """Tokens that the window has."""
+    """Size of the window in tokens."""
     archival_count: _builtins.int
-    """Passages it can search."""
+    """Number of passages that the agent can search."""
     summary: _builtins.str
-    """Recursive summary of what left the window; empty while nothing did."""
+    """Recursive summary of the evicted messages; empty if none were evicted."""
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
         """The agent."""
@@ -1037,7 +1044,7 @@ class GetContextResponse(_message.Message):
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextMessage]:
-        """What the model sees, in order: the system message, the summary if there is one, the messages."""
+        """What the model sees, in order: the system message, the summary if there is one, and the messages."""
 
     @_builtins.property
     def tokens(self) -> Global___ContextTokens:
@@ -1075,7 +1082,7 @@ class SetBlockRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def block(self) -> _block_pb2.BlockEdit:
-        """What the block is to hold."""
+        """The new content of the block."""
 
     def __init__(
         self,
@@ -1100,7 +1107,7 @@ class SetBlockResponse(_message.Message):
     BLOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def block(self) -> _block_pb2.Block:
-        """The block as it is now."""
+        """The block after the call."""
 
     def __init__(
         self,
@@ -1169,7 +1176,7 @@ class SummarizeRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     def __init__(
         self,
         *,
@@ -1193,9 +1200,9 @@ class SummarizeResponse(_message.Message):
     EVICTED_COUNT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     evicted_count: _builtins.int
-    """Messages that left the window."""
+    """Number of messages that were evicted."""
     summary: _builtins.str
-    """The summary that stands in their place."""
+    """The summary that replaces them."""
     def __init__(
         self,
         *,
@@ -1222,11 +1229,11 @@ class UndoRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable: same id and body, same answer."""
+    """Makes the call idempotent: the same id and body return the same response."""
     count: _builtins.int
-    """How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-    0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-    behind it.
+    """Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+    call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+    everything after it.
     """
     def __init__(
         self,
@@ -1251,7 +1258,7 @@ class UndoResponse(_message.Message):
 
     REMOVED_COUNT_FIELD_NUMBER: _builtins.int
     removed_count: _builtins.int
-    """Messages that were taken back."""
+    """Number of messages that were taken back."""
     def __init__(
         self,
         *,
@@ -1281,17 +1288,17 @@ class RetryRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Names the turn; see SendMessage."""
+    """Identifies the turn; see SendMessage."""
     after_sequence: _builtins.int
-    """Events up to and including this one are left out of a replay; 0 leaves out none."""
+    """A replay leaves out events up to and including this sequence; 0 leaves out none."""
     stream_deltas: _builtins.bool
-    """Send the model's text as it comes, as `delta` events."""
+    """Stream the model's text as `delta` events while it is generated."""
     skip_verify: _builtins.bool
-    """Do not check that the agent's first answer is a message or a search."""
+    """Do not check that the first reply of a new agent is a message or a search."""
     max_steps: _builtins.int
-    """The most steps of this turn; 0 for the service's own setting (50), at most 200."""
+    """Maximum number of steps of this turn, at most 200; 0 for the service's default (50)."""
     max_tokens: _builtins.int
-    """The most tokens of this turn, prompts and completions together; 0 for no bound."""
+    """Maximum number of tokens of this turn, prompts and completions together; 0 for no limit."""
     def __init__(
         self,
         *,
@@ -1347,9 +1354,9 @@ class RethinkRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
-    """The new thought: not blank, at most 262,144 bytes in UTF-8."""
+    """The new thought: not blank, at most 262,144 bytes of UTF-8."""
     request_id: _builtins.str
-    """Makes the call repeatable: same id and body, same answer."""
+    """Makes the call idempotent: the same id and body return the same response."""
     def __init__(
         self,
         *,
@@ -1374,7 +1381,7 @@ class RethinkResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """The message as it is now."""
+        """The message after the call."""
 
     def __init__(
         self,
@@ -1401,9 +1408,9 @@ class RewriteRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
-    """The new message: not blank, at most 262,144 bytes in UTF-8."""
+    """The new message: not blank, at most 262,144 bytes of UTF-8."""
     request_id: _builtins.str
-    """Makes the call repeatable: same id and body, same answer."""
+    """Makes the call idempotent: the same id and body return the same response."""
     def __init__(
         self,
         *,
@@ -1428,7 +1435,7 @@ class RewriteResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """The message as it is now."""
+        """The message after the call."""
 
     def __init__(
         self,
@@ -1453,9 +1460,11 @@ class PutProfileRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters."""
+    """Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+    characters.
+    """
     text: _builtins.str
     """The text: 1 to 65,536 characters."""
     def __init__(
@@ -1506,9 +1515,9 @@ class GetProfileRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name: 1 to 128 characters."""
+    """Name: 1 to 128 characters."""
     def __init__(
         self,
         *,
@@ -1557,11 +1566,13 @@ class ListProfilesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     page_size: _builtins.int
-    """The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -1586,7 +1597,7 @@ class ListProfilesResponse(_message.Message):
     PROFILES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def profiles(self) -> _containers.RepeatedCompositeFieldContainer[_profile_pb2.Profile]:
         """A page of profiles."""
@@ -1614,9 +1625,9 @@ class DeleteProfileRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name: 1 to 128 characters."""
+    """Name: 1 to 128 characters."""
     def __init__(
         self,
         *,
@@ -1679,13 +1690,13 @@ class GetModelResponse(_message.Message):
     model: _builtins.str
     """The chat model: `offline`, or the name sent to the endpoint."""
     mode: _builtins.str
-    """How functions are called: `offline`, `tools`, `json_schema`, or `auto` while that is not found out."""
+    """How functions are called: `offline`, `tools`, `json_schema`, or `auto` if that is not known yet."""
     context_window: _builtins.int
     """Size of the context window in tokens."""
     embedding_model: _builtins.str
-    """Name of the embedding model, as Memory says."""
+    """Name of Memory's embedding model."""
     backend: _builtins.str
-    """The store behind Memory, as Memory says: `milvus-lite` or `milvus`."""
+    """Memory's store: `milvus-lite` or `milvus`."""
     def __init__(
         self,
         *,
@@ -1714,7 +1725,7 @@ class RegisterToolsRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     address: _builtins.str
-    """Where a `memgpt.tool.v1.ToolService` listens: `host:port`."""
+    """Address of a `memgpt.tool.v1.ToolService`: `host:port`."""
     def __init__(
         self,
         *,
@@ -1738,7 +1749,7 @@ class RegisterToolsResponse(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> _tool_pb2.ToolServer:
-        """The address with its functions."""
+        """The address and its functions."""
 
     def __init__(
         self,
@@ -1784,7 +1795,7 @@ class ListToolsResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """The addresses with their functions."""
+        """The addresses and their functions."""
 
     def __init__(
         self,

@@ -27,11 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AgentServiceStub:
-    """Agents with a long-term memory: what a client needs to make them and to talk to them.
+    """Creates agents with a long-term memory, and talks to them.
 
-    Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
-    again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
-    was committed stays, and the same `request_id` goes on from there.
+    The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+    and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+    RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+    continues after them.
     """
 
     @_typing.overload
@@ -39,219 +40,237 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]
-    """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-    as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-    taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+    """Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+    first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+    INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]
-    """Reads an agent by id or by name. NOT_FOUND when there is none."""
+    """Reads an agent by id or by name. NOT_FOUND if it does not exist."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]
-    """Lists agents in order of creation, 50 a page, at most 1,000."""
+    """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_service_pb2.UpdateAgentResponse]
-    """Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since."""
+    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]
-    """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+    """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]
-    """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+    """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]
-    """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-    the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-    FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+    """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+    pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+    if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+    name is taken.
     """
     SendMessage: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]
-    """Gives the agent an event and streams what it does, up to and with `done`.
+    """Sends an event to the agent and streams what the agent does, up to and including `done`.
 
-    Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-    `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-    client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-    continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-    The first event, `started`, holds the id in either case; it is sent at once.
+    Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+    RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+    DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+    is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+    events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+    INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+    and is sent immediately.
     """
     ResumeTurn: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ResumeTurnRequest, _agent_service_pb2.ResumeTurnResponse]
-    """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none."""
+    """Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist."""
     CancelTurn: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelTurnRequest, _agent_service_pb2.CancelTurnResponse]
-    """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-    turn that ended stays as it ended.
+    """Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+    that has ended does not change.
     """
     ListTurns: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListTurnsRequest, _agent_service_pb2.ListTurnsResponse]
-    """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+    """Lists an agent's turns, newest first, 50 per page by default, at most 1,000."""
     AttachSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.AttachSourceRequest, _agent_service_pb2.AttachSourceResponse]
-    """Lets an agent search a source: a link, in constant time. Idempotent."""
+    """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
     DetachSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DetachSourceRequest, _agent_service_pb2.DetachSourceResponse]
-    """Takes the link away. Idempotent."""
+    """Detaches a source from an agent. Idempotent."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListSourcesRequest, _agent_service_pb2.ListSourcesResponse]
-    """Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000."""
+    """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]
-    """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`."""
+    """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]
-    """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
+    """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
     SetBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]
-    """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-    an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-    ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+    """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+    with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+    Safe to retry.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]
-    """Deletes a block of core memory. Idempotent: one that is absent stays so."""
+    """Deletes a block of core memory. Idempotent: succeeds if it does not exist."""
     Summarize: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SummarizeRequest, _agent_service_pb2.SummarizeResponse]
-    """Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-    when there is nothing to evict. Idempotent by `request_id`.
+    """Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+    FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
     """
     Undo: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UndoRequest, _agent_service_pb2.UndoResponse]
-    """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-    the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-    blocks and archive in that time stays, and so does a summary.
+    """Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+    window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+    its blocks and to archival memory in that time stays, and so does a summary.
 
-    Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-    `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+    Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+    Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
     """
     Retry: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.RetryRequest, _agent_service_pb2.RetryResponse]
-    """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-    streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-    FAILED_PRECONDITION when there is nothing to run again.
+    """Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+    events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+    run again.
     """
     Rethink: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]
-    """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-    keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-    Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+    """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+    the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
     """
     Rewrite: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]
-    """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
+    """Replaces what the agent last said to the user. Otherwise like Rethink."""
     PutProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.PutProfileRequest, _agent_service_pb2.PutProfileResponse]
-    """Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite."""
+    """Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite."""
     GetProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetProfileRequest, _agent_service_pb2.GetProfileResponse]
-    """Reads a profile. NOT_FOUND when there is none."""
+    """Reads a profile. NOT_FOUND if it does not exist."""
     ListProfiles: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListProfilesRequest, _agent_service_pb2.ListProfilesResponse]
-    """Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000."""
+    """Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+    default, at most 1,000.
+    """
     DeleteProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteProfileRequest, _agent_service_pb2.DeleteProfileResponse]
-    """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none."""
+    """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]
-    """Says what models the service uses. Reads only."""
+    """Returns the models that the service uses. Read-only."""
     RegisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]
-    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-    it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-    (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-    used; ALREADY_EXISTS when the agent has another function of a name.
+    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+    Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+    (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+    used; ALREADY_EXISTS if the agent has another function of the same name.
     """
     ListTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]
-    """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+    """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+    100 functions in total.
+    """
     UnregisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]
-    """Takes the functions of an address away from the agent. Idempotent."""
+    """Removes the functions of an address from the agent. Idempotent."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
-    """Agents with a long-term memory: what a client needs to make them and to talk to them.
+    """Creates agents with a long-term memory, and talks to them.
 
-    Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
-    again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
-    was committed stays, and the same `request_id` goes on from there.
+    The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+    and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+    RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+    continues after them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]  # type: ignore[assignment]
-    """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-    as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-    taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+    """Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+    first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+    INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]  # type: ignore[assignment]
-    """Reads an agent by id or by name. NOT_FOUND when there is none."""
+    """Reads an agent by id or by name. NOT_FOUND if it does not exist."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
-    """Lists agents in order of creation, 50 a page, at most 1,000."""
+    """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_service_pb2.UpdateAgentResponse]  # type: ignore[assignment]
-    """Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since."""
+    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
-    """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+    """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
-    """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+    """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
-    """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-    the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-    FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+    """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+    pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+    if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+    name is taken.
     """
     SendMessage: _aio.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]  # type: ignore[assignment]
-    """Gives the agent an event and streams what it does, up to and with `done`.
+    """Sends an event to the agent and streams what the agent does, up to and including `done`.
 
-    Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-    `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-    client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-    continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-    The first event, `started`, holds the id in either case; it is sent at once.
+    Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+    RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+    DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+    is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+    events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+    INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+    and is sent immediately.
     """
     ResumeTurn: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ResumeTurnRequest, _agent_service_pb2.ResumeTurnResponse]  # type: ignore[assignment]
-    """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none."""
+    """Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist."""
     CancelTurn: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelTurnRequest, _agent_service_pb2.CancelTurnResponse]  # type: ignore[assignment]
-    """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-    turn that ended stays as it ended.
+    """Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+    that has ended does not change.
     """
     ListTurns: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListTurnsRequest, _agent_service_pb2.ListTurnsResponse]  # type: ignore[assignment]
-    """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+    """Lists an agent's turns, newest first, 50 per page by default, at most 1,000."""
     AttachSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.AttachSourceRequest, _agent_service_pb2.AttachSourceResponse]  # type: ignore[assignment]
-    """Lets an agent search a source: a link, in constant time. Idempotent."""
+    """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
     DetachSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DetachSourceRequest, _agent_service_pb2.DetachSourceResponse]  # type: ignore[assignment]
-    """Takes the link away. Idempotent."""
+    """Detaches a source from an agent. Idempotent."""
     ListSources: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListSourcesRequest, _agent_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
-    """Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000."""
+    """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
-    """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`."""
+    """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]  # type: ignore[assignment]
-    """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
+    """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
     SetBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]  # type: ignore[assignment]
-    """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-    an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-    ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+    """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+    with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+    Safe to retry.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
-    """Deletes a block of core memory. Idempotent: one that is absent stays so."""
+    """Deletes a block of core memory. Idempotent: succeeds if it does not exist."""
     Summarize: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SummarizeRequest, _agent_service_pb2.SummarizeResponse]  # type: ignore[assignment]
-    """Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-    when there is nothing to evict. Idempotent by `request_id`.
+    """Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+    FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
     """
     Undo: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UndoRequest, _agent_service_pb2.UndoResponse]  # type: ignore[assignment]
-    """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-    the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-    blocks and archive in that time stays, and so does a summary.
+    """Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+    window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+    its blocks and to archival memory in that time stays, and so does a summary.
 
-    Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-    `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+    Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+    Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
     """
     Retry: _aio.UnaryStreamMultiCallable[_agent_service_pb2.RetryRequest, _agent_service_pb2.RetryResponse]  # type: ignore[assignment]
-    """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-    streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-    FAILED_PRECONDITION when there is nothing to run again.
+    """Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+    events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+    run again.
     """
     Rethink: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]  # type: ignore[assignment]
-    """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-    keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-    Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+    """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+    the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
     """
     Rewrite: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]  # type: ignore[assignment]
-    """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
+    """Replaces what the agent last said to the user. Otherwise like Rethink."""
     PutProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.PutProfileRequest, _agent_service_pb2.PutProfileResponse]  # type: ignore[assignment]
-    """Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite."""
+    """Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite."""
     GetProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetProfileRequest, _agent_service_pb2.GetProfileResponse]  # type: ignore[assignment]
-    """Reads a profile. NOT_FOUND when there is none."""
+    """Reads a profile. NOT_FOUND if it does not exist."""
     ListProfiles: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListProfilesRequest, _agent_service_pb2.ListProfilesResponse]  # type: ignore[assignment]
-    """Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000."""
+    """Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+    default, at most 1,000.
+    """
     DeleteProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteProfileRequest, _agent_service_pb2.DeleteProfileResponse]  # type: ignore[assignment]
-    """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none."""
+    """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
     GetModel: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]  # type: ignore[assignment]
-    """Says what models the service uses. Reads only."""
+    """Returns the models that the service uses. Read-only."""
     RegisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]  # type: ignore[assignment]
-    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-    it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-    (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-    used; ALREADY_EXISTS when the agent has another function of a name.
+    """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+    Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+    (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+    used; ALREADY_EXISTS if the agent has another function of the same name.
     """
     ListTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]  # type: ignore[assignment]
-    """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+    """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+    100 functions in total.
+    """
     UnregisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]  # type: ignore[assignment]
-    """Takes the functions of an address away from the agent. Idempotent."""
+    """Removes the functions of an address from the agent. Idempotent."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Agents with a long-term memory: what a client needs to make them and to talk to them.
+    """Creates agents with a long-term memory, and talks to them.
 
-    Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
-    again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
-    was committed stays, and the same `request_id` goes on from there.
+    The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+    and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+    RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+    continues after them.
     """
 
     @_abc_1.abstractmethod
@@ -260,9 +279,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.CreateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.CreateAgentResponse, _abc.Awaitable[_agent_service_pb2.CreateAgentResponse]]:
-        """Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-        as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-        taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+        """Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+        first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+        INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
         """
 
     @_abc_1.abstractmethod
@@ -271,7 +290,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetAgentResponse, _abc.Awaitable[_agent_service_pb2.GetAgentResponse]]:
-        """Reads an agent by id or by name. NOT_FOUND when there is none."""
+        """Reads an agent by id or by name. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListAgents(
@@ -279,7 +298,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListAgentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListAgentsResponse, _abc.Awaitable[_agent_service_pb2.ListAgentsResponse]]:
-        """Lists agents in order of creation, 50 a page, at most 1,000."""
+        """Lists agents in order of creation, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def UpdateAgent(
@@ -287,7 +306,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.UpdateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.UpdateAgentResponse, _abc.Awaitable[_agent_service_pb2.UpdateAgentResponse]]:
-        """Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since."""
+        """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
 
     @_abc_1.abstractmethod
     def DeleteAgent(
@@ -295,7 +314,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.DeleteAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteAgentResponse, _abc.Awaitable[_agent_service_pb2.DeleteAgentResponse]]:
-        """Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`."""
+        """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
 
     @_abc_1.abstractmethod
     def ExportAgent(
@@ -303,7 +322,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ExportAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ExportAgentResponse], _abc.AsyncIterator[_agent_service_pb2.ExportAgentResponse]]:
-        """Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile."""
+        """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
 
     @_abc_1.abstractmethod
     def ImportAgent(
@@ -311,9 +330,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_service_pb2.ImportAgentRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ImportAgentResponse, _abc.Awaitable[_agent_service_pb2.ImportAgentResponse]]:
-        """Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-        the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-        FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+        """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+        pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+        if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+        name is taken.
         """
 
     @_abc_1.abstractmethod
@@ -322,13 +342,15 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.SendMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.SendMessageResponse], _abc.AsyncIterator[_agent_service_pb2.SendMessageResponse]]:
-        """Gives the agent an event and streams what it does, up to and with `done`.
+        """Sends an event to the agent and streams what the agent does, up to and including `done`.
 
-        Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-        `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-        client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-        continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-        The first event, `started`, holds the id in either case; it is sent at once.
+        Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+        RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+        DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+        is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+        events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+        INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+        and is sent immediately.
         """
 
     @_abc_1.abstractmethod
@@ -337,7 +359,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ResumeTurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ResumeTurnResponse], _abc.AsyncIterator[_agent_service_pb2.ResumeTurnResponse]]:
-        """Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none."""
+        """Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def CancelTurn(
@@ -345,8 +367,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.CancelTurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.CancelTurnResponse, _abc.Awaitable[_agent_service_pb2.CancelTurnResponse]]:
-        """Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-        turn that ended stays as it ended.
+        """Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+        that has ended does not change.
         """
 
     @_abc_1.abstractmethod
@@ -355,7 +377,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListTurnsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListTurnsResponse, _abc.Awaitable[_agent_service_pb2.ListTurnsResponse]]:
-        """Lists an agent's turns, the latest first, 50 a page, at most 1,000."""
+        """Lists an agent's turns, newest first, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def AttachSource(
@@ -363,7 +385,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.AttachSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.AttachSourceResponse, _abc.Awaitable[_agent_service_pb2.AttachSourceResponse]]:
-        """Lets an agent search a source: a link, in constant time. Idempotent."""
+        """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
 
     @_abc_1.abstractmethod
     def DetachSource(
@@ -371,7 +393,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.DetachSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DetachSourceResponse, _abc.Awaitable[_agent_service_pb2.DetachSourceResponse]]:
-        """Takes the link away. Idempotent."""
+        """Detaches a source from an agent. Idempotent."""
 
     @_abc_1.abstractmethod
     def ListSources(
@@ -379,7 +401,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListSourcesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListSourcesResponse, _abc.Awaitable[_agent_service_pb2.ListSourcesResponse]]:
-        """Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000."""
+        """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def DeleteSource(
@@ -387,7 +409,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.DeleteSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteSourceResponse, _abc.Awaitable[_agent_service_pb2.DeleteSourceResponse]]:
-        """Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`."""
+        """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
 
     @_abc_1.abstractmethod
     def GetContext(
@@ -395,7 +417,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetContextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetContextResponse, _abc.Awaitable[_agent_service_pb2.GetContextResponse]]:
-        """Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only."""
+        """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
 
     @_abc_1.abstractmethod
     def SetBlock(
@@ -403,9 +425,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.SetBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.SetBlockResponse, _abc.Awaitable[_agent_service_pb2.SetBlockResponse]]:
-        """Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-        an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-        ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+        """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+        with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+        exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+        Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -414,7 +437,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.DeleteBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteBlockResponse, _abc.Awaitable[_agent_service_pb2.DeleteBlockResponse]]:
-        """Deletes a block of core memory. Idempotent: one that is absent stays so."""
+        """Deletes a block of core memory. Idempotent: succeeds if it does not exist."""
 
     @_abc_1.abstractmethod
     def Summarize(
@@ -422,8 +445,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.SummarizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.SummarizeResponse, _abc.Awaitable[_agent_service_pb2.SummarizeResponse]]:
-        """Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-        when there is nothing to evict. Idempotent by `request_id`.
+        """Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+        FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
         """
 
     @_abc_1.abstractmethod
@@ -432,12 +455,12 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.UndoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.UndoResponse, _abc.Awaitable[_agent_service_pb2.UndoResponse]]:
-        """Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-        the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-        blocks and archive in that time stays, and so does a summary.
+        """Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+        window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+        its blocks and to archival memory in that time stays, and so does a summary.
 
-        Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-        `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+        Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+        Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
         """
 
     @_abc_1.abstractmethod
@@ -446,9 +469,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RetryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.RetryResponse], _abc.AsyncIterator[_agent_service_pb2.RetryResponse]]:
-        """Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-        streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-        FAILED_PRECONDITION when there is nothing to run again.
+        """Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+        events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+        run again.
         """
 
     @_abc_1.abstractmethod
@@ -457,9 +480,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RethinkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RethinkResponse, _abc.Awaitable[_agent_service_pb2.RethinkResponse]]:
-        """Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-        keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-        Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+        """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+        the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+        like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
         """
 
     @_abc_1.abstractmethod
@@ -468,7 +491,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RewriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RewriteResponse, _abc.Awaitable[_agent_service_pb2.RewriteResponse]]:
-        """Puts a text in place of what the agent last said to the user. The rest is as of Rethink."""
+        """Replaces what the agent last said to the user. Otherwise like Rethink."""
 
     @_abc_1.abstractmethod
     def PutProfile(
@@ -476,7 +499,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.PutProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.PutProfileResponse, _abc.Awaitable[_agent_service_pb2.PutProfileResponse]]:
-        """Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite."""
+        """Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite."""
 
     @_abc_1.abstractmethod
     def GetProfile(
@@ -484,7 +507,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetProfileResponse, _abc.Awaitable[_agent_service_pb2.GetProfileResponse]]:
-        """Reads a profile. NOT_FOUND when there is none."""
+        """Reads a profile. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListProfiles(
@@ -492,7 +515,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListProfilesResponse, _abc.Awaitable[_agent_service_pb2.ListProfilesResponse]]:
-        """Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000."""
+        """Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+        default, at most 1,000.
+        """
 
     @_abc_1.abstractmethod
     def DeleteProfile(
@@ -500,7 +525,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.DeleteProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteProfileResponse, _abc.Awaitable[_agent_service_pb2.DeleteProfileResponse]]:
-        """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none."""
+        """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -508,7 +533,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetModelResponse, _abc.Awaitable[_agent_service_pb2.GetModelResponse]]:
-        """Says what models the service uses. Reads only."""
+        """Returns the models that the service uses. Read-only."""
 
     @_abc_1.abstractmethod
     def RegisterTools(
@@ -516,10 +541,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RegisterToolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RegisterToolsResponse, _abc.Awaitable[_agent_service_pb2.RegisterToolsResponse]]:
-        """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-        it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-        (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-        used; ALREADY_EXISTS when the agent has another function of a name.
+        """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+        Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+        (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+        used; ALREADY_EXISTS if the agent has another function of the same name.
         """
 
     @_abc_1.abstractmethod
@@ -528,7 +553,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ListToolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListToolsResponse, _abc.Awaitable[_agent_service_pb2.ListToolsResponse]]:
-        """Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration."""
+        """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+        100 functions in total.
+        """
 
     @_abc_1.abstractmethod
     def UnregisterTools(
@@ -536,6 +563,6 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.UnregisterToolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.UnregisterToolsResponse, _abc.Awaitable[_agent_service_pb2.UnregisterToolsResponse]]:
-        """Takes the functions of an address away from the agent. Idempotent."""
+        """Removes the functions of an address from the agent. Idempotent."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,28 +28,28 @@ class _DeltaKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeltaKind.V
     DELTA_KIND_UNSPECIFIED: _DeltaKind.ValueType  # 0
     """Not set."""
     DELTA_KIND_THOUGHT: _DeltaKind.ValueType  # 1
-    """To a Thought."""
+    """A Thought."""
     DELTA_KIND_MESSAGE: _DeltaKind.ValueType  # 2
-    """To an AssistantMessage."""
+    """An AssistantMessage."""
 
 class DeltaKind(_DeltaKind, metaclass=_DeltaKindEnumTypeWrapper):
-    """What a delta belongs to."""
+    """The event that a delta is part of."""
 
 DELTA_KIND_UNSPECIFIED: DeltaKind.ValueType  # 0
 """Not set."""
 DELTA_KIND_THOUGHT: DeltaKind.ValueType  # 1
-"""To a Thought."""
+"""A Thought."""
 DELTA_KIND_MESSAGE: DeltaKind.ValueType  # 2
-"""To an AssistantMessage."""
+"""An AssistantMessage."""
 Global___DeltaKind: _TypeAlias = DeltaKind  # noqa: Y015
 
 @_typing.final
 class TurnEvent(_message.Message):
-    """Something that happened in a turn.
+    """An event of a turn.
 
-    Durable events have a `sequence` and are the same in every replay. Provisional ones, `started`, `queued`, `delta`,
-    `step_restarted` and `keep_alive`, have sequence 0, come only live, and are never replayed. A reader who is slower than
-    the model gets its text in fewer and larger deltas, and none of a step that was committed meanwhile.
+    Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
+    `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
+    the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -71,7 +71,7 @@ class TurnEvent(_message.Message):
     sequence: _builtins.int
     """1, 2, 3, … within the turn for durable events; 0 for provisional ones."""
     step: _builtins.int
-    """The step it belongs to; 0 is the turn's input."""
+    """The step that the event belongs to; 0 is the turn's input."""
     @_builtins.property
     def queued(self) -> Global___Queued:
         """The turn waits for earlier ones. Provisional."""
@@ -90,23 +90,23 @@ class TurnEvent(_message.Message):
 
     @_builtins.property
     def message(self) -> Global___AssistantMessage:
-        """The agent speaks to the user."""
+        """A message of the agent to the user."""
 
     @_builtins.property
     def usage(self) -> _message_pb2.Usage:
-        """What the step took."""
+        """Tokens that the step used."""
 
     @_builtins.property
     def notice(self) -> Global___Notice:
-        """Something that the user should know: memory was summarised, say."""
+        """Something that the user should know, such as that messages were summarized."""
 
     @_builtins.property
     def delta(self) -> Global___Delta:
-        """Text as it comes from the model. Provisional: the durable event follows when the step is committed."""
+        """A piece of text while the model generates it. Provisional; the durable event follows when the step is committed."""
 
     @_builtins.property
     def step_restarted(self) -> Global___StepRestarted:
-        """The step runs again from its start; forget its deltas. Provisional."""
+        """The step runs again from its start; discard its deltas. Provisional."""
 
     @_builtins.property
     def done(self) -> Global___Done:
@@ -114,11 +114,13 @@ class TurnEvent(_message.Message):
 
     @_builtins.property
     def keep_alive(self) -> Global___KeepAlive:
-        """Nothing happened for 15 seconds (`agent.keep_alive_seconds`), and the turn still runs. Provisional; ignore it."""
+        """The turn still runs, and nothing happened for 15 seconds (`agent.keep_alive_seconds`). Provisional; can be
+        ignored.
+        """
 
     @_builtins.property
     def started(self) -> Global___Started:
-        """Which turn this is. Always the first event of a stream. Provisional."""
+        """Identity of the turn. Always the first event of a stream. Provisional."""
 
     def __init__(
         self,
@@ -157,12 +159,12 @@ class Started(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TURN_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request that the turn answers: the caller's own `request_id`, or the one that the server made for a request without
-    one. ResumeTurn and CancelTurn take it, on any replica.
+    """The caller's `request_id`, or the one that the server created for a request without one. ResumeTurn and CancelTurn
+    accept it on any replica.
     """
     turn_id: _builtins.str
-    """Identity of the turn, as ListTurns and the agent's messages have it. Empty while the turn waits in the agent's queue;
-    `started` comes a second time, with the id, when it leaves the queue.
+    """Identity of the turn, as in ListTurns and in the agent's messages. Empty while the turn waits in the agent's queue;
+    `started` is sent again, with the id, when the turn leaves the queue.
     """
     def __init__(
         self,
@@ -180,13 +182,13 @@ Global___Started: _TypeAlias = Started  # noqa: Y015
 
 @_typing.final
 class Queued(_message.Message):
-    """A place in the agent's queue."""
+    """A position in the agent's queue."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AHEAD_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
-    """Turns ahead of this one."""
+    """Number of turns ahead of this one."""
     def __init__(
         self,
         *,
@@ -202,7 +204,7 @@ Global___Queued: _TypeAlias = Queued  # noqa: Y015
 
 @_typing.final
 class Thought(_message.Message):
-    """The agent's inner thought: not meant for the user, but open to see."""
+    """The agent's inner thought: not addressed to the user, but visible."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,7 +238,7 @@ class FunctionCalled(_message.Message):
     name: _builtins.str
     """Name of the function."""
     arguments: _builtins.str
-    """The arguments, as JSON text."""
+    """The arguments as JSON text."""
     def __init__(
         self,
         *,
@@ -263,13 +265,13 @@ class FunctionResult(_message.Message):
     OK_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
-    """The call that it belongs to."""
+    """The `call_id` of the call."""
     name: _builtins.str
     """Name of the function."""
     ok: _builtins.bool
-    """Whether it ran."""
+    """Whether the function succeeded."""
     text: _builtins.str
-    """What it gave, or what went wrong."""
+    """The result, or the error message."""
     def __init__(
         self,
         *,
@@ -332,7 +334,7 @@ Global___Notice: _TypeAlias = Notice  # noqa: Y015
 
 @_typing.final
 class Delta(_message.Message):
-    """A piece of text as it comes from the model."""
+    """A piece of text that the model generated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,11 +343,11 @@ class Delta(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     kind: Global___DeltaKind.ValueType
-    """What it belongs to."""
+    """The event that it is part of."""
     attempt: _builtins.int
-    """Which try at the step, from 1."""
+    """Attempt at the step, from 1."""
     index: _builtins.int
-    """Place among the deltas of this kind and try, from 0."""
+    """Index among the deltas of this kind and attempt, from 0."""
     text: _builtins.str
     """The text to add."""
     def __init__(
@@ -373,9 +375,9 @@ class StepRestarted(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
-    """Which try begins now."""
+    """The attempt that starts now."""
     reason: _builtins.str
-    """Why, for people."""
+    """Explanation for people."""
     def __init__(
         self,
         *,
@@ -392,7 +394,7 @@ Global___StepRestarted: _TypeAlias = StepRestarted  # noqa: Y015
 
 @_typing.final
 class KeepAlive(_message.Message):
-    """The stream is alive."""
+    """Sign that the stream is alive."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -420,12 +422,12 @@ class Done(_message.Message):
     state: _turn_pb2.TurnState.ValueType
     """How it ended."""
     reason: _builtins.str
-    """Why, for people; empty when COMPLETED."""
+    """Explanation for people; empty for COMPLETED."""
     steps: _builtins.int
-    """Steps it took."""
+    """Number of steps."""
     @_builtins.property
     def usage(self) -> _message_pb2.Usage:
-        """Tokens it took, all steps together."""
+        """Tokens that all steps used."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class _FileNoteKind:
 class _FileNoteKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileNoteKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILE_NOTE_KIND_UNSPECIFIED: _FileNoteKind.ValueType  # 0
-    """Not set, or a kind that is newer than the reader."""
+    """Not set, or a kind that the reader does not know."""
     FILE_NOTE_KIND_SCANNED_PAGE: _FileNoteKind.ValueType  # 1
     """Pages without text but with pictures: probably scans, which need OCR."""
     FILE_NOTE_KIND_UNDECODABLE_TEXT: _FileNoteKind.ValueType  # 2
@@ -38,23 +38,23 @@ class _FileNoteKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileNote
     FILE_NOTE_KIND_OBJECT: _FileNoteKind.ValueType  # 6
     """Embedded objects of other programs, and charts or diagrams that hold no text."""
     FILE_NOTE_KIND_UNCALCULATED: _FileNoteKind.ValueType  # 7
-    """Formulas whose values were never calculated."""
+    """Formulas without a calculated value."""
     FILE_NOTE_KIND_HIDDEN: _FileNoteKind.ValueType  # 8
-    """Parts that their author has hidden: text, rows, sheets, slides."""
+    """Parts that the author has hidden: text, rows, sheets, slides."""
     FILE_NOTE_KIND_MISSING_PART: _FileNoteKind.ValueType  # 9
-    """Parts that the file names and does not hold, such as chapters."""
+    """Parts that the file refers to but does not contain, such as chapters."""
     FILE_NOTE_KIND_BAD_RECORD: _FileNoteKind.ValueType  # 10
     """Records, such as lines of JSON or messages of a mailbox, that could not be parsed."""
     FILE_NOTE_KIND_BAD_BYTES: _FileNoteKind.ValueType  # 11
     """Bytes that could not be decoded to characters."""
     FILE_NOTE_KIND_TOO_MUCH: _FileNoteKind.ValueType  # 12
-    """Parts beyond a limit, such as attachments nested too deep, and notes beyond the most that are kept."""
+    """Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number."""
 
 class FileNoteKind(_FileNoteKind, metaclass=_FileNoteKindEnumTypeWrapper):
-    """What was left out of a file that was loaded. Values are only ever added."""
+    """What was left out of a loaded file. New values may be added."""
 
 FILE_NOTE_KIND_UNSPECIFIED: FileNoteKind.ValueType  # 0
-"""Not set, or a kind that is newer than the reader."""
+"""Not set, or a kind that the reader does not know."""
 FILE_NOTE_KIND_SCANNED_PAGE: FileNoteKind.ValueType  # 1
 """Pages without text but with pictures: probably scans, which need OCR."""
 FILE_NOTE_KIND_UNDECODABLE_TEXT: FileNoteKind.ValueType  # 2
@@ -68,22 +68,22 @@ FILE_NOTE_KIND_ANNOTATION: FileNoteKind.ValueType  # 5
 FILE_NOTE_KIND_OBJECT: FileNoteKind.ValueType  # 6
 """Embedded objects of other programs, and charts or diagrams that hold no text."""
 FILE_NOTE_KIND_UNCALCULATED: FileNoteKind.ValueType  # 7
-"""Formulas whose values were never calculated."""
+"""Formulas without a calculated value."""
 FILE_NOTE_KIND_HIDDEN: FileNoteKind.ValueType  # 8
-"""Parts that their author has hidden: text, rows, sheets, slides."""
+"""Parts that the author has hidden: text, rows, sheets, slides."""
 FILE_NOTE_KIND_MISSING_PART: FileNoteKind.ValueType  # 9
-"""Parts that the file names and does not hold, such as chapters."""
+"""Parts that the file refers to but does not contain, such as chapters."""
 FILE_NOTE_KIND_BAD_RECORD: FileNoteKind.ValueType  # 10
 """Records, such as lines of JSON or messages of a mailbox, that could not be parsed."""
 FILE_NOTE_KIND_BAD_BYTES: FileNoteKind.ValueType  # 11
 """Bytes that could not be decoded to characters."""
 FILE_NOTE_KIND_TOO_MUCH: FileNoteKind.ValueType  # 12
-"""Parts beyond a limit, such as attachments nested too deep, and notes beyond the most that are kept."""
+"""Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number."""
 Global___FileNoteKind: _TypeAlias = FileNoteKind  # noqa: Y015
 
 @_typing.final
 class FileNote(_message.Message):
-    """A note on a file that was loaded: something that a reader of the file sees, or would miss, and its passages lack."""
+    """A note on a loaded file: something in the file that its passages lack."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -94,11 +94,13 @@ class FileNote(_message.Message):
     kind: Global___FileNoteKind.ValueType
     """What was left out."""
     count: _builtins.int
-    """How many of it, at least 1."""
+    """How many, at least 1."""
     where: _builtins.str
-    """Where in the file, for people, such as `pages 3, 5-7`; empty if it is not in one place. At most 200 characters."""
+    """Location in the file for people, such as `pages 3, 5-7`: at most 200 characters; empty if there is no single
+    location.
+    """
     message: _builtins.str
-    """All of it for people, with what to do about it. At most 400 characters."""
+    """The whole note for people, with what to do about it: at most 400 characters."""
     def __init__(
         self,
         *,

@@ -30,32 +30,32 @@ class _LoadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadState.V
     LOAD_STATE_UNSPECIFIED: _LoadState.ValueType  # 0
     """Not set."""
     LOAD_STATE_RUNNING: _LoadState.ValueType  # 1
-    """Files are awaited or worked on."""
+    """Files are being uploaded or processed."""
     LOAD_STATE_COMPLETED: _LoadState.ValueType  # 2
-    """Every file has ended, well or not: see their states."""
+    """Every file has ended, successfully or not; see their states."""
     LOAD_STATE_CANCELLED: _LoadState.ValueType  # 3
-    """Cancelled: files that were visible stay so."""
+    """Cancelled. Files that were already visible stay visible."""
     LOAD_STATE_INTERRUPTED: _LoadState.ValueType  # 4
-    """Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-    its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
-    takes up for 24 hours is CANCELLED.
+    """Interrupted: no Loader works on it, because its Loader or its client is gone. WatchLoad, UploadFile or the same
+    CreateLoad again resumes it; a new load of the same files completes it as well. A load that is not resumed within
+    24 hours is CANCELLED.
     """
 
 class LoadState(_LoadState, metaclass=_LoadStateEnumTypeWrapper):
-    """How far a load has come."""
+    """State of a load."""
 
 LOAD_STATE_UNSPECIFIED: LoadState.ValueType  # 0
 """Not set."""
 LOAD_STATE_RUNNING: LoadState.ValueType  # 1
-"""Files are awaited or worked on."""
+"""Files are being uploaded or processed."""
 LOAD_STATE_COMPLETED: LoadState.ValueType  # 2
-"""Every file has ended, well or not: see their states."""
+"""Every file has ended, successfully or not; see their states."""
 LOAD_STATE_CANCELLED: LoadState.ValueType  # 3
-"""Cancelled: files that were visible stay so."""
+"""Cancelled. Files that were already visible stay visible."""
 LOAD_STATE_INTERRUPTED: LoadState.ValueType  # 4
-"""Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
-takes up for 24 hours is CANCELLED.
+"""Interrupted: no Loader works on it, because its Loader or its client is gone. WatchLoad, UploadFile or the same
+CreateLoad again resumes it; a new load of the same files completes it as well. A load that is not resumed within
+24 hours is CANCELLED.
 """
 Global___LoadState: _TypeAlias = LoadState  # noqa: Y015
 
@@ -68,43 +68,43 @@ class _FileStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileState.V
     FILE_STATE_UNSPECIFIED: _FileState.ValueType  # 0
     """Not set."""
     FILE_STATE_AWAITING_UPLOAD: _FileState.ValueType  # 1
-    """Its bytes are wanted: see UploadFile."""
+    """Waiting for its bytes; see UploadFile."""
     FILE_STATE_PROCESSING: _FileState.ValueType  # 2
-    """Its bytes are here, and it waits or is worked on."""
+    """Uploaded; waiting to be processed, or being processed."""
     FILE_STATE_LOADED: _FileState.ValueType  # 3
     """Its passages are visible."""
     FILE_STATE_UNCHANGED: _FileState.ValueType  # 4
-    """Its passages were visible before; nothing was written."""
+    """Its passages were already visible; nothing was written."""
     FILE_STATE_FAILED: _FileState.ValueType  # 5
-    """It could not be read: see the failure. Other files are not affected, and what was visible of it stays so."""
+    """Failed; see the failure. Other files are not affected. Passages of an earlier version stay visible."""
     FILE_STATE_CANCELLED: _FileState.ValueType  # 6
-    """The load was cancelled before it was done."""
+    """The load was cancelled before the file was processed."""
     FILE_STATE_EMPTY: _FileState.ValueType  # 7
-    """It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone."""
+    """Without text: no bytes, no pages, or only white space. Passages of an earlier version are removed."""
     FILE_STATE_SKIPPED: _FileState.ValueType  # 8
-    """It is of a kind that is not read, such as an image. What was visible under its name stays so."""
+    """Of a type that is not supported, such as an image. Passages of an earlier version stay visible."""
 
 class FileState(_FileState, metaclass=_FileStateEnumTypeWrapper):
-    """How far a file of a load has come."""
+    """State of a file of a load."""
 
 FILE_STATE_UNSPECIFIED: FileState.ValueType  # 0
 """Not set."""
 FILE_STATE_AWAITING_UPLOAD: FileState.ValueType  # 1
-"""Its bytes are wanted: see UploadFile."""
+"""Waiting for its bytes; see UploadFile."""
 FILE_STATE_PROCESSING: FileState.ValueType  # 2
-"""Its bytes are here, and it waits or is worked on."""
+"""Uploaded; waiting to be processed, or being processed."""
 FILE_STATE_LOADED: FileState.ValueType  # 3
 """Its passages are visible."""
 FILE_STATE_UNCHANGED: FileState.ValueType  # 4
-"""Its passages were visible before; nothing was written."""
+"""Its passages were already visible; nothing was written."""
 FILE_STATE_FAILED: FileState.ValueType  # 5
-"""It could not be read: see the failure. Other files are not affected, and what was visible of it stays so."""
+"""Failed; see the failure. Other files are not affected. Passages of an earlier version stay visible."""
 FILE_STATE_CANCELLED: FileState.ValueType  # 6
-"""The load was cancelled before it was done."""
+"""The load was cancelled before the file was processed."""
 FILE_STATE_EMPTY: FileState.ValueType  # 7
-"""It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone."""
+"""Without text: no bytes, no pages, or only white space. Passages of an earlier version are removed."""
 FILE_STATE_SKIPPED: FileState.ValueType  # 8
-"""It is of a kind that is not read, such as an image. What was visible under its name stays so."""
+"""Of a type that is not supported, such as an image. Passages of an earlier version stay visible."""
 Global___FileState: _TypeAlias = FileState  # noqa: Y015
 
 class _FileFailureReason:
@@ -114,58 +114,58 @@ class _FileFailureReason:
 class _FileFailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileFailureReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILE_FAILURE_REASON_UNSPECIFIED: _FileFailureReason.ValueType  # 0
-    """Not set: no failure."""
+    """Not set; no failure."""
     FILE_FAILURE_REASON_EMPTY: _FileFailureReason.ValueType  # 1
-    """No bytes, no page, or nothing but white space."""
+    """No bytes, no pages, or only white space."""
     FILE_FAILURE_REASON_ENCRYPTED: _FileFailureReason.ValueType  # 2
-    """Protected by a password."""
+    """Password protected."""
     FILE_FAILURE_REASON_BROKEN: _FileFailureReason.ValueType  # 3
-    """Damaged, or not what its name says."""
+    """Damaged, or not of the type that its name claims."""
     FILE_FAILURE_REASON_UNSUPPORTED: _FileFailureReason.ValueType  # 4
-    """Neither text nor a format that can be read."""
+    """Neither text nor a supported format."""
     FILE_FAILURE_REASON_NO_TEXT: _FileFailureReason.ValueType  # 5
-    """Pages, but no text on them: scanned images, say."""
+    """Has pages, but no text on them, such as scanned images."""
     FILE_FAILURE_REASON_TOO_LARGE: _FileFailureReason.ValueType  # 6
-    """Larger than the Loader takes, packed or unpacked, or nested too deep."""
+    """Larger than the Loader accepts, packed or unpacked, or nested too deeply."""
     FILE_FAILURE_REASON_TIMEOUT: _FileFailureReason.ValueType  # 7
-    """Reading it took longer than the Loader allows."""
+    """Parsing took longer than the Loader allows."""
     FILE_FAILURE_REASON_UNAVAILABLE: _FileFailureReason.ValueType  # 8
-    """Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work."""
+    """Memory, the embedding model or a parser process was not available; loading the file again may work."""
     FILE_FAILURE_REASON_INTERNAL: _FileFailureReason.ValueType  # 9
-    """A bug; the Loader's log has more."""
+    """A bug; see the Loader's log."""
     FILE_FAILURE_REASON_NOT_SENT: _FileFailureReason.ValueType  # 10
-    """Its owner could not send it: it has changed since the load was created, is gone, or cannot be read."""
+    """The client could not send it: the file has changed since the load was created, was removed, or cannot be read."""
 
 class FileFailureReason(_FileFailureReason, metaclass=_FileFailureReasonEnumTypeWrapper):
     """Why a file could not be loaded."""
 
 FILE_FAILURE_REASON_UNSPECIFIED: FileFailureReason.ValueType  # 0
-"""Not set: no failure."""
+"""Not set; no failure."""
 FILE_FAILURE_REASON_EMPTY: FileFailureReason.ValueType  # 1
-"""No bytes, no page, or nothing but white space."""
+"""No bytes, no pages, or only white space."""
 FILE_FAILURE_REASON_ENCRYPTED: FileFailureReason.ValueType  # 2
-"""Protected by a password."""
+"""Password protected."""
 FILE_FAILURE_REASON_BROKEN: FileFailureReason.ValueType  # 3
-"""Damaged, or not what its name says."""
+"""Damaged, or not of the type that its name claims."""
 FILE_FAILURE_REASON_UNSUPPORTED: FileFailureReason.ValueType  # 4
-"""Neither text nor a format that can be read."""
+"""Neither text nor a supported format."""
 FILE_FAILURE_REASON_NO_TEXT: FileFailureReason.ValueType  # 5
-"""Pages, but no text on them: scanned images, say."""
+"""Has pages, but no text on them, such as scanned images."""
 FILE_FAILURE_REASON_TOO_LARGE: FileFailureReason.ValueType  # 6
-"""Larger than the Loader takes, packed or unpacked, or nested too deep."""
+"""Larger than the Loader accepts, packed or unpacked, or nested too deeply."""
 FILE_FAILURE_REASON_TIMEOUT: FileFailureReason.ValueType  # 7
-"""Reading it took longer than the Loader allows."""
+"""Parsing took longer than the Loader allows."""
 FILE_FAILURE_REASON_UNAVAILABLE: FileFailureReason.ValueType  # 8
-"""Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work."""
+"""Memory, the embedding model or a parser process was not available; loading the file again may work."""
 FILE_FAILURE_REASON_INTERNAL: FileFailureReason.ValueType  # 9
-"""A bug; the Loader's log has more."""
+"""A bug; see the Loader's log."""
 FILE_FAILURE_REASON_NOT_SENT: FileFailureReason.ValueType  # 10
-"""Its owner could not send it: it has changed since the load was created, is gone, or cannot be read."""
+"""The client could not send it: the file has changed since the load was created, was removed, or cannot be read."""
 Global___FileFailureReason: _TypeAlias = FileFailureReason  # noqa: Y015
 
 @_typing.final
 class FileManifest(_message.Message):
-    """A file that a load is to bring in."""
+    """A file to be loaded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,11 +173,11 @@ class FileManifest(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name within the source: a label, such as a relative path; never opened on the server. Unique within the load."""
+    """Name within the source, such as a relative path. A label only: the server never opens it. Unique within the load."""
     size: _builtins.int
-    """Its size in bytes."""
+    """Size in bytes."""
     sha256: _builtins.str
-    """SHA-256 of its bytes, in 64 lower-case hexadecimal digits."""
+    """SHA-256 of the bytes, as 64 lower-case hexadecimal digits."""
     def __init__(
         self,
         *,
@@ -208,25 +208,25 @@ class LoadFile(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     state: Global___FileState.ValueType
-    """How far it has come."""
+    """Its state."""
     document_count: _builtins.int
-    """Documents found in it: its pages, slides, sheets or chapters; one for a file that has none of them."""
+    """Number of documents in it: pages, slides, sheets or chapters; 1 for a file without them."""
     passage_count: _builtins.int
-    """Passages stored of it."""
+    """Number of its passages that were stored."""
     failure_reason: Global___FileFailureReason.ValueType
-    """Why it was not loaded; set when FAILED, EMPTY or SKIPPED."""
+    """Why it was not loaded; set for FAILED, EMPTY and SKIPPED."""
     failure_message: _builtins.str
-    """The same for people, with what to do about it."""
+    """The same for people, with what to do about it; empty if it was loaded."""
     note: _builtins.str
-    """The messages of `notes`, one a line, at most 1,000 characters; mostly empty."""
+    """The messages of `notes`, one per line, at most 1,000 characters; usually empty."""
     @_builtins.property
     def manifest(self) -> Global___FileManifest:
-        """What it is."""
+        """The file."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedCompositeFieldContainer[_file_note_pb2.FileNote]:
-        """What was left out of a file that is LOADED: at most 21, none if nothing was. Only of the load that read the file;
-        `memgpt.memory.v1.SourceFile` keeps them.
+        """What was left out of a LOADED file: at most 21 notes; none if everything was read. Set only in the load that read
+        the file; `memgpt.memory.v1.SourceFile` keeps them.
         """
 
     def __init__(
@@ -251,7 +251,7 @@ Global___LoadFile: _TypeAlias = LoadFile  # noqa: Y015
 
 @_typing.final
 class Load(_message.Message):
-    """A load: some files on their way into a source. It outlives its client."""
+    """A load: a set of files that are being loaded into a source. It outlives its client."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -267,22 +267,22 @@ class Load(_message.Message):
     REMOVED_COUNT_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
-    """Identity: ASCII, sortable by time of creation."""
+    """Identity: ASCII, sortable by creation time."""
     source_id: _builtins.str
-    """The source it loads into."""
+    """The source that the files are loaded into."""
     source_name: _builtins.str
-    """Its name."""
+    """The name."""
     state: Global___LoadState.ValueType
-    """How far it has come."""
+    """Its state."""
     document_count: _builtins.int
-    """Documents visible through this load's files."""
+    """Number of visible documents of this load's files."""
     passage_count: _builtins.int
-    """Passages visible through this load's files."""
+    """Number of visible passages of this load's files."""
     removed_count: _builtins.int
-    """Files of the source that were dropped since they are not among `files`; see CreateLoadRequest.sync."""
+    """Number of files that were removed from the source because they are not in `files`; see CreateLoadRequest.sync."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadFile]:
-        """Its files, in order of the manifest."""
+        """The files, in order of the manifest."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -294,7 +294,7 @@ class Load(_message.Message):
 
     @_builtins.property
     def tags(self) -> Global___Tags:
-        """Labels that it gives its files; absent when each keeps those that it has."""
+        """Tags that the load sets on its files; absent if each file keeps its own."""
 
     def __init__(
         self,
@@ -321,14 +321,14 @@ Global___Load: _TypeAlias = Load  # noqa: Y015
 
 @_typing.final
 class Tags(_message.Message):
-    """Labels of files, which their passages bear and searches can ask for."""
+    """Tags of files. Their passages have the same tags, and searches can filter by them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TAGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 32, each 1 to 64 characters; none takes them away."""
+        """At most 32 tags of 1 to 64 characters; an empty list removes all tags."""
 
     def __init__(
         self,

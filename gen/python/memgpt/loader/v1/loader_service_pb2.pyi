@@ -33,27 +33,29 @@ class CreateLoadRequest(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours: same id and body, the same load; same id, other body: INVALID_ARGUMENT."""
+    """Makes the call idempotent for 24 hours: the same id and body return the same load; the same id with another body is
+    INVALID_ARGUMENT.
+    """
     source_id: _builtins.str
-    """An existing one."""
+    """An existing source, by its id."""
     source_name: _builtins.str
-    """By name; created when there is none. Then it must not be blank, nor have white space at its ends, control or
-    invisible characters.
+    """A source by its name; created if it does not exist. The name of a new source must not be blank or have leading or
+    trailing white space, control characters or invisible characters.
     """
     description: _builtins.str
-    """Description of a source that is created; at most 4,000 characters."""
+    """Description of a source that is created: at most 4,000 characters."""
     sync: _builtins.bool
-    """Whether the source is to hold these files and no others: when every file has ended, files of the source that are not
-    among them are dropped. Not when the load is cancelled. What a file held that fails or is skipped stays.
+    """Whether to remove all other files from the source once every file of the load has ended, unless the load is
+    cancelled. Earlier versions of files that fail or are skipped stay.
     """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.FileManifest]:
-        """The files: 1 to 10,000, each name once."""
+        """The files: 1 to 10,000, with unique names."""
 
     @_builtins.property
     def tags(self) -> _load_pb2.Tags:
-        """Labels of the files, in place of those that they had. A file that is visible already gets them without being read
-        anew, and is LOADED. Absent: each file keeps those that it has, and a new one has none.
+        """Tags that replace the tags of the files. A file that is already visible gets them without being parsed again, and
+        is LOADED. If absent, each file keeps its tags, and a new file has none.
         """
 
     def __init__(
@@ -86,7 +88,7 @@ class CreateLoadResponse(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def load(self) -> _load_pb2.Load:
-        """The load. Files in state AWAITING_UPLOAD are to be uploaded."""
+        """The load. Files in the state AWAITING_UPLOAD must be uploaded."""
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class UploadFileRequest(_message.Message):
 
     @_typing.final
     class Header(_message.Message):
-        """Header of an upload: which file of which load."""
+        """Header of an upload."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -119,10 +121,11 @@ class UploadFileRequest(_message.Message):
         load_id: _builtins.str
         """The load."""
         name: _builtins.str
-        """Name of the file, as in the manifest."""
+        """Name of the file in the manifest."""
         withdrawal_reason: _builtins.str
-        """Set when the file cannot be sent after all, since it has changed, say, or is gone: why, for people. No chunk
-        follows; the file ends as FAILED with NOT_SENT, and the load goes on without it. At most 1,000 characters.
+        """Why the file cannot be sent after all, for people, such as that it has changed or was removed: at most 1,000
+        characters. If set, no chunks follow; the file ends as FAILED with NOT_SENT, and the load continues without it.
+        Otherwise empty.
         """
         def __init__(
             self,
@@ -140,7 +143,7 @@ class UploadFileRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """The bytes, in order; at most 64 KiB a message."""
+    """The bytes, in order; at most 64 KiB per message."""
     @_builtins.property
     def header(self) -> Global___UploadFileRequest.Header:
         """The first message."""
@@ -170,7 +173,7 @@ class UploadFileResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def file(self) -> _load_pb2.LoadFile:
-        """The file as it is now."""
+        """The file after the call."""
 
     def __init__(
         self,
@@ -196,7 +199,7 @@ class WatchLoadRequest(_message.Message):
     load_id: _builtins.str
     """The load."""
     after_sequence: _builtins.int
-    """Events up to and including this one are left out; 0 leaves out none."""
+    """Events up to and including this sequence are left out; 0 leaves out none."""
     def __init__(
         self,
         *,
@@ -221,14 +224,14 @@ class WatchLoadResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows with every event of this load. A slow reader may miss progress events, never a file's end."""
+    """Increases with every event of the load. A slow reader may miss progress events, but never the end of a file."""
     @_builtins.property
     def file(self) -> _load_pb2.LoadFile:
-        """A file moved on: its state, or the documents and passages done so far."""
+        """A file made progress: its state, documents or passages changed."""
 
     @_builtins.property
     def ended(self) -> _load_pb2.Load:
-        """The load ended. Always the last event."""
+        """The load has ended. Always the last event."""
 
     def __init__(
         self,
@@ -303,11 +306,11 @@ class ListLoadsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """Only loads into this source; empty for all."""
+    """Only loads into this source; empty for all sources."""
     page_size: _builtins.int
-    """The most loads to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of loads to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -332,10 +335,10 @@ class ListLoadsResponse(_message.Message):
     LOADS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def loads(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.Load]:
-        """A page of loads, without their files."""
+        """A page of loads without their files."""
 
     def __init__(
         self,
@@ -382,7 +385,7 @@ class CancelLoadResponse(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def load(self) -> _load_pb2.Load:
-        """The load as it is now."""
+        """The load after the call."""
 
     def __init__(
         self,
@@ -416,7 +419,7 @@ Global___ListFormatsRequest: _TypeAlias = ListFormatsRequest  # noqa: Y015
 
 @_typing.final
 class FileFormat(_message.Message):
-    """A format of files that the Loader reads."""
+    """A file format that the Loader reads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -427,21 +430,21 @@ class FileFormat(_message.Message):
     OMITS_FIELD_NUMBER: _builtins.int
     PAGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name for people, such as `Word document`."""
+    """Display name, such as `Word document`."""
     reads: _builtins.str
-    """What is read of a file, for people: a phrase without a full stop."""
+    """What is read from a file, for people: a phrase without a full stop."""
     omits: _builtins.str
-    """What is not read, and noted with the file instead (see `LoadFile.notes`); empty if nothing is."""
+    """What is not read, and reported in `LoadFile.notes` instead; empty if everything is read."""
     pages: _builtins.str
-    """What its documents are, in the plural, such as `pages` or `slides`; empty if a file is one document."""
+    """Plural noun for its documents, such as `pages` or `slides`; empty if a file is one document."""
     @_builtins.property
     def media_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types that it stands for, such as `text/csv`; at least one."""
+        """Its media types, such as `text/csv`; at least one."""
 
     @_builtins.property
     def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Extensions of file names, lower case, with their dot. A file of another name is read as well where its content tells
-        the format, or where it is text in UTF-8.
+        """File name extensions in lower case, with the dot. A file with another name is also read if its content identifies
+        the format, or if it is UTF-8 text.
         """
 
     def __init__(

@@ -27,15 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LoaderServiceStub:
-    """Turns documents into passages of a source.
+    """Loads documents into sources, as passages.
 
-    A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
-    on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
-    that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+    A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+    in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+    client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+    that are already visible are not uploaded again.
 
-    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
-    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+    resumes the load on the next call.
     """
 
     @_typing.overload
@@ -43,77 +45,81 @@ class LoaderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LoaderServiceAsyncStub: ...
     CreateLoad: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.CreateLoadRequest, _loader_service_pb2.CreateLoadResponse]
-    """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-    visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-    twice; NOT_FOUND when `source_id` is.
+    """Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+    unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+    current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]
-    """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-    withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-    wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-    load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-    may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+    """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+    before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+    withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+    stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+    DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+    quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
     """
     WatchLoad: _grpc.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]
-    """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
+    """Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`."""
     GetLoad: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.GetLoadRequest, _loader_service_pb2.GetLoadResponse]
-    """Reads a load. NOT_FOUND when there is none."""
+    """Reads a load. NOT_FOUND if it does not exist."""
     ListLoads: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.ListLoadsRequest, _loader_service_pb2.ListLoadsResponse]
-    """Lists loads, the latest first, 50 a page, at most 1,000."""
+    """Lists loads, newest first, 50 per page by default, at most 1,000."""
     CancelLoad: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.CancelLoadRequest, _loader_service_pb2.CancelLoadResponse]
-    """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+    """Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change."""
     ListFormats: _grpc.UnaryUnaryMultiCallable[_loader_service_pb2.ListFormatsRequest, _loader_service_pb2.ListFormatsResponse]
-    """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
+    """Lists all file formats that this Loader reads, in order of their names."""
 
 @_typing.type_check_only
 class LoaderServiceAsyncStub(LoaderServiceStub):
-    """Turns documents into passages of a source.
+    """Loads documents into sources, as passages.
 
-    A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
-    on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
-    that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+    A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+    in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+    client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+    that are already visible are not uploaded again.
 
-    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
-    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+    resumes the load on the next call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLoad: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.CreateLoadRequest, _loader_service_pb2.CreateLoadResponse]  # type: ignore[assignment]
-    """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-    visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-    twice; NOT_FOUND when `source_id` is.
+    """Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+    unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+    current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]  # type: ignore[assignment]
-    """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-    is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-    withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-    wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-    load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-    may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+    """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+    before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+    withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+    stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+    DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+    quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
     """
     WatchLoad: _aio.UnaryStreamMultiCallable[_loader_service_pb2.WatchLoadRequest, _loader_service_pb2.WatchLoadResponse]  # type: ignore[assignment]
-    """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
+    """Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`."""
     GetLoad: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.GetLoadRequest, _loader_service_pb2.GetLoadResponse]  # type: ignore[assignment]
-    """Reads a load. NOT_FOUND when there is none."""
+    """Reads a load. NOT_FOUND if it does not exist."""
     ListLoads: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.ListLoadsRequest, _loader_service_pb2.ListLoadsResponse]  # type: ignore[assignment]
-    """Lists loads, the latest first, 50 a page, at most 1,000."""
+    """Lists loads, newest first, 50 per page by default, at most 1,000."""
     CancelLoad: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.CancelLoadRequest, _loader_service_pb2.CancelLoadResponse]  # type: ignore[assignment]
-    """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+    """Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change."""
     ListFormats: _aio.UnaryUnaryMultiCallable[_loader_service_pb2.ListFormatsRequest, _loader_service_pb2.ListFormatsResponse]  # type: ignore[assignment]
-    """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
+    """Lists all file formats that this Loader reads, in order of their names."""
 
 class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns documents into passages of a source.
+    """Loads documents into sources, as passages.
 
-    A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
-    on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
-    that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+    A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+    in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+    client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+    that are already visible are not uploaded again.
 
-    Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
-    to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+    resumes the load on the next call.
     """
 
     @_abc_1.abstractmethod
@@ -122,9 +128,9 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.CreateLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.CreateLoadResponse, _abc.Awaitable[_loader_service_pb2.CreateLoadResponse]]:
-        """Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-        visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-        twice; NOT_FOUND when `source_id` is.
+        """Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+        unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+        current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
         """
 
     @_abc_1.abstractmethod
@@ -133,12 +139,12 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_loader_service_pb2.UploadFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.UploadFileResponse, _abc.Awaitable[_loader_service_pb2.UploadFileResponse]]:
-        """Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-        is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-        withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-        wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-        load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-        may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+        """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+        before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+        withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+        stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+        DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+        quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -147,7 +153,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.WatchLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_loader_service_pb2.WatchLoadResponse], _abc.AsyncIterator[_loader_service_pb2.WatchLoadResponse]]:
-        """Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`."""
+        """Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`."""
 
     @_abc_1.abstractmethod
     def GetLoad(
@@ -155,7 +161,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.GetLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.GetLoadResponse, _abc.Awaitable[_loader_service_pb2.GetLoadResponse]]:
-        """Reads a load. NOT_FOUND when there is none."""
+        """Reads a load. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListLoads(
@@ -163,7 +169,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.ListLoadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.ListLoadsResponse, _abc.Awaitable[_loader_service_pb2.ListLoadsResponse]]:
-        """Lists loads, the latest first, 50 a page, at most 1,000."""
+        """Lists loads, newest first, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def CancelLoad(
@@ -171,7 +177,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.CancelLoadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.CancelLoadResponse, _abc.Awaitable[_loader_service_pb2.CancelLoadResponse]]:
-        """Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended."""
+        """Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change."""
 
     @_abc_1.abstractmethod
     def ListFormats(
@@ -179,6 +185,6 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loader_service_pb2.ListFormatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.ListFormatsResponse, _abc.Awaitable[_loader_service_pb2.ListFormatsResponse]]:
-        """Lists the formats of files that this Loader reads: all of them in one response, in order of their names."""
+        """Lists all file formats that this Loader reads, in order of their names."""
 
 def add_LoaderServiceServicer_to_server(servicer: LoaderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -32,9 +32,9 @@ class Attachment(_message.Message):
     source_id: _builtins.str
     """The source."""
     source_name: _builtins.str
-    """Its name."""
+    """The name."""
     passage_count: _builtins.int
-    """Its visible passages."""
+    """Number of its visible passages."""
     @_builtins.property
     def attach_time(self) -> _timestamp_pb2.Timestamp:
         """When it was attached."""
@@ -57,7 +57,7 @@ Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
 
 @_typing.final
 class Agent(_message.Message):
-    """An agent: what it is, and how much it remembers."""
+    """An agent: its settings, and how much it remembers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -78,34 +78,34 @@ class Agent(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REWOUND_COUNT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """Identity: ASCII, sortable by time of creation."""
+    """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
-    """Name for people, unique within the tenant."""
+    """Display name, unique within the tenant."""
     preset: _builtins.str
-    """Name of the preset it was made from."""
+    """Name of the preset that it was created from."""
     persona: _builtins.str
-    """Name of the persona it was made from."""
+    """Name of the persona that it was created from."""
     human: _builtins.str
-    """Name of the human profile it was made from."""
+    """Name of the human profile that it was created from."""
     system: _builtins.str
-    """The instructions that open its system message."""
+    """The instructions at the start of its system message."""
     model: _builtins.str
-    """The chat model it asks; empty for the Agent service's own setting."""
+    """The chat model; empty for the Agent's default."""
     context_window: _builtins.int
-    """Size of its context window in tokens; 0 for the Agent service's own setting."""
+    """Size of the context window in tokens; 0 for the Agent's default."""
     time_zone: _builtins.str
-    """IANA name of its time zone, such as `Europe/Berlin`. Default `UTC`."""
+    """IANA name of the agent's time zone, such as `Europe/Berlin`. Default `UTC`."""
     message_count: _builtins.int
-    """Messages in its recall memory, those included that were taken back."""
+    """Number of messages in its recall memory, including those that were taken back."""
     passage_count: _builtins.int
-    """Its own notes in archival memory."""
+    """Number of its own notes in archival memory."""
     etag: _builtins.str
-    """Changes with every write of its settings, not with its messages."""
+    """Changes with every write of the settings, but not with messages."""
     rewound_count: _builtins.int
-    """Messages that were taken back by an undo, a retry or an edit."""
+    """Number of messages that an undo, a retry or an edit took back."""
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
-        """The sources it can search, in order of attachment."""
+        """The attached sources, in order of attachment."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -113,7 +113,7 @@ class Agent(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When anything of it last changed."""
+        """When the agent or its memory last changed."""
 
     def __init__(
         self,

@@ -25,10 +25,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AgentPiece(_message.Message):
-    """A piece of an agent on its way out of a store or into one. They come in this order: one header, one agent, its blocks,
-    one window, its messages, its notes, one end.
+    """A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
+    one end.
 
-    A file of an exported agent has one piece a line, in protobuf's JSON with the fields' own names, and nothing else:
+    A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
+    else:
 
         {"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
         {"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
@@ -38,8 +39,9 @@ class AgentPiece(_message.Message):
         {"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
         {"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
 
-    It may be edited, as long as the counts agree; times lie in the years 1970 to 9998. Vectors are not in it: they are computed anew where it is imported. Nor
-    are turns, or servers of tools: a file must not name addresses that are called, so register those again.
+    The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
+    which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
+    called. Register those again.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -53,11 +55,11 @@ class AgentPiece(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___ExportHeader:
-        """What kind of stream it is."""
+        """Format of the stream."""
 
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """Settings, and attachments by the names of the sources. An import passes over ids, etag, counts and times."""
+        """Settings, and attachments by source name. An import ignores ids, etag, counts and times."""
 
     @_builtins.property
     def block(self) -> _block_pb2.Block:
@@ -65,19 +67,19 @@ class AgentPiece(_message.Message):
 
     @_builtins.property
     def window(self) -> Global___ExportWindow:
-        """What is in the context window."""
+        """Content of the context window."""
 
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """A message of recall memory: each, from sequence 0 on without gaps. An import passes over its ids, not its turn."""
+        """A message of recall memory: all of them, from sequence 0 without gaps. An import ignores ids, but not the turn."""
 
     @_builtins.property
     def passage(self) -> _passage_pb2.Passage:
-        """A note of archival memory, in order of time. An import passes over its ids."""
+        """A note of archival memory, in order of time. An import ignores ids."""
 
     @_builtins.property
     def end(self) -> Global___ExportEnd:
-        """Nothing more comes."""
+        """The end of the stream."""
 
     def __init__(
         self,
@@ -102,17 +104,17 @@ Global___AgentPiece: _TypeAlias = AgentPiece  # noqa: Y015
 
 @_typing.final
 class ExportHeader(_message.Message):
-    """What kind of stream it is."""
+    """Format of the stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FORMAT_VERSION_FIELD_NUMBER: _builtins.int
     EXPORT_TIME_FIELD_NUMBER: _builtins.int
     format_version: _builtins.int
-    """1. Another one is FAILED_PRECONDITION."""
+    """Always 1. Any other version is FAILED_PRECONDITION."""
     @_builtins.property
     def export_time(self) -> _timestamp_pb2.Timestamp:
-        """When the agent was exported: its state is that of this time."""
+        """When the agent was exported; the export has the agent's state at this time."""
 
     def __init__(
         self,
@@ -130,7 +132,7 @@ Global___ExportHeader: _TypeAlias = ExportHeader  # noqa: Y015
 
 @_typing.final
 class ExportWindow(_message.Message):
-    """What is in the context window."""
+    """Content of the context window."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,12 +140,12 @@ class ExportWindow(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     REWINDS_FIELD_NUMBER: _builtins.int
     start_sequence: _builtins.int
-    """The first message in it."""
+    """Sequence of the first message in the window."""
     summary: _builtins.str
-    """Recursive summary of what left it."""
+    """Recursive summary of the evicted messages."""
     @_builtins.property
     def rewinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportRewind]:
-        """Messages that were taken back, and are not in it: ranges in order, of which none overlap."""
+        """Messages that were taken back and are not in the window: ordered ranges that do not overlap."""
 
     def __init__(
         self,
@@ -171,14 +173,14 @@ class ExportRewind(_message.Message):
     TURN_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     first: _builtins.int
-    """The first of them."""
+    """Sequence of the first message."""
     end: _builtins.int
-    """One past the last."""
+    """Sequence after the last message."""
     turn_id: _builtins.str
     """The turn that took them back."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When it happened."""
 
     def __init__(
         self,
@@ -198,7 +200,7 @@ Global___ExportRewind: _TypeAlias = ExportRewind  # noqa: Y015
 
 @_typing.final
 class ExportEnd(_message.Message):
-    """The end: a stream without it, or with other counts, is not whole."""
+    """The end of the stream. A stream without it, or with other counts, is incomplete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,11 +208,11 @@ class ExportEnd(_message.Message):
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     block_count: _builtins.int
-    """Blocks."""
+    """Number of blocks."""
     message_count: _builtins.int
     """Messages."""
     passage_count: _builtins.int
-    """Notes."""
+    """Number of notes."""
     def __init__(
         self,
         *,

@@ -42,7 +42,7 @@ class _MessagePartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessagePa
     """What it last said to the user, by `send_message`."""
 
 class MessagePart(_MessagePart, metaclass=_MessagePartEnumTypeWrapper):
-    """What of the agent's answers is edited."""
+    """The part of the agent's messages to edit."""
 
 MESSAGE_PART_UNSPECIFIED: MessagePart.ValueType  # 0
 """Not set; invalid in requests."""
@@ -71,30 +71,31 @@ class CreateAgentRequest(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     FALLBACK_NAMES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
-    `messages` may differ, for they tell the time; those of the first call hold.
+    """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+    body is INVALID_ARGUMENT. Only `messages` may differ, since they contain the time; those of the first call are
+    kept.
     """
     name: _builtins.str
-    """Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-    invisible characters.
+    """Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+    control characters or invisible characters.
     """
     preset: _builtins.str
-    """Name of the preset it is made from."""
+    """Name of the preset that it is created from."""
     persona: _builtins.str
-    """Name of the persona it is made from."""
+    """Name of the persona that it is created from."""
     human: _builtins.str
-    """Name of the human profile it is made from."""
+    """Name of the human profile that it is created from."""
     system: _builtins.str
-    """The instructions that open its system message."""
+    """The instructions at the start of its system message."""
     model: _builtins.str
-    """The chat model it asks; empty for the Agent service's own setting."""
+    """The chat model; empty for the Agent's default."""
     context_window: _builtins.int
-    """Size of its context window in tokens; 0 for the Agent service's own setting, else at least 1,024."""
+    """Size of the context window in tokens, at least 1,024; 0 for the Agent's default."""
     time_zone: _builtins.str
-    """IANA name of its time zone. Default `UTC`; an unknown one is INVALID_ARGUMENT."""
+    """IANA name of the agent's time zone. Default `UTC`; an unknown name is INVALID_ARGUMENT."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
-        """Core memory: each label once, at most 32 blocks."""
+        """Core memory: at most 32 blocks with unique labels."""
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
@@ -102,8 +103,8 @@ class CreateAgentRequest(_message.Message):
 
     @_builtins.property
     def fallback_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The names to take where `name` is taken, the first that is free; each as `name`. A repetition answers the agent under the
-        name that it got.
+        """Names to try in order if `name` is taken; the same rules apply. A repetition returns the agent with the name that
+        it got.
         """
 
     def __init__(
@@ -215,9 +216,11 @@ class ListAgentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -242,9 +245,9 @@ class ListAgentsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All agents of the tenant."""
+    """Number of agents of the tenant."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Agent]:
         """A page of agents."""
@@ -274,11 +277,11 @@ class UpdateAgentRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent: `agent_id` says which, and the fields that `update_mask` names are taken over."""
+        """The agent: `agent_id` identifies it, and the fields named by `update_mask` are written."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT."""
 
     def __init__(
         self,
@@ -303,7 +306,7 @@ class UpdateAgentResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, changed."""
+        """The agent after the call."""
 
     def __init__(
         self,
@@ -329,7 +332,7 @@ class DeleteAgentRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     def __init__(
         self,
         *,
@@ -379,30 +382,33 @@ class BeginTurnRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Names the turn for good. Unique within the tenant."""
+    """Identifies the turn permanently. Unique within the tenant."""
     fingerprint: _builtins.bytes
-    """Digest of the client's own request, at most 64 bytes: the same `request_id` with another one is INVALID_ARGUMENT."""
+    """Digest of the client's request, at most 64 bytes. The same `request_id` with another fingerprint is
+    INVALID_ARGUMENT.
+    """
     nonblocking: _builtins.bool
-    """Answer a turn that is held by another lease at once, without a lease, instead of waiting for it."""
+    """Return immediately, without a lease, if another lease holds the turn, instead of waiting for it."""
     options: _builtins.bytes
-    """What the caller needs to run the turn, opaque to Memory; given back by every grant of the turn. At most 4 KiB."""
+    """What the caller needs to run the turn, opaque to Memory; every grant of the turn returns it. At most 4 KiB."""
     retry: _builtins.bool
-    """Begin by taking back what RewindMessages without a count would, and give the turn the same input once more, all in one
-    commit; `input` must be empty. A turn that was left behind by its holder is ended as CANCELLED. FAILED_PRECONDITION when
-    there is nothing to run again.
+    """Take back what RewindMessages without a count would, and start the turn with the same input, in one commit; `input`
+    must be empty. An abandoned turn is ended as CANCELLED. FAILED_PRECONDITION if there is nothing to run again.
     """
     time_placeholder: _builtins.str
-    """What the texts of `input` have in place of the time of this request: Memory writes the time there, in the agent's time
-    zone, such as "2026-01-31 03:04:05 PM CET+0100". So a caller need not read the agent for its time zone. Choose one that
-    no text has by chance. Empty for none.
+    """Placeholder for the time of this request in the texts of `input`: Memory replaces it by the time in the agent's
+    time zone, such as "2026-01-31 03:04:05 PM CET+0100". This saves the caller from reading the agent first. Choose a
+    value that no text contains by chance. Empty for none.
     """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
-        """The turn's input, committed as step 0 by the first grant. Later calls may leave it out."""
+        """Input of the turn, committed as step 0 by the first grant. Later calls may omit it."""
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """How long the turn may wait for others; unset for no bound. A turn that was begun before is not bound by it."""
+        """How long the turn may wait in the queue; unset for no limit. Does not apply to a turn that has already been
+        started.
+        """
 
     def __init__(
         self,
@@ -440,11 +446,11 @@ class BeginTurnResponse(_message.Message):
 
     @_builtins.property
     def granted(self) -> Global___TurnGrant:
-        """The turn may run, or has ended; without a lease this is the last message of the stream."""
+        """The turn may run, or has ended. Without a lease this is the last message of the stream."""
 
     @_builtins.property
     def cancel_requested(self) -> Global___CancelRequested:
-        """The turn that was granted is to be ended as CANCELLED now. The last message of the stream."""
+        """The granted turn should be ended as CANCELLED now. The last message of the stream."""
 
     def __init__(
         self,
@@ -465,13 +471,13 @@ Global___BeginTurnResponse: _TypeAlias = BeginTurnResponse  # noqa: Y015
 
 @_typing.final
 class QueuePosition(_message.Message):
-    """A place in an agent's queue of turns."""
+    """A position in an agent's queue of turns."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AHEAD_FIELD_NUMBER: _builtins.int
     ahead: _builtins.int
-    """Turns ahead of this one, the running one included."""
+    """Number of turns ahead of this one, including the running one."""
     def __init__(
         self,
         *,
@@ -487,7 +493,7 @@ Global___QueuePosition: _TypeAlias = QueuePosition  # noqa: Y015
 
 @_typing.final
 class CancelRequested(_message.Message):
-    """Somebody wants the turn cancelled."""
+    """Notice that cancellation of the turn was requested."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -514,20 +520,20 @@ class TurnGrant(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
-    """Whether the turn had been begun before, and is now to be continued after its last committed step."""
+    """Whether the turn was started before, and continues after its last committed step."""
     options: _builtins.bytes
     """The `options` of the turn's first request."""
     @_builtins.property
     def turn(self) -> _turn_pb2.Turn:
-        """The turn as it is now."""
+        """The turn after the call."""
 
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease; unset when the turn has ended, or is held by another and the request said `nonblocking`."""
+        """The lease; unset if the turn has ended, or if another lease holds it and the request was `nonblocking`."""
 
     @_builtins.property
     def context(self) -> _context_pb2.AgentContext:
-        """With a lease: what fills the agent's window now."""
+        """With a lease: the current content of the agent's window."""
 
     def __init__(
         self,
@@ -558,7 +564,7 @@ class RenewLeaseRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease to keep."""
+        """The lease to renew."""
 
     def __init__(
         self,
@@ -583,10 +589,10 @@ class RenewLeaseResponse(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     cancel_requested: _builtins.bool
-    """Whether the turn is to be ended as CANCELLED now."""
+    """Whether the turn should be ended as CANCELLED now."""
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease with its new end."""
+        """The lease with its new expiry time."""
 
     def __init__(
         self,
@@ -604,7 +610,7 @@ Global___RenewLeaseResponse: _TypeAlias = RenewLeaseResponse  # noqa: Y015
 
 @_typing.final
 class Eviction(_message.Message):
-    """What leaves the window."""
+    """Messages that leave the window."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -613,7 +619,7 @@ class Eviction(_message.Message):
     before_sequence: _builtins.int
     """Messages with a lower sequence leave the window; recall memory keeps them."""
     summary: _builtins.str
-    """Recursive summary of all that ever left the window; it replaces the former one."""
+    """Recursive summary of all messages that ever left the window; replaces the previous summary."""
     def __init__(
         self,
         *,
@@ -645,26 +651,28 @@ class CommitStepRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     step: _builtins.int
-    """Place of the step in the turn: one more than the last committed one."""
+    """Index of the step in the turn: one more than the last committed step."""
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease under which the step ran."""
+        """The lease of the turn."""
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.NewMessage]:
-        """The messages it adds: the model's, the function's result, and the event that makes the agent go on, if any."""
+        """The messages that the step adds: the model's, the function's result, and the event that makes the agent continue,
+        if any.
+        """
 
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
-        """Values of blocks that the step changed."""
+        """Blocks that the step changed."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts that the step put into archival memory; a text longer than 300 tokens becomes several passages."""
+        """Texts that the step adds to archival memory. A text longer than 300 tokens becomes several passages."""
 
     @_builtins.property
     def eviction(self) -> Global___Eviction:
-        """What leaves the window, if anything."""
+        """Messages that leave the window, if any."""
 
     @_builtins.property
     def outcome(self) -> _turn_pb2.TurnOutcome:
@@ -700,12 +708,12 @@ class CommitStepResponse(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def step(self) -> _turn_pb2.Step:
-        """The step as it is stored."""
+        """The stored step."""
 
     @_builtins.property
     def context(self) -> _context_pb2.AgentContext:
-        """What fills the agent's window now, without the messages: they are those that it had, but for what has left it, and the
-        step's. Unset when the step has ended the turn.
+        """The new content of the agent's window, without the messages: those are the previous ones without the evicted ones,
+        plus the step's. Unset if the step ended the turn.
         """
 
     def __init__(
@@ -735,12 +743,12 @@ class EndTurnRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     call_result: _builtins.str
-    """Becomes the result of a function call that was committed without one, in a step of its own: a turn must not leave such
-    a call behind.
+    """Result for a function call that was committed without one; it becomes a step of its own, because a turn must not
+    end with such a call.
     """
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease under which the turn ran."""
+        """The lease of the turn."""
 
     @_builtins.property
     def outcome(self) -> _turn_pb2.TurnOutcome:
@@ -771,7 +779,7 @@ class EndTurnResponse(_message.Message):
     TURN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def turn(self) -> _turn_pb2.Turn:
-        """The turn, ended."""
+        """The ended turn."""
 
     def __init__(
         self,
@@ -798,7 +806,7 @@ class ReleaseLeaseRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def lease(self) -> _turn_pb2.Lease:
-        """The lease to give back."""
+        """The lease to release."""
 
     def __init__(
         self,
@@ -844,11 +852,11 @@ class RequestCancelRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """The turn, by the request it answers."""
+    """`request_id` of the turn."""
     call_result: _builtins.str
-    """As in EndTurn, for a turn that nobody holds."""
+    """Like in EndTurn, for a turn without a lease."""
     time_placeholder: _builtins.str
-    """As in BeginTurn, for `call_result`."""
+    """Like in BeginTurn, for `call_result`."""
     def __init__(
         self,
         *,
@@ -874,7 +882,7 @@ class RequestCancelResponse(_message.Message):
     TURN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def turn(self) -> _turn_pb2.Turn:
-        """The turn as it is now."""
+        """The turn after the call."""
 
     def __init__(
         self,
@@ -902,11 +910,11 @@ class ReadTurnRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """The turn, by the request it answers. NOT_FOUND when there is none."""
+    """`request_id` of the turn. NOT_FOUND if it does not exist."""
     after_step: _builtins.int
-    """Steps up to and including this one are left out; -1 leaves out none."""
+    """Steps up to and including this index are left out; -1 leaves out none."""
     replay_only: _builtins.bool
-    """End with the turn as it is now, instead of waiting for more."""
+    """End with the current state of the turn instead of waiting for further steps."""
     def __init__(
         self,
         *,
@@ -937,7 +945,7 @@ class ReadTurnResponse(_message.Message):
 
     @_builtins.property
     def turn(self) -> _turn_pb2.Turn:
-        """The turn: the last message of the stream."""
+        """The turn. The last message of the stream."""
 
     def __init__(
         self,
@@ -967,9 +975,9 @@ class ListTurnsRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     page_size: _builtins.int
-    """The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -994,7 +1002,7 @@ class ListTurnsResponse(_message.Message):
     TURNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def turns(self) -> _containers.RepeatedCompositeFieldContainer[_turn_pb2.Turn]:
         """A page of turns."""
@@ -1044,7 +1052,7 @@ class LoadContextResponse(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def context(self) -> _context_pb2.AgentContext:
-        """What fills its window."""
+        """The content of its window."""
 
     def __init__(
         self,
@@ -1071,7 +1079,7 @@ class PutToolServerRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def server(self) -> _tool_pb2.ToolServer:
-        """The address with its functions."""
+        """The address and its functions."""
 
     def __init__(
         self,
@@ -1096,7 +1104,7 @@ class PutToolServerResponse(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> _tool_pb2.ToolServer:
-        """The address as it is stored."""
+        """The stored address and functions."""
 
     def __init__(
         self,
@@ -1142,7 +1150,7 @@ class ListToolServersResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """The addresses with their functions."""
+        """The addresses and their functions."""
 
     def __init__(
         self,
@@ -1212,11 +1220,11 @@ class RewindMessagesRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Names the turn for good. Unique within the tenant."""
+    """Identifies the turn permanently. Unique within the tenant."""
     count: _builtins.int
-    """How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-    0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-    behind it.
+    """Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+    call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+    everything after it.
     """
     def __init__(
         self,
@@ -1241,7 +1249,7 @@ class RewindMessagesResponse(_message.Message):
 
     REWOUND_COUNT_FIELD_NUMBER: _builtins.int
     rewound_count: _builtins.int
-    """Messages that were taken back."""
+    """Number of messages that were taken back."""
     def __init__(
         self,
         *,
@@ -1270,15 +1278,15 @@ class EditMessageRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     text: _builtins.str
-    """The new text: not blank, at most 262,144 bytes in UTF-8."""
+    """The new text: not blank, at most 262,144 bytes of UTF-8."""
     request_id: _builtins.str
-    """Names the turn for good. Unique within the tenant."""
+    """Identifies the turn permanently. Unique within the tenant."""
     part: Global___MessagePart.ValueType
-    """What it takes the place of."""
+    """The part to replace."""
     call_result: _builtins.str
-    """Becomes the result of a call that a turn left behind without one."""
+    """Result for a function call that an abandoned turn left without one."""
     time_placeholder: _builtins.str
-    """As in BeginTurn, for `call_result`."""
+    """Like in BeginTurn, for `call_result`."""
     def __init__(
         self,
         *,
@@ -1377,9 +1385,9 @@ class ImportAgentRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """In the first message: the new agent's name, or empty for the exported one."""
+    """In the first message: name of the new agent; empty for the exported name."""
     request_id: _builtins.str
-    """In the first message: makes the call repeatable for 24 hours."""
+    """In the first message: makes the call idempotent for 24 hours."""
     @_builtins.property
     def piece(self) -> _agent_piece_pb2.AgentPiece:
         """The next piece."""
@@ -1413,7 +1421,7 @@ class ImportAgentResponse(_message.Message):
 
     @_builtins.property
     def missing_source_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Sources that the agent had attached, and that are not in this store: load them, then attach them."""
+        """Names of attached sources that do not exist in this store. Load them, then attach them."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PassageScope(_message.Message):
-    """What is searched or listed."""
+    """The passages to search or list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -50,7 +50,7 @@ Global___PassageScope: _TypeAlias = PassageScope  # noqa: Y015
 
 @_typing.final
 class PassageFilter(_message.Message):
-    """Which passages of the scope. Every condition that is set must hold."""
+    """Filter on the passages of a scope. Every condition that is set must hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -61,23 +61,23 @@ class PassageFilter(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def source_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of one of these sources: at most 100. An agent's own notes are of none."""
+        """From one of these sources: at most 100. An agent's own notes are from none."""
 
     @_builtins.property
     def file_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Of one of these files: at most 100. An agent's own notes are of none."""
+        """From one of these files: at most 100. An agent's own notes are from none."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """With every one of these tags: those of a note, or of a document's file. At most 32."""
+        """With all of these tags, of the note or of the document's file: at most 32."""
 
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:
-        """Stored at this instant or later; a document's passages when their file became visible. Years 1 to 9999."""
+        """Stored at this time or later; for passages of a document, the time when the file became visible. Years 1 to 9999."""
 
     @_builtins.property
     def created_before(self) -> _timestamp_pb2.Timestamp:
-        """Stored before this instant. Before `created_from` it is INVALID_ARGUMENT. Years 1 to 9999."""
+        """Stored before this time. INVALID_ARGUMENT if it is before `created_from`. Years 1 to 9999."""
 
     def __init__(
         self,
@@ -110,22 +110,26 @@ class SearchPassagesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """What is looked for: 1 to 8,192 characters, not blank."""
+    """The query: 1 to 8,192 characters, not blank."""
     mode: _passage_pb2.SearchMode.ValueType
-    """How it is ranked. A mode that the store cannot do falls back to dense, and the response says so."""
+    """How to rank. A mode that the store does not support falls back to dense; the response has the mode that was used."""
     page_size: _builtins.int
-    """The most hits to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of hits to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before."""
+    """`next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+    same as before.
+    """
     skip: _builtins.int
-    """Hits to pass over before the first page; past the end that page is empty. With a token it must be as before."""
+    """Number of hits to skip before the first page; beyond the end, that page is empty. With a token it must be the same
+    as before.
+    """
     @_builtins.property
     def scope(self) -> Global___PassageScope:
-        """What is searched."""
+        """The passages to search."""
 
     @_builtins.property
     def filter(self) -> Global___PassageFilter:
-        """Which passages of the scope."""
+        """Filter on the passages of the scope."""
 
     def __init__(
         self,
@@ -157,11 +161,11 @@ class SearchPassagesResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All passages of the ranking, as of the first page."""
+    """Number of passages in the ranking, as of the first page."""
     mode: _passage_pb2.SearchMode.ValueType
-    """How it was ranked."""
+    """The mode that was used."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.PassageHit]:
         """A page of hits, best first."""
@@ -195,14 +199,14 @@ class InsertPassagesRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts: at most 256, each at most 1 MiB."""
+        """The texts: at most 256 of at most 1 MiB each."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels for all of them: at most 32, each 1 to 64 characters."""
+        """Tags for all of them: at most 32 of 1 to 64 characters."""
 
     def __init__(
         self,
@@ -229,7 +233,7 @@ class InsertPassagesResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
-        """The passages, in order of the texts."""
+        """The passages in order of the texts."""
 
     def __init__(
         self,
@@ -255,16 +259,20 @@ class ListPassagesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The most passages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of passages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before."""
+    """`next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+    same as before.
+    """
     @_builtins.property
     def scope(self) -> Global___PassageScope:
-        """What is listed."""
+        """The passages to list."""
 
     @_builtins.property
     def filter(self) -> Global___PassageFilter:
-        """Which passages of the scope."""
+        """Filter on the passages of the scope."""
 
     def __init__(
         self,
@@ -292,9 +300,9 @@ class ListPassagesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All passages of the scope that pass the filter, as of the first page."""
+    """Number of passages that match the filter, as of the first page."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
         """A page of passages."""
@@ -324,11 +332,11 @@ class GetPassagesRequest(_message.Message):
     PASSAGE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scope(self) -> Global___PassageScope:
-        """Where they must lie."""
+        """The scope that the passages must be in."""
 
     @_builtins.property
     def passage_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The passages: at most 1,000."""
+        """Ids of the passages: at most 1,000."""
 
     def __init__(
         self,
@@ -353,7 +361,7 @@ class GetPassagesResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
-        """Those that exist, in order of the request."""
+        """The passages that exist, in order of the request."""
 
     def __init__(
         self,
@@ -380,7 +388,7 @@ class DeletePassagesRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def passage_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The passages: at most 1,000."""
+        """Ids of the passages: at most 1,000."""
 
     def __init__(
         self,
@@ -404,7 +412,7 @@ class DeletePassagesResponse(_message.Message):
 
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
-    """How many were there."""
+    """Number of passages that existed."""
     def __init__(
         self,
         *,

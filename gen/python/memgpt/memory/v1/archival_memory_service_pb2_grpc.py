@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ArchivalMemoryServiceStub:
-    """Archival memory: an agent's own notes and the passages of the sources attached to it.
+    """Archival memory: an agent's own notes, and the passages of its attached sources.
     """
 
     def __init__(self, channel):
@@ -63,46 +63,49 @@ class ArchivalMemoryServiceStub:
 
 
 class ArchivalMemoryServiceServicer:
-    """Archival memory: an agent's own notes and the passages of the sources attached to it.
+    """Archival memory: an agent's own notes, and the passages of its attached sources.
     """
 
     def SearchPassages(self, request, context):
-        """Ranks passages by a query and answers one page of the ranking.
+        """Ranks passages by a query and returns one page of the ranking.
 
-        Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-        whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-        join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-        Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+        The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+        stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+        added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+        passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+        another request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InsertPassages(self, request, context):
-        """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-        `request_id`: a repetition answers those that are still there.
+        """Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+        `request_id`: a repetition returns the passages that still exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPassages(self, request, context):
-        """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-        not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+        """Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+        that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+        scans all notes of the agent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPassages(self, request, context):
-        """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer.
+        """Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeletePassages(self, request, context):
-        """Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source.
+        """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+        file or source.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +148,7 @@ def add_ArchivalMemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ArchivalMemoryService:
-    """Archival memory: an agent's own notes and the passages of the sources attached to it.
+    """Archival memory: an agent's own notes, and the passages of its attached sources.
     """
 
     @staticmethod

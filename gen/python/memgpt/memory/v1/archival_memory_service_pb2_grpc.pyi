@@ -27,61 +27,69 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ArchivalMemoryServiceStub:
-    """Archival memory: an agent's own notes and the passages of the sources attached to it."""
+    """Archival memory: an agent's own notes, and the passages of its attached sources."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ArchivalMemoryServiceAsyncStub: ...
     SearchPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.SearchPassagesRequest, _archival_memory_service_pb2.SearchPassagesResponse]
-    """Ranks passages by a query and answers one page of the ranking.
+    """Ranks passages by a query and returns one page of the ranking.
 
-    Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-    whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-    join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-    Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+    The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+    stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+    added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+    passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+    another request.
     """
     InsertPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.InsertPassagesRequest, _archival_memory_service_pb2.InsertPassagesResponse]
-    """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-    `request_id`: a repetition answers those that are still there.
+    """Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+    `request_id`: a repetition returns the passages that still exist.
     """
     ListPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]
-    """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-    not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+    """Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+    that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+    scans all notes of the agent.
     """
     GetPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.GetPassagesRequest, _archival_memory_service_pb2.GetPassagesResponse]
-    """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer."""
+    """Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response."""
     DeletePassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.DeletePassagesRequest, _archival_memory_service_pb2.DeletePassagesResponse]
-    """Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source."""
+    """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+    file or source.
+    """
 
 @_typing.type_check_only
 class ArchivalMemoryServiceAsyncStub(ArchivalMemoryServiceStub):
-    """Archival memory: an agent's own notes and the passages of the sources attached to it."""
+    """Archival memory: an agent's own notes, and the passages of its attached sources."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SearchPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.SearchPassagesRequest, _archival_memory_service_pb2.SearchPassagesResponse]  # type: ignore[assignment]
-    """Ranks passages by a query and answers one page of the ranking.
+    """Ranks passages by a query and returns one page of the ranking.
 
-    Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-    whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-    join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-    Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+    The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+    stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+    added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+    passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+    another request.
     """
     InsertPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.InsertPassagesRequest, _archival_memory_service_pb2.InsertPassagesResponse]  # type: ignore[assignment]
-    """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-    `request_id`: a repetition answers those that are still there.
+    """Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+    `request_id`: a repetition returns the passages that still exist.
     """
     ListPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ListPassagesRequest, _archival_memory_service_pb2.ListPassagesResponse]  # type: ignore[assignment]
-    """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-    not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+    """Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+    that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+    scans all notes of the agent.
     """
     GetPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.GetPassagesRequest, _archival_memory_service_pb2.GetPassagesResponse]  # type: ignore[assignment]
-    """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer."""
+    """Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response."""
     DeletePassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.DeletePassagesRequest, _archival_memory_service_pb2.DeletePassagesResponse]  # type: ignore[assignment]
-    """Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source."""
+    """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+    file or source.
+    """
 
 class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Archival memory: an agent's own notes and the passages of the sources attached to it."""
+    """Archival memory: an agent's own notes, and the passages of its attached sources."""
 
     @_abc_1.abstractmethod
     def SearchPassages(
@@ -89,12 +97,13 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.SearchPassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.SearchPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.SearchPassagesResponse]]:
-        """Ranks passages by a query and answers one page of the ranking.
+        """Ranks passages by a query and returns one page of the ranking.
 
-        Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-        whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-        join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-        Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+        The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+        stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+        added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+        passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+        another request.
         """
 
     @_abc_1.abstractmethod
@@ -103,8 +112,8 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.InsertPassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.InsertPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.InsertPassagesResponse]]:
-        """Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-        `request_id`: a repetition answers those that are still there.
+        """Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+        `request_id`: a repetition returns the passages that still exist.
         """
 
     @_abc_1.abstractmethod
@@ -113,8 +122,9 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.ListPassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.ListPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.ListPassagesResponse]]:
-        """Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-        not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+        """Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+        that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+        scans all notes of the agent.
         """
 
     @_abc_1.abstractmethod
@@ -123,7 +133,7 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.GetPassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.GetPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.GetPassagesResponse]]:
-        """Reads passages by id. Those that are absent, or not in the scope, are left out of the answer."""
+        """Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response."""
 
     @_abc_1.abstractmethod
     def DeletePassages(
@@ -131,6 +141,8 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archival_memory_service_pb2.DeletePassagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archival_memory_service_pb2.DeletePassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.DeletePassagesResponse]]:
-        """Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source."""
+        """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+        file or source.
+        """
 
 def add_ArchivalMemoryServiceServicer_to_server(servicer: ArchivalMemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

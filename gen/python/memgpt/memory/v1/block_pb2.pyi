@@ -19,7 +19,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Block(_message.Message):
-    """A block of core memory: text that is always in the agent's context window and that the agent edits by function calls."""
+    """A block of core memory: text that is always in the agent's context window, and that the agent edits with function
+    calls.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,13 +34,13 @@ class Block(_message.Message):
     label: _builtins.str
     """Name of the block within its agent, such as `persona` or `human`."""
     value: _builtins.str
-    """The text itself. Its length in Unicode characters is at most `limit`."""
+    """The text: at most `limit` Unicode characters."""
     limit: _builtins.int
-    """The most characters that `value` may have. Default 2,000."""
+    """Maximum number of characters of `value`. Default 2,000."""
     etag: _builtins.str
-    """Changes with every write. Send it back to write only over what was read."""
+    """Changes with every write. Send it with a write to make sure that nothing has changed since the read."""
     read_only: _builtins.bool
-    """Whether the agent sees it but cannot change it; people can."""
+    """Whether the agent can read but not change the block; clients can change it."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the value was last written."""
@@ -63,7 +65,7 @@ Global___Block: _TypeAlias = Block  # noqa: Y015
 
 @_typing.final
 class BlockEdit(_message.Message):
-    """What a block is to hold from now on."""
+    """New content of a block."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -73,16 +75,16 @@ class BlockEdit(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     label: _builtins.str
-    """Name of the block. It must exist, except in CreateAgent and SetBlock, which make it."""
+    """Name of the block. It must exist, except in CreateAgent and SetBlock, which create it."""
     value: _builtins.str
-    """The whole new value. Left out, the present one stays; a new block is empty then."""
+    """The whole new value. If absent, the value does not change; a new block is empty."""
     etag: _builtins.str
-    """The etag that was read. Where it is set and the block has changed since, the write fails with ABORTED."""
+    """The etag that was read; empty for an unconditional write. ABORTED if the block has changed since."""
     limit: _builtins.int
-    """The new limit in characters; 0 keeps the present one, or takes 2,000 for a new block. At most 20,000."""
+    """The new limit in characters, at most 20,000. 0 keeps the current limit; a new block gets 2,000."""
     read_only: _builtins.bool
-    """Whether the agent is kept from changing it. Left out, that stays as it is; a new block is the agent's to change. Only in
-    CreateAgent and SetBlock: CommitStep is FAILED_PRECONDITION for a block that is read-only.
+    """Whether the block is read-only for the agent. If absent, this does not change; a new block is writable. Only in
+    CreateAgent and SetBlock. CommitStep is FAILED_PRECONDITION for a read-only block.
     """
     def __init__(
         self,

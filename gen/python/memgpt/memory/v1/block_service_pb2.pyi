@@ -71,7 +71,7 @@ Global___GetBlockResponse: _TypeAlias = GetBlockResponse  # noqa: Y015
 
 @_typing.final
 class ListBlocksRequest(_message.Message):
-    """Request of ListBlocks."""
+    """Request of ListNumber of blocks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,14 +93,14 @@ Global___ListBlocksRequest: _TypeAlias = ListBlocksRequest  # noqa: Y015
 
 @_typing.final
 class ListBlocksResponse(_message.Message):
-    """Response of ListBlocks."""
+    """Response of ListNumber of blocks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BLOCKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
-        """All its blocks; at most 32."""
+        """All blocks of the agent, at most 32."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class SetBlockRequest(_message.Message):
     """The agent."""
     @_builtins.property
     def block(self) -> _block_pb2.BlockEdit:
-        """What the block is to hold."""
+        """The new content of the block."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class SetBlockResponse(_message.Message):
     BLOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def block(self) -> _block_pb2.Block:
-        """The block as it is now."""
+        """The block after the call."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class BlockServiceStub:
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep.
     """
 
     def __init__(self, channel):
@@ -58,11 +58,11 @@ class BlockServiceStub:
 
 
 class BlockServiceServicer:
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep.
     """
 
     def GetBlock(self, request, context):
-        """Reads a block. NOT_FOUND when the agent has none of this label.
+        """Reads a block. NOT_FOUND if the agent has no block with this label.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,15 +76,16 @@ class BlockServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetBlock(self, request, context):
-        """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-        FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+        """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+        is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+        has changed since. An error changes nothing. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBlock(self, request, context):
-        """Deletes a block. Idempotent: one that is absent stays so.
+        """Deletes a block. Idempotent: succeeds if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +123,7 @@ def add_BlockServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BlockService:
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep.
     """
 
     @staticmethod

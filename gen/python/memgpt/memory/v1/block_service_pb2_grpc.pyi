@@ -27,41 +27,43 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BlockServiceStub:
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BlockServiceAsyncStub: ...
     GetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.GetBlockRequest, _block_service_pb2.GetBlockResponse]
-    """Reads a block. NOT_FOUND when the agent has none of this label."""
+    """Reads a block. NOT_FOUND if the agent has no block with this label."""
     ListBlocks: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]
     """Lists an agent's blocks in order of creation."""
     SetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]
-    """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-    FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+    """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+    is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+    has changed since. An error changes nothing. Safe to retry.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]
-    """Deletes a block. Idempotent: one that is absent stays so."""
+    """Deletes a block. Idempotent: succeeds if it does not exist."""
 
 @_typing.type_check_only
 class BlockServiceAsyncStub(BlockServiceStub):
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.GetBlockRequest, _block_service_pb2.GetBlockResponse]  # type: ignore[assignment]
-    """Reads a block. NOT_FOUND when the agent has none of this label."""
+    """Reads a block. NOT_FOUND if the agent has no block with this label."""
     ListBlocks: _aio.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]  # type: ignore[assignment]
     """Lists an agent's blocks in order of creation."""
     SetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]  # type: ignore[assignment]
-    """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-    FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+    """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+    is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+    has changed since. An error changes nothing. Safe to retry.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
-    """Deletes a block. Idempotent: one that is absent stays so."""
+    """Deletes a block. Idempotent: succeeds if it does not exist."""
 
 class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Core memory, for people and tools; an agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
 
     @_abc_1.abstractmethod
     def GetBlock(
@@ -69,7 +71,7 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.GetBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.GetBlockResponse, _abc.Awaitable[_block_service_pb2.GetBlockResponse]]:
-        """Reads a block. NOT_FOUND when the agent has none of this label."""
+        """Reads a block. NOT_FOUND if the agent has no block with this label."""
 
     @_abc_1.abstractmethod
     def ListBlocks(
@@ -85,8 +87,9 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.SetBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.SetBlockResponse, _abc.Awaitable[_block_service_pb2.SetBlockResponse]]:
-        """Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-        FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+        """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+        is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+        has changed since. An error changes nothing. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -95,6 +98,6 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.DeleteBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.DeleteBlockResponse, _abc.Awaitable[_block_service_pb2.DeleteBlockResponse]]:
-        """Deletes a block. Idempotent: one that is absent stays so."""
+        """Deletes a block. Idempotent: succeeds if it does not exist."""
 
 def add_BlockServiceServicer_to_server(servicer: BlockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AgentContext(_message.Message):
-    """All that fills an agent's context window, as of one instant."""
+    """The content of an agent's context window, as of one instant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,12 +35,12 @@ class AgentContext(_message.Message):
     ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
     TOOL_SERVERS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
-    """Recursive summary of what left the window; empty while nothing did."""
+    """Recursive summary of the evicted messages; empty if none were evicted."""
     archival_count: _builtins.int
-    """Passages it can search: its own notes and those of the attached sources."""
+    """Number of passages that the agent can search: its own notes and those of the attached sources."""
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, its counts and attachments included."""
+        """The agent, including its counts and attachments."""
 
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
@@ -48,11 +48,11 @@ class AgentContext(_message.Message):
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
-        """The messages in the window, oldest first. Empty in the response of CommitStep, whose caller has them."""
+        """The messages in the window, oldest first. Empty in the response of CommitStep, because the caller has them."""
 
     @_builtins.property
     def tool_servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """Functions that it may call elsewhere, by address, in order of registration."""
+        """Remote functions that the agent may call, by address, in order of registration."""
 
     def __init__(
         self,

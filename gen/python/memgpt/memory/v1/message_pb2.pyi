@@ -27,27 +27,27 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """Not set; invalid in requests."""
     ROLE_SYSTEM: _Role.ValueType  # 1
-    """The instructions. Composed anew for every call of the model, so it is never stored."""
+    """The instructions. Composed for every call of the model, and never stored."""
     ROLE_USER: _Role.ValueType  # 2
-    """An event for the agent: a user's message, a login, a heartbeat, an alert. Its text is a JSON envelope."""
+    """An event for the agent: a user's message, a login, a heartbeat or an alert. The text is a JSON envelope."""
     ROLE_ASSISTANT: _Role.ValueType  # 3
-    """The model: inner thought as text, and at most one function call."""
+    """The model: its inner thought as text, and at most one function call."""
     ROLE_TOOL: _Role.ValueType  # 4
-    """The result of a function call. Its text is a JSON envelope."""
+    """The result of a function call. The text is a JSON envelope."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Who a message is from."""
+    """Author of a message."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set; invalid in requests."""
 ROLE_SYSTEM: Role.ValueType  # 1
-"""The instructions. Composed anew for every call of the model, so it is never stored."""
+"""The instructions. Composed for every call of the model, and never stored."""
 ROLE_USER: Role.ValueType  # 2
-"""An event for the agent: a user's message, a login, a heartbeat, an alert. Its text is a JSON envelope."""
+"""An event for the agent: a user's message, a login, a heartbeat or an alert. The text is a JSON envelope."""
 ROLE_ASSISTANT: Role.ValueType  # 3
-"""The model: inner thought as text, and at most one function call."""
+"""The model: its inner thought as text, and at most one function call."""
 ROLE_TOOL: Role.ValueType  # 4
-"""The result of a function call. Its text is a JSON envelope."""
+"""The result of a function call. The text is a JSON envelope."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
@@ -64,7 +64,7 @@ class FunctionCall(_message.Message):
     name: _builtins.str
     """Name of the function."""
     arguments: _builtins.str
-    """The arguments as the model gave them: JSON text, which is not sure to parse."""
+    """The arguments as the model wrote them: JSON text that may be invalid."""
     def __init__(
         self,
         *,
@@ -82,7 +82,7 @@ Global___FunctionCall: _TypeAlias = FunctionCall  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Tokens that one call of the model took."""
+    """Tokens that calls of the model used."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,7 +91,7 @@ class Usage(_message.Message):
     prompt_tokens: _builtins.int
     """Tokens of the prompt."""
     completion_tokens: _builtins.int
-    """Tokens that the model wrote."""
+    """Tokens of the completion."""
     def __init__(
         self,
         *,
@@ -108,7 +108,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class NewMessage(_message.Message):
-    """A message to be stored."""
+    """A message to store."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,18 +118,18 @@ class NewMessage(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
-    """Who it is from. Not ROLE_SYSTEM."""
+    """The author. Not ROLE_SYSTEM."""
     text: _builtins.str
-    """The text; at most 1 MiB in UTF-8. A longer one is INVALID_ARGUMENT."""
+    """The text: at most 1 MiB of UTF-8. A longer text is INVALID_ARGUMENT."""
     call_id: _builtins.str
-    """The call that this is the result of: only, and always, in a tool's message."""
+    """The call that this is the result of; required in a message of a tool, and only there."""
     @_builtins.property
     def function_call(self) -> Global___FunctionCall:
-        """The function called: only in an assistant's message."""
+        """The function call; only in a message of the assistant."""
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the call of the model took: only in an assistant's message."""
+        """Tokens that the call of the model used; only in a message of the assistant."""
 
     def __init__(
         self,
@@ -150,17 +150,17 @@ Global___NewMessage: _TypeAlias = NewMessage  # noqa: Y015
 
 @_typing.final
 class Rewind(_message.Message):
-    """How a message was taken back."""
+    """When and by which turn a message was taken back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TURN_ID_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     turn_id: _builtins.str
-    """The turn that took it back; ListTurns tells which request that was."""
+    """The turn that took it back; ListTurns has its `request_id`."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When it happened."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ Global___Rewind: _TypeAlias = Rewind  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
-    """A message of recall memory. Messages are never changed, and nothing that leaves the window is lost here."""
+    """A message of recall memory. Messages never change, and messages that leave the window are kept."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -198,28 +198,30 @@ class Message(_message.Message):
     message_id: _builtins.str
     """Identity, unique in the store."""
     agent_id: _builtins.str
-    """The agent it belongs to."""
+    """The agent."""
     sequence: _builtins.int
-    """Place in the agent's history: 0, 1, 2, … without gaps."""
+    """Position in the agent's history: 0, 1, 2, … without gaps."""
     role: Global___Role.ValueType
-    """Who it is from."""
+    """The author."""
     text: _builtins.str
     """The text."""
     call_id: _builtins.str
-    """The call that this is the result of, in a tool's message."""
+    """The call that a message of a tool is the result of."""
     turn_id: _builtins.str
-    """The turn it came about in; empty for the boot sequence."""
+    """The turn that added it; empty for the boot sequence."""
     step: _builtins.int
-    """The step of that turn: 0 is the turn's input, the model's steps count from 1."""
+    """The step of that turn: 0 is the input, the model's steps count from 1."""
     replaces: _builtins.int
-    """The message that this one replaces, which was taken back: it is a copy of it, edited or, behind an edited one, as it was."""
+    """Sequence of the message that this one replaces, which was taken back: an edited copy, or an unedited copy of a
+    message after an edited one.
+    """
     @_builtins.property
     def function_call(self) -> Global___FunctionCall:
-        """The function called, in an assistant's message that calls one."""
+        """The function call of a message of the assistant, if any."""
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the call of the model took, in an assistant's message."""
+        """Tokens that the call of the model used, for a message of the assistant."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -227,7 +229,7 @@ class Message(_message.Message):
 
     @_builtins.property
     def rewind(self) -> Global___Rewind:
-        """Set when it was taken back by an undo, a retry or an edit: it is out of the window for good, and searches pass it over."""
+        """Set if an undo, a retry or an edit took the message back: it has left the window permanently, and searches skip it."""
 
     def __init__(
         self,

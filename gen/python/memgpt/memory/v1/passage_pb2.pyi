@@ -27,30 +27,30 @@ class _SearchMode:
 class _SearchModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SEARCH_MODE_UNSPECIFIED: _SearchMode.ValueType  # 0
-    """The best that the store can do: hybrid where it has full text, dense elsewhere."""
+    """The best mode that the store supports: hybrid if it has full text search, otherwise dense."""
     SEARCH_MODE_DENSE: _SearchMode.ValueType  # 1
-    """By the likeness of embeddings."""
+    """By similarity of embeddings."""
     SEARCH_MODE_TEXT: _SearchMode.ValueType  # 2
-    """By the words in common (BM25)."""
+    """By keyword match (BM25)."""
     SEARCH_MODE_HYBRID: _SearchMode.ValueType  # 3
-    """By both, fused."""
+    """By both, with fused scores."""
 
 class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper):
     """How passages are ranked."""
 
 SEARCH_MODE_UNSPECIFIED: SearchMode.ValueType  # 0
-"""The best that the store can do: hybrid where it has full text, dense elsewhere."""
+"""The best mode that the store supports: hybrid if it has full text search, otherwise dense."""
 SEARCH_MODE_DENSE: SearchMode.ValueType  # 1
-"""By the likeness of embeddings."""
+"""By similarity of embeddings."""
 SEARCH_MODE_TEXT: SearchMode.ValueType  # 2
-"""By the words in common (BM25)."""
+"""By keyword match (BM25)."""
 SEARCH_MODE_HYBRID: SearchMode.ValueType  # 3
-"""By both, fused."""
+"""By both, with fused scores."""
 Global___SearchMode: _TypeAlias = SearchMode  # noqa: Y015
 
 @_typing.final
 class Citation(_message.Message):
-    """Where a passage of a document comes from."""
+    """Origin of a passage of a document."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -61,19 +61,19 @@ class Citation(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """The source that was loaded."""
+    """The source."""
     source_name: _builtins.str
-    """The source's name when it was loaded."""
+    """Name of the source when the file was loaded."""
     file_name: _builtins.str
     """Name of the file."""
     page: _builtins.int
-    """Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 when the file has none of them, as
-    a text has not: then the file alone is cited.
+    """Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 for a file without them, such as
+    plain text.
     """
     start: _builtins.int
-    """First character of the passage within the text of the page, or of the file where it has no pages; from 0."""
+    """Offset of the first character within the text of the page, or of the file if it has no pages; from 0."""
     end: _builtins.int
-    """One past its last character."""
+    """Offset after the last character."""
     def __init__(
         self,
         *,
@@ -105,24 +105,24 @@ class Passage(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     passage_id: _builtins.str
-    """Identity, unique in the store. For a document's passage it follows from the source, the file's name and hash, the
-    chunker's version and the index, so that loading a file again writes the same rows.
+    """Identity, unique in the store. For a passage of a document it is derived from the source, the file's name and hash,
+    the chunker's version and the index, so that loading a file again writes the same rows.
     """
     agent_id: _builtins.str
-    """The agent whose own note it is; empty for a document's passage."""
+    """The agent whose note it is; empty for a passage of a document."""
     text: _builtins.str
     """The text."""
     @_builtins.property
     def citation(self) -> Global___Citation:
-        """Where it comes from; unset for an agent's own note."""
+        """Origin of a passage of a document; unset for an agent's note."""
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels given when it was stored; for a document's passage, those of its file."""
+        """Tags of the note, or of the document's file."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was stored; for a document's passage, when its file became visible."""
+        """When it was stored; for a passage of a document, when the file became visible."""
 
     def __init__(
         self,
@@ -154,13 +154,13 @@ class PassageHit(_message.Message):
     TEXT_SCORE_FIELD_NUMBER: _builtins.int
     FUSED_SCORE_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
-    """Its place in the ranking, from 0."""
+    """Position in the ranking, from 0."""
     dense_score: _builtins.float
-    """Cosine of the passage's and the query's embeddings, from -1 to 1; higher is better. Unset in a ranking by text."""
+    """Cosine similarity of the embeddings of passage and query, from -1 to 1; higher is better. Unset in a text ranking."""
     text_score: _builtins.float
     """BM25 score; higher is better. Unset in a dense ranking."""
     fused_score: _builtins.float
-    """Fused score of the two, in a hybrid ranking's head."""
+    """Fused score; set only for the head of a hybrid ranking."""
     @_builtins.property
     def passage(self) -> Global___Passage:
         """The passage."""

@@ -27,28 +27,28 @@ class _ProfileKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProfileKi
     PROFILE_KIND_UNSPECIFIED: _ProfileKind.ValueType  # 0
     """Not set; invalid in requests."""
     PROFILE_KIND_PERSONA: _ProfileKind.ValueType  # 1
-    """First value of an agent's `persona` block: who the agent is."""
+    """Initial value of an agent's `persona` block: who the agent is."""
     PROFILE_KIND_HUMAN: _ProfileKind.ValueType  # 2
-    """First value of an agent's `human` block: what is known of the user."""
+    """Initial value of an agent's `human` block: what is known about the user."""
     PROFILE_KIND_PRESET: _ProfileKind.ValueType  # 3
-    """The instructions that open an agent's system message."""
+    """The instructions at the start of an agent's system message."""
 
 class ProfileKind(_ProfileKind, metaclass=_ProfileKindEnumTypeWrapper):
-    """What a profile is for."""
+    """Kind of a profile."""
 
 PROFILE_KIND_UNSPECIFIED: ProfileKind.ValueType  # 0
 """Not set; invalid in requests."""
 PROFILE_KIND_PERSONA: ProfileKind.ValueType  # 1
-"""First value of an agent's `persona` block: who the agent is."""
+"""Initial value of an agent's `persona` block: who the agent is."""
 PROFILE_KIND_HUMAN: ProfileKind.ValueType  # 2
-"""First value of an agent's `human` block: what is known of the user."""
+"""Initial value of an agent's `human` block: what is known about the user."""
 PROFILE_KIND_PRESET: ProfileKind.ValueType  # 3
-"""The instructions that open an agent's system message."""
+"""The instructions at the start of an agent's system message."""
 Global___ProfileKind: _TypeAlias = ProfileKind  # noqa: Y015
 
 @_typing.final
 class Profile(_message.Message):
-    """A text under a name, to make agents from."""
+    """A named text to create agents from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -58,13 +58,13 @@ class Profile(_message.Message):
     BUILT_IN_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     kind: Global___ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
     """Unique within the tenant and kind."""
     text: _builtins.str
-    """The text; at most 65,536 characters."""
+    """The text: at most 65,536 characters."""
     built_in: _builtins.bool
-    """Whether it ships with the suite, and so can be neither changed nor deleted."""
+    """Whether it ships with the suite and cannot be changed or deleted."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last written; unset for one that ships with the suite."""

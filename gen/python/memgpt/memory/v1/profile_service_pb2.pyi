@@ -29,9 +29,11 @@ class PutProfileRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters."""
+    """Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+    characters.
+    """
     text: _builtins.str
     """The text: 1 to 65,536 characters."""
     def __init__(
@@ -58,7 +60,7 @@ class PutProfileResponse(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def profile(self) -> _profile_pb2.Profile:
-        """The profile as it is stored."""
+        """The stored profile."""
 
     def __init__(
         self,
@@ -82,9 +84,9 @@ class GetProfileRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name."""
+    """The name."""
     def __init__(
         self,
         *,
@@ -133,11 +135,13 @@ class ListProfilesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What they are for."""
+    """Kind of the profiles."""
     page_size: _builtins.int
-    """The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -162,7 +166,7 @@ class ListProfilesResponse(_message.Message):
     PROFILES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def profiles(self) -> _containers.RepeatedCompositeFieldContainer[_profile_pb2.Profile]:
         """A page of profiles."""
@@ -190,9 +194,9 @@ class DeleteProfileRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     kind: _profile_pb2.ProfileKind.ValueType
-    """What it is for."""
+    """Kind of the profile."""
     name: _builtins.str
-    """Its name."""
+    """The name."""
     def __init__(
         self,
         *,

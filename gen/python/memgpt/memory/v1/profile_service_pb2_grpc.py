@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProfileServiceStub:
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
     """
 
     def __init__(self, channel):
@@ -58,32 +58,32 @@ class ProfileServiceStub:
 
 
 class ProfileServiceServicer:
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
     """
 
     def PutProfile(self, request, context):
-        """Writes a profile; an existing one is replaced. Repeating it is harmless.
+        """Writes a profile; replaces an existing one. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProfile(self, request, context):
-        """Reads a profile. NOT_FOUND when there is none.
+        """Reads a profile. NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProfiles(self, request, context):
-        """Lists the profiles of a kind by name, 50 a page, at most 1,000.
+        """Lists the profiles of a kind by name, 50 per page by default, at most 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProfile(self, request, context):
-        """Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none.
+        """Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +121,7 @@ def add_ProfileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProfileService:
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
     """
 
     @staticmethod

@@ -27,37 +27,37 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProfileServiceStub:
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent."""
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProfileServiceAsyncStub: ...
     PutProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.PutProfileRequest, _profile_service_pb2.PutProfileResponse]
-    """Writes a profile; an existing one is replaced. Repeating it is harmless."""
+    """Writes a profile; replaces an existing one. Safe to retry."""
     GetProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]
-    """Reads a profile. NOT_FOUND when there is none."""
+    """Reads a profile. NOT_FOUND if it does not exist."""
     ListProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfilesRequest, _profile_service_pb2.ListProfilesResponse]
-    """Lists the profiles of a kind by name, 50 a page, at most 1,000."""
+    """Lists the profiles of a kind by name, 50 per page by default, at most 1,000."""
     DeleteProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.DeleteProfileRequest, _profile_service_pb2.DeleteProfileResponse]
-    """Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none."""
+    """Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist."""
 
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent."""
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.PutProfileRequest, _profile_service_pb2.PutProfileResponse]  # type: ignore[assignment]
-    """Writes a profile; an existing one is replaced. Repeating it is harmless."""
+    """Writes a profile; replaces an existing one. Safe to retry."""
     GetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]  # type: ignore[assignment]
-    """Reads a profile. NOT_FOUND when there is none."""
+    """Reads a profile. NOT_FOUND if it does not exist."""
     ListProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListProfilesRequest, _profile_service_pb2.ListProfilesResponse]  # type: ignore[assignment]
-    """Lists the profiles of a kind by name, 50 a page, at most 1,000."""
+    """Lists the profiles of a kind by name, 50 per page by default, at most 1,000."""
     DeleteProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.DeleteProfileRequest, _profile_service_pb2.DeleteProfileResponse]  # type: ignore[assignment]
-    """Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none."""
+    """Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist."""
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Personas, humans and presets that people added. Those that ship with the suite are served by the Agent."""
+    """Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite."""
 
     @_abc_1.abstractmethod
     def PutProfile(
@@ -65,7 +65,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.PutProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.PutProfileResponse, _abc.Awaitable[_profile_service_pb2.PutProfileResponse]]:
-        """Writes a profile; an existing one is replaced. Repeating it is harmless."""
+        """Writes a profile; replaces an existing one. Safe to retry."""
 
     @_abc_1.abstractmethod
     def GetProfile(
@@ -73,7 +73,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.GetProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.GetProfileResponse, _abc.Awaitable[_profile_service_pb2.GetProfileResponse]]:
-        """Reads a profile. NOT_FOUND when there is none."""
+        """Reads a profile. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListProfiles(
@@ -81,7 +81,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.ListProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.ListProfilesResponse, _abc.Awaitable[_profile_service_pb2.ListProfilesResponse]]:
-        """Lists the profiles of a kind by name, 50 a page, at most 1,000."""
+        """Lists the profiles of a kind by name, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def DeleteProfile(
@@ -89,6 +89,6 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.DeleteProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.DeleteProfileResponse, _abc.Awaitable[_profile_service_pb2.DeleteProfileResponse]]:
-        """Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none."""
+        """Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist."""
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

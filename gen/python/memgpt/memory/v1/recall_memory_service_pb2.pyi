@@ -27,25 +27,29 @@ class _RecallMode:
 class _RecallModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecallMode.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECALL_MODE_UNSPECIFIED: _RecallMode.ValueType  # 0
-    """Messages that hold every word of the query, case ignored; the latest first."""
+    """Same as RECALL_MODE_TEXT."""
     RECALL_MODE_TEXT: _RecallMode.ValueType  # 1
-    """The same, said outright."""
+    """Messages that contain every word of the query, ignoring case; newest first."""
     RECALL_MODE_SEMANTIC: _RecallMode.ValueType  # 2
-    """Every message that holds text, by the likeness of embeddings to the query; the most alike first."""
+    """All messages with text, by similarity of their embeddings to the query; most similar first."""
     RECALL_MODE_HYBRID: _RecallMode.ValueType  # 3
-    """The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so."""
+    """By similarity and keyword match (BM25). Falls back to SEMANTIC if the store has no full text search; the response
+    has the mode that was used.
+    """
 
 class RecallMode(_RecallMode, metaclass=_RecallModeEnumTypeWrapper):
-    """How messages are found."""
+    """How to search messages."""
 
 RECALL_MODE_UNSPECIFIED: RecallMode.ValueType  # 0
-"""Messages that hold every word of the query, case ignored; the latest first."""
+"""Same as RECALL_MODE_TEXT."""
 RECALL_MODE_TEXT: RecallMode.ValueType  # 1
-"""The same, said outright."""
+"""Messages that contain every word of the query, ignoring case; newest first."""
 RECALL_MODE_SEMANTIC: RecallMode.ValueType  # 2
-"""Every message that holds text, by the likeness of embeddings to the query; the most alike first."""
+"""All messages with text, by similarity of their embeddings to the query; most similar first."""
 RECALL_MODE_HYBRID: RecallMode.ValueType  # 3
-"""The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so."""
+"""By similarity and keyword match (BM25). Falls back to SEMANTIC if the store has no full text search; the response
+has the mode that was used.
+"""
 Global___RecallMode: _TypeAlias = RecallMode  # noqa: Y015
 
 @_typing.final
@@ -67,26 +71,30 @@ class SearchMessagesRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     query: _builtins.str
-    """What is looked for: at most 8,192 characters. Blank matches every message with RECALL_MODE_TEXT, and is
+    """The query: at most 8,192 characters. A blank query matches every message with RECALL_MODE_TEXT, and is
     INVALID_ARGUMENT with the other modes.
     """
     start_date: _builtins.str
-    """First day, `YYYY-MM-DD` in the agent's time zone; empty for no bound."""
+    """First day, `YYYY-MM-DD` in the agent's time zone; empty for no limit."""
     end_date: _builtins.str
-    """Last day, which counts whole; empty for no bound."""
+    """Last day, inclusive; empty for no limit."""
     mode: Global___RecallMode.ValueType
-    """How they are found."""
+    """How to search."""
     page_size: _builtins.int
-    """The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     skip: _builtins.int
-    """Matches to pass over before the first page; past the end that page is empty. With a token it must be as before."""
+    """Number of matches to skip before the first page; beyond the end, that page is empty. With a token it must be the
+    same as before.
+    """
     include_rewound: _builtins.bool
-    """Find messages as well that were taken back."""
+    """Include messages that were taken back."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Role.ValueType]:
-        """Only messages of these roles; none means ROLE_USER and ROLE_ASSISTANT."""
+        """Only messages of these roles. Empty means ROLE_USER and ROLE_ASSISTANT."""
 
     def __init__(
         self,
@@ -122,18 +130,18 @@ class SearchMessagesResponse(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All matches, as of the first page."""
+    """Number of matches, as of the first page."""
     mode: Global___RecallMode.ValueType
-    """How they were found."""
+    """The mode that was used."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """A page of messages."""
 
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecallScore]:
-        """The score of each message, in the same order; none with RECALL_MODE_TEXT."""
+        """The score of each message, in the same order; empty with RECALL_MODE_TEXT."""
 
     def __init__(
         self,
@@ -154,7 +162,7 @@ Global___SearchMessagesResponse: _TypeAlias = SearchMessagesResponse  # noqa: Y0
 
 @_typing.final
 class RecallScore(_message.Message):
-    """How well a message fits."""
+    """How well a message matches."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,11 +170,13 @@ class RecallScore(_message.Message):
     TEXT_SCORE_FIELD_NUMBER: _builtins.int
     FUSED_SCORE_FIELD_NUMBER: _builtins.int
     dense_score: _builtins.float
-    """Cosine of the message's and the query's embeddings, from -1 to 1; higher is better. Unset where only words were found."""
+    """Cosine similarity of the embeddings of message and query, from -1 to 1; higher is better. Unset for a match by
+    keywords alone.
+    """
     text_score: _builtins.float
-    """BM25 score; higher is better. Set in the head of a hybrid ranking."""
+    """BM25 score; higher is better. Set only in the head of a hybrid ranking."""
     fused_score: _builtins.float
-    """Fused score of the two, in the head of a hybrid ranking."""
+    """Fused score; set only in the head of a hybrid ranking."""
     def __init__(
         self,
         *,
@@ -205,9 +215,11 @@ class ListMessagesRequest(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     page_size: _builtins.int
-    """The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -233,9 +245,9 @@ class ListMessagesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All messages, as of the first page."""
+    """Number of messages, as of the first page."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """A page of messages."""

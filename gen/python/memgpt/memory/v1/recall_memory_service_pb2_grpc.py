@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RecallMemoryServiceStub:
-    """Recall memory: every message that an agent ever had.
+    """Recall memory: every message of an agent.
     """
 
     def __init__(self, channel):
@@ -48,25 +48,26 @@ class RecallMemoryServiceStub:
 
 
 class RecallMemoryServiceServicer:
-    """Recall memory: every message that an agent ever had.
+    """Recall memory: every message of an agent.
     """
 
     def SearchMessages(self, request, context):
-        """Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
-        every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
-        new message is found by the next new search.
+        """Searches messages by words or by similarity, by date, or both, and returns one page. The pages have every match as
+        of the first page exactly once; messages that are taken back in the meantime disappear, so that a page may be
+        short. A new search finds new messages.
 
-        Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
-        since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
-        INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
-        a search by likeness when the store has changed its embedding model since.
+        Read-only. The first search by similarity embeds the agent's messages, later ones embed the new messages; a call
+        that fails with DEADLINE_EXCEEDED keeps its progress, and a retry continues. NOT_FOUND if the agent does not exist;
+        INVALID_ARGUMENT for an invalid date or a token of another request; FAILED_PRECONDITION for a token of a search by
+        similarity if the store's embedding model has changed since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMessages(self, request, context):
-        """Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so.
+        """Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
+        `rewind` is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +95,7 @@ def add_RecallMemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecallMemoryService:
-    """Recall memory: every message that an agent ever had.
+    """Recall memory: every message of an agent.
     """
 
     @staticmethod

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Source(_message.Message):
-    """A data source: documents loaded under one name, attachable to any number of agents."""
+    """A data source: a named set of documents that can be attached to any number of agents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -36,26 +36,26 @@ class Source(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """Identity: ASCII, sortable by time of creation."""
+    """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
-    """Name for people, unique within the tenant."""
+    """Display name, unique within the tenant."""
     description: _builtins.str
-    """What it holds, in a person's words."""
+    """Description for people."""
     document_count: _builtins.int
-    """Documents that are visible: pages, slides, sheets, chapters, and whole files that have none of them."""
+    """Number of visible documents: pages, slides, sheets, chapters, and files without them."""
     passage_count: _builtins.int
-    """Passages that are visible."""
+    """Number of visible passages."""
     file_count: _builtins.int
-    """Files that are visible."""
+    """Number of visible files."""
     embedding_model: _builtins.str
-    """Name of the embedding model of its passages."""
+    """Name of its embedding model."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When a file of it last changed."""
+        """When one of its files last changed."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class FileVersion(_message.Message):
-    """One version of a file, as the Loader read it."""
+    """A version of a file, as the Loader read it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -90,15 +90,15 @@ class FileVersion(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     CHUNKER_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the file within its source: a label, never a path that is opened."""
+    """Name of the file within its source. A label only: it is never opened as a path."""
     sha256: _builtins.str
-    """SHA-256 of its bytes, in 64 lower-case hexadecimal digits."""
+    """SHA-256 of the bytes, as 64 lower-case hexadecimal digits."""
     size: _builtins.int
-    """Its size in bytes."""
+    """Size in bytes."""
     media_type: _builtins.str
     """Its media type, such as `application/pdf`."""
     chunker_version: _builtins.str
-    """Version of the rules that cut it into passages."""
+    """Version of the chunker."""
     def __init__(
         self,
         *,
@@ -118,7 +118,7 @@ Global___FileVersion: _TypeAlias = FileVersion  # noqa: Y015
 
 @_typing.final
 class SourceFile(_message.Message):
-    """A file whose passages are visible."""
+    """A visible file of a source."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,12 +129,12 @@ class SourceFile(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     document_count: _builtins.int
-    """Documents in it."""
+    """Number of documents in it."""
     passage_count: _builtins.int
-    """Passages in it."""
+    """Number of passages in it."""
     @_builtins.property
     def version(self) -> Global___FileVersion:
-        """The version that is visible."""
+        """The visible version."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -142,11 +142,11 @@ class SourceFile(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its labels."""
+        """Its tags."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedCompositeFieldContainer[_file_note_pb2.FileNote]:
-        """What was left out of it when it was read; none if nothing was."""
+        """What was left out when the file was read; empty if everything was read."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ Global___SourceFile: _TypeAlias = SourceFile  # noqa: Y015
 
 @_typing.final
 class NewPassage(_message.Message):
-    """A passage of a document, to be stored."""
+    """A passage of a document to store."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,15 +178,15 @@ class NewPassage(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Place within the file, from 0 without gaps."""
+    """Index within the file, from 0 without gaps."""
     text: _builtins.str
-    """The text; at most 16,384 bytes in UTF-8."""
+    """The text: at most 16,384 bytes of UTF-8."""
     page: _builtins.int
-    """Number of the document within the file, from 1; 0 when the file has no pages or the like."""
+    """Number of the document within the file, from 1; 0 for a file without pages or the like."""
     start: _builtins.int
-    """First character of the passage within the page's text, from 0."""
+    """Offset of the first character within the page's text, from 0."""
     end: _builtins.int
-    """One past its last character."""
+    """Offset after the last character."""
     def __init__(
         self,
         *,

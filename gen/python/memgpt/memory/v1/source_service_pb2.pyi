@@ -32,13 +32,13 @@ class CreateSourceRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     name: _builtins.str
-    """Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-    invisible characters.
+    """Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+    control characters or invisible characters.
     """
     description: _builtins.str
-    """What it holds, in a person's words; at most 4,000 characters."""
+    """Description for people: at most 4,000 characters."""
     def __init__(
         self,
         *,
@@ -139,9 +139,11 @@ class ListSourcesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -166,9 +168,9 @@ class ListSourcesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All sources of the tenant."""
+    """Number of sources of the tenant."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.Source]:
         """A page of sources."""
@@ -199,7 +201,7 @@ class DeleteSourceRequest(_message.Message):
     source_id: _builtins.str
     """The source."""
     request_id: _builtins.str
-    """Makes the call repeatable for 24 hours."""
+    """Makes the call idempotent for 24 hours."""
     def __init__(
         self,
         *,
@@ -243,9 +245,9 @@ class ListFilesRequest(_message.Message):
     source_id: _builtins.str
     """The source."""
     page_size: _builtins.int
-    """The most files to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of files to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -271,9 +273,9 @@ class ListFilesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """All files of the source."""
+    """Number of files of the source."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.SourceFile]:
         """A page of files."""
@@ -344,7 +346,7 @@ class UpsertPassagesRequest(_message.Message):
 
     @_typing.final
     class Header(_message.Message):
-        """Header of the stream: which file of which source."""
+        """Header of the stream."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -359,8 +361,8 @@ class UpsertPassagesRequest(_message.Message):
 
         @_builtins.property
         def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-            """Labels of the file, which its passages bear: at most 32, each 1 to 64 characters. They replace those it had, also
-            when the version is visible already.
+            """Tags of the file and its passages: at most 32 of 1 to 64 characters. They replace the previous tags, even if the
+            version is already visible.
             """
 
         def __init__(
@@ -378,14 +380,14 @@ class UpsertPassagesRequest(_message.Message):
 
     @_typing.final
     class Batch(_message.Message):
-        """Some passages, in order of index."""
+        """A batch of passages, in order of index."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         PASSAGES_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def passages(self) -> _containers.RepeatedCompositeFieldContainer[_source_pb2.NewPassage]:
-            """At most 1,000."""
+            """The passages: at most 1,000."""
 
         def __init__(
             self,
@@ -408,12 +410,12 @@ class UpsertPassagesRequest(_message.Message):
         PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
         NOTES_FIELD_NUMBER: _builtins.int
         document_count: _builtins.int
-        """Documents in the file."""
+        """Number of documents in the file."""
         passage_count: _builtins.int
-        """Passages that were sent; it must be true."""
+        """Number of passages that were sent; INVALID_ARGUMENT if it differs."""
         @_builtins.property
         def notes(self) -> _containers.RepeatedCompositeFieldContainer[_file_note_pb2.FileNote]:
-            """What was left out of the file, kept with it."""
+            """What was left out of the file; stored with it."""
 
         def __init__(
             self,
@@ -437,7 +439,7 @@ class UpsertPassagesRequest(_message.Message):
 
     @_builtins.property
     def batch(self) -> Global___UpsertPassagesRequest.Batch:
-        """Any number of messages in between."""
+        """Any number of messages between header and finish."""
 
     @_builtins.property
     def finish(self) -> Global___UpsertPassagesRequest.Finish:
@@ -469,10 +471,10 @@ class UpsertPassagesResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
     unchanged: _builtins.bool
-    """Whether this version was visible before, and no passage was written."""
+    """Whether this version was already visible, so that no passage was written."""
     @_builtins.property
     def file(self) -> _source_pb2.SourceFile:
-        """The file as it is visible now."""
+        """The visible file."""
 
     def __init__(
         self,
@@ -523,7 +525,7 @@ class AttachSourceResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, with its attachments."""
+        """The agent with its attachments."""
 
     def __init__(
         self,
@@ -573,7 +575,7 @@ class DetachSourceResponse(_message.Message):
     AGENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent, with its attachments."""
+        """The agent with its attachments."""
 
     def __init__(
         self,
@@ -590,7 +592,7 @@ Global___DetachSourceResponse: _TypeAlias = DetachSourceResponse  # noqa: Y015
 
 @_typing.final
 class LoadRecord(_message.Message):
-    """What the Loader remembers of a load."""
+    """The Loader's record of a load."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -601,15 +603,15 @@ class LoadRecord(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     load_id: _builtins.str
-    """Identity of the load: chosen by the Loader, sortable by time of creation."""
+    """Identity of the load: chosen by the Loader, sortable by creation time."""
     source_id: _builtins.str
-    """The source it loads into."""
+    """The source that the files are loaded into."""
     request_id: _builtins.str
-    """The request that created it; empty if it had no id."""
+    """`request_id` of the CreateLoad call; empty if it had none."""
     state: _builtins.bytes
-    """The Loader's own state, opaque to Memory; at most 1 MiB."""
+    """The Loader's state, opaque to Memory: at most 1 MiB."""
     etag: _builtins.str
-    """Changes with every write. Send it back to write only over what was read."""
+    """Changes with every write. Send it with a write to make sure that nothing has changed since the read."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last written."""
@@ -665,7 +667,7 @@ class PutLoadRecordResponse(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> Global___LoadRecord:
-        """The record as it is stored."""
+        """The stored record."""
 
     def __init__(
         self,
@@ -691,7 +693,7 @@ class GetLoadRecordRequest(_message.Message):
     load_id: _builtins.str
     """By the load's id."""
     request_id: _builtins.str
-    """By the request that created it."""
+    """By the `request_id` of the CreateLoad call."""
     def __init__(
         self,
         *,
@@ -742,11 +744,13 @@ class ListLoadRecordsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """Only loads into this source; empty for all."""
+    """Only loads into this source; empty for all sources."""
     page_size: _builtins.int
-    """The most records to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT."""
+    """Maximum number of records to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+    INVALID_ARGUMENT.
+    """
     page_token: _builtins.str
-    """The last response's `next_page_token`, or empty for the first page."""
+    """`next_page_token` of the previous response; empty for the first page."""
     def __init__(
         self,
         *,
@@ -771,7 +775,7 @@ class ListLoadRecordsResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end, and only there."""
+    """Token of the next page; empty on the last page, and only there."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadRecord]:
         """A page of records."""

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SourceServiceStub:
-    """Data sources: documents for any number of agents to search.
+    """Stores data sources: documents that agents can search.
     """
 
     def __init__(self, channel):
@@ -98,96 +98,96 @@ class SourceServiceStub:
 
 
 class SourceServiceServicer:
-    """Data sources: documents for any number of agents to search.
+    """Stores data sources: documents that agents can search.
     """
 
     def CreateSource(self, request, context):
-        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken.
+        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSource(self, request, context):
-        """Reads a source by id or by name. NOT_FOUND when there is none.
+        """Reads a source by id or by name. NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSources(self, request, context):
-        """Lists sources in order of creation, 50 a page, at most 1,000.
+        """Lists sources in order of creation, 50 per page by default, at most 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSource(self, request, context):
-        """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-        the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-        of requests about it are forgotten: such a request sent again is NOT_FOUND.
+        """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+        immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+        call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists the visible files of a source by name, 50 a page, at most 1,000.
+        """Lists the visible files of a source by name, 50 per page by default, at most 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFile(self, request, context):
-        """Deletes a file of a source with its passages. Idempotent: one that is absent stays so.
+        """Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpsertPassages(self, request_iterator, context):
-        """Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-        version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+        """Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+        atomically makes this version visible in place of the previous one.
 
-        Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-        visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-        loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+        Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+        that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+        source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AttachSource(self, request, context):
-        """Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent.
+        """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DetachSource(self, request, context):
-        """Takes the link away. Idempotent.
+        """Detaches a source from an agent. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutLoadRecord(self, request, context):
-        """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-        NOT_FOUND when there is no such source: records go with it.
+        """Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+        NOT_FOUND if the source does not exist; its records are deleted with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLoadRecord(self, request, context):
-        """Reads a load's record. NOT_FOUND when there is none.
+        """Reads the record of a load. NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLoadRecords(self, request, context):
-        """Lists the records of loads, the latest first, 50 a page, at most 1,000.
+        """Lists load records, newest first, 50 per page by default, at most 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,7 +265,7 @@ def add_SourceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SourceService:
-    """Data sources: documents for any number of agents to search.
+    """Stores data sources: documents that agents can search.
     """
 
     @staticmethod

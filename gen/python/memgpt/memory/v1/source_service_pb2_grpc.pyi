@@ -27,91 +27,91 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SourceServiceStub:
-    """Data sources: documents for any number of agents to search."""
+    """Stores data sources: documents that agents can search."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SourceServiceAsyncStub: ...
     CreateSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.CreateSourceRequest, _source_service_pb2.CreateSourceResponse]
-    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
     GetSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceRequest, _source_service_pb2.GetSourceResponse]
-    """Reads a source by id or by name. NOT_FOUND when there is none."""
+    """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
-    """Lists sources in order of creation, 50 a page, at most 1,000."""
+    """Lists sources in order of creation, 50 per page by default, at most 1,000."""
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
-    """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-    the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-    of requests about it are forgotten: such a request sent again is NOT_FOUND.
+    """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+    immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+    call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListFilesRequest, _source_service_pb2.ListFilesResponse]
-    """Lists the visible files of a source by name, 50 a page, at most 1,000."""
+    """Lists the visible files of a source by name, 50 per page by default, at most 1,000."""
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteFileRequest, _source_service_pb2.DeleteFileResponse]
-    """Deletes a file of a source with its passages. Idempotent: one that is absent stays so."""
+    """Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist."""
     UpsertPassages: _grpc.StreamUnaryMultiCallable[_source_service_pb2.UpsertPassagesRequest, _source_service_pb2.UpsertPassagesResponse]
-    """Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-    version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+    """Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+    atomically makes this version visible in place of the previous one.
 
-    Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-    visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-    loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+    Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+    that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+    source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
     """
     AttachSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.AttachSourceRequest, _source_service_pb2.AttachSourceResponse]
-    """Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent."""
+    """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
     DetachSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DetachSourceRequest, _source_service_pb2.DetachSourceResponse]
-    """Takes the link away. Idempotent."""
+    """Detaches a source from an agent. Idempotent."""
     PutLoadRecord: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.PutLoadRecordRequest, _source_service_pb2.PutLoadRecordResponse]
-    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-    NOT_FOUND when there is no such source: records go with it.
+    """Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+    NOT_FOUND if the source does not exist; its records are deleted with it.
     """
     GetLoadRecord: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetLoadRecordRequest, _source_service_pb2.GetLoadRecordResponse]
-    """Reads a load's record. NOT_FOUND when there is none."""
+    """Reads the record of a load. NOT_FOUND if it does not exist."""
     ListLoadRecords: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListLoadRecordsRequest, _source_service_pb2.ListLoadRecordsResponse]
-    """Lists the records of loads, the latest first, 50 a page, at most 1,000."""
+    """Lists load records, newest first, 50 per page by default, at most 1,000."""
 
 @_typing.type_check_only
 class SourceServiceAsyncStub(SourceServiceStub):
-    """Data sources: documents for any number of agents to search."""
+    """Stores data sources: documents that agents can search."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.CreateSourceRequest, _source_service_pb2.CreateSourceResponse]  # type: ignore[assignment]
-    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
     GetSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceRequest, _source_service_pb2.GetSourceResponse]  # type: ignore[assignment]
-    """Reads a source by id or by name. NOT_FOUND when there is none."""
+    """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
-    """Lists sources in order of creation, 50 a page, at most 1,000."""
+    """Lists sources in order of creation, 50 per page by default, at most 1,000."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
-    """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-    the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-    of requests about it are forgotten: such a request sent again is NOT_FOUND.
+    """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+    immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+    call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListFilesRequest, _source_service_pb2.ListFilesResponse]  # type: ignore[assignment]
-    """Lists the visible files of a source by name, 50 a page, at most 1,000."""
+    """Lists the visible files of a source by name, 50 per page by default, at most 1,000."""
     DeleteFile: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteFileRequest, _source_service_pb2.DeleteFileResponse]  # type: ignore[assignment]
-    """Deletes a file of a source with its passages. Idempotent: one that is absent stays so."""
+    """Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist."""
     UpsertPassages: _aio.StreamUnaryMultiCallable[_source_service_pb2.UpsertPassagesRequest, _source_service_pb2.UpsertPassagesResponse]  # type: ignore[assignment]
-    """Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-    version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+    """Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+    atomically makes this version visible in place of the previous one.
 
-    Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-    visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-    loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+    Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+    that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+    source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
     """
     AttachSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.AttachSourceRequest, _source_service_pb2.AttachSourceResponse]  # type: ignore[assignment]
-    """Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent."""
+    """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
     DetachSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DetachSourceRequest, _source_service_pb2.DetachSourceResponse]  # type: ignore[assignment]
-    """Takes the link away. Idempotent."""
+    """Detaches a source from an agent. Idempotent."""
     PutLoadRecord: _aio.UnaryUnaryMultiCallable[_source_service_pb2.PutLoadRecordRequest, _source_service_pb2.PutLoadRecordResponse]  # type: ignore[assignment]
-    """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-    NOT_FOUND when there is no such source: records go with it.
+    """Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+    NOT_FOUND if the source does not exist; its records are deleted with it.
     """
     GetLoadRecord: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetLoadRecordRequest, _source_service_pb2.GetLoadRecordResponse]  # type: ignore[assignment]
-    """Reads a load's record. NOT_FOUND when there is none."""
+    """Reads the record of a load. NOT_FOUND if it does not exist."""
     ListLoadRecords: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListLoadRecordsRequest, _source_service_pb2.ListLoadRecordsResponse]  # type: ignore[assignment]
-    """Lists the records of loads, the latest first, 50 a page, at most 1,000."""
+    """Lists load records, newest first, 50 per page by default, at most 1,000."""
 
 class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Data sources: documents for any number of agents to search."""
+    """Stores data sources: documents that agents can search."""
 
     @_abc_1.abstractmethod
     def CreateSource(
@@ -119,7 +119,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.CreateSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.CreateSourceResponse, _abc.Awaitable[_source_service_pb2.CreateSourceResponse]]:
-        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken."""
+        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
 
     @_abc_1.abstractmethod
     def GetSource(
@@ -127,7 +127,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.GetSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.GetSourceResponse, _abc.Awaitable[_source_service_pb2.GetSourceResponse]]:
-        """Reads a source by id or by name. NOT_FOUND when there is none."""
+        """Reads a source by id or by name. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListSources(
@@ -135,7 +135,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListSourcesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListSourcesResponse, _abc.Awaitable[_source_service_pb2.ListSourcesResponse]]:
-        """Lists sources in order of creation, 50 a page, at most 1,000."""
+        """Lists sources in order of creation, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def DeleteSource(
@@ -143,9 +143,9 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.DeleteSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.DeleteSourceResponse, _abc.Awaitable[_source_service_pb2.DeleteSourceResponse]]:
-        """Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-        the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-        of requests about it are forgotten: such a request sent again is NOT_FOUND.
+        """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+        immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+        call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +154,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListFilesResponse, _abc.Awaitable[_source_service_pb2.ListFilesResponse]]:
-        """Lists the visible files of a source by name, 50 a page, at most 1,000."""
+        """Lists the visible files of a source by name, 50 per page by default, at most 1,000."""
 
     @_abc_1.abstractmethod
     def DeleteFile(
@@ -162,7 +162,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.DeleteFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.DeleteFileResponse, _abc.Awaitable[_source_service_pb2.DeleteFileResponse]]:
-        """Deletes a file of a source with its passages. Idempotent: one that is absent stays so."""
+        """Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist."""
 
     @_abc_1.abstractmethod
     def UpsertPassages(
@@ -170,12 +170,12 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_source_service_pb2.UpsertPassagesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.UpsertPassagesResponse, _abc.Awaitable[_source_service_pb2.UpsertPassagesResponse]]:
-        """Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-        version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+        """Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+        atomically makes this version visible in place of the previous one.
 
-        Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-        visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-        loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+        Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+        that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+        source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
         """
 
     @_abc_1.abstractmethod
@@ -184,7 +184,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.AttachSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.AttachSourceResponse, _abc.Awaitable[_source_service_pb2.AttachSourceResponse]]:
-        """Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent."""
+        """Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent."""
 
     @_abc_1.abstractmethod
     def DetachSource(
@@ -192,7 +192,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.DetachSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.DetachSourceResponse, _abc.Awaitable[_source_service_pb2.DetachSourceResponse]]:
-        """Takes the link away. Idempotent."""
+        """Detaches a source from an agent. Idempotent."""
 
     @_abc_1.abstractmethod
     def PutLoadRecord(
@@ -200,8 +200,8 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.PutLoadRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.PutLoadRecordResponse, _abc.Awaitable[_source_service_pb2.PutLoadRecordResponse]]:
-        """Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-        NOT_FOUND when there is no such source: records go with it.
+        """Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+        NOT_FOUND if the source does not exist; its records are deleted with it.
         """
 
     @_abc_1.abstractmethod
@@ -210,7 +210,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.GetLoadRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.GetLoadRecordResponse, _abc.Awaitable[_source_service_pb2.GetLoadRecordResponse]]:
-        """Reads a load's record. NOT_FOUND when there is none."""
+        """Reads the record of a load. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def ListLoadRecords(
@@ -218,6 +218,6 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListLoadRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListLoadRecordsResponse, _abc.Awaitable[_source_service_pb2.ListLoadRecordsResponse]]:
-        """Lists the records of loads, the latest first, 50 a page, at most 1,000."""
+        """Lists load records, newest first, 50 per page by default, at most 1,000."""
 
 def add_SourceServiceServicer_to_server(servicer: SourceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

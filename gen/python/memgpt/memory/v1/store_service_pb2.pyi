@@ -24,25 +24,25 @@ class _ReembedState:
 class _ReembedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReembedState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REEMBED_STATE_UNSPECIFIED: _ReembedState.ValueType  # 0
-    """Not said."""
+    """Not set."""
     REEMBED_STATE_COPYING: _ReembedState.ValueType  # 1
     """Passages are being copied."""
     REEMBED_STATE_STOPPED: _ReembedState.ValueType  # 2
-    """It has stopped, and goes on when it is asked for again."""
+    """The move has stopped; another call resumes it."""
     REEMBED_STATE_DONE: _ReembedState.ValueType  # 3
-    """The store has that model."""
+    """The store has the new model."""
 
 class ReembedState(_ReembedState, metaclass=_ReembedStateEnumTypeWrapper):
-    """Whether a move to another embedding model runs."""
+    """State of a move to another embedding model."""
 
 REEMBED_STATE_UNSPECIFIED: ReembedState.ValueType  # 0
-"""Not said."""
+"""Not set."""
 REEMBED_STATE_COPYING: ReembedState.ValueType  # 1
 """Passages are being copied."""
 REEMBED_STATE_STOPPED: ReembedState.ValueType  # 2
-"""It has stopped, and goes on when it is asked for again."""
+"""The move has stopped; another call resumes it."""
 REEMBED_STATE_DONE: ReembedState.ValueType  # 3
-"""The store has that model."""
+"""The store has the new model."""
 Global___ReembedState: _TypeAlias = ReembedState  # noqa: Y015
 
 @_typing.final
@@ -71,9 +71,9 @@ class CompactResponse(_message.Message):
     BYTES_BEFORE_FIELD_NUMBER: _builtins.int
     BYTES_AFTER_FIELD_NUMBER: _builtins.int
     bytes_before: _builtins.int
-    """Bytes of the store's files before; 0 on a Milvus server."""
+    """Size of the store's files before, in bytes; 0 on a Milvus server."""
     bytes_after: _builtins.int
-    """Bytes of the store's files after; 0 on a Milvus server."""
+    """Size of the store's files after, in bytes; 0 on a Milvus server."""
     def __init__(
         self,
         *,
@@ -164,14 +164,14 @@ class GetStoreResponse(_message.Message):
     embedding_model: _builtins.str
     """Name of the embedding model."""
     embedding_dimension: _builtins.int
-    """Dimensions of its vectors."""
+    """Dimension of its vectors."""
     schema_version: _builtins.int
-    """Version of the layout of the collections."""
+    """Version of the schema of the collections."""
     full_text: _builtins.bool
-    """Whether it can rank by text (BM25)."""
+    """Whether it supports full text search (BM25)."""
     @_builtins.property
     def reembed(self) -> Global___ReembedProgress:
-        """The move to another embedding model, unless there is none."""
+        """The move to another embedding model; unset if there is none."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ Global___GetStoreResponse: _TypeAlias = GetStoreResponse  # noqa: Y015
 
 @_typing.final
 class ReembedProgress(_message.Message):
-    """How far a move to another embedding model is."""
+    """Progress of a move to another embedding model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -204,15 +204,15 @@ class ReembedProgress(_message.Message):
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
     embedding_model: _builtins.str
-    """Name of the model to move to."""
+    """Name of the new model."""
     embedding_dimension: _builtins.int
-    """Dimensions of its vectors."""
+    """Dimension of its vectors."""
     state: Global___ReembedState.ValueType
-    """Whether it runs."""
+    """State of the move."""
     passage_count: _builtins.int
-    """Passages that have vectors of that model. 0 if this process has not begun to count."""
+    """Number of passages with vectors of the new model. 0 if this process has not counted them yet."""
     total_passage_count: _builtins.int
-    """Passages to be copied, about: the store changes meanwhile."""
+    """Approximate number of passages to copy; the store changes in the meantime."""
     def __init__(
         self,
         *,
@@ -238,7 +238,7 @@ class ReembedRequest(_message.Message):
 
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     embedding_model: _builtins.str
-    """If given, the model that the caller expects the configuration to name."""
+    """The model that the caller expects in the configuration; empty for any."""
     def __init__(
         self,
         *,
@@ -262,11 +262,11 @@ class ReembedResponse(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> Global___ReembedProgress:
-        """How far it is."""
+        """The progress."""
 
     @_builtins.property
     def done(self) -> Global___ReembedProgress:
-        """The store has the model; the stream ends."""
+        """The store has the new model. The last message of the stream."""
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class CancelReembedResponse(_message.Message):
 
     CANCELLED_FIELD_NUMBER: _builtins.int
     cancelled: _builtins.bool
-    """Whether there was a move to give up."""
+    """Whether a move was abandoned."""
     def __init__(
         self,
         *,

@@ -27,99 +27,101 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StoreServiceStub:
-    """The store behind Memory."""
+    """Administers Memory's store."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StoreServiceAsyncStub: ...
     GetStore: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]
-    """Says what the store is and what it can do. Reads only."""
+    """Returns the store's backend and capabilities. Read-only."""
     Reembed: _grpc.UnaryStreamMultiCallable[_store_service_pb2.ReembedRequest, _store_service_pb2.ReembedResponse]
-    """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-    the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-    endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-    order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+    """Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+    other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+    cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+    Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+    (PAGE_TOKEN_EXPIRED).
 
-    Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-    after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-    the store has that model already.
+    Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+    continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+    if the store already has that model.
 
-    FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-    begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+    FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+    than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+    dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
     RESOURCE_EXHAUSTED.
     """
     CancelReembed: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]
-    """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-    nothing to give up.
+    """Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+    switch.
     """
     Compact: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CompactRequest, _store_service_pb2.CompactResponse]
-    """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-    until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+    """Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+    them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
 
     When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-    been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-    and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-    (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+    returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+    compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+    hours by default), and the log of its message queue by the retention of that queue.
 
-    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-    room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+    no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
     """
     Backup: _grpc.UnaryStreamMultiCallable[_store_service_pb2.BackupRequest, _store_service_pb2.BackupResponse]
-    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-    that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-    member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-    FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+    write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+    file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+    if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
     """
 
 @_typing.type_check_only
 class StoreServiceAsyncStub(StoreServiceStub):
-    """The store behind Memory."""
+    """Administers Memory's store."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStore: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetStoreRequest, _store_service_pb2.GetStoreResponse]  # type: ignore[assignment]
-    """Says what the store is and what it can do. Reads only."""
+    """Returns the store's backend and capabilities. Read-only."""
     Reembed: _aio.UnaryStreamMultiCallable[_store_service_pb2.ReembedRequest, _store_service_pb2.ReembedResponse]  # type: ignore[assignment]
-    """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-    the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-    endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-    order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+    """Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+    other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+    cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+    Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+    (PAGE_TOKEN_EXPIRED).
 
-    Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-    after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-    the store has that model already.
+    Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+    continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+    if the store already has that model.
 
-    FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-    begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-    tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+    FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+    than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+    dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
     RESOURCE_EXHAUSTED.
     """
     CancelReembed: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CancelReembedRequest, _store_service_pb2.CancelReembedResponse]  # type: ignore[assignment]
-    """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-    nothing to give up.
+    """Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+    switch.
     """
     Compact: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CompactRequest, _store_service_pb2.CompactResponse]  # type: ignore[assignment]
-    """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-    until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+    """Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+    them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
 
     When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-    been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-    and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-    (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+    returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+    compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+    hours by default), and the log of its message queue by the retention of that queue.
 
-    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-    room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+    FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+    no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
     """
     Backup: _aio.UnaryStreamMultiCallable[_store_service_pb2.BackupRequest, _store_service_pb2.BackupResponse]  # type: ignore[assignment]
-    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-    that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-    member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-    FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+    """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+    write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+    file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+    if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
     """
 
 class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The store behind Memory."""
+    """Administers Memory's store."""
 
     @_abc_1.abstractmethod
     def GetStore(
@@ -127,7 +129,7 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.GetStoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.GetStoreResponse, _abc.Awaitable[_store_service_pb2.GetStoreResponse]]:
-        """Says what the store is and what it can do. Reads only."""
+        """Returns the store's backend and capabilities. Read-only."""
 
     @_abc_1.abstractmethod
     def Reembed(
@@ -135,18 +137,19 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.ReembedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_store_service_pb2.ReembedResponse], _abc.AsyncIterator[_store_service_pb2.ReembedResponse]]:
-        """Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-        the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-        endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-        order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+        """Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+        other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+        cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+        Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+        (PAGE_TOKEN_EXPIRED).
 
-        Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-        after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-        the store has that model already.
+        Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+        continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+        if the store already has that model.
 
-        FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-        begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-        tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+        FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+        than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+        dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
         RESOURCE_EXHAUSTED.
         """
 
@@ -156,8 +159,8 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.CancelReembedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.CancelReembedResponse, _abc.Awaitable[_store_service_pb2.CancelReembedResponse]]:
-        """Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-        nothing to give up.
+        """Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+        switch.
         """
 
     @_abc_1.abstractmethod
@@ -166,16 +169,16 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.CompactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.CompactResponse, _abc.Awaitable[_store_service_pb2.CompactResponse]]:
-        """Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-        until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+        """Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+        them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
 
         When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-        been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-        and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-        (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+        returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+        compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+        hours by default), and the log of its message queue by the retention of that queue.
 
-        FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-        room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+        FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+        no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
         """
 
     @_abc_1.abstractmethod
@@ -184,10 +187,10 @@ class StoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.BackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_store_service_pb2.BackupResponse], _abc.AsyncIterator[_store_service_pb2.BackupResponse]]:
-        """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-        that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-        member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-        FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+        """Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+        write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+        file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+        if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
         """
 
 def add_StoreServiceServicer_to_server(servicer: StoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ToolFunction(_message.Message):
-    """A function that runs elsewhere, as its server described it."""
+    """A remote function, as its server described it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -31,9 +31,9 @@ class ToolFunction(_message.Message):
     name: _builtins.str
     """Its name, unique among the agent's functions."""
     description: _builtins.str
-    """What it does, told to the model."""
+    """What it does, for the model."""
     parameters: _builtins.str
-    """JSON schema of its arguments, as text, without references."""
+    """JSON schema of its arguments as text, without references."""
     def __init__(
         self,
         *,
@@ -59,7 +59,7 @@ class ToolServer(_message.Message):
     FUNCTIONS_FIELD_NUMBER: _builtins.int
     REGISTER_TIME_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """Where they are called: `host:port`."""
+    """Address of the ToolService: `host:port`."""
     @_builtins.property
     def functions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolFunction]:
         """The functions."""

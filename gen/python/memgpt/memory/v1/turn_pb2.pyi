@@ -30,35 +30,35 @@ class _TurnStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnState.V
     TURN_STATE_UNSPECIFIED: _TurnState.ValueType  # 0
     """Not set."""
     TURN_STATE_QUEUED: _TurnState.ValueType  # 1
-    """Waiting for the agent's earlier turns."""
+    """Waiting for earlier turns of the agent."""
     TURN_STATE_RUNNING: _TurnState.ValueType  # 2
-    """Held by a lease, or ready to be taken up by the next that asks for it."""
+    """Running under a lease, or abandoned and ready to be continued."""
     TURN_STATE_COMPLETED: _TurnState.ValueType  # 3
-    """Ended as it should: the agent has nothing more to do."""
+    """Ended normally: the agent has nothing more to do."""
     TURN_STATE_STOPPED: _TurnState.ValueType  # 4
-    """Ended by the limit of steps or the budget of tokens."""
+    """Ended at the limit of steps or tokens."""
     TURN_STATE_CANCELLED: _TurnState.ValueType  # 5
     """Ended because it was cancelled."""
     TURN_STATE_FAILED: _TurnState.ValueType  # 6
-    """Ended by a failure that trying again would not mend."""
+    """Ended by a failure that a retry would not fix."""
 
 class TurnState(_TurnState, metaclass=_TurnStateEnumTypeWrapper):
-    """How far a turn has come."""
+    """State of a turn."""
 
 TURN_STATE_UNSPECIFIED: TurnState.ValueType  # 0
 """Not set."""
 TURN_STATE_QUEUED: TurnState.ValueType  # 1
-"""Waiting for the agent's earlier turns."""
+"""Waiting for earlier turns of the agent."""
 TURN_STATE_RUNNING: TurnState.ValueType  # 2
-"""Held by a lease, or ready to be taken up by the next that asks for it."""
+"""Running under a lease, or abandoned and ready to be continued."""
 TURN_STATE_COMPLETED: TurnState.ValueType  # 3
-"""Ended as it should: the agent has nothing more to do."""
+"""Ended normally: the agent has nothing more to do."""
 TURN_STATE_STOPPED: TurnState.ValueType  # 4
-"""Ended by the limit of steps or the budget of tokens."""
+"""Ended at the limit of steps or tokens."""
 TURN_STATE_CANCELLED: TurnState.ValueType  # 5
 """Ended because it was cancelled."""
 TURN_STATE_FAILED: TurnState.ValueType  # 6
-"""Ended by a failure that trying again would not mend."""
+"""Ended by a failure that a retry would not fix."""
 Global___TurnState: _TypeAlias = TurnState  # noqa: Y015
 
 @_typing.final
@@ -72,7 +72,7 @@ class TurnOutcome(_message.Message):
     state: Global___TurnState.ValueType
     """One of COMPLETED, STOPPED, CANCELLED, FAILED."""
     reason: _builtins.str
-    """Why, in a sentence for people; empty when COMPLETED."""
+    """Explanation for people; empty for COMPLETED."""
     def __init__(
         self,
         *,
@@ -89,7 +89,7 @@ Global___TurnOutcome: _TypeAlias = TurnOutcome  # noqa: Y015
 
 @_typing.final
 class Turn(_message.Message):
-    """A turn: one request to an agent and all the steps it led to."""
+    """A turn: a request to an agent and all its steps."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -102,20 +102,20 @@ class Turn(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     turn_id: _builtins.str
-    """Identity: ASCII, sortable by time of creation."""
+    """Identity: ASCII, sortable by creation time."""
     agent_id: _builtins.str
     """The agent."""
     request_id: _builtins.str
-    """The request it answers. Unique within the tenant for 24 hours at least."""
+    """`request_id` of the request. Unique within the tenant for at least 24 hours."""
     state: Global___TurnState.ValueType
-    """How far it has come."""
+    """Its state."""
     reason: _builtins.str
-    """Why it ended; empty while it has not, and when COMPLETED."""
+    """Why it ended; empty for COMPLETED, and while it has not ended."""
     committed_steps: _builtins.int
-    """Steps that were committed. The turn's input is step 0."""
+    """Number of committed steps. The turn's input is step 0."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was first asked for."""
+        """When it was first requested."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -143,7 +143,7 @@ Global___Turn: _TypeAlias = Turn  # noqa: Y015
 
 @_typing.final
 class Lease(_message.Message):
-    """The right to write to an agent, for the time of one turn."""
+    """The right to write to an agent during one turn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -153,10 +153,10 @@ class Lease(_message.Message):
     turn_id: _builtins.str
     """The turn."""
     epoch: _builtins.int
-    """Fencing epoch: grows by one with every lease of this agent. A write under an older one is ABORTED."""
+    """Fencing epoch: increases by one with every lease of the agent. A write with an older epoch is ABORTED."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it runs out unless renewed: 10 seconds after the grant or the last renewal."""
+        """When it expires unless renewed: 10 seconds after the grant or the last renewal."""
 
     def __init__(
         self,
@@ -182,10 +182,10 @@ class Step(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Place in the turn: 0 is the turn's input."""
+    """Index in the turn: 0 is the turn's input."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
-        """The messages it added, in order."""
+        """The messages that it added, in order."""
 
     def __init__(
         self,

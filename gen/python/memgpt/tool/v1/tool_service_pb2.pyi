@@ -28,13 +28,13 @@ class Tool(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name: 1 to 64 of `A-Z a-z 0-9 _ -`, unlike those of the agent's other functions."""
+    """Name: 1 to 64 characters of `A-Z a-z 0-9 _ -`, unique among the agent's functions."""
     description: _builtins.str
-    """What it does and when it is of use, told to the model: 1 to 4,096 characters."""
+    """What it does and when to use it, for the model: 1 to 4,096 characters."""
     parameters: _builtins.str
-    """Its arguments: a JSON schema of type `object`, as text, at most 16 KiB; empty for a function without arguments.
-    References within the schema are resolved; those to elsewhere, and recursive ones, are refused. No property may be
-    called `inner_thoughts` or `request_heartbeat`: the Agent adds these two for itself.
+    """JSON schema of the arguments, of type `object`, as text of at most 16 KiB; empty for a function without arguments.
+    References within the schema are resolved; external and recursive references are rejected. No property may be named
+    `inner_thoughts` or `request_heartbeat`, which the Agent adds.
     """
     def __init__(
         self,
@@ -107,15 +107,15 @@ class CallToolRequest(_message.Message):
     name: _builtins.str
     """The function."""
     arguments: _builtins.str
-    """Its arguments: one JSON object, as text, checked against the schema except for `pattern` and `format`."""
+    """The arguments: a JSON object as text, checked against the schema except for `pattern` and `format`."""
     idempotency_key: _builtins.str
-    """Names the call: the same again whenever it is repeated. At most 96 characters, all of them printable ASCII."""
+    """Identifies the call, and is the same in every repetition: at most 96 characters of printable ASCII."""
     agent_id: _builtins.str
     """The agent that calls."""
     turn_id: _builtins.str
     """The turn in which it calls."""
     step: _builtins.int
-    """The step of that turn. Turn and step make the key."""
+    """The step of that turn. Turn and step determine the key."""
     def __init__(
         self,
         *,
@@ -143,9 +143,9 @@ class CallToolResponse(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     result: _builtins.str
-    """The result, told to the model: text, or JSON as text. It is cut after 3,000 characters."""
+    """The result for the model: text, or JSON as text. Cut after 3,000 characters."""
     error: _builtins.str
-    """What went wrong and what to do instead, told to the model. Nothing was done."""
+    """What went wrong and what to do instead, for the model. Means that nothing was done."""
     def __init__(
         self,
         *,

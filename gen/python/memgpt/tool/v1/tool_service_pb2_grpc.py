@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class ToolServiceStub:
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     def __init__(self, channel):
@@ -52,31 +52,32 @@ class ToolServiceStub:
 
 
 class ToolServiceServicer:
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     def ListTools(self, request, context):
-        """Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only.
+        """Lists the functions. Called each time the address is registered. Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CallTool(self, request, context):
-        """Runs one function.
+        """Runs a function.
 
-        A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-        connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-        the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-        between two of them, but a key is never used again once its result has been recorded.
+        A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+        connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+        responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+        repetitions is not limited, but a key is never used again once its result has been recorded.
 
-        The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-        call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-        OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+        The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+        the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+        FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+        four attempts within the deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,11 +105,11 @@ def add_ToolServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ToolService:
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     @staticmethod

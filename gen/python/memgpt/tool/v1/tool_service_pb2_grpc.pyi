@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ToolServiceStub:
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     @_typing.overload
@@ -39,51 +39,53 @@ class ToolServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ToolServiceAsyncStub: ...
     ListTools: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.ListToolsRequest, _tool_service_pb2.ListToolsResponse]
-    """Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only."""
+    """Lists the functions. Called each time the address is registered. Read-only."""
     CallTool: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.CallToolRequest, _tool_service_pb2.CallToolResponse]
-    """Runs one function.
+    """Runs a function.
 
-    A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-    connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-    the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-    between two of them, but a key is never used again once its result has been recorded.
+    A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+    connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+    responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+    repetitions is not limited, but a key is never used again once its result has been recorded.
 
-    The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-    call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-    OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+    The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+    the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+    FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+    four attempts within the deadline.
     """
 
 @_typing.type_check_only
 class ToolServiceAsyncStub(ToolServiceStub):
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTools: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.ListToolsRequest, _tool_service_pb2.ListToolsResponse]  # type: ignore[assignment]
-    """Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only."""
+    """Lists the functions. Called each time the address is registered. Read-only."""
     CallTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.CallToolRequest, _tool_service_pb2.CallToolResponse]  # type: ignore[assignment]
-    """Runs one function.
+    """Runs a function.
 
-    A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-    connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-    the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-    between two of them, but a key is never used again once its result has been recorded.
+    A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+    connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+    responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+    repetitions is not limited, but a key is never used again once its result has been recorded.
 
-    The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-    call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-    OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+    The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+    the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+    FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+    four attempts within the deadline.
     """
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Functions for agents, served by anybody, in any language.
+    """Functions for agents. Anyone can implement this service, in any language.
 
-    Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-    registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-    imports nothing, so that it is all that an implementation needs.
+    The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+    with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+    nothing, so that an implementation needs no other file.
     """
 
     @_abc_1.abstractmethod
@@ -92,7 +94,7 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tool_service_pb2.ListToolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tool_service_pb2.ListToolsResponse, _abc.Awaitable[_tool_service_pb2.ListToolsResponse]]:
-        """Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only."""
+        """Lists the functions. Called each time the address is registered. Read-only."""
 
     @_abc_1.abstractmethod
     def CallTool(
@@ -100,16 +102,17 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tool_service_pb2.CallToolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tool_service_pb2.CallToolResponse, _abc.Awaitable[_tool_service_pb2.CallToolResponse]]:
-        """Runs one function.
+        """Runs a function.
 
-        A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-        connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-        the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-        between two of them, but a key is never used again once its result has been recorded.
+        A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+        connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+        responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+        repetitions is not limited, but a key is never used again once its result has been recorded.
 
-        The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-        call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-        OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+        The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+        the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+        FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+        four attempts within the deadline.
         """
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
