@@ -6,7 +6,7 @@ Blocks are set apart by blank lines, where passages may be cut; items of a list 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
@@ -87,45 +87,3 @@ def tidy(text: str) -> str:
 def one_line(text: str) -> str:
     """All white space becomes single blanks."""
     return _ALL_SPACES.sub(" ", text.translate(_INVISIBLE)).strip()
-
-
-def table_lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines of a long table, each of which is understood on its own: `name: Ada | born: 1815`.
-
-    The first row with more than one cell gives the labels, if it looks like it; what is above it is a title.
-    """
-    labels: list[str] | None = None
-    for row in rows:
-        cells = [one_line(cell) for cell in row]
-        filled = sum(map(bool, cells))
-        if not filled:
-            continue
-        if labels is None and filled > 1:
-            labels = _labels(cells)
-            if labels:
-                yield " | ".join(filter(None, labels))
-                continue
-        yield _labelled(labels or [], cells)
-
-
-def _labelled(labels: Sequence[str], cells: Sequence[str]) -> str:
-    pieces = []
-    for index, cell in enumerate(cells):
-        label = labels[index] if index < len(labels) else ""
-        if cell:
-            pieces.append(f"{label}: {cell}" if label else cell)
-    return " | ".join(pieces)
-
-
-def _labels(cells: list[str]) -> list[str]:
-    """The cells of a row, if they may be labels: almost all filled, all different, none of them a value."""
-    last = max(index for index, cell in enumerate(cells) if cell) + 1
-    cells = cells[:last]
-    filled = [cell for cell in cells if cell]
-    if len(filled) < len(cells) - 1 or len(set(filled)) < len(filled) or any(map(_is_value, filled)):
-        return []
-    return cells
-
-
-def _is_value(text: str) -> bool:
-    return len(text) > 80 or not any(char.isalpha() for char in text) or "@" in text or "://" in text

@@ -21,7 +21,7 @@ from memgpt_loader.formats import FORMATS
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("b.txt", "a.PDF", "c.py", ".hidden.txt", "sub/d.md", ".git/e.txt"):
+    for name in ("b.txt", "a.PDF", "c.xyz", ".hidden.txt", "sub/d.md", ".git/e.txt"):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(name)
@@ -37,7 +37,7 @@ def test_a_folder_and_its_folders(folder):
 
 
 def test_other_extensions(folder):
-    assert [item.name for item in find_files(folder, [], extensions="py, .TXT")] == ["b.txt", "c.py"]
+    assert [item.name for item in find_files(folder, [], extensions="xyz, .TXT")] == ["b.txt", "c.xyz"]
 
 
 def test_by_default_all_that_can_be_read_by_name():
@@ -93,8 +93,8 @@ def test_standard_input_is_a_file_for_a_while():
 
 
 def test_files_by_name_have_any_extension(folder):
-    found = find_files(None, [folder / "c.py", folder / "sub" / "d.md", folder / "c.py"])
-    assert [item.name for item in found] == ["c.py", "d.md"]
+    found = find_files(None, [folder / "c.xyz", folder / "sub" / "d.md", folder / "c.xyz"])
+    assert [item.name for item in found] == ["c.xyz", "d.md"]
 
 
 def test_equal_names_are_told_apart(folder):

@@ -271,7 +271,7 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
         (lambda: xlsx({f"S{n}": [] for n in range(101)}), "a.xlsx", FailureReason.TOO_LARGE, "101 sheets"),
         (lambda: xlsx({"A": [["x"]]})[:-30], "a.xlsx", FailureReason.BROKEN, "workbook"),
         (lambda: b'{"a": ', "a.json", FailureReason.BROKEN, "JSON"),
-        (lambda: b'{"a": 1}\n{"a": ', "a.jsonl", FailureReason.BROKEN, "Line 2"),
+        (lambda: b'{"a": \n{"a": ', "a.jsonl", FailureReason.BROKEN, "every line"),
         (lambda: b"[" * 100_000, "a.json", FailureReason.TOO_LARGE, "nested"),
         (lambda: b"[" * 500 + b"[1, [2]]" + b"]" * 500, "a.json", FailureReason.TOO_LARGE, "nested"),
         (lambda: b"{}", "a.json", FailureReason.EMPTY, "no text"),

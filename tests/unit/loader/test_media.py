@@ -48,7 +48,7 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
         ("a.txt", b"\x89PNG....", FailureReason.UNSUPPORTED, "PNG"),
         ("a.zip", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "unpack it"),
         ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FailureReason.UNSUPPORTED, "legacy office"),
-        ("a.py", b"x = '\xff'", FailureReason.UNSUPPORTED, "UTF-8"),
+        ("a.unknown", b"x = '\xff'", FailureReason.UNSUPPORTED, "UTF-8"),
         ("unknown", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, ".docx"),
     ],
 )

@@ -34,8 +34,13 @@ from memgpt.client import (
 from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile, LoadState
 
 EXTENSIONS = (
-    ".csv,.docm,.docx,.dotm,.dotx,.eml,.epub,.htm,.html,.json,.jsonl,.markdown,.mbox,.md,.ndjson,.pdf,.potx,"
-    ".ppsm,.ppsx,.pptm,.pptx,.text,.tsv,.txt,.xhtml,.xlsm,.xlsx"
+    ".adoc,.asciidoc,.asm,.bash,.bat,.bib,.c,.cc,.cfg,.clj,.cmake,.conf,.cpp,.cs,.css,.csv,.cxx,.dart,.diff,"
+    ".docm,.docx,.dotm,.dotx,.eml,.env,.epub,.erl,.ex,.exs,.f90,.fs,.geojson,.go,.gradle,.graphql,.groovy,.h,"
+    ".hpp,.hs,.htm,.html,.ical,.ics,.ini,.java,.jl,.js,.json,.json5,.jsonc,.jsonl,.jsx,.kt,.less,.lisp,.log,"
+    ".lua,.m,.markdown,.mbox,.md,.mdx,.mjs,.ml,.mm,.ndjson,.nfo,.org,.pas,.patch,.pdf,.php,.pl,.pm,.po,.potx,"
+    ".ppsm,.ppsx,.pptm,.pptx,.properties,.proto,.ps1,.py,.pyi,.r,.rb,.rs,.rst,.sass,.scala,.scm,.scss,.sh,"
+    ".sol,.sql,.swift,.tab,.tcl,.text,.textile,.tf,.toml,.ts,.tsv,.tsx,.txt,.v,.vb,.vhd,.vue,.wiki,.xhtml,"
+    ".xlsm,.xlsx,.xltm,.xltx,.yaml,.yml,.zig,.zsh"
 )
 """What is taken from a folder unless `--extensions` says otherwise: all that the Loader knows by name."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
+from itertools import chain
 
 from memgpt_loader import text
+from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken
-from memgpt_loader.markup import table_lines
+from memgpt_loader.tables import table_lines
 
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
@@ -15,19 +18,26 @@ TSV = "text/tab-separated-values"
 _SEPARATORS = ",;\t|"
 _SAMPLE_CHARS = 16 * 1024
 _MOST_CELL_CHARS = 10_000_000
+_MOST_CELL_LINES = 500
+"""Lines of a cell in quotes; a quote that is open for longer was never meant to be one."""
+_MOST_OPEN_CHARS = 1_000_000
+_OPEN_QUOTE = "a quotation mark is never closed; read as it stands"
+_DECLARED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_ESCAPED_QUOTE = re.compile(r'\\"(?![,;\t|\r\n]|$)')
 
 csv.field_size_limit(_MOST_CELL_CHARS)
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: Limits) -> Parsed:
     """Opens a table. It may be very long: its text is never in memory as a whole."""
-    return Parsed(1, _pieces(file))
+    notes = Notes()
+    return Parsed(1, _pieces(file, notes), notes)
 
 
-def _pieces(file: File) -> Iterator[PageText]:
+def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
     pending: list[str] = []
     size = 0
-    for line in _lines(file, "\t" if file.media_type == TSV else ""):
+    for line in table_lines(_rows(file, notes)):
         pending.append(line)
         size += len(line) + 1
         if size >= text.BLOCK_CHARS:
@@ -37,51 +47,123 @@ def _pieces(file: File) -> Iterator[PageText]:
         yield PageText(0, "\n".join(pending))
 
 
-def _lines(file: File, separator: str) -> Iterator[str]:
-    blocks = text.blocks(file.open())
+def _rows(file: File, notes: Notes) -> Iterator[list[str]]:
+    blocks = text.blocks(file.open(), notes=notes)
     first = next(blocks, "")
-    rows = csv.reader(_source(first, blocks), delimiter=separator or _separator(first[:_SAMPLE_CHARS]))
-    try:
-        yield from table_lines(rows)
-    except csv.Error as error:
-        raise broken(f"Line {rows.line_num:,} of the table", error) from error
+    lines = _lines(chain((first,), blocks))
+    separator = "\t" if file.media_type == TSV else ""
+    if declared := _DECLARED.fullmatch(first[:20].partition("\n")[0]):
+        separator = declared[1]
+        next(lines)
+    sample = first[:_SAMPLE_CHARS]
+    dialect = _Dialect(
+        separator or _separator(sample), escapes='""' not in sample and bool(_ESCAPED_QUOTE.search(sample))
+    )
+    number = 0
+    for row, count, whole in dialect.rows(lines):
+        number += 1
+        if not whole:
+            notes.add(NoteKind.BAD_RECORD, f"line {number}", reason=_OPEN_QUOTE)
+        number += count - 1
+        if row is None:
+            raise broken(f"line {number:,} of the table")
+        yield row
 
 
-def _source(first: str, others: Iterator[str]) -> Iterator[str]:
+class _Dialect:
+    def __init__(self, separator: str, *, escapes: bool) -> None:
+        self._separator = separator
+        self._escapes = escapes
+
+    def rows(self, lines: Iterator[str]) -> Iterator[tuple[list[str] | None, int, bool]]:
+        """Rows, each with the number of its lines, and whether all of its quotes are closed; None for a broken one."""
+        waiting: list[str] = []
+        while True:
+            line = waiting.pop(0) if waiting else next(lines, None)
+            if line is None:
+                return
+            record = [line]
+            size = len(line)
+            open_ = self._ends_open(line, within=False)
+            while open_ and len(record) < _MOST_CELL_LINES and size < _MOST_OPEN_CHARS:
+                more = waiting.pop(0) if waiting else next(lines, None)
+                if more is None:
+                    break
+                record.append(more)
+                size += len(more)
+                open_ = self._ends_open(more, within=True)
+            if open_:
+                waiting[:0] = record[1:]
+                yield self._row(record[:1], quotes=False), 1, False
+            else:
+                yield self._row(record, quotes=True), len(record), True
+
+    def _row(self, record: list[str], *, quotes: bool) -> list[str] | None:
+        escape = "\\" if self._escapes else None
+        try:
+            rows = list(
+                csv.reader(
+                    record,
+                    delimiter=self._separator,
+                    escapechar=escape,
+                    doublequote=not self._escapes,
+                    quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+                )
+            )
+        except csv.Error:
+            return None
+        return [cell for row in rows for cell in row]
+
+    def _ends_open(self, line: str, *, within: bool) -> bool:
+        """Whether a line ends within quotes; `within` is whether it begins so."""
+        if '"' not in line:
+            return within
+        if line.count('"') % 2 == 0 and not within and not self._escapes:
+            return False
+        at = -1
+        while (at := line.find('"', at + 1)) >= 0:
+            if not within:
+                within = at == 0 or line[at - 1] == self._separator
+            elif self._escapes:
+                within = line[at - 1] == "\\" and at > 0
+            elif line[at + 1 : at + 2] == '"':
+                at += 1
+            else:
+                within = False
+        return within
+
+
+def _lines(blocks: Iterator[str]) -> Iterator[str]:
     """Lines with their ends, whatever blocks they come in."""
     rest = ""
-    for block in _chain(first, others):
-        lines = (rest + block).splitlines(keepends=True) if "\n" in block else [rest + block]
-        rest = lines.pop()
-        yield from lines
+    for block in blocks:
+        *lines, rest = (rest + block).split("\n")
+        yield from (f"{line}\n" for line in lines)
     if rest:
         yield rest
 
 
-def _chain(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others
-
-
 def _separator(sample: str) -> str:
-    """The character that cuts the first lines into the same number of cells, and into the most of them."""
-    lines = [line for line in sample.split("\n")[:20] if line.strip()]
+    """The character that cuts most lines into the same number of cells, and into the most of them."""
+    lines = [line for line in sample.split("\n")[:30] if line.strip()]
     if len(lines) > 1:
         lines = lines[:-1]  # it may be cut off
     counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda mark: (min(counts[mark], default=1) > 1, *_evenness(counts[mark])))
+    return max(_SEPARATORS, key=lambda mark: _evenness(counts[mark]))
 
 
-def _evenness(cells: list[int]) -> tuple[float, int]:
+def _evenness(cells: list[int]) -> tuple[bool, float, int]:
     if not cells:
-        return 0.0, 0
-    return sum(count == cells[0] for count in cells) / len(cells), cells[0]
+        return False, 0.0, 0
+    usual = max((each for each in cells if each > 1), key=cells.count, default=1)
+    even = sum(count == usual for count in cells) / len(cells)
+    return usual > 1 and even >= 0.5, even, usual
 
 
 FORMAT = Format(
     name="table",
-    media_types={CSV: (".csv",), TSV: (".tsv",)},
-    parse=parse,
-    reads="rows, each with the names of its columns",
-    omits="bytes that cannot be decoded",
+    media_types={CSV: (".csv",), TSV: (".tsv", ".tab")},
+    parse=_parse,
+    reads="rows, each cell with the name of its column; the header may stand below a preamble",
+    omits="quotation marks that are never closed (their lines are read as they stand), bytes that cannot be decoded",
 )

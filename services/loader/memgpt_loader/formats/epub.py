@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.packages import Package, local, open_package, resolve
 from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
@@ -16,24 +18,24 @@ EPUB = "application/epub+zip"
 _WHAT = "the book"
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
-_CHAPTERS = ("application/xhtml+xml", "text/html")
 _FONTS = (".ttf", ".otf", ".woff", ".woff2")
 
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens a book."""
+    notes = Notes()
     with open_package(file, _WHAT, limits) as package:
-        chapters = _chapters(package)
+        chapters = _chapters(package, notes)
         if _is_protected(package):
             raise encrypted()
     if not chapters:
-        raise FileFailure(FailureReason.EMPTY, "The book has no chapters. Check that it was saved completely.")
+        raise FileFailure(FailureReason.EMPTY, "the book has no chapters; check that it was saved completely")
     if len(chapters) > limits.max_pages:
         raise too_many_pages(len(chapters), "chapters", limits)
-    return Parsed(len(chapters), _pages(file, chapters, limits))
+    return Parsed(len(chapters), _pages(file, chapters, limits, notes), notes)
 
 
-def _pages(file: File, chapters: list[str], limits: Limits) -> Iterator[PageText]:
+def _pages(file: File, chapters: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
     from memgpt_loader.formats.html_text import to_text
 
     any_text = False
@@ -42,19 +44,20 @@ def _pages(file: File, chapters: list[str], limits: Limits) -> Iterator[PageText
             data = package.read(part)
             words = ""
             if data.strip():
+                source = text.decode(data, text.declared_encoding(data), notes)
                 # Titles of chapters' files are mostly the book's own, again and again.
-                words = to_text(text.decode(data, text.declared_encoding(data)), title=False)
+                words = to_text(source if "<?xml" in source[:200] else f"<?xml?>{source}", title=False)
             any_text = any_text or bool(words)
             yield PageText(number, words)
     if not any_text:
         raise FileFailure(
             FailureReason.NO_TEXT,
-            f"None of the book's {len(chapters):,} chapter(s) holds text: its pages are probably pictures. "
-            "Run OCR on it and load the result.",
+            f"none of the book's {len(chapters):,} chapter(s) holds text: its pages are probably pictures; "
+            "run OCR on it and load the result",
         )
 
 
-def _chapters(package: Package) -> list[str]:
+def _chapters(package: Package, notes: Notes) -> list[str]:
     """Names of the chapters' parts, in order of reading."""
     if _CONTAINER not in package.names:
         raise broken(_WHAT)
@@ -62,15 +65,33 @@ def _chapters(package: Package) -> list[str]:
     if not contents or contents[0] not in package.names:
         raise broken(_WHAT)
     opf = package.root(contents[0])
-    items = {
-        each.get("id", ""): resolve(contents[0], unquote(each.get("href", "")))
-        for each in opf.iter()
-        if local(each) == "item"
-        and each.get("media-type") in _CHAPTERS
-        and "nav" not in (each.get("properties") or "").split()
-    }
-    spine = [each.get("idref", "") for each in opf.iter() if local(each) == "itemref"]
-    return [items[id_] for id_ in spine if items.get(id_) in package.names]
+    items = {each.get("id", ""): each for each in opf.iter() if local(each) == "item"}
+    spellings = {name.casefold(): name for name in package.names}
+    found: list[str] = []
+    for reference in (each.get("idref", "") for each in opf.iter() if local(each) == "itemref"):
+        item = items.get(reference)
+        if item is not None and not _is_readable(item):
+            item = items.get(item.get("fallback", ""), item)
+        if item is None:
+            notes.add(NoteKind.MISSING_PART, reference)
+            continue
+        if "nav" in (item.get("properties") or "").split():
+            continue
+        name = resolve(contents[0], unquote(item.get("href", "").partition("#")[0]))
+        name = name if name in package.names else spellings.get(name.casefold(), "")
+        if not name:
+            notes.add(NoteKind.MISSING_PART, item.get("href", reference))
+        elif not _is_readable(item):
+            notes.add(NoteKind.PICTURE if item.get("media-type", "").startswith("image/") else NoteKind.OBJECT, name)
+        elif name not in found[-1:]:  # a file may be named once for each of its sections
+            found.append(name)
+    return found
+
+
+def _is_readable(item: Element) -> bool:
+    """Whether an item of a book is text, whatever kind of it is claimed."""
+    kind = item.get("media-type", "")
+    return kind.startswith("text/") or "xml" in kind
 
 
 def _is_protected(package: Package) -> bool:
@@ -86,7 +107,7 @@ FORMAT = Format(
     media_types={EPUB: (".epub",)},
     parse=parse,
     reads="chapters in order of reading",
-    omits="",
+    omits="chapters that the book names and does not hold, chapters that are pictures",
     pages="chapters",
     signature=lambda probe: EPUB if probe.declared == EPUB else "",
     first_bytes=ZIP,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from memgpt_loader import text
+from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
 
@@ -16,8 +17,9 @@ _START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doct
 def _parse(file: File, limits: Limits) -> Parsed:
     from memgpt_loader.formats.html_text import to_text
 
+    notes = Notes()
     data = file.read()
-    return Parsed(1, flowing(to_text(text.decode(data, text.declared_encoding(data)))))
+    return Parsed(1, flowing(to_text(text.decode(data, text.declared_encoding(data), notes))), notes)
 
 
 def _signature(probe: Probe) -> str:
@@ -28,7 +30,8 @@ FORMAT = Format(
     name="web page",
     media_types={HTML: (".html", ".htm", ".xhtml")},
     parse=_parse,
-    reads="what a reader sees, without navigation and scripts",
-    omits="",
+    reads="what a reader sees, without navigation and scripts: headings, lists, tables, links, equations, labels of "
+    "drawings, alternative texts, what is said to readers without scripts or frames",
+    omits="bytes that cannot be decoded",
     signature=_signature,
 )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from xml.etree.ElementTree import Element
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from memgpt_loader.formats.equations import linear
 from memgpt_loader.markup import Blocks, link
 
 _NOT_READ = frozenset(
-    {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "embed", "audio", "video", "head"}
-    | {"nav", "button", "select", "input", "textarea", "dialog", "math"}
+    {"script", "style", "template", "canvas", "iframe", "object", "embed", "audio", "video", "head", "rt", "rp", "rtc"}
+    | {"nav", "button", "select", "input", "textarea", "dialog"}
 )
+_DRAWN = ("math", "svg")
+_SCRIPTS_WANTED = re.compile(r"java\s?script|enable scripts|your browser", re.IGNORECASE)
+_MOST_NOTICE_CHARS = 300
+_MOST_SPAN = 1000
+_MOST_MATH_DEPTH = 60
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     {"address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt", "fieldset"}
@@ -31,24 +38,59 @@ def to_text(html: str, *, title: bool = True) -> str:
         html: The document.
         title: Whether its title heads the text, where it is not its first heading anyway.
     """
+    if _XHTML.search(html[:_HEAD_CHARS]):
+        html = _CLOSED.sub(_opened, html)
     document = LexborHTMLParser(html)
     reader = _Reader()
-    body = _content(document)
-    if body is not None:
-        reader.read(body)
+    for part in _contents(document):
+        reader.read(part)
     read = reader.blocks.text()
+    if not read:
+        read = _without_frames(document)
     name = document.css_first("head > title")
     words = " ".join(name.text(deep=True).split()) if title and name is not None else ""
     heading = read.partition("\n")[0].lstrip("# ")
     return f"# {words}\n\n{read}".strip() if words and words != heading else read
 
 
-def _content(document: LexborHTMLParser) -> LexborNode | None:
-    """The part of a page that is about something: its only `main`, if it has one with text in it; else all of it."""
+_HEAD_CHARS = 2000
+_XHTML = re.compile(r"<\?xml|xmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml", re.IGNORECASE)
+_CLOSED = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
+
+
+def _opened(match: re.Match[str]) -> str:
+    """An element that XHTML closes within its tag, which HTML would take for open to the end of the file."""
+    name, attributes = match.groups()
+    return match.group() if name.lower() in _VOID else f"<{name}{attributes}></{name}>"
+
+
+def _without_frames(document: LexborHTMLParser) -> str:
+    """What a page of frames says to readers without frames."""
+    texts = (each.text(deep=True) for each in document.css("noframes"))
+    return "\n\n".join(filter(None, (to_text(each, title=False) for each in texts if each.strip())))
+
+
+def _contents(document: LexborHTMLParser) -> list[LexborNode]:
+    """The part of a page that is about something: its only `main`, if most of the text is in it; else all of it."""
     mains = document.css("main, [role=main]")
-    if len(mains) == 1 and len(mains[0].text(deep=True).split()) > 20:
-        return mains[0]
-    return document.body
+    if len(mains) == 1 and _text_size(mains[0]) >= _MAIN * _text_size(document.body):
+        return mains
+    return [] if document.body is None else [document.body]
+
+
+def _text_size(node: LexborNode | None) -> int:
+    """Characters of what is set as text, outside of navigation, headers and footers."""
+    if node is None:
+        return 0
+    framed = {each.mem_id for frame in node.css(_FRAME) for each in frame.css(_TEXT)}
+    return sum(len(each.text(deep=True)) for each in node.css(_TEXT) if each.mem_id not in framed)
+
+
+_MAIN = 0.8
+"""Fraction of the text that is in `main` where that is what the page is about."""
+_TEXT = "p, li, td, h1, h2, h3, h4, pre, blockquote, dd"
+_FRAME = "nav, header, footer, aside, form"
 
 
 class _Table(Enum):
@@ -71,6 +113,10 @@ class _Reader:
         self._tables: list[_Table] = []
         self._row: list[str] | None = None
         """Cells of the row of a table of data that is being read."""
+        self._going_down: dict[int, tuple[int, str]] = {}
+        """By column: for how many more rows a cell from above counts, and its words."""
+        self._spans = (1, 1)
+        """Rows and columns of the cell that is being read."""
         self._lists = 0
         self._verbatim = 0
 
@@ -99,6 +145,11 @@ class _Reader:
             return False
         if not tag[:1].isalpha() or tag in _NOT_READ:  # comments and the like
             return False
+        if tag in _DRAWN:
+            self._draw(tag, node)
+            return False
+        if tag == "noscript" and not self._is_for_readers(node):
+            return False
         attributes = node.attributes
         if "hidden" in attributes or attributes.get("aria-hidden") == "true":
             return False
@@ -114,15 +165,33 @@ class _Reader:
                 self._open(tag, node)
         return True
 
+    def _draw(self, tag: str, node: LexborNode) -> None:
+        if tag == "math":
+            self._words.append(linear(_element(node, 0)))
+            return
+        labels = [" ".join(each.text(deep=True).split()) for each in node.css("title, desc, text")]
+        if words := ", ".join(filter(None, dict.fromkeys(labels))):
+            self._words.append(f" {words} ")
+
+    @staticmethod
+    def _is_for_readers(node: LexborNode) -> bool:
+        """Whether it says more than that scripts are needed."""
+        words = node.text(deep=True)
+        return len(words) > _MOST_NOTICE_CHARS or not _SCRIPTS_WANTED.search(words)
+
     def _open(self, tag: str, node: LexborNode) -> None:
         match tag:
             case "table" if self._row is not None:
                 self._tables.append(_Table.NESTED)
             case "table":
                 self._tables.append(_Table.LAYOUT if _is_layout(node) else _Table.DATA)
+                self._going_down = {}
                 self.blocks.gap()
             case "tr" if self._in_data:
                 self._row = []
+            case "td" | "th" if self._row is not None and self._in_data:
+                self._fill()
+                self._spans = _span(node, "rowspan"), _span(node, "colspan")
             case "ul" | "ol":
                 if not self._lists:
                     self.blocks.gap()
@@ -136,8 +205,9 @@ class _Reader:
                 begin, target = self._links.pop()
                 self._words[begin:] = _linked("".join(self._words[begin:]), target)
             case "td" | "th" if self._row is not None and self._in_data:
-                self._row.append(self._take())
+                self._cell(self._take())
             case "tr" if self._row is not None and self._in_data:
+                self._fill()
                 row, self._row = self._row, None
                 self.blocks.row(row)
             case "table" if self._tables:
@@ -157,6 +227,26 @@ class _Reader:
                 self.blocks.heading(_HEADINGS[tag], self._take())
             case _ if tag in _BLOCKS:
                 self._boundary()
+
+    def _cell(self, words: str) -> None:
+        """Adds a cell; one over several rows counts for each of them."""
+        assert self._row is not None  # noqa: S101 - called within a row
+        rows, columns = self._spans
+        if rows > 1:
+            self._going_down[len(self._row)] = (rows - 1, words)
+        self._row += [words, *[""] * (columns - 1)]
+        self._spans = (1, 1)
+
+    def _fill(self) -> None:
+        """Adds the cells that reach down from the rows above."""
+        assert self._row is not None  # noqa: S101 - called within a row
+        while (cell := self._going_down.get(len(self._row))) is not None:
+            rows, words = cell
+            if rows > 1:
+                self._going_down[len(self._row)] = (rows - 1, words)
+            else:
+                del self._going_down[len(self._row)]
+            self._row.append(words)
 
     @property
     def _in_data(self) -> bool:
@@ -194,3 +284,21 @@ def _linked(words: str, target: str) -> list[str]:
 
 def _is_layout(table: LexborNode) -> bool:
     return table.css_first("th, caption") is None and any(each.mem_id != table.mem_id for each in table.css(_LAYOUT))
+
+
+def _span(cell: LexborNode, name: str) -> int:
+    value = (cell.attributes.get(name) or "").strip()
+    return min(max(int(value), 1), _MOST_SPAN) if value.isascii() and value.isdigit() and len(value) < 6 else 1
+
+
+def _element(node: LexborNode, depth: int) -> Element:
+    """A node of MathML as an element."""
+    element = Element(node.tag or "")
+    child = node.child if depth < _MOST_MATH_DEPTH else None
+    while child is not None:
+        if child.tag == "-text":
+            element.text = (element.text or "") + (child.text_content or "")
+        elif child.tag and child.tag[0].isalpha():
+            element.append(_element(child, depth + 1))
+        child = child.next
+    return element

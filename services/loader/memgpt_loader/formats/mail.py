@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import email
 import email.policy
 import re
-from collections.abc import Iterator
-from email.message import EmailMessage, MIMEPart
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.message import EmailMessage
 from typing import cast
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.calendar import calendar_text
+from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
+from memgpt_loader.formats.mail_headers import decoded_header
 from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
@@ -18,137 +24,286 @@ from memgpt_loader.markup import Blocks, one_line
 
 MAIL = "message/rfc822"
 
+_MARK = b"\xef\xbb\xbf"
 _START = re.compile(rb"(?:From [^\r\n]*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n){3}")
 _HEADER = re.compile(
     rb"^(?:from|to|date|subject|received|return-path|message-id|mime-version|delivered-to):", re.I | re.M
 )
-
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
-_MOST_DEPTH = 3
-"""Messages within messages."""
 _MOST_PARTS = 1000
+_MOST_MULTIPARTS = 50
+"""Multiparts within multiparts."""
+_SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
+_STUB = re.compile(
+    r"view (?:it|this (?:e-?mail|message)|the (?:e-?mail|message))? ?(?:in|online|with)"
+    r"|(?:cannot|can't|not able to|unable to) (?:show|display|view|read)|(?:does|do) not support html"
+    r"|html[- ](?:capable|enabled|compatible|version)|enable html|in (?:a|your|the) (?:web )?browser",
+    re.IGNORECASE,
+)
+_MOST_STUB_WORDS = 60
+_SOME_WORDS = 10
+_SAME = 0.9
+"""Fraction of the words of an HTML part that its plain twin holds, from which on the plain one is as good."""
+_ADDRESS = re.compile(r"\]\([^)\s]*\)|https?://\S+")
+_WORD = re.compile(r"\w+")
+_UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: Limits) -> Parsed:
     """Opens a message. It has no pages; documents attached to it become parts of its text, under their names."""
     notes = Notes()
-    return Parsed(1, flowing(message_text(file.read(), limits, file.depth, notes)), notes)
+    return Parsed(1, flowing(message_text(file.read(), file, limits, notes)), notes)
 
 
-def message_text(data: bytes, limits: Limits, depth: int, notes: Notes) -> str:
+def message_text(data: bytes, file: File, limits: Limits, notes: Notes) -> str:
     """The text of a message and of what is attached to it.
 
     Args:
         data: The message.
+        file: The file that it is in.
         limits: What it may ask for.
-        depth: How many files it is packed in.
         notes: Told what is left out.
 
     Raises:
         FileFailure: It cannot be read.
     """
-    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
-    return _text(email.message_from_bytes(data, policy=email.policy.default), limits, depth, notes)
-
-
-def is_message(probe: Probe) -> bool:
-    """Whether a file that may be plain text begins with the headers of a message."""
-    return (
-        probe.named in ("", PLAIN, MAIL)
-        and _START.match(probe.head) is not None
-        and len(_HEADER.findall(probe.head)) > 2
-    )
-
-
-def _text(message: EmailMessage, limits: Limits, depth: int, notes: Notes) -> str:
-    blocks = Blocks()
-    for name in _HEADERS:
-        if value := _header(message, name):
-            blocks.paragraph(f"# {value}" if name == "Subject" else f"{name}: {value}")
     try:
-        body = message.get_body(("plain", "html"))
-        parts = list(_attachments(message, body))
+        return _MessageReader(file, limits, notes).text(_message(data), file.depth)
     except (FileFailure, MemoryError):
         raise
     except Exception as error:  # a structure that makes no sense: the library fails in any way
         raise broken("the message", error) from error
-    if body is not None:
-        blocks.paragraph(_body(body))
-    for part in parts:
-        name = one_line(part.get_filename() or "") or f"a part of type {part.get_content_type()}"
+
+
+def is_message(probe: Probe) -> bool:
+    """Whether a file that may be plain text begins with the headers of a message."""
+    head = probe.head.removeprefix(_MARK).lstrip(b"\r\n")
+    return probe.named in ("", PLAIN, MAIL) and _START.match(head) is not None and len(_HEADER.findall(head)) > 2
+
+
+def _message(data: bytes) -> EmailMessage:
+    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
+    return email.message_from_bytes(data.removeprefix(_MARK).lstrip(b"\r\n"), policy=email.policy.default)
+
+
+@dataclass
+class _Shown:
+    """What a part shows, and what is attached to it."""
+
+    texts: list[str] = field(default_factory=list)
+    attached: list[EmailMessage] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    """Texts that stand beside the alternatives, such as an invitation."""
+    files: list[tuple[str, bytes]] = field(default_factory=list)
+    """Files within the text."""
+
+    @property
+    def words(self) -> list[str]:
+        return _WORD.findall(_ADDRESS.sub(" ", " ".join(self.texts).lower()))
+
+    def add(self, other: _Shown) -> None:
+        """Takes over all of another part."""
+        self.texts += other.texts
+        self.extra += other.extra
+        self.attached += other.attached
+        self.files += other.files
+
+
+class _MessageReader:
+    def __init__(self, file: File, limits: Limits, notes: Notes) -> None:
+        self._file = file
+        self._limits = limits
+        self._notes = notes
+        self._parts = 0
+
+    def text(self, message: EmailMessage, depth: int) -> str:
+        """All of a message."""
+        blocks = Blocks()
+        for name in _HEADERS:
+            if value := _header(message, name):
+                blocks.paragraph(f"# {value}" if name == "Subject" else f"{name}: {value}")
+        shown = self._shown(message, 0)
+        for words in (*shown.texts, *shown.extra):
+            blocks.paragraph(words)
+        for name, data in shown.files:
+            self._add(blocks, name, lambda name=name, data=data: self._embedded(name, data, depth))  # type: ignore[misc]
+        for part in shown.attached:
+            name = one_line(decoded_header(part.get_filename() or "")) or f"a part of type {part.get_content_type()}"
+            self._add(blocks, name, lambda part=part, name=name: self._attachment(part, name, depth))  # type: ignore[misc]
+        return blocks.text()
+
+    def _add(self, blocks: Blocks, name: str, read: Callable[[], str]) -> None:
         blocks.heading(2, f"Attachment: {name}")
         try:
-            blocks.paragraph(_attachment(part, name, limits, depth, notes))
+            blocks.paragraph(read())
         except FileFailure as failure:
-            notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
-    return blocks.text()
+            self._notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
 
-
-def _attachments(message: EmailMessage, body: MIMEPart | None) -> Iterator[EmailMessage]:
-    """All leaves but the body, its alternatives, and pictures shown within it."""
-    waiting: list[tuple[EmailMessage, bool]] = [(message, False)]
-    count = 0
-    while waiting:
-        part, alternative = waiting.pop(0)
-        count += 1
-        if count > _MOST_PARTS:
+    def _shown(self, part: EmailMessage, depth: int) -> _Shown:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
             raise FileFailure(
                 FailureReason.TOO_LARGE,
-                f"The message has more than {_MOST_PARTS:,} parts. Load what is in it by itself.",
+                f"the message has more than {_MOST_PARTS:,} parts; load what is in it by itself",
             )
+        kind = part.get_content_type()
+        if depth > _MOST_MULTIPARTS:
+            self._notes.add(NoteKind.TOO_MUCH, "parts nested too deep")
+            return _Shown()
         if part.get_content_maintype() == "multipart":
-            one_of = part.get_content_type() == "multipart/alternative"
-            waiting[:0] = [(cast("EmailMessage", each), one_of) for each in _parts(part)]
-        elif part is body or (alternative and not part.is_attachment()):
-            continue
-        elif part.get_content_maintype() != "image" or part.is_attachment():
-            yield part
+            children = [self._shown(child, depth + 1) for child in _children(part)]
+            return self._alternative(part, children) if kind == "multipart/alternative" else _together(children)
+        if part.is_attachment() or kind in ("message/rfc822", "message/global"):
+            return _Shown(attached=[part])
+        match kind:
+            case "text/plain" | "text/html" | "text/enriched" | "text/richtext" if not part.get_filename():
+                return self._inline(part, kind)
+            case "text/calendar" | "application/ics":
+                return _Shown(extra=[calendar_text(_decoded(part, self._notes))])
+            case "message/delivery-status" | "message/disposition-notification":
+                return _Shown(texts=[_status(part)])
+            case "text/rfc822-headers":
+                return _Shown(texts=[_decoded(part, self._notes)])
+            case _ if kind in _SIGNATURES or (part.get_content_maintype() == "image" and not part.is_attachment()):
+                return _Shown()  # pictures within the text
+            case _:
+                return _Shown(attached=[part])
+
+    def _inline(self, part: EmailMessage, kind: str) -> _Shown:
+        words = _decoded(part, self._notes)
+        if kind == "text/html" or (
+            kind == "text/plain" and words.lstrip()[:15].lower().startswith(("<html", "<!doctype h"))
+        ):
+            from memgpt_loader.formats.html_text import to_text
+
+            return _Shown(texts=[to_text(words)])
+        files = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
+        return _Shown(texts=[_unflowed(part, _UUENCODED.sub("", words) if files else words)], files=files)
+
+    def _alternative(self, part: EmailMessage, children: list[_Shown]) -> _Shown:
+        """The one of several twins that holds the text; files and invitations of all of them."""
+        written = [child for child in children if child.words]
+        chosen = written[0].texts if written else []
+        if len(written) > 1:
+            plain, rich = written[0], max(written[1:], key=lambda child: len(child.words))
+            chosen = _better(plain, rich)
+        merged = _together(children)
+        merged.texts = chosen
+        return merged
+
+    def _attachment(self, part: EmailMessage, name: str, depth: int) -> str:
+        if part.get_content_type() in ("message/rfc822", "message/global"):
+            if depth >= MOST_DEPTH:
+                raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+            inner = _children(part)
+            return self.text(_undone(part, inner[0]), depth + 1) if inner else ""
+        data = part.get_payload(decode=True)
+        if not isinstance(data, bytes):
+            raise broken("the attachment")
+        return self._embedded(name, data, depth)
+
+    def _embedded(self, name: str, data: bytes, depth: int) -> str:
+        outer = File(b"", self._file.name, self._file.media_type, depth)
+        return embedded_text(name, data, outer, self._limits, self._notes)
 
 
-def _parts(part: EmailMessage) -> list[object]:
+def _together(children: list[_Shown]) -> _Shown:
+    shown = _Shown()
+    for child in children:
+        shown.add(child)
+    return shown
+
+
+def _better(plain: _Shown, rich: _Shown) -> list[str]:
+    words, others = plain.words, rich.words
+    if sum(word in set(words) for word in others) >= _SAME * len(others):
+        return plain.texts
+    stub = len(words) <= _MOST_STUB_WORDS and _STUB.search(" ".join(plain.texts))
+    twin = sum(word in set(others) for word in words) >= len(words) / 2
+    if stub or twin:
+        return rich.texts
+    return [*plain.texts, *rich.texts] if len(others) > len(words) * 3 + _SOME_WORDS else plain.texts
+
+
+def _children(part: EmailMessage) -> list[EmailMessage]:
     payload = part.get_payload()
-    return list(payload) if isinstance(payload, list) else []
+    return [cast("EmailMessage", each) for each in payload] if isinstance(payload, list) else []
 
 
-def _body(part: MIMEPart) -> str:
-    from memgpt_loader.formats.html_text import to_text
+def _undone(part: EmailMessage, inner: EmailMessage) -> EmailMessage:
+    """A forwarded message, which the library leaves encoded where it should not have been."""
+    encoding = str(part.get("Content-Transfer-Encoding") or "").strip().lower()
+    if encoding != "base64" or inner.keys():
+        return inner
+    payload = inner.get_payload()
+    try:
+        return _message(base64.b64decode(payload, validate=False)) if isinstance(payload, str) else inner
+    except (binascii.Error, ValueError):
+        return inner
 
+
+def _decoded(part: EmailMessage, notes: Notes) -> str:
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes) or not data.strip():
         return ""
-    words = text.decode(data, part.get_content_charset() or text.declared_encoding(data))
-    return to_text(words) if part.get_content_subtype() == "html" else words
+    declared = part.get_content_charset() or ""
+    if declared in ("us-ascii", "ascii"):  # what some programs declare of anything
+        declared = ""
+    if part.get_content_type() == "text/html":
+        declared = declared or text.declared_encoding(data)
+    return text.decode(data, declared, notes)
 
 
-def _attachment(part: EmailMessage, name: str, limits: Limits, depth: int, notes: Notes) -> str:
-    if depth >= _MOST_DEPTH:
-        raise FileFailure(FailureReason.TOO_LARGE, "It is packed in too many others. Load it by itself.")
-    if part.get_content_type() == "message/rfc822":
-        inner = _parts(part)
-        return _text(cast("EmailMessage", inner[0]), limits, depth + 1, notes) if inner else ""
-    from memgpt_loader.formats import registry, sniffing  # which list this module
+def _unflowed(part: EmailMessage, words: str) -> str:
+    """Joins the lines of a paragraph that was broken for sending (RFC 3676)."""
+    if str(part.get_param("format", "")).lower() != "flowed":
+        return words
+    delete = str(part.get_param("delsp", "")).lower() == "yes"
+    lines: list[str] = []
+    depth, open_ = 0, False
+    for line in words.split("\n"):
+        quoted = len(line) - len(line.lstrip(">"))
+        body = line[quoted:].removeprefix(" ")
+        if open_ and quoted == depth and body != "-- ":
+            lines[-1] += body
+        else:
+            lines.append(f"{'>' * quoted} {body}" if quoted else body)
+        open_ = body.endswith(" ") and body != "-- "
+        depth = quoted
+        if open_ and delete:
+            lines[-1] = lines[-1][:-1]
+    return "\n".join(lines)
 
-    data = part.get_payload(decode=True)
-    if not isinstance(data, bytes):
-        raise broken("the attachment")
-    media_type = sniffing.media_type_of(name, data)
-    parsed = registry.parse(File(data, name, media_type, depth + 1), limits)
-    pieces, chars = [], 0
-    for page in parsed.pages:
-        pieces.append(page.text)
-        chars += len(page.text)
-        if chars > limits.max_chars:
-            raise FileFailure(FailureReason.TOO_LARGE, "It holds too much text. Load it by itself.")
-    notes.extend(parsed.notes, name)
-    return "\n\n".join(pieces)
+
+def _uudecoded(lines: str) -> bytes:
+    pieces = []
+    for line in lines.split("\n"):
+        try:
+            pieces.append(binascii.a2b_uu(line))
+        except (binascii.Error, ValueError):  # some programs count wrong: as many bytes as the line says
+            size = ((ord(line[0]) - 32) & 63) * 4 // 3 + 4 if line else 0
+            try:
+                pieces.append(binascii.a2b_uu(line[: size + 1].rstrip()))
+            except (binascii.Error, ValueError):
+                return b"".join(pieces)
+    return b"".join(pieces)
+
+
+def _status(part: EmailMessage) -> str:
+    """The fields of a delivery report."""
+    groups = [[f"{name}: {one_line(str(value))}" for name, value in block.items()] for block in _children(part)]
+    return "\n\n".join("\n".join(lines) for lines in groups if lines)
 
 
 def _header(message: EmailMessage, name: str) -> str:
+    raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
     try:
-        return one_line(str(message.get(name) or ""))
+        if name == "Date":
+            return one_line(str(message.get(name) or ""))
+        return one_line(decoded_header(str(raw)))
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - addresses and dates beyond parsing: the library fails in any way
+    except Exception:  # noqa: BLE001 - dates beyond parsing: the library fails in any way
         return ""
 
 
@@ -159,8 +314,9 @@ def _signature(probe: Probe) -> str:
 FORMAT = Format(
     name="e-mail message",
     media_types={MAIL: (".eml",)},
-    parse=parse,
-    reads="subject, sender, recipients, date, text, and attached files of all formats",
-    omits="attached files that cannot be read",
+    parse=_parse,
+    reads="subject, sender, recipients, date, the part that holds the text, invitations, delivery reports, forwarded "
+    "messages, and attached files of all formats",
+    omits="attached files that cannot be read, parts nested too deep",
     signature=_signature,
 )

@@ -29,7 +29,7 @@ def _pieces(file: File, limits: Limits, notes: Notes) -> Iterator[PageText]:
         for number, data in enumerate(_messages(stream), start=1):
             within = Notes()
             try:
-                text = message_text(data, limits, file.depth, within)
+                text = message_text(data, file, limits, within)
             except FileFailure as failure:
                 text = ""
                 notes.add(NoteKind.BAD_RECORD, f"message {number:,}", reason=failure.message)

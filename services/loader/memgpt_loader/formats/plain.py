@@ -1,27 +1,44 @@
-"""Text and Markdown: the text itself, in blocks."""
+"""Text, Markdown, logs, configuration and source code: the text itself, in blocks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from memgpt_loader import text
+from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.spec import MARKDOWN, PLAIN, File, Format, Limits, PageText, Parsed
+
+_CODE = (
+    ".asm .bash .bat .c .cc .clj .cmake .cpp .cs .css .cxx .dart .diff .erl .ex .exs .f90 .fs .go .gradle .graphql "
+    ".groovy .h .hpp .hs .java .jl .js .jsx .kt .less .lisp .lua .m .mjs .ml .mm .pas .patch .php .pl .pm .proto .ps1 "
+    ".py .pyi .r .rb .rs .sass .scala .scm .scss .sh .sol .sql .swift .tcl .tf .ts .tsx .v .vb .vhd .vue .zig .zsh"
+)
+_PROSE = ".adoc .asciidoc .bib .log .nfo .org .po .rst .text .textile .txt .wiki"
+_SETTINGS = ".cfg .conf .env .ini .properties .toml .yaml .yml"
+# As Python, Emacs and CSS declare it in the first lines.
+_DECLARED = re.compile(rb"(?:coding[:=]\s*|@charset\s+\")([-\w.]{2,40})")
+_DECLARED_WITHIN = 200
 
 
 def parse(file: File, limits: Limits) -> Parsed:
     """Opens a text file. It may be very long: its text is never in memory as a whole."""
-    return Parsed(1, _pieces(file))
+    notes = Notes()
+    return Parsed(1, _pieces(file, notes), notes)
 
 
-def _pieces(file: File) -> Iterator[PageText]:
-    for block in text.blocks(file.open()):
+def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
+    stream = file.open()
+    declared = _DECLARED.search(stream.read(_DECLARED_WITHIN))
+    stream.seek(0)
+    for block in text.blocks(stream, declared[1].decode("ascii") if declared else "", notes):
         yield PageText(0, block)
 
 
 FORMAT = Format(
     name="text file",
-    media_types={PLAIN: (".txt", ".text"), MARKDOWN: (".md", ".markdown")},
+    media_types={PLAIN: tuple(f"{_PROSE} {_SETTINGS} {_CODE}".split()), MARKDOWN: (".md", ".markdown", ".mdx")},
     parse=parse,
-    reads="all text, in any common encoding",
+    reads="all text, in any common encoding, without codes for a terminal",
     omits="bytes that cannot be decoded",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import (
+    calendar,
     delimited,
     docx,
     epub,
@@ -27,6 +28,7 @@ FORMATS: tuple[Format, ...] = (
     html.FORMAT,
     mbox.FORMAT,
     mail.FORMAT,
+    calendar.FORMAT,
     delimited.FORMAT,
     structured.FORMAT,
     plain.FORMAT,

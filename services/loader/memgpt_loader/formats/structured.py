@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, flowing
 
 JSON = "application/json"
@@ -16,38 +18,75 @@ JSONL = "application/jsonl"
 _MOST_DEPTH = 200
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: Limits) -> Parsed:
     """Opens a JSON document, or a file with one to a line."""
-    if file.media_type == JSONL:
-        return Parsed(1, _records(file))
-    return Parsed(1, _document(file))
+    notes = Notes()
+    return Parsed(1, _records(file, notes) if file.media_type == JSONL else _document(file, notes), notes)
 
 
-def _document(file: File) -> Iterator[PageText]:
-    source = text.decode(file.read())
+def _document(file: File, notes: Notes) -> Iterator[PageText]:
+    source = text.decode(file.read(), notes=notes)
     try:
-        value = _decoded(source)
+        values = [_decoded(source)]
     except ValueError as error:
         lines = [line for line in source.split("\n", 2) if line.strip()]
         if len(lines) > 1 and _is_json(lines[0]):  # JSON lines under another name
-            return _records(file)
-        raise broken("The JSON document", error) from error
+            return _records(file, notes)
+        values = _several(source) or _several(_plain(source))
+        if not values:
+            raise broken("the JSON document", error) from error
     del source
-    return flowing("\n\n".join(_record(each) for each in value) if isinstance(value, list) else _record(value))
+    if len(values) == 1 and type(values[0]) is list:
+        values = values[0]
+    return flowing("\n\n".join(map(_record, values)))
 
 
-def _records(file: File) -> Iterator[PageText]:
-    size = number = 0
+def _several(source: str) -> list[Any]:
+    """The values of a file that holds one or more, one after the other; none if it holds anything else."""
+    values, at = [], 0
+    while (at := _NOT_BLANK.search(source, at).start()) < len(source):  # type: ignore[union-attr]
+        try:
+            value, at = _DECODER.raw_decode(source, at)
+        except ValueError:
+            return []
+        except RecursionError:
+            raise _too_deep() from None
+        values.append(value)
+    return values
+
+
+def _plain(source: str) -> str:
+    """A document as JSON has it, of one with comments, trailing commas, single quotes or bare names (JSON5)."""
+    return _TRAILING.sub(lambda match: match[1] or "", _TOKEN.sub(_as_json, source))
+
+
+def _as_json(match: re.Match[str]) -> str:
+    comment, single, name = match["comment"], match["single"], match["name"]
+    if comment is not None:
+        return " "
+    if single is not None:
+        return json.dumps(single.replace("\\'", "'"), ensure_ascii=False)
+    if name is not None and name not in ("true", "false", "null", "NaN", "Infinity"):
+        return json.dumps(name, ensure_ascii=False)
+    return match.group()
+
+
+def _records(file: File, notes: Notes) -> Iterator[PageText]:
+    size = number = bad = 0
     any_text = False
     pending: list[str] = []
-    for line in _lines(file):
+    for line in _lines(file, notes):
         number += 1
         if not line.strip():
             continue
         try:
             record = _record(_decoded(line))
         except ValueError as error:
-            raise broken(f"Line {number:,} of the JSON lines", error) from error
+            bad += 1
+            notes.add(NoteKind.BAD_RECORD, f"line {number:,}")
+            if bad == number:  # nothing before it was right, either
+                first = error
+            continue
         if not record:
             continue
         pending.append(record)
@@ -55,13 +94,15 @@ def _records(file: File) -> Iterator[PageText]:
         if size >= text.BLOCK_CHARS:
             yield PageText(0, "\n\n".join([*pending, ""]))
             any_text, size, pending = True, 0, []
+    if bad and not any_text and not pending:
+        raise broken("every line of the JSON lines", first)
     if pending or not any_text:
         yield from flowing("\n\n".join(pending))
 
 
-def _lines(file: File) -> Iterator[str]:
+def _lines(file: File, notes: Notes) -> Iterator[str]:
     rest = ""
-    for block in text.blocks(file.open()):
+    for block in text.blocks(file.open(), notes=notes):
         *lines, rest = (rest + block).split("\n")
         yield from lines
     yield rest
@@ -77,9 +118,28 @@ def _is_json(line: str) -> bool:
 
 def _decoded(source: str) -> Any:
     try:
-        return json.loads(source, parse_int=str, parse_float=str)  # numbers as they are written, however long
+        return json.loads(source, parse_int=str, parse_float=str, object_pairs_hook=_pairs)
     except RecursionError:
         raise _too_deep() from None
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object in which a key occurs twice."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Pairs:
+    unique = dict(pairs)
+    return unique if len(unique) == len(pairs) else _Pairs(pairs)
+
+
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_pairs)  # numbers as they are written
+_NOT_BLANK = re.compile(r"[^\s,\x1e]|\Z")
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\n]*|/\*.*?\*/|\#[^\n]*)|\'(?P<single>(?:[^\'\\]|\\.)*)\'|(?P<name>[^\W\d][\w$]*)'
+    r"|[^\s\w\"'/#]+|\s+|\w+|.",
+    re.DOTALL,
+)
+_TRAILING = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
 
 
 def _record(value: Any) -> str:
@@ -91,8 +151,9 @@ def _flat(value: Any, path: str, depth: int) -> Iterator[str]:
         raise _too_deep()
     match value:
         case dict():
-            for key, each in value.items():
-                yield from _flat(each, f"{path}.{key}" if path else str(key), depth + 1)
+            yield from _members(value.items(), path, depth)
+        case _Pairs():
+            yield from _members(value, path, depth)
         case list() if all(not isinstance(each, dict | list) for each in value):
             if value:
                 yield _line(path, ", ".join(_scalar(each) for each in value))
@@ -103,6 +164,11 @@ def _flat(value: Any, path: str, depth: int) -> Iterator[str]:
             pass
         case _:
             yield _line(path, _scalar(value))
+
+
+def _members(pairs: Iterable[tuple[str, Any]], path: str, depth: int) -> Iterator[str]:
+    for key, each in pairs:
+        yield from _flat(each, f"{path}.{key}" if path else str(key), depth + 1)
 
 
 def _line(path: str, value: str) -> str:
@@ -116,14 +182,14 @@ def _scalar(value: Any) -> str:
 def _too_deep() -> FileFailure:
     return FileFailure(
         FailureReason.TOO_LARGE,
-        f"The JSON is nested more than {_MOST_DEPTH} deep, as bombs are. Flatten it, or load it as text.",
+        f"the JSON is nested more than {_MOST_DEPTH} deep, as bombs are; flatten it, or load it as text",
     )
 
 
 FORMAT = Format(
     name="JSON document",
-    media_types={JSON: (".json",), JSONL: (".jsonl", ".ndjson")},
-    parse=parse,
-    reads="values, each with its path",
+    media_types={JSON: (".json", ".geojson", ".jsonc", ".json5"), JSONL: (".jsonl", ".ndjson")},
+    parse=_parse,
+    reads="values, each with its path; also of several documents in a file, with comments, and of repeated keys",
     omits="records that cannot be parsed",
 )

@@ -1,95 +1,317 @@
-"""Excel workbooks, by openpyxl: a sheet is a page, a row is a line that names its columns."""
+"""The sheets of Excel workbooks, row by row, as they are displayed."""
 
 from __future__ import annotations
 
-import datetime as dt
-import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
-from openpyxl import load_workbook
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.office.drawings import Drawings, plain_text
+from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
+from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
+from memgpt_loader.markup import link, one_line
+from memgpt_loader.tables import Row, table_lines
 
-from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.office.packages import declares_entities, open_package
-from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, broken, closing, too_many_pages
-from memgpt_loader.markup import table_lines
-
-_WHAT = "the workbook"
-
-
-def parse(file: File, limits: Limits) -> Parsed:
-    """Opens a workbook; cells hold the values that were last computed, not their formulas."""
-    with open_package(file, _WHAT, limits) as package:
-        package.main_part()
-    warnings.simplefilter("ignore")  # of parts that openpyxl does not know, and that hold no cells
-    stream = file.open()
-    try:
-        # Read as it is needed; links to other workbooks are not followed.
-        book = load_workbook(stream, read_only=True, data_only=True, keep_links=False)
-        sheets = book.worksheets
-        if not sheets:
-            raise FileFailure(FailureReason.EMPTY, "The workbook has no sheets. Check that it was saved completely.")
-        if len(sheets) > limits.max_pages:
-            raise too_many_pages(len(sheets), "sheets", limits)
-    except BaseException as error:
-        stream.close()
-        if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
-            raise _failure(_WHAT, error) from error
-        raise
-    return Parsed(len(sheets), closing(stream, _pages(sheets, limits)))
+_REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_MOST_COLUMNS = 16_384
+_MOST_MERGED = 100_000
+# Merged cells and links stand behind the rows, and are wanted before them; a sheet may be larger than memory.
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=\"([A-Z0-9:]{4,24})\"")
+_SHEET_END = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData\s*/>")
 
 
-def _pages(sheets: Iterable[Any], limits: Limits) -> Iterator[PageText]:
-    chars = 0
-    any_text = False
-    for number, sheet in enumerate(sheets, start=1):
-        lines = []
-        for line in table_lines(_rows(sheet)):
-            chars += len(line)
-            lines.append(line)
-            if chars > limits.max_chars:  # told by whoever counts them
-                break
-        any_text = any_text or bool(lines)
-        yield PageText(number, f"# {sheet.title}\n\n" + "\n".join(lines) if lines else "")
-    if not any_text:
-        raise FileFailure(FailureReason.EMPTY, "The workbook's cells are all empty. Check that it was saved.")
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of a workbook."""
+
+    name: str
+    part: str
 
 
-def _rows(sheet: Any) -> Iterator[list[str]]:
-    sheet.reset_dimensions()  # what a sheet claims to have: else each of its rows would be filled up to that
-    try:
-        for values in sheet.iter_rows(values_only=True):
-            yield [_text(value) for value in values]
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _failure(f"Sheet {sheet.title!r} of the workbook", error) from error
+@dataclass(frozen=True)
+class _Style:
+    format: str = "General"
+    bold: bool = False
 
 
-def _failure(what: str, error: Exception) -> FileFailure:
-    """Looks below what openpyxl makes of an error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DefusedXmlException):
-            return declares_entities(what, cause)
-        cause = cause.__cause__ or cause.__context__
-    return broken(what, error)
+@dataclass(frozen=True)
+class _Merged:
+    first_column: int
+    first_row: int
+    last_column: int
+    last_row: int
 
 
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float() if value.is_integer() and abs(value) < 1e15:
-            return str(int(value))
-        case float():
-            return f"{value:.12g}"
-        case dt.datetime() if value.time() == dt.time():
-            return value.date().isoformat()
-        case dt.datetime():
-            return value.isoformat(" ", "seconds")
-        case _:
-            return str(value)
+@dataclass
+class _Around:
+    """What belongs to the cells of a sheet and stands elsewhere."""
+
+    merged: dict[int, list[_Merged]] = field(default_factory=dict)
+    """By their first row."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Targets by the reference of a cell."""
+
+
+class WorkbookReader:
+    """Reads one workbook."""
+
+    def __init__(self, package: Package, notes: Notes) -> None:
+        """Opens a workbook.
+
+        Args:
+            package: Its parts.
+            notes: Told what is left out.
+        """
+        self._package = package
+        self._notes = notes
+        self._main = package.main_part()
+        self._parts = package.relationships(self._main)
+        self._from_1904 = False
+        self._styles: list[_Style] | None = None
+        self._strings: list[str] | None = None
+
+    def sheets(self) -> list[Sheet]:
+        """The sheets in order."""
+        found = []
+        for each in self._package.root(self._main).iter():
+            match local(each):
+                case "workbookPr":
+                    self._from_1904 = attribute(each, "date1904") in ("1", "true")
+                case "sheet":
+                    part = self._parts.get(relationship_id(each))
+                    name = one_line(attribute(each, "name"))
+                    if part is not None and part.target in self._package.names:
+                        found.append(Sheet(name, part.target))
+                    else:
+                        self._notes.add(NoteKind.MISSING_PART, f"sheet {name}")
+        return found
+
+    def lines(self, sheet: Sheet) -> Iterator[str]:
+        """The rows of a sheet as lines, then its comments, text boxes and charts."""
+        related = self._package.relationships(sheet.part)
+        yield from table_lines(self._rows(sheet, related))
+        threads = [each.target for each in related.values() if each.kind == "threadedComment"]
+        for each in related.values():
+            if each.target not in self._package.names:
+                continue
+            if each.kind == "comments" and not threads:
+                yield from self._comments(each.target)
+            elif each.kind == "threadedComment":
+                yield from self._threads(each.target)
+            elif each.kind == "drawing":
+                yield from self._drawing(each.target, sheet)
+
+    def _rows(self, sheet: Sheet, related: Mapping[str, Relationship]) -> Iterator[Row]:
+        around = self._around(sheet, related)
+        going_down: list[tuple[_Merged, str]] = []
+        last = 0
+        for element in self._row_elements(sheet.part):
+            number = _number(attribute(element, "r")) or last + 1
+            if number > last + 1 and last:
+                yield Row([])  # rows without cells are not stored
+            last = number
+            row = self._row(element, number, sheet, around)
+            going_down = [(each, text) for each, text in going_down if each.last_row >= number]
+            cells = list(row.cells)
+            for each, text in going_down:
+                _put(cells, each.first_column, text)
+            for each in around.merged.get(number, ()):
+                if each.last_row > number and each.first_column < len(cells):
+                    going_down.append((each, cells[each.first_column]))
+            yield Row(cells, row.heading, row.spans)
+
+    def _row_elements(self, part: str) -> Iterator[Element]:
+        data: Element | None = None
+        for event, element in self._package.elements(part):
+            if local(element) == "sheetData":
+                data = element
+            elif event == "end" and local(element) == "row":
+                yield element
+                if data is not None:
+                    data.clear()
+
+    def _row(self, element: Element, number: int, sheet: Sheet, around: _Around) -> Row:
+        cells: list[str] = []
+        bold = filled = 0
+        for cell in element:
+            if local(cell) != "c":
+                continue
+            match = _REFERENCE.fullmatch(attribute(cell, "r"))
+            column = min(_column(match[1]), _MOST_COLUMNS - 1) if match else len(cells)
+            text = self._cell(cell, sheet, match[0] if match else "")
+            if match and text and (target := around.links.get(match[0])):
+                text = link(text, target)
+            if text:
+                filled += 1
+                bold += self._style(cell).bold
+                _put(cells, column, text)
+        spans = {
+            each.first_column: each.last_column - each.first_column + 1
+            for each in around.merged.get(number, ())
+            if each.last_column > each.first_column
+        }
+        return Row(cells, bool(filled) and bold == filled, spans)
+
+    def _cell(self, cell: Element, sheet: Sheet, reference: str) -> str:
+        kind = attribute(cell, "t")
+        values = {local(child): child for child in cell}
+        value = values.get("v")
+        text = (value.text or "") if value is not None else ""
+        if kind == "inlineStr" or (not text and "is" in values):
+            return _rich(values["is"]) if "is" in values else ""
+        if not text.strip() and "f" in values and kind != "str":
+            self._notes.add(NoteKind.UNCALCULATED, f"sheet {sheet.name}, {reference}")
+            formula = one_line(values["f"].text or "")
+            return f"={formula}" if formula else ""
+        match kind:
+            case "s":
+                strings = self._shared_strings()
+                index = _number(text.strip())
+                return strings[index] if index < len(strings) else ""
+            case "b":
+                return "yes" if text.strip() == "1" else "no" if text.strip() else ""
+            case "str" | "e":
+                return text
+            case "d":
+                return text.replace("T00:00:00", "").replace("T", " ")
+            case _:
+                return self._displayed(text.strip(), cell)
+
+    def _displayed(self, text: str, cell: Element) -> str:
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        return displayed(number, self._style(cell).format, from_1904=self._from_1904)
+
+    def _style(self, cell: Element) -> _Style:
+        if self._styles is None:
+            self._styles = self._read_styles()
+        index = _number(attribute(cell, "s"))
+        return self._styles[index] if index < len(self._styles) else _Style()
+
+    def _read_styles(self) -> list[_Style]:
+        part = self._part("styles")
+        if not part:
+            return []
+        formats = dict(BUILT_IN)
+        bold: list[bool] = []
+        styles: list[_Style] = []
+        for group in self._package.root(part):
+            match local(group):
+                case "numFmts":
+                    for each in group:
+                        formats[_number(attribute(each, "numFmtId"))] = attribute(each, "formatCode")
+                case "fonts":
+                    bold = [
+                        any(local(child) == "b" and attribute(child, "val") not in ("0", "false") for child in font)
+                        for font in group
+                    ]
+                case "cellXfs":
+                    for each in group:
+                        font = _number(attribute(each, "fontId"))
+                        format_ = formats.get(_number(attribute(each, "numFmtId")), "General")
+                        styles.append(_Style(format_, font < len(bold) and bold[font]))
+        return styles
+
+    def _shared_strings(self) -> list[str]:
+        if self._strings is None:
+            self._strings = []
+            if part := self._part("sharedStrings"):
+                depth = 0
+                for event, element in self._package.elements(part):
+                    depth += 1 if event == "start" else -1
+                    if event == "end" and depth == 1 and local(element) == "si":
+                        self._strings.append(_rich(element))
+                        element.clear()
+        return self._strings
+
+    def _part(self, kind: str) -> str:
+        part = next((each.target for each in self._parts.values() if each.kind == kind), "")
+        return part if part in self._package.names else ""
+
+    def _around(self, sheet: Sheet, related: Mapping[str, Relationship]) -> _Around:
+        data = self._package.read(sheet.part)
+        end = _SHEET_END.search(data)
+        behind = data[end.end() :] if end else b""
+        del data
+        around = _Around()
+        for count, match in enumerate(_MERGED.finditer(behind)):
+            first, _, last = match[1].decode().partition(":")
+            one, other = _REFERENCE.fullmatch(first), _REFERENCE.fullmatch(last)
+            if one and other and count < _MOST_MERGED:
+                merged = _Merged(_column(one[1]), int(one[2]), _column(other[1]), int(other[2]))
+                around.merged.setdefault(merged.first_row, []).append(merged)
+        if b"hyperlink" in behind:
+            for element in self._hyperlinks(sheet.part):
+                target = related.get(relationship_id(element))
+                reference = attribute(element, "ref").partition(":")[0]
+                if target is not None:
+                    around.links[reference] = target.target
+        return around
+
+    def _hyperlinks(self, part: str) -> Iterator[Element]:
+        for event, element in self._package.elements(part):
+            if event == "end":
+                if local(element) == "hyperlink":
+                    yield element
+                elif local(element) == "sheetData":
+                    element.clear()
+
+    def _comments(self, part: str) -> Iterator[str]:
+        authors: list[str] = []
+        for each in self._package.root(part).iter():
+            match local(each):
+                case "author":
+                    authors.append(one_line(each.text or ""))
+                case "comment":
+                    words = one_line(_rich(each))
+                    index = _number(attribute(each, "authorId"))
+                    author = f" ({authors[index]})" if index < len(authors) and authors[index] else ""
+                    if words:
+                        yield f"Comment on {attribute(each, 'ref')}{author}: {words}"
+
+    def _threads(self, part: str) -> Iterator[str]:
+        for each in self._package.root(part):
+            words = one_line(" ".join(one.text or "" for one in each if local(one) == "text"))
+            if words:
+                yield f"Comment on {attribute(each, 'ref')}: {words}"
+
+    def _drawing(self, part: str, sheet: Sheet) -> Iterator[str]:
+        related = self._package.relationships(part)
+        drawings = Drawings(self._package, related, self._notes, f"sheet {sheet.name}")
+        for anchor in self._package.root(part):
+            text = plain_text(anchor)
+            if text:
+                yield text
+            yield from drawings.lines(anchor)
+
+
+def _put(cells: list[str], column: int, text: str) -> None:
+    cells += [""] * (column + 1 - len(cells))
+    cells[column] = text
+
+
+def _rich(element: Element) -> str:
+    """The text of a string with formats in it, without readings in another script."""
+    pieces = []
+    for child in element:
+        match local(child):
+            case "t":
+                pieces.append(child.text or "")
+            case "r" | "text":
+                pieces.append(_rich(child))
+    return "".join(pieces)
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

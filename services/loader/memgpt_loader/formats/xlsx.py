@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.notes import Notes
+from memgpt_loader.formats.office.packages import open_package
 from memgpt_loader.formats.probe import ZIP
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
+from memgpt_loader.formats.workbook import Sheet, WorkbookReader
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
+_WHAT = "the workbook"
+_BINARY = "xl/workbook.bin"
+
 
 def _parse(file: File, limits: Limits) -> Parsed:
-    from memgpt_loader.formats import workbook
+    notes = Notes()
+    with open_package(file, _WHAT, limits) as package:
+        if _BINARY in package.names:
+            message = "the file is a binary workbook (.xlsb), which the Loader does not read; save it as .xlsx"
+            raise FileFailure(FailureReason.UNSUPPORTED, message)
+        sheets = WorkbookReader(package, notes).sheets()
+    if not sheets:
+        raise FileFailure(FailureReason.EMPTY, "the workbook has no sheets; check that it was saved completely")
+    if len(sheets) > limits.max_pages:
+        raise too_many_pages(len(sheets), "sheets", limits)
+    return Parsed(len(sheets), _pages(file, sheets, limits, notes), notes)
 
-    return workbook.parse(file, limits)
+
+def _pages(file: File, sheets: Sequence[Sheet], limits: Limits, notes: Notes) -> Iterator[PageText]:
+    chars = 0
+    any_text = False
+    with open_package(file, _WHAT, limits) as package:
+        reader = WorkbookReader(package, notes)
+        reader.sheets()
+        for number, sheet in enumerate(sheets, start=1):
+            lines = []
+            for line in reader.lines(sheet):
+                chars += len(line)
+                lines.append(line)
+                if chars > limits.max_chars:  # reported where characters are counted
+                    break
+            any_text = any_text or bool(lines)
+            yield PageText(number, f"# {sheet.name}\n\n" + "\n".join(lines) if lines else "")
+    if not any_text:
+        raise FileFailure(FailureReason.EMPTY, "the workbook's cells are all empty; check that it was saved")
 
 
 FORMAT = Format(
     name="workbook",
-    media_types={XLSX: (".xlsx", ".xlsm")},
+    media_types={XLSX: (".xlsx", ".xlsm", ".xltx", ".xltm")},
     parse=_parse,
-    reads="rows of the sheets, each with the names of its columns",
-    omits="",
+    reads="rows of the sheets as displayed, each cell with the name of its column, links, comments, text boxes, "
+    "charts and alternative texts",
+    omits="formulas that were never calculated (their text is read), pictures without alternative text",
     pages="sheets",
     signature=lambda probe: XLSX if probe.is_office("xl/") else "",
     first_bytes=ZIP,

@@ -1,0 +1,59 @@
+"""Headers of e-mails as people read them, whatever encoding they are in or declare."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import quopri
+import re
+
+from memgpt_loader import text
+from memgpt_loader.failures import FileFailure
+
+_ENCODED = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?]*)\?=")
+_BETWEEN = re.compile(r"(\?=)\s+(=\?)")
+_FOLDED = re.compile(r"\r?\n[ \t]*")
+
+
+def decoded_header(raw: str) -> str:
+    """The value of a header.
+
+    Args:
+        raw: As it stands in the message; bytes beyond ASCII as lone surrogates.
+    """
+    value = _BETWEEN.sub(r"\1\2", _FOLDED.sub(" ", raw))
+    pieces: list[str] = []
+    pending, charset, at = b"", "", 0
+    for match in _ENCODED.finditer(value):
+        before = value[at : match.start()]
+        data, declared = _bytes(match), match[1].partition("*")[0].lower()
+        if pending and (before or declared != charset):  # a character may be cut in two by the words
+            pieces.append(_text(pending, charset))
+            pending = b""
+        pieces.append(_unlabelled(before))
+        pending, charset, at = pending + data, declared, match.end()
+    return "".join([*pieces, _text(pending, charset), _unlabelled(value[at:])])
+
+
+def _bytes(match: re.Match[str]) -> bytes:
+    encoded = match[3].encode("ascii", "replace")
+    if match[2] in "qQ":
+        return quopri.decodestring(encoded, header=True)
+    try:
+        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))
+    except (binascii.Error, ValueError):
+        return encoded
+
+
+def _text(data: bytes, declared: str) -> str:
+    if not data.strip():
+        return data.decode("ascii", "replace")
+    try:
+        return text.decode(data, declared)
+    except FileFailure:
+        return data.decode(text.known_encoding(declared) or "utf-8", "replace")
+
+
+def _unlabelled(value: str) -> str:
+    data = value.encode("utf-8", "surrogateescape")
+    return value if value.isascii() else _text(data, "")

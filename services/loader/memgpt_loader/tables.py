@@ -1,0 +1,202 @@
+"""Tables as lines that are each understood alone: `name: Ada | born: 1815`. Finds out which rows name the columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from memgpt_loader.markup import one_line
+
+_LOOKED_AT = 50
+"""Rows of a table by which its header is found; a table may be longer than memory."""
+_MAX_LABEL_CHARS = 80
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table."""
+
+    cells: Sequence[str]
+    """From the first column on."""
+    heading: bool = False
+    """Whether it is set like a header: in bold, say."""
+    spans: Mapping[int, int] = field(default_factory=dict)
+    """By the index of a cell that is merged with others to its right: how many columns it covers."""
+
+
+def table_lines(rows: Iterable[Sequence[str] | Row]) -> Iterator[str]:
+    """The lines of a table, or of several that are set apart by empty rows.
+
+    A header names the columns of the rows below it, until a table with a header of its own begins. What stands above
+    the header is a title or a preamble.
+    """
+    source = (_tidied(row) for row in rows)
+    head = list(islice(source, _LOOKED_AT))
+    preamble = _preamble(head)
+    yield from (_plain(row) for row in head[:preamble] if any(row.cells))
+    labels = _Labels()
+    for block in _blocks(chain(head[preamble:], source)):
+        yield from labels.lines(block)
+
+
+def _preamble(rows: Sequence[Row]) -> int:
+    """How many rows come before the first table: narrow ones, set apart, as above the bookings of a bank account."""
+    widest = _usual_width(rows)
+    at = 0
+    while at < len(rows):
+        end = next((index for index in range(at, len(rows)) if not any(rows[index].cells)), len(rows))
+        block = rows[at:end]
+        if end == len(rows) or _usual_width(block) >= widest or _is_evident(block):
+            return at
+        at = end + 1
+    return 0
+
+
+def _is_evident(rows: Sequence[Row]) -> bool:
+    """Whether rows are a table for certain: names above, and values below."""
+    labels = _labels(rows[0].cells) if rows else []
+    return bool(labels) and any(
+        cell and is_value(cell) and index < len(labels) for row in rows[1:] for index, cell in enumerate(row.cells)
+    )
+
+
+def _blocks(source: Iterator[Row]) -> Iterator[Iterator[Row]]:
+    """Runs of rows without an empty one between them; each must be consumed before the next is asked for."""
+    for first in source:
+        if any(first.cells):
+            yield _run(first, source)
+
+
+def _run(first: Row, source: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    for row in source:
+        if not any(row.cells):
+            return
+        yield row
+
+
+def _tidied(row: Sequence[str] | Row) -> Row:
+    if isinstance(row, Row):
+        return Row([one_line(cell) for cell in row.cells], row.heading, row.spans)
+    return Row([one_line(cell) for cell in row])
+
+
+class _Labels:
+    """The labels of the columns, as far as the rows so far tell."""
+
+    def __init__(self) -> None:
+        self._labels: list[str] = []
+        self._values: set[int] = set()
+        """Columns of the table before that hold numbers, dates and the like."""
+        self._begun = False
+        self._width = 0
+
+    def lines(self, rows: Iterator[Row]) -> Iterator[str]:
+        """The lines of a block."""
+        seen = list(islice(rows, _LOOKED_AT))
+        width = _usual_width(seen)
+        header = next((at for at, row in enumerate(seen) if _width(row) >= max(width, 2)), None)
+        if header is not None:
+            labels, used = _labels_at(seen, header)
+            if labels and self._is_new(seen, header, used, labels):
+                yield from (_plain(row) for row in seen[: header + used])
+                seen = seen[header + used :]
+                self._labels, self._values, self._width = labels, set(), len(labels)
+            elif not self._begun and header:
+                yield from (_plain(row) for row in seen[:header])
+                seen = seen[header:]
+            self._begun = True
+        for row in seen:
+            yield self._line(row)
+        for row in rows:
+            yield self._line(row)
+
+    def _line(self, row: Row) -> str:
+        if len(self._values) < len(row.cells):
+            self._values.update(at for at, cell in enumerate(row.cells) if cell and is_value(cell))
+        pieces = []
+        for index, cell in enumerate(row.cells):
+            label = self._labels[index] if index < len(self._labels) else ""
+            if cell:
+                pieces.append(f"{label}: {cell}" if label else cell)
+        return " | ".join(pieces)
+
+    def _is_new(self, rows: Sequence[Row], header: int, used: int, labels: Sequence[str]) -> bool:
+        """Whether what looks like a header is one: always at the first table, later only where something tells."""
+        if not self._begun:
+            return True
+        if header + used >= len(rows) and header == 0:
+            return False  # a row alone
+        row, below = rows[header], rows[header + used :]
+        return (
+            row.heading
+            or len(labels) != self._width
+            or any(index < len(labels) and labels[index] for index in self._values)
+            or any(cell and is_value(cell) for each in below for cell in each.cells)
+        )
+
+
+def _usual_width(rows: Sequence[Row]) -> int:
+    widths = Counter(width for row in rows if (width := _width(row)) > 1)
+    return max(widths, key=lambda width: (widths[width], width), default=1)
+
+
+def _width(row: Row) -> int:
+    filled = [index for index, cell in enumerate(row.cells) if cell]
+    return filled[-1] + 1 if len(filled) > 1 else 1
+
+
+def _plain(row: Row) -> str:
+    return " | ".join(filter(None, row.cells))
+
+
+def _labels_at(rows: Sequence[Row], at: int) -> tuple[list[str], int]:
+    """The labels that begin with a row, and how many rows they take: one, two or none."""
+    for first in (at - 1, at):
+        if first >= 0 and first + 1 < len(rows) and (labels := _two_rows(rows[first], rows[first + 1])):
+            return labels, first + 2 - at
+    labels = _labels(rows[at].cells)
+    return labels, 1 if labels else 0
+
+
+def _two_rows(upper: Row, lower: Row) -> list[str]:
+    """Labels of two rows, where the upper one stands over several columns of the lower one."""
+    last = max((index for index, cell in enumerate(lower.cells) if cell), default=-1) + 1
+    names = list(lower.cells[:last])
+    if sum(map(bool, upper.cells)) < 2 or sum(map(bool, names)) <= sum(map(bool, upper.cells)):
+        return []
+    if any(map(is_value, filter(None, names))) or (not upper.spans and len(set(names)) == len(names)):
+        return []
+    above = _spread(upper, last)
+    labels = [" ".join(filter(None, pair)) for pair in zip(above, names, strict=True)]
+    return labels if len(set(labels)) == len(labels) else []
+
+
+def _spread(row: Row, width: int) -> list[str]:
+    """The cells of a row over all columns that they stand over: those merged, or all empty ones to their right."""
+    spread: list[str] = []
+    last, left = "", 0
+    for index in range(width):
+        cell = row.cells[index] if index < len(row.cells) else ""
+        if cell:
+            last, left = cell, row.spans.get(index, 1) if row.spans else width
+        spread.append(last if left > 0 else "")
+        left -= 1
+    return spread
+
+
+def _labels(cells: Sequence[str]) -> list[str]:
+    """The cells of a row, if they may be labels: almost all filled, all different, none of them a value."""
+    last = max((index for index, cell in enumerate(cells) if cell), default=-1) + 1
+    labels = list(cells[:last])
+    filled = [cell for cell in labels if cell]
+    if len(filled) < 2 or len(filled) < len(labels) - 1 or len(set(filled)) < len(filled) or any(map(is_value, filled)):
+        return []
+    return labels
+
+
+def is_value(text: str) -> bool:
+    """Whether a cell is a number, a date, an address or a long text rather than a label."""
+    return len(text) > _MAX_LABEL_CHARS or not any(char.isalpha() for char in text) or "@" in text or "://" in text

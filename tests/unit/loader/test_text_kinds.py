@@ -1,0 +1,184 @@
+"""Kinds of text, JSON, HTML, books and mail that other readers get wrong."""
+# ruff: noqa: E501 - texts as they come out
+
+from __future__ import annotations
+
+import pytest
+from memgpt_loader import text
+from memgpt_loader.formats import NoteKind
+from memgpt_loader.formats.mail_headers import decoded_header
+
+from tests.unit.loader.kinds import read, read_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("txt_cs_cp1250.txt", "Loď přijela do přístavu ve čtvrtek, kapitán řekl: „žádné zboží“."),
+        ("txt_cp932_short.csv", "■番号 | 名前\n■番号: ① | 名前: 海野一郎\n■番号: ② | 名前: 山田花子"),
+        ("txt_cp850.txt", "Die Möwe saß auf dem Pfahl. Größe: 12. Übergang über die Brücke für fünf Männer."),
+        ("txt_utf16le_nobom_zh.txt", "港口今天因为大风关闭，所有渡船停航，请旅客明天再来。"),
+        ("txt_he_1255_b.txt", "הנמל סגור היום בגלל הרוח החזקה."),
+        (
+            "txt_koi8u_a.txt",
+            "Пароплав прийшов у порт рано-вранці, і капітан звелів вивантажити вугілля; її бачили всі.",
+        ),
+        ("txt_ansi.log", "ERROR pump P7 failed\n"),
+        ("txt_nul_a.log", "boot ok\npump P9 failed after power loss\n"),
+    ],
+)
+def test_encodings(name: str, expected: str) -> None:
+    came = read(name)
+    assert came.text == expected
+    assert not came.notes
+
+
+def test_dos_cyrillic() -> None:
+    assert read("txt_cp866.txt").text.startswith(
+        "Пароход пришёл в порт рано утром, и капитан велел выгрузить уголь до обеда."
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("iso8859-2", "Zażółć gęślą jaźń. Łódź płynie rano do portu w Gdańsku."),
+        ("iso8859-5", "Корабль пришёл в порт рано утром и стоит у причала."),
+        ("mac-cyrillic", "Корабль пришёл в порт рано утром и стоит у причала."),
+        ("cp737", "Το πλοίο έφτασε στο λιμάνι το πρωί."),
+        ("cp1254", "Gemi sabah limana geldi; yolcular için çay ve börek ısmarlandı. İstanbul güzel şehir."),
+        ("cp862", "הספינה הגיעה לנמל בבוקר."),
+        ("cp1257", "Kuģis ieradās ostā agri no rīta, kapteinis teica: ļoti labi. Šodien būs vējš."),
+        ("cp874", "เรือมาถึงท่าเรือตอนเช้า"),
+        ("mac-roman", "Le café est très agréable; voilà, dit-il à huit heures. Où êtes-vous allés?"),
+        ("cp852", "Příští schůze se koná ve čtvrtek v Brně; přijďte včas."),
+        ("big5", "今天港口因大風關閉，渡輪停航。"),
+        ("utf-16-be", "船は朝早く港に着いた。\n雨が降った。"),
+        ("utf-16-le", "Корабль пришёл в порт.\nСегодня рано утром."),
+        ("utf-16-le", "배가 아침 일찍 항구에 도착했다."),
+    ],
+)
+def test_more_encodings(encoding: str, words: str) -> None:
+    assert text.decode(words.encode(encoding)) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("txt_mostly_utf8_a.txt", "Die Fähre nach Grönö fährt täglich."),
+        ("txt_trunc_utf8_a.txt", "Der Hafenmeister schließt die Tür."),
+    ],
+)
+def test_a_byte_that_does_not_fit_costs_nothing_else_and_is_noted(name: str, begins: str) -> None:
+    came = read(name)
+    assert came.text.startswith(begins)
+    assert came.notes == {NoteKind.BAD_BYTES: 1}
+
+
+def test_json_with_comments_several_documents_and_repeated_keys() -> None:
+    assert read("json_comments_a.json").text == "light: red\nperiod: 4"
+    assert read("json_concat_a.json").text == "ship: Vesta\ntons: 40\n\nship: Orm\ntons: 12"
+    assert read("json_dupkeys_a.json").text == "name: Vesta\nname: Orm\nport: Riga"
+    assert (
+        read_bytes(b"{a: 'it\\'s // no comment', /* b */ c: [1, 2,],}", "a.json5").text
+        == "a: it's // no comment\nc: 1, 2"
+    )
+
+
+def test_one_bad_line_of_json_is_noted() -> None:
+    came = read("jsonl_onebad_a.jsonl")
+    assert came.text == "a: first record about cod\n\na: second record about eel\n\na: fourth record about ray"
+    assert (came.notes, came.wheres) == ({NoteKind.BAD_RECORD: 1}, ["line 3"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("html_frames_a.html", "# Old site\n\nRead the tide rules here without frames."),
+        ("html_noscript_a.html", "# Harbour fees\n\nSmall boats pay four euro a night."),
+        ("html_svgtext_a.html", "Pressure limit 12 bar\n\nSee the picture."),
+        ("html_mathml_a.html", "The period of the pendulum is T=2π√(l/g) in seconds."),
+        ("html_ruby_a.html", "来年横浜へ行く。"),
+        ("html_rowspan_a.html", "Day | Time | Room\nMonday | nine | Blue\nMonday | ten | Green"),
+        ("html_shy_a.html", "Die Donaudampfschifffahrtsgesellschaft zahlt. Zerowidth here."),
+        ("xhtml_selfclose_a.xhtml", "# Chapter\n\nThe keeper counted fourteen gulls on the rail."),
+    ],
+)
+def test_web_pages(name: str, expected: str) -> None:
+    assert read(name).text == expected
+
+
+def test_an_article_beside_a_small_main_is_read() -> None:
+    assert read("html_nested_main_a.html").text.endswith("# Storm report\n\nThe breakwater was damaged on Friday.")
+
+
+def test_a_notice_about_scripts_is_left_out() -> None:
+    page = b"<html><body><noscript>Please enable JavaScript.</noscript><p>Text.</p></body></html>"
+    assert read_bytes(page, "a.html").text == "Text."
+
+
+def test_books() -> None:
+    assert read("epub_selfclose_title_a.epub").pages == [
+        f"# Chapter\n\nThe keeper counted {n} gulls on the rail." for n in ("eleven", "twelve")
+    ]
+    assert read("epub_mediatype_a.epub").pages == ["The whale surfaced at dawn.", "The crew rowed north."]
+    assert read("epub_href_a.epub").pages == ["Chapter with a space in its name.", "Second chapter by a fragment."]
+
+
+_FROM = "From: Ann <ann@port.example>\n\nTo: Bo <bo@port.example>\n\nDate: Tue, 04 Mar 2025 10:00:00 +0000\n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "expected"),
+    [
+        ("mail_blankplain_a.eml", "Newsletter", "The regatta is moved to the ninth of May."),
+        ("mail_stubplain_a.eml", "Offer", "The crane costs 900 euro a day until the end of June."),
+        (
+            "mail_altmixed_a.eml",
+            "Nested",
+            "Short text.\n\nTail.\n\n## Attachment: r.txt\n\nReport attached by Apple Mail within the alternative: sonar fault.",
+        ),
+        (
+            "mail_calendar_a.eml",
+            "Invitation",
+            "You are invited.\n\nDock inspection\nStart: 2025-03-12 08:30 UTC\nPlace: Pier seven",
+        ),
+        (
+            "mail_rfc822_base64_a.eml",
+            "Fwd",
+            "See attached.\n\n## Attachment: note.eml\n\n# Forwarded note\n\nFrom: cy@port.example\n\nThe winch is repaired.",
+        ),
+        (
+            "mail_flowed_a.eml",
+            "Flowed",
+            "The lighthouse keeper wrote that the lamp must be cleaned every morning before the inspector arrives.",
+        ),
+        ("mail_gb_mislabel_a.eml", "朱镕基", "朱镕基先生的信。"),
+        ("mail_jis_b.eml", "JP2", "会議①は株式会社"),
+        ("mail_badcharset_a.eml", "Odd charset", "Größe zwölf."),
+        ("mail_uu_a.eml", "Old UU", "See the file.\n\n## Attachment: a.txt\n\nhello"),
+    ],
+)
+def test_mail(name: str, subject: str, expected: str) -> None:
+    came = read(name)
+    assert came.text == f"# {subject}\n\n{_FROM}{expected}"
+    assert not came.notes
+
+
+def test_mail_with_a_byte_order_mark() -> None:
+    assert read("mail_bom_a.eml").text.startswith("# Mark ahead of the headers")
+    assert read("mail_bom_a.eml").text.endswith("The sluice is shut on Sundays.")
+
+
+def test_subjects_in_raw_bytes() -> None:
+    assert read("mail_rawsubject_b.eml").text.startswith("# Überführung der Yacht")
+
+
+def test_a_delivery_report_is_read() -> None:
+    words = read("mail_dsn_a.eml").text
+    assert "Diagnostic-Code: smtp; 550 mailbox unknown here" in words
+    assert words.endswith("The anchor is rusty.")
+
+
+def test_a_character_cut_in_two_by_encoded_words() -> None:
+    assert decoded_header("=?utf-8?Q?Gr=C3?= =?utf-8?Q?=BC=C3=9Fe?= again") == "Grüße again"
