@@ -6,6 +6,11 @@ From the outside in:
 - `agents`, `commits`, `turns`, `sources`, `archive`, `recall`, `ranking`, `profiles`: the domain. It knows neither
   gRPC nor Milvus.
 - `records`: versioned documents and small rows by key, on which the domain keeps its state.
-- `store`: collections, filters, batching and locks; `store.milvus` is the only module that imports pymilvus.
+- `store`: typed rows in fixed collections; only its adapters know Milvus.
 - `embedding`: texts to vectors; the bundled model or an OpenAI-compatible endpoint.
 """
+
+import os
+
+# Read when numpy is imported. Searches run in threads of their own, and OpenBLAS's would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

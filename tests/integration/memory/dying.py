@@ -18,6 +18,8 @@ from typing import Any
 
 import memgpt_memory.__main__
 from memgpt_memory.store.lite.store import LiteStore
+from memgpt_memory.store.server.store import ServerStore
+from memgpt_memory.store.threaded import ThreadedStore
 
 _WHEN, _WHAT, _TIME = os.environ["DIE_AT"].split(":")
 _seen = 0
@@ -33,7 +35,7 @@ def _is(what: str, collection: Any, rows: Any) -> bool:
 
 
 def _dying(do: Callable[..., Awaitable[None]], what: str) -> Callable[..., Awaitable[None]]:
-    async def done(self: LiteStore, collection: Any, rows: Any = (), *more: Any) -> None:
+    async def done(self: ThreadedStore, collection: Any, rows: Any = (), *more: Any) -> None:
         global _seen
         last = False
         if what == _WHAT == "drop" or (what == "upsert" and _WHAT != "drop" and _is(_WHAT, collection, rows)):
@@ -49,6 +51,7 @@ def _dying(do: Callable[..., Awaitable[None]], what: str) -> Callable[..., Await
 
 
 if __name__ == "__main__":
-    LiteStore._upsert_now = _dying(LiteStore._upsert_now, "upsert")  # type: ignore[method-assign, assignment]
-    LiteStore.drop = _dying(LiteStore.drop, "drop")  # type: ignore[method-assign, assignment]
+    for store in (LiteStore, ServerStore):
+        store._upsert_now = _dying(store._upsert_now, "upsert")  # type: ignore[method-assign, assignment]
+        store.drop = _dying(store.drop, "drop")  # type: ignore[method-assign, assignment]
     memgpt_memory.__main__.main()

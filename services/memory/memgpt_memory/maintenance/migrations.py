@@ -19,8 +19,13 @@ _log = structlog.get_logger(__name__)
 
 Step = Callable[[Store], Awaitable[None]]
 
-STEPS: Mapping[int, Step] = {}
-"""By the layout that a step begins with. No version that was released has another layout than this one."""
+
+async def _keep_rows(store: Store) -> None:
+    """Layout 3: new collections on Milvus Lite have no sparse vectors; existing rows stay as they are."""
+
+
+STEPS: Mapping[int, Step] = {2: _keep_rows}
+"""The steps by the layout that they start from."""
 
 
 async def migrate(

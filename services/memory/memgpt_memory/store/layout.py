@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Increased by one with every change of the layout that an older version could not read."""
 
 PARTITIONS = 16

@@ -95,7 +95,6 @@ class Operation(Enum):
     SEARCH_WORDS = "search_words"
     UPSERT = "upsert"
     DELETE = "delete"
-    FLUSH = "flush"
     COMPACT = "compact"
     DROP = "drop"
 

@@ -1,19 +1,26 @@
-"""Passages on Milvus Lite: their parameters of ranking, and when they are flushed."""
+"""What is particular to Milvus Lite: its files, and the index that searches are answered from."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from memgpt_memory.store import layout
 from memgpt_memory.store.filters import EVERY_ROW
-from memgpt_memory.store.lite import store as lite
+from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.store import LiteStore
-from memgpt_memory.store.rows import IndexedPassageRow, Key
+from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered
+from memgpt_memory.store.server.store import ServerStore
 from memgpt_runtime.errors import FailedPrecondition
+from milvus_lite.server_manager import server_manager_instance
 
 PASSAGES = layout.passages("test", 4, full_text=True)
 PARTITION = layout.partition_name(0)
@@ -32,14 +39,6 @@ def new_store(path: Path) -> LiteStore:
     return LiteStore(path, observe=lambda *_: None)
 
 
-def wait_until_flushed(path: Path) -> None:
-    """Waits until rows lie in a file of their own, and not in the log alone."""
-    deadline = time.monotonic() + 30
-    while not list(path.rglob(f"partitions/{PARTITION}/**/*.parquet")):
-        assert time.monotonic() < deadline, "nothing was flushed"
-        time.sleep(0.02)
-
-
 async def test_lite_ranks_words_with_our_parameters(tmp_path: Path) -> None:
     """By the score of a row that says a word thrice, beside that of one that says it once."""
     store = new_store(tmp_path / "a.db")
@@ -55,31 +54,6 @@ async def test_lite_ranks_words_with_our_parameters(tmp_path: Path) -> None:
         }
         assert scores["p1"] / scores["p0"] == pytest.approx(ours["p1"] / ours["p0"], rel=1e-3)
     finally:
-        await store.close()
-
-
-async def test_added_passages_are_flushed_when_nothing_more_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lite, "FLUSH_IDLE_SECONDS", 0.05)
-    path = tmp_path / "a.db"
-    store = new_store(path)
-    await store.open([PASSAGES])
-    try:
-        await store.upsert(PASSAGES, (rows(0, lite.FLUSH_ROWS)), partition=PARTITION)
-        await asyncio.to_thread(wait_until_flushed, path)
-        assert await store.count(PASSAGES) == lite.FLUSH_ROWS
-        found = await store.search_words(PASSAGES, ["text"], EVERY_ROW, Key, partitions=[PARTITION], limit=10)
-        assert len(found.found) == 10
-    finally:
-        await store.close()
-
-
-async def test_closing_does_not_wait_for_a_flush_that_is_due_later(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "a.db")
-    await store.open([PASSAGES])
-    await store.upsert(PASSAGES, (rows(0, lite.FLUSH_ROWS)), partition=PARTITION)
-    async with asyncio.timeout(30):
         await store.close()
 
 
@@ -113,3 +87,130 @@ async def test_a_collection_that_a_crash_left_half_dropped_is_dropped(tmp_path: 
         assert await store.count(PASSAGES) == 0
     finally:
         await store.close()
+
+
+async def test_a_store_of_an_earlier_version_is_searched(tmp_path: Path) -> None:
+    """One with Lite's own indexes and sparse vectors, as its server makes them for pymilvus."""
+    path = tmp_path / "a.db"
+    former = ServerStore(str(path), token="", timeout=30.0, observe=lambda *_: None)
+    await former.open([RECORDS, PASSAGES])
+    await former.upsert(PASSAGES, rows(0, 100), partition=PARTITION)
+    await former._run(lambda: former._connected.flush(PASSAGES.name))
+    await former.upsert(PASSAGES, rows(100, 20), partition=PARTITION)
+    await former.close()
+    server_manager_instance.release_all()
+    assert list(path.rglob("*.idx"))
+    async with opened(path) as store:
+        await check(store, 120)
+        await store.upsert(PASSAGES, rows(120, 5), partition=PARTITION)
+        await check(store, 125)
+        await store.compact()
+        await check(store, 125)
+        assert not list(path.rglob("*.idx"))
+    async with opened(path) as store:
+        await check(store, 125)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[LiteStore]:
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def check(store: LiteStore, count: int) -> None:
+    """Asserts that a search finds just the rows from 0 on."""
+    query = np.array([1, 0, 0, 0], dtype=np.float32)
+    found = await store.search(PASSAGES, query, EVERY_ROW, Numbered, partitions=[PARTITION], limit=1_000)
+    assert sorted(match.row.sequence for match in found.found) == list(range(count))
+    assert found.total == count
+    by_words = await store.search_words(PASSAGES, ["text"], EVERY_ROW, Key, partitions=[PARTITION], limit=None)
+    assert by_words.total == len({match.id for match in by_words.found}) == count
+
+
+def remove_index(path: Path) -> None:
+    shutil.rmtree(path / INDEXES)
+
+
+def damage_index(path: Path) -> None:
+    for file in (path / INDEXES).rglob("*.arrays"):
+        file.write_bytes(file.read_bytes()[:200])
+
+
+def garble_manifest(path: Path) -> None:
+    for file in (path / INDEXES).rglob("manifest.json"):
+        file.write_text("[1")
+
+
+def claim_more(path: Path) -> None:
+    """The index of a later state than that of the rows, as after a power cut."""
+    for file in (path / INDEXES).rglob("manifest.json"):
+        manifest = json.loads(file.read_text())
+        file.write_text(json.dumps(manifest | {"covered": manifest["covered"] + 1_000}))
+
+
+@pytest.mark.parametrize("harm", [remove_index, damage_index, garble_manifest, claim_more])
+async def test_an_index_that_cannot_be_used_is_made_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 300), partition=PARTITION)
+        await store.upsert(PASSAGES, rows(290, 20), partition=PARTITION)
+        await store.delete(PASSAGES, ["p309", "p308"], partition=PARTITION)
+    harm(path)
+    async with opened(path) as store:
+        await check(store, 308)
+        await store.upsert(PASSAGES, rows(308, 1), partition=PARTITION)
+        await check(store, 309)
+
+
+async def test_a_bit_that_was_flipped_in_an_index_is_noticed_and_mended(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 300), partition=PARTITION)
+    (file,) = (path / INDEXES / PASSAGES.name).glob("*.arrays")
+    data = bytearray(file.read_bytes())
+    data[-2_000] ^= 4
+    file.write_bytes(data)
+    async with opened(path) as store:
+        index = store._indexes[PASSAGES.name]
+        await asyncio.to_thread(index._background.submit(lambda: None).result)
+        assert index.damaged
+        await check(store, 300)
+        assert not index.damaged
+
+
+@pytest.mark.parametrize("written", ["before", "after"])
+async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, written: str) -> None:
+    """Whether its files hold some of the rows or none."""
+    path = tmp_path / "a.db"
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(PASSAGES, rows(0, 100), partition=PARTITION)
+    if written == "before":
+        store._indexes[PASSAGES.name].checkpoint()
+    await store.upsert(PASSAGES, rows(90, 20), partition=PARTITION)
+    await store.delete(PASSAGES, ["p109", "p5"], partition=PARTITION)
+    await store.upsert(PASSAGES, rows(5, 1), partition=PARTITION)
+    store._open_engine.abandon()
+    async with opened(path) as later:
+        await check(later, 109)
+    await asyncio.to_thread(store._indexes[PASSAGES.name].close, keep=False)
+    store._engine = None
+    store._indexes.clear()
+    await store.close()
+
+
+async def test_nothing_of_an_erased_row_is_left_in_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        secret = [replace(row, id=f"canary-{row.sequence}", text="a canary") for row in rows(0, 50)]
+        await store.upsert(PASSAGES, [*secret, *rows(50, 50)], partition=PARTITION)
+        store._indexes[PASSAGES.name].checkpoint()
+        await store.delete(PASSAGES, [row.id for row in secret], partition=PARTITION)
+        await store.compact()
+        await store.compact()
+        for file in path.rglob("*"):
+            assert not file.is_file() or b"canary" not in file.read_bytes(), file

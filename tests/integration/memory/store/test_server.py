@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import grpc
 import numpy as np
 import pytest
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.filters import Equals, Outside, Refined
-from memgpt_memory.store.layout import partition_name, passages
-from memgpt_memory.store.rows import IndexedPassageRow, Owned
+from memgpt_memory.store.layout import Collection, partition_name, passages
+from memgpt_memory.store.rows import IndexedPassageRow, Owned, Row
 from memgpt_memory.store.server import store as server
 from memgpt_memory.store.server.consistency import Consistency
 from memgpt_memory.store.server.store import ServerStore, version_number
@@ -118,10 +118,10 @@ async def test_refusals_are_told_apart_from_failures(
 async def test_a_refused_row_fails_its_own_call_only(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write = store._write_now
 
-    def refuse(name: str, columns: list[dict[str, object]], partition: str) -> None:
-        if any(one["id"] == "n0001" for one in columns):
+    def refuse(collection: Collection, written: Sequence[Row], partition: str) -> None:
+        if any(row.id == "n0001" for row in written):
             raise MilvusException(code=1100, message="invalid parameter")
-        write(name, columns, partition)
+        write(collection, written, partition)
 
     monkeypatch.setattr(store, "_write_now", refuse)
     done = await asyncio.gather(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -25,11 +25,13 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 from milvus_lite.constants import DEFAULT_PARTITION
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import SchemaValidationError
-from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema, Function, FunctionType
+from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 
 from memgpt_memory.store.batching import RefusedError
-from memgpt_memory.store.layout import BM25, PARTITIONS, SPARSE, WORDS, Collection, Field, FieldType, partition_name
+from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
 from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.lite.index.search_index import Chunk
+from memgpt_memory.store.lite.index.segment import has_words
 from memgpt_memory.store.mapping import Columns
 from memgpt_memory.store.port import StoreFile
 
@@ -43,7 +45,6 @@ _TYPES = {
     FieldType.WORDS: DataType.VARCHAR,
     FieldType.INTEGER: DataType.INT64,
     FieldType.VECTOR: DataType.FLOAT_VECTOR,
-    FieldType.SPARSE: DataType.SPARSE_FLOAT_VECTOR,
 }
 
 
@@ -57,6 +58,7 @@ class Engine:
     def __init__(self, path: Path) -> None:
         """Open a file, or create it."""
         _return_freed_memory()
+        private.keep_files_slim()
         self._database = MilvusLite(str(path.absolute()))
 
     def has(self, name: str) -> bool:
@@ -67,7 +69,7 @@ class Engine:
         """Read a collection's files, if it exists.
 
         Lite creates the folder first, and refuses to do so again: one that a crash or a full disk left empty is
-        removed. It writes its indexes in place: one that was left incomplete is rebuilt from the rows.
+        removed. Its own indexes, which earlier versions built, are dropped: nothing searches them any more.
 
         Raises:
             Exception: Whatever reads the files raises what it likes; see `disk.is_damage`.
@@ -79,12 +81,10 @@ class Engine:
                 folder.rmdir()
             return
         found = self._database.get_collection(name)
-        try:
-            found.load()
-        except Exception:  # noqa: BLE001 - of whatever reads an index
-            for index in folder.glob("partitions/*/indexes/*.idx"):
-                index.unlink()
-            found.load()
+        for index in found.list_indexes():
+            found.release()
+            found.drop_index(index)
+        found.load()
 
     def prepare(self, collection: Collection) -> None:
         """Create what is missing of a collection, and load it. A crash may have come between any two steps."""
@@ -92,19 +92,11 @@ class Engine:
             if not self.has(collection.name):
                 self._database.create_collection(collection.name, _schema(collection))
             found = self._database.get_collection(collection.name)
-            indexed = set(found.list_indexes())
-            # FLAT is exact and keeps ties in order; approximate indexes cause duplicates and gaps between pages.
-            if collection.vector not in indexed:
-                found.create_index(collection.vector, {"index_type": "FLAT", "metric_type": "IP"})
-            if collection.full_text and SPARSE not in indexed:
-                kind = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": dict(BM25)}
-                found.create_index(SPARSE, kind)
             if collection.partitioned:
                 existing = set(found.list_partitions())
                 for name in map(partition_name, range(PARTITIONS)):
                     if name not in existing:
                         found.create_partition(name)
-            found.load()
 
     def drop(self, name: str) -> None:
         """Drop a collection, or what a crash has left of one."""
@@ -148,37 +140,17 @@ class Engine:
             rows = found.query(condition or None, list(columns), list(partitions) or None)
             return list(rows)
 
-    def search(
-        self,
-        name: str,
-        query: list[float] | str,
-        condition: str,
-        columns: Sequence[str],
-        partitions: Sequence[str],
-        limit: int,
-        column: str,
-    ) -> list[tuple[float, Columns]]:
-        """Find rows by a vector or by words; return them with their scores, best first.
+    def last_write(self, name: str) -> int:
+        """Return the number of a collection's last write."""
+        return private.last_write(self._database.get_collection(name))
 
-        Lite gives BM25 scores as negative distances.
-        """
-        with _failures():
-            found = self._database.get_collection(name)
-            hits = found.search(
-                [query],
-                top_k=limit,
-                partition_names=list(partitions),
-                expr=condition or None,
-                output_fields=list(columns),
-                anns_field=column,
-            )
-            sign = -1.0 if isinstance(query, str) else 1.0
-            return [(sign * float(hit["distance"]), {"id": hit["id"], **hit["entity"]}) for hit in hits[0]]
-
-    def flush_rows(self, name: str) -> None:
-        """Move a collection's rows from its log to files."""
-        with _failures():
-            self._database.get_collection(name).flush()
+    def changes_since(
+        self, collection: Collection, since: int, columns: Sequence[str]
+    ) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
+        """Read what was written after a write, and is in files (see `private.changes_since`)."""
+        found = self._database.get_collection(collection.name)
+        words = WORDS if has_words(collection) else ""
+        return private.changes_since(found, since, columns, collection.vector, words)
 
     def flush(self, name: str) -> int:
         """Move everything from a collection's log to files; return the number of the last write."""
@@ -235,22 +207,18 @@ def _failures() -> Iterator[None]:
 
 
 def _schema(collection: Collection) -> CollectionSchema:
-    functions = [Function("bm25", FunctionType.BM25, [WORDS], [SPARSE])] if collection.full_text else []
-    return CollectionSchema([_field(collection, field) for field in collection.fields], functions=functions)
+    return CollectionSchema(
+        [_field(collection, field) for field in collection.fields if field.type is not FieldType.SPARSE]
+    )
 
 
 def _field(collection: Collection, field: Field) -> FieldSchema:
-    words = field.type is FieldType.WORDS
     return FieldSchema(
         field.name,
         _TYPES[field.type],
         is_primary=field.name == collection.key,
         dim=field.size if field.type is FieldType.VECTOR else None,
         max_length=field.size if field.type in (FieldType.TEXT, FieldType.WORDS) else None,
-        # The words are separated by spaces already (see `words`): the simplest analyzer suffices.
-        enable_analyzer=words,
-        analyzer_params={"tokenizer": "standard"} if words else None,
-        is_function_output=field.type is FieldType.SPARSE,
     )
 
 

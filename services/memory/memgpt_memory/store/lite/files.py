@@ -15,7 +15,10 @@ from memgpt_memory.store.port import StoreFile
 SNAPSHOTS = "backup"
 """Folder within a store for the links of snapshots in use."""
 
-_LEFT_OUT = frozenset({"LOCK", SNAPSHOTS, "indexes", "snapshots"})
+INDEXES = "search"
+"""Folder within a store for the search indexes."""
+
+_LEFT_OUT = frozenset({"LOCK", SNAPSHOTS, INDEXES, "indexes", "snapshots"})
 """Not in a snapshot: locks, and indexes, which are rebuilt when they are missing."""
 
 _UNSTEADY = (".prev", ".tmp")

@@ -1,20 +1,32 @@
 """Every use of private attributes of milvus_lite, and why each is needed.
 
-Lite publishes no way to abandon a store without flushing it, to compact it on request, or to link its files. `USES`
-lists what is relied on; ``tests/unit/memory/test_lite_private.py`` fails when a release changes one.
+Lite publishes no way to abandon a store without flushing it, to compact it on request, to link its files, or to keep
+columns that nothing reads out of memory. `USES` lists what is relied on, and
+``tests/unit/memory/store/test_lite_private.py`` fails when a release changes one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from milvus_lite.db import MilvusLite
+from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine.collection import Collection
 from milvus_lite.storage.data_file import parse_seq_range
+from milvus_lite.storage.segment import Segment
+
+from memgpt_memory.store.layout import WORDS
+from memgpt_memory.store.lite.index.search_index import Chunk
+
+_CHUNK_ROWS = 16_384
+"""Rows that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +71,14 @@ USES = (
     Use("collection._manifest", "save", "forget them durably", callable=True),
     Use("collection", "_delta_index", "know which rows are deleted"),
     Use("collection._delta_index", "is_deleted", "know which rows are deleted", callable=True),
+    Use("collection._delta_index", "snapshot", "know what was deleted since a write"),
     Use("collection._delta_index", "gc_below", "forget deletions that hide nothing any more", callable=True),
     Use("collection", "_refresh_segment_cache", "read the files that a compaction wrote", callable=True),
     Use("collection", "_segment_cache", "look for deleted rows in files"),
     Use("collection", "_compaction_mgr", "compact on request: the public call does nothing"),
     Use("collection._compaction_mgr", "_compact_files", "compact on request", callable=True),
-    Use("collection", "_schedule_bg_maintenance", "build the indexes of new files", callable=True),
+    Use("collection", "_schedule_bg_maintenance", "remove files that a compaction replaced", callable=True),
+    Use("engine_module", "Segment", "keep vectors and words out of memory"),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
 )
 
@@ -73,7 +87,8 @@ def missing_uses(database: MilvusLite, collection: Collection) -> list[str]:
     """Return what this version of Lite lacks or has in another form, each with what it is needed for."""
     found = []
     for use in USES:
-        owner = {"database": database, "collection": collection}[use.owner.split(".")[0]]
+        owners = {"database": database, "collection": collection, "engine_module": engine_module}
+        owner = owners[use.owner.split(".")[0]]
         for step in use.owner.split(".")[1:]:
             owner = getattr(owner, step, None)
         value = getattr(owner, use.name, None)
@@ -158,7 +173,6 @@ def drop_deletions(collection: Collection, flushed: int) -> None:
             manifest.save()
         for partition, file in obsolete:
             (Path(collection.data_dir) / "partitions" / partition / file).unlink(missing_ok=True)
-    # Indexes of files that are gone are removed, those of new files are built.
     collection._schedule_bg_maintenance()
 
 
@@ -172,3 +186,100 @@ def maintenance_locks(database: MilvusLite) -> Iterator[AbstractContextManager[o
     """Return the locks that keep the background work of every collection out."""
     for collection in list(database._collections.values()):
         yield collection._maintenance_lock
+
+
+class _SlimSegment(Segment):  # type: ignore[misc]
+    """A file without its vectors and words in memory: the search index has them, and no read asks for them."""
+
+    __slots__ = ()
+
+    @classmethod
+    def load(cls, file_path: str, partition: str, pk_field: str, vector_field: str | None) -> Segment:
+        """Read the other columns."""
+        file = pq.ParquetFile(file_path)
+        table = file.read([field.name for field in file.schema_arrow if not _is_searched(field)])
+        keys = table.column(pk_field).to_pylist()
+        return cls(
+            file_path=file_path,
+            partition=partition,
+            pk_field=pk_field,
+            vector_field=vector_field or "",
+            pks=keys,
+            seqs=table.column("_seq").to_numpy(),
+            vectors=np.zeros((len(keys), 0), np.float32),
+            table=table,
+        )
+
+
+def _is_searched(field: pa.Field) -> bool:
+    return bool(field.name == WORDS or pa.types.is_fixed_size_list(field.type) or pa.types.is_binary(field.type))
+
+
+def keep_files_slim() -> None:
+    """Have Lite keep only those columns in memory that are read."""
+    engine_module.Segment = _SlimSegment
+
+
+def changes_since(
+    collection: Collection, since: int, columns: Sequence[str], vector: str, words: str
+) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
+    """Read what was written after a write, partition by partition; the log must be flushed.
+
+    Args:
+        collection: Where.
+        since: The number of the write; 0 for everything.
+        columns: Small columns to read.
+        vector: The column of the vectors.
+        words: The column of the words; empty if there is none.
+
+    Yields:
+        The partition, its new rows as they are now, and the keys of rows that were deleted.
+    """
+    deletions: dict[str, int] = collection._delta_index.snapshot
+    dead = [key for key, number in deletions.items() if number > since]
+    for partition in collection.list_partitions():
+        folder = Path(collection.data_dir) / "partitions" / partition
+        files = [folder / file for file in collection._manifest.get_data_files(partition)]
+        fresh = [file for file in files if parse_seq_range(file.name)[1] > since]
+        yield partition, _chunks(collection, fresh, since, deletions, (columns, vector, words)), dead
+
+
+def _chunks(
+    collection: Collection,
+    files: Sequence[Path],
+    since: int,
+    deletions: dict[str, int],
+    wanted: tuple[Sequence[str], str, str],
+) -> Iterator[Chunk]:
+    columns, vector, words = wanted
+    key = collection.pk_field
+    latest: dict[str, int] = {}
+    for file in files:
+        table = pq.read_table(file, columns=[key, "_seq"])
+        for id_, number in zip(table.column(key).to_pylist(), table.column("_seq").to_pylist(), strict=True):
+            if number > max(latest.get(id_, since), deletions.get(id_, since)):
+                latest[id_] = number
+    waiting: list[pa.Table] = []
+    for file in files:
+        table = pq.read_table(file, columns=["_seq", key, *columns, vector, *([words] if words else [])])
+        pairs = zip(table.column(key).to_pylist(), table.column("_seq").to_pylist(), strict=True)
+        rows = [row for row, (id_, number) in enumerate(pairs) if latest.get(id_) == number]
+        if rows:
+            waiting.append(table.take(rows))
+        if sum(one.num_rows for one in waiting) >= _CHUNK_ROWS:
+            yield _chunk(pa.concat_tables(waiting), key, wanted)
+            waiting = []
+    if waiting:
+        yield _chunk(pa.concat_tables(waiting), key, wanted)
+
+
+def _chunk(table: pa.Table, key: str, wanted: tuple[Sequence[str], str, str]) -> Chunk:
+    columns, vector, words = wanted
+    lists = table.column(vector).combine_chunks()
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    return Chunk(
+        keys=table.column(key).to_pylist(),
+        columns={name: table.column(name).to_pylist() for name in columns},
+        vectors=np.asarray(flat, np.float32).reshape(table.num_rows, -1),
+        words=table.column(words).to_pylist() if words else [],
+    )

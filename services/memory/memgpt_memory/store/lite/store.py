@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.store import filters
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.expressions import render
 from memgpt_memory.store.filters import Condition
-from memgpt_memory.store.layout import RECORDS, SPARSE, Collection
+from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.lite import disk, files
 from memgpt_memory.store.lite.engine import VERSION, Engine, EngineError
+from memgpt_memory.store.lite.index.search_index import Hits, SearchIndex
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.store.mapping import columns_of, reader, to_columns
 from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
@@ -38,9 +38,6 @@ _R = TypeVar("_R", bound=Row)
 
 REOPEN_SECONDS = 1.0
 """Pause between two attempts to open the file again."""
-
-FLUSH_ROWS, FLUSH_IDLE_SECONDS = 64, 1.0
-"""Rows that are worth a flush, and how long after the last one it begins."""
 
 
 class LiteStore(ThreadedStore):
@@ -63,9 +60,7 @@ class LiteStore(ThreadedStore):
         self._suspect = False
         self._reopening: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
-        self._unflushed: Counter[str] = Counter()
-        self._flushes: dict[str, asyncio.TimerHandle] = {}
-        self._flushing: set[asyncio.Task[None]] = set()
+        self._indexes: dict[str, SearchIndex] = {}
 
     async def open(self, collections: Iterable[Collection]) -> None:
         """See `Store`."""
@@ -79,9 +74,6 @@ class LiteStore(ThreadedStore):
 
     async def close(self) -> None:
         """See `Store`."""
-        while self._flushes:
-            self._flushes.popitem()[1].cancel()
-        await asyncio.gather(*self._flushing, return_exceptions=True)
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
@@ -96,7 +88,7 @@ class LiteStore(ThreadedStore):
         """See `Store`."""
         self._forget(collection)
         async with self._writing(collection, Operation.DROP):
-            await self._change(lambda: self._open_engine.drop(collection.name))
+            await self._change(partial(self._drop_now, collection.name))
 
     async def count(self, collection: Collection) -> int:
         """See `Store`."""
@@ -158,9 +150,13 @@ class LiteStore(ThreadedStore):
         score_at_most: float | None = None,
     ) -> Matches[_R]:
         """See `Store`."""
-        return await self._search(
-            Operation.SEARCH, collection, vector.tolist(), where, row, partitions, limit, collection.vector
-        )
+        index = await self._index(collection)
+        async with self._reading(collection, Operation.SEARCH):
+            return await self._run(
+                lambda: self._found(
+                    collection, row, where, partitions, index, index.search(vector, where, partitions, limit)
+                )
+            )
 
     async def search_words(
         self,
@@ -173,36 +169,59 @@ class LiteStore(ThreadedStore):
         limit: int | None,
     ) -> Matches[_R]:
         """See `Store`."""
-        if not words:
-            return Matches([], complete=True, total=0)
-        # Lite makes room for as many hits as it is asked for.
-        most = await self.count(collection) + 1 if limit is None else limit
-        return await self._search(
-            Operation.SEARCH_WORDS, collection, " ".join(words), where, row, partitions, most, SPARSE
-        )
-
-    async def _search(
-        self,
-        operation: Operation,
-        collection: Collection,
-        query: list[float] | str,
-        where: Condition,
-        row: type[_R],
-        partitions: Sequence[str],
-        limit: int,
-        column: str,
-    ) -> Matches[_R]:
-        rest = filters.exact(where)
-        holds, read = filters.for_mappings(rest), reader(row)
-        columns = sorted({*columns_of(row), *filters.columns_of(rest)})
-        async with self._reading(collection, operation):
-            hits = await self._run(
-                lambda: self._open_engine.search(
-                    collection.name, query, render(filters.broad(where)), columns, partitions, limit, column
+        index = await self._index(collection)
+        async with self._reading(collection, Operation.SEARCH_WORDS):
+            return await self._run(
+                lambda: self._found(
+                    collection, row, where, partitions, index, index.search_words(words, where, partitions, limit)
                 )
             )
-        found = [Match(read(one), score) for score, one in hits if holds(one)]
-        return Matches(found, complete=len(hits) < limit)
+
+    def _found(
+        self,
+        collection: Collection,
+        row: type[_R],
+        where: Condition,
+        partitions: Sequence[str],
+        index: SearchIndex,
+        hits: Hits,
+    ) -> Matches[_R]:
+        """Make matches of hits; what the index does not know of them is read from the rows."""
+        complete = len(hits.keys) == hits.total
+        wanted = columns_of(row)
+        unknown = filters.columns_of(where) - index.columns
+        if not unknown and index.columns.issuperset(wanted):
+            make = cast("Callable[..., _R]", row)
+            rows = map(make, *(hits.column(name) for name in wanted))
+            return Matches(list(map(Match, rows, hits.scores)), complete, hits.total)
+        columns = sorted({*wanted, *filters.columns_of(where)})
+        stored = {
+            str(one[collection.key]): one
+            for start in range(0, len(hits.keys), MAX_KEYS)
+            for one in self._open_engine.get(collection.name, hits.keys[start : start + MAX_KEYS], columns, partitions)
+        }
+        holds, read = filters.for_mappings(where if unknown else filters.EVERY_ROW), reader(row)
+        found = [
+            Match(read(stored[key]), score)
+            for key, score in zip(hits.keys, hits.scores, strict=True)
+            if key in stored and holds(stored[key])
+        ]
+        return Matches(found, complete, None if unknown else hits.total)
+
+    async def _index(self, collection: Collection) -> SearchIndex:
+        """Return the search index of a collection, whole again if it was found to be damaged."""
+        index = self._indexes.get(collection.name)
+        if index is None:
+            self._check_engine()
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} is not open yet; retry later"
+            )
+        if index.damaged:
+            async with self._writing(collection, Operation.SEARCH):
+                if index.damaged:
+                    index.clear()
+                    await self._run(partial(self._bring_up_to_date, collection, index))
+        return index
 
     async def delete(
         self, collection: Collection, ids: Sequence[str], *, partition: str | None = None, unread: bool = False
@@ -211,7 +230,7 @@ class LiteStore(ThreadedStore):
         for start in range(0, len(ids), MAX_KEYS):
             chunk = list(ids[start : start + MAX_KEYS])
             async with self._writing(collection, Operation.DELETE):
-                await self._change(partial(self._delete_now, collection.name, chunk, partition))
+                await self._change(partial(self._delete_now, collection, chunk, partition))
 
     async def compact(self) -> None:
         """See `Store`."""
@@ -259,46 +278,25 @@ class LiteStore(ThreadedStore):
                 )
         async with self._reading(collection, Operation.COMPACT):
             await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
+            if collection.searched:
+                await self._run(self._indexes[name].compact)
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
-        columns = to_columns(collection, rows)
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
-            await self._change(partial(self._write_now, collection.name, columns, partition))
+            await self._change(partial(self._write_now, collection, rows, partition))
         self.rows_written[collection.name] += len(rows)
+
+    def _write_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
+        engine, name = self._open_engine, collection.name
+        engine.write(name, to_columns(collection, rows), partition)
         if collection.searched:
-            self._flush_when_idle(collection, len(rows))
+            self._indexes[name].put(partition or "", rows, engine.last_write(name))
 
-    def _write_now(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
-        self._open_engine.write(name, rows, partition)
-
-    def _delete_now(self, name: str, ids: list[str], partition: str | None) -> None:
-        self._open_engine.delete(name, ids, partition)
-
-    def _flush_when_idle(self, collection: Collection, rows: int) -> None:
-        """Flush what was added once nothing more comes: until then every search indexes those rows again."""
-        name = collection.name
-        self._unflushed[name] += rows
-        if name in self._flushes:
-            self._flushes.pop(name).cancel()
-        if self._unflushed[name] >= FLUSH_ROWS:
-            loop = asyncio.get_running_loop()
-            self._flushes[name] = loop.call_later(FLUSH_IDLE_SECONDS, self._begin_flush, collection)
-
-    def _begin_flush(self, collection: Collection) -> None:
-        self._flushes.pop(collection.name, None)
-        task = asyncio.create_task(self._flush(collection))
-        self._flushing.add(task)
-        task.add_done_callback(self._flushing.discard)
-
-    async def _flush(self, collection: Collection) -> None:
-        try:
-            async with self._writing(collection, Operation.FLUSH):
-                if collection.name not in self._ready:  # dropped in the meantime
-                    return
-                self._unflushed[collection.name] = 0
-                await self._change(lambda: self._open_engine.flush_rows(collection.name))
-        except ServiceError as error:
-            _log.warning("lite_flush_failed", path=str(self._path), error=str(error))
+    def _delete_now(self, collection: Collection, ids: list[str], partition: str | None) -> None:
+        engine, name = self._open_engine, collection.name
+        engine.delete(name, ids, partition)
+        if collection.searched:
+            self._indexes[name].delete(partition, ids, engine.last_write(name))
 
     @asynccontextmanager
     async def _reading(self, collection: Collection, operation: Operation) -> AsyncIterator[None]:
@@ -406,11 +404,38 @@ class LiteStore(ThreadedStore):
             "(memory.uri), or use a Milvus server for both",
         )
 
+    def _drop_now(self, name: str) -> None:
+        index = self._indexes.pop(name, None)
+        if index is not None:
+            index.close(keep=False)
+        shutil.rmtree(self._index_folder(name), ignore_errors=True)
+        self._open_engine.drop(name)
+
     def _close_file(self) -> None:
         """Close the file; of an engine that a failed write has made unfit nothing is flushed."""
         engine, self._engine = self._engine, None
         if engine is not None:
             (engine.abandon if self._suspect else engine.close)()
+        while self._indexes:
+            self._indexes.popitem()[1].close(keep=not self._suspect)
+
+    def _index_folder(self, name: str) -> Path:
+        return self._path / files.INDEXES / name
+
+    def _bring_up_to_date(self, collection: Collection, index: SearchIndex) -> None:
+        """Have an index hold what the rows do: all of them if it is missing, or those that a crash kept from it."""
+        engine, name = self._open_engine, collection.name
+        last_write = engine.last_write(name)
+        if index.covered == last_write:
+            return
+        if index.covered > last_write:  # it belongs to another state of the rows
+            index.clear()
+        _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
+        last_write = engine.flush(name)
+        columns = sorted(index.columns - {collection.key})
+        for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):
+            index.fill(partition, chunks, dead)
+        index.finish_filling(last_write)
 
     def _prepare(self, collection: Collection) -> None:
         """Load a collection.
@@ -434,3 +459,7 @@ class LiteStore(ThreadedStore):
                 f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying",
             ) from error
         self._open_engine.prepare(collection)
+        if collection.searched:
+            index = SearchIndex(self._index_folder(collection.name), collection)
+            self._bring_up_to_date(collection, index)
+            self._indexes[collection.name] = index

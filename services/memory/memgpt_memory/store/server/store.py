@@ -259,17 +259,17 @@ class ServerStore(ThreadedStore):
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         begun = self._consistency.begin_write(collection.name)
         try:
-            columns = to_columns(collection, rows)
             with self._timed(Operation.UPSERT):
-                await self._run(lambda: self._write_now(collection.name, columns, partition or ""))
+                await self._run(lambda: self._write_now(collection, rows, partition or ""))
         except BaseException:
             self._consistency.lose_time(collection.name)
             raise
         self.rows_written[collection.name] += len(rows)
         self._consistency.end_write(collection.name, begun)
 
-    def _write_now(self, name: str, rows: list[dict[str, object]], partition: str) -> None:
-        self._connected.upsert(name, rows, timeout=self._timeout, partition_name=partition)
+    def _write_now(self, collection: Collection, rows: Sequence[Row], partition: str) -> None:
+        columns = to_columns(collection, rows)
+        self._connected.upsert(collection.name, columns, timeout=self._timeout, partition_name=partition)
 
     async def _read(
         self,

@@ -1,0 +1,8 @@
+"""The search index of the Lite adapter: exact inner products and BM25 over memory-mapped arrays.
+
+It is derived from the rows and never the source of truth: the adapter's writes feed it, and it is brought up to date
+from the rows when it is missing, stale or damaged. Nothing outside the adapter knows that it exists.
+
+- `search_index`: the index of one collection. `segment`: an immutable part of it, in memory or in a file.
+- `words`: which rows hold which words. `masks`: conditions over a segment. `arrays`: the file format.
+"""
