@@ -204,6 +204,7 @@ class _State:
     api_key: str | None
     requests: list[Request] = field(default_factory=list)
     embeddings: deque[Reply] = field(default_factory=deque)
+    rule: Callable[[Request], Reply | None] | None = None
     before_hold: int | None = None
     embedding_count: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -226,7 +227,9 @@ class _State:
                 return Status(500, f"the script is at its end, at request {len(self.requests)}")
             return self.script.popleft()
 
-    def embedding(self) -> Reply | None:
+    def embedding(self, request: Request) -> Reply | None:
+        if self.rule is not None and (refused := self.rule(request)) is not None:
+            return refused
         with self.changed:
             self.embedding_count += 1
             number = self.embedding_count
@@ -309,6 +312,10 @@ class ScriptedLLM:
         """Answers the next embedding requests like this instead."""
         with self._state.changed:
             self._state.embeddings.extend(replies)
+
+    def rule_embeddings(self, rule: Callable[[Request], Reply | None]) -> None:
+        """Answers embedding requests as ``rule`` says; where it says None, with vectors."""
+        self._state.rule = rule
 
     def fail_no_embeddings(self) -> None:
         """Takes back what is left of `fail_embeddings`."""
@@ -413,7 +420,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(request, self.state.chat(request))
         elif request.operation != "/embeddings":
             self._send_error(Status(404, f"no such path: {self.path}"))
-        elif scripted := self.state.embedding():
+        elif scripted := self.state.embedding(request):
             self._answer(request, scripted)
         else:
             self._send_embeddings(request)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from memgpt_runtime.config import ServiceSection
+from memgpt_runtime.endpoints.address import parse_address
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 
@@ -26,6 +28,9 @@ class ModelSettings:
     api_key: SecretStr
     send_dimension: bool
     timeout: float
+    batch: int
+    headers: Mapping[str, SecretStr]
+    query: Mapping[str, SecretStr]
 
 
 class MemorySettings(ServiceSection):
@@ -57,6 +62,11 @@ class MemorySettings(ServiceSection):
         False, description="Whether to ask the endpoint for embedding_dimension; not every endpoint knows the field."
     )
     embedding_timeout: float = Field(30.0, gt=0, le=600, description="Seconds that one call of the endpoint may take.")
+    embedding_batch: int = Field(
+        128, ge=1, le=4096, description="Most texts of one call; fewer are sent where the endpoint refuses so many."
+    )
+    embedding_headers: dict[str, SecretStr] = Field({}, description="Further headers of every call of the endpoint.")
+    embedding_query: dict[str, SecretStr] = Field({}, description="Further query parameters of every call.")
 
     reembed: Literal["", "wordllama", "openai"] = Field(
         "", description="Embedding model that `memgpt reembed` moves the store to; none if empty."
@@ -66,6 +76,8 @@ class MemorySettings(ServiceSection):
     reembed_base_url: str = Field("", description="As embedding_base_url, of that model.")
     reembed_api_key: SecretStr = Field(SecretStr(""), description="As embedding_api_key, of that model.")
     reembed_send_dimension: bool = Field(False, description="As embedding_send_dimension, of that model.")
+    reembed_headers: dict[str, SecretStr] = Field({}, description="As embedding_headers, of that model.")
+    reembed_query: dict[str, SecretStr] = Field({}, description="As embedding_query, of that model.")
 
     def lite_file(self, home: Path) -> Path | None:
         """Where the Milvus Lite file is; None for a server. The default one lies in the suite's folder `home`."""
@@ -87,6 +99,9 @@ class MemorySettings(ServiceSection):
             self.embedding_api_key,
             self.embedding_send_dimension,
             self.embedding_timeout,
+            self.embedding_batch,
+            self.embedding_headers,
+            self.embedding_query,
         )
 
     @property
@@ -103,6 +118,9 @@ class MemorySettings(ServiceSection):
             self.reembed_api_key,
             self.reembed_send_dimension,
             self.embedding_timeout,
+            self.embedding_batch,
+            self.reembed_headers,
+            self.reembed_query,
         )
 
     @field_validator("uri")
@@ -115,7 +133,8 @@ class MemorySettings(ServiceSection):
     @model_validator(mode="after")
     def _base_url_is_one(self) -> MemorySettings:
         for key in ("embedding_base_url", "reembed_base_url"):
-            url: str = getattr(self, key)
-            if url and "://" not in url:
-                raise ValueError(f"{key} must begin with http:// or https://")
+            try:
+                parse_address(getattr(self, key))
+            except ValueError as error:
+                raise ValueError(f"{key} {error}") from None
         return self

@@ -14,7 +14,7 @@ from memgpt_runtime.server import App
 
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
-from memgpt_memory.embedding import Embedder, ModelChoice, Models, OpenAIEmbedder, WordLlama
+from memgpt_memory.embedding import Embedder, EndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
 from memgpt_memory.rpc import servicers
 from memgpt_memory.store import Store, new_store
@@ -31,13 +31,18 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
 
     def make() -> Embedder:
         return OpenAIEmbedder(
-            settings.model,
-            settings.dimension,
-            base_url=settings.base_url or None,
-            api_key=settings.api_key.get_secret_value(),
-            timeout=settings.timeout,
-            send_dimension=settings.send_dimension,
-            keys=settings.keys,
+            EndpointSettings(
+                settings.model,
+                settings.dimension,
+                settings.base_url,
+                settings.api_key.get_secret_value(),
+                settings.timeout,
+                settings.send_dimension,
+                settings.batch,
+                {name: value.get_secret_value() for name, value in settings.headers.items()},
+                {name: value.get_secret_value() for name, value in settings.query.items()},
+                settings.keys,
+            )
         )
 
     return ModelChoice(settings.model, settings.dimension, make)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from memgpt_memory.embedding._endpoint import EndpointSettings, OpenAIEmbedder
 from memgpt_memory.embedding._models import (
     WORDLLAMA,
     Embedder,
     ModelChoice,
     Models,
-    OpenAIEmbedder,
     Vectors,
     WordLlama,
     unit_vectors,
 )
 
-__all__ = ["WORDLLAMA", "Embedder", "ModelChoice", "Models", "OpenAIEmbedder", "Vectors", "WordLlama", "unit_vectors"]
+__all__ = [
+    "WORDLLAMA",
+    "Embedder",
+    "EndpointSettings",
+    "ModelChoice",
+    "Models",
+    "OpenAIEmbedder",
+    "Vectors",
+    "WordLlama",
+    "unit_vectors",
+]

@@ -332,7 +332,7 @@ class Rankings:
             self.hits += 1
         else:
             self.misses += 1
-            vector = None if mode is Mode.TEXT else (await space.embedder.embed([query]))[0]
+            vector = None if mode is Mode.TEXT else (await space.embedder.embed([query], query=True))[0]
             words = [] if mode is Mode.DENSE else query_words(query)
             ranking = self._cache[key] = _Ranking(collection, mode, words, vector, behind=behind)
         self._cache.move_to_end(key)

@@ -1,0 +1,282 @@
+"""Embedding models behind an endpoint that speaks OpenAI's protocol; only this module knows its library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from memgpt_runtime.endpoints.address import parse_address
+from memgpt_runtime.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt_runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Reason,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
+
+from memgpt_memory.embedding._models import Vectors, unit_vectors
+from memgpt_memory.embedding._vectors import Numbers, UnusableResponseError, vectors_in
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_log = structlog.get_logger(__name__)
+
+_CONNECT_SECONDS = 5.0
+_SHORTEST = 64
+"""Characters of a text that is not split further."""
+
+_SPLITTABLE = (Meaning.TOO_LONG, Meaning.REFUSED, Meaning.OUTPUT_LIMIT)
+_NUMBER = re.compile(r"\d{1,6}")
+_INPUT_TYPES = (
+    ("search_document", ("search_query", "search_document")),
+    ("document", ("query", "document")),
+    ("", ("query", "passage")),
+)
+"""Words of a refusal for want of an ``input_type``, and the types of queries and of passages to send from then on."""
+
+_DEFAULT_RETRY_AFTER = 5.0
+_BLANK = "."
+"""Stands for a blank text, which endpoints refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """Where an embedding model is and how it is asked.
+
+    Attributes:
+        model: Name sent to the endpoint.
+        dimension: Dimensions of its vectors.
+        base_url: The endpoint's address; empty for OpenAI's.
+        api_key: Its key; empty for none.
+        timeout: Seconds that one call may take.
+        send_dimension: Whether to ask for ``dimension``.
+        batch: Most texts of one request; fewer are sent where the endpoint refuses so many.
+        headers: Further headers of every request; values may be secret.
+        query: Further query parameters of every request.
+        keys: How the settings begin that name the model, for messages.
+    """
+
+    model: str
+    dimension: int
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    timeout: float = 30.0
+    send_dimension: bool = False
+    batch: int = 128
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    keys: str = "memory.embedding"
+
+
+class _RefusedError(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.meaning.value)
+        self.refusal = refusal
+
+
+class OpenAIEmbedder:
+    """Any endpoint that speaks OpenAI's embeddings protocol."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        """Connects to nothing yet."""
+        self.model = settings.model
+        self.dimension = settings.dimension
+        self.batch = settings.batch
+        self._settings = settings
+        self._address = parse_address(settings.base_url, settings.headers, settings.query)
+        self._paths = ["/embeddings"] + ([] if self._address.versioned else ["/v1/embeddings"])
+        self._options: dict[str, object] = {"encoding_format": "float"}
+        if settings.send_dimension:
+            self._options["dimensions"] = settings.dimension
+        self._input_types: tuple[str, str] | None = None
+        self._client: AsyncOpenAI | None = None
+
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        """See `Embedder.embed`."""
+        vectors: list[Numbers] = []
+        while len(vectors) < len(texts):
+            batch = [text if text.strip() else _BLANK for text in texts[len(vectors) : len(vectors) + self.batch]]
+            try:
+                vectors += await self._adapted(batch, query)
+            except _RefusedError as error:
+                if error.refusal.meaning not in _SPLITTABLE:
+                    raise self._error(error.refusal) from error
+                if len(batch) > 1:
+                    self.batch = _fewer(len(batch), error.refusal.text)
+                    _log.info("embedding_batch_reduced", batch=self.batch, quote=error.refusal.quote)
+                else:
+                    vectors.append(await self._in_parts(batch[0], query, error.refusal))
+        return unit_vectors(np.stack(vectors)) if vectors else np.zeros((0, self.dimension), dtype=np.float32)
+
+    async def close(self) -> None:
+        """See `Embedder.close`."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _in_parts(self, text: str, query: bool, refusal: Refusal) -> Numbers:
+        """The vector of a text that is too long: the mean of its halves'."""
+        if len(text) <= _SHORTEST or refusal.meaning is not Meaning.TOO_LONG:
+            raise self._error(refusal)
+        _log.info("embedding_input_split", characters=len(text), quote=refusal.quote)
+        middle = len(text) // 2
+        parts: list[Numbers] = []
+        for part in (text[:middle], text[middle:]):
+            try:
+                parts += await self._adapted([part if part.strip() else _BLANK], query)
+            except _RefusedError as error:
+                parts.append(await self._in_parts(part, query, error.refusal))
+        mean: Numbers = np.mean(unit_vectors(np.stack(parts)).astype(np.float64), axis=0)
+        return mean
+
+    async def _adapted(self, texts: Sequence[str], query: bool) -> list[Numbers]:
+        """The vectors of one request, made again without the options that the endpoint refuses."""
+        while True:
+            try:
+                return await self._request(texts, query)
+            except _RefusedError as error:
+                if not self._adapt(error.refusal):
+                    raise
+                _log.info("embedding_request_adapted", quote=error.refusal.quote)
+
+    def _adapt(self, refusal: Refusal) -> bool:
+        """Change what a refusal names; False if it names nothing that can be changed."""
+        text = refusal.text
+        if refusal.status == 404 and len(self._paths) > 1 and "model" not in text.lower():
+            self._paths.pop(0)
+            return True
+        if self._input_types is None and "input_type" in text:
+            self._input_types = next(types for word, types in _INPUT_TYPES if word in text)
+            return True
+        named = next((option for option in self._options if option in text), "")
+        if named and "dimensions" not in named:
+            del self._options[named]
+            return True
+        return False
+
+    async def _request(self, texts: Sequence[str], query: bool) -> list[Numbers]:
+        import openai
+
+        if self._client is None:
+            self._client = openai.AsyncOpenAI(
+                base_url=self._address.base_url,
+                api_key=self._settings.api_key or "none",
+                timeout=openai.Timeout(self._settings.timeout, connect=min(_CONNECT_SECONDS, self._settings.timeout)),
+                max_retries=0,
+                default_headers=dict(self._address.headers),
+                default_query=dict(self._address.query),
+            )
+        body: dict[str, object] = {"model": self.model, "input": list(texts), **self._options}
+        if self._input_types is not None:
+            body["input_type"] = self._input_types[0 if query else 1]
+        headers: dict[str, str | openai.Omit] = {}
+        if self._settings.api_key and self._address.key_header != "Authorization":
+            headers = {**self._address.credential(self._settings.api_key), "Authorization": openai.Omit()}
+        try:
+            response = await self._client.post(
+                self._paths[0], body=body, cast_to=object, options={"headers": headers, "follow_redirects": False}
+            )
+        except openai.APITimeoutError as error:
+            raise DeadlineExceeded(
+                Reason.OUT_OF_TIME,
+                f"{self._where} did not respond in {self._settings.timeout:g} s; check that it runs, and"
+                f" {self._settings.keys}_base_url",
+            ) from error
+        except openai.APIStatusError as error:
+            names = {name.lower(): value for name, value in error.response.headers.items()}
+            raise _RefusedError(self._understood(error.status_code, error.body or error.response.text, names)) from None
+        except openai.APIError as error:
+            raise _RefusedError(Refusal(Meaning.UNAVAILABLE)) from error
+        except ValueError:
+            raise _RefusedError(Refusal(Meaning.NOT_AN_ENDPOINT, 200)) from None
+        return self._read(response, len(texts))
+
+    def _read(self, response: object, count: int) -> list[Numbers]:
+        if (problem := error_in(response)) is not None:
+            raise _RefusedError(self._understood(200, problem, {}))
+        if isinstance(response, str | bytes):
+            meaning = Refusal(Meaning.NOT_AN_ENDPOINT, 200, "", self._understood(200, response, {}).quote)
+            raise _RefusedError(meaning)
+        try:
+            vectors = vectors_in(response, count)
+        except UnusableResponseError as error:
+            _log.warning("embedding_response_unusable", endpoint=self._address.shown, problem=str(error))
+            raise Unavailable(
+                Reason.EMBEDDING_UNAVAILABLE, f"{self._where} {error}; check {self._settings.keys}_base_url"
+            ) from error
+        wrong = {len(vector) for vector in vectors} - {self.dimension}
+        if wrong:
+            raise FailedPrecondition(
+                Reason.EMBEDDING_MISMATCH,
+                f"{self._where} returned vectors of {wrong.pop()} dimensions, but {self._settings.keys}_dimension is"
+                f" {self.dimension}; set it to what the model gives, for a new store, or choose the model that the"
+                " store was made with",
+                metadata={"model": self.model, "dimension": self.dimension},
+            )
+        return vectors
+
+    @property
+    def _where(self) -> str:
+        return f"the embedding endpoint {self._address.shown}"
+
+    def _understood(self, status: int, body: object, headers: Mapping[str, str]) -> Refusal:
+        secrets = [self._settings.api_key, *self._address.headers.values(), *self._address.query.values()]
+        return understand(status, body, headers, secrets=secrets)
+
+    def _error(self, refusal: Refusal) -> ServiceError:
+        _log.warning(
+            "embedding_call_failed", endpoint=self._address.shown, meaning=refusal.meaning.value, quote=refusal.quote
+        )
+        said = f": {refusal.quote}" if refusal.quote else ""
+        keys = self._settings.keys
+        match refusal.meaning:
+            case Meaning.RATE_LIMITED:
+                return ResourceExhausted(
+                    Reason.MODEL_RATE_LIMITED,
+                    f"{self._where} is rate limiting requests; retry later{said}",
+                    retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
+                )
+            case Meaning.OUT_OF_BALANCE:
+                return ResourceExhausted(
+                    Reason.MODEL_RATE_LIMITED,
+                    f"the account at {self._where} has no balance or quota left; top it up{said}",
+                    retry_after=_DEFAULT_RETRY_AFTER,
+                )
+            case Meaning.LOADING | Meaning.UNAVAILABLE | Meaning.CRASHED:
+                state = "is out of order or still starting" if refusal.status else "cannot be reached"
+                return Unavailable(
+                    Reason.EMBEDDING_UNAVAILABLE,
+                    f"{self._where} {state}; retry later, and check {keys}_base_url{said}",
+                )
+        return FailedPrecondition(
+            Reason.MODEL_UNUSABLE, f"{self._where} {_remedy(refusal.meaning, keys, self.model)}{said}"
+        )
+
+
+def _remedy(meaning: Meaning, keys: str, model: str) -> str:
+    match meaning:
+        case Meaning.BAD_KEY | Meaning.FORBIDDEN:
+            return f"refuses the key; set {keys}_api_key"
+        case Meaning.COUNTRY:
+            return f"does not serve this country; set another {keys}_base_url"
+        case Meaning.UNKNOWN_MODEL:
+            return f"does not serve the model {model!r}; check {keys}_model and {keys}_base_url"
+        case Meaning.REDIRECTED | Meaning.NOT_AN_ENDPOINT:
+            return f"is not an embedding endpoint; check {keys}_base_url"
+        case Meaning.TOO_LONG:
+            return "takes no text of this length; load documents in shorter passages, or choose another model"
+        case _:
+            return f"refuses the request; check {keys}_model ({model}) and {keys}_base_url"
+
+
+def _fewer(sent: int, text: str) -> int:
+    """How many texts to send after so many were refused: as the refusal says, else half."""
+    said = [int(number) for number in _NUMBER.findall(text)]
+    fitting = [number for number in said if sent // 32 < number < sent]
+    return max(fitting) if fitting else max(sent // 2, 1)

@@ -1,0 +1,87 @@
+"""Vectors in the responses of embedding endpoints, in whatever shape they come."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float64]
+
+
+class UnusableResponseError(Exception):
+    """A response without one usable vector for each text. The text says what is wrong with it."""
+
+
+def vectors_in(response: object, count: int) -> list[Numbers]:
+    """The vectors of ``count`` texts, in the order of the texts.
+
+    Raises:
+        UnusableResponseError: There is not one finite vector for each text.
+    """
+    items = _items(response)
+    if len(items) != count:
+        raise UnusableResponseError(f"returned {len(items)} vectors for {count} texts")
+    return [_vector(_embedding(item)) for item in _in_order(items)]
+
+
+def _items(response: object) -> list[Any]:
+    """The items of a response: OpenAI's ``data``, or what some servers send in its place."""
+    if isinstance(response, Mapping):
+        for key in ("data", "embeddings", "embedding", "results"):
+            value = response.get(key)
+            if isinstance(value, Mapping):
+                value = next((one for one in value.values() if isinstance(one, list)), None)
+            if isinstance(value, list):
+                single = key == "embedding" and value and isinstance(value[0], int | float)
+                return [value] if single else value
+    if isinstance(response, list):
+        return response
+    raise UnusableResponseError("returned no vectors")
+
+
+def _in_order(items: Sequence[Any]) -> Sequence[Any]:
+    """The items by their index; as they came where no index tells them apart."""
+    indices = [item.get("index") if isinstance(item, Mapping) else None for item in items]
+    if len(set(indices)) == 1:
+        return items
+    if sorted(str(index) for index in indices) != sorted(str(index) for index in range(len(items))):
+        raise UnusableResponseError("returned vectors whose indices are missing or repeated")
+    return sorted(items, key=lambda item: int(item["index"]))
+
+
+def _embedding(item: object) -> object:
+    if isinstance(item, Mapping):
+        item = item.get("embedding", item.get("values"))
+    if isinstance(item, Mapping):
+        item = next(iter(item.values()), None)
+    return item
+
+
+def _vector(value: object) -> Numbers:
+    if isinstance(value, str):
+        value = _from_base64(value)
+    try:
+        vector: Numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UnusableResponseError("returned something other than numbers") from None
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.ndim == 2:
+        raise UnusableResponseError("returned a vector for each token; start the server with mean pooling")
+    if vector.ndim != 1 or not len(vector):
+        raise UnusableResponseError("returned something other than a vector for each text")
+    if not np.isfinite(vector).all():
+        raise UnusableResponseError("returned a vector with NaN or infinite numbers")
+    return vector
+
+
+def _from_base64(text: str) -> object:
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
+    except (binascii.Error, ValueError):
+        raise UnusableResponseError("returned a vector that is not base64") from None
