@@ -21,7 +21,7 @@ ROWS = 1_000
 class _Embedder:
     model, dimension = "model", 2
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         return np.ones((len(texts), 2), dtype=np.float32)
 
     async def close(self) -> None:
