@@ -177,7 +177,7 @@ async def test_responses_that_cannot_be_used(scripted_llm: Start, body: str, wor
             errors.FailedPrecondition,
             "does not support embeddings",
         ),
-        (Raw("<html><title>Welcome</title></html>", "text/html"), errors.FailedPrecondition, "Welcome"),
+        (Raw("<html><title>Welcome</title></html>", "text/html"), errors.Unavailable, "Welcome"),
         (Raw('{"error": "embeddings are switched off"}'), errors.Unavailable, "switched off"),
         (Raw("", code=302, headers={"Location": "https://other.example"}), errors.FailedPrecondition, "base_url"),
         (Raw(response([[1.0, 2.0]])), errors.FailedPrecondition, "2 dimensions"),

@@ -52,7 +52,8 @@ def mismatch_objection(context: Context, completion: Completion) -> Objection | 
     if call is None:
         return None
     named = _named(completion.text, functions_of(context)) - _called_lately(context)
-    if len(named) != 1 or call.name in named or _NOT_A_PLAN.search(completion.text):
+    made = {call.name, *(further.name for further in completion.further)}
+    if len(named) != 1 or made & named or _NOT_A_PLAN.search(completion.text):
         return None
     planned = named.pop()
     return Objection(

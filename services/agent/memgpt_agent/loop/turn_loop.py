@@ -81,8 +81,10 @@ class TurnLoop:
 
     def view(self, context: Context) -> ContextView:
         """Return a context as its window shows it, with tokens as its model's endpoint counts them."""
-        window = self._settings.window(context.agent.context_window, self._count)
-        return ContextView.of(replace(window, scale=self._calibration.scale(context.agent.model)), context)
+        window, model = self._settings.window(context.agent.context_window, self._count), context.agent.model
+        # A model that thinks needs more room for its answers, and at most half of the window.
+        reserve = max(window.reserve, min(self._calibration.needed(model), window.tokens // 2))
+        return ContextView.of(replace(window, reserve=reserve, scale=self._calibration.scale(model)), context)
 
     async def run(self, request: TurnRequest, stream: EventStream) -> None:
         """Run a turn, or follow it where another replica runs it, until it has ended.

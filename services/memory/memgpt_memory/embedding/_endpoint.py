@@ -254,6 +254,11 @@ class OpenAIEmbedder:
                     Reason.EMBEDDING_UNAVAILABLE,
                     f"{self._where} {state}; retry later, and check {keys}_base_url{said}",
                 )
+            case Meaning.NOT_AN_ENDPOINT:  # perhaps the page of a gateway in front of it
+                return Unavailable(
+                    Reason.EMBEDDING_UNAVAILABLE,
+                    f"{self._where} is not an embedding endpoint; check {keys}_base_url{said}",
+                )
         return FailedPrecondition(
             Reason.MODEL_UNUSABLE, f"{self._where} {_remedy(refusal.meaning, keys, self.model)}{said}"
         )
@@ -267,8 +272,8 @@ def _remedy(meaning: Meaning, keys: str, model: str) -> str:
             return f"does not serve this country; set another {keys}_base_url"
         case Meaning.UNKNOWN_MODEL:
             return f"does not serve the model {model!r}; check {keys}_model and {keys}_base_url"
-        case Meaning.REDIRECTED | Meaning.NOT_AN_ENDPOINT:
-            return f"is not an embedding endpoint; check {keys}_base_url"
+        case Meaning.REDIRECTED:
+            return f"redirects elsewhere; check {keys}_base_url"
         case Meaning.TOO_LONG:
             return "takes no text of this length; load documents in shorter passages, or choose another model"
         case _:
