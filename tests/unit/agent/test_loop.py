@@ -735,42 +735,9 @@ async def test_a_turn_waits_no_longer_than_the_setting_says() -> None:
     assert 6 < memory.waits[0] <= 7
 
 
-def several(*calls: Completion) -> Completion:
-    """One answer with the calls of several."""
-    made = [one.call for one in calls if one.call is not None]
-    return replace(calls[0], further=tuple(made[1:]))
-
-
-async def test_every_call_of_an_answer_is_made_in_a_step_of_its_own() -> None:
-    answer = several(
-        call("core_memory_append", name="human", content="Ada.", request_heartbeat=False), say("Hello Ada.")
-    )
-    model = ScriptedModel(answer)
-    memory = FakeMemory(answered())
-    feed = await run(make_loop(memory, model), request("My name is Ada."))
-    assert feed.ended
-    turn = memory.turns["r1"]
-    assert turn.state is TurnState.COMPLETED
-    assert len(model.requests) == 1
-    assert "Ada." in memory.context.blocks[1].value
-    roles = [[message.role for message in step.messages] for step in turn.steps[1:]]
-    assert roles == [[Role.ASSISTANT, Role.TOOL], [Role.ASSISTANT, Role.TOOL]]
-
-
-async def test_a_failure_among_several_calls_gives_control_back_after_the_last() -> None:
-    answer = several(call("core_memory_append", name="nobody", content="x"), say("Hello."))
-    model = ScriptedModel(answer, say("I could not note it."))
-    memory = FakeMemory(answered())
-    await run(make_loop(memory, model), request())
-    assert [m.function_call.name for m in memory.history if m.function_call][-3:] == [
-        "core_memory_append", "send_message", "send_message",
-    ]  # fmt: skip
-    assert prompt.HEARTBEAT_FAILED in memory.turns["r1"].steps[2].messages[-1].text
-
-
 async def test_calls_behind_a_remote_one_are_made_after_its_result() -> None:
     memory = FakeMemory(with_tool())
-    answer = several(call("roll", request_heartbeat=False), say("I rolled."))
+    answer = calls_of(call("roll", request_heartbeat=False), say("I rolled."))
     model = ScriptedModel(answer)
     await run(make_loop(memory, model, FakeTools(ToolResult(True, "six"))), request())
     assert len(model.requests) == 1
@@ -781,7 +748,7 @@ async def test_calls_behind_a_remote_one_are_made_after_its_result() -> None:
 
 async def test_further_calls_are_left_to_the_model_when_another_replica_takes_over() -> None:
     memory = FakeMemory(answered())
-    answer = several(call("core_memory_append", name="human", content="Ada."), say("Hello Ada."))
+    answer = calls_of(call("core_memory_append", name="human", content="Ada."), say("Hello Ada."))
     model = ScriptedModel(answer, say("Hello again, Ada."))
 
     def out_of_reach(step: NewStep) -> None:
