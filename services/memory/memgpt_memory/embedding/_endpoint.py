@@ -184,7 +184,7 @@ class OpenAIEmbedder:
             )
         except openai.APITimeoutError as error:
             raise DeadlineExceeded(
-                Reason.OUT_OF_TIME,
+                Reason.DEADLINE_EXCEEDED,
                 f"{self._where} did not respond in {self._settings.timeout:g} s; check that it runs, and"
                 f" {self._settings.keys}_base_url",
             ) from error

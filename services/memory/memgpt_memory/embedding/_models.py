@@ -6,18 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import structlog
-from memgpt_runtime.errors import DeadlineExceeded, FailedPrecondition, Reason, ResourceExhausted, Unavailable
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 Vectors = npt.NDArray[np.float32]
-_log = structlog.get_logger(__name__)
 
 WORDLLAMA = "wordllama-l2-256"
 """Name of the bundled model: wordllama's l2_supercat at 256 dimensions, which is in its wheel."""
@@ -34,15 +28,19 @@ class Embedder(Protocol):
     model: str
     dimension: int
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embeds texts.
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        """Embed texts.
+
+        Args:
+            texts: The texts.
+            query: Whether they are searched with, as against searched; some models embed the two differently.
 
         Returns:
             Unit vectors, ``(len(texts), dimension)``.
 
         Raises:
             Unavailable: The model cannot be reached.
-            ResourceExhausted: The model's endpoint wants fewer calls.
+            ResourceExhausted: The model's endpoint is rate limiting requests.
             FailedPrecondition: It answers vectors of another dimension, or refuses the key or the model's name.
         """
         ...
@@ -112,7 +110,7 @@ class WordLlama:
             cache_dir=Path(wordllama.__file__).parent, disable_download=True, dim=self.dimension
         )
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """See `Embedder.embed`."""
         if len(texts) == 1:  # quicker than a thread
             return self._embed(texts)
@@ -123,124 +121,6 @@ class WordLlama:
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
         return unit_vectors(np.asarray(self._model.embed(list(texts), norm=True), dtype=np.float32))
-
-
-class OpenAIEmbedder:
-    """Any endpoint that speaks OpenAI's embeddings protocol."""
-
-    batch = 128
-
-    def __init__(
-        self,
-        model: str,
-        dimension: int,
-        *,
-        base_url: str | None,
-        api_key: str,
-        timeout: float,
-        send_dimension: bool = False,
-        keys: str = "memory.embedding",
-    ) -> None:
-        """Prepares a client; nothing is sent yet.
-
-        Args:
-            model: The name sent to the endpoint.
-            dimension: Dimensions of its vectors.
-            base_url: Where; None for OpenAI's own.
-            api_key: Sent as a bearer token.
-            timeout: Seconds that one call may take.
-            send_dimension: Ask the endpoint for this dimension; not every endpoint knows the field.
-            keys: How the settings begin that name it, for messages.
-        """
-        self.model = model
-        self.dimension = dimension
-        self._send_dimension = send_dimension
-        self._keys = keys
-        self._base_url = base_url
-        self._api_key = api_key
-        self._timeout = timeout
-        self._client: AsyncOpenAI | None = None
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """See `Embedder.embed`."""
-        batches = [texts[start : start + self.batch] for start in range(0, len(texts), self.batch)]
-        return np.concatenate([await self._embed(batch) for batch in batches])
-
-    async def close(self) -> None:
-        """See `Embedder.close`."""
-        if self._client is not None:
-            await self._client.close()
-
-    async def _embed(self, texts: Sequence[str]) -> Vectors:
-        import openai
-
-        if self._client is None:
-            self._client = openai.AsyncOpenAI(
-                base_url=self._base_url, api_key=self._api_key or "none", timeout=self._timeout, max_retries=0
-            )
-        where = f"The embedding endpoint ({self._base_url or 'OpenAI'})"
-        try:
-            if self._send_dimension:
-                answer = await self._client.embeddings.create(
-                    model=self.model, input=list(texts), encoding_format="float", dimensions=self.dimension
-                )
-            else:
-                answer = await self._client.embeddings.create(
-                    model=self.model, input=list(texts), encoding_format="float"
-                )
-        except openai.APITimeoutError as error:
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED, f"{where} did not answer in {self._timeout:g} s."
-            ) from error
-        except openai.RateLimitError as error:
-            raise ResourceExhausted(
-                Reason.MODEL_RATE_LIMITED,
-                f"{where} wants fewer calls; try again later.",
-                retry_after=_retry_after(error.response.headers.get("retry-after", "")),
-            ) from error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise FailedPrecondition(
-                Reason.MODEL_UNUSABLE, f"{where} refuses the key: set {self._keys}_api_key."
-            ) from error
-        except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            _log.warning("embedding_refused", error=str(error)[:500])
-            raise FailedPrecondition(
-                Reason.MODEL_UNUSABLE,
-                f"{where} refuses the request: check {self._keys}_model ({self.model}) and {self._keys}_base_url.",
-            ) from error
-        except openai.APIError as error:
-            raise Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{where} cannot be reached; try again.") from error
-        except (ValueError, TypeError, AttributeError) as error:  # it is no JSON, or none of an answer's shape
-            raise self._nonsense(where, error) from error
-        try:
-            items = sorted(answer.data or [], key=lambda item: item.index)
-            vectors = [np.asarray(item.embedding, dtype=np.float64) for item in items]
-        except (ValueError, TypeError, AttributeError) as error:
-            raise self._nonsense(where, error) from error
-        if len(vectors) != len(texts) or any(vector.ndim != 1 for vector in vectors):
-            raise self._nonsense(where, f"{len(vectors)} vectors for {len(texts)} texts")
-        wrong = {len(vector) for vector in vectors} - {self.dimension}
-        if wrong:
-            raise FailedPrecondition(
-                Reason.EMBEDDING_MISMATCH,
-                f"{where} answers vectors of {wrong.pop()} dimensions, but {self._keys}_dimension is "
-                f"{self.dimension}: "
-                "set it to what the model gives, for a new store, or choose the model that the store was made with.",
-                metadata={"model": self.model, "dimension": self.dimension},
-            )
-        return unit_vectors(np.stack(vectors))
-
-    def _nonsense(self, where: str, what: object) -> Unavailable:
-        _log.warning("embedding_answer_unusable", problem=str(what)[:500])
-        return Unavailable(
-            Reason.EMBEDDING_UNAVAILABLE,
-            f"{where} answers something else than one vector for each text; check {self._keys}_base_url.",
-        )
-
-
-def _retry_after(header: str) -> float:
-    """Seconds to wait; the endpoint's own wish where it is a number."""
-    return min(float(header), 600.0) if header.replace(".", "", 1).isdecimal() and header.isascii() else 5.0
 
 
 _STEPS = 2_048
