@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from memgpt_runtime import logs
 from memgpt_runtime.config import Config
@@ -17,6 +16,7 @@ from memgpt_runtime.health import HealthServicer, Readiness
 from memgpt_runtime.interceptors import InFlight, server_interceptor
 from memgpt_runtime.metrics import ServerMetrics
 from memgpt_runtime.parent import Announcer
+from memgpt_runtime.reflection import add_reflection
 from memgpt_runtime.server.http_endpoint import HttpEndpoint
 from memgpt_runtime.server.listener import bind
 from memgpt_runtime.server.options import server_options
@@ -78,8 +78,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     names = list(registrar.names)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(readiness, names), server)
     if settings.reflection:
-        names += ["grpc.health.v1.Health", reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
+        add_reflection(server, [*names, "grpc.health.v1.Health"])
     await server.start()
     announcer.announce(spec.name, section.host, port, "serving")
     announcer.close()
