@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
-from google.protobuf import descriptor_pool, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2, text_format, timestamp_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -24,6 +24,8 @@ from protovalidate import ViolationPb
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FileDescriptor
+
+_IMPORTED_BY_RULES = (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2)
 
 V1 = "grpc.reflection.v1.ServerReflection"
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
@@ -137,10 +139,8 @@ def _restore_rules(files: dict[str, FileDescriptorProto]) -> None:
         if rules.name not in file.dependency:
             file.dependency.append(rules.name)
     files[rules.name] = rules
-    pool = descriptor_pool.Default()
-    for name in rules.dependency:
-        if name not in files:
-            files[name] = FileDescriptorProto.FromString(pool.FindFileByName(name).serialized_pb)
+    for module in _IMPORTED_BY_RULES:
+        files.setdefault(module.DESCRIPTOR.name, FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb))
 
 
 def _has_rules(messages: Iterable[DescriptorProto]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -110,3 +111,17 @@ async def test_what_is_unknown_is_not_found(address: str, request_: pb.ServerRef
     response = await ask(address, V1, request_)
     assert response.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
     assert response.original_request == request_
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_alone_has_every_file_that_it_needs(service: str) -> None:
+    package = service.rpartition(".")[0]
+    code = f"""if True:
+        import asyncio, importlib, re
+        from memgpt_runtime.reflection import _files
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", {service.rpartition(".")[2]!r}).lower()
+        importlib.import_module(f"{package}.{{name}}_pb2")
+        files = _files([{service!r}])
+        print(*{{each for file in files.values() for each in file.dependency}} - files.keys())
+    """
+    assert (await run(sys.executable, "-c", code)).strip() == ""
