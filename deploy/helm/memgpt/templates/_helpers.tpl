@@ -1,0 +1,183 @@
+{{/* The name of a part: release-agent and so on. Called with a dict of root and service. */}}
+{{- define "memgpt.name" -}}
+{{- printf "%s-%s" (.root.Release.Name | trunc 50 | trimSuffix "-") .service -}}
+{{- end }}
+
+{{- define "memgpt.selector" -}}
+app.kubernetes.io/name: memgpt
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .service }}
+{{- end }}
+
+{{- define "memgpt.labels" -}}
+{{ include "memgpt.selector" . }}
+app.kubernetes.io/part-of: memgpt
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* The gRPC port of a service. */}}
+{{- define "memgpt.port" -}}
+{{- get (dict "agent" "50051" "memory" "50052" "loader" "50053") .service -}}
+{{- end }}
+
+{{/* One entry of env from a secret: a dict of name, secret and key. */}}
+{{- define "memgpt.secret" }}
+- name: {{ .name }}
+  valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
+{{- end }}
+
+{{/* What all three services are told. */}}
+{{- define "memgpt.commonEnv" -}}
+{{- $service := upper .service }}
+- {name: MEMGPT_{{ $service }}_METRICS_PORT, value: "9464"}
+- {name: MEMGPT_SERVER_METRICS_HOST, value: "0.0.0.0"}
+- {name: MEMGPT_SERVER_LOG_LEVEL, value: {{ .root.Values.server.logLevel | quote }}}
+- {name: MEMGPT_SERVER_DRAIN_PAUSE, value: "1"}
+- {name: MEMGPT_SERVER_DRAIN_GRACE, value: {{ .root.Values.server.drainGraceSeconds | quote }}}
+- {name: MEMGPT_SERVER_MAX_CONNECTION_AGE, value: {{ .root.Values.server.maxConnectionAge | quote }}}
+{{- if .root.Values.tls.enabled }}
+- {name: MEMGPT_SERVER_TLS_CERT, value: /etc/memgpt/tls/tls.crt}
+- {name: MEMGPT_SERVER_TLS_KEY, value: /etc/memgpt/tls/tls.key}
+{{- if .root.Values.tls.clientCertificates }}
+- {name: MEMGPT_SERVER_TLS_CLIENT_CA, value: /etc/memgpt/tls/ca.crt}
+{{- end }}
+{{- end }}
+{{- if ne .service "memory" }}
+- {name: MEMGPT_{{ $service }}_MEMORY_ADDRESS, value: {{ printf "%s:50052" (include "memgpt.name" (dict "root" .root "service" "memory")) | quote }}}
+{{- if .root.Values.tls.enabled }}
+- {name: MEMGPT_{{ $service }}_MEMORY_TLS, value: "true"}
+- {name: MEMGPT_{{ $service }}_MEMORY_TLS_CA, value: /etc/memgpt/tls/ca.crt}
+- {name: MEMGPT_{{ $service }}_MEMORY_TLS_CERT, value: /etc/memgpt/tls/tls.crt}
+- {name: MEMGPT_{{ $service }}_MEMORY_TLS_KEY, value: /etc/memgpt/tls/tls.key}
+{{- end }}
+{{- end }}
+{{- range $name, $value := (get .root.Values .service).env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* The Deployment of a service: a dict of root, service, replicas, strategy, env and volume (a volume's source). */}}
+{{- define "memgpt.deployment" -}}
+{{- $values := get .root.Values .service }}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "memgpt.name" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "memgpt.labels" . | nindent 4 }}
+spec:
+  {{- if not (and (hasKey $values "autoscaling") $values.autoscaling.enabled) }}
+  replicas: {{ .replicas }}
+  {{- end }}
+  strategy: {{- toYaml .strategy | nindent 4 }}
+  selector:
+    matchLabels: {{- include "memgpt.selector" . | nindent 6 }}
+  template:
+    metadata:
+      labels: {{- include "memgpt.labels" . | nindent 8 }}
+      {{- with $values.podAnnotations }}
+      annotations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      serviceAccountName: {{ printf "%s-memgpt" .root.Release.Name }}
+      automountServiceAccountToken: false
+      # Service links would put MEMGPT_… variables of other Services into the environment.
+      enableServiceLinks: false
+      # preStop, the pause, the grace, and time to close.
+      terminationGracePeriodSeconds: {{ add .root.Values.server.preStopSeconds 1 .root.Values.server.drainGraceSeconds 10 }}
+      securityContext: {{- toYaml .root.Values.podSecurityContext | nindent 8 }}
+      {{- with .root.Values.image.pullSecrets }}
+      imagePullSecrets: {{- range . }}
+        - name: {{ . | quote }}
+      {{- end }}
+      {{- end }}
+      {{- with $values.nodeSelector }}
+      nodeSelector: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.affinity }}
+      affinity: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {{- include "memgpt.selector" . | nindent 14 }}
+      containers:
+        - name: {{ .service }}
+          image: {{ printf "%s/memgpt-%s:%s" .root.Values.image.registry .service (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+          ports:
+            - {name: grpc, containerPort: {{ include "memgpt.port" . }}}
+            - {name: metrics, containerPort: 9464}
+          env: {{- include "memgpt.commonEnv" . | trim | nindent 12 }}
+            {{- with .env }}
+            {{- . | trim | nindent 12 }}
+            {{- end }}
+          # Plain HTTP on the metrics port: probes of the kubelet speak neither TLS nor client certificates.
+          startupProbe:
+            httpGet: {path: /livez, port: metrics}
+            periodSeconds: 5
+            failureThreshold: 36
+          livenessProbe:
+            httpGet: {path: /livez, port: metrics}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          readinessProbe:
+            httpGet: {path: /readyz, port: metrics}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 3
+          lifecycle:
+            preStop:
+              exec: {command: [sleep, {{ .root.Values.server.preStopSeconds | quote }}]}
+          resources: {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - {name: tmp, mountPath: /tmp}
+            {{- if .volume }}
+            - {name: data, mountPath: /var/lib/memgpt}
+            {{- end }}
+            {{- if .root.Values.tls.enabled }}
+            - {name: tls, mountPath: /etc/memgpt/tls, readOnly: true}
+            {{- end }}
+      volumes:
+        - name: tmp
+          emptyDir: {sizeLimit: 64Mi}
+        {{- with .volume }}
+        - name: data
+          {{- . | trim | nindent 10 }}
+        {{- end }}
+        {{- if .root.Values.tls.enabled }}
+        - name: tls
+          secret: {secretName: {{ required "tls.existingSecret is required when tls.enabled is true" .root.Values.tls.existingSecret | quote }}, defaultMode: 288}
+        {{- end }}
+{{- end }}
+
+{{- define "memgpt.service" -}}
+{{- $values := get .root.Values .service }}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "memgpt.name" . }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "memgpt.labels" . | nindent 4 }}
+  {{- with $values.service.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ $values.service.type }}
+  selector: {{- include "memgpt.selector" . | nindent 4 }}
+  ports:
+    - {name: grpc, port: {{ include "memgpt.port" . }}, targetPort: grpc, appProtocol: grpc}
+    - {name: metrics, port: 9464, targetPort: metrics, appProtocol: http}
+{{- end }}

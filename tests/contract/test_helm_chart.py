@@ -1,0 +1,131 @@
+"""The Helm chart renders valid manifests, whose settings the services accept."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from memgpt_agent.config import AgentSettings
+from memgpt_loader.config import LoaderSettings
+from memgpt_memory.config import MemorySettings
+from memgpt_runtime.config import ServiceSection, load_config
+
+CHART = Path(__file__).parents[2] / "deploy" / "helm" / "memgpt"
+EXAMPLES = [None, *sorted((CHART / "ci").glob("*-values.yaml"))]
+VERSIONS = ("1.31", "1.34", "1.37")
+SETTINGS: dict[str, type[ServiceSection]] = {
+    "agent": AgentSettings,
+    "loader": LoaderSettings,
+    "memory": MemorySettings,
+}
+CUSTOM_RESOURCES = ("ServiceMonitor",)
+
+Manifest = dict[str, Any]
+
+
+def name_of(example: Path | None) -> str:
+    return example.stem if example else "default"
+
+
+class Chart:
+    """Renders the chart with the real program."""
+
+    def __init__(self, helm: Path) -> None:
+        self._helm = helm
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [self._helm, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def values(self, example: Path | None) -> list[str | Path]:
+        return ["--values", example] if example else []
+
+    def render(self, example: Path | None) -> list[Manifest]:
+        options = ("--kube-version", "1.34.0", *self.values(example))
+        done = self.run("template", "memgpt", CHART, *options)
+        assert done.returncode == 0, done.stderr
+        return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+@pytest.fixture(scope="module")
+def chart(helm: Path) -> Chart:
+    return Chart(helm)
+
+
+def deployments(manifests: list[Manifest]) -> dict[str, Manifest]:
+    found = [each for each in manifests if each["kind"] == "Deployment"]
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_the_chart_passes_lint(chart: Chart, example: Path | None) -> None:
+    done = chart.run("lint", "--strict", CHART, *chart.values(example))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_manifests_fit_the_schemas_of_kubernetes(chart: Chart, example: Path | None, version: str) -> None:
+    manifests = chart.render(example)
+    assert len(manifests) >= 9
+    for manifest in manifests:
+        if manifest["kind"] not in CUSTOM_RESOURCES:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_the_services_accept_the_settings(chart: Chart, example: Path | None, tmp_path: Path) -> None:
+    for service, deployment in deployments(chart.render(example)).items():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {each["name"]: each.get("value", "secret") for each in container["env"]}
+        environ = {**environment, "MEMGPT_HOME": str(tmp_path)}
+        config = load_config(service, SETTINGS[service], environ=environ)
+        assert config.service.metrics_port == 9464
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_pods_are_restricted_and_drain_in_time(chart: Chart, example: Path | None) -> None:
+    for deployment in deployments(chart.render(example)).values():
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        assert pod["enableServiceLinks"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        stopping = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        stopping += float(environment["MEMGPT_SERVER_DRAIN_PAUSE"]) + float(environment["MEMGPT_SERVER_DRAIN_GRACE"])
+        assert pod["terminationGracePeriodSeconds"] >= stopping + 7
+
+
+def test_memory_is_never_updated_by_rolling(chart: Chart) -> None:
+    memory = deployments(chart.render(None))["memory"]
+    assert memory["spec"]["strategy"] == {"type": "Recreate"}
+    assert memory["spec"]["replicas"] == 1
+
+
+def test_only_the_services_reach_memory(chart: Chart) -> None:
+    policies = {each["metadata"]["name"]: each for each in chart.render(None) if each["kind"] == "NetworkPolicy"}
+    grpc_rule = policies["memgpt-memory"]["spec"]["ingress"][0]
+    callers = [each["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in grpc_rule["from"]]
+    assert callers == ["agent", "loader"]
+    assert grpc_rule["ports"] == [{"port": "grpc"}]
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("agent.replica=2", "replica"),
+        ("memory.replicas=2", "replicas"),
+        ("milvus.uri=milvus:19530", "uri"),
+        ("server.logLevel=loud", "logLevel"),
+        ("tls.enabled=true", "tls.existingSecret is required"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(chart: Chart, setting: str, problem: str) -> None:
+    done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", "--set", setting)
+    assert done.returncode != 0
+    assert problem in done.stderr
