@@ -15,7 +15,7 @@ from memgpt_memory.maintenance.transfer import Transfers
 from memgpt_memory.messages import Messages
 from memgpt_memory.passages import EmbeddingIndex, Passages
 from memgpt_memory.recall import MessageIndex, Recall
-from memgpt_memory.records import IdempotencyStore, Names, Records
+from memgpt_memory.records import IdempotencyStore, Journal, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
@@ -98,17 +98,21 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     index = MessageIndex(messages, of_passages)
     await index.open()
     idempotency = IdempotencyStore(records)
+    journal = Journal(records)
     repository = AgentRepository(records, messages, of_passages, clock)
-    agents = Agents(repository, records, names, idempotency, lease_seconds)
-    sources = Sources(records, of_passages, names, idempotency, clock)
+    agents = Agents(repository, records, names, idempotency, journal, lease_seconds)
+    sources = Sources(records, of_passages, names, idempotency, journal, clock)
     archive = Archive(of_passages, sources, clock)
     reembedding = Reembedding(records, of_passages, models, identity, lease.lost)
     recall = Recall(messages, of_passages, index)
     agents.on_purge.append(recall.forget)
     reembedding.on_switch += [archive.rankings.clear, recall.rankings.clear]
+    if not await journal.open():
+        await agents.find_unfinished()
+        await sources.find_unfinished()
+        await journal.write()
     await agents.resume_deletions()
     await sources.resume_deletions()
-    await idempotency.forget_old()
     reembedding.resume()
     idempotency.keep_tidy()
     return Core(
@@ -124,7 +128,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         archive=archive,
         recall=recall,
         profiles=Profiles(records),
-        loads=LoadRecords(records),
+        loads=LoadRecords(records, sources),
         idempotency=idempotency,
         reembedding=reembedding,
         lease=lease,

@@ -41,11 +41,11 @@ async def test_an_agent_that_is_read_while_it_is_made_is_one_agent(
 ) -> None:
     async with serve(milvus_lite_uri) as memory:
         agents = memory.core().agents
-        made, read = Gate(agents.repository.commit), Gate(agents._records.read_texts)
+        made, read = Gate(agents.repository.commit), Gate(agents._records.read_texts_of_many)
         monkeypatch.setattr(agents.repository, "commit", made)
         creating = asyncio.create_task(memory.agent("new"))
         await made.reached.wait()
-        monkeypatch.setattr(agents._records, "read_texts", read)
+        monkeypatch.setattr(agents._records, "read_texts_of_many", read)
         reading = memory.agents.GetAgent(pb.GetAgentRequest(name="new"))
         await read.reached.wait()
         made.opened.set()
@@ -62,11 +62,11 @@ async def test_a_source_that_is_read_while_it_is_made_is_one_source(
 ) -> None:
     async with serve(milvus_lite_uri) as memory:
         sources = memory.core().sources
-        made, read = Gate(sources._put), Gate(sources._records.find)
+        made, read = Gate(sources._put), Gate(sources.files.read_totals)
         monkeypatch.setattr(sources, "_put", made)
         creating = asyncio.create_task(memory.source("new"))
         await made.reached.wait()
-        monkeypatch.setattr(sources._records, "find", read)
+        monkeypatch.setattr(sources.files, "read_totals", read)
         reading = memory.sources.GetSource(source_service_pb2.GetSourceRequest(name="new"))
         await read.reached.wait()
         made.opened.set()
@@ -126,14 +126,14 @@ async def test_what_is_deleted_while_it_is_listed_is_left_out(
             await memory.profiles.PutProfile(request)
         records = memory.core().loads._records
         with monkeypatch.context() as patch:
-            patch.setattr(records, "find", found := Gate(records.find))
+            patch.setattr(records, "bodies", found := Gate(records.bodies))
             listing = memory.sources.ListLoadRecords(source_service_pb2.ListLoadRecordsRequest())
             await found.reached.wait()
             await delete_source(memory, sources[0])
             found.opened.set()
             assert [record.source_id for record in (await listing).records] == [sources[1]]
         with monkeypatch.context() as patch:
-            patch.setattr(records, "find", found := Gate(records.find))
+            patch.setattr(records, "bodies", found := Gate(records.bodies))
             listing = memory.profiles.ListProfiles(profile_service_pb2.ListProfilesRequest(kind=persona))
             await found.reached.wait()
             await memory.profiles.DeleteProfile(profile_service_pb2.DeleteProfileRequest(kind=persona, name="a"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +26,7 @@ from memgpt_memory.agents._state import AgentState
 from memgpt_memory.messages import Message
 from memgpt_memory.paging import Page, list_page
 from memgpt_memory.passages import Passage, note_id, passage_of
-from memgpt_memory.records import IdempotencyStore, Names, Record, Records
+from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
@@ -43,6 +42,7 @@ class Agents:
         records: Records,
         names: Names,
         requests: IdempotencyStore,
+        journal: Journal,
         lease_seconds: float,
     ) -> None:
         """Keeps agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
@@ -53,6 +53,7 @@ class Agents:
         self._records = records
         self._names = names
         self._requests = requests
+        self._journal = journal
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()
@@ -120,13 +121,15 @@ class Agents:
             raise unknown_agent_name(name)
         return live
 
-    async def page(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
-        """A page of agents in order of creation, after the id `after`."""
-        records = await self._records.find("agent", tenant=tenant)
-        ids = [record.id for record in records if not json.loads(record.body).get("deleting")]
-        page = list_page(ids, size, after)
-        found = [await self._load(id_) for id_ in page.items]
-        return Page([live for live in found if live is not None and not live.row.deleting], page.next_token, len(ids))
+    async def list(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
+        """Return a page of agents in order of creation, after the id `after`."""
+        unfinished = await self._load_many(self._journal.of("agent"))
+        hidden = {id_ for id_, live in unfinished.items() if live is None or live.row.deleting}
+        ids = await self._records.ids("agent", tenant)
+        page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
+        found = (await self._load_many(page.items)).values()
+        agents = [live for live in found if live is not None and not live.row.deleting]
+        return Page(agents, page.next_token, page.total)
 
     async def update(self, tenant: str, agent_id: str, changes: dict[str, str | int], etag: str) -> LiveAgent:
         """Changes settings.
@@ -165,17 +168,26 @@ class Agents:
         live = await self._load(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # else it goes on where it failed
             live = await self.get(tenant, agent_id)
-            await self.repository.execute(live, DeleteAgent())
+            async with self._journal.beginning("agent", agent_id) as journal:
+                await self.repository.execute(live, DeleteAgent(journal))
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
-        """Finishes what a crash left of deletions."""
-        for found in await self._records.find("agent"):
-            if AgentRow.model_validate_json(found.body).deleting and found.id not in self._importing:
-                record = await self._records.get(found.id)  # an import may have ended while others were deleted
+        """Finish deletions that failed or that a crash interrupted, and remove what is left of imports."""
+        for agent_id in self._journal.of("agent"):
+            if agent_id not in self._importing:
+                record = await self._records.get(agent_id)
                 row = AgentRow.model_validate_json(record.body) if record is not None else None
-                if row is not None and row.deleting and found.id not in self._importing:
-                    await self._purge(LiveAgent(AgentState(found.id, row)))
+                if row is None or not row.deleting:
+                    await self._journal.end(agent_id)
+                elif agent_id not in self._importing:
+                    await self._purge(LiveAgent(AgentState(agent_id, row)))
+
+    async def find_unfinished(self) -> None:
+        """Look for deletions and imports that are under way, in a store that is older than its journal."""
+        for record in await self._records.find("agent"):
+            if AgentRow.model_validate_json(record.body).deleting:
+                self._journal.pending[record.id] = "agent"
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
@@ -204,13 +216,16 @@ class Agents:
         try:
             if existing is not None:
                 await purge()
-            await self._records.put(mark)
+            async with self._journal.beginning("agent", agent_id) as journal:
+                await self._records.put(journal, mark)
             yield None
         finally:
             self._importing.discard(agent_id)
             held = self._cache.get(agent_id)
             if held is None or held.row.deleting:
                 await run_to_end(purge())
+            else:
+                await self._journal.end(agent_id)
 
     async def complete(self, agent_id: str, settings: AgentRow, content: CreateAgent) -> LiveAgent:
         """End an import: from now on the agent exists.
@@ -230,7 +245,7 @@ class Agents:
 
     async def sweep(self) -> None:
         """Deletes rows that no agent uses any more, and that a failure or a crash has left."""
-        for record in await self._records.find("agent"):
+        for record in await self._records.find("agent"):  # of every tenant
             live = await self._load(record.id)
             if live is not None and not live.row.deleting:
                 async with live.lock:
@@ -271,7 +286,7 @@ class Agents:
             await self.repository.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
         return len(deleted)
 
-    async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, list[Message]]:
+    async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, Sequence[Message]]:
         """Read what fills the context window, as of one instant.
 
         Args:
@@ -289,6 +304,14 @@ class Agents:
             await self.repository.settle(live)
             return live.state
 
+    async def _load_many(self, ids: Sequence[str]) -> dict[str, LiveAgent | None]:
+        """Return agents from the cache or the store, also those that are being deleted; None for absent ones."""
+        missing = [id_ for id_ in ids if id_ not in self._cache]
+        states = await self.repository.read_many(missing) if missing else {}
+        for id_, state in states.items():
+            self._admit(id_, state)
+        return {id_: await self._load(id_) if id_ in states or id_ not in missing else None for id_ in ids}
+
     async def _load(self, agent_id: str) -> LiveAgent | None:
         live = self._cache.get(agent_id)
         if live is not None:
@@ -298,22 +321,26 @@ class Agents:
             return live
         task = self._loading.get(agent_id)
         if task is None:
-            task = self._loading[agent_id] = asyncio.create_task(self._read_into_cache(agent_id))
+            task = self._loading[agent_id] = asyncio.create_task(self._read(agent_id))
             task.add_done_callback(lambda _: self._loading.pop(agent_id, None))
         return await asyncio.shield(task)
 
-    async def _read_into_cache(self, agent_id: str) -> LiveAgent | None:
+    async def _read(self, agent_id: str) -> LiveAgent | None:
         state = await self.repository.read(agent_id)
-        if agent_id in self._cache:  # it was made in the meantime
-            return self._cache[agent_id]
         if state is None:
-            return None
-        live = LiveAgent(state)
+            return self._cache.get(agent_id)  # it may have been made in the meantime
+        return self._admit(agent_id, state)
+
+    def _admit(self, agent_id: str, state: AgentState) -> LiveAgent:
+        """Put an agent that was read into the cache. One that was made or read in the meantime stays."""
+        held = self._cache.get(agent_id)
+        if held is not None:
+            return held
+        live = self._cache[agent_id] = LiveAgent(state)
         # A lease that was held when this process started may still be: it gets its whole time.
         live.lease_ends = self._started + self.lease_seconds
-        self._cache[agent_id] = live
         if len(self._cache) > _MAX_CACHED:
-            for id_ in [id_ for id_, held in list(self._cache.items())[: _MAX_CACHED // 8] if held.idle]:
+            for id_ in [id_ for id_, old in list(self._cache.items())[: _MAX_CACHED // 8] if old.idle]:
                 if id_ != agent_id:
                     del self._cache[id_]
         return live
@@ -347,6 +374,7 @@ class Agents:
         await self._names.release_all(tenant, live.id)
         await self._records.delete_children(live.id)
         await self._records.delete([live.id])
+        await self._journal.end(live.id)
         self._cache.pop(live.id, None)
         live.notify()
 

@@ -41,5 +41,5 @@ class Attachments:
 
     async def of(self, state: AgentState) -> list[tuple[Link, LiveSource]]:
         """Return the attached sources that exist, in order of attachment."""
-        found = [(link, await self._sources.find(link.source_id)) for link in state.links]
-        return [(link, source) for link, source in found if source is not None]
+        found = await self._sources.find_many([link.source_id for link in state.links])
+        return [(link, found[link.source_id]) for link in state.links if link.source_id in found]

@@ -41,7 +41,13 @@ class UpdateSettings:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAgent:
-    """Mark the agent as deleted."""
+    """Mark the agent as deleted.
+
+    Attributes:
+        journal: The row that says so to the next start; written with the agent's, and before it.
+    """
+
+    journal: Record
 
 
 @dataclass(frozen=True, slots=True)

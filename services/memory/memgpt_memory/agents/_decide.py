@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
@@ -59,6 +59,7 @@ class Transition:
         passages: Texts of new passages, which follow the former ones.
         tags: Labels of the passages.
         records: Rows to be written before the agent's.
+        beside: Rows to be written together with the agent's.
         superseded: Keys of rows that nobody reads after the commit.
         touched: Blocks that were edited.
         reorders: Whether a search of archival memory finds something else from now on.
@@ -72,6 +73,7 @@ class Transition:
     passages: Sequence[str]
     tags: Sequence[str]
     records: Sequence[Record]
+    beside: Sequence[Record]
     superseded: Sequence[str]
     touched: Sequence[BlockRef]
     reorders: bool
@@ -115,6 +117,7 @@ class _Draft:
         self.passages: Sequence[str] = ()
         self.tags: Sequence[str] = ()
         self.records: list[Record] = []
+        self.beside: Sequence[Record] = ()
         self._values: dict[str, Any] = {}
         self._superseded: list[str] = []
 
@@ -165,6 +168,7 @@ class _Draft:
             passages=self.passages,
             tags=self.tags,
             records=self.records,
+            beside=self.beside,
             superseded=self._superseded,
             touched=self.touched,
             # Only what archival memory holds has a place in the order of commits: after a step, rankings stay good.
@@ -211,6 +215,7 @@ def _(command: UpdateSettings, draft: _Draft) -> None:
 @_apply.register
 def _(command: DeleteAgent, draft: _Draft) -> None:
     draft.row.deleting = True
+    draft.beside = [command.journal]
 
 
 @_apply.register
@@ -339,10 +344,15 @@ def settings_etag(row: AgentRow) -> str:
     return f"s{row.settings_version}"
 
 
+def text_references(row: AgentRow) -> dict[str, TextRef]:
+    """Which versions of which texts the agent's row points to, by the names under which they are stored."""
+    return {
+        **{text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()},
+        **{block_text_name(reference.label): reference.text for reference in row.blocks},
+    }
+
+
 def used_text_ids(state: AgentState) -> set[str]:
     """Keys of all texts that the agent's row points to."""
-    references: Mapping[str, TextRef] = {
-        **{text.stored_name: getattr(state.row, field) for field, text in TEXT_FIELDS.items()},
-        **{block_text_name(reference.label): reference.text for reference in state.row.blocks},
-    }
-    return {id_ for name, reference in references.items() for id_ in text_ids(state.id, name, reference)}
+    references = text_references(state.row).items()
+    return {id_ for name, reference in references for id_ in text_ids(state.id, name, reference)}

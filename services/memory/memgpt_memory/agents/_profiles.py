@@ -54,12 +54,12 @@ class Profiles:
         body, text = found
         return Profile(kind, name, text, body["updated"])
 
-    async def page(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
-        """A page of profiles by name."""
+    async def list(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
+        """Return a page of profiles by name, after the name `after`."""
         names = sorted(
             body["name"]
-            for record in await self._records.find("profile", tenant=tenant)
-            if (body := json.loads(record.body))["kind"] == kind
+            for stored in (await self._records.bodies("profile", tenant)).values()
+            if (body := json.loads(stored))["kind"] == kind
         )
         page = list_page(names, size, after)
         items = await present(self.get(tenant, kind, name) for name in page.items)

@@ -8,7 +8,7 @@ was before or after.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ import structlog
 from memgpt_runtime.errors import Reason, ServiceError, Unavailable
 
 from memgpt_memory.agents._commands import Command, notes_of
-from memgpt_memory.agents._decide import Transition, decide, used_text_ids
+from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
 from memgpt_memory.agents._errors import unknown_agent
 from memgpt_memory.agents._live import Attempt, LiveAgent
 from memgpt_memory.agents._rows import AgentRow, Block
@@ -116,22 +116,15 @@ class AgentRepository:
             )
 
     async def read(self, agent_id: str) -> AgentState | None:
-        """Read an agent's rows; None when there is no such agent."""
-        record = await self._records.get(agent_id)
-        if record is None or record.kind != "agent":
-            return None
-        row = AgentRow.model_validate_json(record.body)
-        references = {
-            **{text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()},
-            **{block_text_name(reference.label): reference.text for reference in row.blocks},
-        }
-        texts = await self._records.read_texts(agent_id, references)
-        return AgentState(
-            agent_id,
-            row,
-            blocks={reference.label: texts[block_text_name(reference.label)] for reference in row.blocks},
-            **{field: text.parse(texts[text.stored_name]) for field, text in TEXT_FIELDS.items()},
-        )
+        """Read an agent's rows; None if there is no such agent."""
+        return (await self.read_many([agent_id])).get(agent_id)
+
+    async def read_many(self, agent_ids: Sequence[str]) -> dict[str, AgentState]:
+        """Read the rows of agents; absent ones are absent from the result."""
+        records = (await self._records.get_many(agent_ids)).values()
+        rows = {record.id: AgentRow.model_validate_json(record.body) for record in records if record.kind == "agent"}
+        texts = await self._records.read_texts_of_many({id_: text_references(row) for id_, row in rows.items()})
+        return {id_: _state(id_, row, texts[id_]) for id_, row in rows.items()}
 
     async def sweep(self, live: LiveAgent) -> None:
         """Delete rows that the agent no longer uses, and that a failure or a crash has left. Hold `live.lock`."""
@@ -206,7 +199,7 @@ class AgentRepository:
         await all_to_end(*writes)
         body = row.model_dump_json(exclude_defaults=True)
         live.attempt = replace(attempt, committing=True)
-        await self._records.put(Record(live.id, "agent", row.tenant, "", row.created, body))
+        await self._records.put(*transition.beside, Record(live.id, "agent", row.tenant, "", row.created, body))
         live.attempt = None
 
     def _later(self, work: Awaitable[object]) -> None:
@@ -223,6 +216,15 @@ def check_exists(live: LiveAgent) -> None:
     """
     if live.row.deleting:
         raise unknown_agent(live.id)
+
+
+def _state(agent_id: str, row: AgentRow, texts: Mapping[str, str]) -> AgentState:
+    return AgentState(
+        agent_id,
+        row,
+        blocks={reference.label: texts[block_text_name(reference.label)] for reference in row.blocks},
+        **{field: text.parse(texts[text.stored_name]) for field, text in TEXT_FIELDS.items()},
+    )
 
 
 def _message_rows(agent_id: str, first: int, transition: Transition) -> list[MessageRow]:

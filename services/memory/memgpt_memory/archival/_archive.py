@@ -173,7 +173,7 @@ class Archive:
     async def count(self, scope: Scope) -> int:
         """Passages of a scope."""
         notes = scope.agent.state.note_count if scope.agent is not None else 0
-        return notes + sum(source.passage_count for source in await self._sources_of(scope))
+        return notes + sum(source.totals.passages for source in await self._sources_of(scope))
 
     @property
     def full_text(self) -> bool:
@@ -273,7 +273,7 @@ class Archive:
         if scope.source is not None:
             return [scope.source]
         links = scope.agent.state.links if scope.agent is not None else []
-        return [found for link in links if (found := await self._sources.find(link.source_id)) is not None]
+        return list((await self._sources.find_many([link.source_id for link in links])).values())
 
     async def _view(
         self,
@@ -284,6 +284,7 @@ class Archive:
         agent = scope.agent
         links = {link.source_id: link.stamp for link in agent.state.links} if agent is not None else {}
         sources = await self._sources_of(scope)  # of the same links: it reads them at once
+        await self._sources.files.load(sources)
         owners = [source.id for source in sources] + ([agent.id] if agent is not None else [])
         pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
         # Nothing is awaited from here on: the view is that of one moment.

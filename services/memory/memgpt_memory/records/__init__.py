@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memgpt_memory.records._idempotency import IdempotencyStore
+from memgpt_memory.records._journal import Journal
 from memgpt_memory.records._model import Record, StoredModel, TextRef
 from memgpt_memory.records._names import Names
 from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids, text_records
@@ -10,6 +11,7 @@ from memgpt_memory.records._text_rows import TextRows, present
 
 __all__ = [
     "IdempotencyStore",
+    "Journal",
     "Names",
     "Record",
     "Records",

@@ -33,6 +33,9 @@ RETENTION = 7 * 24 * 3600 * 1_000_000
 TIDY_SECONDS = 3600.0
 """How often older ones are looked for."""
 
+_FIRST_TIDY_SECONDS = 30.0
+"""After the start: the search looks at every record, and has time."""
+
 _LONGEST_INLINE = 32_768
 """Longer answers, in characters of base 64, lie in rows of their own."""
 _TEXT = "answer"
@@ -58,8 +61,10 @@ class IdempotencyStore:
             await asyncio.gather(self._tidying, return_exceptions=True)
 
     async def _keep_tidy(self) -> None:
+        delay = min(_FIRST_TIDY_SECONDS, TIDY_SECONDS)
         while True:
-            await asyncio.sleep(TIDY_SECONDS)
+            await asyncio.sleep(delay)
+            delay = TIDY_SECONDS
             try:
                 await self.forget_old()
             except ServiceError as error:  # the next time will do

@@ -7,13 +7,14 @@ points to it is written. So one row's write makes any number of changes visible 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from memgpt_memory.records._directory import Directory
 from memgpt_memory.records._model import Record, TextRef
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
 from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
-from memgpt_memory.store.rows import Key, RecordKind, Row
+from memgpt_memory.store.rows import Key, RecordKind, RecordOwner, Row
 
 _PARENTS = 500
 """Keys that one filter names."""
@@ -47,8 +48,9 @@ class Records:
     """Reads and writes rows of the collection of records."""
 
     def __init__(self, store: Store) -> None:
-        """Keeps rows in `store`."""
+        """Keep rows in `store`."""
         self._store = store
+        self._directory = Directory(self._read_listed)
 
     async def get(self, id: str) -> Record | None:  # noqa: A002 - the field's own name
         """Reads a row; None when there is none."""
@@ -60,11 +62,25 @@ class Records:
 
     async def put(self, *records: Record) -> None:
         """Writes rows, replacing those with the same keys; returns when they are in."""
-        await self._store.upsert(RECORDS, records)
+        try:
+            await self._store.upsert(RECORDS, records)
+        except BaseException:
+            self._directory.doubt(records)
+            raise
+        self._directory.put(records)
 
     async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
         """Deletes rows; absent ones are no error. See `Store.delete`."""
         await self._store.delete(RECORDS, ids, unread=unread)
+        self._directory.delete(ids)
+
+    async def ids(self, kind: str, tenant: str) -> Sequence[str]:
+        """Return the keys of a tenant's rows of a kind that is listed, in order, without reading them."""
+        return await self._directory.ids(kind, tenant)
+
+    async def bodies(self, kind: str, tenant: str) -> Mapping[str, str]:
+        """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
+        return await self._directory.bodies(kind, tenant)
 
     async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
         """Reads all rows of a kind, in order of the key."""
@@ -74,6 +90,19 @@ class Records:
         if parent is not None:
             conditions.append(Equals("parent", parent))
         return await self._store.query(RECORDS, all_of(*conditions), Record)
+
+    async def find_children(self, kind: str, parents: Sequence[str]) -> list[Record]:
+        """Return all rows of a kind that belong to one of the parents."""
+        found: list[Record] = []
+        for start in range(0, len(parents), _PARENTS):
+            condition = all_of(Equals("kind", kind), OneOf("parent", parents[start : start + _PARENTS]))
+            found += await self._store.query(RECORDS, condition, Record)
+        return found
+
+    async def _read_listed(self, kind: str, with_bodies: bool) -> Sequence[Record | RecordOwner]:
+        if with_bodies:
+            return await self.find(kind)
+        return await self._store.query(RECORDS, Equals("kind", kind), RecordOwner)
 
     async def older(self, kind: str, time: int) -> list[str]:
         """Keys of the rows of a kind that were written before a time."""
@@ -98,12 +127,22 @@ class Records:
         for found in reversed(levels):
             await self.delete(found)
 
-    async def read_texts(self, owner: str, references: dict[str, TextRef]) -> dict[str, str]:
-        """Reads texts of an owner by their names."""
-        wanted = {name: text_ids(owner, name, reference) for name, reference in references.items()}
-        ids = [id_ for of_name in wanted.values() for id_ in of_name]
+    async def read_texts(self, owner: str, references: Mapping[str, TextRef]) -> dict[str, str]:
+        """Read texts of an owner by their names."""
+        return (await self.read_texts_of_many({owner: references}))[owner]
+
+    async def read_texts_of_many(self, references: Mapping[str, Mapping[str, TextRef]]) -> dict[str, dict[str, str]]:
+        """Read texts of owners, each by their names."""
+        wanted = {
+            owner: {name: text_ids(owner, name, reference) for name, reference in of_owner.items()}
+            for owner, of_owner in references.items()
+        }
+        ids = [id_ for of_owner in wanted.values() for of_name in of_owner.values() for id_ in of_name]
         rows = await self.get_many(ids) if ids else {}
-        return {name: "".join(rows[id_].body for id_ in of_name) for name, of_name in wanted.items()}
+        return {
+            owner: {name: "".join(rows[id_].body for id_ in of_name) for name, of_name in of_owner.items()}
+            for owner, of_owner in wanted.items()
+        }
 
 
 def text_records(tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:

@@ -94,7 +94,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         """See the contract."""
         core = self._core
         size, after = self._after(request)
-        page = await core.agents.page(tenant(), size, after)
+        page = await core.agents.list(tenant(), size, after)
         return pb.ListAgentsResponse(
             agents=[await convert.agent(core, live.state) for live in page.items],
             next_page_token=self._next(request, page.next_token),

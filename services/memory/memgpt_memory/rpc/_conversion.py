@@ -173,7 +173,7 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
             agent_pb2.Attachment(
                 source_id=found.id,
                 source_name=found.row.name,
-                passage_count=found.passage_count,
+                passage_count=found.totals.passages,
                 attach_time=timestamp(link.attached),
             )
             for link, found in await core.attachments.of(state)
@@ -214,9 +214,9 @@ def source(core: Core, live: LiveSource) -> source_pb2.Source:
         source_id=live.id,
         name=live.row.name,
         description=live.row.description,
-        document_count=live.document_count,
-        passage_count=live.passage_count,
-        file_count=len(live.visible),
+        document_count=live.totals.documents,
+        passage_count=live.totals.passages,
+        file_count=live.totals.files,
         embedding_model=core.sources.embedding_model,
         create_time=timestamp(live.row.created),
         update_time=timestamp(live.updated),

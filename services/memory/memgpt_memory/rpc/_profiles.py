@@ -34,7 +34,7 @@ class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer)
     async def ListProfiles(self, request: pb.ListProfilesRequest, context: Context) -> pb.ListProfilesResponse:
         """See the contract."""
         size, after = self._after(request)
-        page = await self._core.profiles.page(tenant(), _KINDS[request.kind], size, after)
+        page = await self._core.profiles.list(tenant(), _KINDS[request.kind], size, after)
         return pb.ListProfilesResponse(
             profiles=[_proto(profile) for profile in page.items], next_page_token=self._next(request, page.next_token)
         )

@@ -45,7 +45,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         """See the contract."""
         core = self._core
         size, after = self._after(request)
-        page = await core.sources.page(tenant(), size, after)
+        page = await core.sources.list(tenant(), size, after)
         return pb.ListSourcesResponse(
             sources=[convert.source(core, live) for live in page.items],
             next_page_token=self._next(request, page.next_token),
@@ -69,7 +69,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         """See the contract."""
         core = self._core
         size, after = self._after(request)
-        page = core.sources.list_files(await core.sources.get(tenant(), request.source_id), size, after)
+        page = await core.sources.files.list(await core.sources.get(tenant(), request.source_id), size, after)
         return pb.ListFilesResponse(
             files=convert.files(page.items),
             next_page_token=self._next(request, page.next_token),
@@ -79,7 +79,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     async def DeleteFile(self, request: pb.DeleteFileRequest, context: Context) -> pb.DeleteFileResponse:
         """See the contract."""
         core = self._core
-        await core.sources.delete_file(await core.sources.get(tenant(), request.source_id), request.name)
+        await core.sources.files.delete(await core.sources.get(tenant(), request.source_id), request.name)
         return pb.DeleteFileResponse()
 
     async def UpsertPassages(
@@ -95,7 +95,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         name = version.name
         tags = tuple(first.header.tags)
         wanted = FileVersion(name, version.sha256, version.size, version.media_type, version.chunker_version, tags)
-        async with core.sources.upload(live, wanted) as upload:
+        async with core.sources.files.upload(live, wanted) as upload:
             if upload.unchanged is not None:
                 return pb.UpsertPassagesResponse(file=convert.source_file(name, upload.unchanged), unchanged=True)
             async for piece in request_iterator:
@@ -128,11 +128,9 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Context) -> pb.PutLoadRecordResponse:
         """See the contract."""
         core, record = self._core, request.record
-        source = await core.sources.get(tenant(), record.source_id)
-        async with core.sources.writing(source):
-            stored = await core.loads.put(
-                tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
-            )
+        stored = await core.loads.put(
+            tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
+        )
         return pb.PutLoadRecordResponse(record=_load(stored))
 
     async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Context) -> pb.GetLoadRecordResponse:
@@ -140,12 +138,12 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         loads = self._core.loads
         if request.load_id:
             return pb.GetLoadRecordResponse(record=_load(await loads.get(tenant(), request.load_id)))
-        return pb.GetLoadRecordResponse(record=_load(await loads.find(tenant(), request.request_id)))
+        return pb.GetLoadRecordResponse(record=_load(await loads.get_by_request(tenant(), request.request_id)))
 
     async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Context) -> pb.ListLoadRecordsResponse:
         """See the contract."""
         size, after = self._after(request)
-        page = await self._core.loads.page(tenant(), request.source_id, size, after)
+        page = await self._core.loads.list(tenant(), request.source_id, size, after)
         return pb.ListLoadRecordsResponse(
             records=[_load(record) for record in page.items], next_page_token=self._next(request, page.next_token)
         )

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from memgpt_runtime.errors import Aborted, NotFound, Reason
-
 from memgpt_memory.clock import now
 from memgpt_memory.paging import Page
 from memgpt_memory.records import Record, Records, TextRows, key_of, present
+from memgpt_memory.sources._errors import load_changed, unknown_load, unknown_load_request
+from memgpt_memory.sources._sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,12 @@ def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
 
 
 class LoadRecords:
-    """The records of loads. They go with their sources: hold `Sources.writing` while one is written."""
+    """The records of loads. They go with their sources."""
 
-    def __init__(self, records: Records) -> None:
-        """Keeps them among `records`."""
+    def __init__(self, records: Records, sources: Sources) -> None:
+        """Keep them among `records`."""
         self._records = records
+        self._sources = sources
         self._rows = TextRows(records, "load")
 
     async def put(self, tenant: str, record: LoadRecord) -> LoadRecord:
@@ -43,14 +44,14 @@ class LoadRecords:
 
         Raises:
             Aborted: The etag is set and the record has changed since.
+            NotFound: There is no such source.
         """
+        source = await self._sources.get(tenant, record.source_id)
         key = key_of("load", tenant, record.load_id)
-        async with self._rows.lock(key):
+        async with source.writing(), self._rows.lock(key):
             former = await self._rows.get_held(key, tenant)
             if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
-                raise Aborted(
-                    Reason.ETAG_MISMATCH, "The record has changed since it was read: read it again, then repeat."
-                )
+                raise load_changed()
             body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
             if record.request_id:
                 pointer = json.dumps({"load": record.load_id})
@@ -68,15 +69,11 @@ class LoadRecords:
         """
         found = await self._rows.get(key_of("load", tenant, load_id), tenant)
         if found is None:
-            raise NotFound(
-                Reason.LOAD_NOT_FOUND,
-                f"There is no load {load_id!r}: list the loads to see their ids.",
-                metadata={"load_id": load_id},
-            )
+            raise unknown_load(load_id)
         body, text = found
         return _load_record(body, base64.b64decode(text))
 
-    async def find(self, tenant: str, request_id: str) -> LoadRecord:
+    async def get_by_request(self, tenant: str, request_id: str) -> LoadRecord:
         """Reads the record of the load that a request created.
 
         Raises:
@@ -84,20 +81,16 @@ class LoadRecords:
         """
         pointer = await self._records.get(self._request_key(tenant, request_id))
         if pointer is None:
-            raise NotFound(
-                Reason.LOAD_NOT_FOUND,
-                f"There is no load of the request {request_id!r}.",
-                metadata={"request_id": request_id},
-            )
+            raise unknown_load_request(request_id)
         return await self.get(tenant, json.loads(pointer.body)["load"])
 
-    async def page(self, tenant: str, source_id: str, size: int, after: str) -> Page[LoadRecord]:
-        """A page of records, the latest first; `after` is the last load's id."""
+    async def list(self, tenant: str, source_id: str, size: int, after: str) -> Page[LoadRecord]:
+        """Return a page of records, the latest first, after the load id `after`."""
         ids = sorted(
             (
                 body["load"]
-                for record in await self._records.find("load", tenant=tenant)
-                if (body := json.loads(record.body))["source"] == source_id or not source_id
+                for stored in (await self._records.bodies("load", tenant)).values()
+                if (body := json.loads(stored))["source"] == source_id or not source_id
             ),
             reverse=True,
         )

@@ -26,3 +26,17 @@ class FileRow(StoredModel):
     visible: VisibleVersion | None = None
     staged: str = ""
     garbage: list[str] = Field(default=[])
+
+
+class SummaryRow(StoredModel):
+    """What the visible files of a source have together, so that they need not all be read.
+
+    It is written before the visible version of a file changes, and leaves that file out: whoever reads it adds the
+    files that it names, as their own rows have them. So it is true whether the change has happened or not.
+    """
+
+    files: int = 0
+    documents: int = 0
+    passages: int = 0
+    updated: int = 0
+    changing: list[str] = Field(default=[])

@@ -62,6 +62,14 @@ class RecordKind:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordOwner:
+    """The key and the tenant of a record."""
+
+    id: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRow:
     """A message of recall memory, or a further piece of a long one.
 

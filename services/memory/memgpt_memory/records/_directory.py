@@ -1,0 +1,123 @@
+"""Which rows there are of the kinds that are listed, kept in memory so that no list needs to look through the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from memgpt_memory.records._model import Record
+from memgpt_memory.store.rows import RecordOwner
+
+_WITH_BODIES = ("profile", "load")
+"""Kinds whose bodies are kept, too: small ones, which say what the row is listed by."""
+
+
+class _Listing:
+    """The rows of one kind and tenant: bodies by id, and the ids in order."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, str] = {}
+        self._ids: list[str] | None = []
+
+    @property
+    def ids(self) -> Sequence[str]:
+        if self._ids is None:
+            self._ids = sorted(self.bodies)
+        return self._ids
+
+    def put(self, id_: str, body: str) -> None:
+        if id_ not in self.bodies:
+            self._ids = None
+        self.bodies[id_] = body
+
+    def forget(self, id_: str) -> None:
+        if self.bodies.pop(id_, None) is not None:
+            self._ids = None
+
+
+class Directory:
+    """The rows of every kind that is listed, by kind and tenant.
+
+    A kind is read from the store when it is first asked for, and kept up to date by every write: only this process
+    writes to the store. What is written while a kind is read is noted after it.
+    """
+
+    def __init__(self, read: Callable[[str, bool], Awaitable[Iterable[Record | RecordOwner]]]) -> None:
+        """Read the rows of a kind by `read`, which takes whether their bodies are needed, too."""
+        self._read = read
+        self._listings: dict[tuple[str, str], _Listing] = {}
+        self._where: dict[str, tuple[str, str]] = {}
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._written: dict[str, Record | None] = {}
+
+    async def ids(self, kind: str, tenant: str) -> Sequence[str]:
+        """Return the keys of a tenant's rows of a kind, in order."""
+        return (await self._listing(kind, tenant)).ids
+
+    async def bodies(self, kind: str, tenant: str) -> Mapping[str, str]:
+        """Return the bodies of a tenant's rows of a kind by their keys: of profiles and loads."""
+        return (await self._listing(kind, tenant)).bodies
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Note rows that were written."""
+        for record in records:
+            task = self._loads.get(record.kind)
+            if task is None:
+                continue  # the kind was never asked for
+            if task.done():
+                self._note(record)
+            else:
+                self._written[record.id] = record
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Note rows that were deleted."""
+        reading = any(not task.done() for task in self._loads.values())
+        for id_ in ids:
+            if reading:
+                self._written[id_] = None
+            self._delete(id_)
+
+    def doubt(self, records: Iterable[Record]) -> None:
+        """Forget what is known of the kinds of rows whose write failed, and may have happened."""
+        for kind in {record.kind for record in records if record.id not in self._where}:
+            if self._loads.pop(kind, None) is not None:
+                for key in [key for key in self._listings if key[0] == kind]:
+                    for id_ in self._listings.pop(key).bodies:
+                        del self._where[id_]
+
+    async def _listing(self, kind: str, tenant: str) -> _Listing:
+        task = self._loads.get(kind)
+        if task is None:
+            task = self._loads[kind] = asyncio.create_task(self._load(kind))
+        try:
+            await asyncio.shield(task)
+        except BaseException:
+            if task.done() and self._loads.get(kind) is task:
+                del self._loads[kind]
+            raise
+        return self._listings.setdefault((kind, tenant), _Listing())
+
+    async def _load(self, kind: str) -> None:
+        with_bodies = kind in _WITH_BODIES
+        for row in await self._read(kind, with_bodies):
+            self._put(kind, row.tenant, row.id, row.body if isinstance(row, Record) else "")
+        for id_, written in list(self._written.items()):
+            if written is None:
+                self._delete(id_)
+            elif written.kind == kind:
+                self._note(written)
+                del self._written[id_]
+        if all(task.done() or other == kind for other, task in self._loads.items()):
+            self._written.clear()
+
+    def _note(self, record: Record) -> None:
+        self._put(record.kind, record.tenant, record.id, record.body if record.kind in _WITH_BODIES else "")
+
+    def _put(self, kind: str, tenant: str, id_: str, body: str) -> None:
+        self._where[id_] = kind, tenant
+        self._listings.setdefault((kind, tenant), _Listing()).put(id_, body)
+
+    def _delete(self, id_: str) -> None:
+        key = self._where.pop(id_, None)
+        if key is not None:
+            self._listings[key].forget(id_)

@@ -1,0 +1,61 @@
+"""The errors that sources raise, one constructor a reason."""
+
+from __future__ import annotations
+
+from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, invalid
+
+
+def unknown_source(source_id: str) -> NotFound:
+    """No source has this id, or it is another tenant's."""
+    return NotFound(
+        Reason.SOURCE_NOT_FOUND,
+        f'unknown source "{source_id}"; list sources to see their ids',
+        metadata={"source_id": source_id},
+    )
+
+
+def unknown_source_name(name: str) -> NotFound:
+    """No source has this name."""
+    return NotFound(
+        Reason.SOURCE_NOT_FOUND,
+        f'no source is named "{name}"; list sources to see their names, or load one',
+        metadata={"name": name},
+    )
+
+
+def source_deleted(name: str) -> NotFound:
+    """The source was deleted while something was being written to it."""
+    return NotFound(Reason.SOURCE_NOT_FOUND, f'source "{name}" was deleted in the meantime')
+
+
+def unknown_load(load_id: str) -> NotFound:
+    """No load has this id."""
+    return NotFound(
+        Reason.LOAD_NOT_FOUND, f'unknown load "{load_id}"; list loads to see their ids', metadata={"load_id": load_id}
+    )
+
+
+def unknown_load_request(request_id: str) -> NotFound:
+    """No load was created by this request."""
+    return NotFound(
+        Reason.LOAD_NOT_FOUND, f'no load was created by request "{request_id}"', metadata={"request_id": request_id}
+    )
+
+
+def load_changed() -> Aborted:
+    """The record of a load is not that of the etag."""
+    return Aborted(Reason.ETAG_MISMATCH, "the load record has changed since it was read; read it again and retry")
+
+
+def passage_out_of_order(index: int, following: int) -> InvalidArgument:
+    """A passage of an upload is not the next one."""
+    return invalid("batch.passages.index", f"passage index {index} is not the next index; send {following}")
+
+
+def passages_missing(promised: int, received: int) -> InvalidArgument:
+    """An upload ends with another number of passages than it promised."""
+    return InvalidArgument(
+        Reason.UPLOAD_MISMATCH,
+        f"finish promises {promised} passages, but {received} were received; send the file again from its header",
+        field="finish.passage_count",
+    )

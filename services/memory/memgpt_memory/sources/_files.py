@@ -1,0 +1,334 @@
+"""The files of a source, in versions that become visible by one write.
+
+A file's passages are written under the version's own keys, where nobody sees them. Writing the file's row makes the new
+version visible and the former one invisible in one instant. What became invisible is deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from memgpt_runtime.errors import ServiceError
+
+from memgpt_memory.clock import Clock, now
+from memgpt_memory.paging import Page, list_page
+from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
+from memgpt_memory.records import Record, Records, key_of
+from memgpt_memory.sources._errors import passage_out_of_order, passages_missing
+from memgpt_memory.sources._live import LiveSource, Totals
+from memgpt_memory.sources._rows import FileRow, SummaryRow
+from memgpt_memory.store.filters import Equals
+from memgpt_memory.tasks import run_to_end
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """A version of a file, as the Loader read it, and the labels it is to have."""
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+    chunker_version: str
+    tags: tuple[str, ...] = ()
+
+
+class SourceFiles:
+    """Reads, stages, switches and deletes files."""
+
+    def __init__(self, records: Records, passages: Passages, clock: Clock) -> None:
+        """Keep files in the given parts of one store."""
+        self._records = records
+        self._passages = passages
+        self._clock = clock
+
+    async def load(self, sources: Iterable[LiveSource]) -> None:
+        """Read all files of sources, as far as they are not known."""
+        missing = {live.id: live for live in sources if not live.complete}
+        if not missing:
+            return
+        rows: dict[str, list[FileRow]] = {id_: [] for id_ in missing}
+        for record in await self._records.find_children("file", list(missing)):
+            rows[record.parent].append(FileRow.model_validate_json(record.body))
+        for id_, live in missing.items():
+            if not live.complete:  # else another caller was quicker
+                live.know_all(rows[id_])
+
+    async def read_totals(self, sources: Sequence[LiveSource]) -> None:
+        """Read the totals of sources that were just read."""
+        keys = {_summary_key(live.id): live for live in sources}
+        found = await self._records.get_many(list(keys))
+        summaries = {keys[key].id: SummaryRow.model_validate_json(record.body) for key, record in found.items()}
+        names = {
+            _file_key(live.id, name): (live, name)
+            for live in sources
+            for name in (summaries[live.id].changing if live.id in summaries else ())
+        }
+        files = await self._records.get_many(list(names)) if names else {}
+        for key, (live, name) in names.items():
+            live.know(name, FileRow.model_validate_json(files[key].body) if key in files else None)
+        for live in sources:
+            summary = summaries.get(live.id)
+            if summary is not None:
+                base = Totals(summary.files, summary.documents, summary.passages, summary.updated)
+                live.totals = base.plus(Totals.of(live.files[name] for name in summary.changing))
+        await self._count([live for live in sources if live.id not in summaries])
+
+    async def _count(self, sources: Sequence[LiveSource]) -> None:
+        """Count the files of sources that are older than their summaries, and write those."""
+        if not sources:
+            return
+        await self.load(sources)
+        for live in sources:
+            live.totals = Totals.of(live.files.values())
+        try:
+            await self._records.put(*map(summary_record, sources))
+        except ServiceError as error:  # they are counted again by the next process
+            _log.warning("source_summaries_not_stored", sources=len(sources), error=str(error))
+
+    async def list(self, live: LiveSource, size: int, after: str) -> Page[tuple[FileRow, VisibleVersion]]:
+        """Return a page of the visible files by name, after the name `after`."""
+        await self.load([live])
+        by_name = {row.name: (row, version) for row, version in live.visible}
+        page = list_page(sorted(by_name), size, after)
+        return Page([by_name[name] for name in page.items], page.next_token, len(by_name))
+
+    async def delete(self, live: LiveSource, name: str) -> None:
+        """Delete a file with its passages; an absent one is no error."""
+        async with self._locked(live, name) as row:
+            if row is None:
+                return
+            gone = [
+                *row.garbage,
+                *([row.visible.version] if row.visible else []),
+                *([row.staged] if row.staged else []),
+            ]
+            with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+                await self._put(live, row.model_copy(update={"visible": None, "staged": "", "garbage": gone}))
+            await self._collect(live, name)
+            await self._forget(live, name)
+
+    async def sweep(self, live: LiveSource) -> None:
+        """Delete what a failure or a crash has left of versions, and of files that were deleted."""
+        await self.load([live])
+        for name in list(live.files):
+            async with self._locked(live, name) as row:
+                if row is not None:
+                    await self._collect(live, name)
+                    if row.visible is None and not row.staged:
+                        await self._forget(live, name)
+
+    async def settle(self, live: LiveSource) -> None:
+        """After failed writes, find out whether they happened. Uploads hold the object: it is changed in place."""
+        for name in list(live.stale_files):
+            if not live.locks[name].locked():  # whoever holds it looks for himself
+                async with self._locked(live, name):
+                    pass
+
+    @asynccontextmanager
+    async def upload(self, live: LiveSource, version: FileVersion) -> AsyncIterator[Upload]:
+        """Stage a version of a file, for `Upload.add` and `Upload.finish`. One upload of a file at a time.
+
+        A version that is visible already has `Upload.unchanged` set, and takes nothing.
+        """
+        version_id = _version_id(live.id, version)
+        async with self._locked(live, version.name) as row:
+            if row is not None and row.visible is not None and row.visible.version == version_id:
+                visible = await self._label(live, row, row.visible, version.tags)
+                yield Upload(self, live, version, version_id, unchanged=visible)
+                return
+            row = row or FileRow(source_id=live.id, name=version.name)
+            if row.staged != version_id:
+                garbage = [*row.garbage, *([row.staged] if row.staged else [])]
+                garbage = [one for one in garbage if one != version_id]
+                await self._put(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
+            yield Upload(self, live, version, version_id)
+
+    async def write_passages(
+        self, live: LiveSource, name: str, version_id: str, passages: Sequence[NewPassage]
+    ) -> None:
+        """Write passages of a staged version."""
+        embedded = await self._passages.embed([passage.text for passage in passages])
+        created = now()
+        with self._clock.write(version_id) as revision:
+            rows = [
+                document_row(
+                    live.id,
+                    live.row.name,
+                    name,
+                    version_id,
+                    passage.index,
+                    passage.text,
+                    (passage.page, passage.start, passage.end),
+                    stamp=revision,
+                    created=created,
+                )
+                for passage in passages
+            ]
+            async with live.writing():  # to the end: rows of a caller that went away must not come later
+                await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
+
+    async def switch(
+        self,
+        live: LiveSource,
+        version: FileVersion,
+        version_id: str,
+        documents: int,
+        passages: int,
+        notes: Sequence[StoredNote],
+    ) -> VisibleVersion:
+        """Make a staged version visible in place of the former one. Hold the file's lock."""
+        row = live.files[version.name] or FileRow(source_id=live.id, name=version.name)
+        with self._clock.write(live.id) as revision:
+            visible = VisibleVersion(
+                version=version_id,
+                sha256=version.sha256,
+                size=version.size,
+                media_type=version.media_type,
+                chunker_version=version.chunker_version,
+                documents=documents,
+                passages=passages,
+                stamp=revision,
+                created=now(),
+                tags=list(version.tags),
+                notes=list(notes),
+            )
+            garbage = [*row.garbage, *([row.visible.version] if row.visible else [])]
+            await self._put(live, row.model_copy(update={"visible": visible, "staged": "", "garbage": garbage}))
+        try:
+            await self._collect(live, version.name)
+        except ServiceError as error:  # invisible already; it is tried again with the next version
+            _log.info("tidying_failed", error=str(error))
+        return visible
+
+    async def _label(
+        self, live: LiveSource, row: FileRow, visible: VisibleVersion, tags: tuple[str, ...]
+    ) -> VisibleVersion:
+        """Give a visible file other labels."""
+        if visible.tags == list(tags):
+            return visible
+        with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+            labelled = visible.model_copy(update={"tags": list(tags)})
+            await self._put(live, row.model_copy(update={"visible": labelled}))
+        return labelled
+
+    async def _collect(self, live: LiveSource, name: str) -> None:
+        """Delete the passages of versions that nobody sees any more."""
+        row = live.files[name]
+        if row is None or not row.garbage:
+            return
+        for version_id in row.garbage:
+            await self._passages.delete_where(live.row.tenant, live.id, Equals("version", version_id))
+        await self._put(live, row.model_copy(update={"garbage": []}))
+
+    async def _forget(self, live: LiveSource, name: str) -> None:
+        await self._records.delete([_file_key(live.id, name)])
+        live.put(name, None)
+
+    @asynccontextmanager
+    async def _locked(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:
+        """Hold a file's lock, and know its row: None if there is no such file."""
+        async with live.locks.setdefault(name, asyncio.Lock()):
+            if name in live.stale_files or (name not in live.files and not live.complete):
+                record = await self._records.get(_file_key(live.id, name))
+                row = None if record is None else FileRow.model_validate_json(record.body)
+                if name in live.stale_files:
+                    live.put(name, row)
+                    live.stale_files.discard(name)
+                else:
+                    live.know(name, row)
+            yield live.files.get(name)
+
+    async def _put(self, live: LiveSource, row: FileRow) -> None:
+        """Write a file's row; before that, if its visible version changes, the totals without it."""
+        former = live.files.get(row.name)
+        changes = Totals.of([former]) != Totals.of([row])
+        record = Record(_file_key(live.id, row.name), "file", live.row.tenant, live.id, now(), row.model_dump_json())
+        async with live.writing():
+            try:
+                if changes:
+                    live.switching.add(row.name)
+                    await run_to_end(self._write_summary(live))
+                try:
+                    await run_to_end(self._records.put(record))
+                except BaseException:
+                    live.stale_files.add(row.name)
+                    raise
+                live.put(row.name, row)
+            finally:
+                live.switching.discard(row.name)
+
+    async def _write_summary(self, live: LiveSource) -> None:
+        async with live.summary_lock:
+            await self._records.put(summary_record(live))
+
+
+@dataclass(slots=True)
+class Upload:
+    """A version of a file on its way in.
+
+    Attributes:
+        unchanged: The visible version, when it is this very one.
+    """
+
+    _files: SourceFiles
+    _live: LiveSource
+    _version: FileVersion
+    _version_id: str
+    unchanged: VisibleVersion | None = None
+    _count: int = 0
+
+    async def add(self, passages: Sequence[NewPassage]) -> None:
+        """Write passages, in order of index.
+
+        Raises:
+            InvalidArgument: An index is not the next one.
+        """
+        for following, passage in enumerate(passages, self._count):
+            if passage.index != following:
+                raise passage_out_of_order(passage.index, following)
+        if passages:
+            await self._files.write_passages(self._live, self._version.name, self._version_id, passages)
+        self._count += len(passages)
+
+    async def finish(self, documents: int, passages: int, notes: Sequence[StoredNote] = ()) -> VisibleVersion:
+        """Make the version visible.
+
+        Args:
+            documents: How many documents the file has.
+            passages: How many passages were sent.
+            notes: What was left out of the file.
+
+        Raises:
+            InvalidArgument: `passages` is not the number that was added.
+        """
+        if passages != self._count:
+            raise passages_missing(passages, self._count)
+        return await self._files.switch(self._live, self._version, self._version_id, documents, passages, notes)
+
+
+def _file_key(source_id: str, name: str) -> str:
+    return key_of("file", source_id, name)
+
+
+def _summary_key(source_id: str) -> str:
+    return key_of("summary", source_id)
+
+
+def summary_record(live: LiveSource) -> Record:
+    """The row of a source's totals."""
+    body = live.summary().model_dump_json(exclude_defaults=True)
+    return Record(_summary_key(live.id), "summary", live.row.tenant, live.id, now(), body)
+
+
+def _version_id(source_id: str, version: FileVersion) -> str:
+    """Follows from source, file name, hash and chunker version, so that loading again writes the same rows."""
+    parts = "\0".join((source_id, version.name, version.sha256, version.chunker_version))
+    return "v" + hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -1,0 +1,147 @@
+"""A source as this process holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from memgpt_memory.passages import VisibleVersion
+from memgpt_memory.sources._errors import source_deleted
+from memgpt_memory.sources._rows import FileRow, SourceRow, SummaryRow
+from memgpt_memory.store.locks import ReadWriteLock
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the visible files of a source have together.
+
+    Attributes:
+        files: How many there are.
+        documents: Their documents.
+        passages: Their passages.
+        updated: When one of them last became visible; 0 for never.
+    """
+
+    files: int = 0
+    documents: int = 0
+    passages: int = 0
+    updated: int = 0
+
+    @staticmethod
+    def of(rows: Iterable[FileRow | None]) -> Totals:
+        """Add up files; those that are absent or invisible count for nothing."""
+        visible = [row.visible for row in rows if row is not None and row.visible is not None]
+        return Totals(
+            len(visible),
+            sum(version.documents for version in visible),
+            sum(version.passages for version in visible),
+            max((version.created for version in visible), default=0),
+        )
+
+    def plus(self, other: Totals) -> Totals:
+        """These and others."""
+        return Totals(
+            self.files + other.files,
+            self.documents + other.documents,
+            self.passages + other.passages,
+            max(self.updated, other.updated),
+        )
+
+    def minus(self, other: Totals) -> Totals:
+        """These without others; the time stays."""
+        return Totals(
+            self.files - other.files, self.documents - other.documents, self.passages - other.passages, self.updated
+        )
+
+
+@dataclass(slots=True)
+class LiveSource:
+    """A source in the cache: its totals, and those of its files that were needed.
+
+    Attributes:
+        id: The source.
+        row: Its row.
+        totals: What its visible files have together.
+        complete: Whether `files` are all its files.
+        files: Rows of files by name, None for absent ones; change them by `put` and `forget`.
+        locks: For each file, held by whoever changes it.
+        stale: Whether the row must be read again: a write of it failed, and may have happened.
+        stale_files: Names of files of which the same is true.
+        switching: Names of files whose visible version is about to change.
+        summary_lock: Held while the totals are written.
+        gate: Held together by all who write rows that belong to the source, and alone by who deletes it.
+    """
+
+    id: str
+    row: SourceRow
+    totals: Totals = field(default_factory=Totals)
+    complete: bool = False
+    files: dict[str, FileRow | None] = field(default_factory=dict)
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    stale: bool = False
+    stale_files: set[str] = field(default_factory=set)
+    switching: set[str] = field(default_factory=set)
+    summary_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    gate: ReadWriteLock = field(default_factory=ReadWriteLock)
+    _visible: Sequence[tuple[FileRow, VisibleVersion]] | None = None
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Held by whoever writes rows that belong to the source: none comes after those that a deletion has found.
+
+        Raises:
+            NotFound: The source has been deleted in the meantime.
+        """
+        async with self.gate.read():
+            if self.row.deleting:
+                raise source_deleted(self.row.name)
+            yield
+
+    def put(self, name: str, file: FileRow | None) -> None:
+        """Take a file's row in place of the former one, which must be known; None if the file is gone."""
+        self.totals = self.totals.minus(Totals.of([self.files.get(name)])).plus(Totals.of([file]))
+        self.know(name, file)
+
+    def know(self, name: str, file: FileRow | None) -> None:
+        """Take a file's row that was read; the totals have it already."""
+        if file is None and self.complete:
+            self.files.pop(name, None)
+        else:
+            self.files[name] = file
+        self._visible = None
+
+    def know_all(self, files: Iterable[FileRow]) -> None:
+        """Take the rows of all files that were read; those that were known are newer."""
+        self.files = {name: file for name, file in {**{f.name: f for f in files}, **self.files}.items() if file}
+        self.complete = True
+        self._visible = None
+
+    @property
+    def visible(self) -> Sequence[tuple[FileRow, VisibleVersion]]:
+        """The visible files, in the order in which they became so. Call `SourceFiles.load` before."""
+        if not self.complete:
+            raise RuntimeError("the files of the source have not been loaded")
+        # Every search asks: to look at thousands of files each time takes too long.
+        if self._visible is None:
+            pairs = ((row, row.visible) for row in self.files.values() if row is not None and row.visible is not None)
+            self._visible = sorted(pairs, key=lambda pair: pair[1].stamp)
+        return self._visible
+
+    @property
+    def updated(self) -> int:
+        """When a file last became visible, or the source was created."""
+        return max(self.row.created, self.totals.updated)
+
+    def summary(self) -> SummaryRow:
+        """The totals as they are stored: without the files that are changing, which are named."""
+        changing = sorted(self.switching | self.stale_files)
+        totals = self.totals.minus(Totals.of(self.files.get(name) for name in changing))
+        return SummaryRow(
+            files=totals.files,
+            documents=totals.documents,
+            passages=totals.passages,
+            updated=totals.updated,
+            changing=changing,
+        )

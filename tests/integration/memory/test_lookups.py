@@ -1,0 +1,143 @@
+"""What is looked up by key: nothing is found by looking through the store that a key can say."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2 as state
+from memgpt.memory.v1 import source_service_pb2
+from memgpt_runtime.errors import Reason, Unavailable
+
+from tests.integration.memory.client import UNAVAILABLE, Memory, refused
+from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import failing_upserts
+
+
+def without_queries(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every look through the store fail."""
+
+    async def refuse(*arguments: Any, **_: Any) -> None:
+        raise AssertionError(f"looked through the store: {arguments}")
+
+    monkeypatch.setattr(memory.core().store, "query", refuse)
+
+
+async def totals(memory: Memory, source_id: str) -> tuple[int, int, int]:
+    source = (await memory.sources.GetSource(source_service_pb2.GetSourceRequest(source_id=source_id))).source
+    return source.file_count, source.document_count, source.passage_count
+
+
+async def test_a_process_reads_agents_and_sources_by_key(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        sources = [(await memory.source()).source_id for _ in range(3)]
+        await memory.load(sources[0], "a.txt", ["one", "two"])
+        await memory.load(sources[0], "b.txt", ["three"])
+        await memory.load(sources[0], "a.txt", ["one", "two", "more"])
+        agent = await memory.agent("a")
+        for source_id in sources:
+            await memory.attach(agent.agent_id, source_id)
+    async with serve(milvus_lite_uri) as memory:
+        with monkeypatch.context() as patch:
+            without_queries(memory, patch)
+            found = (await memory.agents.GetAgent(state.GetAgentRequest(name="a"))).agent
+            assert [link.passage_count for link in found.attachments] == [4, 0, 0]
+            grant = await memory.begin(agent.agent_id, "r", "hello")
+            assert grant.context.archival_count == 4
+            await memory.detach(agent.agent_id, sources[1])
+            await memory.attach(agent.agent_id, sources[1])
+        assert await totals(memory, sources[0]) == (2, 2, 4)
+        assert await memory.texts("x", source_id=sources[0]) != []
+
+
+async def test_totals_follow_every_change_and_every_restart(serve: Serve, milvus_lite_uri: str) -> None:
+    expected = (0, 0, 0)
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+
+    async def check(change: Any = None) -> None:
+        async with serve(milvus_lite_uri) as memory:
+            assert await totals(memory, source_id) == expected
+            if change is not None:
+                await change(memory)
+
+    await check(lambda memory: memory.load(source_id, "a.txt", ["1", "2"]))
+    expected = (1, 1, 2)
+    await check(lambda memory: memory.load(source_id, "b.txt", ["3"]))
+    expected = (2, 2, 3)
+    await check(lambda memory: memory.load(source_id, "a.txt", ["4"]))
+    expected = (2, 2, 2)
+    delete = source_service_pb2.DeleteFileRequest(source_id=source_id, name="a.txt")
+    await check(lambda memory: memory.sources.DeleteFile(delete))
+    expected = (1, 1, 1)
+    await check()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", range(4))
+async def test_totals_are_true_whichever_write_of_a_switch_fails(
+    serve: Serve, milvus_lite_uri: str, when: Any, number: int
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        await memory.load(source_id, "a.txt", ["1", "2", "3"])
+        await memory.load(source_id, "b.txt", ["4"])
+        seen = 0
+
+        def chosen(*_: Any) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen == number + 1
+
+        with failing_upserts(memory.core().store, "memgpt_records", when, only=chosen) as failed:
+            with suppress(grpc.aio.AioRpcError):
+                await memory.load(source_id, "a.txt", ["5", "6"])
+        assert failed
+        shown = await totals(memory, source_id)
+        listed = (await memory.sources.ListFiles(source_service_pb2.ListFilesRequest(source_id=source_id))).files
+        assert shown == (2, 2, sum(file.passage_count for file in listed))
+    async with serve(milvus_lite_uri) as memory:
+        assert await totals(memory, source_id) == shown
+
+
+async def test_a_store_without_totals_and_journal_gets_them(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        await memory.load(source_id, "a.txt", ["1", "2"])
+        gone = (await memory.agent("gone")).agent_id
+        agents, records = memory.core().agents, memory.core().agents._records
+
+        async def fail(_: object) -> None:
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+
+        monkeypatch.setattr(agents, "_purge", fail)
+        with refused(UNAVAILABLE):
+            await memory.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=gone))
+        await records.delete(["unfinished", *[row.id for row in await records.find("summary")]])
+    async with serve(milvus_lite_uri) as memory:
+        records = memory.core().agents._records
+        assert await records.get(gone) is None
+        assert await totals(memory, source_id) == (1, 1, 2)
+        assert len(await records.find("summary")) == 1
+
+
+async def test_lists_agree_with_what_was_made_and_deleted(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        names = [f"a{number}" for number in range(5)]
+        ids = [(await memory.agent(name)).agent_id for name in names]
+        assert [agent.name for agent in await memory.listed()] == names
+        await memory.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=ids[1]))
+        page = await memory.agents.ListAgents(state.ListAgentsRequest(page_size=2))
+        assert ([agent.name for agent in page.agents], page.total_size) == (["a0", "a2"], 4)
+        with failing_upserts(memory.core().store, "memgpt_records", "after"), refused(UNAVAILABLE):
+            await memory.agent("doubtful")
+    async with serve(milvus_lite_uri) as memory:
+        page = await memory.agents.ListAgents(state.ListAgentsRequest())
+        assert [agent.name for agent in page.agents] == ["a0", "a2", "a3", "a4"]
+        assert page.total_size == 4

@@ -1,0 +1,91 @@
+"""The directory of listed rows agrees with what was written, whatever happens while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from memgpt_memory.records import Record
+from memgpt_memory.records._directory import Directory
+
+
+def row(id_: str, kind: str = "agent", tenant: str = "t", body: str = "") -> Record:
+    return Record(id_, kind, tenant, "", 1, body)
+
+
+class Shelf:
+    """Rows that a directory reads, and how often it did."""
+
+    def __init__(self, *rows: Record) -> None:
+        self.rows = list(rows)
+        self.reads: list[str] = []
+        self.reading = asyncio.Event()
+        self.opened = asyncio.Event()
+        self.opened.set()
+
+    async def read(self, kind: str, with_bodies: bool) -> Sequence[Record]:
+        self.reads.append(kind)
+        self.reading.set()
+        found = [one for one in self.rows if one.kind == kind]
+        await self.opened.wait()
+        return found
+
+
+async def test_a_kind_is_read_once_and_kept_up_to_date() -> None:
+    shelf = Shelf(row("b"), row("a"), row("x", tenant="other"))
+    directory = Directory(shelf.read)
+    directory.put([row("c")])  # before it is asked for: the store has it
+    assert list(await directory.ids("agent", "t")) == ["a", "b"]
+    directory.put([row("c"), row("s", "source"), row("y", tenant="other")])
+    directory.delete(["a", "unknown"])
+    assert list(await directory.ids("agent", "t")) == ["b", "c"]
+    assert list(await directory.ids("agent", "other")) == ["x", "y"]
+    assert list(await directory.ids("agent", "nobody")) == []
+    assert shelf.reads == ["agent"]
+
+
+async def test_what_is_written_while_a_kind_is_read_counts() -> None:
+    shelf = Shelf(row("gone"), row("stays"))
+    shelf.opened.clear()
+    directory = Directory(shelf.read)
+    reading = asyncio.create_task(directory.ids("agent", "t"))
+    await shelf.reading.wait()
+    directory.put([row("new"), row("brief")])
+    directory.delete(["gone", "brief"])
+    shelf.opened.set()
+    assert list(await reading) == ["new", "stays"]
+
+
+async def test_bodies_are_kept_of_what_is_listed_by_them() -> None:
+    directory = Directory(Shelf(row("p", "profile", body="one")).read)
+    assert dict(await directory.bodies("profile", "t")) == {"p": "one"}
+    directory.put([row("p", "profile", body="two")])
+    assert dict(await directory.bodies("profile", "t")) == {"p": "two"}
+
+
+async def test_a_write_that_may_have_happened_is_looked_for_again() -> None:
+    shelf = Shelf(row("a"))
+    directory = Directory(shelf.read)
+    await directory.ids("agent", "t")
+    directory.doubt([row("a")])  # known already, whatever has become of it
+    assert shelf.reads == ["agent"]
+    shelf.rows.append(row("b"))
+    directory.doubt([row("b")])
+    assert list(await directory.ids("agent", "t")) == ["a", "b"]
+    assert shelf.reads == ["agent", "agent"]
+
+
+async def test_a_failure_to_read_is_not_kept() -> None:
+    shelf = Shelf(row("a"))
+    failures = [OSError("first")]
+
+    async def read(kind: str, with_bodies: bool) -> Sequence[Record]:
+        if failures:
+            raise failures.pop()
+        return await shelf.read(kind, with_bodies)
+
+    directory = Directory(read)
+    with pytest.raises(OSError, match="first"):
+        await directory.ids("agent", "t")
+    assert list(await directory.ids("agent", "t")) == ["a"]
