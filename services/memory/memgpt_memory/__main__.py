@@ -21,7 +21,7 @@ async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    """Runs the service, or restores a backup."""
+    """Run the service, or restores a backup."""
     if sys.argv[1:2] == ["restore"]:
         from memgpt_memory.maintenance.restore import main as restore
 

@@ -22,13 +22,13 @@ class Clock:
     """Gives out stamps, microseconds of the clock where that grows, and knows which are still being written."""
 
     def __init__(self, last: int = 0) -> None:
-        """Starts after a stamp that was given out before."""
+        """Start after a stamp that was given out before."""
         self.last = max(last, now())
         self._writing: dict[str, dict[int, asyncio.Event]] = {}
 
     @contextmanager
     def write(self, owner: str) -> Iterator[int]:
-        """Gives a stamp for a write of `owner`, which is under way until the block ends."""
+        """Give a stamp for a write of `owner`, which is under way until the block ends."""
         self.last = stamp = max(self.last + 1, now())
         done = self._writing.setdefault(owner, {})[stamp] = asyncio.Event()
         try:

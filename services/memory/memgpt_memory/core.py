@@ -49,7 +49,7 @@ class Core:
         return self.passages.space.embedder
 
     async def close(self) -> None:
-        """Ends what goes on in the background, and lets go of the store."""
+        """End what goes on in the background, and lets go of the store."""
         await self.reembedding.close()
         await self.idempotency.close()
         await self.agents.repository.close()
@@ -57,7 +57,7 @@ class Core:
 
 
 async def open_core(store: Store, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
-    """Opens a store, checks that this version and one of the embedding models fit it, and puts Memory together.
+    """Open a store, checks that this version and one of the embedding models fit it, and puts Memory together.
 
     Raises:
         FailedPrecondition: They do not fit, or another process holds the store.

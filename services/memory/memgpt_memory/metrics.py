@@ -19,7 +19,7 @@ _ROWS = ("records", "messages", "passages", "recall")
 
 
 def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]:
-    """Answers what takes the time of every call of Milvus."""
+    """Return what takes the time of every call of Milvus."""
     histogram = Histogram(
         "memgpt_memory_milvus_seconds",
         "Time of calls of Milvus, without the wait for Milvus Lite's locks.",
@@ -32,7 +32,7 @@ def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]
 
 
 def watch_memory(metrics: ServerMetrics, store: Store, core: Callable[[], Core | None]) -> None:
-    """Lets the store and the rankings be read. `core` answers None until the store is open."""
+    """Let the store and the rankings be read. `core` answers None until the store is open."""
 
     def rows_written() -> dict[str, float]:
         written = Counter(dict.fromkeys(_ROWS, 0))

@@ -49,7 +49,7 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
 
 
 def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice | None]:
-    """Answers the model to move to, as the configuration file names it at that time: so a move needs no restart.
+    """Return the model to move to, as the configuration file names it at that time: so a move needs no restart.
 
     Only who may write the file (or sets the environment) says where texts and keys go; no caller of an RPC can.
     """
@@ -63,7 +63,7 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
                 _log.warning("configuration_unusable", error=str(error))
                 raise FailedPrecondition(
                     Reason.WRONG_STATE,
-                    "The configuration of Memory has become unusable; its log says why, and so does `memgpt-memory`.",
+                    "Memory's configuration file is invalid; Memory's log says why",
                 ) from error
         target = settings.reembed_settings
         return None if target is None else model_choice(target)
@@ -75,7 +75,7 @@ class StoreStartup:
     """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
 
     def __init__(self, store: Store, models: Models, lease_seconds: float) -> None:
-        """Opens nothing yet."""
+        """Open nothing yet."""
         self._lease_seconds = lease_seconds
         self._store = store
         self._models = models
@@ -92,11 +92,9 @@ class StoreStartup:
         if self._refusal is not None:
             raise self._refusal
         if self._core is None:
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, "Memory has not yet reached its store; try again in a moment.", retry_after=2
-            )
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "Memory has not reached its store yet; retry", retry_after=2)
         if self._core.lease.lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
         return self._core
 
     def opened(self) -> Core | None:
@@ -104,7 +102,7 @@ class StoreStartup:
         return self._core
 
     async def open(self) -> None:
-        """Opens the store once.
+        """Open the store once.
 
         Raises:
             FailedPrecondition: It never will: another process holds it, or it does not fit.
@@ -114,7 +112,7 @@ class StoreStartup:
             self._core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
 
     async def open_later(self) -> None:
-        """Tries until Milvus answers; what then turns out to be wrong is said to every caller."""
+        """Try until Milvus answers; what then turns out to be wrong is said to every caller."""
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             try:
@@ -134,7 +132,7 @@ class StoreStartup:
         await self._store.ping()
 
     async def close(self) -> None:
-        """Closes what was opened."""
+        """Close what was opened."""
         if self._core is not None:
             await self._core.close()
         await self._store.close()
@@ -142,7 +140,7 @@ class StoreStartup:
 
 
 def _quieten_lite() -> None:
-    """Keeps Milvus Lite, which lives in this process, from filling the log.
+    """Keep Milvus Lite, which lives in this process, from filling the log.
 
     pymilvus asks it for calls that it does not have, and gets on without them; its own server logs each as an error.
     """
@@ -156,7 +154,7 @@ def _quieten_lite() -> None:
 
 @asynccontextmanager
 async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
-    """Opens the store and adds the servicers."""
+    """Open the store and adds the servicers."""
     settings = app.config.service
     _quieten_lite()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 async def run_to_end(work: Awaitable[_T]) -> _T:
-    """Awaits `work` to its end; a cancellation of the caller takes effect only then."""
+    """Await `work` to its end; a cancellation of the caller takes effect only then."""
     running = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -30,7 +30,7 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
 
 
 async def all_to_end(*works: Awaitable[object]) -> None:
-    """Awaits all works to their ends, then raises the first failure, if any."""
+    """Await all works to their ends, then raises the first failure, if any."""
     if len(works) == 1:  # as most often: without a task
         await works[0]
         return

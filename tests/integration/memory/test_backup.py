@@ -185,7 +185,7 @@ async def test_what_is_no_whole_backup_touches_nothing(tmp_path: Path, backup: b
         ),
     }
     for kind, data in wrong.items():
-        with pytest.raises(InvalidArgument, match="no whole backup"):
+        with pytest.raises(InvalidArgument, match="not a complete memgpt backup"):
             restore(io.BytesIO(data), store, replace=True)
         assert names_in(tmp_path) == ["milvus.db", "other.db"], kind
     newer = _repacked(

@@ -93,9 +93,9 @@ async def test_totals_are_true_whichever_write_of_a_switch_fails(
             seen += 1
             return seen == number + 1
 
-        with failing_upserts(memory.core().store, "memgpt_records", when, only=chosen) as failed:
-            with suppress(grpc.aio.AioRpcError):
-                await memory.load(source_id, "a.txt", ["5", "6"])
+        failing = failing_upserts(memory.core().store, "memgpt_records", when, only=chosen)
+        with failing as failed, suppress(grpc.aio.AioRpcError):
+            await memory.load(source_id, "a.txt", ["5", "6"])
         assert failed
         shown = await totals(memory, source_id)
         listed = (await memory.sources.ListFiles(source_service_pb2.ListFilesRequest(source_id=source_id))).files

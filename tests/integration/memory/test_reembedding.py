@@ -292,7 +292,7 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         llm.release_embeddings()
         with refused(UNAVAILABLE, "EMBEDDING_UNAVAILABLE") as error:
             await moving
-        assert "ask for it again to go on" in error.message
+        assert "request it again to resume" in error.message
         assert llm.embedding_requests[-1].json["model"] == MODEL
         assert (await store_of(memory)).reembed.state == pb.REEMBED_STATE_STOPPED
         check_ranking(

@@ -125,7 +125,7 @@ async def test_a_store_of_another_embedding_model_is_refused(
     llm = scripted_llm(dimension=8)
     async with serve(milvus_lite_uri):
         pass
-    with pytest.raises(FailedPrecondition, match=r"wordllama-l2-256 \(256 dimensions\).*says other \(8\)"):
+    with pytest.raises(FailedPrecondition, match=r"wordllama-l2-256 \(256 dimensions\).*names other \(8\)"):
         async with serve(milvus_lite_uri, **endpoint(llm, embedding_model="other")):
             pass
     async with serve(milvus_lite_uri) as memory:
@@ -150,7 +150,7 @@ async def test_a_store_whose_own_record_is_damaged_is_refused(serve: Serve, milv
         store = memory.core().store
         rows = await store.get(RECORDS, ["store"], RecordRow)
         await store.upsert(RECORDS, [replace(rows["store"], body=body)])
-    with pytest.raises(FailedPrecondition, match=r"own record.*is damaged.*restore"):
+    with pytest.raises(FailedPrecondition, match=r"identity record is damaged.*restore"):
         async with serve(milvus_lite_uri):
             pass
 

@@ -39,5 +39,5 @@ async def test_what_turns_out_to_be_wrong_is_said_to_every_caller(monkeypatch: p
 
 
 async def test_before_the_store_is_open_it_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="not yet reached"):
+    with pytest.raises(Unavailable, match="not reached its store"):
         StoreStartup(None, None, 10.0).core()  # type: ignore[arg-type]

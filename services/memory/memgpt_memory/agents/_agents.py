@@ -45,7 +45,7 @@ class Agents:
         journal: Journal,
         lease_seconds: float,
     ) -> None:
-        """Keeps agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
+        """Keep agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
         self.lease_seconds = lease_seconds
         self.repository = repository
         self.messages = repository.messages
@@ -160,7 +160,7 @@ class Agents:
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
-        """Deletes an agent with all it owns: gone with the first write, what it owned follows, also after a crash.
+        """Delete an agent with all it owns: gone with the first write, what it owned follows, also after a crash.
 
         Raises:
             NotFound: There is none.
@@ -191,7 +191,7 @@ class Agents:
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
-        """Makes an agent in many writes, of which nobody sees anything before `complete`; without that, they go again.
+        """Make an agent in many writes, of which nobody sees anything before `complete`; without that, they go again.
 
         Yields:
             The agent that is there under this id already, for the caller to leave as it is; None if there is none.
@@ -244,7 +244,7 @@ class Agents:
             return self._keep(live)
 
     async def sweep(self) -> None:
-        """Deletes rows that no agent uses any more, and that a failure or a crash has left."""
+        """Delete rows that no agent uses any more, and that a failure or a crash has left."""
         for record in await self._records.find("agent"):  # of every tenant
             live = await self._load(record.id)
             if live is not None and not live.row.deleting:
@@ -354,7 +354,7 @@ class Agents:
         return live
 
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
-        """Says of an id whether it is that of an agent of this name: a claim of an earlier name counts for nothing."""
+        """Tell of an id whether it is that of an agent of this name: a claim of an earlier name counts for nothing."""
 
         async def check(agent_id: str) -> bool:
             live = await self._load(agent_id)
@@ -363,7 +363,7 @@ class Agents:
         return check
 
     async def _purge(self, live: LiveAgent) -> None:
-        """Deletes all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
+        """Delete all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
         tenant = live.row.tenant
         if not live.row.importing:  # else the request may be sent again
             await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
@@ -387,18 +387,18 @@ def _note_number(agent_id: str, id_: str) -> int | None:
 
 
 def check_settings(row: AgentRow) -> None:
-    """Refuses what no agent may be."""
+    """Refuse what no agent may be."""
     check_time_zone(row.time_zone)
     _check_context_window(row.context_window)
 
 
 def check_time_zone(name: str) -> None:
-    """Refuses a name that is no IANA time zone."""
+    """Refuse a name that is no IANA time zone."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise invalid(
-            "time_zone", f"{name!r} is no IANA time zone; give one such as 'Europe/Berlin' or 'UTC'."
+            "time_zone", f'unknown time zone "{name}"; use an IANA name such as Europe/Berlin or UTC'
         ) from error
 
 
@@ -406,5 +406,5 @@ def _check_context_window(tokens: int) -> None:
     if tokens and tokens < _MIN_CONTEXT_WINDOW:
         raise invalid(
             "context_window",
-            f"context_window must be 0 (the service's own setting) or at least {_MIN_CONTEXT_WINDOW:,} tokens.",
+            f"context_window must be 0 (the service's setting) or at least {_MIN_CONTEXT_WINDOW:,} tokens",
         )

@@ -26,12 +26,12 @@ class Profiles:
     """The profiles of every tenant."""
 
     def __init__(self, records: Records) -> None:
-        """Keeps profiles among `records`."""
+        """Keep profiles among `records`."""
         self._records = records
         self._rows = TextRows(records, "profile")
 
     async def put(self, tenant: str, kind: str, name: str, text: str) -> Profile:
-        """Writes a profile; an existing one is replaced.
+        """Write a profile; an existing one is replaced.
 
         Raises:
             InvalidArgument: The name is blank, or holds what cannot be seen.
@@ -43,14 +43,14 @@ class Profiles:
         return Profile(kind, name, text, stored["updated"])
 
     async def get(self, tenant: str, kind: str, name: str) -> Profile:
-        """Reads a profile.
+        """Read a profile.
 
         Raises:
             NotFound: There is none.
         """
         found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
         if found is None:
-            raise _no_profile(kind, name)
+            raise _unknown_profile(kind, name)
         body, text = found
         return Profile(kind, name, text, body["updated"])
 
@@ -66,7 +66,7 @@ class Profiles:
         return Page(items, page.next_token, len(names))
 
     async def delete(self, tenant: str, kind: str, name: str) -> None:
-        """Deletes a profile.
+        """Delete a profile.
 
         Raises:
             NotFound: There is none.
@@ -74,13 +74,13 @@ class Profiles:
         key = key_of("profile", tenant, kind, name)
         async with self._rows.lock(key):
             if await self._rows.get_held(key, tenant) is None:
-                raise _no_profile(kind, name)
+                raise _unknown_profile(kind, name)
             await self._rows.delete(key)
 
 
-def _no_profile(kind: str, name: str) -> NotFound:
+def _unknown_profile(kind: str, name: str) -> NotFound:
     return NotFound(
         Reason.PROFILE_NOT_FOUND,
-        f"There is no {kind} named {name!r}: list them to see their names, or add one.",
+        f'no {kind} is named "{name}"; list profiles to see their names, or add one',
         metadata={"kind": kind, "name": name},
     )

@@ -11,7 +11,7 @@ class Ranges:
     """An immutable set of numbers, kept as ranges ``[start, end)``."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        """Takes disjoint, sorted ranges."""
+        """Take disjoint, sorted ranges."""
         self._ranges = list(ranges)
         self._starts = [start for start, _ in self._ranges]
 

@@ -22,7 +22,7 @@ class Rewinds:
     """An immutable collection of rewinds that do not overlap: a message is taken back once."""
 
     def __init__(self, rewinds: Iterable[Rewind] = ()) -> None:
-        """Takes disjoint rewinds, sorted."""
+        """Take disjoint rewinds, sorted."""
         self._rewinds = list(rewinds)
         self._firsts = [rewind.first for rewind in self._rewinds]
 

@@ -164,7 +164,7 @@ class Archive:
     """Searches, lists and reads passages of a scope."""
 
     def __init__(self, passages: Passages, sources: Sources, clock: Clock) -> None:
-        """Searches `passages`."""
+        """Search `passages`."""
         self._passages = passages
         self._sources = sources
         self._clock = clock

@@ -29,7 +29,7 @@ class Erased:
 
 
 async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
-    """Removes all that was deleted or replaced from the store's files. Everything goes on meanwhile.
+    """Remove all that was deleted or replaced from the store's files. Everything goes on meanwhile.
 
     It may be repeated, and interrupted at any time.
 
@@ -40,8 +40,8 @@ async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Ree
     if reembedding.unfinished:
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            "The store is being moved to another embedding model, and has every passage twice: finish the move "
-            "(`memgpt reembed`) or give it up (`memgpt reembed --abandon`), then repeat.",
+            "the store is being moved to another embedding model and holds every passage twice; finish the move "
+            "(`memgpt reembed`) or abandon it (`memgpt reembed --abandon`), then retry",
         )
     before = await store.size()
     await agents.resume_deletions()

@@ -46,7 +46,7 @@ class Identity:
 
     @staticmethod
     async def read(records: Records) -> Identity | None:
-        """Reads the row; None for a new store. See `migrations` for one of another layout.
+        """Read the row; None for a new store. See `migrations` for one of another layout.
 
         Raises:
             FailedPrecondition: The row is none that any version has written.
@@ -69,8 +69,8 @@ class Identity:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
-                "The store's own record, which says what the store is, is damaged: put a backup in its place "
-                "(`memgpt-memory restore`), or use another store (memory.uri).",
+                "the store's identity record is damaged; restore a backup (`memgpt-memory restore`) or use another "
+                "store (memory.uri)",
             ) from error
 
     @staticmethod
@@ -79,7 +79,7 @@ class Identity:
         return Identity(SCHEMA_VERSION, secrets.token_hex(32), model, full_text)
 
     async def write(self, records: Records) -> None:
-        """Writes the row."""
+        """Write the row."""
         body = {
             "schema": self.layout,
             "token_key": self.token_key,
@@ -126,8 +126,8 @@ class Identity:
         name, dimension = self.model
         raise FailedPrecondition(
             Reason.EMBEDDING_MISMATCH,
-            f"The store was made with the embedding model {name} ({dimension} dimensions), and the configuration says "
-            f"{models.configured.model} ({models.configured.dimension}): set memory.embedding, memory.embedding_model "
-            "and memory.embedding_dimension to the former; `memgpt reembed` then moves the store to another model. Or "
-            "use another store (memory.uri).",
+            f"the store was made with the embedding model {name} ({dimension} dimensions), but the configuration names "
+            f"{models.configured.model} ({models.configured.dimension}); set memory.embedding, memory.embedding_model "
+            "and memory.embedding_dimension to the store's model (`memgpt reembed` moves it to another one), or use "
+            "another store (memory.uri)",
         )

@@ -36,7 +36,7 @@ async def migrate(
     to: int = SCHEMA_VERSION,
     steps: Mapping[int, Step] = STEPS,
 ) -> None:
-    """Brings a store to the layout that this version knows.
+    """Bring a store to the layout that this version knows.
 
     Args:
         store: The store.
@@ -51,9 +51,9 @@ async def migrate(
     if layout > to or any(version not in steps for version in range(layout, to)):
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            f"The store has layout {layout}, and this version knows layout {to}: use the version that made it"
-            + (", or a newer one" if layout > to else "")
-            + ", or another store (memory.uri).",
+            f"the store has layout {layout}, but this version knows layout {to}; use the version that made it"
+            + (", a newer one" if layout > to else "")
+            + " or another store (memory.uri)",
         )
     for version in range(layout, to):
         _log.warning("store_migrating", layout=version, to=version + 1)

@@ -102,7 +102,7 @@ class Reembedding:
     def __init__(
         self, records: Records, of_passages: Passages, models: Models, identity: Identity, lost: asyncio.Event
     ) -> None:
-        """Does nothing yet; `resume` goes on with what is left to do.
+        """Do nothing yet; `resume` goes on with what is left to do.
 
         Args:
             records: Where the store's row is.
@@ -139,7 +139,7 @@ class Reembedding:
         return bool(self._identity.moving_to or self._identity.former)
 
     def resume(self) -> None:
-        """Goes on with what a former process began, as far as the configuration still asks for it."""
+        """Go on with what a former process began, as far as the configuration still asks for it."""
         target = self._models.target() if self._identity.moving_to is not None else None
         if target is not None and target.name == self._identity.moving_to:
             self._launch(target)
@@ -149,7 +149,7 @@ class Reembedding:
             self._task = asyncio.create_task(self._tidy_patiently())
 
     async def start(self, expected: str = "") -> None:
-        """Starts the move to the configured target, goes on with it, or joins the one that runs.
+        """Start the move to the configured target, goes on with it, or joins the one that runs.
 
         Args:
             expected: The model that the caller thinks it is; empty for any.
@@ -166,8 +166,8 @@ class Reembedding:
             if target is None:
                 raise FailedPrecondition(
                     Reason.WRONG_STATE,
-                    "The configuration of Memory names no model to move to: set memory.reembed, and for an endpoint "
-                    "memory.reembed_model, memory.reembed_dimension and memory.reembed_base_url.",
+                    "Memory's configuration names no model to move to; set memory.reembed, and for an endpoint "
+                    "memory.reembed_model, memory.reembed_dimension and memory.reembed_base_url",
                 )
             self._expect(target.name, expected)
             if target.name == self._identity.model:
@@ -177,9 +177,9 @@ class Reembedding:
             if begun is not None and begun != target.name:
                 raise FailedPrecondition(
                     Reason.WRONG_STATE,
-                    f"A move to {begun[0]} ({begun[1]} dimensions) was begun, and the configuration now says "
-                    f"{target.model} ({target.dimension}): cancel the former (CancelReembed, `memgpt reembed "
-                    "--abandon`), or set memory.reembed to it.",
+                    f"a move to {begun[0]} ({begun[1]} dimensions) is unfinished, but the configuration names "
+                    f"{target.model} ({target.dimension}); abandon the former (CancelReembed, `memgpt reembed "
+                    "--abandon`) or set memory.reembed to its model",
                 )
             embedder = await self._models.make(target)
             await embedder.embed(["memory"])  # a key, a name or a dimension that is wrong is found out before anything
@@ -203,10 +203,10 @@ class Reembedding:
             if progress.state is State.DONE:
                 return
             await changed.wait()
-        raise FailedPrecondition(Reason.WRONG_STATE, "The move was cancelled.")
+        raise FailedPrecondition(Reason.WRONG_STATE, "the move was cancelled")
 
     async def cancel(self) -> bool:
-        """Gives the move up: the model stays what it is, what was copied is dropped. Answers whether there was one."""
+        """Give the move up: the model stays what it is, what was copied is dropped. Answers whether there was one."""
         async with self._deciding:
             self._cancelled = True
             try:
@@ -222,7 +222,7 @@ class Reembedding:
                 self._cancelled = False
 
     async def close(self) -> None:
-        """Stops; the next process goes on."""
+        """Stop; the next process goes on."""
         self._closing.set()
         await self._stop()
 
@@ -235,8 +235,7 @@ class Reembedding:
         if expected and expected != name[0]:
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
-                f"Memory would move to {name[0]}, not to {expected}: set memory.reembed and memory.reembed_model in "
-                "the configuration of Memory.",
+                f"Memory's configuration names {name[0]}, not {expected}; set memory.reembed and memory.reembed_model",
             )
 
     def _report(self, progress: Progress | None) -> None:
@@ -262,22 +261,22 @@ class Reembedding:
             self._task = None
 
     def _why_stopped(self, progress: Progress) -> ServiceError:
-        left = f"The move has stopped after {progress.copied:,} passages; ask for it again to go on."
+        left = f"the move stopped after {progress.copied:,} passages; request it again to resume"
         failure = self._failure
         if failure is None:
             return FailedPrecondition(Reason.WRONG_STATE, left)
         if isinstance(failure, DeadlineExceeded):  # the endpoint's; the caller has time
-            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message} {left}")
-        return type(failure)(failure.reason, f"{failure.message} {left}", retry_after=failure.retry_after)
+            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
+        return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)
 
     async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Does something that may fail for a while, again and again."""
+        """Do something that may fail for a while, again and again."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
         pause = _FIRST_PAUSE
         while True:
             if self._lost.is_set():
-                raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
+                raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
             try:
                 return await work()
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
@@ -342,7 +341,7 @@ class Reembedding:
                 await self._patiently(lambda changes=changes: self._copy_changes(space, changes))  # type: ignore[misc]
 
     async def _copy_all(self, space: EmbeddingIndex, changes: Changes) -> bool:
-        """Copies what differs between the collections; answers whether something did."""
+        """Copy what differs between the collections; answers whether something did."""
         store, counts = self._passages.store, self._passages.collection
         differed = False
         done = 0
@@ -377,7 +376,7 @@ class Reembedding:
         return {row.id: row.stamp for row in rows}
 
     async def _copy_batch(self, space: EmbeddingIndex, partition: str, ids: list[str], changes: Changes) -> None:
-        """Copies passages in the background: tries again and again, and rests afterwards."""
+        """Copy passages in the background: tries again and again, and rests afterwards."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         gone = await self._patiently(lambda: self._copy(space, partition, ids))
@@ -385,7 +384,7 @@ class Reembedding:
         await asyncio.sleep(_REST * (loop.time() - began))
 
     async def _copy(self, space: EmbeddingIndex, partition: str, ids: list[str], *, strong: bool = False) -> list[str]:
-        """Copies passages as they are now; answers the ids of those that are not there."""
+        """Copy passages as they are now; answers the ids of those that are not there."""
         store, counts = self._passages.store, self._passages.collection
         found, copied = await asyncio.gather(
             store.get(counts, ids, PassageRow, partitions=[partition], strong=strong),
@@ -398,7 +397,7 @@ class Reembedding:
         return [id_ for id_ in ids if id_ not in found]
 
     async def _catch_up(self, space: EmbeddingIndex, changes: Changes) -> None:
-        """Copies what has changed meanwhile, until it is little, or does not become less."""
+        """Copy what has changed meanwhile, until it is little, or does not become less."""
         left = len(changes) + 1
         while _FEW < len(changes) < left:
             left = len(changes)
@@ -406,7 +405,7 @@ class Reembedding:
                 await self._patiently(lambda: self._copy_changes(space, changes))
 
     async def _copy_changes(self, space: EmbeddingIndex, changes: Changes) -> None:
-        """Copies a batch of changes; what fails of it is left for another time."""
+        """Copy a batch of changes; what fails of it is left for another time."""
 
         async def copy(partition: str, ids: list[str]) -> None:
             try:
@@ -419,7 +418,7 @@ class Reembedding:
         await all_to_end(*(copy(*batch) for batch in changes.take(_CHANGES).items()))
 
     async def _switch(self, space: EmbeddingIndex, changes: Changes) -> bool:
-        """Copies the last changes while writes stand still, and switches; answers whether it came to that."""
+        """Copy the last changes while writes stand still, and switches; answers whether it came to that."""
         standstill = self._passages.write_barrier()
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
@@ -443,7 +442,7 @@ class Reembedding:
     async def _commit_switch(self, space: EmbeddingIndex) -> None:
         former, switched = self._identity.model, self._identity.switched()
         if self._lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "Another Memory process has taken over this store.")
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
         while True:
             try:
                 await switched.write(self._records)
@@ -468,7 +467,7 @@ class Reembedding:
         self._identity = identity
 
     async def _tidy(self) -> None:
-        """Drops the collections that are of no use any more, once nobody reads them."""
+        """Drop the collections that are of no use any more, once nobody reads them."""
         identity = self._identity
         for former in identity.former:
             if former not in (identity.model, identity.moving_to):

@@ -35,7 +35,7 @@ _MAX_JSON = 64 << 20
 
 
 def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
-    """Puts a backup in the place of a store; answers where the former one is now, if there was one.
+    """Put a backup in the place of a store; answers where the former one is now, if there was one.
 
     Args:
         backup: The tar file's bytes, read once.
@@ -49,7 +49,7 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
     if store.exists() and not replace:
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            f"There is a store at {store}: --force moves it aside, or set another one (memory.uri).",
+            f"{store} already exists; use --force to move it aside, or set another store (memory.uri)",
         )
     with _held(store):
         staging = store.with_name(f"{store.name}.{new_id('restoring')}")
@@ -85,7 +85,7 @@ def _held(store: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise FailedPrecondition(
-                Reason.IN_USE, f"The store {store} is in use: stop Memory (`memgpt server`) first."
+                Reason.IN_USE, f"{store} is in use; stop Memory (`memgpt server`) first"
             ) from error
         yield
 
@@ -119,8 +119,8 @@ def _check_header(header: dict[str, Any]) -> None:
     if header["layout"] > SCHEMA_VERSION:
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            f"The backup has layout {header['layout']}, and this version knows layouts up to {SCHEMA_VERSION}: "
-            "use the version that made it, or a newer one.",
+            f"the backup has layout {header['layout']}, but this version knows layouts up to {SCHEMA_VERSION}; use the "
+            "version that made it, or a newer one",
         )
 
 
@@ -134,7 +134,7 @@ def _json(content: IO[bytes], size: int) -> dict[str, Any]:
 
 
 def _write(content: IO[bytes], path: Path) -> str:
-    """Writes a file; answers its SHA-256."""
+    """Write a file; answers its SHA-256."""
     digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
@@ -157,7 +157,7 @@ def _sync(folder: Path) -> None:
 def _unusable() -> InvalidArgument:
     return InvalidArgument(
         Reason.INVALID_FIELD,
-        "This is no whole backup of memgpt: it is of another kind, damaged, or cut off. Nothing has been touched.",
+        "not a complete memgpt backup: it is truncated, damaged or another kind of file; nothing was changed",
         field="backup",
     )
 
@@ -179,8 +179,8 @@ def main(argv: Sequence[str]) -> int:
         if store is None:
             raise FailedPrecondition(
                 Reason.WRONG_STATE,
-                f"memory.uri is a Milvus server ({config.service.uri}), and a backup is of Milvus Lite: use "
-                "milvus-backup, or set memory.uri to a file.",
+                f"memory.uri is a Milvus server ({config.service.uri}), but backups are of Milvus Lite; use "
+                "milvus-backup, or set memory.uri to a file",
             )
         if arguments.file == "-":
             former = restore(sys.stdin.buffer, store, replace=arguments.force)
@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
         return _fail(f"{error.filename or store}: {error.strerror or error}", 1)
     sys.stdout.write(f"Restored {store}\n")
     if former is not None:
-        sys.stdout.write(f"The former store is {former}; delete it when it is of no use any more\n")
+        sys.stdout.write(f"The previous store is now {former}; delete it when you no longer need it\n")
     return 0
 
 

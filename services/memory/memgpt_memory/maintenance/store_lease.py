@@ -30,7 +30,7 @@ class StoreLease:
     """
 
     def __init__(self, records: Records, clock: Clock, id_: str, *, exclusive: bool) -> None:
-        """Begins to hold; use `take`."""
+        """Begin to hold; use `take`."""
         self._records = records
         self._clock = clock
         self._id = id_
@@ -42,7 +42,7 @@ class StoreLease:
 
     @staticmethod
     async def take(records: Records, *, exclusive: bool) -> StoreLease:
-        """Takes the store, and starts a clock behind every stamp that was given out.
+        """Take the store, and starts a clock behind every stamp that was given out.
 
         Raises:
             FailedPrecondition: Another process holds it.
@@ -56,9 +56,8 @@ class StoreLease:
             if again is not None and again.body != (record.body if record else ""):
                 raise FailedPrecondition(
                     Reason.IN_USE,
-                    "Another Memory process holds this store, and two would corrupt it: stop the other one, or "
-                    "give this one "
-                    "a database of its own (memory.uri).",
+                    "another Memory process holds this store, and two would corrupt it; stop the other one or use "
+                    "another database (memory.uri)",
                 )
         last = int(body.get("last_stamp", 0))
         clock = Clock(last + _STAMP_MARGIN if last else 0)
@@ -73,7 +72,7 @@ class StoreLease:
         return self._clock
 
     async def release(self) -> None:
-        """Lets go, so that the next process need not wait."""
+        """Let go, so that the next process need not wait."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -74,7 +74,7 @@ class Transfers:
     """Exports and imports agents."""
 
     def __init__(self, agents: Agents, sources: Sources, messages: Messages, passages: Passages, clock: Clock) -> None:
-        """Works on the given parts of one store."""
+        """Work on the given parts of one store."""
         self._agents = agents
         self._sources = sources
         self._messages = messages
@@ -82,7 +82,7 @@ class Transfers:
         self._clock = clock
 
     async def export(self, live: LiveAgent) -> AsyncIterator[AgentState | Piece]:
-        """Yields the agent as of this instant, then its pieces in the order in which an import takes them.
+        """Yield the agent as of this instant, then its pieces in the order in which an import takes them.
 
         Raises:
             Aborted: It is being deleted meanwhile.
@@ -97,7 +97,7 @@ class Transfers:
             numbers = range(start, min(start + _MESSAGES, agent.row.message_count))
             found = await self._messages.read(agent.id, numbers)
             if len(found) < len(numbers):
-                raise Aborted(Reason.WRITE_CONFLICT, "The agent is being deleted, and can no longer be exported.")
+                raise Aborted(Reason.WRITE_CONFLICT, "the agent is being deleted and can no longer be exported")
             for message in found:
                 yield message
         notes = 0
@@ -110,13 +110,13 @@ class Transfers:
                     notes += 1
                     yield passage_of(rows[id_])
         if live.row.deleting:
-            raise Aborted(Reason.WRITE_CONFLICT, "The agent is being deleted, and can no longer be exported.")
+            raise Aborted(Reason.WRITE_CONFLICT, "the agent is being deleted and can no longer be exported")
         yield Counts(len(blocks), agent.row.message_count, notes)
 
     async def take(
         self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
     ) -> tuple[LiveAgent, list[str]]:
-        """Makes an agent out of pieces; answers it with the names of the sources that are not here.
+        """Make an agent out of pieces; answers it with the names of the sources that are not here.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -198,13 +198,13 @@ class _Taking:
                     self._check(piece)
                     ended = True
         if not ended:
-            raise invalid("piece", "The stream ended before its end: it is cut off. Nothing was imported.")
+            raise invalid("piece", "the stream ended without its end piece; nothing was imported")
 
     def _take_block(self, block: Block) -> None:
         if self.window is not None:
             raise _out_of_order("blocks come before the window")
         if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
-            raise invalid("piece.block", f"Each block may come once, and at most {MAX_BLOCKS} of them.")
+            raise invalid("piece.block", f"block labels must be unique, and there may be at most {MAX_BLOCKS}")
         self.blocks.append(BlockEdit(block.label, block.value, limit=block.limit, read_only=block.read_only))
 
     async def _take_message(self, message: Message) -> None:
@@ -212,7 +212,7 @@ class _Taking:
             raise _out_of_order("messages come between the window and the notes")
         if message.sequence != self.messages:
             raise invalid(
-                "piece.message.sequence", f"Message {message.sequence} is not the next one ({self.messages})."
+                "piece.message.sequence", f"message {message.sequence} is not the next message; send {self.messages}"
             )
         new = NewMessage(
             message.role, message.text, message.function_call, message.call_id, message.usage, message.replaces
@@ -253,17 +253,17 @@ class _Taking:
     def _check(self, counts: Counts) -> None:
         came = Counts(len(self.blocks), self.messages, self._came)
         if self.window is None or self.window.start > self.messages:
-            raise invalid("piece.window", "There must be a window, and it must begin within the messages.")
+            raise invalid("piece.window", "a window is required, and it must begin within the messages")
         if any(rewind.end > self.messages for rewind in self.window.rewinds):
-            raise invalid("piece.window.rewinds", "Messages that were taken back must be among the messages.")
+            raise invalid("piece.window.rewinds", "rewinds must lie within the messages")
         if counts != came:
             raise InvalidArgument(
                 Reason.UPLOAD_MISMATCH,
-                f"The end says {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
-                f"{came.blocks}, {came.messages} and {came.notes} came: something is missing. Nothing was imported.",
+                f"the end promises {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
+                f"{came.blocks}, {came.messages} and {came.notes} were received; nothing was imported",
                 field="piece.end",
             )
 
 
 def _out_of_order(rule: str) -> InvalidArgument:
-    return invalid("piece", f"A piece is out of order: {rule}. Nothing was imported.")
+    return invalid("piece", f"piece out of order: {rule}; nothing was imported")

@@ -41,9 +41,8 @@ def message_rows(
     if len(new.text.encode()) + len(arguments.encode()) > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
             Reason.TOO_LARGE,
-            f"A message of {len(new.text.encode()) + len(arguments.encode())} bytes is too long: "
-            f"{MAX_MESSAGE_BYTES} at most. "
-            "Send it in pieces, or load it as a document.",
+            f"message has {len(new.text.encode()) + len(arguments.encode())} bytes, its maximum is "
+            f"{MAX_MESSAGE_BYTES}; split it or load it as a document",
             field="messages.text",
         )
     apart = arguments != "" and len(json.dumps(arguments)) > _INLINE_ARGUMENTS
@@ -82,13 +81,13 @@ class Messages:
     """
 
     def __init__(self, store: Store) -> None:
-        """Reads from `store`."""
+        """Read from `store`."""
         self._store = store
         self._kept: OrderedDict[str, MessageRow] = OrderedDict()
         self._kept_bytes = 0
 
     async def write(self, rows: Sequence[MessageRow]) -> None:
-        """Writes rows of messages; returns when they are in."""
+        """Write rows of messages; returns when they are in."""
         try:
             await self._store.upsert(MESSAGES, rows)
         except BaseException:
@@ -97,7 +96,7 @@ class Messages:
         self._keep({row.id: row for row in rows})
 
     async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
-        """Reads messages in the order of `sequences`."""
+        """Read messages in the order of `sequences`."""
         ids = [message_id(agent_id, sequence) for sequence in sequences]
         if not ids:
             return []
@@ -117,12 +116,12 @@ class Messages:
         ]
 
     async def delete(self, ids: Sequence[str]) -> None:
-        """Deletes rows by key."""
+        """Delete rows by key."""
         self._forget(ids)
         await self._store.delete(MESSAGES, ids)
 
     async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
-        """Deletes every row of an agent's messages from a number on: all of them, or what a failed write left."""
+        """Delete every row of an agent's messages from a number on: all of them, or what a failed write left."""
         condition = all_of(Equals("agent", agent_id), Between("sequence", sequence))
         await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
 

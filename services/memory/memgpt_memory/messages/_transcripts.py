@@ -47,7 +47,7 @@ class Transcripts:
     """The lines of agents that were searched lately. A stored message never changes, so what is kept stays true."""
 
     def __init__(self, messages: Messages) -> None:
-        """Reads `messages`."""
+        """Read `messages`."""
         self._messages = messages
         self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
         self._bytes = 0
@@ -72,7 +72,7 @@ class Transcripts:
         return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
 
     def forget(self, agent_id: str) -> None:
-        """Forgets a deleted agent."""
+        """Forget a deleted agent."""
         for key in [key for key in self._kept if key[0] == agent_id]:
             self._bytes -= self._kept.pop(key).bytes
 

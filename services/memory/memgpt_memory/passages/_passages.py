@@ -103,7 +103,7 @@ class Changes:
         return sum(len(ids) for ids in self._ids.values())
 
     def add(self, partition: str, ids: Iterable[str]) -> None:
-        """Remembers changes."""
+        """Remember changes."""
         if not self.lost:
             self._ids.setdefault(partition, set()).update(ids)
             if len(self) > _MAX_CHANGES:
@@ -115,7 +115,7 @@ class Changes:
         return id_ in self._ids.get(partition, ())
 
     def take(self, most: int) -> dict[str, list[str]]:
-        """Takes up to `most` ids."""
+        """Take up to `most` ids."""
         taken: dict[str, list[str]] = {}
         for partition in list(self._ids):
             ids = self._ids[partition]
@@ -139,7 +139,7 @@ class Passages:
     """
 
     def __init__(self, store: Store, space: EmbeddingIndex) -> None:
-        """Keeps rows in the collection of `space`."""
+        """Keep rows in the collection of `space`."""
         self.store = store
         self.space = space
         self.changes: Changes | None = None
@@ -152,7 +152,7 @@ class Passages:
         return self.space.collection
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embeds texts of passages to be written."""
+        """Embed texts of passages to be written."""
         space = self.space
         return Embedded(space, texts, await space.embedder.embed(texts))
 
@@ -171,7 +171,7 @@ class Passages:
         stamp: int,
         created: int,
     ) -> list[Passage]:
-        """Writes notes under consecutive numbers from `first` on."""
+        """Write notes under consecutive numbers from `first` on."""
         rows = [
             note_row(agent_id, first + offset, text, tags, stamp=stamp, created=created)
             for offset, text in enumerate(embedded.texts)
@@ -180,7 +180,7 @@ class Passages:
         return [passage_of(row) for row in rows]
 
     async def write_rows(self, tenant: str, owner: str, rows: Sequence[PassageRow], embedded: Embedded) -> None:
-        """Writes rows of one owner; `embedded` are their texts."""
+        """Write rows of one owner; `embedded` are their texts."""
         partition = partition_of(tenant, owner)
         async with self._changing(partition, [row.id for row in rows]):
             if embedded.space is not self.space:  # the store has changed its model since
@@ -190,7 +190,7 @@ class Passages:
     async def write_into(
         self, space: EmbeddingIndex, partition: str, rows: Sequence[PassageRow], vectors: Vectors
     ) -> None:
-        """Writes rows with their vectors into a space, whether it counts or not."""
+        """Write rows with their vectors into a space, whether it counts or not."""
         collection = space.collection
         if len(rows) <= _QUICK_ROWS:
             full = _full(collection, rows, vectors)
@@ -199,7 +199,7 @@ class Passages:
         await self.store.upsert(collection, full, partition=partition)
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, PassageRow]:
-        """Reads rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
+        """Read rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
         ids = [id_ for ids in ids_by_owner.values() for id_ in ids]
         if not ids:
             return {}
@@ -220,13 +220,13 @@ class Passages:
             return await self.store.query(space.collection, condition, row, partitions=[partition_of(tenant, owner)])
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
-        """Deletes passages by key. See `Store.delete`."""
+        """Delete passages by key. See `Store.delete`."""
         partition = partition_of(tenant, owner)
         async with self._changing(partition, ids):
             await self.store.delete(self.collection, ids, partition=partition, unread=unread)
 
     async def delete_where(self, tenant: str, owner: str, condition: Condition = EVERY_ROW) -> None:
-        """Deletes passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
+        """Delete passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
         partition = partition_of(tenant, owner)
         ids: list[str] = []
         async with self._changing(partition, ids):
@@ -259,7 +259,7 @@ class Passages:
     def _refuse() -> NoReturn:
         raise Unavailable(
             Reason.STORE_UNAVAILABLE,
-            "The store is changing its embedding model, and Milvus does not answer; try again.",
+            "the store is changing its embedding model and Milvus does not respond; retry",
             retry_after=2,
         )
 

@@ -104,7 +104,7 @@ class Position:
         )
 
     def check(self, space: EmbeddingIndex) -> None:
-        """Refuses to go on in the space of another embedding model.
+        """Refuse to go on in the space of another embedding model.
 
         Raises:
             FailedPrecondition: The store has changed its model since the position was given.
@@ -112,7 +112,7 @@ class Position:
         if self.space != space.name:
             raise FailedPrecondition(
                 Reason.PAGE_TOKEN_EXPIRED,
-                "The store has another embedding model since this search began: search again without a page token.",
+                "the store has changed its embedding model since this search began; search again without a page token",
             )
 
 
@@ -261,13 +261,13 @@ class Rankings:
     """
 
     def __init__(self, store: Store) -> None:
-        """Searches `store`."""
+        """Search `store`."""
         self._store = store
         self._cache: OrderedDict[str, _Ranking] = OrderedDict()
         self.hits = self.misses = 0
 
     def clear(self) -> None:
-        """Forgets what is cached."""
+        """Forget what is cached."""
         self._cache.clear()
 
     async def cut(
@@ -355,7 +355,7 @@ class Rankings:
             held -= self._cache.popitem(last=False)[1].bytes
 
     async def _make_head(self, view: View, ranking: _Ranking, position: Position | None) -> None:
-        """Finds the head of a first page, or the pinned one of a position."""
+        """Find the head of a first page, or the pinned one of a position."""
         if not view.partitions:
             ranking.begin([])
         elif position is not None:
@@ -368,7 +368,7 @@ class Rankings:
             ranking.begin(fuse(dense, words))
 
     async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
-        """Finds the head by words; what comes behind it only where the backend cannot tell how much that is."""
+        """Find the head by words; what comes behind it only where the backend cannot tell how much that is."""
         matches = await self._search_words(view, ranking, OwnedStamped, HEAD)
         if matches.total is None and not matches.complete:
             matches = await self._every_match(view, ranking)
@@ -393,14 +393,14 @@ class Rankings:
         ranking.begin([found.get(one, HeadHit("", "")) for one in pinned(position.head)], position.head)
 
     async def _score_head(self, view: View, ranking: _Ranking) -> None:
-        """Adds the scores by words to a head that a token pinned; a page behind the head does without this search."""
+        """Add the scores by words to a head that a token pinned; a page behind the head does without this search."""
         matches = await self._fetch_words(view, ranking, 2 * HEAD)
         words = {match.id: match.score for match in matches.found}
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
     def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedStamped]]) -> None:
-        """Puts what shares a word with the query behind the head, in order of time."""
+        """Put what shares a word with the query behind the head, in order of time."""
         ranking.follow(sorted(((float(match.row.stamp), match.id), match.row.owner) for match in matches))
         ranking.complete = True
 

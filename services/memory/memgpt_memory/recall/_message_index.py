@@ -50,7 +50,7 @@ class MessageIndex:
     """The index of every agent, for the embedding model that counts."""
 
     def __init__(self, messages: Messages, passages: Passages) -> None:
-        """Indexes `messages`, with the model of `passages`."""
+        """Index `messages`, with the model of `passages`."""
         self._messages = messages
         self._passages = passages
         self._opening = asyncio.Lock()
@@ -63,13 +63,13 @@ class MessageIndex:
         return message_index(embedder.model, embedder.dimension, full_text=space.collection.full_text)
 
     async def open(self) -> None:
-        """Opens what a former process made, if there is anything."""
+        """Open what a former process made, if there is anything."""
         collection = self.collection(self._passages.space)
         if await self._passages.store.has(collection):
             await self._prepare(collection)
 
     async def take_in(self, space: EmbeddingIndex, live: LiveAgent, count: int) -> Collection:
-        """Takes in the messages below `count` that are not in yet; hold the space's `reading`."""
+        """Take in the messages below `count` that are not in yet; hold the space's `reading`."""
         collection = self.collection(space)
         async with self._lock(live):
             end = await self._end(collection, live) if not live.row.deleting else count
@@ -84,7 +84,7 @@ class MessageIndex:
         return collection
 
     async def forget(self, live: LiveAgent) -> None:
-        """Deletes what a deleted agent has in the index."""
+        """Delete what a deleted agent has in the index."""
         space = self._passages.space
         collection = self.collection(space)
         async with space.reading(), self._lock(live):

@@ -89,7 +89,7 @@ class _Span:
         start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
         end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
         if start is not None and end is not None and start >= end:
-            raise invalid("end_date", f"end_date {query.last_day} lies before start_date {query.first_day}.")
+            raise invalid("end_date", f"end_date {query.last_day} is before start_date {query.first_day}")
         return _Span(start, end)
 
     @property
@@ -150,7 +150,7 @@ class Recall:
     """Searches and lists the messages of an agent."""
 
     def __init__(self, messages: Messages, passages: Passages, index: MessageIndex) -> None:
-        """Reads `messages`; `index` ranks them by the model of `passages`."""
+        """Read `messages`; `index` ranks them by the model of `passages`."""
         self._messages = messages
         self._passages = passages
         self._index = index
@@ -249,7 +249,7 @@ class Recall:
         )
 
     async def forget(self, live: LiveAgent) -> None:
-        """Deletes what is derived from the messages of a deleted agent."""
+        """Delete what is derived from the messages of a deleted agent."""
         self._transcripts.forget(live.id)
         await self._index.forget(live)
 
@@ -288,7 +288,7 @@ def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> 
             raise ValueError(day)
         when = date.fromisoformat(day)
     except ValueError as error:
-        raise invalid(field, f"{day!r} is no day: give it as YYYY-MM-DD, such as 2026-01-31.") from error
+        raise invalid(field, f'invalid date "{day}"; use YYYY-MM-DD, such as 2026-01-31') from error
     try:
         when += timedelta(days=int(after))
         return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)

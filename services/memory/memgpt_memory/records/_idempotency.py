@@ -45,17 +45,17 @@ class IdempotencyStore:
     """The answers of requests by tenant, method and id."""
 
     def __init__(self, records: Records) -> None:
-        """Keeps answers among `records`."""
+        """Keep answers among `records`."""
         self._records = records
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tidying: asyncio.Task[None] | None = None
 
     def keep_tidy(self) -> None:
-        """Deletes old answers from time to time, until `close`."""
+        """Delete old answers from time to time, until `close`."""
         self._tidying = asyncio.create_task(self._keep_tidy())
 
     async def close(self) -> None:
-        """Ends that."""
+        """End that."""
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
@@ -81,7 +81,7 @@ class IdempotencyStore:
         *,
         about: str = "",
     ) -> bytes:
-        """Does `work`, or answers what it answered before.
+        """Do `work`, or answers what it answered before.
 
         Args:
             tenant: Whose request it is.
@@ -111,14 +111,13 @@ class IdempotencyStore:
                 if body["fingerprint"] != fingerprint.hex():
                     raise InvalidArgument(
                         Reason.REQUEST_ID_REUSED,
-                        f"The request id {request_id!r} was used for another request: use a new id for a new request.",
+                        f'request_id "{request_id}" was used for another request; use a new request_id',
                         field="request_id",
                     )
                 if "gone" in body:
                     raise NotFound(
                         Reason(body["gone"]),
-                        f"What the request {request_id!r} was about has been deleted since: use a new id for a new "
-                        "request.",
+                        f'what request "{request_id}" created has been deleted; use a new request_id',
                     )
                 if "answer" in body:
                     return base64.b64decode(body["answer"])
@@ -142,13 +141,13 @@ class IdempotencyStore:
             return await run_to_end(finish())
 
     async def forget_old(self) -> None:
-        """Deletes answers older than `RETENTION`."""
+        """Delete answers older than `RETENTION`."""
         for id_ in await self._records.older("request", now() - RETENTION):
             await self._records.delete_children(id_)
             await self._records.delete([id_])
 
     async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
-        """Deletes the answers about an agent or a source that is being deleted; waits for requests under way.
+        """Delete the answers about an agent or a source that is being deleted; waits for requests under way.
 
         Args:
             tenant: Whose it is.

@@ -20,7 +20,7 @@ class Names:
     """Who has which name. A claim left by a crash counts for nothing when its owner does not exist or bear the name."""
 
     def __init__(self, records: Records) -> None:
-        """Keeps names among `records`."""
+        """Keep names among `records`."""
         self._records = records
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -28,7 +28,7 @@ class Names:
     async def claim(
         self, tenant: str, kind: str, name: str, owner: str, holds: Callable[[str], Awaitable[bool]]
     ) -> AsyncIterator[None]:
-        """Takes a name for `owner`, which is to be created, or renamed, within the block.
+        """Take a name for `owner`, which is to be created, or renamed, within the block.
 
         Raises:
             AlreadyExists: Another owner, for which `holds` is true, has it.
@@ -42,7 +42,7 @@ class Names:
             if holder and holder != owner and await holds(holder):
                 raise AlreadyExists(
                     Reason.NAME_TAKEN,
-                    f"The name {name!r} is taken by another {kind}: choose another name, or delete that {kind} first.",
+                    f'name "{name}" is taken by another {kind}; choose another name or delete that {kind}',
                     metadata={"name": name, f"{kind}_id": holder},
                 )
             if holder != owner:
@@ -54,7 +54,7 @@ class Names:
         return await self._holder(key_of("name", tenant, kind, name))
 
     async def release(self, tenant: str, kind: str, name: str, owner: str) -> None:
-        """Gives a name up, if `owner` has it."""
+        """Give a name up, if `owner` has it."""
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -62,7 +62,7 @@ class Names:
                 await self._records.delete([key])
 
     async def release_all(self, tenant: str, owner: str) -> None:
-        """Gives up every name of `owner`, also one that a crash left of an earlier one."""
+        """Give up every name of `owner`, also one that a crash left of an earlier one."""
         for record in await self._records.find("name", tenant=tenant, parent=owner):
             lock = self._locks.setdefault(record.id, asyncio.Lock())
             async with lock:

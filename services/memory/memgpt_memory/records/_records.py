@@ -29,7 +29,7 @@ def key_of(kind: str, *parts: str) -> str:
 
 
 def split(text: str, limit: int = MAX_VARCHAR_BYTES) -> list[str]:
-    """Cuts a text into pieces of at most `limit` bytes of UTF-8, never within a character."""
+    """Cut a text into pieces of at most `limit` bytes of UTF-8, never within a character."""
     if len(text) * 4 <= limit:
         return [text]
     pieces: list[str] = []
@@ -53,15 +53,15 @@ class Records:
         self._directory = Directory(self._read_listed)
 
     async def get(self, id: str) -> Record | None:  # noqa: A002 - the field's own name
-        """Reads a row; None when there is none."""
+        """Read a row; None when there is none."""
         return (await self.get_many([id])).get(id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Record]:
-        """Reads rows; absent ones are absent from the answer."""
+        """Read rows; absent ones are absent from the answer."""
         return await self._store.get(RECORDS, ids, Record)
 
     async def put(self, *records: Record) -> None:
-        """Writes rows, replacing those with the same keys; returns when they are in."""
+        """Write rows, replacing those with the same keys; returns when they are in."""
         try:
             await self._store.upsert(RECORDS, records)
         except BaseException:
@@ -70,7 +70,7 @@ class Records:
         self._directory.put(records)
 
     async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
-        """Deletes rows; absent ones are no error. See `Store.delete`."""
+        """Delete rows; absent ones are no error. See `Store.delete`."""
         await self._store.delete(RECORDS, ids, unread=unread)
         self._directory.delete(ids)
 
@@ -83,7 +83,7 @@ class Records:
         return await self._directory.bodies(kind, tenant)
 
     async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
-        """Reads all rows of a kind, in order of the key."""
+        """Read all rows of a kind, in order of the key."""
         conditions = [Equals("kind", kind)]
         if tenant is not None:
             conditions.append(Equals("tenant", tenant))
@@ -110,7 +110,7 @@ class Records:
         return ids_of(await self._store.query(RECORDS, condition, Key))
 
     async def delete_children(self, parent: str) -> None:
-        """Deletes all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
+        """Delete all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
 
         Names stay: who holds them must give them up (see `Names.release_all`).
         """

@@ -22,7 +22,7 @@ class TextRows:
     """Rows with a long text beside a small body: the body's row is written last, and says which text counts."""
 
     def __init__(self, records: Records, kind: str) -> None:
-        """Keeps rows of `kind` among `records`."""
+        """Keep rows of `kind` among `records`."""
         self._records = records
         self._kind = kind
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -32,7 +32,7 @@ class TextRows:
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def put(self, key: str, tenant: str, body: dict[str, str], text: str, parent: str = "") -> dict[str, Any]:
-        """Writes a row, which goes with `parent`; answers its body as it is stored. Hold the lock."""
+        """Write a row, which goes with `parent`; answers its body as it is stored. Hold the lock."""
         former = await self._records.get(key)
         old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
         version = int(json.loads(former.body)["version"]) + 1 if former else 1
@@ -45,7 +45,7 @@ class TextRows:
         return stored
 
     async def get(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
-        """Reads a row's body and text."""
+        """Read a row's body and text."""
         async with self.lock(key):  # between the row and its text nobody may replace them
             return await self.get_held(key, tenant)
 
@@ -59,7 +59,7 @@ class TextRows:
         return body, texts["text"]
 
     async def delete(self, key: str) -> None:
-        """Deletes a row with its text."""
+        """Delete a row with its text."""
         await self._records.delete_children(key)
         await self._records.delete([key])
 

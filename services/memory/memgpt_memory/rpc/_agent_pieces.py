@@ -52,13 +52,13 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         InvalidArgument: They are not a header and an agent, or the agent is none that could be created.
     """
     if not (first.piece.HasField("header") and second.HasField("agent")):
-        raise invalid("piece", "The stream must begin with a header and an agent: this is no exported agent.")
+        raise invalid("piece", "the stream must begin with a header and an agent")
     version = first.piece.header.format_version
     if version != FORMAT_VERSION:
         raise FailedPrecondition(
             Reason.WRONG_STATE,
-            f"The agent was exported in format {version}, and this version knows format {FORMAT_VERSION}: import it "
-            "with the version that exported it, or a newer one.",
+            f"the agent was exported in format {version}, but this version knows format {FORMAT_VERSION}; import it "
+            "with the version that exported it, or a newer one",
         )
     agent = second.agent
     # The constraints are those of a new agent: they stand there, and only there.
@@ -111,7 +111,7 @@ def from_proto(piece: AgentPiece) -> Piece:
             end = piece.end
             return Counts(end.block_count, end.message_count, end.passage_count)
         case _:
-            raise invalid("piece", "There is one header and one agent, and they come first.")
+            raise invalid("piece", "the header and the agent must come first, and once")
 
 
 def _message(proto: message_pb2.Message) -> Message:
@@ -146,7 +146,7 @@ def _rewinds(window: ExportWindow) -> Rewinds:
     reached = 0
     for one in window.rewinds:
         if not reached <= one.first < one.end:
-            raise invalid("piece.window.rewinds", "Ranges that were taken back must be in order, and not overlap.")
+            raise invalid("piece.window.rewinds", "rewinds must be in order and must not overlap")
         reached = one.end
     return Rewinds(
         Rewind(one.first, one.end, one.turn_id, _time(one.create_time, "piece.window.rewinds.create_time"))
@@ -157,12 +157,12 @@ def _rewinds(window: ExportWindow) -> Rewinds:
 def _passage(proto: passage_pb2.Passage) -> Passage:
     validate(archival_memory_service_pb2.InsertPassagesRequest(agent_id="any", texts=[proto.text], tags=proto.tags))
     if not proto.text.strip():
-        raise invalid("piece.passage.text", "A note must hold more than white space.")
+        raise invalid("piece.passage.text", "a note must contain more than white space")
     time = _time(proto.create_time, "piece.passage.create_time")
     return Passage("", proto.text, time, tags=tuple(proto.tags))
 
 
 def _time(proto: Timestamp, field: str) -> int:
     if not (0 <= proto.seconds < _LATEST and 0 <= proto.nanos < 1_000_000_000):
-        raise invalid(field, "A time must lie in the years 1970 to 9998.")
+        raise invalid(field, "a time must be in the years 1970 to 9998")
     return convert.microseconds(proto)

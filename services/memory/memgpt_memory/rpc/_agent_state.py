@@ -40,11 +40,10 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     """Agents, their turns, and what fills their context windows."""
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.CreateAgentResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
         labels = [block.label for block in request.blocks]
         if len(set(labels)) != len(labels):
-            raise invalid("blocks.label", "Each label may occur once.")
+            raise invalid("blocks.label", "block labels must be unique")
 
         async def create(seed: str, _: str) -> bytes:
             time = now()
@@ -82,7 +81,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.CreateAgentResponse(agent=await convert.agent(core, live.state))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.GetAgentResponse:
-        """See the contract."""
         core = self._core
         if request.agent_id:
             live = await core.agents.get(tenant(), request.agent_id)
@@ -91,7 +89,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.GetAgentResponse(agent=await convert.agent(core, live.state))
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
-        """See the contract."""
         core = self._core
         size, after = self._after(request)
         page = await core.agents.list(tenant(), size, after)
@@ -102,14 +99,13 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.UpdateAgentResponse:
-        """See the contract."""
         core = self._core
         paths = list(request.update_mask.paths)
         wrong = [path for path in paths if path not in _UPDATABLE]
         if wrong or not paths:
             raise invalid(
                 "update_mask",
-                f"update_mask must name some of {', '.join(_UPDATABLE)}; not {', '.join(wrong) or 'nothing'}.",
+                f"update_mask must name some of {', '.join(_UPDATABLE)}, not {', '.join(wrong) or 'nothing'}",
             )
         changes = {path: getattr(request.agent, path) for path in paths}
         # The constraints are those of the requests that create and read an agent: they stand there, and only there.
@@ -121,7 +117,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.UpdateAgentResponse(agent=await convert.agent(core, live.state))
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> pb.DeleteAgentResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
 
         async def delete(_: str, __: str) -> bytes:
@@ -134,7 +129,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.DeleteAgentResponse()
 
     async def BeginTurn(self, request: pb.BeginTurnRequest, context: Context) -> AsyncIterator[pb.BeginTurnResponse]:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         start: TurnStart | Edit | None = None
@@ -173,14 +167,12 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
 
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: Context) -> pb.RenewLeaseResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         lease, cancel = await core.turns.renew(live, convert.lease_back(request.lease))
         return pb.RenewLeaseResponse(lease=convert.lease(lease), cancel_requested=cancel)
 
     async def CommitStep(self, request: pb.CommitStepRequest, context: Context) -> pb.CommitStepResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         eviction = request.eviction
@@ -203,7 +195,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
 
     async def EndTurn(self, request: pb.EndTurnRequest, context: Context) -> pb.EndTurnResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         state, reason = convert.outcome(request.outcome)
@@ -211,13 +202,11 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.EndTurnResponse(turn=convert.turn(turn))
 
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Context) -> pb.ReleaseLeaseResponse:
-        """See the contract."""
         core = self._core
         core.turns.release(await core.agents.get(tenant(), request.agent_id), convert.lease_back(request.lease))
         return pb.ReleaseLeaseResponse()
 
     async def RequestCancel(self, request: pb.RequestCancelRequest, context: Context) -> pb.RequestCancelResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
@@ -225,7 +214,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.RequestCancelResponse(turn=convert.turn(turn))
 
     async def ReadTurn(self, request: pb.ReadTurnRequest, context: Context) -> AsyncIterator[pb.ReadTurnResponse]:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         async for item in core.turns.read(live, request.request_id, request.after_step, follow=not request.replay_only):
@@ -235,7 +223,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 yield pb.ReadTurnResponse(turn=convert.turn(item))
 
     async def ListTurns(self, request: pb.ListTurnsRequest, context: Context) -> pb.ListTurnsResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         size, after = self._after(request)
@@ -245,7 +232,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
 
     async def LoadContext(self, request: pb.LoadContextRequest, context: Context) -> pb.LoadContextResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.LoadContextResponse(context=await self._context(live))
 
@@ -262,27 +248,23 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         )
 
     async def PutToolServer(self, request: pb.PutToolServerRequest, context: Context) -> pb.PutToolServerResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         server = convert.tool_server_back(request.server).model_copy(update={"registered": now()})
         await self._core.agents.repository.execute(live, PutToolServer(server))
         return pb.PutToolServerResponse(server=convert.tool_server(server))
 
     async def ListToolServers(self, request: pb.ListToolServersRequest, context: Context) -> pb.ListToolServersResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.ListToolServersResponse(servers=map(convert.tool_server, live.state.tools))
 
     async def DeleteToolServer(
         self, request: pb.DeleteToolServerRequest, context: Context
     ) -> pb.DeleteToolServerResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         await self._core.agents.repository.execute(live, DeleteToolServer(request.address))
         return pb.DeleteToolServerResponse()
 
     async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Context) -> pb.RewindMessagesResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
 
@@ -293,10 +275,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.RewindMessagesResponse(rewound_count=live.state.rewinds.by_turn(turn.turn_id))
 
     async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
-        """See the contract."""
         core = self._core
         if not request.text.strip():
-            raise invalid("text", "text must not be blank.")
+            raise invalid("text", "text must not be blank")
         live = await core.agents.get(tenant(), request.agent_id)
         # The result tells the time, which differs when the same request is made again.
         digest = convert.fingerprint(request, "call_result", "time_placeholder")
@@ -313,7 +294,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def ExportAgent(
         self, request: pb.ExportAgentRequest, context: Context
     ) -> AsyncIterator[pb.ExportAgentResponse]:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         header = agent_piece_pb2.ExportHeader(format_version=FORMAT_VERSION, export_time=convert.timestamp(now()))
@@ -324,12 +304,11 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def ImportAgent(
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Context
     ) -> pb.ImportAgentResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
         requests = aiter(request_iterator)
         first, second = await anext(requests, None), await anext(requests, None)
         if first is None or second is None:
-            raise invalid("piece", "The stream must begin with a header and an agent.")
+            raise invalid("piece", "the stream must begin with a header and an agent")
         settings = pieces.settings(owner, first, second.piece)
 
         async def take(seed: str, _: str) -> bytes:
@@ -360,7 +339,7 @@ async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -
         except TimeoutError:
             raise DeadlineExceeded(
                 Reason.DEADLINE_EXCEEDED,
-                f"The import paused for more than {_PAUSE_SECONDS:g} s: send it again. Nothing was imported.",
+                f"the import paused for more than {_PAUSE_SECONDS:g} s; nothing was imported; send it again",
             ) from None
         if request is None:
             return

@@ -27,9 +27,8 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     """An agent's own notes and the passages of its sources."""
 
     async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
-        """See the contract."""
         if not request.query.strip():
-            raise invalid("query", "The query must hold more than white space.")
+            raise invalid("query", "query must contain more than white space")
         core = self._core
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
@@ -55,7 +54,6 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         )
 
     async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Context) -> pb.InsertPassagesResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
         stored: list[Passage] = []
 
@@ -81,7 +79,6 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])
 
     async def ListPassages(self, request: pb.ListPassagesRequest, context: Context) -> pb.ListPassagesResponse:
-        """See the contract."""
         core = self._core
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
@@ -95,14 +92,12 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         )
 
     async def GetPassages(self, request: pb.GetPassagesRequest, context: Context) -> pb.GetPassagesResponse:
-        """See the contract."""
         core = self._core
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
         passages = await core.archive.get(scope, list(request.passage_ids))
         return pb.GetPassagesResponse(passages=[convert.passage(passage) for passage in passages])
 
     async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Context) -> pb.DeletePassagesResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         return pb.DeletePassagesResponse(deleted_count=await core.agents.delete_notes(live, request.passage_ids))
@@ -112,7 +107,7 @@ def _filter(proto: pb.PassageFilter) -> PassageFilter:
     created_from = convert.microseconds(proto.created_from) if proto.HasField("created_from") else None
     created_before = convert.microseconds(proto.created_before) if proto.HasField("created_before") else None
     if created_from is not None and created_before is not None and created_before < created_from:
-        raise invalid("filter.created_before", "created_before lies before created_from: no passage can pass.")
+        raise invalid("filter.created_before", "created_before is before created_from; no passage can match")
     return PassageFilter(
         frozenset(proto.source_ids), frozenset(proto.file_names), frozenset(proto.tags), created_from, created_before
     )

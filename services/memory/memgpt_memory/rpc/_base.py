@@ -19,7 +19,7 @@ class Servicer:
     """A servicer over the parts of Memory."""
 
     def __init__(self, core: Callable[[], Core]) -> None:
-        """Asks `core` for the parts at every call: it raises Unavailable while the store is not open."""
+        """Ask `core` for the parts at every call: it raises Unavailable while the store is not open."""
         self._get_core = core
 
     @property

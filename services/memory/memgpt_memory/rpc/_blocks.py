@@ -15,7 +15,6 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
     """Core memory, for people and tools."""
 
     async def GetBlock(self, request: pb.GetBlockRequest, context: Context) -> pb.GetBlockResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         block = live.state.find_block(request.label)
         if block is None:
@@ -23,19 +22,16 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
         return pb.GetBlockResponse(block=convert.block(block))
 
     async def ListBlocks(self, request: pb.ListBlocksRequest, context: Context) -> pb.ListBlocksResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.ListBlocksResponse(blocks=[convert.block(block) for block in live.state.all_blocks()])
 
     async def SetBlock(self, request: pb.SetBlockRequest, context: Context) -> pb.SetBlockResponse:
-        """See the contract."""
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
         block = await agents.set_block(live, convert.block_edit(request.block))
         return pb.SetBlockResponse(block=convert.block(block))
 
     async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Context) -> pb.DeleteBlockResponse:
-        """See the contract."""
         agents = self._core.agents
         live = await agents.get(tenant(), request.agent_id)
         await agents.repository.execute(live, DeleteBlock(request.label))

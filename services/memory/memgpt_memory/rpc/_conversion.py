@@ -89,9 +89,9 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
     """
     role = ROLES_BACK[proto.role]
     if proto.HasField("function_call") and role is not Role.ASSISTANT:
-        raise invalid("messages.function_call", "Only an assistant's message calls a function.")
+        raise invalid("messages.function_call", "only an assistant's message may call a function")
     if bool(proto.call_id) != (role is Role.TOOL):
-        raise invalid("messages.call_id", "A tool's message, and no other, has the id of the call that it answers.")
+        raise invalid("messages.call_id", "call_id is required in a tool's message and allowed in no other")
     call = proto.function_call
     return NewMessage(
         role,
@@ -250,7 +250,7 @@ def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
 
 
 def stored_notes(notes: Iterable[file_note_pb2.FileNote]) -> list[StoredNote]:
-    """Notes of a file, to be kept with it."""
+    """Note of a file, to be kept with it."""
     return [StoredNote(kind=note.kind, count=note.count, where=note.where, message=note.message) for note in notes]
 
 

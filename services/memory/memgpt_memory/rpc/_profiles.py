@@ -22,17 +22,14 @@ class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer)
     """Personas, humans and presets that people added."""
 
     async def PutProfile(self, request: pb.PutProfileRequest, context: Context) -> pb.PutProfileResponse:
-        """See the contract."""
         profile = await self._core.profiles.put(tenant(), _KINDS[request.kind], request.name, request.text)
         return pb.PutProfileResponse(profile=_proto(profile))
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: Context) -> pb.GetProfileResponse:
-        """See the contract."""
         profile = await self._core.profiles.get(tenant(), _KINDS[request.kind], request.name)
         return pb.GetProfileResponse(profile=_proto(profile))
 
     async def ListProfiles(self, request: pb.ListProfilesRequest, context: Context) -> pb.ListProfilesResponse:
-        """See the contract."""
         size, after = self._after(request)
         page = await self._core.profiles.list(tenant(), _KINDS[request.kind], size, after)
         return pb.ListProfilesResponse(
@@ -40,7 +37,6 @@ class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer)
         )
 
     async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Context) -> pb.DeleteProfileResponse:
-        """See the contract."""
         await self._core.profiles.delete(tenant(), _KINDS[request.kind], request.name)
         return pb.DeleteProfileResponse()
 

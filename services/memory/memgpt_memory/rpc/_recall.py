@@ -27,7 +27,6 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
     """Every message that an agent ever had."""
 
     async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Context) -> pb.SearchMessagesResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)
         roles = frozenset(convert.ROLES_BACK[role] for role in request.roles if role in convert.ROLES_BACK)
@@ -35,7 +34,7 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             roles = frozenset((Role.USER, Role.ASSISTANT))
         mode = _MODES[request.mode]
         if mode is not RecallMode.TEXT and not request.query.strip():
-            raise invalid("query", "The query of a search by likeness must hold more than white space.")
+            raise invalid("query", "query must contain more than white space")
         query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode, request.include_rewound)
         found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
         return pb.SearchMessagesResponse(
@@ -50,7 +49,6 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
         )
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
-        """See the contract."""
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)
         page = await self._core.recall.page(live, size, tuple(payload["at"]) if payload else None)

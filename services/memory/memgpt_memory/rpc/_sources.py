@@ -20,7 +20,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     """Documents for any number of agents to search."""
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
 
         async def create(seed: str, _: str) -> bytes:
@@ -33,7 +32,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         return pb.CreateSourceResponse.FromString(answer)
 
     async def GetSource(self, request: pb.GetSourceRequest, context: Context) -> pb.GetSourceResponse:
-        """See the contract."""
         core = self._core
         if request.source_id:
             live = await core.sources.get(tenant(), request.source_id)
@@ -42,7 +40,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         return pb.GetSourceResponse(source=convert.source(core, live))
 
     async def ListSources(self, request: pb.ListSourcesRequest, context: Context) -> pb.ListSourcesResponse:
-        """See the contract."""
         core = self._core
         size, after = self._after(request)
         page = await core.sources.list(tenant(), size, after)
@@ -53,7 +50,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         )
 
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:
-        """See the contract."""
         core, owner = self._core, tenant()
 
         async def delete(_: str, __: str) -> bytes:
@@ -66,7 +62,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         return pb.DeleteSourceResponse()
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: Context) -> pb.ListFilesResponse:
-        """See the contract."""
         core = self._core
         size, after = self._after(request)
         page = await core.sources.files.list(await core.sources.get(tenant(), request.source_id), size, after)
@@ -77,7 +72,6 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         )
 
     async def DeleteFile(self, request: pb.DeleteFileRequest, context: Context) -> pb.DeleteFileResponse:
-        """See the contract."""
         core = self._core
         await core.sources.files.delete(await core.sources.get(tenant(), request.source_id), request.name)
         return pb.DeleteFileResponse()
@@ -85,11 +79,10 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     async def UpsertPassages(
         self, request_iterator: AsyncIterator[pb.UpsertPassagesRequest], context: Context
     ) -> pb.UpsertPassagesResponse:
-        """See the contract."""
         core = self._core
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
-            raise invalid("piece", "The stream must begin with a header.")
+            raise invalid("piece", "the stream must begin with a header")
         live = await core.sources.get(tenant(), first.header.source_id)
         version = first.header.version
         name = version.name
@@ -108,25 +101,22 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
                     visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count, notes)
                     return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
                 else:
-                    raise invalid("piece", "A stream has one header, and it comes first.")
-        raise invalid("piece", "The stream ended without a finish: nothing of the file became visible. Send it again.")
+                    raise invalid("piece", "the header must come first, and once")
+        raise invalid("piece", "the stream ended without a finish; nothing of the file became visible; send it again")
 
     async def AttachSource(self, request: pb.AttachSourceRequest, context: Context) -> pb.AttachSourceResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         await core.attachments.attach(live, request.source_id)
         return pb.AttachSourceResponse(agent=await convert.agent(core, live.state))
 
     async def DetachSource(self, request: pb.DetachSourceRequest, context: Context) -> pb.DetachSourceResponse:
-        """See the contract."""
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         await core.attachments.detach(live, request.source_id)
         return pb.DetachSourceResponse(agent=await convert.agent(core, live.state))
 
     async def PutLoadRecord(self, request: pb.PutLoadRecordRequest, context: Context) -> pb.PutLoadRecordResponse:
-        """See the contract."""
         core, record = self._core, request.record
         stored = await core.loads.put(
             tenant(), LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, 0)
@@ -134,14 +124,12 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         return pb.PutLoadRecordResponse(record=_load(stored))
 
     async def GetLoadRecord(self, request: pb.GetLoadRecordRequest, context: Context) -> pb.GetLoadRecordResponse:
-        """See the contract."""
         loads = self._core.loads
         if request.load_id:
             return pb.GetLoadRecordResponse(record=_load(await loads.get(tenant(), request.load_id)))
         return pb.GetLoadRecordResponse(record=_load(await loads.get_by_request(tenant(), request.request_id)))
 
     async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Context) -> pb.ListLoadRecordsResponse:
-        """See the contract."""
         size, after = self._after(request)
         page = await self._core.loads.list(tenant(), request.source_id, size, after)
         return pb.ListLoadRecordsResponse(

@@ -24,7 +24,6 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
     """Says what the store is, moves it to another embedding model, compacts it and backs it up."""
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Context) -> pb.GetStoreResponse:
-        """See the contract."""
         core = self._core
         progress = core.reembedding.progress
         return pb.GetStoreResponse(
@@ -38,7 +37,6 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
         )
 
     async def Reembed(self, request: pb.ReembedRequest, context: Context) -> AsyncIterator[pb.ReembedResponse]:
-        """See the contract."""
         reembedding = self._core.reembedding
         await reembedding.start(request.embedding_model)
         async for progress in reembedding.follow():
@@ -48,17 +46,14 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
                 yield pb.ReembedResponse(progress=_progress(progress))
 
     async def CancelReembed(self, request: pb.CancelReembedRequest, context: Context) -> pb.CancelReembedResponse:
-        """See the contract."""
         return pb.CancelReembedResponse(cancelled=await self._core.reembedding.cancel())
 
     async def Compact(self, request: pb.CompactRequest, context: Context) -> pb.CompactResponse:
-        """See the contract."""
         core = self._core
         erased = await erase(core.store, core.agents, core.sources, core.reembedding)
         return pb.CompactResponse(bytes_before=erased.before, bytes_after=erased.after)
 
     async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupResponse]:
-        """See the contract."""
         async for chunk in backup(self._core.store):
             yield pb.BackupResponse(chunk=chunk)
 

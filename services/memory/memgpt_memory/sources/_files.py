@@ -329,6 +329,6 @@ def summary_record(live: LiveSource) -> Record:
 
 
 def _version_id(source_id: str, version: FileVersion) -> str:
-    """Follows from source, file name, hash and chunker version, so that loading again writes the same rows."""
+    """Follow from source, file name, hash and chunker version, so that loading again writes the same rows."""
     parts = "\0".join((source_id, version.name, version.sha256, version.chunker_version))
     return "v" + hashlib.sha256(parts.encode()).hexdigest()[:32]

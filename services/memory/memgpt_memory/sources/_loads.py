@@ -40,7 +40,7 @@ class LoadRecords:
         self._rows = TextRows(records, "load")
 
     async def put(self, tenant: str, record: LoadRecord) -> LoadRecord:
-        """Writes a record.
+        """Write a record.
 
         Raises:
             Aborted: The etag is set and the record has changed since.
@@ -62,7 +62,7 @@ class LoadRecords:
         return _load_record(stored, record.state)
 
     async def get(self, tenant: str, load_id: str) -> LoadRecord:
-        """Reads a record.
+        """Read a record.
 
         Raises:
             NotFound: There is none.
@@ -74,7 +74,7 @@ class LoadRecords:
         return _load_record(body, base64.b64decode(text))
 
     async def get_by_request(self, tenant: str, request_id: str) -> LoadRecord:
-        """Reads the record of the load that a request created.
+        """Read the record of the load that a request created.
 
         Raises:
             NotFound: There is none.

@@ -44,11 +44,11 @@ class Edits:
     """Decides what is taken back. Hold the agent's lock, so that what was read holds at the commit."""
 
     def __init__(self, messages: Messages) -> None:
-        """Reads `messages`."""
+        """Read `messages`."""
         self._messages = messages
 
     async def undo(self, state: AgentState, count: int) -> TurnStart:
-        """Takes back the last `count` messages of the window, or for 0 the user's last message and all behind it.
+        """Take back the last `count` messages of the window, or for 0 the user's last message and all behind it.
 
         A function's result is not left without its call, nor is the boot sequence touched.
 
@@ -67,7 +67,7 @@ class Edits:
         return TurnStart(rewind_from=taken[-1].sequence, completed=True)
 
     async def retry(self, state: AgentState) -> TurnStart:
-        """Takes back what `undo` would, and gives the agent the same input again.
+        """Take back what `undo` would, and gives the agent the same input again.
 
         Raises:
             FailedPrecondition: There is nothing to run again.
@@ -76,7 +76,7 @@ class Edits:
         return TurnStart([_copy(message) for message in inputs], rewind_from=inputs[0].sequence)
 
     async def edit(self, state: AgentState, part: Part, text: str) -> TurnStart:
-        """Puts `text` in place of the agent's last thought, or of its last words to the user.
+        """Put `text` in place of the agent's last thought, or of its last words to the user.
 
         Raises:
             FailedPrecondition: The window holds none.

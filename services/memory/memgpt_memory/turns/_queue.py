@@ -293,7 +293,7 @@ async def _next_change(live: LiveAgent, waiter: Waiter, left: float | None) -> N
 
 
 def _ahead(live: LiveAgent, key: str) -> int:
-    """Turns ahead of one that waits, the running one included; several callers of one turn count once."""
+    """Turn ahead of one that waits, the running one included; several callers of one turn count once."""
     waiting = {waiter.key for waiter in takewhile(lambda waiter: waiter.key != key, live.queue)}
     running = live.running
     if running is not None:
