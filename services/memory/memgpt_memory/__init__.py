@@ -1,13 +1,21 @@
-"""Memory: owns every Milvus collection, and with them all the state of the suite.
+"""Memory: the only service with state, and the only one that knows Milvus.
 
 From the outside in:
 
-- `servicers`: the RPC surface; protobuf to domain and back, no more.
-- `agents`, `commits`, `turns`, `sources`, `archive`, `recall`, `ranking`, `profiles`: the domain. It knows neither
-  gRPC nor Milvus.
-- `records`: versioned documents and small rows by key, on which the domain keeps its state.
-- `store`: typed rows in fixed collections; only its adapters know Milvus.
-- `embedding`: texts to vectors; the bundled model or an OpenAI-compatible endpoint.
+- `rpc`: the servicers; they translate protobuf to the domain and back.
+- `core`: the parts of Memory, put together. `service`: the process around them.
+- `maintenance`: work on a whole store: backup, restore, erasure, migrations, re-embedding, export and import.
+- `turns`: one turn at a time for each agent, under a lease; undo, retry and edits.
+- `archival` and `recall`: search and listing of passages and of messages.
+- `agents`: the agent as an aggregate, and the commands that change it.
+- `sources`: documents, their files and versions, and the records of loads.
+- `ranking`: where a search is ranked, and where its pages are cut.
+- `passages` and `messages`: the rows that are searched and read.
+- `embedding` and `fulltext`: texts to vectors, and to words.
+- `records`: small rows by key, unique names, idempotency, the journal of unfinished work.
+- `store`: the port to Milvus, and its adapters.
+
+A module whose name begins with an underscore is its package's own. import-linter checks the order of the layers.
 """
 
 import os

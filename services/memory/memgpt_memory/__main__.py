@@ -1,4 +1,4 @@
-"""``python -m memgpt_memory`` and ``memgpt-memory``: the Memory service; with ``restore FILE``, see `restore`."""
+"""``python -m memgpt_memory`` and ``memgpt-memory``: run Memory, or with ``restore FILE`` restore a backup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memgpt_memory.config import MemorySettings
 
 @asynccontextmanager
 async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
-    # Milvus's client takes seconds to import. Here the port is bound already, and whoever waits for it can go on.
+    # Milvus's client takes seconds to import. Here the port is bound already, and clients that wait for it can connect.
     from memgpt_memory.service import setup
 
     async with setup(app):
@@ -21,7 +21,7 @@ async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    """Run the service, or restores a backup."""
+    """Run the service, or restore a backup."""
     if sys.argv[1:2] == ["restore"]:
         from memgpt_memory.maintenance.restore import main as restore
 

@@ -1,8 +1,9 @@
 """The store's order of commits.
 
-Every write of a passage carries a stamp: a number that only grows, across restarts too. A search is pinned to a
-snapshot, the last stamp given out when it began, once nothing at or below it is still being written for the owners
-that it reads. Waiting for just those owners keeps a slow write of one agent from hiding the fresh memories of another.
+Every write of passages, and every change of what an agent can search, has a revision: a number that only grows, across
+restarts too (rows keep it as `stamp`). A search is pinned to a snapshot: the last revision that was given out when it
+began, once nothing up to it is still being written for the owners that the search reads. It waits for those owners
+only, so that a slow write of one agent does not hide the fresh memories of another.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from contextlib import contextmanager
 
 
 def now() -> int:
-    """The time in microseconds since 1970."""
+    """Return the time in microseconds since 1970."""
     return time.time_ns() // 1_000
 
 
 class Clock:
-    """Gives out stamps, microseconds of the clock where that grows, and knows which are still being written."""
+    """Gives out revisions, and knows which of them are still being written."""
 
     def __init__(self, last: int = 0) -> None:
-        """Start after a stamp that was given out before."""
+        """Start after a revision that was given out before."""
         self.last = max(last, now())
         self._writing: dict[str, dict[int, asyncio.Event]] = {}
 
     @contextmanager
     def write(self, owner: str) -> Iterator[int]:
-        """Give a stamp for a write of `owner`, which is under way until the block ends."""
+        """Give out a revision for a write of `owner` that lasts until the block ends."""
         self.last = stamp = max(self.last + 1, now())
         done = self._writing.setdefault(owner, {})[stamp] = asyncio.Event()
         try:
@@ -40,7 +41,7 @@ class Clock:
                 del self._writing[owner]
 
     async def snapshot(self, owners: Collection[str]) -> int:
-        """The last stamp, once every write of `owners` at or below it has ended."""
+        """Return the last revision, once every write of `owners` up to it has ended."""
         pinned = self.last
         while True:
             pending = [

@@ -80,7 +80,7 @@ class MemorySettings(ServiceSection):
     reembed_query: dict[str, SecretStr] = Field({}, description="As embedding_query, of that model.")
 
     def lite_file(self, home: Path) -> Path | None:
-        """Where the Milvus Lite file is; None for a server. The default one lies in the suite's folder `home`."""
+        """Return the path of the Milvus Lite file, or None for a server; `home` is the suite's folder."""
         if "://" in self.uri:
             return None
         if self.uri == MemorySettings.model_fields["uri"].default:

@@ -24,7 +24,7 @@ from memgpt_memory.turns import Edits, Turns
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """Memory, ready to work."""
+    """All parts of Memory over one open store."""
 
     store: Store
     passages: Passages
@@ -45,11 +45,11 @@ class Core:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedding model that counts."""
-        return self.passages.space.embedder
+        """The embedding model of the store."""
+        return self.passages.index.embedder
 
     async def close(self) -> None:
-        """End what goes on in the background, and lets go of the store."""
+        """Stop background work and release the store."""
         await self.reembedding.close()
         await self.idempotency.close()
         await self.agents.repository.close()
@@ -57,7 +57,7 @@ class Core:
 
 
 async def open_core(store: Store, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
-    """Open a store, checks that this version and one of the embedding models fit it, and puts Memory together.
+    """Open a store, check that this version and one of the embedding models fit it, and put Memory together.
 
     Raises:
         FailedPrecondition: They do not fit, or another process holds the store.

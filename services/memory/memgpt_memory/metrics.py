@@ -1,4 +1,4 @@
-"""What Memory tells Prometheus of itself, beside ``grpc_server_*``."""
+"""Metrics of Memory, beside ``grpc_server_*``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROWS = ("records", "messages", "passages", "recall")
 
 
 def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]:
-    """Return what takes the time of every call of Milvus."""
+    """Return a function that records the duration of a call of Milvus."""
     histogram = Histogram(
         "memgpt_memory_milvus_seconds",
         "Time of calls of Milvus, without the wait for Milvus Lite's locks.",
@@ -32,7 +32,7 @@ def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]
 
 
 def watch_memory(metrics: ServerMetrics, store: Store, core: Callable[[], Core | None]) -> None:
-    """Let the store and the rankings be read. `core` answers None until the store is open."""
+    """Register the metrics of the store and of the rankings; `core` returns None until the store is open."""
 
     def rows_written() -> dict[str, float]:
         written = Counter(dict.fromkeys(_ROWS, 0))

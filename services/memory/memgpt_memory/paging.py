@@ -1,4 +1,4 @@
-"""Pages of a sorted listing, by the last key that was answered; and how much text a page may hold."""
+"""Pages of sorted lists, and how much text a page may have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE_BYTES = 3 << 20
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A page of a listing; `next_token` is empty at the end."""
+    """A page of a list; `next_token` is empty at the end."""
 
     items: list[Item]
     next_token: str
@@ -23,7 +23,7 @@ class Page(Generic[Item]):
 
 
 def fitting(texts: Iterable[str]) -> int:
-    """How many of the texts fit into one page; at least one, if there is one."""
+    """Return how many of the texts fit into one page: at least one, if there is one."""
     room = PAGE_BYTES
     count = 0
     for text in texts:
@@ -35,7 +35,7 @@ def fitting(texts: Iterable[str]) -> int:
 
 
 def list_page(keys: Sequence[str], size: int, after: str) -> Page[str]:
-    """The keys after `after`, at most `size`; `keys` are sorted. The next token is the last key answered."""
+    """Return at most `size` of the sorted `keys`, after the key `after`; the next token is the last key returned."""
     start = bisect_right(keys, after) if after else 0
     items = list(keys[start : start + size])
     more = start + size < len(keys)

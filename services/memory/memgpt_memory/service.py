@@ -1,4 +1,4 @@
-"""What the Memory service is made of: the store, the embedding model, the servicers."""
+"""The Memory service's process: it opens the store, chooses the embedding model and adds the servicers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RETRY_SECONDS = 1.0
 
 
 def model_choice(settings: ModelSettings) -> ModelChoice:
-    """The embedding model that settings ask for."""
+    """Return the embedding model that settings name."""
     if settings.kind == "wordllama":
         return ModelChoice(WordLlama.model, WordLlama.dimension, WordLlama)
 
@@ -49,9 +49,9 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
 
 
 def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice | None]:
-    """Return the model to move to, as the configuration file names it at that time: so a move needs no restart.
+    """Return a function that reads the model to move to from the configuration file, so that a move needs no restart.
 
-    Only who may write the file (or sets the environment) says where texts and keys go; no caller of an RPC can.
+    Only those who can write the file or set the environment decide where texts and keys are sent; no RPC can.
     """
 
     def read() -> ModelChoice | None:
@@ -72,7 +72,7 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
 
 
 class StoreStartup:
-    """Opens the store, and keeps trying while Milvus does not answer; the server is up meanwhile, and not ready."""
+    """Opens the store, and retries while Milvus does not respond. In the meantime the server is up, but not ready."""
 
     def __init__(self, store: Store, models: Models, lease_seconds: float) -> None:
         """Open nothing yet."""
@@ -83,7 +83,7 @@ class StoreStartup:
         self._refusal: FailedPrecondition | None = None
 
     def core(self) -> Core:
-        """Memory's parts.
+        """Return Memory's parts.
 
         Raises:
             FailedPrecondition: The store, reached at last, is not for this process.
@@ -98,11 +98,11 @@ class StoreStartup:
         return self._core
 
     def opened(self) -> Core | None:
-        """Memory's parts; None until they are there."""
+        """Return Memory's parts, or None until the store is open."""
         return self._core
 
     async def open(self) -> None:
-        """Open the store once.
+        """Try once to open the store.
 
         Raises:
             FailedPrecondition: It never will: another process holds it, or it does not fit.
@@ -112,7 +112,7 @@ class StoreStartup:
             self._core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
 
     async def open_later(self) -> None:
-        """Try until Milvus answers; what then turns out to be wrong is said to every caller."""
+        """Retry until Milvus responds. If the store then turns out not to fit, every caller is told."""
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             try:
@@ -127,7 +127,7 @@ class StoreStartup:
             return
 
     async def check(self) -> None:
-        """Whether Memory can work now."""
+        """Check that Memory can work now."""
         self.core()
         await self._store.ping()
 
@@ -140,9 +140,9 @@ class StoreStartup:
 
 
 def _quieten_lite() -> None:
-    """Keep Milvus Lite, which lives in this process, from filling the log.
+    """Keep Milvus Lite, which runs in this process, from filling the log.
 
-    pymilvus asks it for calls that it does not have, and gets on without them; its own server logs each as an error.
+    pymilvus makes calls that Lite does not implement, and does without them; Lite's server logs each as an error.
     """
     for name, level in (
         ("grpc._server", logging.CRITICAL),
@@ -154,7 +154,7 @@ def _quieten_lite() -> None:
 
 @asynccontextmanager
 async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
-    """Open the store and adds the servicers."""
+    """Open the store and add the servicers."""
     settings = app.config.service
     _quieten_lite()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))

@@ -1,4 +1,4 @@
-"""Work that must not stop half way because its caller went away."""
+"""Work that must not stop halfway because its caller went away."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
 
 
 async def all_to_end(*works: Awaitable[object]) -> None:
-    """Await all works to their ends, then raises the first failure, if any."""
+    """Await all works to their ends, then raise the first failure, if any."""
     if len(works) == 1:  # as most often: without a task
         await works[0]
         return

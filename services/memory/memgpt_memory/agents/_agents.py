@@ -1,4 +1,4 @@
-"""Agents: which there are, how they begin and end, and what is done to one outside of a turn."""
+"""The agents of every tenant: create, find, list, change, delete and import them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Agents:
         return await self.create(tenant, agent_id, renamed, content, fallback_names=rest)
 
     async def get(self, tenant: str, agent_id: str) -> LiveAgent:
-        """The agent.
+        """Return an agent.
 
         Raises:
             NotFound: There is none, or it is another tenant's.
@@ -132,7 +132,7 @@ class Agents:
         return Page(agents, page.next_token, page.total)
 
     async def update(self, tenant: str, agent_id: str, changes: dict[str, str | int], etag: str) -> LiveAgent:
-        """Changes settings.
+        """Change settings.
 
         Args:
             tenant: Whose it is.
@@ -160,7 +160,7 @@ class Agents:
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
-        """Delete an agent with all it owns: gone with the first write, what it owned follows, also after a crash.
+        """Delete an agent with all it owns. It is gone with the first write; the rest follows, also after a crash.
 
         Raises:
             NotFound: There is none.
@@ -191,7 +191,7 @@ class Agents:
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
-        """Make an agent in many writes, of which nobody sees anything before `complete`; without that, they go again.
+        """Create an agent in many writes, of which nothing is visible before `complete`; without that, they are undone.
 
         Yields:
             The agent that is there under this id already, for the caller to leave as it is; None if there is none.
@@ -244,7 +244,7 @@ class Agents:
             return self._keep(live)
 
     async def sweep(self) -> None:
-        """Delete rows that no agent uses any more, and that a failure or a crash has left."""
+        """Delete rows that no agent uses any longer, and that a failure or a crash has left."""
         for record in await self._records.find("agent"):  # of every tenant
             live = await self._load(record.id)
             if live is not None and not live.row.deleting:
@@ -346,7 +346,7 @@ class Agents:
         return live
 
     def _keep(self, live: LiveAgent) -> LiveAgent:
-        """Holds a new agent. One that was read and is used already stays: two would write over each other."""
+        """Put a new agent into the cache. One that was read and is in use stays: two would overwrite each other."""
         held = self._cache.get(live.id)
         if held is not None and not held.row.deleting:
             return held
@@ -354,7 +354,7 @@ class Agents:
         return live
 
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
-        """Tell of an id whether it is that of an agent of this name: a claim of an earlier name counts for nothing."""
+        """Return a check whether an id is that of an agent of this name: an outdated claim of a name does not count."""
 
         async def check(agent_id: str) -> bool:
             live = await self._load(agent_id)
@@ -380,20 +380,20 @@ class Agents:
 
 
 def _note_number(agent_id: str, id_: str) -> int | None:
-    """The number of a note of the agent; None for the id of anything else."""
+    """Return the number of an agent's note, or None for the id of anything else."""
     prefix = note_id(agent_id, 0).removesuffix("0")
     number = id_.removeprefix(prefix)
     return int(number) if id_.startswith(prefix) and number.isdecimal() and len(number) < 16 else None
 
 
 def check_settings(row: AgentRow) -> None:
-    """Refuse what no agent may be."""
+    """Refuse settings that no agent may have."""
     check_time_zone(row.time_zone)
     _check_context_window(row.context_window)
 
 
 def check_time_zone(name: str) -> None:
-    """Refuse a name that is no IANA time zone."""
+    """Refuse an unknown time zone."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -34,7 +34,7 @@ def agent_changed() -> Aborted:
 
 
 def block_changed(label: str) -> Aborted:
-    """The block is not that of the etag, or does not exist any more."""
+    """The block is not that of the etag, or does not exist any longer."""
     return Aborted(
         Reason.ETAG_MISMATCH,
         f'block "{label}" has changed since it was read; read it again and retry',

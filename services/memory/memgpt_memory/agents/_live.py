@@ -23,7 +23,7 @@ class Waiter:
     Attributes:
         key: Key of the turn's row.
         fingerprint: Digest of its request.
-        cancelled: Whether it is not to begin any more.
+        cancelled: Whether it is not to begin any longer.
         kept_for: Epoch of the lease that was given to its caller for another turn, whose holder had died: the place is
             kept while that lease holds, since the caller comes back when that turn has ended. 0 while the caller waits.
     """

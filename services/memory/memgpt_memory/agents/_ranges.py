@@ -1,4 +1,4 @@
-"""A set of whole numbers that mostly lie side by side, small as text."""
+"""A compact set of integers that are mostly consecutive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class Ranges:
-    """An immutable set of numbers, kept as ranges ``[start, end)``."""
+    """An immutable set of integers, kept as ranges ``[start, end)``."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         """Take disjoint, sorted ranges."""
@@ -28,11 +28,11 @@ class Ranges:
         return self._ranges
 
     def below(self, end: int) -> int:
-        """How many of the numbers are less than `end`."""
+        """Return how many of the numbers are less than `end`."""
         return sum(min(stop, end) - start for start, stop in self._ranges if start < end)
 
     def add(self, numbers: Iterable[int]) -> Ranges:
-        """This set and `numbers`."""
+        """Return the union with `numbers`."""
         pieces = sorted([*self._ranges, *((number, number + 1) for number in numbers)])
         merged: list[tuple[int, int]] = []
         for start, end in pieces:
@@ -43,10 +43,10 @@ class Ranges:
         return Ranges(merged)
 
     def dump(self) -> str:
-        """As text; the empty set is the empty text."""
+        """Return the set as text; the empty set gives the empty text."""
         return json.dumps(self._ranges) if self._ranges else ""
 
     @staticmethod
     def parse(text: str) -> Ranges:
-        """From what `dump` gave."""
+        """Return the set that `dump` wrote."""
         return Ranges((start, end) for start, end in json.loads(text)) if text else Ranges()

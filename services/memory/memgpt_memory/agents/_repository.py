@@ -140,7 +140,7 @@ class AgentRepository:
         await self.messages.delete_from(live.id, row.message_count)
 
     async def tidy(self, work: Awaitable[object]) -> None:
-        """Clear away what nobody sees any more; a failure costs only space, until the owner is deleted."""
+        """Clear away what nobody sees any longer; a failure costs only space, until the owner is deleted."""
         try:
             await work
         except ServiceError as error:

@@ -1,4 +1,4 @@
-"""Which messages of an agent were taken back: they stay in recall memory, but nobody is shown them unasked."""
+"""Messages of an agent that were taken back: they stay in recall memory, but only those who ask see them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """The messages from `first` up to, without, `end`; `turn_id` took them back at `time`."""
+    """The messages ``[first, end)``, taken back by the turn `turn_id` at `time`."""
 
     first: int
     end: int
@@ -19,7 +19,7 @@ class Rewind:
 
 
 class Rewinds:
-    """An immutable collection of rewinds that do not overlap: a message is taken back once."""
+    """An immutable set of rewinds that do not overlap: a message is taken back once."""
 
     def __init__(self, rewinds: Iterable[Rewind] = ()) -> None:
         """Take disjoint rewinds, sorted."""
@@ -36,16 +36,16 @@ class Rewinds:
         return sum(rewind.end - rewind.first for rewind in self._rewinds)
 
     def of(self, sequence: int) -> Rewind | None:
-        """What took this message back, if anything did."""
+        """Return the rewind that took a message back, or None."""
         place = bisect_right(self._firsts, sequence) - 1
         return self._rewinds[place] if place >= 0 and sequence < self._rewinds[place].end else None
 
     def by_turn(self, turn_id: str) -> int:
-        """How many messages this turn took back."""
+        """Return how many messages a turn took back."""
         return sum(rewind.end - rewind.first for rewind in self._rewinds if rewind.turn_id == turn_id)
 
     def add(self, new: Rewind) -> Rewinds:
-        """These, and of `new` what was not taken back before."""
+        """Return these rewinds, and what `new` takes back in addition."""
         pieces = list(self._rewinds)
         first = new.first
         for rewind in self._rewinds:
@@ -58,11 +58,11 @@ class Rewinds:
         return Rewinds(sorted(pieces, key=lambda rewind: rewind.first))
 
     def dump(self) -> str:
-        """As text; none give the empty text."""
+        """Return the rewinds as text; none give the empty text."""
         rows = [[rewind.first, rewind.end, rewind.turn_id, rewind.time] for rewind in self._rewinds]
         return json.dumps(rows, separators=(",", ":")) if rows else ""
 
     @staticmethod
     def parse(text: str) -> Rewinds:
-        """From what `dump` gave."""
+        """Return the rewinds that `dump` wrote."""
         return Rewinds(Rewind(*row) for row in json.loads(text)) if text else Rewinds()

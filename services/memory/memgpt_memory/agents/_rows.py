@@ -25,13 +25,13 @@ class TurnState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether the turn has ended."""
         return self not in (TurnState.QUEUED, TurnState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockEdit:
-    """What a block is to hold; an empty etag asks for no check; None, and a limit of 0, keep what there is."""
+    """An edit of a block. An empty etag skips the check; None, and a limit of 0, keep what there is."""
 
     label: str
     value: str | None
@@ -42,7 +42,7 @@ class BlockEdit:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of core memory; `limit` in characters; one that is read-only is not for the agent to change."""
+    """A block of core memory; `limit` in characters. The agent cannot change a read-only one."""
 
     label: str
     value: str
@@ -53,7 +53,7 @@ class Block:
 
 
 class BlockRef(StoredModel):
-    """A block as the agent's row has it: everything but the value."""
+    """A block as the agent's row stores it: everything but the value."""
 
     label: str
     text: TextRef
@@ -78,9 +78,9 @@ class CurrentTurn(StoredModel):
 
 
 class Insert(StoredModel):
-    """A request that stored notes: tells a repeated one that its notes are in, though a crash came before its answer.
+    """A request that stored notes, by which they are found if it is repeated after a crash.
 
-    The answer itself is kept elsewhere, and for longer.
+    The response is kept elsewhere, and for longer.
     """
 
     key: str
@@ -91,8 +91,8 @@ class Insert(StoredModel):
 class AgentRow(StoredModel):
     """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
 
-    One that is being imported is marked as deleted until it is whole. Texts of any length have rows of their own, and
-    the contract bounds all that stands here: it is 17 KB at most, a quarter of what a row takes.
+    One that is being imported is marked as deleted until it is complete. Texts of any length have rows of their own,
+    and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum.
     """
 
     tenant: str
@@ -125,13 +125,13 @@ class AgentRow(StoredModel):
     inserts: list[Insert] = Field(default=[])
 
     def copied(self) -> AgentRow:
-        """A copy to be edited. What is replaced as a whole is shared: a deep copy takes a tenth of a commit."""
+        """Return a copy to be edited. It shares what is only replaced: a deep copy takes a tenth of a commit."""
         blocks = [block.model_copy() for block in self.blocks]
         return self.model_copy(update={"blocks": blocks, "turn": self.turn and self.turn.model_copy()})
 
 
 class TurnRow(StoredModel):
-    """A turn: written when it is granted and when it has ended. In between the agent's row knows better."""
+    """A turn, written when it is granted and when it ends. In between the agent's row is more recent."""
 
     turn_id: str
     agent_id: str
@@ -148,7 +148,7 @@ class TurnRow(StoredModel):
 
 
 class Link(StoredModel):
-    """An attached source. The stamp keeps a source attached later out of an earlier search."""
+    """An attached source. The revision `stamp` keeps a source that is attached later out of an earlier search."""
 
     source_id: str
     stamp: int

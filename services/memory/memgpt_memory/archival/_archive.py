@@ -1,7 +1,7 @@
-"""Archival memory as it is searched and listed: an agent's notes and the passages of its sources, or one source.
+"""Search and listing of archival memory: an agent's notes and the passages of its sources, or one source.
 
-Filtering by owner happens in Milvus. What is visible to a snapshot is decided from counters and versions, since only
-they say what exists; so are a document's tags and its time, which are those of its file (see `ranking`).
+Milvus filters by owner. Counters and versions decide what is visible to a snapshot, since only they say what exists;
+and a document's tags and time are those of its file (see `ranking`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class _View:
-    """What a snapshot of a scope holds, as of the moment in which it was made (see `ranking.View`).
+    """What a snapshot of a scope contains, as of the moment in which it was made (see `ranking.View`).
 
     Attributes:
         tenant: Whose it is.
@@ -73,27 +73,27 @@ class _View:
 
     @property
     def _timed(self) -> bool:
-        """Whether a note's time says whether it belongs to it."""
+        """Whether the filter has a condition on time."""
         return self.filter.created_from is not None or self.filter.created_before is not None
 
     @property
     def owners(self) -> list[str]:
-        """Who owns passages of it."""
+        """Owners of its passages."""
         return sorted({*([self.agent] if self.agent else []), *(source for source, _ in self.versions.values())})
 
     @property
     def key(self) -> str:
-        """See `ranking.View`. What is deleted or detached comes with a new snapshot."""
+        """See `ranking.View`. A deletion or a detachment makes a new snapshot."""
         return "\0".join((self.tenant, self.filter.key, *self.owners))
 
     @property
     def size(self) -> int:
-        """Passages, as far as the filter can be told without reading them."""
+        """Number of passages, as far as the filter can be decided without reading them."""
         return self.end - self.dead.below(self.end) + self.documents
 
     @property
     def documents(self) -> int:
-        """Passages of documents."""
+        """Number of passages of documents."""
         return sum(version.passages for _, version in self.versions.values())
 
     @property
@@ -134,7 +134,7 @@ class _View:
 
     @property
     def _notes(self) -> Condition:
-        """What every backend understands of the condition for notes."""
+        """The part of the condition for notes that every backend evaluates."""
         times = Between("created", self.filter.created_from, self.filter.created_before)
         return all_of(Equals("version", ""), times if self._timed else EVERY_ROW)
 
@@ -156,7 +156,7 @@ class _View:
         return [OneOf("version", list(self.versions))] if self.versions else []
 
     def passage(self, row: PassageRow) -> Passage:
-        """A row as a passage: of a document, with the time and the tags of its file."""
+        """Return a row as a passage; one of a document has the time and the tags of its file."""
         return passage_of(row, self.versions[row.version][1] if row.version else None)
 
 
@@ -171,7 +171,7 @@ class Archive:
         self.rankings = Rankings(passages.store)
 
     async def count(self, scope: Scope) -> int:
-        """Passages of a scope."""
+        """Return the number of passages of a scope."""
         notes = scope.agent.state.note_count if scope.agent is not None else 0
         return notes + sum(source.totals.passages for source in await self._sources_of(scope))
 
@@ -181,7 +181,7 @@ class Archive:
         return self._passages.collection.full_text
 
     def mode(self, wanted: Mode | None) -> Mode:
-        """What the store makes of a mode; None asks for the best."""
+        """Return the mode that the store uses for a wanted one; None asks for the best."""
         if not self.full_text:
             return Mode.DENSE
         return wanted or Mode.HYBRID
@@ -196,17 +196,17 @@ class Archive:
         skip: int,
         position: Position | None,
     ) -> tuple[list[Hit], Position | None, int]:
-        """A page of the ranking, the position of the next one or None at the end, and the total.
+        """Return a page of the ranking, the position of the next one or None at the end, and the total.
 
         Raises:
             FailedPrecondition: The store has changed its embedding model since the position was given.
         """
-        space = self._passages.space  # to the end, whatever the store moves to meanwhile
+        index = self._passages.index  # to the end, whatever model the store moves to
         if position is not None:
-            position.check(space)
-        async with space.reading():
+            position.check(index)
+        async with index.reading():
             view = await self._view(scope, position.snapshot if position else None, wanted)
-            cut = await self.rankings.cut(space, space.collection, view, query, mode, size, skip, position)
+            cut = await self.rankings.cut(index, index.collection, view, query, mode, size, skip, position)
             passages = await self._read(view, cut.hits)
         taken = fitting(passage.text if passage else "" for passage in passages)
         hits = [
@@ -219,7 +219,7 @@ class Archive:
     async def page(
         self, scope: Scope, wanted: PassageFilter, size: int, cursor: tuple[int, int, int, str, int] | None
     ) -> tuple[list[Passage], tuple[int, int, int, str, int] | None, int]:
-        """A page of passages in order of storing: own notes first, then the files of each source.
+        """Return a page of passages in order of storing: own notes first, then the files of each source.
 
         Args:
             scope: What is listed.
@@ -254,7 +254,7 @@ class Archive:
         return passages, (view.snapshot, total, *keys[-1][0]) if more else None, total
 
     async def _matching(self, view: _View, first: int) -> list[int]:
-        """Numbers of the notes that pass a filter on what their rows say, from `first` on, in order."""
+        """Return the numbers of the notes from `first` on whose rows pass the filter, in order."""
         if first >= view.end:
             return []
         condition = all_of(view.notes_where, Between("sequence", first))
@@ -262,7 +262,7 @@ class Archive:
         return sorted(row.sequence for row in rows)
 
     async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
-        """Those of the passages that exist in the scope, in the order asked for."""
+        """Return those of the passages that exist in the scope, in the order of `ids`."""
         view = await self._view(scope)
         rows = await self._passages.read(
             scope.tenant, {owner: ids if not i else [] for i, owner in enumerate(view.owners)}
@@ -306,7 +306,7 @@ class Archive:
         )
 
     async def _read(self, view: _View, hits: list[HeadHit]) -> list[Passage | None]:
-        """The passages of hits, None for those that have gone."""
+        """Read the passages of hits; None for those that are gone."""
         rows = await self._passages.read(view.tenant, _by_owner((hit.id, hit.owner) for hit in hits if hit.id))
         return [view.passage(rows[hit.id]) if hit.id in rows and view.counts(rows[hit.id]) else None for hit in hits]
 
@@ -321,7 +321,7 @@ def _by_owner(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _in_order(
     view: _View, notes: Iterable[int], after: tuple[int, str, int]
 ) -> Iterator[tuple[tuple[int, str, int], str, str]]:
-    """Keys, ids and owners of all passages in order of storing, behind a key; `notes` are those behind it."""
+    """Yield keys, ids and owners of all passages after a key, in order of storing; `notes` are those after it."""
     for number in notes:
         yield (0, "", number), note_id(view.agent, number), view.agent
     files = sorted((version.stamp, id_, version.passages, source) for id_, (source, version) in view.versions.items())

@@ -1,4 +1,4 @@
-"""What a search of archival memory takes and returns."""
+"""Filters and hits of archival searches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memgpt_memory.passages import Passage, VisibleVersion
 
 @dataclass(frozen=True, slots=True)
 class PassageFilter:
-    """Conditions on passages, all of which must hold; times in microseconds, the end not included."""
+    """Conditions on passages, all of which must hold; times in microseconds, the end excluded."""
 
     source_ids: frozenset[str] = frozenset()
     file_names: frozenset[str] = frozenset()
@@ -24,7 +24,7 @@ class PassageFilter:
 
     @property
     def key(self) -> str:
-        """Tells it from every other filter."""
+        """A text that differs from that of every other filter."""
         return repr(
             [
                 sorted(self.source_ids),
@@ -42,7 +42,7 @@ class PassageFilter:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether a note's own row says whether it passes."""
+        """Whether a note's row is needed to decide."""
         return bool(self.tags) or self.created_from is not None or self.created_before is not None
 
     def spans(self, created: int) -> bool:
@@ -63,7 +63,7 @@ class PassageFilter:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage in a ranking, from rank 0, with the scores that are known: cosine, BM25, and both fused."""
+    """A passage in a ranking, from rank 0, with the known scores: cosine, BM25, and both fused."""
 
     passage: Passage
     rank: int

@@ -1,12 +1,12 @@
-"""The words of a text, as full-text search sees them.
+"""Tokenization for full-text search.
 
 Milvus's analyzers differ between backends, and its standard one does not find a word inside a Chinese, Japanese or
-Thai sentence, which has no spaces. So texts and queries are cut into words here and given to Milvus with spaces
+Thai sentence, which has no spaces. So texts and queries are split into words here and given to Milvus with spaces
 between them: words of letters and digits as they are, case folded, and runs of scripts without spaces as pairs of
-neighbouring characters (the bigrams that full-text engines commonly use for them).
+neighboring characters (the bigrams that full-text engines commonly use for them).
 
 English words are reduced to their stems, so that "memories" finds "memory". A query's function words ("what", "did",
-"the") are left out, unless it has no others: they say nothing of what is looked for, and rank by chance.
+"the") are left out, unless it has no others: they say nothing about what is searched for, and rank at random.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _FUNCTION_WORDS = frozenset(files(__package__).joinpath("function_words.txt").re
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in order, as they are indexed: stems, and pairs of characters in scripts without spaces."""
+    """Return the indexed words of a text, in order: stems, and pairs of characters in scripts without spaces."""
     return [_stem(word) for word in _split(text)]
 
 
 def query_words(query: str) -> list[str]:
-    """The words of a query as they are looked for: as in `words_of`, but without function words."""
+    """Return the words of a query: as `words_of`, but without function words."""
     words = _split(query)
     return [_stem(word) for word in words if word not in _FUNCTION_WORDS] or [_stem(word) for word in words]
 

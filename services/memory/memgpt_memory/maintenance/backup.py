@@ -1,11 +1,11 @@
-"""Backups of a Milvus Lite store, as tar files that anybody's tools can list.
+"""Backups of a Milvus Lite store, as tar files that standard tools can list.
 
 A backup's members, in this order:
 
 - ``memgpt-backup.json``: ``{"format": 1, "layout": …, "created": …, "milvus_lite": …}``.
 - ``store/…``: the files of the store, as they were at one instant.
 - ``checksums.json``: ``{"store/…": "<SHA-256 in hexadecimal digits>", …}`` of every file before it. It comes last, so
-  that a backup can be streamed, and one that is cut off is told from a whole one.
+  that a backup can be streamed, and a truncated one is recognized.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 async def backup(store: Store) -> AsyncIterator[bytes]:
-    """A backup's bytes, in pieces of at most 256 KiB.
+    """Yield a backup's bytes, in pieces of at most 256 KiB.
 
     Raises:
         FailedPrecondition: The store is on a server.

@@ -1,8 +1,8 @@
-"""Erasure: what was deleted or replaced goes from the store's files too, not only from sight.
+"""Erasure: removing what was deleted or replaced from the store's files, too.
 
-Rows that nobody sees any more are deleted right after the write that made them so. Where that failed, or a crash came
-in between, they stay until their owner goes: so they are looked for first. Then the files are written anew without
-what was deleted (see `Store.compact`).
+Rows that nobody sees any longer are deleted right after the write that made them so. Where that failed, or a crash came
+in between, they stay until their owner is deleted: so erasure looks for them first. Then the files are rewritten
+without what was deleted (see `Store.compact`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Erased:
 
 
 async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
-    """Remove all that was deleted or replaced from the store's files. Everything goes on meanwhile.
+    """Remove everything that was deleted or replaced from the store's files. Other calls go on in the meantime.
 
     It may be repeated, and interrupted at any time.
 

@@ -1,8 +1,9 @@
-"""What a store is: one row, which a new store gets once, and which changes only when the store changes its model.
+"""The identity of a store: one row, which a new store gets, and which changes only with its embedding model.
 
-The row names the embedding model that counts. While passages are copied for another model, it names that one too; the
-write that puts it in the former's place is the switch. What is of no use any more is named until it has been dropped.
-So a crash at any instant leaves a store of one model or of the other, and the row says what is left to do.
+The row names the store's embedding model. While passages are copied for another model, it names that one too; the write
+that puts it in the place of the former is the switch. A model whose collection is no longer needed is named until it
+has been dropped. So a crash at any instant leaves a store of one model or the other, and the row says what is left to
+do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ModelName = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a store is.
+    """The identity of a store.
 
     Attributes:
         layout: Version of the layout of its collections.
@@ -75,7 +76,7 @@ class Identity:
 
     @staticmethod
     def new(model: ModelName, *, full_text: bool) -> Identity:
-        """That of a new store."""
+        """Return the identity of a new store."""
         return Identity(SCHEMA_VERSION, secrets.token_hex(32), model, full_text)
 
     async def write(self, records: Records) -> None:
@@ -92,28 +93,28 @@ class Identity:
         await records.put(Record(_ID, "store", "", "", now(), json.dumps(body)))
 
     def migrated(self, layout: int) -> Identity:
-        """After a step to another layout."""
+        """Return the identity after a migration."""
         return replace(self, layout=layout)
 
     def begun(self, target: ModelName) -> Identity:
-        """While passages are copied for `target`."""
+        """Return the identity while passages are copied for `target`."""
         return replace(self, moving_to=target)
 
     def abandoned(self) -> Identity:
-        """After a move has been given up: what was copied is to be dropped."""
+        """Return the identity after a move was abandoned: what was copied is to be dropped."""
         return replace(self, moving_to=None, former=(*self.former, *([self.moving_to] if self.moving_to else [])))
 
     def switched(self) -> Identity:
-        """After the switch: what was the model is to be dropped."""
+        """Return the identity after the switch: the former model's collection is to be dropped."""
         assert self.moving_to is not None  # noqa: S101 - nobody switches before a copy
         return replace(self, model=self.moving_to, moving_to=None, former=(*self.former, self.model))
 
     def tidied(self) -> Identity:
-        """After what was of no use has been dropped."""
+        """Return the identity after unused collections were dropped."""
         return replace(self, former=())
 
     def choose(self, models: Models) -> ModelChoice:
-        """The configured model that the store was made with: the one to use, or the one to move to if it has moved.
+        """Return the configured model that the store was made with, or was moved to.
 
         Raises:
             FailedPrecondition: Neither is.

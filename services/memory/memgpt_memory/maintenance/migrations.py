@@ -1,8 +1,7 @@
-"""Steps from one layout of a store to the next, taken at start.
+"""Migrations of a store's layout, run at start.
 
-A step turns a store of layout `n` into one of `n + 1`. It must do no harm when it is done again: a crash may come
-before the store's row names the new layout. Take a backup before a newer version opens a store: an older one refuses
-it then.
+A step turns a store of layout `n` into one of `n + 1`. It must be repeatable: a crash may come before the store's row
+names the new layout. Take a backup before a newer version opens a store: older versions refuse it afterwards.
 """
 
 from __future__ import annotations

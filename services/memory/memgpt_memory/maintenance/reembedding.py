@@ -1,11 +1,11 @@
-"""The move of a store to another embedding model, while everything goes on.
+"""The move of a store to another embedding model, while it is in use.
 
-Passages are copied, with vectors of the other model, into a collection that nobody reads. A copy compares ids and
-stamps of both collections, partition by partition, and embeds what differs; so it goes on where a crash left it.
-What is written meanwhile is noted in memory and copied after the rest. At the end writes stand still for the last few
-of those, and one write of the store's row makes the other model the one that counts (see `identity`). Ids, stamps and
-counters stay what they are. Then the former collection is dropped, and the index of messages with it: that one is made
-again, with the other model, as agents are searched.
+Passages are copied, with vectors of the other model, into a collection that nobody reads. The copy compares ids and
+revisions of both collections, partition by partition, and embeds what differs; so it resumes where a crash left it.
+What is written in the meantime is noted in memory and copied afterwards. At the end a write barrier holds writes back
+for the last few of those, and one write of the store's row makes the other model the store's (see `identity`). Ids,
+revisions and counters stay the same. Then the former collection is dropped, and with it the index of messages, which is
+built again with the other model as agents are searched.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _ROUNDS = 10
 """Batches of changes in which they must become fewer; else writes come faster than they can be copied."""
 
 _WAIT_SECONDS = 2.0
-"""Longest wait for writes under way, during which others wait behind it."""
+"""Longest wait for writes under way, during which others wait after it."""
 
 _STANDSTILL_SECONDS = 2.0
 """Longest standstill for copying the last changes. Then writes go on for `_BREATH`, and it is tried again: so in the
@@ -72,7 +72,7 @@ _BREATH = 0.25
 
 
 class State(Enum):
-    """How far a move is."""
+    """The state of a move."""
 
     COPYING = "copying"
     STOPPED = "stopped"
@@ -81,7 +81,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a move is.
+    """The progress of a move.
 
     Attributes:
         model: The model to move to.
@@ -97,12 +97,12 @@ class Progress:
 
 
 class Reembedding:
-    """Moves a store. One move at a time; it runs in the background, whoever asked for it."""
+    """Moves a store to another model: one move at a time, in the background, whatever becomes of the caller."""
 
     def __init__(
         self, records: Records, of_passages: Passages, models: Models, identity: Identity, lost: asyncio.Event
     ) -> None:
-        """Do nothing yet; `resume` goes on with what is left to do.
+        """Do nothing yet; `resume` continues what is left to do.
 
         Args:
             records: Where the store's row is.
@@ -128,18 +128,18 @@ class Reembedding:
 
     @property
     def progress(self) -> Progress | None:
-        """How far the move is; None when there is none."""
+        """The progress of the move; None if there is none."""
         if self._progress is None and self._identity.moving_to is not None:
             return Progress(self._identity.moving_to, State.STOPPED)
         return self._progress
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is another collection of passages than the one that counts."""
+        """Whether there is a collection of passages beside the store's own."""
         return bool(self._identity.moving_to or self._identity.former)
 
     def resume(self) -> None:
-        """Go on with what a former process began, as far as the configuration still asks for it."""
+        """Continue what a former process began, if the configuration still asks for it."""
         target = self._models.target() if self._identity.moving_to is not None else None
         if target is not None and target.name == self._identity.moving_to:
             self._launch(target)
@@ -149,7 +149,7 @@ class Reembedding:
             self._task = asyncio.create_task(self._tidy_patiently())
 
     async def start(self, expected: str = "") -> None:
-        """Start the move to the configured target, goes on with it, or joins the one that runs.
+        """Start the move to the configured target, continue it, or join the one that runs.
 
         Args:
             expected: The model that the caller thinks it is; empty for any.
@@ -190,7 +190,7 @@ class Reembedding:
             self._launch(target, embedder)
 
     async def follow(self) -> AsyncIterator[Progress]:
-        """How far the move is, again and again until it is done.
+        """Yield the progress of the move until it is done.
 
         Raises:
             ServiceError: It has stopped, and why.
@@ -206,7 +206,7 @@ class Reembedding:
         raise FailedPrecondition(Reason.WRONG_STATE, "the move was cancelled")
 
     async def cancel(self) -> bool:
-        """Give the move up: the model stays what it is, what was copied is dropped. Answers whether there was one."""
+        """Abandon the move: the model stays the same and the copy is dropped. Return whether there was one."""
         async with self._deciding:
             self._cancelled = True
             try:
@@ -222,7 +222,7 @@ class Reembedding:
                 self._cancelled = False
 
     async def close(self) -> None:
-        """Stop; the next process goes on."""
+        """Stop; the next process continues."""
         self._closing.set()
         await self._stop()
 
@@ -292,8 +292,8 @@ class Reembedding:
         try:
             await self._patiently(self._tidy)
             embedder = embedder or await self._models.make(target)
-            space = EmbeddingIndex(embedder, self._collection(target.name))
-            await self._move(space)
+            index = EmbeddingIndex(embedder, self._collection(target.name))
+            await self._move(index)
         except asyncio.CancelledError:
             self._stopped(None)
             raise
@@ -315,7 +315,7 @@ class Reembedding:
             self._report(replace(self._progress, state=State.DONE, copied=self._progress.total))
 
     def _stopped(self, error: ServiceError | None) -> None:
-        if self._identity.moving_to is None:  # it was stopped behind the switch
+        if self._identity.moving_to is None:  # it was stopped after the switch
             self._done()
             return
         if error is not None:
@@ -326,22 +326,22 @@ class Reembedding:
         elif self._progress is not None:
             self._report(replace(self._progress, state=State.STOPPED))
 
-    async def _move(self, space: EmbeddingIndex) -> None:
-        await self._patiently(lambda: self._passages.store.open([space.collection]))
+    async def _move(self, index: EmbeddingIndex) -> None:
+        await self._patiently(lambda: self._passages.store.open([index.collection]))
         while True:
             changes = self._passages.changes = Changes()
             for _ in range(_PASSES):  # the last one finds that everything is in
-                if not await self._copy_all(space, changes):
+                if not await self._copy_all(index, changes):
                     break
-            await self._catch_up(space, changes)
+            await self._catch_up(index, changes)
             while not changes.lost:
-                if await self._switch(space, changes):
+                if await self._switch(index, changes):
                     return
                 await asyncio.sleep(_BREATH)
-                await self._patiently(lambda changes=changes: self._copy_changes(space, changes))  # type: ignore[misc]
+                await self._patiently(lambda changes=changes: self._copy_changes(index, changes))  # type: ignore[misc]
 
-    async def _copy_all(self, space: EmbeddingIndex, changes: Changes) -> bool:
-        """Copy what differs between the collections; answers whether something did."""
+    async def _copy_all(self, index: EmbeddingIndex, changes: Changes) -> bool:
+        """Copy what differs between the collections; return whether anything did."""
         store, counts = self._passages.store, self._passages.collection
         differed = False
         done = 0
@@ -350,7 +350,7 @@ class Reembedding:
         for first in range(0, PARTITIONS, at_a_time):
             names = [partition_name(slot) for slot in range(first, first + at_a_time)]
             stamps = await asyncio.gather(
-                *(self._stamps(one, name) for one in (counts, space.collection) for name in names)
+                *(self._stamps(one, name) for one in (counts, index.collection) for name in names)
             )
             for name, there, copied in zip(names, stamps, stamps[at_a_time:], strict=False):
                 changes.add(name, copied.keys() - there.keys())
@@ -363,83 +363,83 @@ class Reembedding:
                 for start in range(0, len(wanted), BATCH):
                     self._count(done, total)
                     ids = wanted[start : start + BATCH]
-                    await self._copy_batch(space, name, ids, changes)
+                    await self._copy_batch(index, name, ids, changes)
                     done += len(ids)
         self._count(done, total)
         return differed
 
     async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
-        """Stamps of the rows of a partition by their ids: the two together tell one content from another."""
+        """Return the revisions of the rows of a partition by their ids: the two identify a content."""
         rows = await self._patiently(
             lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
         )
         return {row.id: row.stamp for row in rows}
 
-    async def _copy_batch(self, space: EmbeddingIndex, partition: str, ids: list[str], changes: Changes) -> None:
-        """Copy passages in the background: tries again and again, and rests afterwards."""
+    async def _copy_batch(self, index: EmbeddingIndex, partition: str, ids: list[str], changes: Changes) -> None:
+        """Copy passages in the background: retry, and rest afterwards."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        gone = await self._patiently(lambda: self._copy(space, partition, ids))
+        gone = await self._patiently(lambda: self._copy(index, partition, ids))
         changes.add(partition, gone)
         await asyncio.sleep(_REST * (loop.time() - began))
 
-    async def _copy(self, space: EmbeddingIndex, partition: str, ids: list[str], *, strong: bool = False) -> list[str]:
-        """Copy passages as they are now; answers the ids of those that are not there."""
+    async def _copy(self, index: EmbeddingIndex, partition: str, ids: list[str], *, strong: bool = False) -> list[str]:
+        """Copy passages as they are now; return the ids of those that are gone."""
         store, counts = self._passages.store, self._passages.collection
         found, copied = await asyncio.gather(
             store.get(counts, ids, PassageRow, partitions=[partition], strong=strong),
-            store.get(space.collection, ids, Stamped, partitions=[partition]),
+            store.get(index.collection, ids, Stamped, partitions=[partition]),
         )
         rows = [row for id_, row in found.items() if id_ not in copied or copied[id_].stamp != row.stamp]
         if rows:
-            vectors = await space.embedder.embed([row.text for row in rows])
-            await self._passages.write_into(space, partition, rows, vectors)
+            vectors = await index.embedder.embed([row.text for row in rows])
+            await self._passages.write_into(index, partition, rows, vectors)
         return [id_ for id_ in ids if id_ not in found]
 
-    async def _catch_up(self, space: EmbeddingIndex, changes: Changes) -> None:
-        """Copy what has changed meanwhile, until it is little, or does not become less."""
+    async def _catch_up(self, index: EmbeddingIndex, changes: Changes) -> None:
+        """Copy what has changed in the meantime, until little is left, or it no longer becomes less."""
         left = len(changes) + 1
         while _FEW < len(changes) < left:
             left = len(changes)
             for _ in range(_ROUNDS):
-                await self._patiently(lambda: self._copy_changes(space, changes))
+                await self._patiently(lambda: self._copy_changes(index, changes))
 
-    async def _copy_changes(self, space: EmbeddingIndex, changes: Changes) -> None:
-        """Copy a batch of changes; what fails of it is left for another time."""
+    async def _copy_changes(self, index: EmbeddingIndex, changes: Changes) -> None:
+        """Copy a batch of changes; what fails is left for another time."""
 
         async def copy(partition: str, ids: list[str]) -> None:
             try:
-                gone = await self._copy(space, partition, ids, strong=True)
-                await self._passages.store.delete(space.collection, gone, partition=partition, unread=True)
+                gone = await self._copy(index, partition, ids, strong=True)
+                await self._passages.store.delete(index.collection, gone, partition=partition, unread=True)
             except BaseException:
                 changes.add(partition, ids)
                 raise
 
         await all_to_end(*(copy(*batch) for batch in changes.take(_CHANGES).items()))
 
-    async def _switch(self, space: EmbeddingIndex, changes: Changes) -> bool:
-        """Copy the last changes while writes stand still, and switches; answers whether it came to that."""
+    async def _switch(self, index: EmbeddingIndex, changes: Changes) -> bool:
+        """Copy the last changes behind the write barrier, and switch; return whether that succeeded in time."""
         standstill = self._passages.write_barrier()
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await standstill.__aenter__()
-        except TimeoutError:  # a long write: others must not wait behind it for its end
+        except TimeoutError:  # a long write: others must not wait after it for its end
             return False
         try:
             try:
                 async with asyncio.timeout(_STANDSTILL_SECONDS):
                     while len(changes):
-                        await self._copy_changes(space, changes)
+                        await self._copy_changes(index, changes)
             except (TimeoutError, ServiceError) as error:
                 _log.info("switch_put_off", error=str(error))
             if changes.lost or len(changes):
                 return False
-            await run_to_end(self._commit_switch(space))
+            await run_to_end(self._commit_switch(index))
             return True
         finally:
             await standstill.__aexit__(None, None, None)
 
-    async def _commit_switch(self, space: EmbeddingIndex) -> None:
+    async def _commit_switch(self, index: EmbeddingIndex) -> None:
         former, switched = self._identity.model, self._identity.switched()
         if self._lost.is_set():
             raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
@@ -457,8 +457,8 @@ class Reembedding:
                 self._passages.closed = True
                 raise
         self._identity = switched
-        self._left[former] = self._passages.space
-        self._passages.space = space
+        self._left[former] = self._passages.index
+        self._passages.index = index
         for tell in self.on_switch:
             tell()
 
@@ -467,13 +467,13 @@ class Reembedding:
         self._identity = identity
 
     async def _tidy(self) -> None:
-        """Drop the collections that are of no use any more, once nobody reads them."""
+        """Drop the collections that are no longer needed, once nobody reads them."""
         identity = self._identity
         for former in identity.former:
             if former not in (identity.model, identity.moving_to):
                 collection = self._collection(former)
-                space = self._left.pop(former, None)
-                async with space.unused() if space else nullcontext():
+                index = self._left.pop(former, None)
+                async with index.unused() if index else nullcontext():
                     await self._passages.store.drop(collection)
                     await self._passages.store.drop(message_index(*former, full_text=collection.full_text))
         if identity.former:

@@ -1,7 +1,7 @@
-"""``memgpt-memory restore FILE``: puts a backup in the place of the Milvus Lite store that is configured.
+"""``memgpt-memory restore FILE``: restore a backup of a Milvus Lite store.
 
 Everything is unpacked beside the store and checked against the backup's own checksums; only then two renames put it in
-place. A former store is moved aside, never deleted.
+place. An existing store is moved aside, never deleted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_JSON = 64 << 20
 
 
 def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
-    """Put a backup in the place of a store; answers where the former one is now, if there was one.
+    """Put a backup in the place of a store; return the path of the former store, if there was one.
 
     Args:
         backup: The tar file's bytes, read once.
@@ -44,7 +44,7 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
 
     Raises:
         FailedPrecondition: A store is in the way, is in use, or the backup is of a newer version.
-        InvalidArgument: It is no backup, is damaged or cut off. Nothing has been touched.
+        InvalidArgument: It is not a backup, or it is damaged or truncated. Nothing was changed.
     """
     if store.exists() and not replace:
         raise FailedPrecondition(
@@ -74,7 +74,7 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
 
 @contextmanager
 def _held(store: Path) -> Iterator[None]:
-    """Holds the store's lock, so that no Memory opens it meanwhile."""
+    """Hold the store's lock, so that no Memory opens it in the meantime."""
     try:
         lock = (store / "LOCK").open("ab")
     except (FileNotFoundError, NotADirectoryError):
@@ -134,7 +134,7 @@ def _json(content: IO[bytes], size: int) -> dict[str, Any]:
 
 
 def _write(content: IO[bytes], path: Path) -> str:
-    """Write a file; answers its SHA-256."""
+    """Write a file; return its SHA-256."""
     digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
@@ -163,7 +163,7 @@ def _unusable() -> InvalidArgument:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command; answers its exit code."""
+    """Run the command; return its exit code."""
     os.umask(0o077)
     parser = argparse.ArgumentParser(
         prog="memgpt-memory restore",

@@ -23,14 +23,14 @@ _STAMP_MARGIN = 30_000_000
 
 
 class StoreLease:
-    """Holds a store for this process, and writes down how far its stamps have come.
+    """Holds a store for this process, and stores how far its revisions have come.
 
     One process orders all writes of an owner, so a second one must not open the same store. A Lite file has a lock of
-    its own; on a server a row with a beat tells that somebody is there.
+    its own; on a server a row with a heartbeat shows that a process holds the store.
     """
 
     def __init__(self, records: Records, clock: Clock, id_: str, *, exclusive: bool) -> None:
-        """Begin to hold; use `take`."""
+        """Hold nothing yet; use `take`."""
         self._records = records
         self._clock = clock
         self._id = id_
@@ -42,7 +42,7 @@ class StoreLease:
 
     @staticmethod
     async def take(records: Records, *, exclusive: bool) -> StoreLease:
-        """Take the store, and starts a clock behind every stamp that was given out.
+        """Take the store, and start a clock after every revision that was given out.
 
         Raises:
             FailedPrecondition: Another process holds it.
@@ -68,11 +68,11 @@ class StoreLease:
 
     @property
     def clock(self) -> Clock:
-        """The clock that goes on behind the former holder's."""
+        """The clock that continues after the former holder's."""
         return self._clock
 
     async def release(self) -> None:
-        """Let go, so that the next process need not wait."""
+        """Release the store, so that the next process need not wait."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -1,8 +1,9 @@
-"""Agents on their way out of a store and into one, whole, in pieces that come and go one after the other.
+"""Export and import of agents, whole, as streams of pieces.
 
-An export is of one instant: messages and notes never change, and the counters that were read at its begin say how many
-of them count. An import writes them under a new agent's numbers while its row says that it is deleted; the last write
-replaces that row by the true one. So a crash leaves what any deletion leaves, and the next start removes it.
+An export is of one instant: messages and notes never change, and the counters that were read at its beginning say how
+many of them count. An import writes them under a new agent's numbers while the agent's row is marked as deleted; the
+last write replaces that row by the true one. So a crash leaves what any deletion leaves, and the next start removes
+it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _NOTES = 128
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is in the context window: messages from `start` on, and a summary of those before."""
+    """The context window: messages from `start` on, and a summary of those before."""
 
     start: int
     summary: str
@@ -51,7 +52,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The end: how much there was."""
+    """The end piece: how much there was."""
 
     blocks: int = 0
     messages: int = 0
@@ -63,7 +64,7 @@ Piece = Block | Window | Message | Passage | Counts
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an imported agent is, beside what it remembers: its row, its instructions, the names of its sources."""
+    """What an imported agent is beside its memory: its row, its instructions, the names of its sources."""
 
     row: AgentRow
     system: str
@@ -85,7 +86,7 @@ class Transfers:
         """Yield the agent as of this instant, then its pieces in the order in which an import takes them.
 
         Raises:
-            Aborted: It is being deleted meanwhile.
+            Aborted: It is being deleted in the meantime.
         """
         agent = await self._agents.read_state(live)
         yield agent
@@ -106,7 +107,7 @@ class Transfers:
             ids = [note_id(agent.id, number) for number in piece]
             rows = await self._passages.read(agent.row.tenant, {agent.id: ids})
             for id_ in ids:
-                if id_ in rows:  # else it was deleted meanwhile
+                if id_ in rows:  # else it was deleted in the meantime
                     notes += 1
                     yield passage_of(rows[id_])
         if live.row.deleting:
@@ -116,7 +117,7 @@ class Transfers:
     async def take(
         self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
     ) -> tuple[LiveAgent, list[str]]:
-        """Make an agent out of pieces; answers it with the names of the sources that are not here.
+        """Create an agent from pieces; return it with the names of the sources that do not exist here.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -155,7 +156,7 @@ class Transfers:
 
 @dataclass(slots=True)
 class _Taking:
-    """An import under way.
+    """An import in progress.
 
     Attributes:
         messages: Messages that have come.

@@ -17,21 +17,21 @@ from memgpt_memory.store.layout import MESSAGES
 from memgpt_memory.store.rows import Key, MessageRow
 
 _INLINE_ARGUMENTS = 32_768
-"""Arguments longer than this many bytes go behind the text, so that the head always fits its column."""
+"""Arguments longer than this many bytes go after the text, so that the head always fits its column."""
 
 _MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
 """Of the rows that stay in memory, and of one beside its texts."""
 
 
 def message_id(agent_id: str, sequence: int) -> str:
-    """Key of a message's first row."""
+    """Return the key of a message's first row."""
     return f"{agent_id}-m{sequence}"
 
 
 def message_rows(
     agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage
 ) -> list[MessageRow]:
-    """The rows of a message.
+    """Return the rows of a message.
 
     Raises:
         InvalidArgument: It is longer than 1 MiB.
@@ -74,10 +74,10 @@ def message_rows(
 
 
 class Messages:
-    """Reads messages by their numbers; a number at or above the agent's counter must not be asked for.
+    """Reads messages by their sequences; a sequence at or above the agent's counter must not be asked for.
 
-    A window is read at every step, and nearly all of it was read at the step before: rows are kept in memory, the
-    latest used, up to a bound. Only this process writes to the store, so they are never out of date.
+    A window is read at every step, and most of it was read at the step before: rows are cached, the latest used first,
+    up to a bound. Only this process writes to the store, so they are never out of date.
     """
 
     def __init__(self, store: Store) -> None:
@@ -87,7 +87,7 @@ class Messages:
         self._kept_bytes = 0
 
     async def write(self, rows: Sequence[MessageRow]) -> None:
-        """Write rows of messages; returns when they are in."""
+        """Write rows of messages; return when they are stored."""
         try:
             await self._store.upsert(MESSAGES, rows)
         except BaseException:
@@ -121,7 +121,7 @@ class Messages:
         await self._store.delete(MESSAGES, ids)
 
     async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
-        """Delete every row of an agent's messages from a number on: all of them, or what a failed write left."""
+        """Delete all rows of an agent's messages from a sequence on: all of them, or what a failed write left."""
         condition = all_of(Equals("agent", agent_id), Between("sequence", sequence))
         await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
 
@@ -132,7 +132,7 @@ class Messages:
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             read = await self._store.get(MESSAGES, missing, MessageRow)
-            # What was written meanwhile is newer.
+            # What was written in the meantime is newer.
             self._keep({id_: row for id_, row in read.items() if id_ not in self._kept})
             found.update(read)
         return found
@@ -153,12 +153,12 @@ class Messages:
 
 
 def _bytes(row: MessageRow) -> int:
-    """About how much memory a row takes."""
+    """Return about how much memory a row takes."""
     return _BYTES_OF_A_ROW + len(row.text) + len(row.head)
 
 
 def stored(agent_id: str, sequence: int, created: int, turn_id: str, step: int, new: NewMessage) -> Message:
-    """A new message as it reads once it is stored."""
+    """Return a new message as it reads once it is stored."""
     return Message(
         message_id(agent_id, sequence),
         agent_id,

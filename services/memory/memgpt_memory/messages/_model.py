@@ -1,4 +1,4 @@
-"""Messages as the domain handles them."""
+"""Messages, and what they consist of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Role(StrEnum):
-    """Who a message is from."""
+    """The sender of a message."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function call as the model made it; `arguments` is JSON text that is not sure to parse."""
+    """A function call as the model made it; `arguments` is JSON text that may be invalid."""
 
     call_id: str
     name: str
@@ -28,7 +28,7 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one call of the model took."""
+    """Tokens of one call of the model."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -36,7 +36,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be stored; `replaces` is the sequence of the one that it is a copy of, edited or not."""
+    """A message to be stored; `replaces` is the sequence of the message that it is a copy of, edited or not."""
 
     role: Role
     text: str

@@ -1,4 +1,4 @@
-"""What was said in the messages of an agent, ready to be looked through for words."""
+"""What was said in the messages of an agent, cached for searches by words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Kept(NamedTuple):
 
 
 class Transcripts:
-    """The lines of agents that were searched lately. A stored message never changes, so what is kept stays true."""
+    """The lines of agents that were searched recently. A stored message never changes, so the cache stays valid."""
 
     def __init__(self, messages: Messages) -> None:
         """Read `messages`."""
@@ -53,7 +53,7 @@ class Transcripts:
         self._bytes = 0
 
     async def chunk(self, agent_id: str, number: int, count: int) -> list[Line]:
-        """The lines of the messages from ``number * CHUNK`` on, `CHUNK` of them or as far as `count` goes, in order."""
+        """Return the lines of the messages from ``number * CHUNK`` on: `CHUNK` of them, or up to `count`, in order."""
         key = agent_id, number
         first, end = number * CHUNK, min((number + 1) * CHUNK, count)
         kept = self._kept.get(key) or _Kept(first, [], 0)
@@ -72,21 +72,21 @@ class Transcripts:
         return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
 
     def forget(self, agent_id: str) -> None:
-        """Forget a deleted agent."""
+        """Drop a deleted agent."""
         for key in [key for key in self._kept if key[0] == agent_id]:
             self._bytes -= self._kept.pop(key).bytes
 
 
 def line_of(message: Message) -> Line:
-    """A message as a line."""
+    """Return a message as a line."""
     return Line(message.sequence, message.role, message.created, spoken_text(message).strip().casefold())
 
 
 def spoken_text(message: Message) -> str:
-    """What was said or thought in a message, without its envelope; empty for events of the system's own.
+    """Return what was said or thought in a message, without its envelope; empty for system events.
 
-    A user's message is an envelope of JSON with the words in ``message``; what the agent says to the user is the
-    argument of ``send_message``, beside its thought.
+    A user's message is a JSON envelope with the words in ``message``; what the agent says to the user is the argument of
+    ``send_message``, beside its thought.
     """
     if message.role is Role.USER:
         envelope = _object(message.text)

@@ -1,4 +1,4 @@
-"""Passages as the domain handles them: an agent's notes, and pieces of documents."""
+"""Passages: an agent's notes, and pieces of documents."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NewPassage:
 
 
 class StoredNote(StoredModel):
-    """What was left out of a file, as the Loader noted it.
+    """Something that was left out of a file, as the Loader reported it.
 
     Attributes:
         kind: Number of a `memgpt.common.v1.FileNoteKind`.

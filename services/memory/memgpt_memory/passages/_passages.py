@@ -42,12 +42,12 @@ _MAX_CHANGES = 100_000
 
 
 def note_id(agent_id: str, sequence: int) -> str:
-    """Key of an agent's own note."""
+    """Return the key of an agent's note."""
     return f"{agent_id}-n{sequence}"
 
 
 def document_passage_id(version: str, index: int) -> str:
-    """Key of a document's passage; `version` is that of its file."""
+    """Return the key of a document's passage; `version` is that of its file."""
     return f"{version}-{index}"
 
 
@@ -66,23 +66,23 @@ class EmbeddingIndex:
 
     @property
     def name(self) -> str:
-        """Tells it from the space of any other model."""
+        """The name of the collection, which differs for every model."""
         return self.collection.name
 
     def reading(self) -> AbstractAsyncContextManager[None]:
-        """Held by whoever reads, so that the collection stays until the end."""
+        """Hold this while reading, so that the collection stays until the end."""
         return self._in_use.read()
 
     def unused(self) -> AbstractAsyncContextManager[None]:
-        """Held by whoever drops the collection, once nobody reads it any more."""
+        """Hold this while dropping the collection, which waits for all readers."""
         return self._in_use.write()
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Texts with their vectors in a space."""
+    """Texts with their vectors in an index."""
 
-    space: EmbeddingIndex
+    index: EmbeddingIndex
     texts: Sequence[str]
     vectors: Vectors
 
@@ -95,7 +95,7 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        """Nothing has changed yet."""
+        """Start without changes."""
         self.lost = False
         self._ids: dict[str, set[str]] = {}
 
@@ -135,29 +135,29 @@ class Passages:
         store: Where they are.
         space: The model and the collection that count. A move to another model replaces it, see `reembedding`.
         changes: What was written while passages are copied to another space; None while they are not.
-        closed: Whether nothing may be written any more, since it is not known which space counts.
+        closed: Whether nothing may be written any longer, since it is not known which space counts.
     """
 
-    def __init__(self, store: Store, space: EmbeddingIndex) -> None:
-        """Keep rows in the collection of `space`."""
+    def __init__(self, store: Store, index: EmbeddingIndex) -> None:
+        """Keep rows in the collection of `index`."""
         self.store = store
-        self.space = space
+        self.index = index
         self.changes: Changes | None = None
         self.closed = False
         self._gate = ReadWriteLock()
 
     @property
     def collection(self) -> Collection:
-        """The collection that counts."""
-        return self.space.collection
+        """The store's collection of passages."""
+        return self.index.collection
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed texts of passages to be written."""
-        space = self.space
-        return Embedded(space, texts, await space.embedder.embed(texts))
+        index = self.index
+        return Embedded(index, texts, await index.embedder.embed(texts))
 
     def write_barrier(self) -> AbstractAsyncContextManager[None]:
-        """While this is held nothing is written. Searches and reads go on."""
+        """Hold writes back while this is held. Searches and reads go on."""
         return self._gate.write()
 
     async def write_notes(
@@ -183,15 +183,15 @@ class Passages:
         """Write rows of one owner; `embedded` are their texts."""
         partition = partition_of(tenant, owner)
         async with self._changing(partition, [row.id for row in rows]):
-            if embedded.space is not self.space:  # the store has changed its model since
+            if embedded.index is not self.index:  # the store has changed its model since
                 embedded = await self.embed(embedded.texts)
-            await self.write_into(self.space, partition, rows, embedded.vectors)
+            await self.write_into(self.index, partition, rows, embedded.vectors)
 
     async def write_into(
-        self, space: EmbeddingIndex, partition: str, rows: Sequence[PassageRow], vectors: Vectors
+        self, index: EmbeddingIndex, partition: str, rows: Sequence[PassageRow], vectors: Vectors
     ) -> None:
-        """Write rows with their vectors into a space, whether it counts or not."""
-        collection = space.collection
+        """Write rows with their vectors into an index, the store's own or another."""
+        collection = index.collection
         if len(rows) <= _QUICK_ROWS:
             full = _full(collection, rows, vectors)
         else:
@@ -199,25 +199,25 @@ class Passages:
         await self.store.upsert(collection, full, partition=partition)
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, PassageRow]:
-        """Read rows by key, each expected in its owner's partition; absent ones are absent from the answer."""
+        """Read rows by key from their owners' partitions; absent ones are absent from the result."""
         ids = [id_ for ids in ids_by_owner.values() for id_ in ids]
         if not ids:
             return {}
         partitions = sorted({partition_of(tenant, owner) for owner in ids_by_owner})
-        space = self.space
-        async with space.reading():
-            return await self.store.get(space.collection, ids, PassageRow, partitions=partitions)
+        index = self.index
+        async with index.reading():
+            return await self.store.get(index.collection, ids, PassageRow, partitions=partitions)
 
     async def ids(self, tenant: str, owner: str) -> list[str]:
-        """Keys of all rows of an owner, whether they count or not."""
+        """Return the keys of all rows of an owner, visible or not."""
         return [row.id for row in await self.find(tenant, owner, EVERY_ROW, Key)]
 
     async def find(self, tenant: str, owner: str, condition: Condition, row: type[_R]) -> list[_R]:
-        """Rows of an owner for which a condition holds, whether they count or not."""
-        space = self.space
+        """Return the rows of an owner for which a condition holds, visible or not."""
+        index = self.index
         condition = all_of(Equals("owner", owner), condition)
-        async with space.reading():
-            return await self.store.query(space.collection, condition, row, partitions=[partition_of(tenant, owner)])
+        async with index.reading():
+            return await self.store.query(index.collection, condition, row, partitions=[partition_of(tenant, owner)])
 
     async def delete(self, tenant: str, owner: str, ids: Sequence[str], *, unread: bool = False) -> None:
         """Delete passages by key. See `Store.delete`."""
@@ -226,7 +226,7 @@ class Passages:
             await self.store.delete(self.collection, ids, partition=partition, unread=unread)
 
     async def delete_where(self, tenant: str, owner: str, condition: Condition = EVERY_ROW) -> None:
-        """Delete passages of an owner for which a condition holds, or all of them; nobody sees them any more."""
+        """Delete the passages of an owner for which a condition holds, or all of them; nobody sees them any longer."""
         partition = partition_of(tenant, owner)
         ids: list[str] = []
         async with self._changing(partition, ids):
@@ -236,7 +236,7 @@ class Passages:
 
     @asynccontextmanager
     async def _changing(self, partition: str, ids: Sequence[str]) -> AsyncIterator[None]:
-        """Held by whoever changes passages: `space` stays what it is, and the change is noted at the end.
+        """Hold this while changing passages: `index` stays the same, and the change is noted at the end.
 
         Raises:
             Unavailable: The store is changing its model, and that takes long; nothing was changed.
@@ -293,7 +293,7 @@ def indexed_words(text: str) -> str:
 
 
 async def texts_of(notes: Sequence[str]) -> list[str]:
-    """The texts of the passages that notes become; a blank note becomes none."""
+    """Return the texts of the passages that notes become; a blank note becomes none."""
     if sum(map(len, notes)) <= _QUICK:
         return _cut(notes)
     return await asyncio.to_thread(_cut, notes)  # a mebibyte takes seconds, and others wait for nobody's
@@ -306,7 +306,7 @@ def _cut(notes: Sequence[str]) -> list[str]:
 
 
 def note_row(agent_id: str, number: int, text: str, tags: Sequence[str], *, stamp: int, created: int) -> PassageRow:
-    """The row of an agent's note."""
+    """Return the row of an agent's note."""
     return PassageRow(
         id=note_id(agent_id, number),
         owner=agent_id,
@@ -331,7 +331,7 @@ def document_row(
     stamp: int,
     created: int,
 ) -> PassageRow:
-    """The row of a document's passage; `place` is page, start and end."""
+    """Return the row of a document's passage; `place` is page, start and end."""
     return PassageRow(
         id=document_passage_id(version, index),
         owner=source_id,
@@ -345,7 +345,7 @@ def document_row(
 
 
 def passage_of(row: PassageRow, file: VisibleVersion | None = None) -> Passage:
-    """A row as a passage; one of a document has the time and the tags of its file."""
+    """Return a row as a passage; one of a document has the time and the tags of its file."""
     head = json.loads(row.head) if row.head else {}
     cite = head.get("cite")
     return Passage(

@@ -1,8 +1,8 @@
-"""The head of a ranking: where words and likeness are fused, and pinned.
+"""The head of a ranking, where keyword matches (BM25) and similarity are fused, and pinned.
 
-Dense order can be rebuilt exactly at any time; that of BM25 cannot, for its statistics move with every flush, of other
-owners too. So only the head of a ranking depends on it, and the head is pinned in the page token: five bytes of a hash
-for each of its passages.
+The order by similarity can be rebuilt exactly at any time; that by BM25 cannot, for its statistics change with every
+flush, of other owners too. So only the head of a ranking depends on BM25, and the page token pins it: five bytes of a
+hash for each of its passages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HEAD = 200
 """Passages of each ranker that are fused."""
 
 DENSE_WEIGHT = 0.25
-"""Weight of likeness; words have the rest. A weighted sum of scores normalised within the head does better than
+"""Weight of similarity; words have the rest. A weighted sum of scores normalised within the head does better than
 reciprocal ranks when one of the rankers is weaker than the other."""
 
 _MARK_BYTES = 5
@@ -24,7 +24,7 @@ _MARK_BYTES = 5
 
 @dataclass(frozen=True, slots=True)
 class HeadHit:
-    """A passage of the head; its id is empty when it has gone since it was pinned."""
+    """A passage of the head; its id is empty if it is gone since it was pinned."""
 
     id: str
     owner: str
@@ -43,7 +43,7 @@ class Scored:
 
 
 def fuse(dense: Sequence[Scored], text: Sequence[Scored]) -> list[HeadHit]:
-    """Fuses the heads of two rankings, best first; equal scores in order of the id."""
+    """Fuse the heads of two rankings, best first; equal scores in order of the id."""
     by_dense, by_text = {one.id: one for one in dense}, {one.id: one for one in text}
     dense_part, text_part = _normalised(dense), _normalised(text)
     head = [
@@ -60,23 +60,23 @@ def fuse(dense: Sequence[Scored], text: Sequence[Scored]) -> list[HeadHit]:
 
 
 def pin(ids: Iterable[str]) -> str:
-    """The ids of a head as text for a token."""
+    """Return the ids of a head as text for a token."""
     return base64.b64encode(b"".join(map(mark, ids))).decode()
 
 
 def pinned(text: str) -> list[bytes]:
-    """The marks that `pin` made."""
+    """Return the marks that `pin` made."""
     marks = base64.b64decode(text)
     return [marks[start : start + _MARK_BYTES] for start in range(0, len(marks), _MARK_BYTES)]
 
 
 def mark(id_: str) -> bytes:
-    """Five bytes that stand for an id: among a million passages, one of 400 is confused with a chance of 1 in 2,700."""
+    """Return five bytes for an id. Among a million passages, one of 400 collides with a chance of 1 in 2,700."""
     return hashlib.blake2s(id_.encode(), digest_size=_MARK_BYTES).digest()
 
 
 def _normalised(ranked: Sequence[Scored]) -> dict[str, float]:
-    """Scores from 0 to 1 within the head."""
+    """Return the scores scaled to 0 to 1 within the head."""
     if not ranked:
         return {}
     least, most = min(one.score for one in ranked), max(one.score for one in ranked)

@@ -1,14 +1,13 @@
 """The ranking of a query over a snapshot, page by page to its end.
 
-A ranking is a list of ids: by likeness (score, and id among equal scores), or by likeness and words. Then it has a
-head, in which the best of both are fused, and behind it everything else by likeness. A ranking by words alone has a
-head by BM25, and behind it the other rows that share a word with the query, in order of time.
+A ranking is a list of ids: by similarity (score, and id among equal scores), or by similarity and words. The latter has
+a head, in which the best of both are fused, and after it everything else by similarity. A ranking by words alone has a
+head by BM25, and after it the other rows that share a word with the query, in order of time.
 
-The list is fetched from Milvus in growing pieces, cached under a bound, and cut into pages. A token holds the snapshot,
-the head (see `fusion`) and the last hit's key, so any process can build the list again and go on behind that hit. For a
-ranking by likeness alone a server gives just the rest of it, from that hit's score on. What belongs to a snapshot says
-a `View`: Milvus gets a condition that lets through a superset, and counters and versions decide the rest, since only
-they say what exists.
+The list is fetched from Milvus in growing pieces, cached under a bound, and cut into pages. A page token holds the
+snapshot, the head (see `_fusion`) and the last hit's key, so any process can build the list again and continue after
+that hit. For a ranking by similarity alone a server returns just the rest of it, from that hit's score on. A `View`
+says what belongs to a snapshot.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page begins: what a token holds.
+    """Where a page begins: the content of a page token.
 
     Attributes:
         snapshot: What is searched, as the view understands it.
@@ -67,7 +66,7 @@ class Position:
         rank: Rank of the next hit.
         score: Score of the last hit.
         id: Id of the last hit, or empty at the start.
-        space: Name of the embedding model's space.
+        index: Name of the embedding index.
         head: The head, pinned; empty for a ranking without one.
     """
 
@@ -76,40 +75,40 @@ class Position:
     rank: int
     score: float
     id: str
-    space: str
+    index: str
     head: str = ""
 
     @property
     def key(self) -> tuple[float, str]:
-        """The last hit's place in the order by likeness."""
+        """The last hit's place in the order by similarity."""
         return -self.score, self.id
 
     def dump(self) -> dict[str, Any]:
-        """As a token's payload."""
+        """Return the token's payload."""
         return {
             "s": self.snapshot,
             "t": self.total,
             "r": self.rank,
             "c": self.score,
             "i": self.id,
-            "m": self.space,
+            "m": self.index,
             "h": self.head,
         }
 
     @staticmethod
     def parse(payload: Mapping[str, Any]) -> Position:
-        """From a token's payload."""
+        """Return the position of a token's payload."""
         return Position(
             payload["s"], payload["t"], payload["r"], payload["c"], payload["i"], payload["m"], payload["h"]
         )
 
-    def check(self, space: EmbeddingIndex) -> None:
-        """Refuse to go on in the space of another embedding model.
+    def check(self, index: EmbeddingIndex) -> None:
+        """Refuse to continue with another embedding model.
 
         Raises:
             FailedPrecondition: The store has changed its model since the position was given.
         """
-        if self.space != space.name:
+        if self.index != index.name:
             raise FailedPrecondition(
                 Reason.PAGE_TOKEN_EXPIRED,
                 "the store has changed its embedding model since this search began; search again without a page token",
@@ -117,11 +116,11 @@ class Position:
 
 
 class View(Protocol):
-    """What a snapshot holds: where its rows are, and which of them count. It does not change."""
+    """An immutable snapshot: where its rows are, and which of them count."""
 
     @property
     def key(self) -> str:
-        """Tells two views of one collection apart."""
+        """A text that differs between views of one collection."""
         ...
 
     @property
@@ -131,12 +130,12 @@ class View(Protocol):
 
     @property
     def total(self) -> int | None:
-        """How many rows count; None when they must be counted."""
+        """How many rows count; None if they must be counted."""
         ...
 
     @property
     def partitions(self) -> Sequence[str]:
-        """Where the rows are; none when there is nothing."""
+        """Where the rows are; empty if there are none."""
         ...
 
     @property
@@ -162,7 +161,7 @@ class _Ranking:
         complete: Whether there is nothing more.
         total: How many rows count, if a search has said so.
         scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
-        behind: The last key before the list, for one that is only the rest of a ranking.
+        after: The last key before the list, for one that is only the rest of a ranking.
     """
 
     collection: Collection
@@ -177,7 +176,7 @@ class _Ranking:
     complete: bool = False
     total: int | None = None
     scored: bool = True
-    behind: tuple[float, str] | None = None
+    after: tuple[float, str] | None = None
 
     @property
     def front(self) -> list[HeadHit]:
@@ -186,7 +185,7 @@ class _Ranking:
 
     @property
     def length(self) -> int:
-        """Ids known so far."""
+        """Number of known ids."""
         return len(self.front) + len(self.keys)
 
     @property
@@ -201,7 +200,7 @@ class _Ranking:
         )
 
     def slice(self, start: int, end: int) -> list[HeadHit]:
-        """The hits from one rank to another."""
+        """Return the hits from one rank to another."""
         front = self.front
         low, high = max(start - len(front), 0), max(end - len(front), 0)
         return front[start:end] + [
@@ -210,13 +209,13 @@ class _Ranking:
         ]
 
     def begin(self, head: list[HeadHit], pinned_head: str | None = None) -> None:
-        """Sets the head, and leaves it out behind itself."""
+        """Set the head; the rest leaves its passages out."""
         self.head = head
         self.pin = pin(hit.id for hit in head) if pinned_head is None else pinned_head
         self.follow(zip(self.keys, self.owners, strict=True))
 
     def follow(self, rest: Iterable[tuple[tuple[float, str], str]]) -> None:
-        """Sets what comes behind the head: keys in order, each with its owner."""
+        """Set what comes after the head: keys in order, each with its owner."""
         ahead = {hit.id for hit in self.front}
         owners: dict[str, str] = {}  # one text for all rows of an owner
         kept = [(key, owners.setdefault(owner, owner)) for key, owner in rest if key[1] not in ahead]
@@ -243,17 +242,17 @@ class Cut:
     _space: str
 
     def following(self, taken: int) -> Position | None:
-        """Where the next page begins when this one has the first `taken` hits; None at the end."""
+        """Return where the next page begins if this one has the first `taken` hits; None at the end."""
         ranking, end = self._ranking, self._start + taken
         if not taken or end >= ranking.length:
             return None
-        behind = end - len(ranking.front)
-        score, id_ = ranking.keys[behind - 1] if behind > 0 else (0.0, "")
+        after = end - len(ranking.front)
+        score, id_ = ranking.keys[after - 1] if after > 0 else (0.0, "")
         return Position(self._snapshot, self.total, self.rank + taken, -score, id_, self._space, ranking.pin)
 
 
 class Rankings:
-    """The rankings of one kind of rows, and a cache of them.
+    """The rankings of one kind of rows, cached.
 
     Attributes:
         hits: How often a ranking was cached.
@@ -267,12 +266,12 @@ class Rankings:
         self.hits = self.misses = 0
 
     def clear(self) -> None:
-        """Forget what is cached."""
+        """Drop the cache."""
         self._cache.clear()
 
     async def cut(
         self,
-        space: EmbeddingIndex,
+        index: EmbeddingIndex,
         collection: Collection,
         view: View,
         query: str,
@@ -281,19 +280,19 @@ class Rankings:
         skip: int,
         position: Position | None,
     ) -> Cut:
-        """The hits of a page.
+        """Return the hits of a page.
 
         Args:
-            space: The embedding model; hold its `reading`.
+            index: The embedding model and its collection of passages; hold its `reading`.
             collection: Where its vectors of these rows are.
-            view: What is searched; for a page behind another one, at its snapshot.
+            view: What is searched; for a page after another one, at its snapshot.
             query: What is looked for.
             mode: How it is ranked.
             size: Most hits.
             skip: Hits to pass over before a first page.
             position: Where the page begins; None for a first page.
         """
-        ranking = await self._ranking(space, collection, view, query, mode, position)
+        ranking = await self._ranking(index, collection, view, query, mode, position)
         if mode is not Mode.DENSE and ranking.head is None:
             await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
@@ -303,11 +302,11 @@ class Rankings:
         await self._grow(view, ranking, min(start + size + 1, total))
         self._trim()
         rank = position.rank if position else start
-        return Cut(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, space.name)
+        return Cut(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, index.name)
 
     async def _ranking(
         self,
-        space: EmbeddingIndex,
+        index: EmbeddingIndex,
         collection: Collection,
         view: View,
         query: str,
@@ -321,25 +320,25 @@ class Rankings:
             # The statistics of words may have moved since that head was pinned: it goes on by itself.
             key += position.head
             ranking = self._cache.get(key)
-        behind = None
+        after = None
         resumable = mode is Mode.DENSE and self._store.capabilities.range_search
         if ranking is None and resumable and position is not None and position.id:
-            key, behind = f"{key}+", position.key
+            key, after = f"{key}+", position.key
             ranking = self._cache.get(key)
-            if ranking is not None and ranking.behind is not None and behind < ranking.behind:
+            if ranking is not None and ranking.after is not None and after < ranking.after:
                 ranking = None
         if ranking is not None:
             self.hits += 1
         else:
             self.misses += 1
-            vector = None if mode is Mode.TEXT else (await space.embedder.embed([query], query=True))[0]
+            vector = None if mode is Mode.TEXT else (await index.embedder.embed([query], query=True))[0]
             words = [] if mode is Mode.DENSE else query_words(query)
-            ranking = self._cache[key] = _Ranking(collection, mode, words, vector, behind=behind)
+            ranking = self._cache[key] = _Ranking(collection, mode, words, vector, after=after)
         self._cache.move_to_end(key)
         return ranking
 
     async def _total(self, view: View, ranking: _Ranking) -> int:
-        """The length of a ranking: known, said by a search, or counted when the list is complete."""
+        """Return the length of a ranking: known, told by a search, or counted when the list is complete."""
         if view.total is not None and ranking.mode is not Mode.TEXT:
             return view.total
         if ranking.total is None:
@@ -364,11 +363,11 @@ class Rankings:
             await self._begin_by_words(view, ranking)
         else:
             by_words = self._best(lambda limit: self._fetch_words(view, ranking, limit))
-            dense, words = await asyncio.gather(self._best_by_likeness(view, ranking), by_words)
+            dense, words = await asyncio.gather(self._best_by_similarity(view, ranking), by_words)
             ranking.begin(fuse(dense, words))
 
     async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
-        """Find the head by words; what comes behind it only where the backend cannot tell how much that is."""
+        """Find the head by words; the rest only if the backend cannot tell its length."""
         matches = await self._search_words(view, ranking, OwnedStamped, HEAD)
         if matches.total is None and not matches.complete:
             matches = await self._every_match(view, ranking)
@@ -379,7 +378,7 @@ class Rankings:
         ranking.begin([HeadHit(one.id, one.row.owner, text=one.score) for one in best[:HEAD]])
 
     async def _restore_head(self, view: View, ranking: _Ranking, position: Position) -> None:
-        """Builds the head that a token pins, out of the whole list; its scores are those of now."""
+        """Build the head that a token pins from the whole list; its scores are current ones."""
         found: dict[bytes, HeadHit] = {}
         if ranking.mode is Mode.TEXT:
             everything = (await self._every_match(view, ranking)).found
@@ -393,24 +392,24 @@ class Rankings:
         ranking.begin([found.get(one, HeadHit("", "")) for one in pinned(position.head)], position.head)
 
     async def _score_head(self, view: View, ranking: _Ranking) -> None:
-        """Add the scores by words to a head that a token pinned; a page behind the head does without this search."""
+        """Add the scores by words to a pinned head; pages after the head do without this search."""
         matches = await self._fetch_words(view, ranking, 2 * HEAD)
         words = {match.id: match.score for match in matches.found}
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
     def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedStamped]]) -> None:
-        """Put what shares a word with the query behind the head, in order of time."""
+        """Put what shares a word with the query after the head, in order of time."""
         ranking.follow(sorted(((float(match.row.stamp), match.id), match.row.owner) for match in matches))
         ranking.complete = True
 
     async def _place(self, view: View, ranking: _Ranking, position: Position) -> int:
-        """Rank behind the last hit of a position: behind its id, or where it would be if it has gone."""
+        """Return the rank after the last hit of a position: after its id, or where it would be if it is gone."""
         front = len(ranking.front)
         if not position.id:
             return min(position.rank, front)
         wanted = position.key
-        goal = position.rank + 1 if ranking.behind is None else 1
+        goal = position.rank + 1 if ranking.after is None else 1
         while True:
             await self._grow(view, ranking, goal)
             if ranking.complete or (ranking.keys and ranking.keys[-1] > wanted):
@@ -423,7 +422,7 @@ class Rankings:
             goal = max(ranking.length, 1) * _GROWTH
 
     async def _grow(self, view: View, ranking: _Ranking, length: int | None) -> None:
-        """Fetches until the list has `length` ids, or all of them."""
+        """Fetch until the list has `length` ids, or all of them."""
         if not view.partitions:
             ranking.complete = True
         if ranking.mode is Mode.TEXT and not ranking.complete and (length is None or ranking.length < length):
@@ -431,23 +430,23 @@ class Rankings:
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
             matches = await self._fetch(view, ranking, limit)
-            if ranking.complete or limit <= ranking.fetched:  # another page has fetched more meanwhile
+            if ranking.complete or limit <= ranking.fetched:  # another page has fetched more in the meantime
                 limit = max(limit, ranking.fetched) * _GROWTH
                 continue
             fresh = sorted(((-match.score, match.id), match.row.owner) for match in matches.found)
             if not matches.complete and fresh:
-                # Rows of the last score may go on behind the limit: their order is not known yet.
+                # Rows of the last score may go on after the limit: their order is not known yet.
                 last = fresh[-1][0][0]
                 fresh = [entry for entry in fresh if entry[0][0] < last]
             ranking.follow(fresh)
             ranking.fetched, ranking.complete = limit, matches.complete
             limit *= _GROWTH
 
-    async def _best_by_likeness(self, view: View, ranking: _Ranking) -> list[Scored]:
+    async def _best_by_similarity(self, view: View, ranking: _Ranking) -> list[Scored]:
         return await self._best(lambda limit: self._fetch(view, ranking, limit))
 
     async def _best(self, fetch: Callable[[int], Awaitable[Matches[Owned]]]) -> list[Scored]:
-        """The best rows of a ranker, as many as a head takes."""
+        """Return the best rows of a ranker, as many as a head takes."""
         limit = HEAD
         while True:
             matches = await fetch(limit)
@@ -456,11 +455,11 @@ class Rankings:
             limit *= _GROWTH
 
     async def _every_match(self, view: View, ranking: _Ranking) -> Matches[OwnedStamped]:
-        """Every row that shares a word with the query and counts."""
+        """Return every row that counts and shares a word with the query."""
         return await self._search_words(view, ranking, OwnedStamped, None)
 
     async def _fetch_words(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
-        """The best rows by the query's words, out of `limit`."""
+        """Return the best rows by the query's words, out of `limit`."""
         return await self._search_words(view, ranking, Owned, limit)
 
     async def _search_words(self, view: View, ranking: _Ranking, row: type[_R], limit: int | None) -> Matches[_R]:
@@ -469,7 +468,7 @@ class Rankings:
         )
 
     async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
-        """The best rows by likeness, out of `limit`."""
+        """Return the best rows by similarity, out of `limit`."""
         matches = await self._store.search(
             ranking.collection,
             np.asarray(ranking.vector),
@@ -477,8 +476,8 @@ class Rankings:
             Owned,
             partitions=view.partitions,
             limit=limit,
-            score_at_most=None if ranking.behind is None else -ranking.behind[0],
+            score_at_most=None if ranking.after is None else -ranking.after[0],
         )
-        if ranking.behind is None:
+        if ranking.after is None:
             ranking.total = matches.total
         return matches

@@ -1,9 +1,9 @@
-"""Vectors and words of messages, for search by likeness.
+"""The index of messages for searches by similarity: their vectors and words.
 
-The index can be made again from the messages at any time. A commit writes nothing here: a search first takes in the
-messages that came since the last one, so only agents that are searched by likeness cost embeddings. How far it has come
-is written behind the rows, under an id of its own; rows have ids that follow from agent and message. So a crash costs
-at most one batch, which is then written again over itself.
+It can be built again from the messages at any time. A commit writes nothing here: a search first indexes the messages
+since the last one, so only agents that are searched by similarity cost embeddings. How far the index reaches is written
+after the rows, under an id of its own; the ids of rows follow from agent and message. So a crash costs at most one
+batch, which is then written over itself.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _MAX_REMEMBERED = 10_000
 
 
 def index_id(agent_id: str, sequence: int) -> str:
-    """Key of a message's row."""
+    """Return the key of a message's row."""
     return f"{agent_id}-r{sequence}"
 
 
 def sequence_of(id_: str) -> int:
-    """The inverse of `index_id`."""
+    """Return the sequence of a key that `index_id` made."""
     return int(id_.rpartition("-r")[2])
 
 
 class MessageIndex:
-    """The index of every agent, for the embedding model that counts."""
+    """The index of every agent, for the store's embedding model."""
 
     def __init__(self, messages: Messages, passages: Passages) -> None:
         """Index `messages`, with the model of `passages`."""
@@ -57,37 +57,37 @@ class MessageIndex:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ends: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def collection(self, space: EmbeddingIndex) -> Collection:
-        """Where the index of a model is."""
-        embedder = space.embedder
-        return message_index(embedder.model, embedder.dimension, full_text=space.collection.full_text)
+    def collection(self, index: EmbeddingIndex) -> Collection:
+        """Return the collection of the messages that a model has embedded."""
+        embedder = index.embedder
+        return message_index(embedder.model, embedder.dimension, full_text=index.collection.full_text)
 
     async def open(self) -> None:
-        """Open what a former process made, if there is anything."""
-        collection = self.collection(self._passages.space)
+        """Open what a former process built, if there is anything."""
+        collection = self.collection(self._passages.index)
         if await self._passages.store.has(collection):
             await self._prepare(collection)
 
-    async def take_in(self, space: EmbeddingIndex, live: LiveAgent, count: int) -> Collection:
-        """Take in the messages below `count` that are not in yet; hold the space's `reading`."""
-        collection = self.collection(space)
+    async def take_in(self, index: EmbeddingIndex, live: LiveAgent, count: int) -> Collection:
+        """Index the messages below `count` that are not indexed yet. Hold the embedding index's `reading`."""
+        collection = self.collection(index)
         async with self._lock(live):
             end = await self._end(collection, live) if not live.row.deleting else count
             while end < count and not live.row.deleting:
                 await self._prepare(collection)
                 following = min(end + _BATCH, count)
                 messages = await self._messages.read(live.id, range(end, following))
-                rows = await self._rows(space, collection, messages)
+                rows = await self._rows(index, collection, messages)
                 # To its end: the lock must not be free for a deletion while rows are on their way.
-                await run_to_end(self._write(space, collection, live, rows, following))
+                await run_to_end(self._write(index, collection, live, rows, following))
                 end = following
         return collection
 
     async def forget(self, live: LiveAgent) -> None:
         """Delete what a deleted agent has in the index."""
-        space = self._passages.space
-        collection = self.collection(space)
-        async with space.reading(), self._lock(live):
+        index = self._passages.index
+        collection = self.collection(index)
+        async with index.reading(), self._lock(live):
             if self._passages.store.is_open(collection):
                 partition = partition_of(live.row.tenant, live.id)
                 condition = Equals("owner", live.id)
@@ -107,7 +107,7 @@ class MessageIndex:
                 await self._passages.store.open([collection])
 
     async def _end(self, collection: Collection, live: LiveAgent) -> int:
-        """The message at which the index of an agent ends."""
+        """Return the message at which the index of an agent ends."""
         if not self._passages.store.is_open(collection):
             return 0
         key = collection.name, live.id
@@ -125,14 +125,14 @@ class MessageIndex:
             self._ends.popitem(last=False)
 
     async def _rows(
-        self, space: EmbeddingIndex, collection: Collection, messages: list[Message]
+        self, index: EmbeddingIndex, collection: Collection, messages: list[Message]
     ) -> list[IndexedMessageRow]:
         texts = [spoken_text(message).strip() for message in messages]
         pieces = await asyncio.to_thread(_pieces, texts)  # long ones take seconds
         flat = [piece for of_one in pieces for piece in of_one]
         if not flat:
             return []
-        vectors = await space.embedder.embed(flat)
+        vectors = await index.embedder.embed(flat)
         rows: list[IndexedMessageRow] = []
         place = 0
         for message, text, of_one in zip(messages, texts, pieces, strict=True):
@@ -154,7 +154,7 @@ class MessageIndex:
         return rows
 
     async def _write(
-        self, space: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[IndexedMessageRow], end: int
+        self, index: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[IndexedMessageRow], end: int
     ) -> None:
         store, partition = self._passages.store, partition_of(live.row.tenant, live.id)
         await store.upsert(collection, rows, partition=partition)
@@ -164,7 +164,7 @@ class MessageIndex:
             sequence=end,
             created=0,
             role="",  # a search is always for some role
-            embedding=np.zeros(space.embedder.dimension, dtype=np.float32),
+            embedding=np.zeros(index.embedder.dimension, dtype=np.float32),
             words="",
         )
         await store.upsert(collection, [mark], partition=partition)

@@ -1,4 +1,4 @@
-"""Recall memory: finding messages by words, by likeness and by day."""
+"""Search and listing of recall memory: messages by words, by similarity and by day."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EVER = 1 << 62
 
 
 class RecallMode(Enum):
-    """How messages are found: by words, by likeness, or by likeness and words."""
+    """How messages are searched: by words, by similarity, or by both."""
 
     TEXT = "text"
     SEMANTIC = "semantic"
@@ -38,7 +38,7 @@ class RecallMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RecallQuery:
-    """What is looked for; an empty field is no condition.
+    """What is searched for; an empty field is no condition.
 
     Attributes:
         text: Words that must all occur, case ignored; or what the messages are to be like.
@@ -59,7 +59,7 @@ class RecallQuery:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of messages that were found.
+    """A page of found messages.
 
     Attributes:
         messages: The messages.
@@ -78,14 +78,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Times from `start` on and before `end`, in microseconds; None is no bound."""
+    """Times from `start` to before `end`, in microseconds; None is no bound."""
 
     start: int | None
     end: int | None
 
     @staticmethod
     def of(query: RecallQuery, zone: ZoneInfo) -> _Span:
-        """The days of a query."""
+        """Return the days of a query."""
         start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
         end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
         if start is not None and end is not None and start >= end:
@@ -103,7 +103,7 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The messages of an agent that a search by likeness ranks (see `ranking.View`).
+    """The messages of an agent that a search by similarity ranks (see `ranking.View`).
 
     Attributes:
         tenant: Whose the agent is.
@@ -160,7 +160,7 @@ class Recall:
     async def search(
         self, live: LiveAgent, query: RecallQuery, size: int, skip: int, at: Mapping[str, Any] | None
     ) -> Found:
-        """A page of matches.
+        """Return a page of matches.
 
         Args:
             live: The agent.
@@ -177,12 +177,12 @@ class Recall:
         span = _Span(*at["days"]) if at else _Span.of(query, ZoneInfo(live.row.time_zone))
         if query.mode is RecallMode.TEXT:
             return await self._by_words(live, query, span, size, skip, at)
-        return await self._by_likeness(live, query, span, size, skip, at)
+        return await self._by_similarity(live, query, span, size, skip, at)
 
     async def _by_words(
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
     ) -> Found:
-        """The latest first. A first page looks at every message, for its total; later ones go on where it ended."""
+        """Return matches, the latest first. The first page looks at every message, for the total."""
         count = at["count"] if at else live.row.message_count
         below = at["below"] if at else count
         found: list[int] = []
@@ -204,7 +204,7 @@ class Recall:
     async def _lines(
         self, live: LiveAgent, query: RecallQuery, span: _Span, below: int, count: int
     ) -> AsyncIterator[Line]:
-        """The lines that match, from behind. No index knows "all of these words" in every script: each is looked at."""
+        """Yield the matching lines, the latest first. No index knows "all of these words" in every script."""
         words = query.text.casefold().split()
         hidden = _hidden(live, query)
         for number in range((below - 1) // CHUNK, -1, -1):
@@ -219,19 +219,19 @@ class Recall:
                 ):
                     yield line
 
-    async def _by_likeness(
+    async def _by_similarity(
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
     ) -> Found:
-        space = self._passages.space  # to the end, whatever the store moves to meanwhile
+        index = self._passages.index  # to the end, whatever model the store moves to
         position = Position.parse(at["at"]) if at else None
         if position is not None:
-            position.check(space)
+            position.check(index)
         count = position.snapshot if position is not None else live.row.message_count
-        async with space.reading():
-            collection = await self._index.take_in(space, live, count)
+        async with index.reading():
+            collection = await self._index.take_in(index, live, count)
             mode = Mode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else Mode.DENSE
             view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query))
-            cut = await self.rankings.cut(space, collection, view, query.text, mode, size, skip, position)
+            cut = await self.rankings.cut(index, collection, view, query.text, mode, size, skip, position)
         wanted = [sequence_of(hit.id) if hit.id else -1 for hit in cut.hits]
         read = await self._messages.read(live.id, [sequence for sequence in wanted if sequence >= 0])
         # A head that was pinned before a message was taken back still names it.
@@ -254,7 +254,7 @@ class Recall:
         await self._index.forget(live)
 
     async def page(self, live: LiveAgent, size: int, position: tuple[int, int] | None) -> Page[Message]:
-        """A page of all messages, the latest first; `position` is (messages at the first page, messages passed)."""
+        """Return a page of messages, the latest first; `position` is (messages at the first page, messages passed)."""
         count, passed = position or (live.row.message_count, 0)
         high = count - passed
         items: list[Message] = []
@@ -272,17 +272,17 @@ class Recall:
 
 
 def _hidden(live: LiveAgent, query: RecallQuery) -> Rewinds:
-    """The messages that a search passes over."""
+    """Return the messages that a search leaves out."""
     return Rewinds() if query.rewound else live.state.rewinds
 
 
 def text_of(message: Message) -> str:
-    """All text of a message, as far as it counts for the size of a page."""
+    """Return all text of a message, as far as it counts for the size of a page."""
     return message.text + (message.function_call.arguments if message.function_call else "")
 
 
 def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> int:
-    """The first microsecond of a day, or of the one after it."""
+    """Return the first microsecond of a day, or of the one after it."""
     try:
         if not _DAY.fullmatch(day):
             raise ValueError(day)

@@ -1,11 +1,11 @@
-"""Mutations that may be sent twice: the first answer is kept under the request's id.
+"""Idempotency of mutations: the first response is kept under the request's id.
 
-Before the work a row with a seed is written, from which the work derives its new ids; after it, the answer. A
+Before the work a row with a seed is written, from which the work derives its new ids; after it, the response. A
 repetition that finds only the seed, because a crash came in between, does the work again with the same ids, and so
-makes nothing twice.
+creates nothing twice.
 
-An answer goes with the agent or the source that it is about. What then stays is that there was such a request: a late
-repetition must not make anew what has been deleted.
+A response is deleted with the agent or the source that it is about. What then stays is that there was such a request: a
+late repetition must not create again what has been deleted.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _TEXT = "answer"
 
 
 class IdempotencyStore:
-    """The answers of requests by tenant, method and id."""
+    """The responses of requests by tenant, method and id."""
 
     def __init__(self, records: Records) -> None:
-        """Keep answers among `records`."""
+        """Keep responses among `records`."""
         self._records = records
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tidying: asyncio.Task[None] | None = None
 
     def keep_tidy(self) -> None:
-        """Delete old answers from time to time, until `close`."""
+        """Delete old responses from time to time, until `close`."""
         self._tidying = asyncio.create_task(self._keep_tidy())
 
     async def close(self) -> None:
-        """End that."""
+        """Stop deleting old responses."""
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
@@ -81,7 +81,7 @@ class IdempotencyStore:
         *,
         about: str = "",
     ) -> bytes:
-        """Do `work`, or answers what it answered before.
+        """Do `work`, or return what it returned before.
 
         Args:
             tenant: Whose request it is.
@@ -141,13 +141,13 @@ class IdempotencyStore:
             return await run_to_end(finish())
 
     async def forget_old(self) -> None:
-        """Delete answers older than `RETENTION`."""
+        """Delete responses older than `RETENTION`."""
         for id_ in await self._records.older("request", now() - RETENTION):
             await self._records.delete_children(id_)
             await self._records.delete([id_])
 
     async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
-        """Delete the answers about an agent or a source that is being deleted; waits for requests under way.
+        """Delete the responses about an agent or a source that is being deleted; wait for requests in progress.
 
         Args:
             tenant: Whose it is.

@@ -10,13 +10,13 @@ __all__ = ["Record", "StoredModel", "TextRef"]
 
 
 class StoredModel(BaseModel):
-    """A row's body: JSON, unknown fields ignored, so that a newer version's additions do no harm."""
+    """The body of a row: JSON whose unknown fields are ignored, so that additions of newer versions do no harm."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class TextRef(StoredModel):
-    """Which version of a text holds, and over how many rows it goes on. Version 0 is the empty text, not stored."""
+    """The current version of a text, and its number of rows. Version 0 is the empty text, which is not stored."""
 
     version: int = 0
     parts: int = 0

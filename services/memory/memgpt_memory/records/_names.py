@@ -1,4 +1,4 @@
-"""Names for people, unique within a tenant and a kind: each is a row that holds the id it belongs to."""
+"""Unique names within a tenant and a kind: each is a row that holds the id it belongs to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memgpt_memory.records._records import Records, key_of
 
 
 class Names:
-    """Who has which name. A claim left by a crash counts for nothing when its owner does not exist or bear the name."""
+    """The owners of names. A claim that a crash left does not count if its owner does not exist or has another name."""
 
     def __init__(self, records: Records) -> None:
         """Keep names among `records`."""
@@ -28,7 +28,7 @@ class Names:
     async def claim(
         self, tenant: str, kind: str, name: str, owner: str, holds: Callable[[str], Awaitable[bool]]
     ) -> AsyncIterator[None]:
-        """Take a name for `owner`, which is to be created, or renamed, within the block.
+        """Take a name for `owner`, which is created or renamed within the block.
 
         Raises:
             AlreadyExists: Another owner, for which `holds` is true, has it.
@@ -50,11 +50,11 @@ class Names:
             yield
 
     async def find(self, tenant: str, kind: str, name: str) -> str:
-        """The owner of a name, or the empty text. The owner may not exist, or be called otherwise by now."""
+        """Return the owner of a name, or the empty text. The owner may not exist, or have another name by now."""
         return await self._holder(key_of("name", tenant, kind, name))
 
     async def release(self, tenant: str, kind: str, name: str, owner: str) -> None:
-        """Give a name up, if `owner` has it."""
+        """Release a name, if `owner` has it."""
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
@@ -62,7 +62,7 @@ class Names:
                 await self._records.delete([key])
 
     async def release_all(self, tenant: str, owner: str) -> None:
-        """Give up every name of `owner`, also one that a crash left of an earlier one."""
+        """Release every name of `owner`, also one that a crash left."""
         for record in await self._records.find("name", tenant=tenant, parent=owner):
             lock = self._locks.setdefault(record.id, asyncio.Lock())
             async with lock:

@@ -1,7 +1,7 @@
 """Small rows by key, and texts of any length under versions.
 
-A text is replaced by writing a new version beside the old one; it becomes the text in the moment in which the row that
-points to it is written. So one row's write makes any number of changes visible at once.
+A text is replaced by writing a new version beside the old one; it becomes the text when the row that points to it is
+written. So one row's write makes any number of changes visible at once.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def key_of(kind: str, *parts: str) -> str:
-    """A key that follows from its parts: the kind and 128 bits of a hash."""
+    """Return a key that follows from its parts: the kind and 128 bits of a hash."""
     digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
     return f"{kind}-{digest}"
 
 
 def split(text: str, limit: int = MAX_VARCHAR_BYTES) -> list[str]:
-    """Cut a text into pieces of at most `limit` bytes of UTF-8, never within a character."""
+    """Split a text into pieces of at most `limit` bytes of UTF-8, never within a character."""
     if len(text) * 4 <= limit:
         return [text]
     pieces: list[str] = []
@@ -53,15 +53,15 @@ class Records:
         self._directory = Directory(self._read_listed)
 
     async def get(self, id: str) -> Record | None:  # noqa: A002 - the field's own name
-        """Read a row; None when there is none."""
+        """Read a row; None if there is none."""
         return (await self.get_many([id])).get(id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Record]:
-        """Read rows; absent ones are absent from the answer."""
+        """Read rows; absent ones are absent from the result."""
         return await self._store.get(RECORDS, ids, Record)
 
     async def put(self, *records: Record) -> None:
-        """Write rows, replacing those with the same keys; returns when they are in."""
+        """Write rows, replacing those with the same keys; return when they are stored."""
         try:
             await self._store.upsert(RECORDS, records)
         except BaseException:
@@ -105,14 +105,14 @@ class Records:
         return await self._store.query(RECORDS, Equals("kind", kind), RecordOwner)
 
     async def older(self, kind: str, time: int) -> list[str]:
-        """Keys of the rows of a kind that were written before a time."""
+        """Return the keys of the rows of a kind that were written before a time."""
         condition = all_of(Equals("kind", kind), Between("created", end=time))
         return ids_of(await self._store.query(RECORDS, condition, Key))
 
     async def delete_children(self, parent: str) -> None:
         """Delete all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
 
-        Names stay: who holds them must give them up (see `Names.release_all`).
+        Names stay: their holders must release them (see `Names.release_all`).
         """
         levels: list[list[str]] = []
         level = [parent]
@@ -146,7 +146,7 @@ class Records:
 
 
 def text_records(tenant: str, owner: str, name: str, version: int, text: str) -> tuple[TextRef, list[Record]]:
-    """A text as rows to be put, and the reference to them. The empty text needs none.
+    """Return a text as rows to be stored, and the reference to them. The empty text needs none.
 
     Args:
         tenant: Whose it is.
@@ -166,7 +166,7 @@ def text_records(tenant: str, owner: str, name: str, version: int, text: str) ->
 
 
 def text_ids(owner: str, name: str, reference: TextRef) -> list[str]:
-    """Keys of a text's rows."""
+    """Return the keys of a text's rows."""
     return [f"{owner}-{name}-{_base36(reference.version)}-{_base36(part)}" for part in range(reference.parts)]
 
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class TextRows:
-    """Rows with a long text beside a small body: the body's row is written last, and says which text counts."""
+    """Rows with a long text beside a small body. The body's row is written last, and says which text counts."""
 
     def __init__(self, records: Records, kind: str) -> None:
         """Keep rows of `kind` among `records`."""
@@ -28,11 +28,11 @@ class TextRows:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, key: str) -> asyncio.Lock:
-        """To be held from reading a row, to decide on what to write, until it is written."""
+        """Return the lock to hold from reading a row, to decide on what to write, until it is written."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def put(self, key: str, tenant: str, body: dict[str, str], text: str, parent: str = "") -> dict[str, Any]:
-        """Write a row, which goes with `parent`; answers its body as it is stored. Hold the lock."""
+        """Write a row, which is deleted with `parent`; return its body as it is stored. Hold the lock."""
         former = await self._records.get(key)
         old = TextRef.model_validate(json.loads(former.body)["text"]) if former else TextRef()
         version = int(json.loads(former.body)["version"]) + 1 if former else 1
@@ -50,7 +50,7 @@ class TextRows:
             return await self.get_held(key, tenant)
 
     async def get_held(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
-        """The same for who holds the lock."""
+        """Read a row's body and text. Hold the lock."""
         record = await self._records.get(key)
         if record is None or record.tenant != tenant:
             return None
@@ -65,7 +65,7 @@ class TextRows:
 
 
 async def present(reads: Iterable[Awaitable[_T]]) -> list[_T]:
-    """What there is of a page's items: one may have been deleted since they were listed."""
+    """Return those of a page's items that exist: one may have been deleted since it was listed."""
     found: list[_T] = []
     for read in reads:
         with suppress(NotFound):

@@ -1,4 +1,4 @@
-"""The RPC surface: one module a service, each translating protobuf to the domain and back, and doing no more."""
+"""The RPCs of Memory: one module a service, which translates between protobuf and the domain and delegates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from memgpt_memory.rpc._store import StoreServicer
 
 
 def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], object]]:
-    """Every servicer with the generated function that adds it.
+    """Return every servicer with the generated function that adds it.
 
     Args:
         core: Answers Memory's parts; raises Unavailable while the store is not open.

@@ -1,4 +1,4 @@
-"""The pieces of an agent on its way out or in."""
+"""Conversion of the pieces of exported agents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LATEST = 253_370_764_800
 
 
 async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
-    """A piece as it is sent."""
+    """Return a piece as it is sent."""
     match piece:
         case AgentState():
             return AgentPiece(agent=await convert.agent(core, piece))
@@ -45,7 +45,7 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
 
 
 def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> Settings:
-    """What the first two pieces say.
+    """Return what the first two pieces say.
 
     Raises:
         FailedPrecondition: It is of another format.
@@ -91,7 +91,7 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
 
 
 def from_proto(piece: AgentPiece) -> Piece:
-    """A piece after the first two.
+    """Return a piece after the first two.
 
     Raises:
         InvalidArgument: It has not the limits of what is stored by other calls.

@@ -1,4 +1,4 @@
-"""What every servicer needs."""
+"""What all servicers share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Servicer:
     """A servicer over the parts of Memory."""
 
     def __init__(self, core: Callable[[], Core]) -> None:
-        """Ask `core` for the parts at every call: it raises Unavailable while the store is not open."""
+        """Get the parts from `core` at every call: it raises Unavailable while the store is not open."""
         self._get_core = core
 
     @property
@@ -27,7 +27,7 @@ class Servicer:
         return self._get_core()
 
     def _page(self, request: Any) -> tuple[int, dict[str, Any] | None]:
-        """Size of the page, and what its token holds.
+        """Return the size of the page, and its token's content.
 
         Raises:
             InvalidArgument: A negative size, or a token that is not this request's own.
@@ -36,12 +36,12 @@ class Servicer:
         return size, PageTokenCodec(self._core.token_key).decode(request, request.page_token)
 
     def _after(self, request: Any) -> tuple[int, str]:
-        """Size of the page, and the key behind which it begins."""
+        """Return the size of the page, and the key after which it begins."""
         size, payload = self._page(request)
         return size, str(payload["after"]) if payload else ""
 
     def _token(self, request: Message, payload: Mapping[str, Any] | None) -> str:
-        """The token of the next page; empty when there is none."""
+        """Return the token of the next page; empty if there is none."""
         return PageTokenCodec(self._core.token_key).encode(request, payload) if payload else ""
 
     def _next(self, request: Message, after: str) -> str:

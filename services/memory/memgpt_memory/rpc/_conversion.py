@@ -1,4 +1,4 @@
-"""Protobuf to the domain's values and back."""
+"""Conversion between protobuf and the values of the domain."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def not_yet(what: str) -> Unimplemented:
 
 
 def fingerprint(request: ProtoMessage, *but: str) -> bytes:
-    """Digest of a request without its `request_id`, and without the fields `but`."""
+    """Return a digest of a request without its `request_id`, and without the fields `but`."""
     bare = type(request)()
     bare.CopyFrom(request)
     for name in ("request_id", *but):
@@ -65,24 +65,24 @@ def fingerprint(request: ProtoMessage, *but: str) -> bytes:
 
 
 def timestamp(microseconds: int) -> Timestamp | None:
-    """A time; 0 is unset."""
+    """Return a time as protobuf has it; 0 is unset."""
     if not microseconds:
         return None
     return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
 
 
 def microseconds(time: Timestamp) -> int:
-    """The inverse of `timestamp`; parts of a microsecond count as a whole one, since nothing lies in between."""
+    """Return the microseconds of a timestamp, rounded up."""
     return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
 
 
 def cosine(score: float | None) -> float | None:
-    """A score by likeness; rounded vectors may give a little more than 1."""
+    """Return a similarity within its range; rounded vectors may give slightly more than 1."""
     return None if score is None else max(-1.0, min(score, 1.0))
 
 
 def new_message(proto: message_pb2.NewMessage) -> NewMessage:
-    """A message to be stored.
+    """Return a message to be stored.
 
     Raises:
         InvalidArgument: A call or a call's id where there must be none, or none where there must be one.
@@ -103,12 +103,12 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
 
 
 def new_messages(protos: Iterable[message_pb2.NewMessage]) -> list[NewMessage]:
-    """Messages to be stored."""
+    """Return messages to be stored."""
     return [new_message(proto) for proto in protos]
 
 
 def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
-    """A stored message, with what took it back if it is among the agent's `rewinds`."""
+    """Return a stored message, with the one of the agent's `rewinds` that took it back."""
     call, usage, rewind = value.function_call, value.usage, rewinds.of(value.sequence)
     return message_pb2.Message(
         message_id=value.id,
@@ -132,7 +132,7 @@ def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
 
 
 def block_edit(proto: block_pb2.BlockEdit) -> BlockEdit:
-    """What a block is to hold."""
+    """Return an edit of a block."""
     return BlockEdit(
         proto.label,
         proto.value if proto.HasField("value") else None,
@@ -143,7 +143,7 @@ def block_edit(proto: block_pb2.BlockEdit) -> BlockEdit:
 
 
 def block(value: Block) -> block_pb2.Block:
-    """A block."""
+    """Return a block."""
     return block_pb2.Block(
         label=value.label,
         value=value.value,
@@ -155,7 +155,7 @@ def block(value: Block) -> block_pb2.Block:
 
 
 async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
-    """An agent with its attachments; sources that are gone are left out."""
+    """Return an agent with its attachments; deleted sources are left out."""
     row = state.row
     return agent_pb2.Agent(
         agent_id=state.id,
@@ -186,7 +186,7 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
 
 
 def tool_server(value: ToolServer) -> tool_pb2.ToolServer:
-    """An address with its functions."""
+    """Return an address with its functions."""
     return tool_pb2.ToolServer(
         address=value.address,
         functions=[
@@ -198,7 +198,7 @@ def tool_server(value: ToolServer) -> tool_pb2.ToolServer:
 
 
 def tool_server_back(proto: tool_pb2.ToolServer) -> ToolServer:
-    """An address with its functions, to be registered."""
+    """Return an address with its functions, to be registered."""
     return ToolServer(
         address=proto.address,
         functions=[
@@ -209,7 +209,7 @@ def tool_server_back(proto: tool_pb2.ToolServer) -> ToolServer:
 
 
 def source(core: Core, live: LiveSource) -> source_pb2.Source:
-    """A source."""
+    """Return a source."""
     return source_pb2.Source(
         source_id=live.id,
         name=live.row.name,
@@ -224,7 +224,7 @@ def source(core: Core, live: LiveSource) -> source_pb2.Source:
 
 
 def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
-    """A visible file."""
+    """Return a visible file."""
     return source_pb2.SourceFile(
         version=source_pb2.FileVersion(
             name=name,
@@ -250,17 +250,17 @@ def source_file(name: str, version: VisibleVersion) -> source_pb2.SourceFile:
 
 
 def stored_notes(notes: Iterable[file_note_pb2.FileNote]) -> list[StoredNote]:
-    """Note of a file, to be kept with it."""
+    """Return notes of a file, to be stored with it."""
     return [StoredNote(kind=note.kind, count=note.count, where=note.where, message=note.message) for note in notes]
 
 
 def files(rows: Iterable[tuple[FileRow, VisibleVersion]]) -> list[source_pb2.SourceFile]:
-    """Visible files."""
+    """Return visible files."""
     return [source_file(row.name, version) for row, version in rows]
 
 
 def passage(value: Passage) -> passage_pb2.Passage:
-    """A stored passage."""
+    """Return a stored passage."""
     cite = value.citation
     return passage_pb2.Passage(
         passage_id=value.id,
@@ -282,7 +282,7 @@ def passage(value: Passage) -> passage_pb2.Passage:
 
 
 def turn(row: TurnRow) -> turn_pb2.Turn:
-    """A turn."""
+    """Return a turn."""
     return turn_pb2.Turn(
         turn_id=row.turn_id,
         agent_id=row.agent_id,
@@ -296,27 +296,27 @@ def turn(row: TurnRow) -> turn_pb2.Turn:
 
 
 def lease(value: Lease) -> turn_pb2.Lease:
-    """A lease."""
+    """Return a lease."""
     return turn_pb2.Lease(turn_id=value.turn_id, epoch=value.epoch, expire_time=timestamp(value.expires))
 
 
 def lease_back(proto: turn_pb2.Lease) -> Lease:
-    """A lease as a caller shows it."""
+    """Return a lease as a caller presents it."""
     return Lease(proto.turn_id, proto.epoch)
 
 
 def outcome(proto: turn_pb2.TurnOutcome) -> tuple[TurnState, str]:
-    """How a turn ended."""
+    """Return how a turn ended."""
     return _STATES_BACK[proto.state], proto.reason
 
 
 def step(value: Step, rewinds: Rewinds) -> turn_pb2.Step:
-    """A committed step of an agent with `rewinds`."""
+    """Return a committed step of an agent with `rewinds`."""
     return turn_pb2.Step(index=value.index, messages=[message(one, rewinds) for one in value.messages])
 
 
 async def scope(core: Core, agent_id: str, source_id: str) -> Scope:
-    """What is searched or listed, by the id that is set.
+    """Return what is searched or listed, by the id that is set.
 
     Raises:
         NotFound: There is no such agent or source.

@@ -24,7 +24,7 @@ _MODES_BACK = {mode: value for value, mode in _MODES.items()}
 
 
 class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemoryServiceServicer):
-    """Every message that an agent ever had."""
+    """All messages of an agent."""
 
     async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Context) -> pb.SearchMessagesResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)

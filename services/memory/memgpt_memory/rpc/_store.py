@@ -21,7 +21,7 @@ _STATES = {
 
 
 class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
-    """Says what the store is, moves it to another embedding model, compacts it and backs it up."""
+    """Describes the store, moves it to another embedding model, compacts it and backs it up."""
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Context) -> pb.GetStoreResponse:
         core = self._core

@@ -128,7 +128,7 @@ class SourceFiles:
     async def settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they happened. Uploads hold the object: it is changed in place."""
         for name in list(live.stale_files):
-            if not live.locks[name].locked():  # whoever holds it looks for himself
+            if not live.locks[name].locked():  # its holder looks itself
                 async with self._locked(live, name):
                     pass
 
@@ -220,7 +220,7 @@ class SourceFiles:
         return labelled
 
     async def _collect(self, live: LiveSource, name: str) -> None:
-        """Delete the passages of versions that nobody sees any more."""
+        """Delete the passages of versions that nobody sees any longer."""
         row = live.files[name]
         if row is None or not row.garbage:
             return

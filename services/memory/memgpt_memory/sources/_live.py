@@ -66,7 +66,7 @@ class LiveSource:
         totals: What its visible files have together.
         complete: Whether `files` are all its files.
         files: Rows of files by name, None for absent ones; change them by `put` and `forget`.
-        locks: For each file, held by whoever changes it.
+        locks: For each file, held by the caller that changes it.
         stale: Whether the row must be read again: a write of it failed, and may have happened.
         stale_files: Names of files of which the same is true.
         switching: Names of files whose visible version is about to change.
@@ -89,7 +89,7 @@ class LiveSource:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Held by whoever writes rows that belong to the source: none comes after those that a deletion has found.
+        """Hold this while writing rows that belong to the source: none comes after those that a deletion has found.
 
         Raises:
             NotFound: The source has been deleted in the meantime.

@@ -16,7 +16,7 @@ from memgpt_memory.sources._sources import Sources
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """What the Loader remembers of a load; `state` is its own business."""
+    """What the Loader remembers of a load; only the Loader reads `state`."""
 
     load_id: str
     source_id: str
@@ -31,7 +31,7 @@ def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
 
 
 class LoadRecords:
-    """The records of loads. They go with their sources."""
+    """The records of loads. They are deleted with their sources."""
 
     def __init__(self, records: Records, sources: Sources) -> None:
         """Keep them among `records`."""

@@ -29,10 +29,10 @@ class FileRow(StoredModel):
 
 
 class SummaryRow(StoredModel):
-    """What the visible files of a source have together, so that they need not all be read.
+    """Totals of the visible files of a source, so that they need not all be read.
 
-    It is written before the visible version of a file changes, and leaves that file out: whoever reads it adds the
-    files that it names, as their own rows have them. So it is true whether the change has happened or not.
+    The row is written before the visible version of a file changes, leaves that file out and names it: its reader adds
+    the files that it names, as their own rows have them. So it is true whether the change has happened or not.
     """
 
     files: int = 0

@@ -45,7 +45,7 @@ class Sources:
     @property
     def embedding_model(self) -> str:
         """The model of every passage."""
-        return self._passages.space.embedder.model
+        return self._passages.index.embedder.model
 
     async def create(self, tenant: str, source_id: str, name: str, description: str) -> LiveSource:
         """Create an empty source. Repeated under the same id, return the source that is there.

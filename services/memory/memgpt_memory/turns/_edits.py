@@ -1,8 +1,8 @@
-"""Taking back and editing messages: what such a request commits.
+"""Undo, retry and edits: what such a request commits.
 
-Messages never change. One that is taken back is marked, and lies outside the window and the searches from then on. An
-edited one is taken back together with all that follows it, and they come again behind, as copies that say which message
-they replace. So the window is what is not taken back, in order, and everything that ever was is still to be read.
+Messages never change. One that is taken back is marked, and no longer in the window or in searches. An edited one is
+taken back together with all that follow it, and they are added again as copies that say which message they replace. So
+the window is what is not taken back, in order, and everything that ever was can still be read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Edit:
 
 
 class Part(StrEnum):
-    """What of an answer is edited."""
+    """The part of an answer that is edited."""
 
     THOUGHT = "thought"
     SPOKEN = "spoken"
@@ -48,9 +48,9 @@ class Edits:
         self._messages = messages
 
     async def undo(self, state: AgentState, count: int) -> TurnStart:
-        """Take back the last `count` messages of the window, or for 0 the user's last message and all behind it.
+        """Take back the last `count` messages of the window, or for 0 the user's last message and all after it.
 
-        A function's result is not left without its call, nor is the boot sequence touched.
+        A function's result is not left without its call, and the boot sequence stays.
 
         Raises:
             FailedPrecondition: There is nothing to take back.
@@ -67,7 +67,7 @@ class Edits:
         return TurnStart(rewind_from=taken[-1].sequence, completed=True)
 
     async def retry(self, state: AgentState) -> TurnStart:
-        """Take back what `undo` would, and gives the agent the same input again.
+        """Take back what `undo` would, and give the agent the same input again.
 
         Raises:
             FailedPrecondition: There is nothing to run again.
@@ -76,7 +76,7 @@ class Edits:
         return TurnStart([_copy(message) for message in inputs], rewind_from=inputs[0].sequence)
 
     async def edit(self, state: AgentState, part: Part, text: str) -> TurnStart:
-        """Put `text` in place of the agent's last thought, or of its last words to the user.
+        """Replace the agent's last thought, or its last words to the user, by `text`.
 
         Raises:
             FailedPrecondition: The window holds none.
@@ -91,7 +91,7 @@ class Edits:
         raise nothing_to("rethink" if part is Part.THOUGHT else "rewrite")
 
     async def _last_input(self, state: AgentState, what: str) -> list[Message]:
-        """The input of the last turn that a message of the user began, or where there is none, of the last turn.
+        """Return the input of the last turn that a user's message began, or if there is none, of the last turn.
 
         The turn must reach into the window, but may have begun before it.
         """
@@ -114,7 +114,7 @@ class Edits:
         return inputs[users_turn] if users_turn else next(iter(inputs.values()))
 
     async def _back(self, state: AgentState, first: int) -> AsyncIterator[Message]:
-        """The messages that turns brought about and nothing took back, the latest first, down to `first`."""
+        """Yield the messages of turns that were not taken back, the latest first, down to `first`."""
         for high in range(state.row.message_count, first, -_CHUNK):
             sequences = [s for s in range(high - 1, max(high - _CHUNK, first) - 1, -1) if s not in state.rewinds]
             for message in await self._messages.read(state.id, sequences):
@@ -133,7 +133,7 @@ def _copy(message: Message) -> NewMessage:
 
 
 def _edited(message: Message, part: Part, text: str) -> NewMessage | None:
-    """The message with `text` in it; None when it has no such part."""
+    """Return the message with `text` in it, or None if it has no such part."""
     if message.role is not Role.ASSISTANT:
         return None
     copy = _copy(message)
