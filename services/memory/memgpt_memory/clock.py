@@ -30,13 +30,13 @@ class Clock:
     @contextmanager
     def write(self, owner: str) -> Iterator[int]:
         """Give out a revision for a write of `owner` that lasts until the block ends."""
-        self.last = stamp = max(self.last + 1, now())
-        done = self._writing.setdefault(owner, {})[stamp] = asyncio.Event()
+        self.last = revision = max(self.last + 1, now())
+        done = self._writing.setdefault(owner, {})[revision] = asyncio.Event()
         try:
-            yield stamp
+            yield revision
         finally:
             done.set()
-            del self._writing[owner][stamp]
+            del self._writing[owner][revision]
             if not self._writing[owner]:
                 del self._writing[owner]
 
@@ -45,7 +45,10 @@ class Clock:
         pinned = self.last
         while True:
             pending = [
-                done for owner in owners for stamp, done in self._writing.get(owner, {}).items() if stamp <= pinned
+                done
+                for owner in owners
+                for revision, done in self._writing.get(owner, {}).items()
+                if revision <= pinned
             ]
             if not pending:
                 return pinned

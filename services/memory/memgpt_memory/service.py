@@ -60,7 +60,7 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
             try:
                 settings = load_config(config.name, MemorySettings, path=file).service
             except ConfigError as error:
-                _log.warning("configuration_unusable", error=str(error))
+                _log.warning("configuration_invalid", error=str(error))
                 raise FailedPrecondition(
                     Reason.WRONG_STATE,
                     "Memory's configuration file is invalid; Memory's log says why",
@@ -172,7 +172,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         try:
             await opening.open()
         except Unavailable as error:
-            _log.warning("store_not_reached", error=str(error), uri=uri)
+            _log.warning("store_unreachable", error=str(error), uri=uri)
             later = asyncio.create_task(opening.open_later())
         for add, servicer in servicers(opening.core):
             app.add_servicer(add, servicer)

@@ -54,6 +54,7 @@ class Agents:
         self._names = names
         self._requests = requests
         self._journal = journal
+        # An agent that someone waits for must stay, whatever its age: no cache of cachetools asks for that.
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()

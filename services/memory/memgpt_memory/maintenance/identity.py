@@ -104,10 +104,9 @@ class Identity:
         """Return the identity after a move was abandoned: what was copied is to be dropped."""
         return replace(self, moving_to=None, former=(*self.former, *([self.moving_to] if self.moving_to else [])))
 
-    def switched(self) -> Identity:
-        """Return the identity after the switch: the former model's collection is to be dropped."""
-        assert self.moving_to is not None  # noqa: S101 - nobody switches before a copy
-        return replace(self, model=self.moving_to, moving_to=None, former=(*self.former, self.model))
+    def switched(self, target: ModelName) -> Identity:
+        """Return the identity after the switch to `target`: the former model's collection is to be dropped."""
+        return replace(self, model=target, moving_to=None, former=(*self.former, self.model))
 
     def tidied(self) -> Identity:
         """Return the identity after unused collections were dropped."""

@@ -55,6 +55,6 @@ async def migrate(
             + " or another store (memory.uri)",
         )
     for version in range(layout, to):
-        _log.warning("store_migrating", layout=version, to=version + 1)
+        _log.warning("store_migration_started", layout=version, to=version + 1)
         await steps[version](store)
         await note(version + 1)

@@ -48,7 +48,7 @@ _CHANGES = 4 * BATCH
 _REST = 0.25
 """Part of the time that a batch took for which the copy then rests, so that others get on."""
 
-_PATIENCE = 300.0
+_RETRY_SECONDS = 300.0
 """Seconds for which a batch that fails is tried again, before the move stops."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -56,19 +56,19 @@ _PASSES = 4
 """Comparisons of the collections at most: a busy store always has a passage that was written just now."""
 
 _FEW = 64
-"""Changes that are few enough for writes to stand still until they are copied."""
+"""Changes that are few enough to hold writes back until they are copied."""
 
 _ROUNDS = 10
 """Batches of changes in which they must become fewer; else writes come faster than they can be copied."""
 
 _WAIT_SECONDS = 2.0
-"""Longest wait for writes under way, during which others wait after it."""
+"""Longest wait for writes in progress, during which other writes wait, too."""
 
-_STANDSTILL_SECONDS = 2.0
-"""Longest standstill for copying the last changes. Then writes go on for `_BREATH`, and it is tried again: so in the
-end they are slowed to the pace of the copy."""
+_BARRIER_SECONDS = 2.0
+"""Longest time for which writes are held back to copy the last changes. Then they go on for `_PAUSE_SECONDS`, and it is
+tried again: so in the end they are slowed to the pace of the copy."""
 
-_BREATH = 0.25
+_PAUSE_SECONDS = 0.25
 
 
 class State(Enum):
@@ -144,9 +144,9 @@ class Reembedding:
         if target is not None and target.name == self._identity.moving_to:
             self._launch(target)
         elif self._identity.moving_to is not None:
-            _log.warning("reembedding_waits", model=self._identity.moving_to[0])
+            _log.warning("reembedding_paused", model=self._identity.moving_to[0])
         elif self._identity.former:
-            self._task = asyncio.create_task(self._tidy_patiently())
+            self._task = asyncio.create_task(self._tidy_retrying())
 
     async def start(self, expected: str = "") -> None:
         """Start the move to the configured target, continue it, or join the one that runs.
@@ -269,10 +269,13 @@ class Reembedding:
             return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
         return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)
 
-    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do something that may fail for a while, again and again."""
+    async def _retrying(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Retry work that may fail for a while, as the endpoint asks for it, and no longer than the store is ours.
+
+        A library's policy would need both of these as hooks, and be no shorter.
+        """
         loop = asyncio.get_running_loop()
-        end = loop.time() + _PATIENCE
+        end = loop.time() + _RETRY_SECONDS
         pause = _FIRST_PAUSE
         while True:
             if self._lost.is_set():
@@ -283,14 +286,14 @@ class Reembedding:
                 wait = max(pause, error.retry_after or 0.0)
                 if loop.time() + wait > end:
                     raise
-                _log.info("reembedding_retries", error=str(error), seconds=wait)
+                _log.info("reembedding_retried", error=str(error), seconds=wait)
                 await asyncio.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _run(self, target: ModelChoice, embedder: Embedder | None) -> None:
-        _log.info("reembedding", model=target.model, dimension=target.dimension)
+        _log.info("reembedding_started", model=target.model, dimension=target.dimension)
         try:
-            await self._patiently(self._tidy)
+            await self._retrying(self._tidy)
             embedder = embedder or await self._models.make(target)
             index = EmbeddingIndex(embedder, self._collection(target.name))
             await self._move(index)
@@ -301,13 +304,13 @@ class Reembedding:
             self._stopped(error)
             return
         except Exception:  # noqa: BLE001 - a bug: who waits for the move must hear that it has stopped
-            _log.exception("reembedding_broke")
+            _log.exception("reembedding_crashed")
             self._stopped(None)
             return
         finally:
             self._passages.changes = None
-        _log.info("reembedded", model=target.model, dimension=target.dimension)
-        await self._tidy_patiently()
+        _log.info("reembedding_finished", model=target.model, dimension=target.dimension)
+        await self._tidy_retrying()
         self._done()
 
     def _done(self) -> None:
@@ -327,7 +330,7 @@ class Reembedding:
             self._report(replace(self._progress, state=State.STOPPED))
 
     async def _move(self, index: EmbeddingIndex) -> None:
-        await self._patiently(lambda: self._passages.store.open([index.collection]))
+        await self._retrying(lambda: self._passages.store.open([index.collection]))
         while True:
             changes = self._passages.changes = Changes()
             for _ in range(_PASSES):  # the last one finds that everything is in
@@ -337,15 +340,15 @@ class Reembedding:
             while not changes.lost:
                 if await self._switch(index, changes):
                     return
-                await asyncio.sleep(_BREATH)
-                await self._patiently(lambda changes=changes: self._copy_changes(index, changes))  # type: ignore[misc]
+                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._retrying(lambda changes=changes: self._copy_changes(index, changes))  # type: ignore[misc]
 
     async def _copy_all(self, index: EmbeddingIndex, changes: Changes) -> bool:
         """Copy what differs between the collections; return whether anything did."""
         store, counts = self._passages.store, self._passages.collection
         differed = False
         done = 0
-        total = await self._patiently(lambda: store.count(counts))
+        total = await self._retrying(lambda: store.count(counts))
         at_a_time = store.capabilities.parallel_scans
         for first in range(0, PARTITIONS, at_a_time):
             names = [partition_name(slot) for slot in range(first, first + at_a_time)]
@@ -370,7 +373,7 @@ class Reembedding:
 
     async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
         """Return the revisions of the rows of a partition by their ids: the two identify a content."""
-        rows = await self._patiently(
+        rows = await self._retrying(
             lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
         )
         return {row.id: row.stamp for row in rows}
@@ -379,7 +382,7 @@ class Reembedding:
         """Copy passages in the background: retry, and rest afterwards."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        gone = await self._patiently(lambda: self._copy(index, partition, ids))
+        gone = await self._retrying(lambda: self._copy(index, partition, ids))
         changes.add(partition, gone)
         await asyncio.sleep(_REST * (loop.time() - began))
 
@@ -402,7 +405,7 @@ class Reembedding:
         while _FEW < len(changes) < left:
             left = len(changes)
             for _ in range(_ROUNDS):
-                await self._patiently(lambda: self._copy_changes(index, changes))
+                await self._retrying(lambda: self._copy_changes(index, changes))
 
     async def _copy_changes(self, index: EmbeddingIndex, changes: Changes) -> None:
         """Copy a batch of changes; what fails is left for another time."""
@@ -419,28 +422,25 @@ class Reembedding:
 
     async def _switch(self, index: EmbeddingIndex, changes: Changes) -> bool:
         """Copy the last changes behind the write barrier, and switch; return whether that succeeded in time."""
-        standstill = self._passages.write_barrier()
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await standstill.__aenter__()
-        except TimeoutError:  # a long write: others must not wait after it for its end
-            return False
-        try:
+        async with self._passages.write_barrier(_WAIT_SECONDS) as alone:
+            if not alone:
+                return False
             try:
-                async with asyncio.timeout(_STANDSTILL_SECONDS):
+                async with asyncio.timeout(_BARRIER_SECONDS):
                     while len(changes):
                         await self._copy_changes(index, changes)
             except (TimeoutError, ServiceError) as error:
-                _log.info("switch_put_off", error=str(error))
+                _log.info("reembedding_switch_postponed", error=str(error))
             if changes.lost or len(changes):
                 return False
             await run_to_end(self._commit_switch(index))
             return True
-        finally:
-            await standstill.__aexit__(None, None, None)
 
     async def _commit_switch(self, index: EmbeddingIndex) -> None:
-        former, switched = self._identity.model, self._identity.switched()
+        former, switched = (
+            self._identity.model,
+            self._identity.switched((index.embedder.model, index.embedder.dimension)),
+        )
         if self._lost.is_set():
             raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
         while True:
@@ -448,7 +448,7 @@ class Reembedding:
                 await switched.write(self._records)
                 break
             except ServiceError as error:  # it may have happened: nothing is written before that is known
-                _log.warning("switch_failed", error=str(error))
+                _log.warning("reembedding_switch_failed", error=str(error))
                 try:
                     async with asyncio.timeout(_FIRST_PAUSE):
                         await self._closing.wait()
@@ -479,9 +479,9 @@ class Reembedding:
         if identity.former:
             await self._become(identity.tidied())
 
-    async def _tidy_patiently(self) -> None:
+    async def _tidy_retrying(self) -> None:
         try:
-            await self._patiently(self._tidy)
+            await self._retrying(self._tidy)
         except ServiceError as error:  # the next process tries again
             _log.warning("tidying_failed", error=str(error))
 

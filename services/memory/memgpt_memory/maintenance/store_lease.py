@@ -50,7 +50,7 @@ class StoreLease:
         record = await records.get("holder")
         body = json.loads(record.body) if record else {}
         if body.get("holder") and not exclusive:
-            _log.info("waiting_for_former_holder", seconds=_WATCH_SECONDS)
+            _log.info("store_lease_awaited", seconds=_WATCH_SECONDS)
             await asyncio.sleep(_WATCH_SECONDS)
             again = await records.get("holder")
             if again is not None and again.body != (record.body if record else ""):
@@ -80,7 +80,7 @@ class StoreLease:
             try:
                 await self._write("")
             except ServiceError as error:
-                _log.info("release_failed", error=str(error))
+                _log.info("store_release_failed", error=str(error))
 
     async def _keep_beating(self) -> None:
         while True:
@@ -90,7 +90,7 @@ class StoreLease:
             try:
                 await self._beat()
             except ServiceError as error:
-                _log.warning("beat_failed", error=str(error))
+                _log.warning("store_heartbeat_failed", error=str(error))
 
     async def _beat(self) -> None:
         if self._beats and not self._exclusive:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cachetools import LRUCache
 from memgpt_runtime.errors import InvalidArgument, Reason
 
 from memgpt_memory.messages._model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
@@ -19,7 +19,7 @@ from memgpt_memory.store.rows import Key, MessageRow
 _INLINE_ARGUMENTS = 32_768
 """Arguments longer than this many bytes go after the text, so that the head always fits its column."""
 
-_MAX_KEPT_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
+_MAX_CACHED_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
 """Of the rows that stay in memory, and of one beside its texts."""
 
 
@@ -83,8 +83,7 @@ class Messages:
     def __init__(self, store: Store) -> None:
         """Read from `store`."""
         self._store = store
-        self._kept: OrderedDict[str, MessageRow] = OrderedDict()
-        self._kept_bytes = 0
+        self._cache: LRUCache[str, MessageRow] = LRUCache(_MAX_CACHED_BYTES, _bytes)
 
     async def write(self, rows: Sequence[MessageRow]) -> None:
         """Write rows of messages; return when they are stored."""
@@ -93,7 +92,7 @@ class Messages:
         except BaseException:
             self._forget(row.id for row in rows)  # the store knows what became of them
             raise
-        self._keep({row.id: row for row in rows})
+        self._cache.update({row.id: row for row in rows})
 
     async def read(self, agent_id: str, sequences: Iterable[int]) -> list[Message]:
         """Read messages in the order of `sequences`."""
@@ -126,30 +125,18 @@ class Messages:
         await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
 
     async def _rows(self, ids: Sequence[str]) -> dict[str, MessageRow]:
-        found = {id_: self._kept[id_] for id_ in ids if id_ in self._kept}
-        for id_ in found:
-            self._kept.move_to_end(id_)
+        found = {id_: self._cache[id_] for id_ in ids if id_ in self._cache}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             read = await self._store.get(MESSAGES, missing, MessageRow)
             # What was written in the meantime is newer.
-            self._keep({id_: row for id_, row in read.items() if id_ not in self._kept})
+            self._cache.update({id_: row for id_, row in read.items() if id_ not in self._cache})
             found.update(read)
         return found
 
-    def _keep(self, rows: Mapping[str, MessageRow]) -> None:
-        self._forget(rows)
-        for id_, row in rows.items():
-            self._kept[id_] = row
-            self._kept_bytes += _bytes(row)
-        while self._kept_bytes > _MAX_KEPT_BYTES:
-            self._kept_bytes -= _bytes(self._kept.popitem(last=False)[1])
-
     def _forget(self, ids: Iterable[str]) -> None:
         for id_ in ids:
-            row = self._kept.pop(id_, None)
-            if row is not None:
-                self._kept_bytes -= _bytes(row)
+            self._cache.pop(id_, None)
 
 
 def _bytes(row: MessageRow) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import OrderedDict
+from contextlib import suppress
 from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from memgpt_memory.messages._messages import Messages
 from memgpt_memory.messages._model import Message, Role
@@ -49,32 +51,28 @@ class Transcripts:
     def __init__(self, messages: Messages) -> None:
         """Read `messages`."""
         self._messages = messages
-        self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
-        self._bytes = 0
+        self._cache: LRUCache[tuple[str, int], _Kept] = LRUCache(_MAX_BYTES, lambda kept: kept.bytes)
 
     async def chunk(self, agent_id: str, number: int, count: int) -> list[Line]:
         """Return the lines of the messages from ``number * CHUNK`` on: `CHUNK` of them, or up to `count`, in order."""
         key = agent_id, number
         first, end = number * CHUNK, min((number + 1) * CHUNK, count)
-        kept = self._kept.get(key) or _Kept(first, [], 0)
+        kept = self._cache.get(key) or _Kept(first, [], 0)
         if kept.end < end:
             fresh = [line_of(one) for one in await self._messages.read(agent_id, range(kept.end, end))]
             grown = sum(_BYTES_OF_A_LINE + sys.getsizeof(line.text) for line in fresh)
             kept = _Kept(end, [*kept.lines, *fresh], kept.bytes + grown)
-            former = self._kept.get(key)
+            former = self._cache.get(key)
             if former is None or former.end < end:  # else another search was quicker
-                self._bytes += kept.bytes - (former.bytes if former is not None else 0)
-                self._kept[key] = kept
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        while self._bytes > _MAX_BYTES and self._kept:
-            self._bytes -= self._kept.popitem(last=False)[1].bytes
+                self._cache.pop(key, None)
+                with suppress(ValueError):  # more than the whole cache may have
+                    self._cache[key] = kept
         return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
 
     def forget(self, agent_id: str) -> None:
         """Drop a deleted agent."""
-        for key in [key for key in self._kept if key[0] == agent_id]:
-            self._bytes -= self._kept.pop(key).bytes
+        for key in [key for key in self._cache if key[0] == agent_id]:
+            del self._cache[key]
 
 
 def line_of(message: Message) -> Line:
@@ -85,8 +83,8 @@ def line_of(message: Message) -> Line:
 def spoken_text(message: Message) -> str:
     """Return what was said or thought in a message, without its envelope; empty for system events.
 
-    A user's message is a JSON envelope with the words in ``message``; what the agent says to the user is the argument of
-    ``send_message``, beside its thought.
+    A user's message is a JSON envelope with the words in ``message``; what the agent says to the user is the argument
+    of ``send_message``, beside its thought.
     """
     if message.role is Role.USER:
         envelope = _object(message.text)

@@ -156,9 +156,24 @@ class Passages:
         index = self.index
         return Embedded(index, texts, await index.embedder.embed(texts))
 
-    def write_barrier(self) -> AbstractAsyncContextManager[None]:
-        """Hold writes back while this is held. Searches and reads go on."""
-        return self._gate.write()
+    @asynccontextmanager
+    async def write_barrier(self, within: float) -> AsyncIterator[bool]:
+        """Hold writes back for the block. Searches and reads go on.
+
+        Args:
+            within: Longest wait for the writes in progress, in seconds; others must not wait for longer.
+
+        Yields:
+            Whether the writes in progress ended in time; if not, writes go on.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(within):
+                    await stack.enter_async_context(self._gate.write())
+            except TimeoutError:
+                yield False
+                return
+            yield True
 
     async def write_notes(
         self,

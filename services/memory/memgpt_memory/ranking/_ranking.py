@@ -262,6 +262,7 @@ class Rankings:
     def __init__(self, store: Store) -> None:
         """Search `store`."""
         self._store = store
+        # Rankings grow while they are cached, which cachetools does not expect.
         self._cache: OrderedDict[str, _Ranking] = OrderedDict()
         self.hits = self.misses = 0
 

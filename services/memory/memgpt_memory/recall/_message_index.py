@@ -9,11 +9,11 @@ batch, which is then written over itself.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from itertools import islice
 from weakref import WeakValueDictionary
 
 import numpy as np
+from cachetools import LRUCache
 from memgpt_runtime.chunking import chunk
 
 from memgpt_memory.agents import LiveAgent
@@ -55,7 +55,7 @@ class MessageIndex:
         self._passages = passages
         self._opening = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._ends: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._ends: LRUCache[tuple[str, str], int] = LRUCache(_MAX_REMEMBERED)
 
     def collection(self, index: EmbeddingIndex) -> Collection:
         """Return the collection of the messages that a model has embedded."""
@@ -115,14 +115,8 @@ class MessageIndex:
             id_ = _end_id(live.id)
             partition = partition_of(live.row.tenant, live.id)
             rows = await self._passages.store.get(collection, [id_], Numbered, partitions=[partition])
-            self._remember(key, rows[id_].sequence if id_ in rows else 0)
+            self._ends[key] = rows[id_].sequence if id_ in rows else 0
         return self._ends[key]
-
-    def _remember(self, key: tuple[str, str], end: int) -> None:
-        self._ends[key] = end
-        self._ends.move_to_end(key)
-        if len(self._ends) > _MAX_REMEMBERED:
-            self._ends.popitem(last=False)
 
     async def _rows(
         self, index: EmbeddingIndex, collection: Collection, messages: list[Message]
@@ -168,7 +162,7 @@ class MessageIndex:
             words="",
         )
         await store.upsert(collection, [mark], partition=partition)
-        self._remember((collection.name, live.id), end)
+        self._ends[collection.name, live.id] = end
 
 
 def _pieces(texts: list[str]) -> list[list[str]]:

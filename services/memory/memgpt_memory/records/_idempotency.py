@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -89,56 +89,52 @@ class IdempotencyStore:
             request_id: The request's id; empty to do the work without remembering it.
             fingerprint: Digest of the request's other fields.
             seed: Makes a new id.
-            work: Takes the seed and the row's key, and answers bytes; run twice with the same two, it must do its
-                work once.
-            about: The agent or source that the answer is about; the seed if empty.
+            work: Takes the seed and the row's key, and returns the response; run twice with the same two, it must
+                do its work once.
+            about: The agent or source that the response is about; the seed if empty.
 
         Raises:
             InvalidArgument: The id was used for another request.
-            NotFound: What the request made has been deleted since.
+            NotFound: What the request created has been deleted.
         """
         if not request_id:
             return await run_to_end(work(seed(), ""))
         key = key_of("request", tenant, method, request_id)
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
+        async with self._locks.setdefault(key, asyncio.Lock()):
             record = await self._records.get(key)
             if record is None:
                 body: dict[str, Any] = {"fingerprint": fingerprint.hex(), "seed": seed()}
                 await self._put(key, tenant, about or body["seed"], body)
             else:
                 body = json.loads(record.body)
-                if body["fingerprint"] != fingerprint.hex():
-                    raise InvalidArgument(
-                        Reason.REQUEST_ID_REUSED,
-                        f'request_id "{request_id}" was used for another request; use a new request_id',
-                        field="request_id",
-                    )
-                if "gone" in body:
-                    raise NotFound(
-                        Reason(body["gone"]),
-                        f'what request "{request_id}" created has been deleted; use a new request_id',
-                    )
-                if "answer" in body:
-                    return base64.b64decode(body["answer"])
-                if "parts" in body:
-                    texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
-                    return base64.b64decode(texts[_TEXT])
-
-            owner = about or body["seed"]
+                _check_same(request_id, fingerprint, body)
+                response = await self._find_response(key, body)
+                if response is not None:
+                    return response
 
             async def finish() -> bytes:
-                answer = await work(body["seed"], key)
-                encoded = base64.b64encode(answer).decode()
-                if len(encoded) <= _LONGEST_INLINE:
-                    await self._put(key, tenant, owner, {**body, "answer": encoded})
-                else:
-                    reference, rows = text_records(tenant, key, _TEXT, 1, encoded)
-                    await self._records.put(*rows)
-                    await self._put(key, tenant, owner, {**body, "parts": reference.parts})
-                return answer
+                response = await work(body["seed"], key)
+                await self._put_response(key, tenant, about or body["seed"], body, response)
+                return response
 
             return await run_to_end(finish())
+
+    async def _find_response(self, key: str, body: Mapping[str, Any]) -> bytes | None:
+        if "answer" in body:
+            return base64.b64decode(body["answer"])
+        if "parts" in body:
+            texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
+            return base64.b64decode(texts[_TEXT])
+        return None
+
+    async def _put_response(self, key: str, tenant: str, owner: str, body: Mapping[str, Any], response: bytes) -> None:
+        encoded = base64.b64encode(response).decode()
+        if len(encoded) <= _LONGEST_INLINE:
+            await self._put(key, tenant, owner, {**body, "answer": encoded})
+        else:
+            reference, rows = text_records(tenant, key, _TEXT, 1, encoded)
+            await self._records.put(*rows)
+            await self._put(key, tenant, owner, {**body, "parts": reference.parts})
 
     async def forget_old(self) -> None:
         """Delete responses older than `RETENTION`."""
@@ -163,3 +159,17 @@ class IdempotencyStore:
 
     async def _put(self, key: str, tenant: str, owner: str, body: dict[str, Any]) -> None:
         await self._records.put(Record(key, "request", tenant, owner, now(), json.dumps(body)))
+
+
+def _check_same(request_id: str, fingerprint: bytes, body: Mapping[str, Any]) -> None:
+    """Refuse a repetition of another request, or of one whose result has been deleted."""
+    if body["fingerprint"] != fingerprint.hex():
+        raise InvalidArgument(
+            Reason.REQUEST_ID_REUSED,
+            f'request_id "{request_id}" was used for another request; use a new request_id',
+            field="request_id",
+        )
+    if "gone" in body:
+        raise NotFound(
+            Reason(body["gone"]), f'what request "{request_id}" created has been deleted; use a new request_id'
+        )

@@ -40,7 +40,7 @@ class Sources:
         self._names = names
         self._requests = requests
         self._journal = journal
-        self._cache: dict[str, LiveSource] = {}
+        self._cache: dict[str, LiveSource] = {}  # uploads and agents hold these objects
 
     @property
     def embedding_model(self) -> str:
