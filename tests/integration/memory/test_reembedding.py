@@ -63,7 +63,7 @@ def llm(scripted_llm: Callable[..., ScriptedLLM]) -> ScriptedLLM:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reembedding, "_PATIENCE", 1.5)
+    monkeypatch.setattr(reembedding, "_RETRY_SECONDS", 1.5)
     monkeypatch.setattr(reembedding, "_FIRST_PAUSE", 0.02)
 
 
