@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+# Of raw pymilvus on Milvus Lite too: it is read when Lite is imported, and a large memtable is slow to search.
+os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
+
 import numpy as np
 import structlog
 import wordllama

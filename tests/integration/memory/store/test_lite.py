@@ -192,6 +192,7 @@ async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, writt
     if written == "before":
         store._indexes[PASSAGES.name].checkpoint()
     await store.upsert(PASSAGES, rows(90, 20), partition=PARTITION)
+    store._open_engine.flush(PASSAGES.name)
     await store.delete(PASSAGES, ["p109", "p5"], partition=PARTITION)
     await store.upsert(PASSAGES, rows(5, 1), partition=PARTITION)
     store._open_engine.abandon()

@@ -25,7 +25,8 @@ from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.lite import disk, files
 from memgpt_memory.store.lite.engine import VERSION, Engine, EngineError
-from memgpt_memory.store.lite.index.search_index import Hits, SearchIndex
+from memgpt_memory.store.lite.index.hits import Hits
+from memgpt_memory.store.lite.index.search_index import SearchIndex
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.store.mapping import columns_of, reader, to_columns
 from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile

@@ -1,1 +1,5 @@
-"""The adapter for a Milvus server: `store` is the adapter, `consistency` decides what a read waits for."""
+"""The adapter for a Milvus server.
+
+- `store`: the adapter. `collections`: schemas and indexes. `reads`: what a read asks for.
+- `consistency`: what a read waits for.
+"""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
-import pymilvus
 import structlog
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from pymilvus import MilvusClient
@@ -18,22 +17,18 @@ from pymilvus.exceptions import MilvusException
 
 from memgpt_memory.store import filters
 from memgpt_memory.store.batching import RefusedError
-from memgpt_memory.store.expressions import after_key, joined, render
+from memgpt_memory.store.expressions import after_key, joined
 from memgpt_memory.store.filters import Between, Condition, all_of
 from memgpt_memory.store.layout import (
-    BM25,
-    MAX_VARCHAR_BYTES,
-    PARTITIONS,
     SPARSE,
-    WORDS,
     Collection,
-    FieldType,
-    partition_name,
 )
 from memgpt_memory.store.mapping import Columns, columns_of, reader, to_columns
 from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
 from memgpt_memory.store.rows import Row, Vector
+from memgpt_memory.store.server.collections import prepare
 from memgpt_memory.store.server.consistency import Consistency
+from memgpt_memory.store.server.reads import Asked
 from memgpt_memory.store.threaded import MAX_KEYS, ThreadedStore
 
 _log = structlog.get_logger(__name__)
@@ -41,9 +36,6 @@ _R = TypeVar("_R", bound=Row)
 
 WINDOW = 16_384
 """Most rows that one query or search returns."""
-
-_READ_ROWS, _READ_LONG_ROWS = 8_192, 1_000
-"""Rows of one read, and of one with a column of 64 KB: a response has at most 100 MB."""
 
 _FULL_TEXT_SINCE = (2, 5)
 _INVALID_CODES = range(1100, 1200)
@@ -148,7 +140,7 @@ class ServerStore(ThreadedStore):
         strong: bool = False,
     ) -> list[_R]:
         """See `Store`."""
-        asked = _Asked(collection, where, row)
+        asked = Asked(collection, where, row)
         rows: list[_R] = []
         last = ""
         while True:
@@ -174,7 +166,7 @@ class ServerStore(ThreadedStore):
         score_at_most: float | None = None,
     ) -> Matches[_R]:
         """See `Store`. One search returns one window; the next one begins at the last score, whose ties come again."""
-        asked = _Asked(collection, where, row)
+        asked = Asked(collection, where, row)
         query: list[float] = vector.tolist()
         window = min(limit, WINDOW)
         known: dict[str, Mapping[str, Any]] = {}
@@ -213,7 +205,7 @@ class ServerStore(ThreadedStore):
             return Matches([], complete=True, total=0)
         if limit is None:
             return await self._every_match(collection, words, where, row, partitions)
-        asked = _Asked(collection, where, row)
+        asked = Asked(collection, where, row)
         window = min(limit, WINDOW)
         hits = await self._search_words(collection, words, asked, partitions, window)
         # Nothing follows a full window: a server has no way to go on.
@@ -297,7 +289,7 @@ class ServerStore(ThreadedStore):
         return rows
 
     async def _search_words(
-        self, collection: Collection, words: Sequence[str], asked: _Asked[_R], partitions: Sequence[str], limit: int
+        self, collection: Collection, words: Sequence[str], asked: Asked[_R], partitions: Sequence[str], limit: int
     ) -> list[Mapping[str, Any]]:
         text = " ".join(words)
         parameters = {"metric_type": "BM25", "params": {}}
@@ -321,7 +313,7 @@ class ServerStore(ThreadedStore):
         while pieces:
             piece = pieces.pop()
             bounds = piece if (piece.start, piece.end) != (None, None) else filters.EVERY_ROW
-            asked = _Asked(collection, all_of(where, bounds), row, column)
+            asked = Asked(collection, all_of(where, bounds), row, column)
             hits = await self._search_words(collection, words, asked, partitions, WINDOW)
             if len(hits) < WINDOW:
                 found += [asked.match(hit) for hit in hits if asked.holds(hit["entity"])]
@@ -333,7 +325,7 @@ class ServerStore(ThreadedStore):
         self,
         collection: Collection,
         query: list[float] | str,
-        asked: _Asked[_R],
+        asked: Asked[_R],
         partitions: Sequence[str],
         limit: int,
         parameters: Mapping[str, object],
@@ -398,54 +390,7 @@ class ServerStore(ThreadedStore):
         ) from error
 
     def _prepare(self, collection: Collection) -> None:
-        client = self._connected
-        if not client.has_collection(collection.name, timeout=self._timeout):
-            client.create_collection(
-                collection.name, schema=_schema(client, collection), timeout=max(self._timeout, 30.0), num_shards=1
-            )
-        # A crash may have come between any two of these calls: each looks at what is there.
-        # FLAT is exact and keeps ties in order; approximate indexes cause duplicates and gaps between pages.
-        self._prepare_index(collection, collection.vector, index_type="FLAT", metric_type="IP")
-        if collection.full_text:
-            self._prepare_index(collection, SPARSE, index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
-        if collection.partitioned:
-            existing = set(client.list_partitions(collection.name, timeout=self._timeout))
-            for name in map(partition_name, range(PARTITIONS)):
-                if name not in existing:
-                    client.create_partition(collection.name, name, timeout=self._timeout)
-        client.load_collection(collection.name, timeout=max(self._timeout, 120.0))
-
-    def _prepare_index(self, collection: Collection, column: str, **kind: object) -> None:
-        if not self._connected.list_indexes(collection.name, field_name=column, timeout=self._timeout):
-            index = self._connected.prepare_index_params()
-            index.add_index(column, **kind)
-            self._connected.create_index(collection.name, index, timeout=max(self._timeout, 30.0))
-
-
-class _Asked(Generic[_R]):
-    """A read: its filter, its columns, and what makes rows of what comes back.
-
-    Attributes:
-        filter: The condition as far as Milvus evaluates it.
-        columns: The columns to read.
-        holds: Whether the rest of the condition holds for what was read.
-        read: Makes a row.
-        read_rows: How many rows to read at a time.
-    """
-
-    def __init__(self, collection: Collection, where: Condition, row: type[_R], *more: str) -> None:
-        rest = filters.exact(where)
-        self.filter = render(filters.broad(where))
-        self.columns = sorted({collection.key, *columns_of(row), *filters.columns_of(rest), *more})
-        self.holds = filters.for_mappings(rest)
-        self.read = reader(row)
-        sizes = {field.name: field.size for field in collection.fields}
-        long = any(sizes[column] == MAX_VARCHAR_BYTES for column in self.columns)
-        self.read_rows = _READ_LONG_ROWS if long else _READ_ROWS
-
-    def match(self, hit: Mapping[str, Any]) -> Match[_R]:
-        """Return a hit as a match; BM25 scores of some versions are negative distances."""
-        return Match(self.read(hit["entity"]), float(hit["distance"]))
+        prepare(self._connected, collection, self._timeout)
 
 
 def version_number(version: str) -> tuple[int, int] | None:
@@ -477,29 +422,3 @@ def _halves(piece: Between, values: Sequence[int]) -> list[Between]:
             f"more than {WINDOW:,} passages were stored at one instant; narrow the search by a filter",
         )
     return [Between(piece.column, piece.start, middle), Between(piece.column, middle, piece.end)]
-
-
-def _schema(client: MilvusClient, collection: Collection) -> pymilvus.CollectionSchema:
-    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-    types = pymilvus.DataType
-    for field in collection.fields:
-        match field.type:
-            case FieldType.TEXT:
-                key = field.name == collection.key
-                schema.add_field(field.name, types.VARCHAR, is_primary=key, max_length=field.size)
-            case FieldType.WORDS:
-                # The words are separated by spaces already (see `words`): the simplest analyzer suffices.
-                analyzer = {"tokenizer": "standard"}
-                schema.add_field(
-                    field.name, types.VARCHAR, max_length=field.size, enable_analyzer=True, analyzer_params=analyzer
-                )
-            case FieldType.SPARSE:
-                schema.add_field(field.name, types.SPARSE_FLOAT_VECTOR)
-            case FieldType.INTEGER:
-                schema.add_field(field.name, types.INT64)
-            case FieldType.VECTOR:
-                schema.add_field(field.name, types.FLOAT_VECTOR, dim=field.size)
-    if collection.full_text:
-        bm25 = pymilvus.FunctionType.BM25
-        schema.add_function(pymilvus.Function("bm25", bm25, input_field_names=[WORDS], output_field_names=[SPARSE]))
-    return schema

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import WORDS, Collection
 from memgpt_memory.store.lite.index.arrays import DamagedFileError, is_intact, read_arrays, write_arrays
+from memgpt_memory.store.lite.index.hits import Hits, Scored, best, candidates, exact, margin, products
 from memgpt_memory.store.lite.index.masks import mask
 from memgpt_memory.store.lite.index.segment import (
     Keys,
@@ -37,10 +37,8 @@ from memgpt_memory.store.lite.index.segment import (
     new_segment,
     small_columns,
 )
-from memgpt_memory.store.lite.index.words import Flags, Numbers, Scores, rank_words
+from memgpt_memory.store.lite.index.words import Flags, rank_words
 from memgpt_memory.store.rows import Row, Vector
-
-Query = npt.NDArray[np.float64]
 
 _log = structlog.get_logger(__name__)
 
@@ -52,9 +50,6 @@ SEAL_ROWS = 4_096
 
 MERGED_AT_A_TIME, LARGEST_MERGED_ROWS = 4, 65_536
 """Segments of similar size that are merged into one, up to this size: a search visits few, and a merge stays short."""
-
-_CHUNK_ROWS = 8_192
-"""Rows whose exact scores are computed at a time."""
 
 _MANIFEST = "manifest.json"
 
@@ -99,30 +94,6 @@ class _Part:
             self.alive = self.alive.copy()
             self.alive[rows] = False
             self.changed = True
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """What a search found, best first.
-
-    Attributes:
-        keys: The keys of the rows.
-        scores: Their scores.
-        total: How many rows match in all.
-    """
-
-    keys: list[str]
-    scores: list[float]
-    total: int
-    _places: list[tuple[Segment, Numbers, Numbers]] = field(default_factory=list)
-
-    def column(self, name: str) -> list[object]:
-        """Return the values of a column."""
-        values: list[object] = [None] * len(self.keys)
-        for segment, rows, positions in self._places:
-            for position, value in zip(positions.tolist(), segment.column(name, rows), strict=True):
-                values[position] = value
-        return values
 
 
 @dataclass(slots=True)
@@ -205,14 +176,14 @@ class SearchIndex:
         flags = [alive & mask(where, segment) for segment, alive in parts]
         total = sum(int(np.count_nonzero(one)) for one in flags)
         query = np.asarray(vector, np.float64)
-        found: list[tuple[Segment, Numbers, Scores]] = []
+        found: list[Scored] = []
         for (segment, _), kept in zip(parts, flags, strict=True):
             rows = np.flatnonzero(kept)
             if len(rows):
-                found.append((segment, rows, _products(segment, rows, np.asarray(vector, np.float32))))
+                found.append((segment, rows, products(segment, rows, np.asarray(vector, np.float32))))
         if limit < total:
-            found = _candidates(found, limit, _margin(query))
-        return _best([(segment, rows, _exact(segment, rows, query)) for segment, rows, _ in found], limit, total)
+            found = candidates(found, limit, margin(query))
+        return best([(segment, rows, exact(segment, rows, query)) for segment, rows, _ in found], limit, total)
 
     def search_words(
         self, words: Sequence[str], where: Condition, partitions: Sequence[str], limit: int | None
@@ -231,8 +202,8 @@ class SearchIndex:
         ]
         total = sum(len(rows) for _, rows, _ in found)
         if limit is not None and limit < total:
-            found = _candidates(found, limit, 0.0)
-        return _best(found, total if limit is None else limit, total)
+            found = candidates(found, limit, 0.0)
+        return best(found, total if limit is None else limit, total)
 
     def checkpoint(self) -> None:
         """Write everything to files."""
@@ -480,63 +451,3 @@ def _to_merge(parts: Sequence[_Part]) -> list[_Part]:
         if size <= LARGEST_MERGED_ROWS and size >= 2 * len(chosen[-1].segment):
             return chosen
     return []
-
-
-def _products(segment: Segment, rows: Numbers, query: Vector) -> Scores:
-    """Return about the inner products of some rows; reading all rows in order is faster than picking half of them."""
-    if len(rows) * 4 > len(segment):
-        products = segment.vectors @ query
-        return np.asarray(products if len(rows) == len(segment) else products[rows], np.float32)
-    return np.asarray(segment.vectors[rows] @ query, np.float32)
-
-
-def _margin(query: Query) -> float:
-    """Return a bound on the error of `_products`, for vectors of length one."""
-    return float(len(query) * np.finfo(np.float32).eps * max(float(np.linalg.norm(query)), 1.0))
-
-
-def _candidates(
-    found: list[tuple[Segment, Numbers, Scores]], limit: int, margin: float
-) -> list[tuple[Segment, Numbers, Scores]]:
-    """Keep the rows that may be among the best: how sums are rounded depends on how many are computed at a time."""
-    scores = np.concatenate([scores for _, _, scores in found])
-    least = np.partition(scores, len(scores) - limit)[len(scores) - limit] - margin
-    return [(segment, rows[scores >= least], scores[scores >= least]) for segment, rows, scores in found]
-
-
-def _exact(segment: Segment, rows: Numbers, query: Query) -> Scores:
-    """Return inner products that do not depend on which rows are computed together."""
-    scores = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        chunk = segment.vectors[rows[start : start + _CHUNK_ROWS]].astype(np.float64)
-        scores[start : start + _CHUNK_ROWS] = chunk @ query
-    return scores
-
-
-def _best(found: list[tuple[Segment, Numbers, Scores]], limit: int, total: int) -> Hits:
-    """Put rows in order of the score, and of the key among equal ones."""
-    if not found or not limit:
-        return Hits([], [], total)
-    scores = np.concatenate([scores for _, _, scores in found])
-    keys = np.concatenate([segment.keys[rows] for segment, rows, _ in found])
-    order = np.lexsort((keys, -scores))[:limit]
-    positions = np.full(len(scores), -1, np.int64)
-    positions[order] = np.arange(len(order))
-    return Hits(
-        [key.decode() for key in keys[order].tolist()],
-        scores[order].tolist(),
-        total,
-        list(_places(found, positions)),
-    )
-
-
-def _places(
-    found: list[tuple[Segment, Numbers, Scores]], positions: Numbers
-) -> Iterator[tuple[Segment, Numbers, Numbers]]:
-    begin = 0
-    for segment, rows, _ in found:
-        of_these = positions[begin : begin + len(rows)]
-        begin += len(rows)
-        chosen = of_these >= 0
-        if chosen.any():
-            yield segment, rows[chosen], of_these[chosen]
