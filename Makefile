@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test conformance bench lint format generate docs lock docker-images clean setup tools
+.PHONY: help demo server test conformance bench lint format generate docs lock release docker-images clean setup tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ docs: setup ## Build the documentation into build/site
 
 lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
 	@scripts/lock $(ARGS)
+
+release: setup ## Build what a release publishes into dist/: wheels, contracts, bill of materials, checksums
+	@$(PYTHON_BIN)/python scripts/release.py
 
 docker-images: ## Build the image of each service
 	@for service in memory loader agent; do \
