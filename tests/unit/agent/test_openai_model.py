@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from memgpt.endpoints.address import parse_address
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.tokens import Counter, TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
@@ -20,7 +21,6 @@ from memgpt_agent.models.request import plain, schemas
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.router import ModelRouter
 from memgpt_runtime import errors
-from memgpt_runtime.endpoints.address import parse_address
 from memgpt_runtime.errors import Reason
 
 from tests.support.scripted_llm import (

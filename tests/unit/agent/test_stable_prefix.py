@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memgpt.endpoints.address import parse_address
 from memgpt_agent.domain import Agent, Attachment, Context, PassageHit
 from memgpt_agent.models.base import Completion, ModelRequest
 from memgpt_agent.models.endpoint import Mode
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
-from memgpt_runtime.endpoints.address import parse_address
 
 from tests.unit.agent.fakes import (
     NOW,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from memgpt_runtime.endpoints.address import parse_address
+from memgpt.endpoints.address import parse_address
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt_runtime.endpoints.refusals import Meaning, error_in, understand
+from memgpt.endpoints.refusals import Meaning, error_in, understand
 
 
 def error(message: str, code: str | int | None = None, kind: str | None = None) -> dict[str, object]:

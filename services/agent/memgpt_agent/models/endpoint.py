@@ -21,7 +21,7 @@ class EndpointSettings:
 
     Attributes:
         model: Name of the model, for agents that name none.
-        base_url: The endpoint's address; empty for OpenAI's. See `memgpt_runtime.endpoints.address`.
+        base_url: The endpoint's address; empty for OpenAI's. See `memgpt.endpoints.address`.
         api_key: Its key; local servers need none.
         mode: How functions are called; AUTO finds out, and goes on finding out.
         timeout: Seconds without a part of the answer after which the endpoint is given up.

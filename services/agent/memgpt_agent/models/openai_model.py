@@ -16,9 +16,9 @@ import random
 from dataclasses import replace
 
 import structlog
+from memgpt.endpoints.address import parse_address
+from memgpt.endpoints.refusals import PASSING, Meaning, Refusal
 from memgpt_runtime import context, errors
-from memgpt_runtime.endpoints.address import parse_address
-from memgpt_runtime.endpoints.refusals import PASSING, Meaning, Refusal
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration

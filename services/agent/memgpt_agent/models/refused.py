@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from memgpt.endpoints.refusals import Meaning, Refusal
 from memgpt_runtime import errors
-from memgpt_runtime.endpoints.refusals import Meaning, Refusal
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent.models.answer.answer import MalformedError

@@ -7,8 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 
 import openai
-from memgpt_runtime.endpoints.address import Address
-from memgpt_runtime.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt.endpoints.address import Address
+from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
 from openai import AsyncAPIResponse
 
 # It would log every request with its address, and the password that may stand in it.

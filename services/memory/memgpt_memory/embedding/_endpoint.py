@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
-from memgpt_runtime.endpoints.address import parse_address
-from memgpt_runtime.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt.endpoints.address import parse_address
+from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
 from memgpt_runtime.errors import (
     DeadlineExceeded,
     FailedPrecondition,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from memgpt_runtime.endpoints.address import Address
-from memgpt_runtime.endpoints.refusals import Meaning, Refusal
+from memgpt.endpoints.address import Address
+from memgpt.endpoints.refusals import Meaning, Refusal
 
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.models.base import ModelRequest

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from memgpt_runtime.endpoints import wordings
-from memgpt_runtime.logs import redact
+from memgpt.endpoints import wordings
 
 _MAX_TEXT = 4_000
 _MAX_QUOTE = 240
 _MAX_DEPTH = 6
-_NO_COMMON_SERVER_ERROR = 520
+_REDACTED = "[redacted]"
+_SECRET = re.compile(
+    r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][A-Za-z0-9_*-]{8,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
+)
+"""Keys that endpoints repeat in their refusals, tokens, and credentials in addresses."""
 
 
 class Meaning(StrEnum):
@@ -102,8 +105,8 @@ def understand(
     quote = said
     for secret in secrets:
         if secret:
-            quote = quote.replace(secret, "[redacted]")
-    return Refusal(meaning, status, text, _shortened(str(redact(quote))), wait)
+            quote = quote.replace(secret, _REDACTED)
+    return Refusal(meaning, status, text, _shortened(_SECRET.sub(_REDACTED, quote)), wait)
 
 
 def error_in(value: object) -> object | None:

@@ -1,4 +1,0 @@
-"""Endpoints of models that speak OpenAI's protocol: their addresses, and what their refusals mean.
-
-Shared by the Agent, which asks chat models, and by Memory, which asks embedding models.
-"""
