@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// An event of a kind that only clients of the CLI's sort send.
+// An event that a chat client sends without a message of the user.
 type SystemEvent int32
 
 const (
@@ -31,9 +31,9 @@ const (
 	SystemEvent_SYSTEM_EVENT_UNSPECIFIED SystemEvent = 0
 	// The user logged in: the first event of a chat.
 	SystemEvent_SYSTEM_EVENT_LOGIN SystemEvent = 1
-	// A heartbeat asked for by hand: the agent may act without a message.
+	// A heartbeat requested by the user: the agent may act without a message.
 	SystemEvent_SYSTEM_EVENT_HEARTBEAT SystemEvent = 2
-	// The alert of memory pressure, sent by hand.
+	// The memory pressure alert, requested by the user.
 	SystemEvent_SYSTEM_EVENT_MEMORY_WARNING SystemEvent = 3
 )
 
@@ -83,10 +83,11 @@ func (SystemEvent) EnumDescriptor() ([]byte, []int) {
 // Request of CreateAgent.
 type CreateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT.
+	// Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+	// body is INVALID_ARGUMENT.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Name for people, unique within the tenant: at most 128 characters, not blank, without white space at its ends, control
-	// or invisible characters; empty for one that is made up.
+	// Display name, unique within the tenant: at most 128 characters, not blank, without leading or trailing white space,
+	// control characters or invisible characters. Empty for a generated name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Name of the preset. Default `memgpt_chat`.
 	Preset string `protobuf:"bytes,3,opt,name=preset,proto3" json:"preset,omitempty"`
@@ -94,18 +95,19 @@ type CreateAgentRequest struct {
 	Persona string `protobuf:"bytes,4,opt,name=persona,proto3" json:"persona,omitempty"`
 	// Name of the human profile. Default `basic`.
 	Human string `protobuf:"bytes,5,opt,name=human,proto3" json:"human,omitempty"`
-	// Instructions instead of the preset's; empty for those.
+	// Instructions that replace the preset's; empty to keep those.
 	System string `protobuf:"bytes,6,opt,name=system,proto3" json:"system,omitempty"`
-	// The chat model it asks; empty for the service's own setting.
+	// The chat model; empty for the service's default.
 	Model string `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
-	// Size of its context window in tokens; 0 for the service's own setting, else at least 1,024.
+	// Size of the context window in tokens, at least 1,024; 0 for the service's default.
 	ContextWindow int32 `protobuf:"varint,8,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
-	// Limit of the `persona` and `human` blocks in characters; 0 for 2,000, at most 20,000.
+	// Limit of the `persona` and `human` blocks in characters. 0 means 2,000; at most 20,000.
 	CoreMemoryLimit int32 `protobuf:"varint,9,opt,name=core_memory_limit,json=coreMemoryLimit,proto3" json:"core_memory_limit,omitempty"`
-	// IANA name of its time zone; empty for the service's own setting.
+	// IANA name of the agent's time zone; empty for the service's default.
 	TimeZone string `protobuf:"bytes,10,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// Blocks of core memory beside `persona` and `human`, 32 in all; each label once, without etags. One of these two labels
-	// replaces the profile's text, or without a value keeps it. A limit of 0 is `core_memory_limit`.
+	// Blocks of core memory besides `persona` and `human`, 32 in total; each label once, without etags. A block labeled
+	// `persona` or `human` replaces the profile's text, or keeps it if the block has no value. A limit of 0 means
+	// `core_memory_limit`.
 	Blocks        []*v1.BlockEdit `protobuf:"bytes,11,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -400,9 +402,10 @@ func (x *GetAgentResponse) GetAgent() *v1.Agent {
 // Request of ListAgents.
 type ListAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -457,9 +460,9 @@ type ListAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of agents.
 	Agents []*v1.Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All agents of the tenant.
+	// Number of agents of the tenant.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -519,9 +522,9 @@ func (x *ListAgentsResponse) GetTotalSize() int64 {
 // Request of UpdateAgent.
 type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent: `agent_id` says which, and the fields that `update_mask` names are taken over.
+	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -622,7 +625,7 @@ type DeleteAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -806,9 +809,9 @@ type ImportAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next piece.
 	Piece *v1.AgentPiece `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`
-	// In the first message: the new agent's name, or empty for the exported one.
+	// In the first message: name of the new agent; empty for the exported name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// In the first message: makes the call repeatable for 24 hours.
+	// In the first message: makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -870,7 +873,7 @@ type ImportAgentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new agent.
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Sources that the agent had attached, and that are not in this store: load them, then attach them.
+	// Names of attached sources that do not exist in this store. Load them, then attach them.
 	MissingSourceNames []string `protobuf:"bytes,2,rep,name=missing_source_names,json=missingSourceNames,proto3" json:"missing_source_names,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -925,7 +928,7 @@ type SendMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Names the turn; see SendMessage. An id of 128 random bits is a good one.
+	// Identifies the turn; see SendMessage. An id of 128 random bits is a good one.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What the agent gets.
 	//
@@ -934,17 +937,17 @@ type SendMessageRequest struct {
 	//	*SendMessageRequest_Text
 	//	*SendMessageRequest_Event
 	Input isSendMessageRequest_Input `protobuf_oneof:"input"`
-	// Name of the user, told to the agent; may be empty.
+	// Name of the user, as the agent sees it; may be empty.
 	UserName string `protobuf:"bytes,5,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"`
-	// Events up to and including this one are left out of a replay; 0 leaves out none.
+	// A replay leaves out events up to and including this sequence; 0 leaves out none.
 	AfterSequence int64 `protobuf:"varint,6,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	// Send the model's text as it comes, as `delta` events.
+	// Stream the model's text as `delta` events while it is generated.
 	StreamDeltas bool `protobuf:"varint,7,opt,name=stream_deltas,json=streamDeltas,proto3" json:"stream_deltas,omitempty"`
-	// Do not check that the agent's first answer is a message or a search.
+	// Do not check that the first reply of a new agent is a message or a search.
 	SkipVerify bool `protobuf:"varint,8,opt,name=skip_verify,json=skipVerify,proto3" json:"skip_verify,omitempty"`
-	// The most steps of this turn; 0 for the service's own setting (50), at most 200.
+	// Maximum number of steps of this turn, at most 200; 0 for the service's default (50).
 	MaxSteps int32 `protobuf:"varint,9,opt,name=max_steps,json=maxSteps,proto3" json:"max_steps,omitempty"`
-	// The most tokens of this turn, prompts and completions together; 0 for no bound.
+	// Maximum number of tokens of this turn, prompts and completions together; 0 for no limit.
 	MaxTokens     int64 `protobuf:"varint,10,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1130,11 +1133,11 @@ type ResumeTurnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The turn, by the request it answers.
+	// `request_id` of the turn.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Events up to and including this one are left out; 0 leaves out none.
+	// Events up to and including this sequence are left out; 0 leaves out none.
 	AfterSequence int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	// Send the model's text as it comes, as `delta` events.
+	// Stream the model's text as `delta` events while it is generated.
 	StreamDeltas  bool `protobuf:"varint,4,opt,name=stream_deltas,json=streamDeltas,proto3" json:"stream_deltas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1249,7 +1252,7 @@ type CancelTurnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The turn, by the request it answers. NOT_FOUND when there is none.
+	// `request_id` of the turn. NOT_FOUND if it does not exist.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1302,7 +1305,7 @@ func (x *CancelTurnRequest) GetRequestId() string {
 // Response of CancelTurn.
 type CancelTurnResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn as it is now.
+	// The turn after the call.
 	Turn          *v1.Turn `protobuf:"bytes,1,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1350,9 +1353,9 @@ type ListTurnsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1414,7 +1417,7 @@ type ListTurnsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of turns.
 	Turns []*v1.Turn `protobuf:"bytes,1,rep,name=turns,proto3" json:"turns,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1522,7 +1525,7 @@ func (x *AttachSourceRequest) GetSourceId() string {
 // Response of AttachSource.
 type AttachSourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, with its attachments.
+	// The agent with its attachments.
 	Agent         *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1623,7 +1626,7 @@ func (x *DetachSourceRequest) GetSourceId() string {
 // Response of DetachSource.
 type DetachSourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, with its attachments.
+	// The agent with its attachments.
 	Agent         *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1669,9 +1672,10 @@ func (x *DetachSourceResponse) GetAgent() *v1.Agent {
 // Request of ListSources.
 type ListSourcesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1726,9 +1730,9 @@ type ListSourcesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of sources.
 	Sources []*v1.Source `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All sources of the tenant.
+	// Number of sources of the tenant.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1790,7 +1794,7 @@ type DeleteSourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1877,13 +1881,13 @@ func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
 	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{29}
 }
 
-// A message of the context window with its cost.
+// A message of the context window with its token count.
 type ContextMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The message. The composed system message and the summary have sequence -1.
 	Message *v1.Message `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// Tokens it takes, as the service counts them. The model is shown a message shortened that is larger than the window has
-	// room for: these are the tokens of what it is shown, while `message` is whole.
+	// Number of tokens, as the service counts them. A message that does not fit into the window is shortened for the
+	// model: this counts the shortened text, while `message` is complete.
 	Tokens        int32 `protobuf:"varint,2,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1979,16 +1983,16 @@ func (x *GetContextRequest) GetAgentId() string {
 	return ""
 }
 
-// Tokens of what fills a context window, by kind.
+// Tokens in a context window by category.
 type ContextTokens struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The system message without the blocks: the instructions and what it says of the memory.
+	// The system message without the blocks: the instructions and the memory statistics.
 	Instructions int32 `protobuf:"varint,1,opt,name=instructions,proto3" json:"instructions,omitempty"`
 	// The blocks of core memory.
 	Blocks int32 `protobuf:"varint,2,opt,name=blocks,proto3" json:"blocks,omitempty"`
 	// The declarations of the functions.
 	Functions int32 `protobuf:"varint,3,opt,name=functions,proto3" json:"functions,omitempty"`
-	// The summary of what left the window; 0 while nothing did.
+	// The summary of evicted messages; 0 if none were evicted.
 	Summary int32 `protobuf:"varint,4,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The messages.
 	Messages      int32 `protobuf:"varint,5,opt,name=messages,proto3" json:"messages,omitempty"`
@@ -2068,15 +2072,15 @@ type GetContextResponse struct {
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Its core memory.
 	Blocks []*v1.Block `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	// What the model sees, in order: the system message, the summary if there is one, the messages.
+	// What the model sees, in order: the system message, the summary if there is one, and the messages.
 	Messages []*ContextMessage `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Tokens in all: the sum of `tokens`.
+	// Total number of tokens: the sum of `tokens`.
 	TotalTokens int32 `protobuf:"varint,5,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
-	// Tokens that the window has.
+	// Size of the window in tokens.
 	ContextWindow int32 `protobuf:"varint,6,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
-	// Passages it can search.
+	// Number of passages that the agent can search.
 	ArchivalCount int64 `protobuf:"varint,7,opt,name=archival_count,json=archivalCount,proto3" json:"archival_count,omitempty"`
-	// Recursive summary of what left the window; empty while nothing did.
+	// Recursive summary of the evicted messages; empty if none were evicted.
 	Summary string `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
 	// Tokens by kind.
 	Tokens        *ContextTokens `protobuf:"bytes,9,opt,name=tokens,proto3" json:"tokens,omitempty"`
@@ -2175,7 +2179,7 @@ type SetBlockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// What the block is to hold.
+	// The new content of the block.
 	Block         *v1.BlockEdit `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2228,7 +2232,7 @@ func (x *SetBlockRequest) GetBlock() *v1.BlockEdit {
 // Response of SetBlock.
 type SetBlockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The block as it is now.
+	// The block after the call.
 	Block         *v1.Block `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2368,7 +2372,7 @@ type SummarizeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2421,9 +2425,9 @@ func (x *SummarizeRequest) GetRequestId() string {
 // Response of Summarize.
 type SummarizeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Messages that left the window.
+	// Number of messages that were evicted.
 	EvictedCount int32 `protobuf:"varint,1,opt,name=evicted_count,json=evictedCount,proto3" json:"evicted_count,omitempty"`
-	// The summary that stands in their place.
+	// The summary that replaces them.
 	Summary       string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2478,11 +2482,11 @@ type UndoRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Makes the call repeatable: same id and body, same answer.
+	// Makes the call idempotent: the same id and body return the same response.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-	// 0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-	// behind it.
+	// Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+	// call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+	// everything after it.
 	Count         int32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2542,7 +2546,7 @@ func (x *UndoRequest) GetCount() int32 {
 // Response of Undo.
 type UndoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Messages that were taken back.
+	// Number of messages that were taken back.
 	RemovedCount  int32 `protobuf:"varint,1,opt,name=removed_count,json=removedCount,proto3" json:"removed_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2590,17 +2594,17 @@ type RetryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Names the turn; see SendMessage.
+	// Identifies the turn; see SendMessage.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Events up to and including this one are left out of a replay; 0 leaves out none.
+	// A replay leaves out events up to and including this sequence; 0 leaves out none.
 	AfterSequence int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	// Send the model's text as it comes, as `delta` events.
+	// Stream the model's text as `delta` events while it is generated.
 	StreamDeltas bool `protobuf:"varint,4,opt,name=stream_deltas,json=streamDeltas,proto3" json:"stream_deltas,omitempty"`
-	// Do not check that the agent's first answer is a message or a search.
+	// Do not check that the first reply of a new agent is a message or a search.
 	SkipVerify bool `protobuf:"varint,5,opt,name=skip_verify,json=skipVerify,proto3" json:"skip_verify,omitempty"`
-	// The most steps of this turn; 0 for the service's own setting (50), at most 200.
+	// Maximum number of steps of this turn, at most 200; 0 for the service's default (50).
 	MaxSteps int32 `protobuf:"varint,6,opt,name=max_steps,json=maxSteps,proto3" json:"max_steps,omitempty"`
-	// The most tokens of this turn, prompts and completions together; 0 for no bound.
+	// Maximum number of tokens of this turn, prompts and completions together; 0 for no limit.
 	MaxTokens     int64 `protobuf:"varint,7,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2736,9 +2740,9 @@ type RethinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The new thought: not blank, at most 262,144 bytes in UTF-8.
+	// The new thought: not blank, at most 262,144 bytes of UTF-8.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// Makes the call repeatable: same id and body, same answer.
+	// Makes the call idempotent: the same id and body return the same response.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2798,7 +2802,7 @@ func (x *RethinkRequest) GetRequestId() string {
 // Response of Rethink.
 type RethinkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The message as it is now.
+	// The message after the call.
 	Message       *v1.Message `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2846,9 +2850,9 @@ type RewriteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The new message: not blank, at most 262,144 bytes in UTF-8.
+	// The new message: not blank, at most 262,144 bytes of UTF-8.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// Makes the call repeatable: same id and body, same answer.
+	// Makes the call idempotent: the same id and body return the same response.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2908,7 +2912,7 @@ func (x *RewriteRequest) GetRequestId() string {
 // Response of Rewrite.
 type RewriteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The message as it is now.
+	// The message after the call.
 	Message       *v1.Message `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2954,9 +2958,10 @@ func (x *RewriteResponse) GetMessage() *v1.Message {
 // Request of PutProfile.
 type PutProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind v1.ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters.
+	// Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+	// characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The text: 1 to 65,536 characters.
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
@@ -3064,9 +3069,9 @@ func (x *PutProfileResponse) GetProfile() *v1.Profile {
 // Request of GetProfile.
 type GetProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind v1.ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name: 1 to 128 characters.
+	// Name: 1 to 128 characters.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3165,11 +3170,12 @@ func (x *GetProfileResponse) GetProfile() *v1.Profile {
 // Request of ListProfiles.
 type ListProfilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind v1.ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3231,7 +3237,7 @@ type ListProfilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of profiles.
 	Profiles []*v1.Profile `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3284,9 +3290,9 @@ func (x *ListProfilesResponse) GetNextPageToken() string {
 // Request of DeleteProfile.
 type DeleteProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind v1.ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name: 1 to 128 characters.
+	// Name: 1 to 128 characters.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3415,13 +3421,13 @@ type GetModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The chat model: `offline`, or the name sent to the endpoint.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// How functions are called: `offline`, `tools`, `json_schema`, or `auto` while that is not found out.
+	// How functions are called: `offline`, `tools`, `json_schema`, or `auto` if that is not known yet.
 	Mode string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Size of the context window in tokens.
 	ContextWindow int32 `protobuf:"varint,3,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
-	// Name of the embedding model, as Memory says.
+	// Name of Memory's embedding model.
 	EmbeddingModel string `protobuf:"bytes,4,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
-	// The store behind Memory, as Memory says: `milvus-lite` or `milvus`.
+	// Memory's store: `milvus-lite` or `milvus`.
 	Backend       string `protobuf:"bytes,5,opt,name=backend,proto3" json:"backend,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3497,7 +3503,7 @@ type RegisterToolsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Where a `memgpt.tool.v1.ToolService` listens: `host:port`.
+	// Address of a `memgpt.tool.v1.ToolService`: `host:port`.
 	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3550,7 +3556,7 @@ func (x *RegisterToolsRequest) GetAddress() string {
 // Response of RegisterTools.
 type RegisterToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The address with its functions.
+	// The address and its functions.
 	Server        *v1.ToolServer `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3642,7 +3648,7 @@ func (x *ListToolsRequest) GetAgentId() string {
 // Response of ListTools.
 type ListToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses with their functions.
+	// The addresses and their functions.
 	Servers       []*v1.ToolServer `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3797,17 +3803,18 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	" \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12=\n" +
 	"\x06blocks\x18\v \x03(\v2\x1b.memgpt.memory.v1.BlockEditB\b\xbaH\x05\x92\x01\x02\x10 R\x06blocks\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"y\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\aagentId\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04nameB\f\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\aagentId\x12 \n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"O\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"Y\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\x8c\x01\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8c\x01\n" +
 	"\x12ListAgentsResponse\x12/\n" +
 	"\x06agents\x18\x01 \x03(\v2\x17.memgpt.memory.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -3871,12 +3878,12 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\trequestId\"@\n" +
 	"\x12CancelTurnResponse\x12*\n" +
-	"\x04turn\x18\x01 \x01(\v2\x16.memgpt.memory.v1.TurnR\x04turn\"\x87\x01\n" +
+	"\x04turn\x18\x01 \x01(\v2\x16.memgpt.memory.v1.TurnR\x04turn\"\x91\x01\n" +
 	"\x10ListTurnsRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"i\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListTurnsResponse\x12,\n" +
 	"\x05turns\x18\x01 \x03(\v2\x16.memgpt.memory.v1.TurnR\x05turns\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
@@ -3889,11 +3896,11 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\"E\n" +
 	"\x14DetachSourceResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"P\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"Z\n" +
 	"\x12ListSourcesRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\x90\x01\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n" +
 	"\x13ListSourcesResponse\x122\n" +
 	"\asources\x18\x01 \x03(\v2\x18.memgpt.memory.v1.SourceR\asources\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -3928,10 +3935,10 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\x05block\x18\x02 \x01(\v2\x1b.memgpt.memory.v1.BlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05block\"A\n" +
 	"\x10SetBlockResponse\x12-\n" +
-	"\x05block\x18\x01 \x01(\v2\x17.memgpt.memory.v1.BlockR\x05block\"l\n" +
+	"\x05block\x18\x01 \x01(\v2\x17.memgpt.memory.v1.BlockR\x05block\"n\n" +
 	"\x12DeleteBlockRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1d\n" +
-	"\x05label\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05label\"\x15\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1f\n" +
+	"\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"\x15\n" +
 	"\x13DeleteBlockResponse\"t\n" +
 	"\x10SummarizeRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12'\n" +
@@ -3988,13 +3995,13 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12/\n" +
 	"\x04name\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x012\x0f^[^\\x00-\\x1f]*$R\x04name\"I\n" +
 	"\x12GetProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x90\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x9a\x01\n" +
 	"\x13ListProfilesRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"u\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n" +
 	"\x14ListProfilesResponse\x125\n" +
 	"\bprofiles\x18\x01 \x03(\v2\x19.memgpt.memory.v1.ProfileR\bprofiles\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x01\n" +

@@ -56,99 +56,106 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Agents with a long-term memory: what a client needs to make them and to talk to them.
+// Creates agents with a long-term memory, and talks to them.
 //
-// Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
-// again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
-// was committed stays, and the same `request_id` goes on from there.
+// The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+// and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+// RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+// continues after them.
 type AgentServiceClient interface {
-	// Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-	// as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-	// taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+	// Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+	// first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+	// INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
 	CreateAgent(ctx context.Context, in *CreateAgentRequest, opts ...grpc.CallOption) (*CreateAgentResponse, error)
-	// Reads an agent by id or by name. NOT_FOUND when there is none.
+	// Reads an agent by id or by name. NOT_FOUND if it does not exist.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
-	// Lists agents in order of creation, 50 a page, at most 1,000.
+	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
-	// Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
+	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
 	UpdateAgent(ctx context.Context, in *UpdateAgentRequest, opts ...grpc.CallOption) (*UpdateAgentResponse, error)
-	// Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`.
+	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(ctx context.Context, in *DeleteAgentRequest, opts ...grpc.CallOption) (*DeleteAgentResponse, error)
-	// Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile.
+	// Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
 	ExportAgent(ctx context.Context, in *ExportAgentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportAgentResponse], error)
-	// Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-	// the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-	// FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+	// Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+	// pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+	// if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+	// name is taken.
 	ImportAgent(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportAgentRequest, ImportAgentResponse], error)
-	// Gives the agent an event and streams what it does, up to and with `done`.
+	// Sends an event to the agent and streams what the agent does, up to and including `done`.
 	//
-	// Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-	// `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-	// client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-	// continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-	// The first event, `started`, holds the id in either case; it is sent at once.
+	// Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+	// RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+	// DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+	// is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+	// events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+	// INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+	// and is sent immediately.
 	SendMessage(ctx context.Context, in *SendMessageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SendMessageResponse], error)
-	// Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none.
+	// Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist.
 	ResumeTurn(ctx context.Context, in *ResumeTurnRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResumeTurnResponse], error)
-	// Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-	// turn that ended stays as it ended.
+	// Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+	// that has ended does not change.
 	CancelTurn(ctx context.Context, in *CancelTurnRequest, opts ...grpc.CallOption) (*CancelTurnResponse, error)
-	// Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+	// Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
 	ListTurns(ctx context.Context, in *ListTurnsRequest, opts ...grpc.CallOption) (*ListTurnsResponse, error)
-	// Lets an agent search a source: a link, in constant time. Idempotent.
+	// Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
 	AttachSource(ctx context.Context, in *AttachSourceRequest, opts ...grpc.CallOption) (*AttachSourceResponse, error)
-	// Takes the link away. Idempotent.
+	// Detaches a source from an agent. Idempotent.
 	DetachSource(ctx context.Context, in *DetachSourceRequest, opts ...grpc.CallOption) (*DetachSourceResponse, error)
-	// Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000.
+	// Lists all sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
-	// Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`.
+	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
-	// Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only.
+	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
 	GetContext(ctx context.Context, in *GetContextRequest, opts ...grpc.CallOption) (*GetContextResponse, error)
-	// Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-	// an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-	// ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+	// Safe to retry.
 	SetBlock(ctx context.Context, in *SetBlockRequest, opts ...grpc.CallOption) (*SetBlockResponse, error)
-	// Deletes a block of core memory. Idempotent: one that is absent stays so.
+	// Deletes a block of core memory. Idempotent: succeeds if it does not exist.
 	DeleteBlock(ctx context.Context, in *DeleteBlockRequest, opts ...grpc.CallOption) (*DeleteBlockResponse, error)
-	// Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-	// when there is nothing to evict. Idempotent by `request_id`.
+	// Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+	// FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
 	Summarize(ctx context.Context, in *SummarizeRequest, opts ...grpc.CallOption) (*SummarizeResponse, error)
-	// Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-	// the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-	// blocks and archive in that time stays, and so does a summary.
+	// Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+	// window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+	// its blocks and to archival memory in that time stays, and so does a summary.
 	//
-	// Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-	// `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+	// Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+	// Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
 	Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (*UndoResponse, error)
-	// Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-	// streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-	// FAILED_PRECONDITION when there is nothing to run again.
+	// Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+	// events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+	// run again.
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RetryResponse], error)
-	// Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-	// keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-	// Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+	// Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+	// the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
 	Rethink(ctx context.Context, in *RethinkRequest, opts ...grpc.CallOption) (*RethinkResponse, error)
-	// Puts a text in place of what the agent last said to the user. The rest is as of Rethink.
+	// Replaces what the agent last said to the user. Otherwise like Rethink.
 	Rewrite(ctx context.Context, in *RewriteRequest, opts ...grpc.CallOption) (*RewriteResponse, error)
-	// Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite.
+	// Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite.
 	PutProfile(ctx context.Context, in *PutProfileRequest, opts ...grpc.CallOption) (*PutProfileResponse, error)
-	// Reads a profile. NOT_FOUND when there is none.
+	// Reads a profile. NOT_FOUND if it does not exist.
 	GetProfile(ctx context.Context, in *GetProfileRequest, opts ...grpc.CallOption) (*GetProfileResponse, error)
-	// Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000.
+	// Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+	// default, at most 1,000.
 	ListProfiles(ctx context.Context, in *ListProfilesRequest, opts ...grpc.CallOption) (*ListProfilesResponse, error)
-	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none.
+	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist.
 	DeleteProfile(ctx context.Context, in *DeleteProfileRequest, opts ...grpc.CallOption) (*DeleteProfileResponse, error)
-	// Says what models the service uses. Reads only.
+	// Returns the models that the service uses. Read-only.
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error)
-	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-	// it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-	// (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-	// used; ALREADY_EXISTS when the agent has another function of a name.
+	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+	// Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+	// (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+	// used; ALREADY_EXISTS if the agent has another function of the same name.
 	RegisterTools(ctx context.Context, in *RegisterToolsRequest, opts ...grpc.CallOption) (*RegisterToolsResponse, error)
-	// Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration.
+	// Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+	// 100 functions in total.
 	ListTools(ctx context.Context, in *ListToolsRequest, opts ...grpc.CallOption) (*ListToolsResponse, error)
-	// Takes the functions of an address away from the agent. Idempotent.
+	// Removes the functions of an address from the agent. Idempotent.
 	UnregisterTools(ctx context.Context, in *UnregisterToolsRequest, opts ...grpc.CallOption) (*UnregisterToolsResponse, error)
 }
 
@@ -513,99 +520,106 @@ func (c *agentServiceClient) UnregisterTools(ctx context.Context, in *Unregister
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
 //
-// Agents with a long-term memory: what a client needs to make them and to talk to them.
+// Creates agents with a long-term memory, and talks to them.
 //
-// Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
-// again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
-// was committed stays, and the same `request_id` goes on from there.
+// The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+// and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+// RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+// continues after them.
 type AgentServiceServer interface {
-	// Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-	// as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-	// taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+	// Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+	// first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+	// INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
 	CreateAgent(context.Context, *CreateAgentRequest) (*CreateAgentResponse, error)
-	// Reads an agent by id or by name. NOT_FOUND when there is none.
+	// Reads an agent by id or by name. NOT_FOUND if it does not exist.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
-	// Lists agents in order of creation, 50 a page, at most 1,000.
+	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
-	// Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
+	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
 	UpdateAgent(context.Context, *UpdateAgentRequest) (*UpdateAgentResponse, error)
-	// Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`.
+	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error)
-	// Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile.
+	// Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
 	ExportAgent(*ExportAgentRequest, grpc.ServerStreamingServer[ExportAgentResponse]) error
-	// Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-	// the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-	// FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+	// Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+	// pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+	// if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+	// name is taken.
 	ImportAgent(grpc.ClientStreamingServer[ImportAgentRequest, ImportAgentResponse]) error
-	// Gives the agent an event and streams what it does, up to and with `done`.
+	// Sends an event to the agent and streams what the agent does, up to and including `done`.
 	//
-	// Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-	// `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-	// client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-	// continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-	// The first event, `started`, holds the id in either case; it is sent at once.
+	// Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+	// RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+	// DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+	// is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+	// events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+	// INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+	// and is sent immediately.
 	SendMessage(*SendMessageRequest, grpc.ServerStreamingServer[SendMessageResponse]) error
-	// Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none.
+	// Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist.
 	ResumeTurn(*ResumeTurnRequest, grpc.ServerStreamingServer[ResumeTurnResponse]) error
-	// Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-	// turn that ended stays as it ended.
+	// Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+	// that has ended does not change.
 	CancelTurn(context.Context, *CancelTurnRequest) (*CancelTurnResponse, error)
-	// Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+	// Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
 	ListTurns(context.Context, *ListTurnsRequest) (*ListTurnsResponse, error)
-	// Lets an agent search a source: a link, in constant time. Idempotent.
+	// Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
 	AttachSource(context.Context, *AttachSourceRequest) (*AttachSourceResponse, error)
-	// Takes the link away. Idempotent.
+	// Detaches a source from an agent. Idempotent.
 	DetachSource(context.Context, *DetachSourceRequest) (*DetachSourceResponse, error)
-	// Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000.
+	// Lists all sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
-	// Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`.
+	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
-	// Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only.
+	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
 	GetContext(context.Context, *GetContextRequest) (*GetContextResponse, error)
-	// Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-	// an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-	// ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+	// Safe to retry.
 	SetBlock(context.Context, *SetBlockRequest) (*SetBlockResponse, error)
-	// Deletes a block of core memory. Idempotent: one that is absent stays so.
+	// Deletes a block of core memory. Idempotent: succeeds if it does not exist.
 	DeleteBlock(context.Context, *DeleteBlockRequest) (*DeleteBlockResponse, error)
-	// Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-	// when there is nothing to evict. Idempotent by `request_id`.
+	// Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+	// FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
 	Summarize(context.Context, *SummarizeRequest) (*SummarizeResponse, error)
-	// Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-	// the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-	// blocks and archive in that time stays, and so does a summary.
+	// Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+	// window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+	// its blocks and to archival memory in that time stays, and so does a summary.
 	//
-	// Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-	// `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+	// Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+	// Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
 	Undo(context.Context, *UndoRequest) (*UndoResponse, error)
-	// Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-	// streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-	// FAILED_PRECONDITION when there is nothing to run again.
+	// Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+	// events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+	// run again.
 	Retry(*RetryRequest, grpc.ServerStreamingServer[RetryResponse]) error
-	// Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-	// keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-	// Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+	// Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+	// the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
 	Rethink(context.Context, *RethinkRequest) (*RethinkResponse, error)
-	// Puts a text in place of what the agent last said to the user. The rest is as of Rethink.
+	// Replaces what the agent last said to the user. Otherwise like Rethink.
 	Rewrite(context.Context, *RewriteRequest) (*RewriteResponse, error)
-	// Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite.
+	// Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite.
 	PutProfile(context.Context, *PutProfileRequest) (*PutProfileResponse, error)
-	// Reads a profile. NOT_FOUND when there is none.
+	// Reads a profile. NOT_FOUND if it does not exist.
 	GetProfile(context.Context, *GetProfileRequest) (*GetProfileResponse, error)
-	// Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000.
+	// Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+	// default, at most 1,000.
 	ListProfiles(context.Context, *ListProfilesRequest) (*ListProfilesResponse, error)
-	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none.
+	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist.
 	DeleteProfile(context.Context, *DeleteProfileRequest) (*DeleteProfileResponse, error)
-	// Says what models the service uses. Reads only.
+	// Returns the models that the service uses. Read-only.
 	GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error)
-	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-	// it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-	// (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-	// used; ALREADY_EXISTS when the agent has another function of a name.
+	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+	// Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+	// (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+	// used; ALREADY_EXISTS if the agent has another function of the same name.
 	RegisterTools(context.Context, *RegisterToolsRequest) (*RegisterToolsResponse, error)
-	// Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration.
+	// Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+	// 100 functions in total.
 	ListTools(context.Context, *ListToolsRequest) (*ListToolsResponse, error)
-	// Takes the functions of an address away from the agent. Idempotent.
+	// Removes the functions of an address from the agent. Idempotent.
 	UnregisterTools(context.Context, *UnregisterToolsRequest) (*UnregisterToolsResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }

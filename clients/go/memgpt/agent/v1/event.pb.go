@@ -22,15 +22,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a delta belongs to.
+// The event that a delta is part of.
 type DeltaKind int32
 
 const (
 	// Not set.
 	DeltaKind_DELTA_KIND_UNSPECIFIED DeltaKind = 0
-	// To a Thought.
+	// A Thought.
 	DeltaKind_DELTA_KIND_THOUGHT DeltaKind = 1
-	// To an AssistantMessage.
+	// An AssistantMessage.
 	DeltaKind_DELTA_KIND_MESSAGE DeltaKind = 2
 )
 
@@ -75,16 +75,16 @@ func (DeltaKind) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
-// Something that happened in a turn.
+// An event of a turn.
 //
-// Durable events have a `sequence` and are the same in every replay. Provisional ones, `started`, `queued`, `delta`,
-// `step_restarted` and `keep_alive`, have sequence 0, come only live, and are never replayed. A reader who is slower than
-// the model gets its text in fewer and larger deltas, and none of a step that was committed meanwhile.
+// Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
+// `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
+// the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
 type TurnEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1, 2, 3, … within the turn for durable events; 0 for provisional ones.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The step it belongs to; 0 is the turn's input.
+	// The step that the event belongs to; 0 is the turn's input.
 	Step int32 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
 	// What happened.
 	//
@@ -291,27 +291,27 @@ type TurnEvent_FunctionResult struct {
 }
 
 type TurnEvent_Message struct {
-	// The agent speaks to the user.
+	// A message of the agent to the user.
 	Message *AssistantMessage `protobuf:"bytes,7,opt,name=message,proto3,oneof"`
 }
 
 type TurnEvent_Usage struct {
-	// What the step took.
+	// Tokens that the step used.
 	Usage *v1.Usage `protobuf:"bytes,8,opt,name=usage,proto3,oneof"`
 }
 
 type TurnEvent_Notice struct {
-	// Something that the user should know: memory was summarised, say.
+	// Something that the user should know, such as that messages were summarized.
 	Notice *Notice `protobuf:"bytes,9,opt,name=notice,proto3,oneof"`
 }
 
 type TurnEvent_Delta struct {
-	// Text as it comes from the model. Provisional: the durable event follows when the step is committed.
+	// A piece of text while the model generates it. Provisional; the durable event follows when the step is committed.
 	Delta *Delta `protobuf:"bytes,10,opt,name=delta,proto3,oneof"`
 }
 
 type TurnEvent_StepRestarted struct {
-	// The step runs again from its start; forget its deltas. Provisional.
+	// The step runs again from its start; discard its deltas. Provisional.
 	StepRestarted *StepRestarted `protobuf:"bytes,11,opt,name=step_restarted,json=stepRestarted,proto3,oneof"`
 }
 
@@ -321,12 +321,13 @@ type TurnEvent_Done struct {
 }
 
 type TurnEvent_KeepAlive struct {
-	// Nothing happened for 15 seconds (`agent.keep_alive_seconds`), and the turn still runs. Provisional; ignore it.
+	// The turn still runs, and nothing happened for 15 seconds (`agent.keep_alive_seconds`). Provisional; can be
+	// ignored.
 	KeepAlive *KeepAlive `protobuf:"bytes,13,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
 }
 
 type TurnEvent_Started struct {
-	// Which turn this is. Always the first event of a stream. Provisional.
+	// Identity of the turn. Always the first event of a stream. Provisional.
 	Started *Started `protobuf:"bytes,14,opt,name=started,proto3,oneof"`
 }
 
@@ -357,11 +358,11 @@ func (*TurnEvent_Started) isTurnEvent_Event() {}
 // The identity of the turn that a stream belongs to.
 type Started struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request that the turn answers: the caller's own `request_id`, or the one that the server made for a request without
-	// one. ResumeTurn and CancelTurn take it, on any replica.
+	// The caller's `request_id`, or the one that the server created for a request without one. ResumeTurn and CancelTurn
+	// accept it on any replica.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Identity of the turn, as ListTurns and the agent's messages have it. Empty while the turn waits in the agent's queue;
-	// `started` comes a second time, with the id, when it leaves the queue.
+	// Identity of the turn, as in ListTurns and in the agent's messages. Empty while the turn waits in the agent's queue;
+	// `started` is sent again, with the id, when the turn leaves the queue.
 	TurnId        string `protobuf:"bytes,2,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -411,10 +412,10 @@ func (x *Started) GetTurnId() string {
 	return ""
 }
 
-// A place in the agent's queue.
+// A position in the agent's queue.
 type Queued struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Turns ahead of this one.
+	// Number of turns ahead of this one.
 	Ahead         int32 `protobuf:"varint,1,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -457,7 +458,7 @@ func (x *Queued) GetAhead() int32 {
 	return 0
 }
 
-// The agent's inner thought: not meant for the user, but open to see.
+// The agent's inner thought: not addressed to the user, but visible.
 type Thought struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The thought.
@@ -510,7 +511,7 @@ type FunctionCalled struct {
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Name of the function.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The arguments, as JSON text.
+	// The arguments as JSON text.
 	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -570,13 +571,13 @@ func (x *FunctionCalled) GetArguments() string {
 // A function's result.
 type FunctionResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The call that it belongs to.
+	// The `call_id` of the call.
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Name of the function.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Whether it ran.
+	// Whether the function succeeded.
 	Ok bool `protobuf:"varint,3,opt,name=ok,proto3" json:"ok,omitempty"`
-	// What it gave, or what went wrong.
+	// The result, or the error message.
 	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -732,14 +733,14 @@ func (x *Notice) GetText() string {
 	return ""
 }
 
-// A piece of text as it comes from the model.
+// A piece of text that the model generated.
 type Delta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it belongs to.
+	// The event that it is part of.
 	Kind DeltaKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.agent.v1.DeltaKind" json:"kind,omitempty"`
-	// Which try at the step, from 1.
+	// Attempt at the step, from 1.
 	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Place among the deltas of this kind and try, from 0.
+	// Index among the deltas of this kind and attempt, from 0.
 	Index int32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
 	// The text to add.
 	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
@@ -808,9 +809,9 @@ func (x *Delta) GetText() string {
 // A step runs again from its start.
 type StepRestarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which try begins now.
+	// The attempt that starts now.
 	Attempt int32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Why, for people.
+	// Explanation for people.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -860,7 +861,7 @@ func (x *StepRestarted) GetReason() string {
 	return ""
 }
 
-// The stream is alive.
+// Sign that the stream is alive.
 type KeepAlive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -902,11 +903,11 @@ type Done struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How it ended.
 	State v1.TurnState `protobuf:"varint,1,opt,name=state,proto3,enum=memgpt.memory.v1.TurnState" json:"state,omitempty"`
-	// Why, for people; empty when COMPLETED.
+	// Explanation for people; empty for COMPLETED.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Steps it took.
+	// Number of steps.
 	Steps int32 `protobuf:"varint,3,opt,name=steps,proto3" json:"steps,omitempty"`
-	// Tokens it took, all steps together.
+	// Tokens that all steps used.
 	Usage         *v1.Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

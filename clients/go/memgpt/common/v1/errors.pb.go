@@ -21,33 +21,32 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Why a call failed, for programs to act on.
+// Machine-readable reason of an error.
 //
-// Every error carries a `google.rpc.ErrorInfo` whose `domain` is `memgpt`, and whose `reason` is the name of one of these
-// values without the prefix `ERROR_REASON_`. Its `metadata` holds the keys that the samples below show; further keys may
-// be added. INVALID_ARGUMENT also carries `google.rpc.BadRequest` with the fields, RESOURCE_EXHAUSTED and UNAVAILABLE
-// `google.rpc.RetryInfo` with the time to wait, and every error `google.rpc.RequestInfo` with the id to quote to the
-// operator. Values are only ever added: treat an unknown one by its status code alone.
+// Every error has a `google.rpc.ErrorInfo` with the `domain` `memgpt` and a `reason`: the name of one of these values
+// without the prefix `ERROR_REASON_`. Its `metadata` has the keys of the samples below; more keys may be added.
+// INVALID_ARGUMENT also has `google.rpc.BadRequest` with the fields; RESOURCE_EXHAUSTED and UNAVAILABLE have
+// `google.rpc.RetryInfo` with the time to wait; and every error has `google.rpc.RequestInfo` with the id for the
+// operator. New values may be added: handle an unknown reason by its status code.
 type ErrorReason int32
 
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// INVALID_ARGUMENT: a field's value breaks its constraint, or the request could not be parsed. BadRequest names the
-	// fields.
+	// INVALID_ARGUMENT: the value of a field is invalid, or the request could not be parsed. BadRequest names the fields.
 	//
 	//	{"reason": "INVALID_FIELD", "domain": "memgpt", "metadata": {"field": "page_size"}}
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
-	// INVALID_ARGUMENT: the page token is damaged, forged, of another request, or of another server's store. Begin again
+	// INVALID_ARGUMENT: the page token is damaged or forged, or belongs to another request or another store. Start again
 	// without a token.
 	//
 	//	{"reason": "INVALID_PAGE_TOKEN", "domain": "memgpt", "metadata": {"field": "page_token"}}
 	ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN ErrorReason = 2
-	// INVALID_ARGUMENT: the `request_id` has been used before with another body. Make a new one for a new request.
+	// INVALID_ARGUMENT: the `request_id` was used before with another body. Use a new id for a new request.
 	//
 	//	{"reason": "REQUEST_ID_REUSED", "domain": "memgpt", "metadata": {"field": "request_id"}}
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 3
-	// INVALID_ARGUMENT: a core-memory block's value would be longer than its limit. Nothing has changed.
+	// INVALID_ARGUMENT: the value of a core memory block would exceed its limit. Nothing has changed.
 	//
 	//	{"reason": "BLOCK_LIMIT_EXCEEDED", "domain": "memgpt",
 	//	 "metadata": {"field": "value", "label": "persona", "limit": "2000", "length": "2310"}}
@@ -56,11 +55,11 @@ const (
 	//
 	//	{"reason": "TOO_LARGE", "domain": "memgpt", "metadata": {"field": "text", "limit_bytes": "1048576"}}
 	ErrorReason_ERROR_REASON_TOO_LARGE ErrorReason = 5
-	// INVALID_ARGUMENT: the uploaded bytes are not those of the manifest: another size or another hash.
+	// INVALID_ARGUMENT: size or hash of the uploaded bytes differ from the manifest.
 	//
 	//	{"reason": "UPLOAD_MISMATCH", "domain": "memgpt", "metadata": {"field": "chunk", "file": "paper.pdf"}}
 	ErrorReason_ERROR_REASON_UPLOAD_MISMATCH ErrorReason = 6
-	// UNAUTHENTICATED: the call has no credential, and the server wants one.
+	// UNAUTHENTICATED: the server requires a credential, and the call has none.
 	//
 	//	{"reason": "CREDENTIAL_MISSING", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_MISSING ErrorReason = 20
@@ -68,44 +67,44 @@ const (
 	//
 	//	{"reason": "CREDENTIAL_INVALID", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_INVALID ErrorReason = 21
-	// PERMISSION_DENIED: the credential is good, but does not permit this. Where existence is private, NOT_FOUND is sent
-	// instead.
+	// PERMISSION_DENIED: the credential is valid, but does not permit this. If the existence of a resource is private,
+	// NOT_FOUND is returned instead.
 	//
 	//	{"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "profiles.write"}}
 	ErrorReason_ERROR_REASON_NOT_PERMITTED ErrorReason = 22
-	// NOT_FOUND: there is no such agent, or it is another tenant's.
+	// NOT_FOUND: the agent does not exist, or belongs to another tenant.
 	//
 	//	{"reason": "AGENT_NOT_FOUND", "domain": "memgpt", "metadata": {"agent_id": "agent_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_AGENT_NOT_FOUND ErrorReason = 40
-	// NOT_FOUND: the agent has no core-memory block of this label.
+	// NOT_FOUND: the agent has no core memory block with this label.
 	//
 	//	{"reason": "BLOCK_NOT_FOUND", "domain": "memgpt", "metadata": {"label": "persona"}}
 	ErrorReason_ERROR_REASON_BLOCK_NOT_FOUND ErrorReason = 41
-	// NOT_FOUND: there is no such source, or it is another tenant's.
+	// NOT_FOUND: the source does not exist, or belongs to another tenant.
 	//
 	//	{"reason": "SOURCE_NOT_FOUND", "domain": "memgpt", "metadata": {"source_id": "source_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_SOURCE_NOT_FOUND ErrorReason = 42
-	// NOT_FOUND: there is no such passage, or the agent cannot see it.
+	// NOT_FOUND: the passage does not exist, or is not visible to the agent.
 	//
 	//	{"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_PASSAGE_NOT_FOUND ErrorReason = 43
-	// NOT_FOUND: there is no such message.
+	// NOT_FOUND: the message does not exist.
 	//
 	//	{"reason": "MESSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"sequence": "17"}}
 	ErrorReason_ERROR_REASON_MESSAGE_NOT_FOUND ErrorReason = 44
-	// NOT_FOUND: the agent has no turn for this request.
+	// NOT_FOUND: the agent has no turn with this `request_id`.
 	//
 	//	{"reason": "TURN_NOT_FOUND", "domain": "memgpt", "metadata": {"request_id": "c0ffee"}}
 	ErrorReason_ERROR_REASON_TURN_NOT_FOUND ErrorReason = 45
-	// NOT_FOUND: there is no such load, or it is another tenant's.
+	// NOT_FOUND: the load does not exist, or belongs to another tenant.
 	//
 	//	{"reason": "LOAD_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_LOAD_NOT_FOUND ErrorReason = 46
-	// NOT_FOUND: there is no such persona, human or preset.
+	// NOT_FOUND: the persona, human or preset does not exist.
 	//
 	//	{"reason": "PROFILE_NOT_FOUND", "domain": "memgpt", "metadata": {"kind": "persona", "name": "sam_pov"}}
 	ErrorReason_ERROR_REASON_PROFILE_NOT_FOUND ErrorReason = 47
-	// NOT_FOUND: the load has no file of this name.
+	// NOT_FOUND: the load has no file with this name.
 	//
 	//	{"reason": "FILE_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x", "file": "a.txt"}}
 	ErrorReason_ERROR_REASON_FILE_NOT_FOUND ErrorReason = 48
@@ -121,49 +120,52 @@ const (
 	//
 	//	{"reason": "ETAG_MISMATCH", "domain": "memgpt", "metadata": {"resource": "block", "etag": "7"}}
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 80
-	// ABORTED: the lease has run out or passed to another, who goes on with the turn. Stop, and commit nothing more.
+	// ABORTED: the lease has expired or was granted to another holder, which continues the turn. Stop, and commit nothing
+	// more.
 	//
 	//	{"reason": "LEASE_LOST", "domain": "memgpt", "metadata": {"agent_id": "agent_01jd2z6y3x", "epoch": "4"}}
 	ErrorReason_ERROR_REASON_LEASE_LOST ErrorReason = 81
-	// ABORTED: another write came first. Repeat the call.
+	// ABORTED: another write came first. Retry the call.
 	//
 	//	{"reason": "WRITE_CONFLICT", "domain": "memgpt", "metadata": {"resource": "source"}}
 	ErrorReason_ERROR_REASON_WRITE_CONFLICT ErrorReason = 82
-	// FAILED_PRECONDITION: the resource is in a state in which this cannot be done, such as a turn that has ended.
+	// FAILED_PRECONDITION: the state of the resource does not allow this, such as a turn that has ended.
 	//
 	//	{"reason": "WRONG_STATE", "domain": "memgpt", "metadata": {"resource": "turn", "state": "ENDED"}}
 	ErrorReason_ERROR_REASON_WRONG_STATE ErrorReason = 100
-	// FAILED_PRECONDITION: the step's index is not the next one of its turn.
+	// FAILED_PRECONDITION: the index of the step is not the next one of its turn.
 	//
 	//	{"reason": "STEP_OUT_OF_ORDER", "domain": "memgpt", "metadata": {"step": "5", "next": "3"}}
 	ErrorReason_ERROR_REASON_STEP_OUT_OF_ORDER ErrorReason = 101
-	// FAILED_PRECONDITION: the store or the source was embedded by another model or with another dimension.
+	// FAILED_PRECONDITION: the store or the source has another embedding model or dimension.
 	//
 	//	{"reason": "EMBEDDING_MISMATCH", "domain": "memgpt",
 	//	 "metadata": {"stored_model": "wordllama", "stored_dimension": "256", "model": "bge-m3", "dimension": "1024"}}
 	ErrorReason_ERROR_REASON_EMBEDDING_MISMATCH ErrorReason = 102
-	// FAILED_PRECONDITION: the page token is genuine, but what it points to is gone, as after re-embedding. Search again.
+	// FAILED_PRECONDITION: the page token is valid, but its snapshot is gone, for example after the embedding model has
+	// changed. Search again.
 	//
 	//	{"reason": "PAGE_TOKEN_EXPIRED", "domain": "memgpt", "metadata": {"field": "page_token"}}
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_EXPIRED ErrorReason = 103
-	// FAILED_PRECONDITION: it ships with the suite or is held by something else, and can be neither changed nor deleted.
+	// FAILED_PRECONDITION: the resource ships with the suite or is in use, and cannot be changed or deleted.
 	//
 	//	{"reason": "IN_USE", "domain": "memgpt", "metadata": {"resource": "profile", "name": "memgpt_doc"}}
 	ErrorReason_ERROR_REASON_IN_USE ErrorReason = 104
-	// FAILED_PRECONDITION: the upload is not wanted: the store has the file already, or it is being uploaded.
+	// FAILED_PRECONDITION: the file is not awaited: it is already in the store, or being uploaded.
 	//
 	//	{"reason": "UPLOAD_NOT_EXPECTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
 	ErrorReason_ERROR_REASON_UPLOAD_NOT_EXPECTED ErrorReason = 105
-	// FAILED_PRECONDITION: the chat model cannot be used as configured: unknown to its endpoint, key refused, or its answers
-	// stayed unusable after every repair.
+	// FAILED_PRECONDITION: the chat model cannot be used as configured: the endpoint does not know it or rejects the key,
+	// or its responses were invalid even after repairs.
 	//
 	//	{"reason": "MODEL_UNUSABLE", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
 	ErrorReason_ERROR_REASON_MODEL_UNUSABLE ErrorReason = 106
-	// FAILED_PRECONDITION: what a tool's address lists cannot be used; the message names the function and what is wrong.
+	// FAILED_PRECONDITION: a function that a tool server lists cannot be used; the message names the function and the
+	// problem.
 	//
 	//	{"reason": "TOOL_UNUSABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 	ErrorReason_ERROR_REASON_TOOL_UNUSABLE ErrorReason = 107
-	// RESOURCE_EXHAUSTED: the server has as many calls under way as it takes. RetryInfo says when to come back.
+	// RESOURCE_EXHAUSTED: the server is at its limit of concurrent calls. RetryInfo has the time to wait.
 	//
 	//	{"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 120
@@ -171,19 +173,20 @@ const (
 	//
 	//	{"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 121
-	// RESOURCE_EXHAUSTED: the model's endpoint limits our rate (its 429). RetryInfo holds its own wish where it has one.
+	// RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
+	// one.
 	//
 	//	{"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
 	ErrorReason_ERROR_REASON_MODEL_RATE_LIMITED ErrorReason = 122
-	// UNAVAILABLE: the server is stopping. Send the same request again, to any replica.
+	// UNAVAILABLE: the server is shutting down. Retry the same request on any replica.
 	//
 	//	{"reason": "SHUTTING_DOWN", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 140
-	// UNAVAILABLE: Milvus cannot be reached, or failed. Nothing has changed, or the same request may be sent again.
+	// UNAVAILABLE: Milvus cannot be reached, or failed. Retry the same request.
 	//
 	//	{"reason": "STORE_UNAVAILABLE", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 141
-	// UNAVAILABLE: the Memory service, or another service of the suite, cannot be reached.
+	// UNAVAILABLE: Memory, or another service of the suite, cannot be reached.
 	//
 	//	{"reason": "SERVICE_UNAVAILABLE", "domain": "memgpt", "metadata": {"service": "memory"}}
 	ErrorReason_ERROR_REASON_SERVICE_UNAVAILABLE ErrorReason = 142
@@ -199,20 +202,21 @@ const (
 	//
 	//	{"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 	ErrorReason_ERROR_REASON_TOOL_UNAVAILABLE ErrorReason = 145
-	// UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
-	// when it has nothing to do.
+	// UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
+	// has nothing to process.
 	//
 	//	{"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
 	ErrorReason_ERROR_REASON_LOAD_HELD_ELSEWHERE ErrorReason = 146
-	// DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
+	// DEADLINE_EXCEEDED: the deadline of the call, or the server's default deadline, has passed. The call may have taken
+	// effect.
 	//
 	//	{"reason": "DEADLINE_EXCEEDED", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 160
-	// UNIMPLEMENTED: this version does not do that yet, or the method is unknown to it.
+	// UNIMPLEMENTED: this version does not know the method, or does not support the request.
 	//
 	//	{"reason": "NOT_IMPLEMENTED", "domain": "memgpt", "metadata": {"method": "/memgpt.agent.v1.AgentService/Undo"}}
 	ErrorReason_ERROR_REASON_NOT_IMPLEMENTED ErrorReason = 180
-	// INTERNAL: a bug. The message says no more than the request's id, under which the server's log has the rest.
+	// INTERNAL: a bug. The message has only the request id; the server's log has the details.
 	//
 	//	{"reason": "INTERNAL", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 200

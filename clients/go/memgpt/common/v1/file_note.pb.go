@@ -21,11 +21,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What was left out of a file that was loaded. Values are only ever added.
+// What was left out of a loaded file. New values may be added.
 type FileNoteKind int32
 
 const (
-	// Not set, or a kind that is newer than the reader.
+	// Not set, or a kind that the reader does not know.
 	FileNoteKind_FILE_NOTE_KIND_UNSPECIFIED FileNoteKind = 0
 	// Pages without text but with pictures: probably scans, which need OCR.
 	FileNoteKind_FILE_NOTE_KIND_SCANNED_PAGE FileNoteKind = 1
@@ -39,17 +39,17 @@ const (
 	FileNoteKind_FILE_NOTE_KIND_ANNOTATION FileNoteKind = 5
 	// Embedded objects of other programs, and charts or diagrams that hold no text.
 	FileNoteKind_FILE_NOTE_KIND_OBJECT FileNoteKind = 6
-	// Formulas whose values were never calculated.
+	// Formulas without a calculated value.
 	FileNoteKind_FILE_NOTE_KIND_UNCALCULATED FileNoteKind = 7
-	// Parts that their author has hidden: text, rows, sheets, slides.
+	// Parts that the author has hidden: text, rows, sheets, slides.
 	FileNoteKind_FILE_NOTE_KIND_HIDDEN FileNoteKind = 8
-	// Parts that the file names and does not hold, such as chapters.
+	// Parts that the file refers to but does not contain, such as chapters.
 	FileNoteKind_FILE_NOTE_KIND_MISSING_PART FileNoteKind = 9
 	// Records, such as lines of JSON or messages of a mailbox, that could not be parsed.
 	FileNoteKind_FILE_NOTE_KIND_BAD_RECORD FileNoteKind = 10
 	// Bytes that could not be decoded to characters.
 	FileNoteKind_FILE_NOTE_KIND_BAD_BYTES FileNoteKind = 11
-	// Parts beyond a limit, such as attachments nested too deep, and notes beyond the most that are kept.
+	// Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number.
 	FileNoteKind_FILE_NOTE_KIND_TOO_MUCH FileNoteKind = 12
 )
 
@@ -114,16 +114,17 @@ func (FileNoteKind) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_common_v1_file_note_proto_rawDescGZIP(), []int{0}
 }
 
-// A note on a file that was loaded: something that a reader of the file sees, or would miss, and its passages lack.
+// A note on a loaded file: something in the file that its passages lack.
 type FileNote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was left out.
 	Kind FileNoteKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.common.v1.FileNoteKind" json:"kind,omitempty"`
-	// How many of it, at least 1.
+	// How many, at least 1.
 	Count int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	// Where in the file, for people, such as `pages 3, 5-7`; empty if it is not in one place. At most 200 characters.
+	// Location in the file for people, such as `pages 3, 5-7`: at most 200 characters; empty if there is no single
+	// location.
 	Where string `protobuf:"bytes,3,opt,name=where,proto3" json:"where,omitempty"`
-	// All of it for people, with what to do about it. At most 400 characters.
+	// The whole note for people, with what to do about it: at most 400 characters.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -23,21 +23,21 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How far a load has come.
+// State of a load.
 type LoadState int32
 
 const (
 	// Not set.
 	LoadState_LOAD_STATE_UNSPECIFIED LoadState = 0
-	// Files are awaited or worked on.
+	// Files are being uploaded or processed.
 	LoadState_LOAD_STATE_RUNNING LoadState = 1
-	// Every file has ended, well or not: see their states.
+	// Every file has ended, successfully or not; see their states.
 	LoadState_LOAD_STATE_COMPLETED LoadState = 2
-	// Cancelled: files that were visible stay so.
+	// Cancelled. Files that were already visible stay visible.
 	LoadState_LOAD_STATE_CANCELLED LoadState = 3
-	// Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-	// its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
-	// takes up for 24 hours is CANCELLED.
+	// Interrupted: no Loader works on it, because its Loader or its client is gone. WatchLoad, UploadFile or the same
+	// CreateLoad again resumes it; a new load of the same files completes it as well. A load that is not resumed within
+	// 24 hours is CANCELLED.
 	LoadState_LOAD_STATE_INTERRUPTED LoadState = 4
 )
 
@@ -86,27 +86,27 @@ func (LoadState) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{0}
 }
 
-// How far a file of a load has come.
+// State of a file of a load.
 type FileState int32
 
 const (
 	// Not set.
 	FileState_FILE_STATE_UNSPECIFIED FileState = 0
-	// Its bytes are wanted: see UploadFile.
+	// Waiting for its bytes; see UploadFile.
 	FileState_FILE_STATE_AWAITING_UPLOAD FileState = 1
-	// Its bytes are here, and it waits or is worked on.
+	// Uploaded; waiting to be processed, or being processed.
 	FileState_FILE_STATE_PROCESSING FileState = 2
 	// Its passages are visible.
 	FileState_FILE_STATE_LOADED FileState = 3
-	// Its passages were visible before; nothing was written.
+	// Its passages were already visible; nothing was written.
 	FileState_FILE_STATE_UNCHANGED FileState = 4
-	// It could not be read: see the failure. Other files are not affected, and what was visible of it stays so.
+	// Failed; see the failure. Other files are not affected. Passages of an earlier version stay visible.
 	FileState_FILE_STATE_FAILED FileState = 5
-	// The load was cancelled before it was done.
+	// The load was cancelled before the file was processed.
 	FileState_FILE_STATE_CANCELLED FileState = 6
-	// It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone.
+	// Without text: no bytes, no pages, or only white space. Passages of an earlier version are removed.
 	FileState_FILE_STATE_EMPTY FileState = 7
-	// It is of a kind that is not read, such as an image. What was visible under its name stays so.
+	// Of a type that is not supported, such as an image. Passages of an earlier version stay visible.
 	FileState_FILE_STATE_SKIPPED FileState = 8
 )
 
@@ -167,27 +167,27 @@ func (FileState) EnumDescriptor() ([]byte, []int) {
 type FileFailureReason int32
 
 const (
-	// Not set: no failure.
+	// Not set; no failure.
 	FileFailureReason_FILE_FAILURE_REASON_UNSPECIFIED FileFailureReason = 0
-	// No bytes, no page, or nothing but white space.
+	// No bytes, no pages, or only white space.
 	FileFailureReason_FILE_FAILURE_REASON_EMPTY FileFailureReason = 1
-	// Protected by a password.
+	// Password protected.
 	FileFailureReason_FILE_FAILURE_REASON_ENCRYPTED FileFailureReason = 2
-	// Damaged, or not what its name says.
+	// Damaged, or not of the type that its name claims.
 	FileFailureReason_FILE_FAILURE_REASON_BROKEN FileFailureReason = 3
-	// Neither text nor a format that can be read.
+	// Neither text nor a supported format.
 	FileFailureReason_FILE_FAILURE_REASON_UNSUPPORTED FileFailureReason = 4
-	// Pages, but no text on them: scanned images, say.
+	// Has pages, but no text on them, such as scanned images.
 	FileFailureReason_FILE_FAILURE_REASON_NO_TEXT FileFailureReason = 5
-	// Larger than the Loader takes, packed or unpacked, or nested too deep.
+	// Larger than the Loader accepts, packed or unpacked, or nested too deeply.
 	FileFailureReason_FILE_FAILURE_REASON_TOO_LARGE FileFailureReason = 6
-	// Reading it took longer than the Loader allows.
+	// Parsing took longer than the Loader allows.
 	FileFailureReason_FILE_FAILURE_REASON_TIMEOUT FileFailureReason = 7
-	// Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work.
+	// Memory, the embedding model or a parser process was not available; loading the file again may work.
 	FileFailureReason_FILE_FAILURE_REASON_UNAVAILABLE FileFailureReason = 8
-	// A bug; the Loader's log has more.
+	// A bug; see the Loader's log.
 	FileFailureReason_FILE_FAILURE_REASON_INTERNAL FileFailureReason = 9
-	// Its owner could not send it: it has changed since the load was created, is gone, or cannot be read.
+	// The client could not send it: the file has changed since the load was created, was removed, or cannot be read.
 	FileFailureReason_FILE_FAILURE_REASON_NOT_SENT FileFailureReason = 10
 )
 
@@ -248,14 +248,14 @@ func (FileFailureReason) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{2}
 }
 
-// A file that a load is to bring in.
+// A file to be loaded.
 type FileManifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name within the source: a label, such as a relative path; never opened on the server. Unique within the load.
+	// Name within the source, such as a relative path. A label only: the server never opens it. Unique within the load.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its size in bytes.
+	// Size in bytes.
 	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	// SHA-256 of its bytes, in 64 lower-case hexadecimal digits.
+	// SHA-256 of the bytes, as 64 lower-case hexadecimal digits.
 	Sha256        string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -315,22 +315,22 @@ func (x *FileManifest) GetSha256() string {
 // A file of a load.
 type LoadFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is.
+	// The file.
 	Manifest *FileManifest `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
-	// How far it has come.
+	// Its state.
 	State FileState `protobuf:"varint,2,opt,name=state,proto3,enum=memgpt.loader.v1.FileState" json:"state,omitempty"`
-	// Documents found in it: its pages, slides, sheets or chapters; one for a file that has none of them.
+	// Number of documents in it: pages, slides, sheets or chapters; 1 for a file without them.
 	DocumentCount int32 `protobuf:"varint,3,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
-	// Passages stored of it.
+	// Number of its passages that were stored.
 	PassageCount int32 `protobuf:"varint,4,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	// Why it was not loaded; set when FAILED, EMPTY or SKIPPED.
+	// Why it was not loaded; set for FAILED, EMPTY and SKIPPED.
 	FailureReason FileFailureReason `protobuf:"varint,5,opt,name=failure_reason,json=failureReason,proto3,enum=memgpt.loader.v1.FileFailureReason" json:"failure_reason,omitempty"`
-	// The same for people, with what to do about it.
+	// The same for people, with what to do about it; empty if it was loaded.
 	FailureMessage string `protobuf:"bytes,6,opt,name=failure_message,json=failureMessage,proto3" json:"failure_message,omitempty"`
-	// The messages of `notes`, one a line, at most 1,000 characters; mostly empty.
+	// The messages of `notes`, one per line, at most 1,000 characters; usually empty.
 	Note string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
-	// What was left out of a file that is LOADED: at most 21, none if nothing was. Only of the load that read the file;
-	// `memgpt.memory.v1.SourceFile` keeps them.
+	// What was left out of a LOADED file: at most 21 notes; none if everything was read. Set only in the load that read
+	// the file; `memgpt.memory.v1.SourceFile` keeps them.
 	Notes         []*v1.FileNote `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -422,30 +422,30 @@ func (x *LoadFile) GetNotes() []*v1.FileNote {
 	return nil
 }
 
-// A load: some files on their way into a source. It outlives its client.
+// A load: a set of files that are being loaded into a source. It outlives its client.
 type Load struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity: ASCII, sortable by time of creation.
+	// Identity: ASCII, sortable by creation time.
 	LoadId string `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
-	// The source it loads into.
+	// The source that the files are loaded into.
 	SourceId string `protobuf:"bytes,2,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// Its name.
+	// The name.
 	SourceName string `protobuf:"bytes,3,opt,name=source_name,json=sourceName,proto3" json:"source_name,omitempty"`
-	// How far it has come.
+	// Its state.
 	State LoadState `protobuf:"varint,4,opt,name=state,proto3,enum=memgpt.loader.v1.LoadState" json:"state,omitempty"`
-	// Its files, in order of the manifest.
+	// The files, in order of the manifest.
 	Files []*LoadFile `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`
-	// Documents visible through this load's files.
+	// Number of visible documents of this load's files.
 	DocumentCount int64 `protobuf:"varint,6,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
-	// Passages visible through this load's files.
+	// Number of visible passages of this load's files.
 	PassageCount int64 `protobuf:"varint,7,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it ended.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Files of the source that were dropped since they are not among `files`; see CreateLoadRequest.sync.
+	// Number of files that were removed from the source because they are not in `files`; see CreateLoadRequest.sync.
 	RemovedCount int32 `protobuf:"varint,10,opt,name=removed_count,json=removedCount,proto3" json:"removed_count,omitempty"`
-	// Labels that it gives its files; absent when each keeps those that it has.
+	// Tags that the load sets on its files; absent if each file keeps its own.
 	Tags          *Tags `protobuf:"bytes,11,opt,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -558,10 +558,10 @@ func (x *Load) GetTags() *Tags {
 	return nil
 }
 
-// Labels of files, which their passages bear and searches can ask for.
+// Tags of files. Their passages have the same tags, and searches can filter by them.
 type Tags struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 32, each 1 to 64 characters; none takes them away.
+	// At most 32 tags of 1 to 64 characters; an empty list removes all tags.
 	Tags          []string `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

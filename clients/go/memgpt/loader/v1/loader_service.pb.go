@@ -24,7 +24,8 @@ const (
 // Request of CreateLoad.
 type CreateLoadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Makes the call repeatable for 24 hours: same id and body, the same load; same id, other body: INVALID_ARGUMENT.
+	// Makes the call idempotent for 24 hours: the same id and body return the same load; the same id with another body is
+	// INVALID_ARGUMENT.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The source to load into.
 	//
@@ -33,15 +34,15 @@ type CreateLoadRequest struct {
 	//	*CreateLoadRequest_SourceId
 	//	*CreateLoadRequest_SourceName
 	Source isCreateLoadRequest_Source `protobuf_oneof:"source"`
-	// Description of a source that is created; at most 4,000 characters.
+	// Description of a source that is created: at most 4,000 characters.
 	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	// The files: 1 to 10,000, each name once.
+	// The files: 1 to 10,000, with unique names.
 	Files []*FileManifest `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`
-	// Whether the source is to hold these files and no others: when every file has ended, files of the source that are not
-	// among them are dropped. Not when the load is cancelled. What a file held that fails or is skipped stays.
+	// Whether to remove all other files from the source once every file of the load has ended, unless the load is
+	// cancelled. Earlier versions of files that fail or are skipped stay.
 	Sync bool `protobuf:"varint,6,opt,name=sync,proto3" json:"sync,omitempty"`
-	// Labels of the files, in place of those that they had. A file that is visible already gets them without being read
-	// anew, and is LOADED. Absent: each file keeps those that it has, and a new one has none.
+	// Tags that replace the tags of the files. A file that is already visible gets them without being parsed again, and
+	// is LOADED. If absent, each file keeps its tags, and a new file has none.
 	Tags          *Tags `protobuf:"bytes,7,opt,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -142,13 +143,13 @@ type isCreateLoadRequest_Source interface {
 }
 
 type CreateLoadRequest_SourceId struct {
-	// An existing one.
+	// An existing source, by its id.
 	SourceId string `protobuf:"bytes,2,opt,name=source_id,json=sourceId,proto3,oneof"`
 }
 
 type CreateLoadRequest_SourceName struct {
-	// By name; created when there is none. Then it must not be blank, nor have white space at its ends, control or
-	// invisible characters.
+	// A source by its name; created if it does not exist. The name of a new source must not be blank or have leading or
+	// trailing white space, control characters or invisible characters.
 	SourceName string `protobuf:"bytes,3,opt,name=source_name,json=sourceName,proto3,oneof"`
 }
 
@@ -159,7 +160,7 @@ func (*CreateLoadRequest_SourceName) isCreateLoadRequest_Source() {}
 // Response of CreateLoad.
 type CreateLoadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The load. Files in state AWAITING_UPLOAD are to be uploaded.
+	// The load. Files in the state AWAITING_UPLOAD must be uploaded.
 	Load          *Load `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -205,7 +206,7 @@ func (x *CreateLoadResponse) GetLoad() *Load {
 // Request of UploadFile.
 type UploadFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The next piece of the stream.
+	// The next part of the stream.
 	//
 	// Types that are valid to be assigned to Piece:
 	//
@@ -281,7 +282,7 @@ type UploadFileRequest_Header_ struct {
 }
 
 type UploadFileRequest_Chunk struct {
-	// The bytes, in order; at most 64 KiB a message.
+	// The bytes, in order; at most 64 KiB per message.
 	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
 }
 
@@ -292,7 +293,7 @@ func (*UploadFileRequest_Chunk) isUploadFileRequest_Piece() {}
 // Response of UploadFile.
 type UploadFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file as it is now.
+	// The file after the call.
 	File          *LoadFile `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -340,7 +341,7 @@ type WatchLoadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The load.
 	LoadId string `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
-	// Events up to and including this one are left out; 0 leaves out none.
+	// Events up to and including this sequence are left out; 0 leaves out none.
 	AfterSequence int64 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -393,7 +394,7 @@ func (x *WatchLoadRequest) GetAfterSequence() int64 {
 // Response of WatchLoad.
 type WatchLoadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Grows with every event of this load. A slow reader may miss progress events, never a file's end.
+	// Increases with every event of the load. A slow reader may miss progress events, but never the end of a file.
 	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// What happened.
 	//
@@ -473,12 +474,12 @@ type isWatchLoadResponse_Event interface {
 }
 
 type WatchLoadResponse_File struct {
-	// A file moved on: its state, or the documents and passages done so far.
+	// A file made progress: its state, documents or passages changed.
 	File *LoadFile `protobuf:"bytes,2,opt,name=file,proto3,oneof"`
 }
 
 type WatchLoadResponse_Ended struct {
-	// The load ended. Always the last event.
+	// The load has ended. Always the last event.
 	Ended *Load `protobuf:"bytes,3,opt,name=ended,proto3,oneof"`
 }
 
@@ -581,11 +582,11 @@ func (x *GetLoadResponse) GetLoad() *Load {
 // Request of ListLoads.
 type ListLoadsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only loads into this source; empty for all.
+	// Only loads into this source; empty for all sources.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// The most loads to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of loads to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -645,9 +646,9 @@ func (x *ListLoadsRequest) GetPageToken() string {
 // Response of ListLoads.
 type ListLoadsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A page of loads, without their files.
+	// A page of loads without their files.
 	Loads []*Load `protobuf:"bytes,1,rep,name=loads,proto3" json:"loads,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -746,7 +747,7 @@ func (x *CancelLoadRequest) GetLoadId() string {
 // Response of CancelLoad.
 type CancelLoadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The load as it is now.
+	// The load after the call.
 	Load          *Load `protobuf:"bytes,1,opt,name=load,proto3" json:"load,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -826,21 +827,21 @@ func (*ListFormatsRequest) Descriptor() ([]byte, []int) {
 	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{12}
 }
 
-// A format of files that the Loader reads.
+// A file format that the Loader reads.
 type FileFormat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name for people, such as `Word document`.
+	// Display name, such as `Word document`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Media types that it stands for, such as `text/csv`; at least one.
+	// Its media types, such as `text/csv`; at least one.
 	MediaTypes []string `protobuf:"bytes,2,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
-	// Extensions of file names, lower case, with their dot. A file of another name is read as well where its content tells
-	// the format, or where it is text in UTF-8.
+	// File name extensions in lower case, with the dot. A file with another name is also read if its content identifies
+	// the format, or if it is UTF-8 text.
 	Extensions []string `protobuf:"bytes,3,rep,name=extensions,proto3" json:"extensions,omitempty"`
-	// What is read of a file, for people: a phrase without a full stop.
+	// What is read from a file, for people: a phrase without a full stop.
 	Reads string `protobuf:"bytes,4,opt,name=reads,proto3" json:"reads,omitempty"`
-	// What is not read, and noted with the file instead (see `LoadFile.notes`); empty if nothing is.
+	// What is not read, and reported in `LoadFile.notes` instead; empty if everything is read.
 	Omits string `protobuf:"bytes,5,opt,name=omits,proto3" json:"omits,omitempty"`
-	// What its documents are, in the plural, such as `pages` or `slides`; empty if a file is one document.
+	// Plural noun for its documents, such as `pages` or `slides`; empty if a file is one document.
 	Pages         string `protobuf:"bytes,6,opt,name=pages,proto3" json:"pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -964,15 +965,16 @@ func (x *ListFormatsResponse) GetFormats() []*FileFormat {
 	return nil
 }
 
-// Header of an upload: which file of which load.
+// Header of an upload.
 type UploadFileRequest_Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The load.
 	LoadId string `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
-	// Name of the file, as in the manifest.
+	// Name of the file in the manifest.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Set when the file cannot be sent after all, since it has changed, say, or is gone: why, for people. No chunk
-	// follows; the file ends as FAILED with NOT_SENT, and the load goes on without it. At most 1,000 characters.
+	// Why the file cannot be sent after all, for people, such as that it has changed or was removed: at most 1,000
+	// characters. If set, no chunks follow; the file ends as FAILED with NOT_SENT, and the load continues without it.
+	// Otherwise empty.
 	WithdrawalReason string `protobuf:"bytes,3,opt,name=withdrawal_reason,json=withdrawalReason,proto3" json:"withdrawal_reason,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1047,13 +1049,14 @@ const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x04tags\x18\a \x01(\v2\x16.memgpt.loader.v1.TagsR\x04tagsB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"@\n" +
 	"\x12CreateLoadResponse\x12*\n" +
-	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\xa2\x02\n" +
+	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\xa5\x02\n" +
 	"\x11UploadFileRequest\x12D\n" +
 	"\x06header\x18\x01 \x01(\v2*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00R\x06header\x12!\n" +
-	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05chunk\x1a\x93\x01\n" +
+	"\x05chunk\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05chunk\x1a\x96\x01\n" +
 	"\x06Header\x125\n" +
-	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1b\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\x125\n" +
+	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\bR\x04name\x125\n" +
 	"\x11withdrawal_reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x10withdrawalReasonB\x0e\n" +
 	"\x05piece\x12\x05\xbaH\x02\b\x01\"D\n" +
 	"\x12UploadFileResponse\x12.\n" +
@@ -1069,12 +1072,12 @@ const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x0eGetLoadRequest\x125\n" +
 	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n" +
 	"\x0fGetLoadResponse\x12*\n" +
-	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\x89\x01\n" +
+	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\x93\x01\n" +
 	"\x10ListLoadsRequest\x129\n" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"i\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListLoadsResponse\x12,\n" +
 	"\x05loads\x18\x01 \x03(\v2\x16.memgpt.loader.v1.LoadR\x05loads\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n" +

@@ -32,36 +32,38 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Turns documents into passages of a source.
+// Loads documents into sources, as passages.
 //
-// A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
-// on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
-// that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+// A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+// in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+// client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+// that are already visible are not uploaded again.
 //
-// Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-// UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
-// to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+// With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+// UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+// that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+// resumes the load on the next call.
 type LoaderServiceClient interface {
-	// Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-	// visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-	// twice; NOT_FOUND when `source_id` is.
+	// Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+	// unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(ctx context.Context, in *CreateLoadRequest, opts ...grpc.CallOption) (*CreateLoadResponse, error)
-	// Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-	// is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-	// withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-	// wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-	// load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-	// may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+	// before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+	// quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
 	UploadFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadFileRequest, UploadFileResponse], error)
-	// Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`.
+	// Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`.
 	WatchLoad(ctx context.Context, in *WatchLoadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchLoadResponse], error)
-	// Reads a load. NOT_FOUND when there is none.
+	// Reads a load. NOT_FOUND if it does not exist.
 	GetLoad(ctx context.Context, in *GetLoadRequest, opts ...grpc.CallOption) (*GetLoadResponse, error)
-	// Lists loads, the latest first, 50 a page, at most 1,000.
+	// Lists loads, newest first, 50 per page by default, at most 1,000.
 	ListLoads(ctx context.Context, in *ListLoadsRequest, opts ...grpc.CallOption) (*ListLoadsResponse, error)
-	// Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended.
+	// Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change.
 	CancelLoad(ctx context.Context, in *CancelLoadRequest, opts ...grpc.CallOption) (*CancelLoadResponse, error)
-	// Lists the formats of files that this Loader reads: all of them in one response, in order of their names.
+	// Lists all file formats that this Loader reads, in order of their names.
 	ListFormats(ctx context.Context, in *ListFormatsRequest, opts ...grpc.CallOption) (*ListFormatsResponse, error)
 }
 
@@ -159,36 +161,38 @@ func (c *loaderServiceClient) ListFormats(ctx context.Context, in *ListFormatsRe
 // All implementations must embed UnimplementedLoaderServiceServer
 // for forward compatibility.
 //
-// Turns documents into passages of a source.
+// Loads documents into sources, as passages.
 //
-// A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
-// on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
-// that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+// A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+// in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+// client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+// that are already visible are not uploaded again.
 //
-// Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
-// UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
-// to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+// With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+// UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+// that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+// resumes the load on the next call.
 type LoaderServiceServer interface {
-	// Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-	// visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-	// twice; NOT_FOUND when `source_id` is.
+	// Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+	// unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(context.Context, *CreateLoadRequest) (*CreateLoadResponse, error)
-	// Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-	// is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-	// withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-	// wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-	// load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-	// may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+	// before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+	// quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
 	UploadFile(grpc.ClientStreamingServer[UploadFileRequest, UploadFileResponse]) error
-	// Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`.
+	// Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`.
 	WatchLoad(*WatchLoadRequest, grpc.ServerStreamingServer[WatchLoadResponse]) error
-	// Reads a load. NOT_FOUND when there is none.
+	// Reads a load. NOT_FOUND if it does not exist.
 	GetLoad(context.Context, *GetLoadRequest) (*GetLoadResponse, error)
-	// Lists loads, the latest first, 50 a page, at most 1,000.
+	// Lists loads, newest first, 50 per page by default, at most 1,000.
 	ListLoads(context.Context, *ListLoadsRequest) (*ListLoadsResponse, error)
-	// Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended.
+	// Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change.
 	CancelLoad(context.Context, *CancelLoadRequest) (*CancelLoadResponse, error)
-	// Lists the formats of files that this Loader reads: all of them in one response, in order of their names.
+	// Lists all file formats that this Loader reads, in order of their names.
 	ListFormats(context.Context, *ListFormatsRequest) (*ListFormatsResponse, error)
 	mustEmbedUnimplementedLoaderServiceServer()
 }

@@ -27,9 +27,9 @@ type Attachment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// Its name.
+	// The name.
 	SourceName string `protobuf:"bytes,2,opt,name=source_name,json=sourceName,proto3" json:"source_name,omitempty"`
-	// Its visible passages.
+	// Number of its visible passages.
 	PassageCount int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
 	// When it was attached.
 	AttachTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=attach_time,json=attachTime,proto3" json:"attach_time,omitempty"`
@@ -95,40 +95,40 @@ func (x *Attachment) GetAttachTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// An agent: what it is, and how much it remembers.
+// An agent: its settings, and how much it remembers.
 type Agent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity: ASCII, sortable by time of creation.
+	// Identity: ASCII, sortable by creation time.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Name for people, unique within the tenant.
+	// Display name, unique within the tenant.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Name of the preset it was made from.
+	// Name of the preset that it was created from.
 	Preset string `protobuf:"bytes,3,opt,name=preset,proto3" json:"preset,omitempty"`
-	// Name of the persona it was made from.
+	// Name of the persona that it was created from.
 	Persona string `protobuf:"bytes,4,opt,name=persona,proto3" json:"persona,omitempty"`
-	// Name of the human profile it was made from.
+	// Name of the human profile that it was created from.
 	Human string `protobuf:"bytes,5,opt,name=human,proto3" json:"human,omitempty"`
-	// The instructions that open its system message.
+	// The instructions at the start of its system message.
 	System string `protobuf:"bytes,6,opt,name=system,proto3" json:"system,omitempty"`
-	// The chat model it asks; empty for the Agent service's own setting.
+	// The chat model; empty for the Agent's default.
 	Model string `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
-	// Size of its context window in tokens; 0 for the Agent service's own setting.
+	// Size of the context window in tokens; 0 for the Agent's default.
 	ContextWindow int32 `protobuf:"varint,8,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
-	// IANA name of its time zone, such as `Europe/Berlin`. Default `UTC`.
+	// IANA name of the agent's time zone, such as `Europe/Berlin`. Default `UTC`.
 	TimeZone string `protobuf:"bytes,9,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// Messages in its recall memory, those included that were taken back.
+	// Number of messages in its recall memory, including those that were taken back.
 	MessageCount int64 `protobuf:"varint,10,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
-	// Its own notes in archival memory.
+	// Number of its own notes in archival memory.
 	PassageCount int64 `protobuf:"varint,11,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	// The sources it can search, in order of attachment.
+	// The attached sources, in order of attachment.
 	Attachments []*Attachment `protobuf:"bytes,12,rep,name=attachments,proto3" json:"attachments,omitempty"`
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When anything of it last changed.
+	// When the agent or its memory last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Changes with every write of its settings, not with its messages.
+	// Changes with every write of the settings, but not with messages.
 	Etag string `protobuf:"bytes,15,opt,name=etag,proto3" json:"etag,omitempty"`
-	// Messages that were taken back by an undo, a retry or an edit.
+	// Number of messages that an undo, a retry or an edit took back.
 	RewoundCount  int64 `protobuf:"varint,16,opt,name=rewound_count,json=rewoundCount,proto3" json:"rewound_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -280,34 +280,34 @@ var File_memgpt_memory_v1_agent_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x01\n" +
+	"\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n" +
 	"\n" +
-	"Attachment\x12\x1b\n" +
-	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x1f\n" +
-	"\vsource_name\x18\x02 \x01(\tR\n" +
+	"Attachment\x12$\n" +
+	"\tsource_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceId\x12)\n" +
+	"\vsource_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\n" +
 	"sourceName\x12#\n" +
 	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCount\x12;\n" +
 	"\vattach_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"attachTime\"\xad\x04\n" +
-	"\x05Agent\x12\x19\n" +
-	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
-	"\x06preset\x18\x03 \x01(\tR\x06preset\x12\x18\n" +
-	"\apersona\x18\x04 \x01(\tR\apersona\x12\x14\n" +
-	"\x05human\x18\x05 \x01(\tR\x05human\x12\x16\n" +
-	"\x06system\x18\x06 \x01(\tR\x06system\x12\x14\n" +
-	"\x05model\x18\a \x01(\tR\x05model\x12%\n" +
-	"\x0econtext_window\x18\b \x01(\x05R\rcontextWindow\x12\x1b\n" +
-	"\ttime_zone\x18\t \x01(\tR\btimeZone\x12#\n" +
+	"attachTime\"\x90\x05\n" +
+	"\x05Agent\x12\"\n" +
+	"\bagent_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1c\n" +
+	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12 \n" +
+	"\x06preset\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06preset\x12\"\n" +
+	"\apersona\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\apersona\x12\x1e\n" +
+	"\x05human\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05human\x12!\n" +
+	"\x06system\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x06system\x12\x1e\n" +
+	"\x05model\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05model\x12%\n" +
+	"\x0econtext_window\x18\b \x01(\x05R\rcontextWindow\x12$\n" +
+	"\ttime_zone\x18\t \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12#\n" +
 	"\rmessage_count\x18\n" +
 	" \x01(\x03R\fmessageCount\x12#\n" +
-	"\rpassage_count\x18\v \x01(\x03R\fpassageCount\x12>\n" +
-	"\vattachments\x18\f \x03(\v2\x1c.memgpt.memory.v1.AttachmentR\vattachments\x12;\n" +
+	"\rpassage_count\x18\v \x01(\x03R\fpassageCount\x12I\n" +
+	"\vattachments\x18\f \x03(\v2\x1c.memgpt.memory.v1.AttachmentB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\vattachments\x12;\n" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\x12\x12\n" +
-	"\x04etag\x18\x0f \x01(\tR\x04etag\x12#\n" +
+	"updateTime\x12\x1b\n" +
+	"\x04etag\x18\x0f \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12#\n" +
 	"\rrewound_count\x18\x10 \x01(\x03R\frewoundCountB\xf4\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\n" +
 	"AgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"

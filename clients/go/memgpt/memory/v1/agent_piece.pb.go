@@ -22,10 +22,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A piece of an agent on its way out of a store or into one. They come in this order: one header, one agent, its blocks,
-// one window, its messages, its notes, one end.
+// A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
+// one end.
 //
-// A file of an exported agent has one piece a line, in protobuf's JSON with the fields' own names, and nothing else:
+// A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
+// else:
 //
 //	{"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
 //	{"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
@@ -35,11 +36,12 @@ const (
 //	{"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
 //	{"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
 //
-// It may be edited, as long as the counts agree; times lie in the years 1970 to 9998. Vectors are not in it: they are computed anew where it is imported. Nor
-// are turns, or servers of tools: a file must not name addresses that are called, so register those again.
+// The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
+// which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
+// called. Register those again.
 type AgentPiece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is.
+	// The file.
 	//
 	// Types that are valid to be assigned to Piece:
 	//
@@ -160,12 +162,12 @@ type isAgentPiece_Piece interface {
 }
 
 type AgentPiece_Header struct {
-	// What kind of stream it is.
+	// Format of the stream.
 	Header *ExportHeader `protobuf:"bytes,6,opt,name=header,proto3,oneof"`
 }
 
 type AgentPiece_Agent struct {
-	// Settings, and attachments by the names of the sources. An import passes over ids, etag, counts and times.
+	// Settings, and attachments by source name. An import ignores ids, etag, counts and times.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3,oneof"`
 }
 
@@ -175,22 +177,22 @@ type AgentPiece_Block struct {
 }
 
 type AgentPiece_Window struct {
-	// What is in the context window.
+	// Content of the context window.
 	Window *ExportWindow `protobuf:"bytes,7,opt,name=window,proto3,oneof"`
 }
 
 type AgentPiece_Message struct {
-	// A message of recall memory: each, from sequence 0 on without gaps. An import passes over its ids, not its turn.
+	// A message of recall memory: all of them, from sequence 0 without gaps. An import ignores ids, but not the turn.
 	Message *Message `protobuf:"bytes,3,opt,name=message,proto3,oneof"`
 }
 
 type AgentPiece_Passage struct {
-	// A note of archival memory, in order of time. An import passes over its ids.
+	// A note of archival memory, in order of time. An import ignores ids.
 	Passage *Passage `protobuf:"bytes,4,opt,name=passage,proto3,oneof"`
 }
 
 type AgentPiece_End struct {
-	// Nothing more comes.
+	// The end of the stream.
 	End *ExportEnd `protobuf:"bytes,8,opt,name=end,proto3,oneof"`
 }
 
@@ -208,12 +210,12 @@ func (*AgentPiece_Passage) isAgentPiece_Piece() {}
 
 func (*AgentPiece_End) isAgentPiece_Piece() {}
 
-// What kind of stream it is.
+// Format of the stream.
 type ExportHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1. Another one is FAILED_PRECONDITION.
+	// Always 1. Any other version is FAILED_PRECONDITION.
 	FormatVersion int32 `protobuf:"varint,1,opt,name=format_version,json=formatVersion,proto3" json:"format_version,omitempty"`
-	// When the agent was exported: its state is that of this time.
+	// When the agent was exported; the export has the agent's state at this time.
 	ExportTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=export_time,json=exportTime,proto3" json:"export_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -263,14 +265,14 @@ func (x *ExportHeader) GetExportTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// What is in the context window.
+// Content of the context window.
 type ExportWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first message in it.
+	// Sequence of the first message in the window.
 	StartSequence int64 `protobuf:"varint,1,opt,name=start_sequence,json=startSequence,proto3" json:"start_sequence,omitempty"`
-	// Recursive summary of what left it.
+	// Recursive summary of the evicted messages.
 	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
-	// Messages that were taken back, and are not in it: ranges in order, of which none overlap.
+	// Messages that were taken back and are not in the window: ordered ranges that do not overlap.
 	Rewinds       []*ExportRewind `protobuf:"bytes,3,rep,name=rewinds,proto3" json:"rewinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -330,13 +332,13 @@ func (x *ExportWindow) GetRewinds() []*ExportRewind {
 // A range of messages that were taken back.
 type ExportRewind struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first of them.
+	// Sequence of the first message.
 	First int64 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
-	// One past the last.
+	// Sequence after the last message.
 	End int64 `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
 	// The turn that took them back.
 	TurnId string `protobuf:"bytes,3,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
-	// When.
+	// When it happened.
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -400,14 +402,14 @@ func (x *ExportRewind) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// The end: a stream without it, or with other counts, is not whole.
+// The end of the stream. A stream without it, or with other counts, is incomplete.
 type ExportEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Blocks.
+	// Number of blocks.
 	BlockCount int64 `protobuf:"varint,1,opt,name=block_count,json=blockCount,proto3" json:"block_count,omitempty"`
 	// Messages.
 	MessageCount int64 `protobuf:"varint,2,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
-	// Notes.
+	// Number of notes.
 	PassageCount  int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -482,11 +484,12 @@ const file_memgpt_memory_v1_agent_piece_proto_rawDesc = "" +
 	"\fExportHeader\x12%\n" +
 	"\x0eformat_version\x18\x01 \x01(\x05R\rformatVersion\x12;\n" +
 	"\vexport_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"exportTime\"\x9d\x01\n" +
+	"exportTime\"\xa9\x01\n" +
 	"\fExportWindow\x12.\n" +
 	"\x0estart_sequence\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rstartSequence\x12#\n" +
-	"\asummary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\asummary\x128\n" +
-	"\arewinds\x18\x03 \x03(\v2\x1e.memgpt.memory.v1.ExportRewindR\arewinds\"\x9e\x01\n" +
+	"\asummary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\asummary\x12D\n" +
+	"\arewinds\x18\x03 \x03(\v2\x1e.memgpt.memory.v1.ExportRewindB\n" +
+	"\xbaH\a\x92\x01\x04\x10\xa0\x8d\x06R\arewinds\"\x9e\x01\n" +
 	"\fExportRewind\x12\x1d\n" +
 	"\x05first\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05first\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x03R\x03end\x12 \n" +

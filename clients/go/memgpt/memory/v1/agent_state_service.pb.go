@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What of the agent's answers is edited.
+// The part of the agent's messages to edit.
 type MessagePart int32
 
 const (
@@ -79,32 +79,33 @@ func (MessagePart) EnumDescriptor() ([]byte, []int) {
 // Request of CreateAgent.
 type CreateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
-	// `messages` may differ, for they tell the time; those of the first call hold.
+	// Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+	// body is INVALID_ARGUMENT. Only `messages` may differ, since they contain the time; those of the first call are
+	// kept.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-	// invisible characters.
+	// Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+	// control characters or invisible characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Name of the preset it is made from.
+	// Name of the preset that it is created from.
 	Preset string `protobuf:"bytes,3,opt,name=preset,proto3" json:"preset,omitempty"`
-	// Name of the persona it is made from.
+	// Name of the persona that it is created from.
 	Persona string `protobuf:"bytes,4,opt,name=persona,proto3" json:"persona,omitempty"`
-	// Name of the human profile it is made from.
+	// Name of the human profile that it is created from.
 	Human string `protobuf:"bytes,5,opt,name=human,proto3" json:"human,omitempty"`
-	// The instructions that open its system message.
+	// The instructions at the start of its system message.
 	System string `protobuf:"bytes,6,opt,name=system,proto3" json:"system,omitempty"`
-	// The chat model it asks; empty for the Agent service's own setting.
+	// The chat model; empty for the Agent's default.
 	Model string `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
-	// Size of its context window in tokens; 0 for the Agent service's own setting, else at least 1,024.
+	// Size of the context window in tokens, at least 1,024; 0 for the Agent's default.
 	ContextWindow int32 `protobuf:"varint,8,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
-	// IANA name of its time zone. Default `UTC`; an unknown one is INVALID_ARGUMENT.
+	// IANA name of the agent's time zone. Default `UTC`; an unknown name is INVALID_ARGUMENT.
 	TimeZone string `protobuf:"bytes,9,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// Core memory: each label once, at most 32 blocks.
+	// Core memory: at most 32 blocks with unique labels.
 	Blocks []*BlockEdit `protobuf:"bytes,10,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	// The boot sequence; it fills the window at first.
 	Messages []*NewMessage `protobuf:"bytes,11,rep,name=messages,proto3" json:"messages,omitempty"`
-	// The names to take where `name` is taken, the first that is free; each as `name`. A repetition answers the agent under the
-	// name that it got.
+	// Names to try in order if `name` is taken; the same rules apply. A repetition returns the agent with the name that
+	// it got.
 	FallbackNames []string `protobuf:"bytes,12,rep,name=fallback_names,json=fallbackNames,proto3" json:"fallback_names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -406,9 +407,10 @@ func (x *GetAgentResponse) GetAgent() *Agent {
 // Request of ListAgents.
 type ListAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -463,9 +465,9 @@ type ListAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of agents.
 	Agents []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All agents of the tenant.
+	// Number of agents of the tenant.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -525,9 +527,9 @@ func (x *ListAgentsResponse) GetTotalSize() int64 {
 // Request of UpdateAgent.
 type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent: `agent_id` says which, and the fields that `update_mask` names are taken over.
+	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -580,7 +582,7 @@ func (x *UpdateAgentRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 // Response of UpdateAgent.
 type UpdateAgentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, changed.
+	// The agent after the call.
 	Agent         *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -628,7 +630,7 @@ type DeleteAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -720,25 +722,26 @@ type BeginTurnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Names the turn for good. Unique within the tenant.
+	// Identifies the turn permanently. Unique within the tenant.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Digest of the client's own request, at most 64 bytes: the same `request_id` with another one is INVALID_ARGUMENT.
+	// Digest of the client's request, at most 64 bytes. The same `request_id` with another fingerprint is
+	// INVALID_ARGUMENT.
 	Fingerprint []byte `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	// The turn's input, committed as step 0 by the first grant. Later calls may leave it out.
+	// Input of the turn, committed as step 0 by the first grant. Later calls may omit it.
 	Input []*NewMessage `protobuf:"bytes,4,rep,name=input,proto3" json:"input,omitempty"`
-	// Answer a turn that is held by another lease at once, without a lease, instead of waiting for it.
+	// Return immediately, without a lease, if another lease holds the turn, instead of waiting for it.
 	Nonblocking bool `protobuf:"varint,5,opt,name=nonblocking,proto3" json:"nonblocking,omitempty"`
-	// What the caller needs to run the turn, opaque to Memory; given back by every grant of the turn. At most 4 KiB.
+	// What the caller needs to run the turn, opaque to Memory; every grant of the turn returns it. At most 4 KiB.
 	Options []byte `protobuf:"bytes,6,opt,name=options,proto3" json:"options,omitempty"`
-	// How long the turn may wait for others; unset for no bound. A turn that was begun before is not bound by it.
+	// How long the turn may wait in the queue; unset for no limit. Does not apply to a turn that has already been
+	// started.
 	QueueTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
-	// Begin by taking back what RewindMessages without a count would, and give the turn the same input once more, all in one
-	// commit; `input` must be empty. A turn that was left behind by its holder is ended as CANCELLED. FAILED_PRECONDITION when
-	// there is nothing to run again.
+	// Take back what RewindMessages without a count would, and start the turn with the same input, in one commit; `input`
+	// must be empty. An abandoned turn is ended as CANCELLED. FAILED_PRECONDITION if there is nothing to run again.
 	Retry bool `protobuf:"varint,8,opt,name=retry,proto3" json:"retry,omitempty"`
-	// What the texts of `input` have in place of the time of this request: Memory writes the time there, in the agent's time
-	// zone, such as "2026-01-31 03:04:05 PM CET+0100". So a caller need not read the agent for its time zone. Choose one that
-	// no text has by chance. Empty for none.
+	// Placeholder for the time of this request in the texts of `input`: Memory replaces it by the time in the agent's
+	// time zone, such as "2026-01-31 03:04:05 PM CET+0100". This saves the caller from reading the agent first. Choose a
+	// value that no text contains by chance. Empty for none.
 	TimePlaceholder string `protobuf:"bytes,9,opt,name=time_placeholder,json=timePlaceholder,proto3" json:"time_placeholder,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -926,12 +929,12 @@ type BeginTurnResponse_Queued struct {
 }
 
 type BeginTurnResponse_Granted struct {
-	// The turn may run, or has ended; without a lease this is the last message of the stream.
+	// The turn may run, or has ended. Without a lease this is the last message of the stream.
 	Granted *TurnGrant `protobuf:"bytes,2,opt,name=granted,proto3,oneof"`
 }
 
 type BeginTurnResponse_CancelRequested struct {
-	// The turn that was granted is to be ended as CANCELLED now. The last message of the stream.
+	// The granted turn should be ended as CANCELLED now. The last message of the stream.
 	CancelRequested *CancelRequested `protobuf:"bytes,3,opt,name=cancel_requested,json=cancelRequested,proto3,oneof"`
 }
 
@@ -941,10 +944,10 @@ func (*BeginTurnResponse_Granted) isBeginTurnResponse_Event() {}
 
 func (*BeginTurnResponse_CancelRequested) isBeginTurnResponse_Event() {}
 
-// A place in an agent's queue of turns.
+// A position in an agent's queue of turns.
 type QueuePosition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Turns ahead of this one, the running one included.
+	// Number of turns ahead of this one, including the running one.
 	Ahead         int32 `protobuf:"varint,1,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -987,7 +990,7 @@ func (x *QueuePosition) GetAhead() int32 {
 	return 0
 }
 
-// Somebody wants the turn cancelled.
+// Notice that cancellation of the turn was requested.
 type CancelRequested struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1027,15 +1030,15 @@ func (*CancelRequested) Descriptor() ([]byte, []int) {
 // Permission to run a turn.
 type TurnGrant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn as it is now.
+	// The turn after the call.
 	Turn *Turn `protobuf:"bytes,1,opt,name=turn,proto3" json:"turn,omitempty"`
-	// The lease; unset when the turn has ended, or is held by another and the request said `nonblocking`.
+	// The lease; unset if the turn has ended, or if another lease holds it and the request was `nonblocking`.
 	Lease *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Whether the turn had been begun before, and is now to be continued after its last committed step.
+	// Whether the turn was started before, and continues after its last committed step.
 	Resumed bool `protobuf:"varint,3,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	// The `options` of the turn's first request.
 	Options []byte `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
-	// With a lease: what fills the agent's window now.
+	// With a lease: the current content of the agent's window.
 	Context       *AgentContext `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1111,7 +1114,7 @@ type RenewLeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The lease to keep.
+	// The lease to renew.
 	Lease         *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1164,9 +1167,9 @@ func (x *RenewLeaseRequest) GetLease() *Lease {
 // Response of RenewLease.
 type RenewLeaseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The lease with its new end.
+	// The lease with its new expiry time.
 	Lease *Lease `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Whether the turn is to be ended as CANCELLED now.
+	// Whether the turn should be ended as CANCELLED now.
 	CancelRequested bool `protobuf:"varint,2,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1216,12 +1219,12 @@ func (x *RenewLeaseResponse) GetCancelRequested() bool {
 	return false
 }
 
-// What leaves the window.
+// Messages that leave the window.
 type Eviction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Messages with a lower sequence leave the window; recall memory keeps them.
 	BeforeSequence int64 `protobuf:"varint,1,opt,name=before_sequence,json=beforeSequence,proto3" json:"before_sequence,omitempty"`
-	// Recursive summary of all that ever left the window; it replaces the former one.
+	// Recursive summary of all messages that ever left the window; replaces the previous summary.
 	Summary       string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1276,17 +1279,18 @@ type CommitStepRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The lease under which the step ran.
+	// The lease of the turn.
 	Lease *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
-	// Place of the step in the turn: one more than the last committed one.
+	// Index of the step in the turn: one more than the last committed step.
 	Step int32 `protobuf:"varint,3,opt,name=step,proto3" json:"step,omitempty"`
-	// The messages it adds: the model's, the function's result, and the event that makes the agent go on, if any.
+	// The messages that the step adds: the model's, the function's result, and the event that makes the agent continue,
+	// if any.
 	Messages []*NewMessage `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Values of blocks that the step changed.
+	// Blocks that the step changed.
 	Blocks []*BlockEdit `protobuf:"bytes,5,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	// Texts that the step put into archival memory; a text longer than 300 tokens becomes several passages.
+	// Texts that the step adds to archival memory. A text longer than 300 tokens becomes several passages.
 	Notes []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
-	// What leaves the window, if anything.
+	// Messages that leave the window, if any.
 	Eviction *Eviction `protobuf:"bytes,7,opt,name=eviction,proto3" json:"eviction,omitempty"`
 	// Ends the turn, if set.
 	Outcome       *TurnOutcome `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
@@ -1383,10 +1387,10 @@ func (x *CommitStepRequest) GetOutcome() *TurnOutcome {
 // Response of CommitStep.
 type CommitStepResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The step as it is stored.
+	// The stored step.
 	Step *Step `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
-	// What fills the agent's window now, without the messages: they are those that it had, but for what has left it, and the
-	// step's. Unset when the step has ended the turn.
+	// The new content of the agent's window, without the messages: those are the previous ones without the evicted ones,
+	// plus the step's. Unset if the step ended the turn.
 	Context       *AgentContext `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1441,12 +1445,12 @@ type EndTurnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The lease under which the turn ran.
+	// The lease of the turn.
 	Lease *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// How it ended.
 	Outcome *TurnOutcome `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Becomes the result of a function call that was committed without one, in a step of its own: a turn must not leave such
-	// a call behind.
+	// Result for a function call that was committed without one; it becomes a step of its own, because a turn must not
+	// end with such a call.
 	CallResult    string `protobuf:"bytes,4,opt,name=call_result,json=callResult,proto3" json:"call_result,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1513,7 +1517,7 @@ func (x *EndTurnRequest) GetCallResult() string {
 // Response of EndTurn.
 type EndTurnResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn, ended.
+	// The ended turn.
 	Turn          *Turn `protobuf:"bytes,1,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1561,7 +1565,7 @@ type ReleaseLeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The lease to give back.
+	// The lease to release.
 	Lease         *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1653,11 +1657,11 @@ type RequestCancelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The turn, by the request it answers.
+	// `request_id` of the turn.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// As in EndTurn, for a turn that nobody holds.
+	// Like in EndTurn, for a turn without a lease.
 	CallResult string `protobuf:"bytes,3,opt,name=call_result,json=callResult,proto3" json:"call_result,omitempty"`
-	// As in BeginTurn, for `call_result`.
+	// Like in BeginTurn, for `call_result`.
 	TimePlaceholder string `protobuf:"bytes,4,opt,name=time_placeholder,json=timePlaceholder,proto3" json:"time_placeholder,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1724,7 +1728,7 @@ func (x *RequestCancelRequest) GetTimePlaceholder() string {
 // Response of RequestCancel.
 type RequestCancelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn as it is now.
+	// The turn after the call.
 	Turn          *Turn `protobuf:"bytes,1,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1772,11 +1776,11 @@ type ReadTurnRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The turn, by the request it answers. NOT_FOUND when there is none.
+	// `request_id` of the turn. NOT_FOUND if it does not exist.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Steps up to and including this one are left out; -1 leaves out none.
+	// Steps up to and including this index are left out; -1 leaves out none.
 	AfterStep int32 `protobuf:"varint,3,opt,name=after_step,json=afterStep,proto3" json:"after_step,omitempty"`
-	// End with the turn as it is now, instead of waiting for more.
+	// End with the current state of the turn instead of waiting for further steps.
 	ReplayOnly    bool `protobuf:"varint,4,opt,name=replay_only,json=replayOnly,proto3" json:"replay_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1843,7 +1847,7 @@ func (x *ReadTurnRequest) GetReplayOnly() bool {
 // Response of ReadTurn.
 type ReadTurnResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What comes next.
+	// The next item.
 	//
 	// Types that are valid to be assigned to Item:
 	//
@@ -1919,7 +1923,7 @@ type ReadTurnResponse_Step struct {
 }
 
 type ReadTurnResponse_Turn struct {
-	// The turn: the last message of the stream.
+	// The turn. The last message of the stream.
 	Turn *Turn `protobuf:"bytes,2,opt,name=turn,proto3,oneof"`
 }
 
@@ -1932,9 +1936,9 @@ type ListTurnsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1996,7 +2000,7 @@ type ListTurnsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of turns.
 	Turns []*Turn `protobuf:"bytes,1,rep,name=turns,proto3" json:"turns,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2095,7 +2099,7 @@ func (x *LoadContextRequest) GetAgentId() string {
 // Response of LoadContext.
 type LoadContextResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What fills its window.
+	// The content of its window.
 	Context       *AgentContext `protobuf:"bytes,7,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2143,7 +2147,7 @@ type PutToolServerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The address with its functions.
+	// The address and its functions.
 	Server        *ToolServer `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2196,7 +2200,7 @@ func (x *PutToolServerRequest) GetServer() *ToolServer {
 // Response of PutToolServer.
 type PutToolServerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The address as it is stored.
+	// The stored address and functions.
 	Server        *ToolServer `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2288,7 +2292,7 @@ func (x *ListToolServersRequest) GetAgentId() string {
 // Response of ListToolServers.
 type ListToolServersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses with their functions.
+	// The addresses and their functions.
 	Servers       []*ToolServer `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2428,11 +2432,11 @@ type RewindMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Names the turn for good. Unique within the tenant.
+	// Identifies the turn permanently. Unique within the tenant.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-	// 0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-	// behind it.
+	// Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+	// call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+	// everything after it.
 	Count         int32 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2492,7 +2496,7 @@ func (x *RewindMessagesRequest) GetCount() int32 {
 // Response of RewindMessages.
 type RewindMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Messages that were taken back.
+	// Number of messages that were taken back.
 	RewoundCount  int64 `protobuf:"varint,2,opt,name=rewound_count,json=rewoundCount,proto3" json:"rewound_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2540,15 +2544,15 @@ type EditMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The new text: not blank, at most 262,144 bytes in UTF-8.
+	// The new text: not blank, at most 262,144 bytes of UTF-8.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// Names the turn for good. Unique within the tenant.
+	// Identifies the turn permanently. Unique within the tenant.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// What it takes the place of.
+	// The part to replace.
 	Part MessagePart `protobuf:"varint,5,opt,name=part,proto3,enum=memgpt.memory.v1.MessagePart" json:"part,omitempty"`
-	// Becomes the result of a call that a turn left behind without one.
+	// Result for a function call that an abandoned turn left without one.
 	CallResult string `protobuf:"bytes,6,opt,name=call_result,json=callResult,proto3" json:"call_result,omitempty"`
-	// As in BeginTurn, for `call_result`.
+	// Like in BeginTurn, for `call_result`.
 	TimePlaceholder string `protobuf:"bytes,7,opt,name=time_placeholder,json=timePlaceholder,proto3" json:"time_placeholder,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -2769,9 +2773,9 @@ type ImportAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next piece.
 	Piece *AgentPiece `protobuf:"bytes,1,opt,name=piece,proto3" json:"piece,omitempty"`
-	// In the first message: the new agent's name, or empty for the exported one.
+	// In the first message: name of the new agent; empty for the exported name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// In the first message: makes the call repeatable for 24 hours.
+	// In the first message: makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2833,7 +2837,7 @@ type ImportAgentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new agent.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Sources that the agent had attached, and that are not in this store: load them, then attach them.
+	// Names of attached sources that do not exist in this store. Load them, then attach them.
 	MissingSourceNames []string `protobuf:"bytes,2,rep,name=missing_source_names,json=missingSourceNames,proto3" json:"missing_source_names,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -2905,17 +2909,18 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\bmessages\x18\v \x03(\v2\x1c.memgpt.memory.v1.NewMessageB\b\xbaH\x05\x92\x01\x02\x10@R\bmessages\x128\n" +
 	"\x0efallback_names\x18\f \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\ar\x05\x10\x01\x18\x80\x01R\rfallbackNames\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"y\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\aagentId\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04nameB\f\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\aagentId\x12 \n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"O\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"Y\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\x8c\x01\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8c\x01\n" +
 	"\x12ListAgentsResponse\x12/\n" +
 	"\x06agents\x18\x01 \x03(\v2\x17.memgpt.memory.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -3013,12 +3018,12 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x10ReadTurnResponse\x12,\n" +
 	"\x04step\x18\x01 \x01(\v2\x16.memgpt.memory.v1.StepH\x00R\x04step\x12,\n" +
 	"\x04turn\x18\x02 \x01(\v2\x16.memgpt.memory.v1.TurnH\x00R\x04turnB\x06\n" +
-	"\x04item\"\x87\x01\n" +
+	"\x04item\"\x91\x01\n" +
 	"\x10ListTurnsRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"i\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListTurnsResponse\x12,\n" +
 	"\x05turns\x18\x01 \x03(\v2\x16.memgpt.memory.v1.TurnR\x05turns\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"M\n" +
@@ -3034,10 +3039,11 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x16ListToolServersRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\"Q\n" +
 	"\x17ListToolServersResponse\x126\n" +
-	"\aservers\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.ToolServerR\aservers\"u\n" +
+	"\aservers\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.ToolServerR\aservers\"x\n" +
 	"\x17DeleteToolServerRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12!\n" +
-	"\aaddress\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\aaddress\"\x1a\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
+	"\aaddress\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\aaddress\"\x1a\n" +
 	"\x18DeleteToolServerResponse\"\xaf\x01\n" +
 	"\x15RewindMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12)\n" +

@@ -46,96 +46,99 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The state of agents: what they are, their turns, and what fills their context window.
+// Stores agents: their settings, their turns, and the content of their context window.
 //
-// Everything is scoped by the tenant of the caller's credential. An id of another tenant is NOT_FOUND. When Milvus cannot
-// be reached, every call fails with UNAVAILABLE and nothing has changed, or the same call may be made again.
+// Everything is scoped to the tenant of the caller's credential; an id of another tenant is NOT_FOUND. If Milvus cannot
+// be reached, calls fail with UNAVAILABLE; the same call can be retried.
 type AgentStateServiceClient interface {
-	// Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-	// the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
+	// Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition
+	// returns the current state of the agent. ALREADY_EXISTS if `name` and all of `fallback_names` are taken.
 	CreateAgent(ctx context.Context, in *CreateAgentRequest, opts ...grpc.CallOption) (*CreateAgentResponse, error)
-	// Reads an agent by id or by name. NOT_FOUND when there is none.
+	// Reads an agent by id or by name. NOT_FOUND if it does not exist.
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
-	// Lists agents in order of creation, 50 a page unless `page_size` says otherwise, at most 1,000.
+	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
-	// Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
-	// Repeating it is harmless.
+	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+	// Safe to retry.
 	UpdateAgent(ctx context.Context, in *UpdateAgentRequest, opts ...grpc.CallOption) (*UpdateAgentResponse, error)
-	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-	// It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
-	// NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
+	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
+	// The agent disappears immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`;
+	// without one a second call is NOT_FOUND. Stored responses about the agent are deleted as well: repeating such a
+	// request is NOT_FOUND.
 	DeleteAgent(ctx context.Context, in *DeleteAgentRequest, opts ...grpc.CallOption) (*DeleteAgentResponse, error)
-	// Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
-	// input as step 0.
+	// Requests a turn: streams the position in the agent's queue whenever it changes, then one grant. The grant commits
+	// the turn's input as step 0.
 	//
-	// After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
-	// the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
+	// After a grant with a lease the stream stays open, and reports immediately if a cancellation is requested; it ends
+	// when the turn ends or the lease is lost. The stream does not renew the lease: RenewLease does, and reports a
+	// requested cancellation as well.
 	//
-	// Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-	// answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
-	// `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
+	// Idempotent by `request_id`, which is required: the input of an existing turn is not added again; a turn that has
+	// ended gets a grant without a lease; the call waits for a turn that another lease holds, unless `nonblocking` is
+	// set. The same `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that disconnects leaves
+	// the queue.
 	//
-	// A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
-	// one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
+	// An abandoned turn, whose lease has expired, is granted first, except before a retry: if the granted turn has
+	// another `request_id` than the request, run it to its end, then call again; the position in the queue is kept.
 	//
-	// RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
-	// `queue_timeout`: the turn has not begun then.
+	// RESOURCE_EXHAUSTED if 64 turns are waiting; DEADLINE_EXCEEDED if the turn has waited for `queue_timeout`, in which
+	// case it was not started.
 	BeginTurn(ctx context.Context, in *BeginTurnRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BeginTurnResponse], error)
-	// Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
-	// when the lease has passed to another. Repeating it is harmless.
+	// Renews a lease for 10 seconds, and returns whether the turn should be cancelled. Call it every 3 seconds. ABORTED
+	// if the lease was lost. Safe to retry.
 	RenewLease(ctx context.Context, in *RenewLeaseRequest, opts ...grpc.CallOption) (*RenewLeaseResponse, error)
-	// Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-	// it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
+	// Commits a step, all or nothing: messages, block edits, notes, and an eviction. With `outcome` it also ends the
+	// turn. The response has the new content of the window, so that the caller does not need to read it again.
 	//
-	// Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
-	// when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-	// one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+	// Idempotent by (turn, step index): for a committed step the original response is returned. ABORTED if the lease was
+	// lost or a block's etag has changed; FAILED_PRECONDITION if the index is not the next one or a block is read-only;
+	// INVALID_ARGUMENT if a block's value exceeds its limit or a message exceeds 1 MiB.
 	CommitStep(ctx context.Context, in *CommitStepRequest, opts ...grpc.CallOption) (*CommitStepResponse, error)
-	// Ends a turn without a step, and frees the agent for the next. Idempotent. ABORTED when the lease has passed to another.
+	// Ends a turn without a step, so that the next turn can start. Idempotent. ABORTED if the lease was lost.
 	EndTurn(ctx context.Context, in *EndTurnRequest, opts ...grpc.CallOption) (*EndTurnResponse, error)
-	// Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent.
+	// Releases a lease without ending the turn, so that another replica can continue it immediately. Idempotent.
 	ReleaseLease(ctx context.Context, in *ReleaseLeaseRequest, opts ...grpc.CallOption) (*ReleaseLeaseResponse, error)
-	// Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-	// lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
-	// ended stays as it ended.
+	// Requests that a turn be cancelled. A waiting or abandoned turn is cancelled by this call; the holder of a lease is
+	// told by the BeginTurn stream or, after a restart of Memory, by RenewLease. Idempotent; a turn that has ended does
+	// not change.
 	RequestCancel(ctx context.Context, in *RequestCancelRequest, opts ...grpc.CallOption) (*RequestCancelResponse, error)
-	// Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-	// as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
+	// Replays the committed steps of a turn after `after_step`, then follows it live. Each response has a step; the last
+	// one has the ended turn. With `replay_only` the stream ends with the current state of the turn.
 	ReadTurn(ctx context.Context, in *ReadTurnRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadTurnResponse], error)
-	// Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+	// Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
 	ListTurns(ctx context.Context, in *ListTurnsRequest, opts ...grpc.CallOption) (*ListTurnsResponse, error)
-	// Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
-	// has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+	// Sets the functions of an address for an agent, replacing earlier ones. ALREADY_EXISTS if another address has a
+	// function of the same name; FAILED_PRECONDITION for more than 16 addresses or 100 functions. Idempotent.
 	PutToolServer(ctx context.Context, in *PutToolServerRequest, opts ...grpc.CallOption) (*PutToolServerResponse, error)
-	// Lists an agent's addresses with their functions, in order of registration.
+	// Lists an agent's addresses and their functions, in order of registration.
 	ListToolServers(ctx context.Context, in *ListToolServersRequest, opts ...grpc.CallOption) (*ListToolServersResponse, error)
-	// Takes the functions of an address away. Idempotent.
+	// Removes the functions of an address. Idempotent.
 	DeleteToolServer(ctx context.Context, in *DeleteToolServerRequest, opts ...grpc.CallOption) (*DeleteToolServerResponse, error)
-	// Reads all that fills an agent's context window, as of one instant.
+	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(ctx context.Context, in *LoadContextRequest, opts ...grpc.CallOption) (*LoadContextResponse, error)
-	// Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
-	// keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+	// Takes messages back: they leave the window permanently, and searches find them only on request; recall memory keeps
+	// them, marked. What the agent wrote to its blocks and to archival memory in that time stays, and so does a summary.
 	//
-	// A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
-	// Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
-	// the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
+	// The call is a turn of its own and waits in the queue like BeginTurn; an abandoned turn is ended as CANCELLED.
+	// Idempotent by `request_id`, which is required. FAILED_PRECONDITION if there is nothing to take back; the messages
+	// that the agent was created with always stay. RESOURCE_EXHAUSTED if 64 turns are waiting.
 	RewindMessages(ctx context.Context, in *RewindMessagesRequest, opts ...grpc.CallOption) (*RewindMessagesResponse, error)
-	// Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
-	// RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+	// Replaces what the agent last thought or said. The message and all later ones are taken back as by RewindMessages,
+	// and added again as copies, the first one edited, each with a reference to the message that it replaces.
 	//
-	// A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
-	// holds no such message.
+	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
+	// FAILED_PRECONDITION if the window has no such message.
 	EditMessage(ctx context.Context, in *EditMessageRequest, opts ...grpc.CallOption) (*EditMessageResponse, error)
-	// Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
-	// What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+	// Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
+	// name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
 	ExportAgent(ctx context.Context, in *ExportAgentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportAgentResponse], error)
-	// Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
-	// last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
-	// turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+	// Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
+	// not visible before the last piece; what a failure or a crash leaves behind is removed. Notes are embedded with this
+	// store's model. Turns are not imported. Sources are attached by name; the response lists those that do not exist.
 	//
-	// Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
-	// CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-	// of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
+	// Idempotent by `request_id`. INVALID_ARGUMENT if a piece is out of order or exceeds the limits of CreateAgent,
+	// CommitStep or InsertPassages, or if the stream is incomplete or has other counts; FAILED_PRECONDITION for another
+	// format; ALREADY_EXISTS if the name is taken; DEADLINE_EXCEEDED if no piece arrives for 60 seconds.
 	ImportAgent(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportAgentRequest, ImportAgentResponse], error)
 }
 
@@ -391,96 +394,99 @@ type AgentStateService_ImportAgentClient = grpc.ClientStreamingClient[ImportAgen
 // All implementations must embed UnimplementedAgentStateServiceServer
 // for forward compatibility.
 //
-// The state of agents: what they are, their turns, and what fills their context window.
+// Stores agents: their settings, their turns, and the content of their context window.
 //
-// Everything is scoped by the tenant of the caller's credential. An id of another tenant is NOT_FOUND. When Milvus cannot
-// be reached, every call fails with UNAVAILABLE and nothing has changed, or the same call may be made again.
+// Everything is scoped to the tenant of the caller's credential; an id of another tenant is NOT_FOUND. If Milvus cannot
+// be reached, calls fail with UNAVAILABLE; the same call can be retried.
 type AgentStateServiceServer interface {
-	// Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-	// the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
+	// Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition
+	// returns the current state of the agent. ALREADY_EXISTS if `name` and all of `fallback_names` are taken.
 	CreateAgent(context.Context, *CreateAgentRequest) (*CreateAgentResponse, error)
-	// Reads an agent by id or by name. NOT_FOUND when there is none.
+	// Reads an agent by id or by name. NOT_FOUND if it does not exist.
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
-	// Lists agents in order of creation, 50 a page unless `page_size` says otherwise, at most 1,000.
+	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
-	// Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
-	// Repeating it is harmless.
+	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+	// Safe to retry.
 	UpdateAgent(context.Context, *UpdateAgentRequest) (*UpdateAgentResponse, error)
-	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-	// It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
-	// NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
+	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
+	// The agent disappears immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`;
+	// without one a second call is NOT_FOUND. Stored responses about the agent are deleted as well: repeating such a
+	// request is NOT_FOUND.
 	DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error)
-	// Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
-	// input as step 0.
+	// Requests a turn: streams the position in the agent's queue whenever it changes, then one grant. The grant commits
+	// the turn's input as step 0.
 	//
-	// After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
-	// the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
+	// After a grant with a lease the stream stays open, and reports immediately if a cancellation is requested; it ends
+	// when the turn ends or the lease is lost. The stream does not renew the lease: RenewLease does, and reports a
+	// requested cancellation as well.
 	//
-	// Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-	// answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
-	// `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
+	// Idempotent by `request_id`, which is required: the input of an existing turn is not added again; a turn that has
+	// ended gets a grant without a lease; the call waits for a turn that another lease holds, unless `nonblocking` is
+	// set. The same `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that disconnects leaves
+	// the queue.
 	//
-	// A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
-	// one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
+	// An abandoned turn, whose lease has expired, is granted first, except before a retry: if the granted turn has
+	// another `request_id` than the request, run it to its end, then call again; the position in the queue is kept.
 	//
-	// RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
-	// `queue_timeout`: the turn has not begun then.
+	// RESOURCE_EXHAUSTED if 64 turns are waiting; DEADLINE_EXCEEDED if the turn has waited for `queue_timeout`, in which
+	// case it was not started.
 	BeginTurn(*BeginTurnRequest, grpc.ServerStreamingServer[BeginTurnResponse]) error
-	// Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
-	// when the lease has passed to another. Repeating it is harmless.
+	// Renews a lease for 10 seconds, and returns whether the turn should be cancelled. Call it every 3 seconds. ABORTED
+	// if the lease was lost. Safe to retry.
 	RenewLease(context.Context, *RenewLeaseRequest) (*RenewLeaseResponse, error)
-	// Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-	// it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
+	// Commits a step, all or nothing: messages, block edits, notes, and an eviction. With `outcome` it also ends the
+	// turn. The response has the new content of the window, so that the caller does not need to read it again.
 	//
-	// Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
-	// when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-	// one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+	// Idempotent by (turn, step index): for a committed step the original response is returned. ABORTED if the lease was
+	// lost or a block's etag has changed; FAILED_PRECONDITION if the index is not the next one or a block is read-only;
+	// INVALID_ARGUMENT if a block's value exceeds its limit or a message exceeds 1 MiB.
 	CommitStep(context.Context, *CommitStepRequest) (*CommitStepResponse, error)
-	// Ends a turn without a step, and frees the agent for the next. Idempotent. ABORTED when the lease has passed to another.
+	// Ends a turn without a step, so that the next turn can start. Idempotent. ABORTED if the lease was lost.
 	EndTurn(context.Context, *EndTurnRequest) (*EndTurnResponse, error)
-	// Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent.
+	// Releases a lease without ending the turn, so that another replica can continue it immediately. Idempotent.
 	ReleaseLease(context.Context, *ReleaseLeaseRequest) (*ReleaseLeaseResponse, error)
-	// Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-	// lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
-	// ended stays as it ended.
+	// Requests that a turn be cancelled. A waiting or abandoned turn is cancelled by this call; the holder of a lease is
+	// told by the BeginTurn stream or, after a restart of Memory, by RenewLease. Idempotent; a turn that has ended does
+	// not change.
 	RequestCancel(context.Context, *RequestCancelRequest) (*RequestCancelResponse, error)
-	// Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-	// as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
+	// Replays the committed steps of a turn after `after_step`, then follows it live. Each response has a step; the last
+	// one has the ended turn. With `replay_only` the stream ends with the current state of the turn.
 	ReadTurn(*ReadTurnRequest, grpc.ServerStreamingServer[ReadTurnResponse]) error
-	// Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+	// Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
 	ListTurns(context.Context, *ListTurnsRequest) (*ListTurnsResponse, error)
-	// Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
-	// has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+	// Sets the functions of an address for an agent, replacing earlier ones. ALREADY_EXISTS if another address has a
+	// function of the same name; FAILED_PRECONDITION for more than 16 addresses or 100 functions. Idempotent.
 	PutToolServer(context.Context, *PutToolServerRequest) (*PutToolServerResponse, error)
-	// Lists an agent's addresses with their functions, in order of registration.
+	// Lists an agent's addresses and their functions, in order of registration.
 	ListToolServers(context.Context, *ListToolServersRequest) (*ListToolServersResponse, error)
-	// Takes the functions of an address away. Idempotent.
+	// Removes the functions of an address. Idempotent.
 	DeleteToolServer(context.Context, *DeleteToolServerRequest) (*DeleteToolServerResponse, error)
-	// Reads all that fills an agent's context window, as of one instant.
+	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(context.Context, *LoadContextRequest) (*LoadContextResponse, error)
-	// Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
-	// keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+	// Takes messages back: they leave the window permanently, and searches find them only on request; recall memory keeps
+	// them, marked. What the agent wrote to its blocks and to archival memory in that time stays, and so does a summary.
 	//
-	// A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
-	// Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
-	// the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
+	// The call is a turn of its own and waits in the queue like BeginTurn; an abandoned turn is ended as CANCELLED.
+	// Idempotent by `request_id`, which is required. FAILED_PRECONDITION if there is nothing to take back; the messages
+	// that the agent was created with always stay. RESOURCE_EXHAUSTED if 64 turns are waiting.
 	RewindMessages(context.Context, *RewindMessagesRequest) (*RewindMessagesResponse, error)
-	// Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
-	// RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+	// Replaces what the agent last thought or said. The message and all later ones are taken back as by RewindMessages,
+	// and added again as copies, the first one edited, each with a reference to the message that it replaces.
 	//
-	// A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
-	// holds no such message.
+	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
+	// FAILED_PRECONDITION if the window has no such message.
 	EditMessage(context.Context, *EditMessageRequest) (*EditMessageResponse, error)
-	// Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
-	// What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+	// Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
+	// name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
 	ExportAgent(*ExportAgentRequest, grpc.ServerStreamingServer[ExportAgentResponse]) error
-	// Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
-	// last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
-	// turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+	// Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
+	// not visible before the last piece; what a failure or a crash leaves behind is removed. Notes are embedded with this
+	// store's model. Turns are not imported. Sources are attached by name; the response lists those that do not exist.
 	//
-	// Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
-	// CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-	// of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
+	// Idempotent by `request_id`. INVALID_ARGUMENT if a piece is out of order or exceeds the limits of CreateAgent,
+	// CommitStep or InsertPassages, or if the stream is incomplete or has other counts; FAILED_PRECONDITION for another
+	// format; ALREADY_EXISTS if the name is taken; DEADLINE_EXCEEDED if no piece arrives for 60 seconds.
 	ImportAgent(grpc.ClientStreamingServer[ImportAgentRequest, ImportAgentResponse]) error
 	mustEmbedUnimplementedAgentStateServiceServer()
 }

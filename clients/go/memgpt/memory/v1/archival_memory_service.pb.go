@@ -22,10 +22,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What is searched or listed.
+// The passages to search or list.
 type PassageScope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose passages.
+	// Owner of the passages.
 	//
 	// Types that are valid to be assigned to Scope:
 	//
@@ -109,18 +109,18 @@ func (*PassageScope_AgentId) isPassageScope_Scope() {}
 
 func (*PassageScope_SourceId) isPassageScope_Scope() {}
 
-// Which passages of the scope. Every condition that is set must hold.
+// Filter on the passages of a scope. Every condition that is set must hold.
 type PassageFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of one of these sources: at most 100. An agent's own notes are of none.
+	// From one of these sources: at most 100. An agent's own notes are from none.
 	SourceIds []string `protobuf:"bytes,1,rep,name=source_ids,json=sourceIds,proto3" json:"source_ids,omitempty"`
-	// Of one of these files: at most 100. An agent's own notes are of none.
+	// From one of these files: at most 100. An agent's own notes are from none.
 	FileNames []string `protobuf:"bytes,2,rep,name=file_names,json=fileNames,proto3" json:"file_names,omitempty"`
-	// With every one of these tags: those of a note, or of a document's file. At most 32.
+	// With all of these tags, of the note or of the document's file: at most 32.
 	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
-	// Stored at this instant or later; a document's passages when their file became visible. Years 1 to 9999.
+	// Stored at this time or later; for passages of a document, the time when the file became visible. Years 1 to 9999.
 	CreatedFrom *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_from,json=createdFrom,proto3" json:"created_from,omitempty"`
-	// Stored before this instant. Before `created_from` it is INVALID_ARGUMENT. Years 1 to 9999.
+	// Stored before this time. INVALID_ARGUMENT if it is before `created_from`. Years 1 to 9999.
 	CreatedBefore *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_before,json=createdBefore,proto3" json:"created_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -194,19 +194,21 @@ func (x *PassageFilter) GetCreatedBefore() *timestamppb.Timestamp {
 // Request of SearchPassages.
 type SearchPassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is searched.
+	// The passages to search.
 	Scope *PassageScope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// What is looked for: 1 to 8,192 characters, not blank.
+	// The query: 1 to 8,192 characters, not blank.
 	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
-	// How it is ranked. A mode that the store cannot do falls back to dense, and the response says so.
+	// How to rank. A mode that the store does not support falls back to dense; the response has the mode that was used.
 	Mode SearchMode `protobuf:"varint,3,opt,name=mode,proto3,enum=memgpt.memory.v1.SearchMode" json:"mode,omitempty"`
-	// Which passages of the scope.
+	// Filter on the passages of the scope.
 	Filter *PassageFilter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// The most hits to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of hits to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before.
+	// `next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+	// same as before.
 	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Hits to pass over before the first page; past the end that page is empty. With a token it must be as before.
+	// Number of hits to skip before the first page; beyond the end, that page is empty. With a token it must be the same
+	// as before.
 	Skip          int32 `protobuf:"varint,7,opt,name=skip,proto3" json:"skip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -296,11 +298,11 @@ type SearchPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of hits, best first.
 	Hits []*PassageHit `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All passages of the ranking, as of the first page.
+	// Number of passages in the ranking, as of the first page.
 	TotalSize int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
-	// How it was ranked.
+	// The mode that was used.
 	Mode          SearchMode `protobuf:"varint,4,opt,name=mode,proto3,enum=memgpt.memory.v1.SearchMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -369,11 +371,11 @@ type InsertPassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The texts: at most 256, each at most 1 MiB.
+	// The texts: at most 256 of at most 1 MiB each.
 	Texts []string `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
-	// Labels for all of them: at most 32, each 1 to 64 characters.
+	// Tags for all of them: at most 32 of 1 to 64 characters.
 	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -440,7 +442,7 @@ func (x *InsertPassagesRequest) GetRequestId() string {
 // Response of InsertPassages.
 type InsertPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The passages, in order of the texts.
+	// The passages in order of the texts.
 	Passages      []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -486,13 +488,15 @@ func (x *InsertPassagesResponse) GetPassages() []*Passage {
 // Request of ListPassages.
 type ListPassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is listed.
+	// The passages to list.
 	Scope *PassageScope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// The most passages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of passages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before.
+	// `next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+	// same as before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which passages of the scope.
+	// Filter on the passages of the scope.
 	Filter        *PassageFilter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -561,9 +565,9 @@ type ListPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of passages.
 	Passages []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All passages of the scope that pass the filter, as of the first page.
+	// Number of passages that match the filter, as of the first page.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -623,9 +627,9 @@ func (x *ListPassagesResponse) GetTotalSize() int64 {
 // Request of GetPassages.
 type GetPassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where they must lie.
+	// The scope that the passages must be in.
 	Scope *PassageScope `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// The passages: at most 1,000.
+	// Ids of the passages: at most 1,000.
 	PassageIds    []string `protobuf:"bytes,2,rep,name=passage_ids,json=passageIds,proto3" json:"passage_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -678,7 +682,7 @@ func (x *GetPassagesRequest) GetPassageIds() []string {
 // Response of GetPassages.
 type GetPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that exist, in order of the request.
+	// The passages that exist, in order of the request.
 	Passages      []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -726,7 +730,7 @@ type DeletePassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The passages: at most 1,000.
+	// Ids of the passages: at most 1,000.
 	PassageIds    []string `protobuf:"bytes,2,rep,name=passage_ids,json=passageIds,proto3" json:"passage_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -779,7 +783,7 @@ func (x *DeletePassagesRequest) GetPassageIds() []string {
 // Response of DeletePassages.
 type DeletePassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many were there.
+	// Number of passages that existed.
 	DeletedCount  int64 `protobuf:"varint,1,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -838,16 +842,16 @@ const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
 	"file_names\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03\x18\x80 R\tfileNames\x12\"\n" +
 	"\x04tags\x18\x03 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x04tags\x12[\n" +
 	"\fcreated_from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\vcreatedFrom\x12_\n" +
-	"\x0ecreated_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rcreatedBefore\"\xc5\x02\n" +
+	"\x0ecreated_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\rcreatedBefore\"\xcf\x02\n" +
 	"\x15SearchPassagesRequest\x12<\n" +
 	"\x05scope\x18\x01 \x01(\v2\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12 \n" +
 	"\x05query\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80@R\x05query\x12:\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x1c.memgpt.memory.v1.SearchModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x127\n" +
 	"\x06filter\x18\x04 \x01(\v2\x1f.memgpt.memory.v1.PassageFilterR\x06filter\x12\x1b\n" +
-	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\x12\x1b\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n" +
 	"\x04skip\x18\a \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x04skip\"\xc3\x01\n" +
 	"\x16SearchPassagesResponse\x120\n" +
 	"\x04hits\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.PassageHitR\x04hits\x12&\n" +
@@ -863,12 +867,12 @@ const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"O\n" +
 	"\x16InsertPassagesResponse\x125\n" +
-	"\bpassages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.PassageR\bpassages\"\xc8\x01\n" +
+	"\bpassages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.PassageR\bpassages\"\xd2\x01\n" +
 	"\x13ListPassagesRequest\x12<\n" +
 	"\x05scope\x18\x01 \x01(\v2\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\x127\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x127\n" +
 	"\x06filter\x18\x04 \x01(\v2\x1f.memgpt.memory.v1.PassageFilterR\x06filter\"\x94\x01\n" +
 	"\x14ListPassagesResponse\x125\n" +
 	"\bpassages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.PassageR\bpassages\x12&\n" +

@@ -30,24 +30,27 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Archival memory: an agent's own notes and the passages of the sources attached to it.
+// Archival memory: an agent's own notes, and the passages of its attached sources.
 type ArchivalMemoryServiceClient interface {
-	// Ranks passages by a query and answers one page of the ranking.
+	// Ranks passages by a query and returns one page of the ranking.
 	//
-	// Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-	// whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-	// join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-	// Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+	// The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+	// stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+	// added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+	// passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+	// another request.
 	SearchPassages(ctx context.Context, in *SearchPassagesRequest, opts ...grpc.CallOption) (*SearchPassagesResponse, error)
-	// Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-	// `request_id`: a repetition answers those that are still there.
+	// Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+	// `request_id`: a repetition returns the passages that still exist.
 	InsertPassages(ctx context.Context, in *InsertPassagesRequest, opts ...grpc.CallOption) (*InsertPassagesResponse, error)
-	// Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-	// not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+	// Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+	// that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+	// scans all notes of the agent.
 	ListPassages(ctx context.Context, in *ListPassagesRequest, opts ...grpc.CallOption) (*ListPassagesResponse, error)
-	// Reads passages by id. Those that are absent, or not in the scope, are left out of the answer.
+	// Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response.
 	GetPassages(ctx context.Context, in *GetPassagesRequest, opts ...grpc.CallOption) (*GetPassagesResponse, error)
-	// Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source.
+	// Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+	// file or source.
 	DeletePassages(ctx context.Context, in *DeletePassagesRequest, opts ...grpc.CallOption) (*DeletePassagesResponse, error)
 }
 
@@ -113,24 +116,27 @@ func (c *archivalMemoryServiceClient) DeletePassages(ctx context.Context, in *De
 // All implementations must embed UnimplementedArchivalMemoryServiceServer
 // for forward compatibility.
 //
-// Archival memory: an agent's own notes and the passages of the sources attached to it.
+// Archival memory: an agent's own notes, and the passages of its attached sources.
 type ArchivalMemoryServiceServer interface {
-	// Ranks passages by a query and answers one page of the ranking.
+	// Ranks passages by a query and returns one page of the ranking.
 	//
-	// Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-	// whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-	// join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-	// Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+	// The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+	// stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+	// added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+	// passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+	// another request.
 	SearchPassages(context.Context, *SearchPassagesRequest) (*SearchPassagesResponse, error)
-	// Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-	// `request_id`: a repetition answers those that are still there.
+	// Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+	// `request_id`: a repetition returns the passages that still exist.
 	InsertPassages(context.Context, *InsertPassagesRequest) (*InsertPassagesResponse, error)
-	// Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-	// not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+	// Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+	// that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+	// scans all notes of the agent.
 	ListPassages(context.Context, *ListPassagesRequest) (*ListPassagesResponse, error)
-	// Reads passages by id. Those that are absent, or not in the scope, are left out of the answer.
+	// Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response.
 	GetPassages(context.Context, *GetPassagesRequest) (*GetPassagesResponse, error)
-	// Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source.
+	// Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+	// file or source.
 	DeletePassages(context.Context, *DeletePassagesRequest) (*DeletePassagesResponse, error)
 	mustEmbedUnimplementedArchivalMemoryServiceServer()
 }

@@ -22,20 +22,21 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A block of core memory: text that is always in the agent's context window and that the agent edits by function calls.
+// A block of core memory: text that is always in the agent's context window, and that the agent edits with function
+// calls.
 type Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the block within its agent, such as `persona` or `human`.
 	Label string `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
-	// The text itself. Its length in Unicode characters is at most `limit`.
+	// The text: at most `limit` Unicode characters.
 	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	// The most characters that `value` may have. Default 2,000.
+	// Maximum number of characters of `value`. Default 2,000.
 	Limit int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Changes with every write. Send it back to write only over what was read.
+	// Changes with every write. Send it with a write to make sure that nothing has changed since the read.
 	Etag string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
 	// When the value was last written.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Whether the agent sees it but cannot change it; people can.
+	// Whether the agent can read but not change the block; clients can change it.
 	ReadOnly      bool `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -113,19 +114,19 @@ func (x *Block) GetReadOnly() bool {
 	return false
 }
 
-// What a block is to hold from now on.
+// New content of a block.
 type BlockEdit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the block. It must exist, except in CreateAgent and SetBlock, which make it.
+	// Name of the block. It must exist, except in CreateAgent and SetBlock, which create it.
 	Label string `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
-	// The whole new value. Left out, the present one stays; a new block is empty then.
+	// The whole new value. If absent, the value does not change; a new block is empty.
 	Value *string `protobuf:"bytes,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
-	// The etag that was read. Where it is set and the block has changed since, the write fails with ABORTED.
+	// The etag that was read; empty for an unconditional write. ABORTED if the block has changed since.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
-	// The new limit in characters; 0 keeps the present one, or takes 2,000 for a new block. At most 20,000.
+	// The new limit in characters, at most 20,000. 0 keeps the current limit; a new block gets 2,000.
 	Limit int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Whether the agent is kept from changing it. Left out, that stays as it is; a new block is the agent's to change. Only in
-	// CreateAgent and SetBlock: CommitStep is FAILED_PRECONDITION for a block that is read-only.
+	// Whether the block is read-only for the agent. If absent, this does not change; a new block is writable. Only in
+	// CreateAgent and SetBlock. CommitStep is FAILED_PRECONDITION for a read-only block.
 	ReadOnly      *bool `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3,oneof" json:"read_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -200,12 +201,12 @@ var File_memgpt_memory_v1_block_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_block_proto_rawDesc = "" +
 	"\n" +
-	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x01\n" +
-	"\x05Block\x12\x14\n" +
-	"\x05label\x18\x01 \x01(\tR\x05label\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
-	"\x04etag\x18\x04 \x01(\tR\x04etag\x12;\n" +
+	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x01\n" +
+	"\x05Block\x12\x1d\n" +
+	"\x05label\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05label\x12\x1f\n" +
+	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x1b\n" +
+	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
 	"\tread_only\x18\x06 \x01(\bR\breadOnly\"\xe5\x01\n" +

@@ -122,7 +122,7 @@ func (x *GetBlockResponse) GetBlock() *Block {
 	return nil
 }
 
-// Request of ListBlocks.
+// Request of ListNumber of blocks.
 type ListBlocksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
@@ -168,10 +168,10 @@ func (x *ListBlocksRequest) GetAgentId() string {
 	return ""
 }
 
-// Response of ListBlocks.
+// Response of ListNumber of blocks.
 type ListBlocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// All its blocks; at most 32.
+	// All blocks of the agent, at most 32.
 	Blocks        []*Block `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -219,7 +219,7 @@ type SetBlockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// What the block is to hold.
+	// The new content of the block.
 	Block         *BlockEdit `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -272,7 +272,7 @@ func (x *SetBlockRequest) GetBlock() *BlockEdit {
 // Response of SetBlock.
 type SetBlockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The block as it is now.
+	// The block after the call.
 	Block         *Block `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -411,10 +411,10 @@ var File_memgpt_memory_v1_block_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_block_service_proto_rawDesc = "" +
 	"\n" +
-	"$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/block.proto\"i\n" +
+	"$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/block.proto\"k\n" +
 	"\x0fGetBlockRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1d\n" +
-	"\x05label\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05label\"A\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1f\n" +
+	"\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"A\n" +
 	"\x10GetBlockResponse\x12-\n" +
 	"\x05block\x18\x01 \x01(\v2\x17.memgpt.memory.v1.BlockR\x05block\"L\n" +
 	"\x11ListBlocksRequest\x127\n" +
@@ -425,10 +425,10 @@ const file_memgpt_memory_v1_block_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\x05block\x18\x02 \x01(\v2\x1b.memgpt.memory.v1.BlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05block\"A\n" +
 	"\x10SetBlockResponse\x12-\n" +
-	"\x05block\x18\x01 \x01(\v2\x17.memgpt.memory.v1.BlockR\x05block\"l\n" +
+	"\x05block\x18\x01 \x01(\v2\x17.memgpt.memory.v1.BlockR\x05block\"n\n" +
 	"\x12DeleteBlockRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1d\n" +
-	"\x05label\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05label\"\x15\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1f\n" +
+	"\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"\x15\n" +
 	"\x13DeleteBlockResponse2\xe9\x02\n" +
 	"\fBlockService\x12Q\n" +
 	"\bGetBlock\x12!.memgpt.memory.v1.GetBlockRequest\x1a\".memgpt.memory.v1.GetBlockResponse\x12W\n" +

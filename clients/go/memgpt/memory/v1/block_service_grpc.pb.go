@@ -29,16 +29,17 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Core memory, for people and tools; an agent's own edits are part of CommitStep.
+// Reads and writes core memory. The agent's own edits are part of CommitStep.
 type BlockServiceClient interface {
-	// Reads a block. NOT_FOUND when the agent has none of this label.
+	// Reads a block. NOT_FOUND if the agent has no block with this label.
 	GetBlock(ctx context.Context, in *GetBlockRequest, opts ...grpc.CallOption) (*GetBlockResponse, error)
 	// Lists an agent's blocks in order of creation.
 	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
-	// Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-	// FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+	// has changed since. An error changes nothing. Safe to retry.
 	SetBlock(ctx context.Context, in *SetBlockRequest, opts ...grpc.CallOption) (*SetBlockResponse, error)
-	// Deletes a block. Idempotent: one that is absent stays so.
+	// Deletes a block. Idempotent: succeeds if it does not exist.
 	DeleteBlock(ctx context.Context, in *DeleteBlockRequest, opts ...grpc.CallOption) (*DeleteBlockResponse, error)
 }
 
@@ -94,16 +95,17 @@ func (c *blockServiceClient) DeleteBlock(ctx context.Context, in *DeleteBlockReq
 // All implementations must embed UnimplementedBlockServiceServer
 // for forward compatibility.
 //
-// Core memory, for people and tools; an agent's own edits are part of CommitStep.
+// Reads and writes core memory. The agent's own edits are part of CommitStep.
 type BlockServiceServer interface {
-	// Reads a block. NOT_FOUND when the agent has none of this label.
+	// Reads a block. NOT_FOUND if the agent has no block with this label.
 	GetBlock(context.Context, *GetBlockRequest) (*GetBlockResponse, error)
 	// Lists an agent's blocks in order of creation.
 	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
-	// Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-	// FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+	// has changed since. An error changes nothing. Safe to retry.
 	SetBlock(context.Context, *SetBlockRequest) (*SetBlockResponse, error)
-	// Deletes a block. Idempotent: one that is absent stays so.
+	// Deletes a block. Idempotent: succeeds if it does not exist.
 	DeleteBlock(context.Context, *DeleteBlockRequest) (*DeleteBlockResponse, error)
 	mustEmbedUnimplementedBlockServiceServer()
 }

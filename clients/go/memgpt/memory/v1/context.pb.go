@@ -21,20 +21,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// All that fills an agent's context window, as of one instant.
+// The content of an agent's context window, as of one instant.
 type AgentContext struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, its counts and attachments included.
+	// The agent, including its counts and attachments.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Its core memory, in order of creation.
 	Blocks []*Block `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	// Recursive summary of what left the window; empty while nothing did.
+	// Recursive summary of the evicted messages; empty if none were evicted.
 	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
-	// The messages in the window, oldest first. Empty in the response of CommitStep, whose caller has them.
+	// The messages in the window, oldest first. Empty in the response of CommitStep, because the caller has them.
 	Messages []*Message `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Passages it can search: its own notes and those of the attached sources.
+	// Number of passages that the agent can search: its own notes and those of the attached sources.
 	ArchivalCount int64 `protobuf:"varint,5,opt,name=archival_count,json=archivalCount,proto3" json:"archival_count,omitempty"`
-	// Functions that it may call elsewhere, by address, in order of registration.
+	// Remote functions that the agent may call, by address, in order of registration.
 	ToolServers   []*ToolServer `protobuf:"bytes,6,rep,name=tool_servers,json=toolServers,proto3" json:"tool_servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -22,19 +22,19 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Who a message is from.
+// Author of a message.
 type Role int32
 
 const (
 	// Not set; invalid in requests.
 	Role_ROLE_UNSPECIFIED Role = 0
-	// The instructions. Composed anew for every call of the model, so it is never stored.
+	// The instructions. Composed for every call of the model, and never stored.
 	Role_ROLE_SYSTEM Role = 1
-	// An event for the agent: a user's message, a login, a heartbeat, an alert. Its text is a JSON envelope.
+	// An event for the agent: a user's message, a login, a heartbeat or an alert. The text is a JSON envelope.
 	Role_ROLE_USER Role = 2
-	// The model: inner thought as text, and at most one function call.
+	// The model: its inner thought as text, and at most one function call.
 	Role_ROLE_ASSISTANT Role = 3
-	// The result of a function call. Its text is a JSON envelope.
+	// The result of a function call. The text is a JSON envelope.
 	Role_ROLE_TOOL Role = 4
 )
 
@@ -90,7 +90,7 @@ type FunctionCall struct {
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Name of the function.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The arguments as the model gave them: JSON text, which is not sure to parse.
+	// The arguments as the model wrote them: JSON text that may be invalid.
 	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -147,12 +147,12 @@ func (x *FunctionCall) GetArguments() string {
 	return ""
 }
 
-// Tokens that one call of the model took.
+// Tokens that calls of the model used.
 type Usage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tokens of the prompt.
 	PromptTokens int64 `protobuf:"varint,1,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
-	// Tokens that the model wrote.
+	// Tokens of the completion.
 	CompletionTokens int64 `protobuf:"varint,2,opt,name=completion_tokens,json=completionTokens,proto3" json:"completion_tokens,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -202,18 +202,18 @@ func (x *Usage) GetCompletionTokens() int64 {
 	return 0
 }
 
-// A message to be stored.
+// A message to store.
 type NewMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who it is from. Not ROLE_SYSTEM.
+	// The author. Not ROLE_SYSTEM.
 	Role Role `protobuf:"varint,1,opt,name=role,proto3,enum=memgpt.memory.v1.Role" json:"role,omitempty"`
-	// The text; at most 1 MiB in UTF-8. A longer one is INVALID_ARGUMENT.
+	// The text: at most 1 MiB of UTF-8. A longer text is INVALID_ARGUMENT.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// The function called: only in an assistant's message.
+	// The function call; only in a message of the assistant.
 	FunctionCall *FunctionCall `protobuf:"bytes,3,opt,name=function_call,json=functionCall,proto3" json:"function_call,omitempty"`
-	// The call that this is the result of: only, and always, in a tool's message.
+	// The call that this is the result of; required in a message of a tool, and only there.
 	CallId string `protobuf:"bytes,4,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	// What the call of the model took: only in an assistant's message.
+	// Tokens that the call of the model used; only in a message of the assistant.
 	Usage         *Usage `protobuf:"bytes,5,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -284,12 +284,12 @@ func (x *NewMessage) GetUsage() *Usage {
 	return nil
 }
 
-// How a message was taken back.
+// When and by which turn a message was taken back.
 type Rewind struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn that took it back; ListTurns tells which request that was.
+	// The turn that took it back; ListTurns has its `request_id`.
 	TurnId string `protobuf:"bytes,1,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
-	// When.
+	// When it happened.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -339,34 +339,35 @@ func (x *Rewind) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// A message of recall memory. Messages are never changed, and nothing that leaves the window is lost here.
+// A message of recall memory. Messages never change, and messages that leave the window are kept.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identity, unique in the store.
 	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	// The agent it belongs to.
+	// The agent.
 	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Place in the agent's history: 0, 1, 2, … without gaps.
+	// Position in the agent's history: 0, 1, 2, … without gaps.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Who it is from.
+	// The author.
 	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=memgpt.memory.v1.Role" json:"role,omitempty"`
 	// The text.
 	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
-	// The function called, in an assistant's message that calls one.
+	// The function call of a message of the assistant, if any.
 	FunctionCall *FunctionCall `protobuf:"bytes,6,opt,name=function_call,json=functionCall,proto3" json:"function_call,omitempty"`
-	// The call that this is the result of, in a tool's message.
+	// The call that a message of a tool is the result of.
 	CallId string `protobuf:"bytes,7,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	// What the call of the model took, in an assistant's message.
+	// Tokens that the call of the model used, for a message of the assistant.
 	Usage *Usage `protobuf:"bytes,8,opt,name=usage,proto3" json:"usage,omitempty"`
-	// The turn it came about in; empty for the boot sequence.
+	// The turn that added it; empty for the boot sequence.
 	TurnId string `protobuf:"bytes,9,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
-	// The step of that turn: 0 is the turn's input, the model's steps count from 1.
+	// The step of that turn: 0 is the input, the model's steps count from 1.
 	Step int32 `protobuf:"varint,10,opt,name=step,proto3" json:"step,omitempty"`
 	// When it was stored.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Set when it was taken back by an undo, a retry or an edit: it is out of the window for good, and searches pass it over.
+	// Set if an undo, a retry or an edit took the message back: it has left the window permanently, and searches skip it.
 	Rewind *Rewind `protobuf:"bytes,12,opt,name=rewind,proto3" json:"rewind,omitempty"`
-	// The message that this one replaces, which was taken back: it is a copy of it, edited or, behind an edited one, as it was.
+	// Sequence of the message that this one replaces, which was taken back: an edited copy, or an unedited copy of a
+	// message after an edited one.
 	Replaces      *int64 `protobuf:"varint,13,opt,name=replaces,proto3,oneof" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -511,21 +512,21 @@ const file_memgpt_memory_v1_message_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12C\n" +
 	"\rfunction_call\x18\x03 \x01(\v2\x1e.memgpt.memory.v1.FunctionCallR\ffunctionCall\x12 \n" +
 	"\acall_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x1dR\x06callId\x12-\n" +
-	"\x05usage\x18\x05 \x01(\v2\x17.memgpt.memory.v1.UsageR\x05usage\"Q\n" +
-	"\x06Rewind\x12\x17\n" +
-	"\aturn_id\x18\x01 \x01(\tR\x06turnId\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf6\x03\n" +
-	"\aMessage\x12\x1d\n" +
+	"\x05usage\x18\x05 \x01(\v2\x17.memgpt.memory.v1.UsageR\x05usage\"Z\n" +
+	"\x06Rewind\x12 \n" +
+	"\aturn_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06turnId\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xa5\x04\n" +
+	"\aMessage\x12&\n" +
 	"\n" +
-	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x19\n" +
-	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x1a\n" +
+	"message_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\tmessageId\x12\"\n" +
+	"\bagent_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12*\n" +
-	"\x04role\x18\x04 \x01(\x0e2\x16.memgpt.memory.v1.RoleR\x04role\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\x12C\n" +
-	"\rfunction_call\x18\x06 \x01(\v2\x1e.memgpt.memory.v1.FunctionCallR\ffunctionCall\x12\x17\n" +
-	"\acall_id\x18\a \x01(\tR\x06callId\x12-\n" +
-	"\x05usage\x18\b \x01(\v2\x17.memgpt.memory.v1.UsageR\x05usage\x12\x17\n" +
-	"\aturn_id\x18\t \x01(\tR\x06turnId\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x16.memgpt.memory.v1.RoleR\x04role\x12\x1d\n" +
+	"\x04text\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12C\n" +
+	"\rfunction_call\x18\x06 \x01(\v2\x1e.memgpt.memory.v1.FunctionCallR\ffunctionCall\x12 \n" +
+	"\acall_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18\x1dR\x06callId\x12-\n" +
+	"\x05usage\x18\b \x01(\v2\x17.memgpt.memory.v1.UsageR\x05usage\x12 \n" +
+	"\aturn_id\x18\t \x01(\tB\a\xbaH\x04r\x02\x18@R\x06turnId\x12\x12\n" +
 	"\x04step\x18\n" +
 	" \x01(\x05R\x04step\x12;\n" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +

@@ -26,13 +26,13 @@ const (
 type SearchMode int32
 
 const (
-	// The best that the store can do: hybrid where it has full text, dense elsewhere.
+	// The best mode that the store supports: hybrid if it has full text search, otherwise dense.
 	SearchMode_SEARCH_MODE_UNSPECIFIED SearchMode = 0
-	// By the likeness of embeddings.
+	// By similarity of embeddings.
 	SearchMode_SEARCH_MODE_DENSE SearchMode = 1
-	// By the words in common (BM25).
+	// By keyword match (BM25).
 	SearchMode_SEARCH_MODE_TEXT SearchMode = 2
-	// By both, fused.
+	// By both, with fused scores.
 	SearchMode_SEARCH_MODE_HYBRID SearchMode = 3
 )
 
@@ -79,21 +79,21 @@ func (SearchMode) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_memory_v1_passage_proto_rawDescGZIP(), []int{0}
 }
 
-// Where a passage of a document comes from.
+// Origin of a passage of a document.
 type Citation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The source that was loaded.
+	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// The source's name when it was loaded.
+	// Name of the source when the file was loaded.
 	SourceName string `protobuf:"bytes,2,opt,name=source_name,json=sourceName,proto3" json:"source_name,omitempty"`
 	// Name of the file.
 	FileName string `protobuf:"bytes,3,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 when the file has none of them, as
-	// a text has not: then the file alone is cited.
+	// Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 for a file without them, such as
+	// plain text.
 	Page int32 `protobuf:"varint,4,opt,name=page,proto3" json:"page,omitempty"`
-	// First character of the passage within the text of the page, or of the file where it has no pages; from 0.
+	// Offset of the first character within the text of the page, or of the file if it has no pages; from 0.
 	Start int32 `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`
-	// One past its last character.
+	// Offset after the last character.
 	End           int32 `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -174,18 +174,18 @@ func (x *Citation) GetEnd() int32 {
 // A passage of archival memory.
 type Passage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity, unique in the store. For a document's passage it follows from the source, the file's name and hash, the
-	// chunker's version and the index, so that loading a file again writes the same rows.
+	// Identity, unique in the store. For a passage of a document it is derived from the source, the file's name and hash,
+	// the chunker's version and the index, so that loading a file again writes the same rows.
 	PassageId string `protobuf:"bytes,1,opt,name=passage_id,json=passageId,proto3" json:"passage_id,omitempty"`
-	// The agent whose own note it is; empty for a document's passage.
+	// The agent whose note it is; empty for a passage of a document.
 	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// The text.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// Where it comes from; unset for an agent's own note.
+	// Origin of a passage of a document; unset for an agent's note.
 	Citation *Citation `protobuf:"bytes,4,opt,name=citation,proto3" json:"citation,omitempty"`
-	// Labels given when it was stored; for a document's passage, those of its file.
+	// Tags of the note, or of the document's file.
 	Tags []string `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty"`
-	// When it was stored; for a document's passage, when its file became visible.
+	// When it was stored; for a passage of a document, when the file became visible.
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -268,13 +268,13 @@ type PassageHit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The passage.
 	Passage *Passage `protobuf:"bytes,1,opt,name=passage,proto3" json:"passage,omitempty"`
-	// Its place in the ranking, from 0.
+	// Position in the ranking, from 0.
 	Rank int64 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
-	// Cosine of the passage's and the query's embeddings, from -1 to 1; higher is better. Unset in a ranking by text.
+	// Cosine similarity of the embeddings of passage and query, from -1 to 1; higher is better. Unset in a text ranking.
 	DenseScore *float64 `protobuf:"fixed64,3,opt,name=dense_score,json=denseScore,proto3,oneof" json:"dense_score,omitempty"`
 	// BM25 score; higher is better. Unset in a dense ranking.
 	TextScore *float64 `protobuf:"fixed64,4,opt,name=text_score,json=textScore,proto3,oneof" json:"text_score,omitempty"`
-	// Fused score of the two, in a hybrid ranking's head.
+	// Fused score; set only for the head of a hybrid ranking.
 	FusedScore    *float64 `protobuf:"fixed64,5,opt,name=fused_score,json=fusedScore,proto3,oneof" json:"fused_score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -349,22 +349,22 @@ var File_memgpt_memory_v1_passage_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_passage_proto_rawDesc = "" +
 	"\n" +
-	"\x1ememgpt/memory/v1/passage.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x01\n" +
-	"\bCitation\x12\x1b\n" +
-	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x1f\n" +
-	"\vsource_name\x18\x02 \x01(\tR\n" +
-	"sourceName\x12\x1b\n" +
-	"\tfile_name\x18\x03 \x01(\tR\bfileName\x12\x12\n" +
+	"\x1ememgpt/memory/v1/passage.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n" +
+	"\bCitation\x12$\n" +
+	"\tsource_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceId\x12)\n" +
+	"\vsource_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\n" +
+	"sourceName\x12%\n" +
+	"\tfile_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\bfileName\x12\x12\n" +
 	"\x04page\x18\x04 \x01(\x05R\x04page\x12\x14\n" +
 	"\x05start\x18\x05 \x01(\x05R\x05start\x12\x10\n" +
-	"\x03end\x18\x06 \x01(\x05R\x03end\"\xe0\x01\n" +
-	"\aPassage\x12\x1d\n" +
+	"\x03end\x18\x06 \x01(\x05R\x03end\"\x8d\x02\n" +
+	"\aPassage\x12&\n" +
 	"\n" +
-	"passage_id\x18\x01 \x01(\tR\tpassageId\x12\x19\n" +
-	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\x126\n" +
-	"\bcitation\x18\x04 \x01(\v2\x1a.memgpt.memory.v1.CitationR\bcitation\x12\x12\n" +
-	"\x04tags\x18\x05 \x03(\tR\x04tags\x12;\n" +
+	"passage_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\tpassageId\x12\"\n" +
+	"\bagent_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1d\n" +
+	"\x04text\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x126\n" +
+	"\bcitation\x18\x04 \x01(\v2\x1a.memgpt.memory.v1.CitationR\bcitation\x12\"\n" +
+	"\x04tags\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x04tags\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\"\xf4\x01\n" +
 	"\n" +

@@ -22,17 +22,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a profile is for.
+// Kind of a profile.
 type ProfileKind int32
 
 const (
 	// Not set; invalid in requests.
 	ProfileKind_PROFILE_KIND_UNSPECIFIED ProfileKind = 0
-	// First value of an agent's `persona` block: who the agent is.
+	// Initial value of an agent's `persona` block: who the agent is.
 	ProfileKind_PROFILE_KIND_PERSONA ProfileKind = 1
-	// First value of an agent's `human` block: what is known of the user.
+	// Initial value of an agent's `human` block: what is known about the user.
 	ProfileKind_PROFILE_KIND_HUMAN ProfileKind = 2
-	// The instructions that open an agent's system message.
+	// The instructions at the start of an agent's system message.
 	ProfileKind_PROFILE_KIND_PRESET ProfileKind = 3
 )
 
@@ -79,16 +79,16 @@ func (ProfileKind) EnumDescriptor() ([]byte, []int) {
 	return file_memgpt_memory_v1_profile_proto_rawDescGZIP(), []int{0}
 }
 
-// A text under a name, to make agents from.
+// A named text to create agents from.
 type Profile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
 	// Unique within the tenant and kind.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The text; at most 65,536 characters.
+	// The text: at most 65,536 characters.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// Whether it ships with the suite, and so can be neither changed nor deleted.
+	// Whether it ships with the suite and cannot be changed or deleted.
 	BuiltIn bool `protobuf:"varint,4,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
 	// When it was last written; unset for one that ships with the suite.
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`

@@ -24,9 +24,10 @@ const (
 // Request of PutProfile.
 type PutProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters.
+	// Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+	// characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The text: 1 to 65,536 characters.
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
@@ -88,7 +89,7 @@ func (x *PutProfileRequest) GetText() string {
 // Response of PutProfile.
 type PutProfileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The profile as it is stored.
+	// The stored profile.
 	Profile       *Profile `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -134,9 +135,9 @@ func (x *PutProfileResponse) GetProfile() *Profile {
 // Request of GetProfile.
 type GetProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name.
+	// The name.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -235,11 +236,12 @@ func (x *GetProfileResponse) GetProfile() *Profile {
 // Request of ListProfiles.
 type ListProfilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What they are for.
+	// Kind of the profiles.
 	Kind ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -301,7 +303,7 @@ type ListProfilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of profiles.
 	Profiles []*Profile `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,9 +356,9 @@ func (x *ListProfilesResponse) GetNextPageToken() string {
 // Request of DeleteProfile.
 type DeleteProfileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is for.
+	// Kind of the profile.
 	Kind ProfileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=memgpt.memory.v1.ProfileKind" json:"kind,omitempty"`
-	// Its name.
+	// The name.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -455,26 +457,28 @@ const file_memgpt_memory_v1_profile_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12\x1f\n" +
 	"\x04text\x18\x03 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x04R\x04text\"I\n" +
 	"\x12PutProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"o\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"r\n" +
 	"\x11GetProfileRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"I\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\"I\n" +
 	"\x12GetProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x90\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x9a\x01\n" +
 	"\x13ListProfilesRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"u\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n" +
 	"\x14ListProfilesResponse\x125\n" +
 	"\bprofiles\x18\x01 \x03(\v2\x19.memgpt.memory.v1.ProfileR\bprofiles\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"r\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
 	"\x14DeleteProfileRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"\x17\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\"\x17\n" +
 	"\x15DeleteProfileResponse2\x83\x03\n" +
 	"\x0eProfileService\x12W\n" +
 	"\n" +

@@ -29,15 +29,15 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+// Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
 type ProfileServiceClient interface {
-	// Writes a profile; an existing one is replaced. Repeating it is harmless.
+	// Writes a profile; replaces an existing one. Safe to retry.
 	PutProfile(ctx context.Context, in *PutProfileRequest, opts ...grpc.CallOption) (*PutProfileResponse, error)
-	// Reads a profile. NOT_FOUND when there is none.
+	// Reads a profile. NOT_FOUND if it does not exist.
 	GetProfile(ctx context.Context, in *GetProfileRequest, opts ...grpc.CallOption) (*GetProfileResponse, error)
-	// Lists the profiles of a kind by name, 50 a page, at most 1,000.
+	// Lists the profiles of a kind by name, 50 per page by default, at most 1,000.
 	ListProfiles(ctx context.Context, in *ListProfilesRequest, opts ...grpc.CallOption) (*ListProfilesResponse, error)
-	// Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none.
+	// Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist.
 	DeleteProfile(ctx context.Context, in *DeleteProfileRequest, opts ...grpc.CallOption) (*DeleteProfileResponse, error)
 }
 
@@ -93,15 +93,15 @@ func (c *profileServiceClient) DeleteProfile(ctx context.Context, in *DeleteProf
 // All implementations must embed UnimplementedProfileServiceServer
 // for forward compatibility.
 //
-// Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+// Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
 type ProfileServiceServer interface {
-	// Writes a profile; an existing one is replaced. Repeating it is harmless.
+	// Writes a profile; replaces an existing one. Safe to retry.
 	PutProfile(context.Context, *PutProfileRequest) (*PutProfileResponse, error)
-	// Reads a profile. NOT_FOUND when there is none.
+	// Reads a profile. NOT_FOUND if it does not exist.
 	GetProfile(context.Context, *GetProfileRequest) (*GetProfileResponse, error)
-	// Lists the profiles of a kind by name, 50 a page, at most 1,000.
+	// Lists the profiles of a kind by name, 50 per page by default, at most 1,000.
 	ListProfiles(context.Context, *ListProfilesRequest) (*ListProfilesResponse, error)
-	// Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none.
+	// Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist.
 	DeleteProfile(context.Context, *DeleteProfileRequest) (*DeleteProfileResponse, error)
 	mustEmbedUnimplementedProfileServiceServer()
 }

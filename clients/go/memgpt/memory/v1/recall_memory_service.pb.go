@@ -21,17 +21,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How messages are found.
+// How to search messages.
 type RecallMode int32
 
 const (
-	// Messages that hold every word of the query, case ignored; the latest first.
+	// Same as RECALL_MODE_TEXT.
 	RecallMode_RECALL_MODE_UNSPECIFIED RecallMode = 0
-	// The same, said outright.
+	// Messages that contain every word of the query, ignoring case; newest first.
 	RecallMode_RECALL_MODE_TEXT RecallMode = 1
-	// Every message that holds text, by the likeness of embeddings to the query; the most alike first.
+	// All messages with text, by similarity of their embeddings to the query; most similar first.
 	RecallMode_RECALL_MODE_SEMANTIC RecallMode = 2
-	// The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so.
+	// By similarity and keyword match (BM25). Falls back to SEMANTIC if the store has no full text search; the response
+	// has the mode that was used.
 	RecallMode_RECALL_MODE_HYBRID RecallMode = 3
 )
 
@@ -83,24 +84,26 @@ type SearchMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// What is looked for: at most 8,192 characters. Blank matches every message with RECALL_MODE_TEXT, and is
+	// The query: at most 8,192 characters. A blank query matches every message with RECALL_MODE_TEXT, and is
 	// INVALID_ARGUMENT with the other modes.
 	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
-	// First day, `YYYY-MM-DD` in the agent's time zone; empty for no bound.
+	// First day, `YYYY-MM-DD` in the agent's time zone; empty for no limit.
 	StartDate string `protobuf:"bytes,3,opt,name=start_date,json=startDate,proto3" json:"start_date,omitempty"`
-	// Last day, which counts whole; empty for no bound.
+	// Last day, inclusive; empty for no limit.
 	EndDate string `protobuf:"bytes,4,opt,name=end_date,json=endDate,proto3" json:"end_date,omitempty"`
-	// Only messages of these roles; none means ROLE_USER and ROLE_ASSISTANT.
+	// Only messages of these roles. Empty means ROLE_USER and ROLE_ASSISTANT.
 	Roles []Role `protobuf:"varint,5,rep,packed,name=roles,proto3,enum=memgpt.memory.v1.Role" json:"roles,omitempty"`
-	// How they are found.
+	// How to search.
 	Mode RecallMode `protobuf:"varint,6,opt,name=mode,proto3,enum=memgpt.memory.v1.RecallMode" json:"mode,omitempty"`
-	// The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Matches to pass over before the first page; past the end that page is empty. With a token it must be as before.
+	// Number of matches to skip before the first page; beyond the end, that page is empty. With a token it must be the
+	// same as before.
 	Skip int32 `protobuf:"varint,9,opt,name=skip,proto3" json:"skip,omitempty"`
-	// Find messages as well that were taken back.
+	// Include messages that were taken back.
 	IncludeRewound bool `protobuf:"varint,10,opt,name=include_rewound,json=includeRewound,proto3" json:"include_rewound,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -211,13 +214,13 @@ type SearchMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of messages.
 	Messages []*Message `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All matches, as of the first page.
+	// Number of matches, as of the first page.
 	TotalSize int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
-	// How they were found.
+	// The mode that was used.
 	Mode RecallMode `protobuf:"varint,4,opt,name=mode,proto3,enum=memgpt.memory.v1.RecallMode" json:"mode,omitempty"`
-	// The score of each message, in the same order; none with RECALL_MODE_TEXT.
+	// The score of each message, in the same order; empty with RECALL_MODE_TEXT.
 	Scores        []*RecallScore `protobuf:"bytes,5,rep,name=scores,proto3" json:"scores,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,14 +291,15 @@ func (x *SearchMessagesResponse) GetScores() []*RecallScore {
 	return nil
 }
 
-// How well a message fits.
+// How well a message matches.
 type RecallScore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Cosine of the message's and the query's embeddings, from -1 to 1; higher is better. Unset where only words were found.
+	// Cosine similarity of the embeddings of message and query, from -1 to 1; higher is better. Unset for a match by
+	// keywords alone.
 	DenseScore *float64 `protobuf:"fixed64,1,opt,name=dense_score,json=denseScore,proto3,oneof" json:"dense_score,omitempty"`
-	// BM25 score; higher is better. Set in the head of a hybrid ranking.
+	// BM25 score; higher is better. Set only in the head of a hybrid ranking.
 	TextScore *float64 `protobuf:"fixed64,2,opt,name=text_score,json=textScore,proto3,oneof" json:"text_score,omitempty"`
-	// Fused score of the two, in the head of a hybrid ranking.
+	// Fused score; set only in the head of a hybrid ranking.
 	FusedScore    *float64 `protobuf:"fixed64,3,opt,name=fused_score,json=fusedScore,proto3,oneof" json:"fused_score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -357,9 +361,10 @@ type ListMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -421,9 +426,9 @@ type ListMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of messages.
 	Messages []*Message `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All messages, as of the first page.
+	// Number of messages, as of the first page.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -484,7 +489,7 @@ var File_memgpt_memory_v1_recall_memory_service_proto protoreflect.FileDescripto
 
 const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\n" +
-	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1ememgpt/memory/v1/message.proto\"\xbb\x03\n" +
+	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1ememgpt/memory/v1/message.proto\"\xc5\x03\n" +
 	"\x15SearchMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1e\n" +
 	"\x05query\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n" +
@@ -495,9 +500,9 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"R\aendDate\x12?\n" +
 	"\x05roles\x18\x05 \x03(\x0e2\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\v\x10\x04\"\a\x82\x01\x04\x10\x01 \x00R\x05roles\x12:\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\x1c.memgpt.memory.v1.RecallModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x1b\n" +
-	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\b \x01(\tR\tpageToken\x12\x1b\n" +
+	"page_token\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n" +
 	"\x04skip\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x04skip\x12'\n" +
 	"\x0finclude_rewound\x18\n" +
 	" \x01(\bR\x0eincludeRewound\"\xff\x01\n" +
@@ -517,12 +522,12 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"fusedScore\x88\x01\x01B\x0e\n" +
 	"\f_dense_scoreB\r\n" +
 	"\v_text_scoreB\x0e\n" +
-	"\f_fused_score\"\x8a\x01\n" +
+	"\f_fused_score\"\x94\x01\n" +
 	"\x13ListMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\x94\x01\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x94\x01\n" +
 	"\x14ListMessagesResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +

@@ -27,18 +27,19 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Recall memory: every message that an agent ever had.
+// Recall memory: every message of an agent.
 type RecallMemoryServiceClient interface {
-	// Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
-	// every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
-	// new message is found by the next new search.
+	// Searches messages by words or by similarity, by date, or both, and returns one page. The pages have every match as
+	// of the first page exactly once; messages that are taken back in the meantime disappear, so that a page may be
+	// short. A new search finds new messages.
 	//
-	// Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
-	// since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
-	// INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
-	// a search by likeness when the store has changed its embedding model since.
+	// Read-only. The first search by similarity embeds the agent's messages, later ones embed the new messages; a call
+	// that fails with DEADLINE_EXCEEDED keeps its progress, and a retry continues. NOT_FOUND if the agent does not exist;
+	// INVALID_ARGUMENT for an invalid date or a token of another request; FAILED_PRECONDITION for a token of a search by
+	// similarity if the store's embedding model has changed since.
 	SearchMessages(ctx context.Context, in *SearchMessagesRequest, opts ...grpc.CallOption) (*SearchMessagesResponse, error)
-	// Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so.
+	// Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
+	// `rewind` is set.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
 }
 
@@ -74,18 +75,19 @@ func (c *recallMemoryServiceClient) ListMessages(ctx context.Context, in *ListMe
 // All implementations must embed UnimplementedRecallMemoryServiceServer
 // for forward compatibility.
 //
-// Recall memory: every message that an agent ever had.
+// Recall memory: every message of an agent.
 type RecallMemoryServiceServer interface {
-	// Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
-	// every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
-	// new message is found by the next new search.
+	// Searches messages by words or by similarity, by date, or both, and returns one page. The pages have every match as
+	// of the first page exactly once; messages that are taken back in the meantime disappear, so that a page may be
+	// short. A new search finds new messages.
 	//
-	// Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
-	// since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
-	// INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
-	// a search by likeness when the store has changed its embedding model since.
+	// Read-only. The first search by similarity embeds the agent's messages, later ones embed the new messages; a call
+	// that fails with DEADLINE_EXCEEDED keeps its progress, and a retry continues. NOT_FOUND if the agent does not exist;
+	// INVALID_ARGUMENT for an invalid date or a token of another request; FAILED_PRECONDITION for a token of a search by
+	// similarity if the store's embedding model has changed since.
 	SearchMessages(context.Context, *SearchMessagesRequest) (*SearchMessagesResponse, error)
-	// Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so.
+	// Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
+	// `rewind` is set.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
 	mustEmbedUnimplementedRecallMemoryServiceServer()
 }

@@ -23,26 +23,26 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A data source: documents loaded under one name, attachable to any number of agents.
+// A data source: a named set of documents that can be attached to any number of agents.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity: ASCII, sortable by time of creation.
+	// Identity: ASCII, sortable by creation time.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// Name for people, unique within the tenant.
+	// Display name, unique within the tenant.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it holds, in a person's words.
+	// Description for people.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// Documents that are visible: pages, slides, sheets, chapters, and whole files that have none of them.
+	// Number of visible documents: pages, slides, sheets, chapters, and files without them.
 	DocumentCount int64 `protobuf:"varint,4,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
-	// Passages that are visible.
+	// Number of visible passages.
 	PassageCount int64 `protobuf:"varint,5,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	// Files that are visible.
+	// Number of visible files.
 	FileCount int64 `protobuf:"varint,6,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
-	// Name of the embedding model of its passages.
+	// Name of its embedding model.
 	EmbeddingModel string `protobuf:"bytes,7,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When a file of it last changed.
+	// When one of its files last changed.
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,18 +141,18 @@ func (x *Source) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// One version of a file, as the Loader read it.
+// A version of a file, as the Loader read it.
 type FileVersion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the file within its source: a label, never a path that is opened.
+	// Name of the file within its source. A label only: it is never opened as a path.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// SHA-256 of its bytes, in 64 lower-case hexadecimal digits.
+	// SHA-256 of the bytes, as 64 lower-case hexadecimal digits.
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Its size in bytes.
+	// Size in bytes.
 	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	// Its media type, such as `application/pdf`.
 	MediaType string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// Version of the rules that cut it into passages.
+	// Version of the chunker.
 	ChunkerVersion string `protobuf:"bytes,5,opt,name=chunker_version,json=chunkerVersion,proto3" json:"chunker_version,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -223,20 +223,20 @@ func (x *FileVersion) GetChunkerVersion() string {
 	return ""
 }
 
-// A file whose passages are visible.
+// A visible file of a source.
 type SourceFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version that is visible.
+	// The visible version.
 	Version *FileVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Documents in it.
+	// Number of documents in it.
 	DocumentCount int64 `protobuf:"varint,2,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
-	// Passages in it.
+	// Number of passages in it.
 	PassageCount int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
 	// When this version became visible.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Its labels.
+	// Its tags.
 	Tags []string `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty"`
-	// What was left out of it when it was read; none if nothing was.
+	// What was left out when the file was read; empty if everything was read.
 	Notes         []*v1.FileNote `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -314,18 +314,18 @@ func (x *SourceFile) GetNotes() []*v1.FileNote {
 	return nil
 }
 
-// A passage of a document, to be stored.
+// A passage of a document to store.
 type NewPassage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Place within the file, from 0 without gaps.
+	// Index within the file, from 0 without gaps.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// The text; at most 16,384 bytes in UTF-8.
+	// The text: at most 16,384 bytes of UTF-8.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// Number of the document within the file, from 1; 0 when the file has no pages or the like.
+	// Number of the document within the file, from 1; 0 for a file without pages or the like.
 	Page int32 `protobuf:"varint,3,opt,name=page,proto3" json:"page,omitempty"`
-	// First character of the passage within the page's text, from 0.
+	// Offset of the first character within the page's text, from 0.
 	Start int32 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`
-	// One past its last character.
+	// Offset after the last character.
 	End           int32 `protobuf:"varint,5,opt,name=end,proto3" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

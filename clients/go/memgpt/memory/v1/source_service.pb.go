@@ -26,12 +26,12 @@ const (
 // Request of CreateSource.
 type CreateSourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-	// invisible characters.
+	// Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+	// control characters or invisible characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it holds, in a person's words; at most 4,000 characters.
+	// Description for people: at most 4,000 characters.
 	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -270,9 +270,10 @@ func (x *GetSourceResponse) GetSource() *Source {
 // Request of ListSources.
 type ListSourcesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -327,9 +328,9 @@ type ListSourcesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of sources.
 	Sources []*Source `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All sources of the tenant.
+	// Number of sources of the tenant.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -391,7 +392,7 @@ type DeleteSourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// Makes the call repeatable for 24 hours.
+	// Makes the call idempotent for 24 hours.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -483,9 +484,9 @@ type ListFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// The most files to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of files to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -547,9 +548,9 @@ type ListFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of files.
 	Files []*SourceFile `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// All files of the source.
+	// Number of files of the source.
 	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -701,7 +702,7 @@ func (*DeleteFileResponse) Descriptor() ([]byte, []int) {
 // Request of UpsertPassages.
 type UpsertPassagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The next piece of the stream.
+	// The next part of the stream.
 	//
 	// Types that are valid to be assigned to Piece:
 	//
@@ -787,7 +788,7 @@ type UpsertPassagesRequest_Header_ struct {
 }
 
 type UpsertPassagesRequest_Batch_ struct {
-	// Any number of messages in between.
+	// Any number of messages between header and finish.
 	Batch *UpsertPassagesRequest_Batch `protobuf:"bytes,2,opt,name=batch,proto3,oneof"`
 }
 
@@ -805,9 +806,9 @@ func (*UpsertPassagesRequest_Finish_) isUpsertPassagesRequest_Piece() {}
 // Response of UpsertPassages.
 type UpsertPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file as it is visible now.
+	// The visible file.
 	File *SourceFile `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
-	// Whether this version was visible before, and no passage was written.
+	// Whether this version was already visible, so that no passage was written.
 	Unchanged     bool `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -915,7 +916,7 @@ func (x *AttachSourceRequest) GetSourceId() string {
 // Response of AttachSource.
 type AttachSourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, with its attachments.
+	// The agent with its attachments.
 	Agent         *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1016,7 +1017,7 @@ func (x *DetachSourceRequest) GetSourceId() string {
 // Response of DetachSource.
 type DetachSourceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, with its attachments.
+	// The agent with its attachments.
 	Agent         *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1059,18 +1060,18 @@ func (x *DetachSourceResponse) GetAgent() *Agent {
 	return nil
 }
 
-// What the Loader remembers of a load.
+// The Loader's record of a load.
 type LoadRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity of the load: chosen by the Loader, sortable by time of creation.
+	// Identity of the load: chosen by the Loader, sortable by creation time.
 	LoadId string `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
-	// The source it loads into.
+	// The source that the files are loaded into.
 	SourceId string `protobuf:"bytes,2,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// The request that created it; empty if it had no id.
+	// `request_id` of the CreateLoad call; empty if it had none.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The Loader's own state, opaque to Memory; at most 1 MiB.
+	// The Loader's state, opaque to Memory: at most 1 MiB.
 	State []byte `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	// Changes with every write. Send it back to write only over what was read.
+	// Changes with every write. Send it with a write to make sure that nothing has changed since the read.
 	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
 	// When it was last written.
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
@@ -1199,7 +1200,7 @@ func (x *PutLoadRecordRequest) GetRecord() *LoadRecord {
 // Response of PutLoadRecord.
 type PutLoadRecordResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The record as it is stored.
+	// The stored record.
 	Record        *LoadRecord `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1321,7 +1322,7 @@ type GetLoadRecordRequest_LoadId struct {
 }
 
 type GetLoadRecordRequest_RequestId struct {
-	// By the request that created it.
+	// By the `request_id` of the CreateLoad call.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3,oneof"`
 }
 
@@ -1378,11 +1379,12 @@ func (x *GetLoadRecordResponse) GetRecord() *LoadRecord {
 // Request of ListLoadRecords.
 type ListLoadRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only loads into this source; empty for all.
+	// Only loads into this source; empty for all sources.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
-	// The most records to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+	// Maximum number of records to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+	// INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The last response's `next_page_token`, or empty for the first page.
+	// `next_page_token` of the previous response; empty for the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1444,7 +1446,7 @@ type ListLoadRecordsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A page of records.
 	Records []*LoadRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
-	// Token of the next page; empty at the end, and only there.
+	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1494,15 +1496,15 @@ func (x *ListLoadRecordsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Header of the stream: which file of which source.
+// Header of the stream.
 type UpsertPassagesRequest_Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source.
 	SourceId string `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
 	// The file version.
 	Version *FileVersion `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Labels of the file, which its passages bear: at most 32, each 1 to 64 characters. They replace those it had, also
-	// when the version is visible already.
+	// Tags of the file and its passages: at most 32 of 1 to 64 characters. They replace the previous tags, even if the
+	// version is already visible.
 	Tags          []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1559,10 +1561,10 @@ func (x *UpsertPassagesRequest_Header) GetTags() []string {
 	return nil
 }
 
-// Some passages, in order of index.
+// A batch of passages, in order of index.
 type UpsertPassagesRequest_Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1,000.
+	// The passages: at most 1,000.
 	Passages      []*NewPassage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1608,11 +1610,11 @@ func (x *UpsertPassagesRequest_Batch) GetPassages() []*NewPassage {
 // The end of the stream.
 type UpsertPassagesRequest_Finish struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Documents in the file.
+	// Number of documents in the file.
 	DocumentCount int32 `protobuf:"varint,1,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
-	// Passages that were sent; it must be true.
+	// Number of passages that were sent; INVALID_ARGUMENT if it differs.
 	PassageCount int32 `protobuf:"varint,2,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	// What was left out of the file, kept with it.
+	// What was left out of the file; stored with it.
 	Notes         []*v1.FileNote `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1681,17 +1683,18 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12*\n" +
 	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\vdescription\"H\n" +
 	"\x14CreateSourceResponse\x120\n" +
-	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"|\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"\x7f\n" +
 	"\x10GetSourceRequest\x12;\n" +
-	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\bsourceId\x12\x1d\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04nameB\f\n" +
+	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\bsourceId\x12 \n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"E\n" +
 	"\x11GetSourceResponse\x120\n" +
-	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"P\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"Z\n" +
 	"\x12ListSourcesRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\x90\x01\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n" +
 	"\x13ListSourcesResponse\x122\n" +
 	"\asources\x18\x01 \x03(\v2\x18.memgpt.memory.v1.SourceR\asources\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -1701,20 +1704,21 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12'\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\x16\n" +
-	"\x14DeleteSourceResponse\"\x89\x01\n" +
+	"\x14DeleteSourceResponse\"\x93\x01\n" +
 	"\x10ListFilesRequest\x129\n" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\x8e\x01\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8e\x01\n" +
 	"\x11ListFilesResponse\x122\n" +
 	"\x05files\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.SourceFileR\x05files\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x03R\ttotalSize\"k\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\"n\n" +
 	"\x11DeleteFileRequest\x129\n" +
-	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12\x1b\n" +
-	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"\x14\n" +
+	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\bR\x04name\"\x14\n" +
 	"\x12DeleteFileResponse\"\xa2\x05\n" +
 	"\x15UpsertPassagesRequest\x12H\n" +
 	"\x06header\x18\x01 \x01(\v2..memgpt.memory.v1.UpsertPassagesRequest.HeaderH\x00R\x06header\x12E\n" +
@@ -1766,12 +1770,12 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\trequestIdB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"M\n" +
 	"\x15GetLoadRecordResponse\x124\n" +
-	"\x06record\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\x8f\x01\n" +
+	"\x06record\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\x99\x01\n" +
 	"\x16ListLoadRecordsRequest\x129\n" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"y\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n" +
 	"\x17ListLoadRecordsResponse\x126\n" +
 	"\arecords\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.LoadRecordR\arecords\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xff\b\n" +

@@ -37,39 +37,39 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Data sources: documents for any number of agents to search.
+// Stores data sources: documents that agents can search.
 type SourceServiceClient interface {
-	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken.
+	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
 	CreateSource(ctx context.Context, in *CreateSourceRequest, opts ...grpc.CallOption) (*CreateSourceResponse, error)
-	// Reads a source by id or by name. NOT_FOUND when there is none.
+	// Reads a source by id or by name. NOT_FOUND if it does not exist.
 	GetSource(ctx context.Context, in *GetSourceRequest, opts ...grpc.CallOption) (*GetSourceResponse, error)
-	// Lists sources in order of creation, 50 a page, at most 1,000.
+	// Lists sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
-	// Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-	// the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-	// of requests about it are forgotten: such a request sent again is NOT_FOUND.
+	// Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+	// immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+	// call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
-	// Lists the visible files of a source by name, 50 a page, at most 1,000.
+	// Lists the visible files of a source by name, 50 per page by default, at most 1,000.
 	ListFiles(ctx context.Context, in *ListFilesRequest, opts ...grpc.CallOption) (*ListFilesResponse, error)
-	// Deletes a file of a source with its passages. Idempotent: one that is absent stays so.
+	// Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist.
 	DeleteFile(ctx context.Context, in *DeleteFileRequest, opts ...grpc.CallOption) (*DeleteFileResponse, error)
-	// Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-	// version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+	// Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+	// atomically makes this version visible in place of the previous one.
 	//
-	// Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-	// visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-	// loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+	// Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+	// that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+	// source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
 	UpsertPassages(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UpsertPassagesRequest, UpsertPassagesResponse], error)
-	// Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent.
+	// Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
 	AttachSource(ctx context.Context, in *AttachSourceRequest, opts ...grpc.CallOption) (*AttachSourceResponse, error)
-	// Takes the link away. Idempotent.
+	// Detaches a source from an agent. Idempotent.
 	DetachSource(ctx context.Context, in *DetachSourceRequest, opts ...grpc.CallOption) (*DetachSourceResponse, error)
-	// Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-	// NOT_FOUND when there is no such source: records go with it.
+	// Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+	// NOT_FOUND if the source does not exist; its records are deleted with it.
 	PutLoadRecord(ctx context.Context, in *PutLoadRecordRequest, opts ...grpc.CallOption) (*PutLoadRecordResponse, error)
-	// Reads a load's record. NOT_FOUND when there is none.
+	// Reads the record of a load. NOT_FOUND if it does not exist.
 	GetLoadRecord(ctx context.Context, in *GetLoadRecordRequest, opts ...grpc.CallOption) (*GetLoadRecordResponse, error)
-	// Lists the records of loads, the latest first, 50 a page, at most 1,000.
+	// Lists load records, newest first, 50 per page by default, at most 1,000.
 	ListLoadRecords(ctx context.Context, in *ListLoadRecordsRequest, opts ...grpc.CallOption) (*ListLoadRecordsResponse, error)
 }
 
@@ -208,39 +208,39 @@ func (c *sourceServiceClient) ListLoadRecords(ctx context.Context, in *ListLoadR
 // All implementations must embed UnimplementedSourceServiceServer
 // for forward compatibility.
 //
-// Data sources: documents for any number of agents to search.
+// Stores data sources: documents that agents can search.
 type SourceServiceServer interface {
-	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken.
+	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
 	CreateSource(context.Context, *CreateSourceRequest) (*CreateSourceResponse, error)
-	// Reads a source by id or by name. NOT_FOUND when there is none.
+	// Reads a source by id or by name. NOT_FOUND if it does not exist.
 	GetSource(context.Context, *GetSourceRequest) (*GetSourceResponse, error)
-	// Lists sources in order of creation, 50 a page, at most 1,000.
+	// Lists sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
-	// Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-	// the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-	// of requests about it are forgotten: such a request sent again is NOT_FOUND.
+	// Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+	// immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+	// call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
-	// Lists the visible files of a source by name, 50 a page, at most 1,000.
+	// Lists the visible files of a source by name, 50 per page by default, at most 1,000.
 	ListFiles(context.Context, *ListFilesRequest) (*ListFilesResponse, error)
-	// Deletes a file of a source with its passages. Idempotent: one that is absent stays so.
+	// Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist.
 	DeleteFile(context.Context, *DeleteFileRequest) (*DeleteFileResponse, error)
-	// Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-	// version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+	// Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+	// atomically makes this version visible in place of the previous one.
 	//
-	// Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-	// visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-	// loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+	// Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+	// that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+	// source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
 	UpsertPassages(grpc.ClientStreamingServer[UpsertPassagesRequest, UpsertPassagesResponse]) error
-	// Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent.
+	// Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
 	AttachSource(context.Context, *AttachSourceRequest) (*AttachSourceResponse, error)
-	// Takes the link away. Idempotent.
+	// Detaches a source from an agent. Idempotent.
 	DetachSource(context.Context, *DetachSourceRequest) (*DetachSourceResponse, error)
-	// Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-	// NOT_FOUND when there is no such source: records go with it.
+	// Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+	// NOT_FOUND if the source does not exist; its records are deleted with it.
 	PutLoadRecord(context.Context, *PutLoadRecordRequest) (*PutLoadRecordResponse, error)
-	// Reads a load's record. NOT_FOUND when there is none.
+	// Reads the record of a load. NOT_FOUND if it does not exist.
 	GetLoadRecord(context.Context, *GetLoadRecordRequest) (*GetLoadRecordResponse, error)
-	// Lists the records of loads, the latest first, 50 a page, at most 1,000.
+	// Lists load records, newest first, 50 per page by default, at most 1,000.
 	ListLoadRecords(context.Context, *ListLoadRecordsRequest) (*ListLoadRecordsResponse, error)
 	mustEmbedUnimplementedSourceServiceServer()
 }

@@ -21,17 +21,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Whether a move to another embedding model runs.
+// State of a move to another embedding model.
 type ReembedState int32
 
 const (
-	// Not said.
+	// Not set.
 	ReembedState_REEMBED_STATE_UNSPECIFIED ReembedState = 0
 	// Passages are being copied.
 	ReembedState_REEMBED_STATE_COPYING ReembedState = 1
-	// It has stopped, and goes on when it is asked for again.
+	// The move has stopped; another call resumes it.
 	ReembedState_REEMBED_STATE_STOPPED ReembedState = 2
-	// The store has that model.
+	// The store has the new model.
 	ReembedState_REEMBED_STATE_DONE ReembedState = 3
 )
 
@@ -118,9 +118,9 @@ func (*CompactRequest) Descriptor() ([]byte, []int) {
 // Response of Compact.
 type CompactResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Bytes of the store's files before; 0 on a Milvus server.
+	// Size of the store's files before, in bytes; 0 on a Milvus server.
 	BytesBefore int64 `protobuf:"varint,1,opt,name=bytes_before,json=bytesBefore,proto3" json:"bytes_before,omitempty"`
-	// Bytes of the store's files after; 0 on a Milvus server.
+	// Size of the store's files after, in bytes; 0 on a Milvus server.
 	BytesAfter    int64 `protobuf:"varint,2,opt,name=bytes_after,json=bytesAfter,proto3" json:"bytes_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -299,13 +299,13 @@ type GetStoreResponse struct {
 	BackendVersion string `protobuf:"bytes,2,opt,name=backend_version,json=backendVersion,proto3" json:"backend_version,omitempty"`
 	// Name of the embedding model.
 	EmbeddingModel string `protobuf:"bytes,3,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
-	// Dimensions of its vectors.
+	// Dimension of its vectors.
 	EmbeddingDimension int32 `protobuf:"varint,4,opt,name=embedding_dimension,json=embeddingDimension,proto3" json:"embedding_dimension,omitempty"`
-	// Version of the layout of the collections.
+	// Version of the schema of the collections.
 	SchemaVersion int32 `protobuf:"varint,5,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	// Whether it can rank by text (BM25).
+	// Whether it supports full text search (BM25).
 	FullText bool `protobuf:"varint,6,opt,name=full_text,json=fullText,proto3" json:"full_text,omitempty"`
-	// The move to another embedding model, unless there is none.
+	// The move to another embedding model; unset if there is none.
 	Reembed       *ReembedProgress `protobuf:"bytes,7,opt,name=reembed,proto3" json:"reembed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -390,18 +390,18 @@ func (x *GetStoreResponse) GetReembed() *ReembedProgress {
 	return nil
 }
 
-// How far a move to another embedding model is.
+// Progress of a move to another embedding model.
 type ReembedProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the model to move to.
+	// Name of the new model.
 	EmbeddingModel string `protobuf:"bytes,1,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
-	// Dimensions of its vectors.
+	// Dimension of its vectors.
 	EmbeddingDimension int32 `protobuf:"varint,2,opt,name=embedding_dimension,json=embeddingDimension,proto3" json:"embedding_dimension,omitempty"`
-	// Whether it runs.
+	// State of the move.
 	State ReembedState `protobuf:"varint,3,opt,name=state,proto3,enum=memgpt.memory.v1.ReembedState" json:"state,omitempty"`
-	// Passages that have vectors of that model. 0 if this process has not begun to count.
+	// Number of passages with vectors of the new model. 0 if this process has not counted them yet.
 	PassageCount int64 `protobuf:"varint,4,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	// Passages to be copied, about: the store changes meanwhile.
+	// Approximate number of passages to copy; the store changes in the meantime.
 	TotalPassageCount int64 `protobuf:"varint,5,opt,name=total_passage_count,json=totalPassageCount,proto3" json:"total_passage_count,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -475,7 +475,7 @@ func (x *ReembedProgress) GetTotalPassageCount() int64 {
 // Request of Reembed.
 type ReembedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// If given, the model that the caller expects the configuration to name.
+	// The model that the caller expects in the configuration; empty for any.
 	EmbeddingModel string `protobuf:"bytes,1,opt,name=embedding_model,json=embeddingModel,proto3" json:"embedding_model,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -521,7 +521,7 @@ func (x *ReembedRequest) GetEmbeddingModel() string {
 // Response of Reembed.
 type ReembedResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is told.
+	// What happened.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -592,12 +592,12 @@ type isReembedResponse_Event interface {
 }
 
 type ReembedResponse_Progress struct {
-	// How far it is.
+	// The progress.
 	Progress *ReembedProgress `protobuf:"bytes,1,opt,name=progress,proto3,oneof"`
 }
 
 type ReembedResponse_Done struct {
-	// The store has the model; the stream ends.
+	// The store has the new model. The last message of the stream.
 	Done *ReembedProgress `protobuf:"bytes,2,opt,name=done,proto3,oneof"`
 }
 
@@ -645,7 +645,7 @@ func (*CancelReembedRequest) Descriptor() ([]byte, []int) {
 // Response of CancelReembed.
 type CancelReembedResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether there was a move to give up.
+	// Whether a move was abandoned.
 	Cancelled     bool `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

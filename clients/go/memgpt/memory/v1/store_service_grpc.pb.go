@@ -30,42 +30,43 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The store behind Memory.
+// Administers Memory's store.
 type StoreServiceClient interface {
-	// Says what the store is and what it can do. Reads only.
+	// Returns the store's backend and capabilities. Read-only.
 	GetStore(ctx context.Context, in *GetStoreRequest, opts ...grpc.CallOption) (*GetStoreResponse, error)
-	// Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-	// the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-	// endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-	// order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+	// Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+	// other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+	// cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+	// Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+	// (PAGE_TOKEN_EXPIRED).
 	//
-	// Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-	// after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-	// the store has that model already.
+	// Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+	// continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+	// if the store already has that model.
 	//
-	// FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-	// begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-	// tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+	// FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+	// than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+	// dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
 	// RESOURCE_EXHAUSTED.
 	Reembed(ctx context.Context, in *ReembedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReembedResponse], error)
-	// Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-	// nothing to give up.
+	// Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+	// switch.
 	CancelReembed(ctx context.Context, in *CancelReembedRequest, opts ...grpc.CallOption) (*CancelReembedResponse, error)
-	// Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-	// until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+	// Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+	// them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
 	//
 	// When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-	// been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-	// and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-	// (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+	// returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+	// compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+	// hours by default), and the log of its message queue by the retention of that queue.
 	//
-	// FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-	// room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+	// FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+	// no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
 	Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error)
-	// Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-	// that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-	// member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-	// FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+	// Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+	// write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+	// file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+	// if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
 }
 
@@ -149,42 +150,43 @@ type StoreService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
 // All implementations must embed UnimplementedStoreServiceServer
 // for forward compatibility.
 //
-// The store behind Memory.
+// Administers Memory's store.
 type StoreServiceServer interface {
-	// Says what the store is and what it can do. Reads only.
+	// Returns the store's backend and capabilities. Read-only.
 	GetStore(context.Context, *GetStoreRequest) (*GetStoreResponse, error)
-	// Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-	// the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-	// endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-	// order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+	// Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+	// other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+	// cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+	// Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+	// (PAGE_TOKEN_EXPIRED).
 	//
-	// Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-	// after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-	// the store has that model already.
+	// Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+	// continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+	// if the store already has that model.
 	//
-	// FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-	// begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-	// tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+	// FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+	// than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+	// dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
 	// RESOURCE_EXHAUSTED.
 	Reembed(*ReembedRequest, grpc.ServerStreamingServer[ReembedResponse]) error
-	// Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-	// nothing to give up.
+	// Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+	// switch.
 	CancelReembed(context.Context, *CancelReembedRequest) (*CancelReembedResponse, error)
-	// Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-	// until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+	// Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+	// them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
 	//
 	// When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-	// been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-	// and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-	// (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+	// returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+	// compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+	// hours by default), and the log of its message queue by the retention of that queue.
 	//
-	// FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-	// room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+	// FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+	// no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
 	Compact(context.Context, *CompactRequest) (*CompactResponse, error)
-	// Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-	// that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-	// member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-	// FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+	// Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+	// write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+	// file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+	// if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
 	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
 	mustEmbedUnimplementedStoreServiceServer()
 }

@@ -22,14 +22,14 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A function that runs elsewhere, as its server described it.
+// A remote function, as its server described it.
 type ToolFunction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, unique among the agent's functions.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it does, told to the model.
+	// What it does, for the model.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// JSON schema of its arguments, as text, without references.
+	// JSON schema of its arguments as text, without references.
 	Parameters    string `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -89,7 +89,7 @@ func (x *ToolFunction) GetParameters() string {
 // The functions of one address.
 type ToolServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where they are called: `host:port`.
+	// Address of the ToolService: `host:port`.
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	// The functions.
 	Functions []*ToolFunction `protobuf:"bytes,2,rep,name=functions,proto3" json:"functions,omitempty"`

@@ -22,23 +22,23 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How far a turn has come.
+// State of a turn.
 type TurnState int32
 
 const (
 	// Not set.
 	TurnState_TURN_STATE_UNSPECIFIED TurnState = 0
-	// Waiting for the agent's earlier turns.
+	// Waiting for earlier turns of the agent.
 	TurnState_TURN_STATE_QUEUED TurnState = 1
-	// Held by a lease, or ready to be taken up by the next that asks for it.
+	// Running under a lease, or abandoned and ready to be continued.
 	TurnState_TURN_STATE_RUNNING TurnState = 2
-	// Ended as it should: the agent has nothing more to do.
+	// Ended normally: the agent has nothing more to do.
 	TurnState_TURN_STATE_COMPLETED TurnState = 3
-	// Ended by the limit of steps or the budget of tokens.
+	// Ended at the limit of steps or tokens.
 	TurnState_TURN_STATE_STOPPED TurnState = 4
 	// Ended because it was cancelled.
 	TurnState_TURN_STATE_CANCELLED TurnState = 5
-	// Ended by a failure that trying again would not mend.
+	// Ended by a failure that a retry would not fix.
 	TurnState_TURN_STATE_FAILED TurnState = 6
 )
 
@@ -96,7 +96,7 @@ type TurnOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of COMPLETED, STOPPED, CANCELLED, FAILED.
 	State TurnState `protobuf:"varint,1,opt,name=state,proto3,enum=memgpt.memory.v1.TurnState" json:"state,omitempty"`
-	// Why, in a sentence for people; empty when COMPLETED.
+	// Explanation for people; empty for COMPLETED.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -146,22 +146,22 @@ func (x *TurnOutcome) GetReason() string {
 	return ""
 }
 
-// A turn: one request to an agent and all the steps it led to.
+// A turn: a request to an agent and all its steps.
 type Turn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity: ASCII, sortable by time of creation.
+	// Identity: ASCII, sortable by creation time.
 	TurnId string `protobuf:"bytes,1,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
 	// The agent.
 	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// The request it answers. Unique within the tenant for 24 hours at least.
+	// `request_id` of the request. Unique within the tenant for at least 24 hours.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// How far it has come.
+	// Its state.
 	State TurnState `protobuf:"varint,4,opt,name=state,proto3,enum=memgpt.memory.v1.TurnState" json:"state,omitempty"`
-	// Why it ended; empty while it has not, and when COMPLETED.
+	// Why it ended; empty for COMPLETED, and while it has not ended.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Steps that were committed. The turn's input is step 0.
+	// Number of committed steps. The turn's input is step 0.
 	CommittedSteps int32 `protobuf:"varint,6,opt,name=committed_steps,json=committedSteps,proto3" json:"committed_steps,omitempty"`
-	// When it was first asked for.
+	// When it was first requested.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it ended.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
@@ -255,14 +255,14 @@ func (x *Turn) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// The right to write to an agent, for the time of one turn.
+// The right to write to an agent during one turn.
 type Lease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The turn.
 	TurnId string `protobuf:"bytes,1,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
-	// Fencing epoch: grows by one with every lease of this agent. A write under an older one is ABORTED.
+	// Fencing epoch: increases by one with every lease of the agent. A write with an older epoch is ABORTED.
 	Epoch int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// When it runs out unless renewed: 10 seconds after the grant or the last renewal.
+	// When it expires unless renewed: 10 seconds after the grant or the last renewal.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -322,9 +322,9 @@ func (x *Lease) GetExpireTime() *timestamppb.Timestamp {
 // A committed step of a turn.
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Place in the turn: 0 is the turn's input.
+	// Index in the turn: 0 is the turn's input.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// The messages it added, in order.
+	// The messages that it added, in order.
 	Messages      []*Message `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -24,13 +24,13 @@ const (
 // A function that a model may call.
 type Tool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name: 1 to 64 of `A-Z a-z 0-9 _ -`, unlike those of the agent's other functions.
+	// Name: 1 to 64 characters of `A-Z a-z 0-9 _ -`, unique among the agent's functions.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it does and when it is of use, told to the model: 1 to 4,096 characters.
+	// What it does and when to use it, for the model: 1 to 4,096 characters.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	// Its arguments: a JSON schema of type `object`, as text, at most 16 KiB; empty for a function without arguments.
-	// References within the schema are resolved; those to elsewhere, and recursive ones, are refused. No property may be
-	// called `inner_thoughts` or `request_heartbeat`: the Agent adds these two for itself.
+	// JSON schema of the arguments, of type `object`, as text of at most 16 KiB; empty for a function without arguments.
+	// References within the schema are resolved; external and recursive references are rejected. No property may be named
+	// `inner_thoughts` or `request_heartbeat`, which the Agent adds.
 	Parameters    string `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -175,15 +175,15 @@ type CallToolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The function.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its arguments: one JSON object, as text, checked against the schema except for `pattern` and `format`.
+	// The arguments: a JSON object as text, checked against the schema except for `pattern` and `format`.
 	Arguments string `protobuf:"bytes,2,opt,name=arguments,proto3" json:"arguments,omitempty"`
-	// Names the call: the same again whenever it is repeated. At most 96 characters, all of them printable ASCII.
+	// Identifies the call, and is the same in every repetition: at most 96 characters of printable ASCII.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// The agent that calls.
 	AgentId string `protobuf:"bytes,4,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// The turn in which it calls.
 	TurnId string `protobuf:"bytes,5,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
-	// The step of that turn. Turn and step make the key.
+	// The step of that turn. Turn and step determine the key.
 	Step          int32 `protobuf:"varint,6,opt,name=step,proto3" json:"step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -264,7 +264,7 @@ func (x *CallToolRequest) GetStep() int32 {
 // Response of CallTool, at most 1 MiB.
 type CallToolResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What came of it.
+	// The outcome.
 	//
 	// Types that are valid to be assigned to Outcome:
 	//
@@ -335,12 +335,12 @@ type isCallToolResponse_Outcome interface {
 }
 
 type CallToolResponse_Result struct {
-	// The result, told to the model: text, or JSON as text. It is cut after 3,000 characters.
+	// The result for the model: text, or JSON as text. Cut after 3,000 characters.
 	Result string `protobuf:"bytes,1,opt,name=result,proto3,oneof"`
 }
 
 type CallToolResponse_Error struct {
-	// What went wrong and what to do instead, told to the model. Nothing was done.
+	// What went wrong and what to do instead, for the model. Means that nothing was done.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 

@@ -27,24 +27,25 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Functions for agents, served by anybody, in any language.
+// Functions for agents. Anyone can implement this service, in any language.
 //
-// Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-// registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-// imports nothing, so that it is all that an implementation needs.
+// The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+// with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+// nothing, so that an implementation needs no other file.
 type ToolServiceClient interface {
-	// Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only.
+	// Lists the functions. Called each time the address is registered. Read-only.
 	ListTools(ctx context.Context, in *ListToolsRequest, opts ...grpc.CallOption) (*ListToolsResponse, error)
-	// Runs one function.
+	// Runs a function.
 	//
-	// A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-	// connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-	// the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-	// between two of them, but a key is never used again once its result has been recorded.
+	// A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+	// connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+	// responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+	// repetitions is not limited, but a key is never used again once its result has been recorded.
 	//
-	// The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-	// call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-	// OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+	// The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+	// the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+	// FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+	// four attempts within the deadline.
 	CallTool(ctx context.Context, in *CallToolRequest, opts ...grpc.CallOption) (*CallToolResponse, error)
 }
 
@@ -80,24 +81,25 @@ func (c *toolServiceClient) CallTool(ctx context.Context, in *CallToolRequest, o
 // All implementations must embed UnimplementedToolServiceServer
 // for forward compatibility.
 //
-// Functions for agents, served by anybody, in any language.
+// Functions for agents. Anyone can implement this service, in any language.
 //
-// Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
-// registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
-// imports nothing, so that it is all that an implementation needs.
+// The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+// with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+// nothing, so that an implementation needs no other file.
 type ToolServiceServer interface {
-	// Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only.
+	// Lists the functions. Called each time the address is registered. Read-only.
 	ListTools(context.Context, *ListToolsRequest) (*ListToolsResponse, error)
-	// Runs one function.
+	// Runs a function.
 	//
-	// A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-	// connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-	// the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-	// between two of them, but a key is never used again once its result has been recorded.
+	// A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+	// connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+	// responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+	// repetitions is not limited, but a key is never used again once its result has been recorded.
 	//
-	// The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-	// call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-	// OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+	// The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+	// the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+	// FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+	// four attempts within the deadline.
 	CallTool(context.Context, *CallToolRequest) (*CallToolResponse, error)
 	mustEmbedUnimplementedToolServiceServer()
 }

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from memgpt.loader.v1 import load_pb2 as memgpt_dot_loader_dot_v1_dot_load__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n\x11\x43reateLoadRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12-\n\x0bsource_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\nsourceName\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\x12\x41\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x05\x66iles\x12\x12\n\x04sync\x18\x06 \x01(\x08R\x04sync\x12*\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"@\n\x12\x43reateLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\xa2\x02\n\x11UploadFileRequest\x12\x44\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00R\x06header\x12!\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05\x63hunk\x1a\x93\x01\n\x06Header\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1b\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04name\x12\x35\n\x11withdrawal_reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x10withdrawalReasonB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"D\n\x12UploadFileResponse\x12.\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x04\x66ile\"y\n\x10WatchLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x9a\x01\n\x11WatchLoadResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x30\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00R\x04\x66ile\x12.\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00R\x05\x65ndedB\x07\n\x05\x65vent\"G\n\x0eGetLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n\x0fGetLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x89\x01\n\x10ListLoadsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\"i\n\x11ListLoadsResponse\x12,\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.LoadR\x05loads\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n\x11\x43\x61ncelLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"@\n\x12\x43\x61ncelLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x14\n\x12ListFormatsRequest\"\xa3\x01\n\nFileFormat\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bmedia_types\x18\x02 \x03(\tR\nmediaTypes\x12\x1e\n\nextensions\x18\x03 \x03(\tR\nextensions\x12\x14\n\x05reads\x18\x04 \x01(\tR\x05reads\x12\x14\n\x05omits\x18\x05 \x01(\tR\x05omits\x12\x14\n\x05pages\x18\x06 \x01(\tR\x05pages\"M\n\x13ListFormatsResponse\x12\x36\n\x07\x66ormats\x18\x01 \x03(\x0b\x32\x1c.memgpt.loader.v1.FileFormatR\x07\x66ormats2\xf6\x04\n\rLoaderService\x12W\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\x12Z\n\x0bListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponseB\xfc\x01\n\x19io.memgptmilvus.loader.v1B\x12LoaderServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n\x11\x43reateLoadRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12-\n\x0bsource_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\nsourceName\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\x12\x41\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x05\x66iles\x12\x12\n\x04sync\x18\x06 \x01(\x08R\x04sync\x12*\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"@\n\x12\x43reateLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\xa5\x02\n\x11UploadFileRequest\x12\x44\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00R\x06header\x12!\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05\x63hunk\x1a\x96\x01\n\x06Header\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\x12\x35\n\x11withdrawal_reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x10withdrawalReasonB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"D\n\x12UploadFileResponse\x12.\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x04\x66ile\"y\n\x10WatchLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\x9a\x01\n\x11WatchLoadResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x30\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00R\x04\x66ile\x12.\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00R\x05\x65ndedB\x07\n\x05\x65vent\"G\n\x0eGetLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n\x0fGetLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x93\x01\n\x10ListLoadsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n\x11ListLoadsResponse\x12,\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.LoadR\x05loads\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n\x11\x43\x61ncelLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"@\n\x12\x43\x61ncelLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x14\n\x12ListFormatsRequest\"\xa3\x01\n\nFileFormat\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bmedia_types\x18\x02 \x03(\tR\nmediaTypes\x12\x1e\n\nextensions\x18\x03 \x03(\tR\nextensions\x12\x14\n\x05reads\x18\x04 \x01(\tR\x05reads\x12\x14\n\x05omits\x18\x05 \x01(\tR\x05omits\x12\x14\n\x05pages\x18\x06 \x01(\tR\x05pages\"M\n\x13ListFormatsResponse\x12\x36\n\x07\x66ormats\x18\x01 \x03(\x0b\x32\x1c.memgpt.loader.v1.FileFormatR\x07\x66ormats2\xf6\x04\n\rLoaderService\x12W\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\x12Z\n\x0bListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponseB\xfc\x01\n\x19io.memgptmilvus.loader.v1B\x12LoaderServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,7 +48,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['load_id']._loaded_options = None
   _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['load_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['name']._loaded_options = None
-  _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001(\200\010'
   _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['withdrawal_reason']._loaded_options = None
   _globals['_UPLOADFILEREQUEST_HEADER'].fields_by_name['withdrawal_reason']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_UPLOADFILEREQUEST'].oneofs_by_name['piece']._loaded_options = None
@@ -63,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLOADREQUEST'].fields_by_name['load_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_LISTLOADSREQUEST'].fields_by_name['source_id']._loaded_options = None
   _globals['_LISTLOADSREQUEST'].fields_by_name['source_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{0,64}$'
+  _globals['_LISTLOADSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTLOADSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._loaded_options = None
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_CREATELOADREQUEST']._serialized_start=89
@@ -70,33 +72,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATELOADRESPONSE']._serialized_start=451
   _globals['_CREATELOADRESPONSE']._serialized_end=515
   _globals['_UPLOADFILEREQUEST']._serialized_start=518
-  _globals['_UPLOADFILEREQUEST']._serialized_end=808
+  _globals['_UPLOADFILEREQUEST']._serialized_end=811
   _globals['_UPLOADFILEREQUEST_HEADER']._serialized_start=645
-  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=792
-  _globals['_UPLOADFILERESPONSE']._serialized_start=810
-  _globals['_UPLOADFILERESPONSE']._serialized_end=878
-  _globals['_WATCHLOADREQUEST']._serialized_start=880
-  _globals['_WATCHLOADREQUEST']._serialized_end=1001
-  _globals['_WATCHLOADRESPONSE']._serialized_start=1004
-  _globals['_WATCHLOADRESPONSE']._serialized_end=1158
-  _globals['_GETLOADREQUEST']._serialized_start=1160
-  _globals['_GETLOADREQUEST']._serialized_end=1231
-  _globals['_GETLOADRESPONSE']._serialized_start=1233
-  _globals['_GETLOADRESPONSE']._serialized_end=1294
-  _globals['_LISTLOADSREQUEST']._serialized_start=1297
-  _globals['_LISTLOADSREQUEST']._serialized_end=1434
-  _globals['_LISTLOADSRESPONSE']._serialized_start=1436
-  _globals['_LISTLOADSRESPONSE']._serialized_end=1541
-  _globals['_CANCELLOADREQUEST']._serialized_start=1543
-  _globals['_CANCELLOADREQUEST']._serialized_end=1617
-  _globals['_CANCELLOADRESPONSE']._serialized_start=1619
-  _globals['_CANCELLOADRESPONSE']._serialized_end=1683
-  _globals['_LISTFORMATSREQUEST']._serialized_start=1685
-  _globals['_LISTFORMATSREQUEST']._serialized_end=1705
-  _globals['_FILEFORMAT']._serialized_start=1708
-  _globals['_FILEFORMAT']._serialized_end=1871
-  _globals['_LISTFORMATSRESPONSE']._serialized_start=1873
-  _globals['_LISTFORMATSRESPONSE']._serialized_end=1950
-  _globals['_LOADERSERVICE']._serialized_start=1953
-  _globals['_LOADERSERVICE']._serialized_end=2583
+  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=795
+  _globals['_UPLOADFILERESPONSE']._serialized_start=813
+  _globals['_UPLOADFILERESPONSE']._serialized_end=881
+  _globals['_WATCHLOADREQUEST']._serialized_start=883
+  _globals['_WATCHLOADREQUEST']._serialized_end=1004
+  _globals['_WATCHLOADRESPONSE']._serialized_start=1007
+  _globals['_WATCHLOADRESPONSE']._serialized_end=1161
+  _globals['_GETLOADREQUEST']._serialized_start=1163
+  _globals['_GETLOADREQUEST']._serialized_end=1234
+  _globals['_GETLOADRESPONSE']._serialized_start=1236
+  _globals['_GETLOADRESPONSE']._serialized_end=1297
+  _globals['_LISTLOADSREQUEST']._serialized_start=1300
+  _globals['_LISTLOADSREQUEST']._serialized_end=1447
+  _globals['_LISTLOADSRESPONSE']._serialized_start=1449
+  _globals['_LISTLOADSRESPONSE']._serialized_end=1554
+  _globals['_CANCELLOADREQUEST']._serialized_start=1556
+  _globals['_CANCELLOADREQUEST']._serialized_end=1630
+  _globals['_CANCELLOADRESPONSE']._serialized_start=1632
+  _globals['_CANCELLOADRESPONSE']._serialized_end=1696
+  _globals['_LISTFORMATSREQUEST']._serialized_start=1698
+  _globals['_LISTFORMATSREQUEST']._serialized_end=1718
+  _globals['_FILEFORMAT']._serialized_start=1721
+  _globals['_FILEFORMAT']._serialized_end=1884
+  _globals['_LISTFORMATSRESPONSE']._serialized_start=1886
+  _globals['_LISTFORMATSRESPONSE']._serialized_end=1963
+  _globals['_LOADERSERVICE']._serialized_start=1966
+  _globals['_LOADERSERVICE']._serialized_end=2596
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x01\n\nAttachment\x12\x1b\n\tsource_id\x18\x01 \x01(\tR\x08sourceId\x12\x1f\n\x0bsource_name\x18\x02 \x01(\tR\nsourceName\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x61ttach_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nattachTime\"\xad\x04\n\x05\x41gent\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tR\x07\x61gentId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06preset\x18\x03 \x01(\tR\x06preset\x12\x18\n\x07persona\x18\x04 \x01(\tR\x07persona\x12\x14\n\x05human\x18\x05 \x01(\tR\x05human\x12\x16\n\x06system\x18\x06 \x01(\tR\x06system\x12\x14\n\x05model\x18\x07 \x01(\tR\x05model\x12%\n\x0e\x63ontext_window\x18\x08 \x01(\x05R\rcontextWindow\x12\x1b\n\ttime_zone\x18\t \x01(\tR\x08timeZone\x12#\n\rmessage_count\x18\n \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x0b \x01(\x03R\x0cpassageCount\x12>\n\x0b\x61ttachments\x18\x0c \x03(\x0b\x32\x1c.memgpt.memory.v1.AttachmentR\x0b\x61ttachments\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x12\n\x04\x65tag\x18\x0f \x01(\tR\x04\x65tag\x12#\n\rrewound_count\x18\x10 \x01(\x03R\x0crewoundCountB\xf4\x01\n\x19io.memgptmilvus.memory.v1B\nAgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n\nAttachment\x12$\n\tsource_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08sourceId\x12)\n\x0bsource_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\nsourceName\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x61ttach_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nattachTime\"\x90\x05\n\x05\x41gent\x12\"\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12 \n\x06preset\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06preset\x12\"\n\x07persona\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x07persona\x12\x1e\n\x05human\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05human\x12!\n\x06system\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x06system\x12\x1e\n\x05model\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05model\x12%\n\x0e\x63ontext_window\x18\x08 \x01(\x05R\rcontextWindow\x12$\n\ttime_zone\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12#\n\rmessage_count\x18\n \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x0b \x01(\x03R\x0cpassageCount\x12I\n\x0b\x61ttachments\x18\x0c \x03(\x0b\x32\x1c.memgpt.memory.v1.AttachmentB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x0b\x61ttachments\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12#\n\rrewound_count\x18\x10 \x01(\x03R\x0crewoundCountB\xf4\x01\n\x19io.memgptmilvus.memory.v1B\nAgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.agent_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\nAgentProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
+  _globals['_ATTACHMENT'].fields_by_name['source_id']._loaded_options = None
+  _globals['_ATTACHMENT'].fields_by_name['source_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ATTACHMENT'].fields_by_name['source_name']._loaded_options = None
+  _globals['_ATTACHMENT'].fields_by_name['source_name']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_AGENT'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['agent_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AGENT'].fields_by_name['name']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_AGENT'].fields_by_name['preset']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['preset']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_AGENT'].fields_by_name['persona']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['persona']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_AGENT'].fields_by_name['human']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['human']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_AGENT'].fields_by_name['system']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['system']._serialized_options = b'\272H\006r\004\030\200\200\004'
+  _globals['_AGENT'].fields_by_name['model']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_AGENT'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['time_zone']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AGENT'].fields_by_name['attachments']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['attachments']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_AGENT'].fields_by_name['etag']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_ATTACHMENT']._serialized_start=84
-  _globals['_ATTACHMENT']._serialized_end=256
-  _globals['_AGENT']._serialized_start=259
-  _globals['_AGENT']._serialized_end=816
+  _globals['_ATTACHMENT']._serialized_end=275
+  _globals['_AGENT']._serialized_start=278
+  _globals['_AGENT']._serialized_end=934
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message
 from memgpt.memory.v1 import passage_pb2 as memgpt_dot_memory_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\xa0\x03\n\nAgentPiece\x12\x38\n\x06header\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportHeaderH\x00R\x06header\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentH\x00R\x05\x61gent\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockH\x00R\x05\x62lock\x12\x38\n\x06window\x18\x07 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportWindowH\x00R\x06window\x12\x35\n\x07message\x18\x03 \x01(\x0b\x32\x19.memgpt.memory.v1.MessageH\x00R\x07message\x12\x35\n\x07passage\x18\x04 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageH\x00R\x07passage\x12/\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x1b.memgpt.memory.v1.ExportEndH\x00R\x03\x65ndB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01J\x04\x08\x05\x10\x06R\x07summary\"r\n\x0c\x45xportHeader\x12%\n\x0e\x66ormat_version\x18\x01 \x01(\x05R\rformatVersion\x12;\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexportTime\"\x9d\x01\n\x0c\x45xportWindow\x12.\n\x0estart_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12#\n\x07summary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x07summary\x12\x38\n\x07rewinds\x18\x03 \x03(\x0b\x32\x1e.memgpt.memory.v1.ExportRewindR\x07rewinds\"\x9e\x01\n\x0c\x45xportRewind\x12\x1d\n\x05\x66irst\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x66irst\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\x12 \n\x07turn_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"v\n\tExportEnd\x12\x1f\n\x0b\x62lock_count\x18\x01 \x01(\x03R\nblockCount\x12#\n\rmessage_count\x18\x02 \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCountB\xf9\x01\n\x19io.memgptmilvus.memory.v1B\x0f\x41gentPieceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\xa0\x03\n\nAgentPiece\x12\x38\n\x06header\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportHeaderH\x00R\x06header\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentH\x00R\x05\x61gent\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockH\x00R\x05\x62lock\x12\x38\n\x06window\x18\x07 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportWindowH\x00R\x06window\x12\x35\n\x07message\x18\x03 \x01(\x0b\x32\x19.memgpt.memory.v1.MessageH\x00R\x07message\x12\x35\n\x07passage\x18\x04 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageH\x00R\x07passage\x12/\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x1b.memgpt.memory.v1.ExportEndH\x00R\x03\x65ndB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01J\x04\x08\x05\x10\x06R\x07summary\"r\n\x0c\x45xportHeader\x12%\n\x0e\x66ormat_version\x18\x01 \x01(\x05R\rformatVersion\x12;\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexportTime\"\xa9\x01\n\x0c\x45xportWindow\x12.\n\x0estart_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12#\n\x07summary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x07summary\x12\x44\n\x07rewinds\x18\x03 \x03(\x0b\x32\x1e.memgpt.memory.v1.ExportRewindB\n\xbaH\x07\x92\x01\x04\x10\xa0\x8d\x06R\x07rewinds\"\x9e\x01\n\x0c\x45xportRewind\x12\x1d\n\x05\x66irst\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x66irst\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\x12 \n\x07turn_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"v\n\tExportEnd\x12\x1f\n\x0b\x62lock_count\x18\x01 \x01(\x03R\nblockCount\x12#\n\rmessage_count\x18\x02 \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCountB\xf9\x01\n\x19io.memgptmilvus.memory.v1B\x0f\x41gentPieceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTWINDOW'].fields_by_name['start_sequence']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_EXPORTWINDOW'].fields_by_name['summary']._loaded_options = None
   _globals['_EXPORTWINDOW'].fields_by_name['summary']._serialized_options = b'\272H\006r\004\030\240\234\001'
+  _globals['_EXPORTWINDOW'].fields_by_name['rewinds']._loaded_options = None
+  _globals['_EXPORTWINDOW'].fields_by_name['rewinds']._serialized_options = b'\272H\007\222\001\004\020\240\215\006'
   _globals['_EXPORTREWIND'].fields_by_name['first']._loaded_options = None
   _globals['_EXPORTREWIND'].fields_by_name['first']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_EXPORTREWIND'].fields_by_name['turn_id']._loaded_options = None
@@ -52,9 +54,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTHEADER']._serialized_start=632
   _globals['_EXPORTHEADER']._serialized_end=746
   _globals['_EXPORTWINDOW']._serialized_start=749
-  _globals['_EXPORTWINDOW']._serialized_end=906
-  _globals['_EXPORTREWIND']._serialized_start=909
-  _globals['_EXPORTREWIND']._serialized_end=1067
-  _globals['_EXPORTEND']._serialized_start=1069
-  _globals['_EXPORTEND']._serialized_end=1187
+  _globals['_EXPORTWINDOW']._serialized_end=918
+  _globals['_EXPORTREWIND']._serialized_start=921
+  _globals['_EXPORTREWIND']._serialized_end=1079
+  _globals['_EXPORTEND']._serialized_start=1081
+  _globals['_EXPORTEND']._serialized_end=1199
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/passage.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x01\n\x08\x43itation\x12\x1b\n\tsource_id\x18\x01 \x01(\tR\x08sourceId\x12\x1f\n\x0bsource_name\x18\x02 \x01(\tR\nsourceName\x12\x1b\n\tfile_name\x18\x03 \x01(\tR\x08\x66ileName\x12\x12\n\x04page\x18\x04 \x01(\x05R\x04page\x12\x14\n\x05start\x18\x05 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x06 \x01(\x05R\x03\x65nd\"\xe0\x01\n\x07Passage\x12\x1d\n\npassage_id\x18\x01 \x01(\tR\tpassageId\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tR\x07\x61gentId\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x36\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x1a.memgpt.memory.v1.CitationR\x08\x63itation\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xf4\x01\n\nPassageHit\x12\x33\n\x07passage\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageR\x07passage\x12\x12\n\x04rank\x18\x02 \x01(\x03R\x04rank\x12$\n\x0b\x64\x65nse_score\x18\x03 \x01(\x01H\x00R\ndenseScore\x88\x01\x01\x12\"\n\ntext_score\x18\x04 \x01(\x01H\x01R\ttextScore\x88\x01\x01\x12$\n\x0b\x66used_score\x18\x05 \x01(\x01H\x02R\nfusedScore\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score*n\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x01\x12\x14\n\x10SEARCH_MODE_TEXT\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03\x42\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0cPassageProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/passage.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x08\x43itation\x12$\n\tsource_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08sourceId\x12)\n\x0bsource_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\nsourceName\x12%\n\tfile_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\x08\x66ileName\x12\x12\n\x04page\x18\x04 \x01(\x05R\x04page\x12\x14\n\x05start\x18\x05 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x06 \x01(\x05R\x03\x65nd\"\x8d\x02\n\x07Passage\x12&\n\npassage_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tpassageId\x12\"\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\x1d\n\x04text\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12\x36\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x1a.memgpt.memory.v1.CitationR\x08\x63itation\x12\"\n\x04tags\x18\x05 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10 \"\x04r\x02\x18@R\x04tags\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xf4\x01\n\nPassageHit\x12\x33\n\x07passage\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageR\x07passage\x12\x12\n\x04rank\x18\x02 \x01(\x03R\x04rank\x12$\n\x0b\x64\x65nse_score\x18\x03 \x01(\x01H\x00R\ndenseScore\x88\x01\x01\x12\"\n\ntext_score\x18\x04 \x01(\x01H\x01R\ttextScore\x88\x01\x01\x12$\n\x0b\x66used_score\x18\x05 \x01(\x01H\x02R\nfusedScore\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score*n\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x01\x12\x14\n\x10SEARCH_MODE_TEXT\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03\x42\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0cPassageProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.passage_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\014PassageProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
-  _globals['_SEARCHMODE']._serialized_start=723
-  _globals['_SEARCHMODE']._serialized_end=833
+  _globals['_CITATION'].fields_by_name['source_id']._loaded_options = None
+  _globals['_CITATION'].fields_by_name['source_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CITATION'].fields_by_name['source_name']._loaded_options = None
+  _globals['_CITATION'].fields_by_name['source_name']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_CITATION'].fields_by_name['file_name']._loaded_options = None
+  _globals['_CITATION'].fields_by_name['file_name']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_PASSAGE'].fields_by_name['passage_id']._loaded_options = None
+  _globals['_PASSAGE'].fields_by_name['passage_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_PASSAGE'].fields_by_name['agent_id']._loaded_options = None
+  _globals['_PASSAGE'].fields_by_name['agent_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_PASSAGE'].fields_by_name['text']._loaded_options = None
+  _globals['_PASSAGE'].fields_by_name['text']._serialized_options = b'\272H\006r\004(\200\200@'
+  _globals['_PASSAGE'].fields_by_name['tags']._loaded_options = None
+  _globals['_PASSAGE'].fields_by_name['tags']._serialized_options = b'\272H\013\222\001\010\020 \"\004r\002\030@'
+  _globals['_SEARCHMODE']._serialized_start=797
+  _globals['_SEARCHMODE']._serialized_end=907
   _globals['_CITATION']._serialized_start=86
-  _globals['_CITATION']._serialized_end=247
-  _globals['_PASSAGE']._serialized_start=250
-  _globals['_PASSAGE']._serialized_end=474
-  _globals['_PASSAGEHIT']._serialized_start=477
-  _globals['_PASSAGEHIT']._serialized_end=721
+  _globals['_CITATION']._serialized_end=276
+  _globals['_PASSAGE']._serialized_start=279
+  _globals['_PASSAGE']._serialized_end=548
+  _globals['_PASSAGEHIT']._serialized_start=551
+  _globals['_PASSAGEHIT']._serialized_end=795
 # @@protoc_insertion_point(module_scope)
