@@ -17,8 +17,9 @@ from contextlib import redirect_stdout
 from itertools import count
 from pathlib import Path
 
-from memgpt.cli.load import Found, load_files
-from memgpt.cli.ui import Ui
+from memgpt.cli.loading.find import Found
+from memgpt.cli.loading.load import load_files
+from memgpt.cli.terminal.ui import Ui
 from memgpt.client import MemGPT
 from memgpt.memory.v1.archival_memory_service_pb2 import PassageScope, SearchPassagesRequest
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_DENSE

@@ -113,7 +113,7 @@ def test_the_blocks_of_a_new_agent(chat: Chat, suite: Suite) -> None:
 
     # What was made stays as it is, and the person is told.
     printed, _ = chat("--persona", "sam_pov", "--core-memory-limit", "500", text="/memory\n", agent="Jim")
-    assert "--persona sam_pov is for new agents: this one was made with sailor" in printed
+    assert "--persona sam_pov is for new agents; this one was created with sailor" in printed
     assert "--core-memory-limit is for new agents" in printed
     assert "[persona: 29 of 300 characters]" in printed
 

@@ -35,7 +35,7 @@ def found(suite: Suite, *arguments: str) -> list[dict[str, Any]]:
 def test_passages_to_the_last_with_filters(suite: Suite) -> None:
     shown = suite.cli("search", "tide", "--source", "weather", "--page-size", "2")
     assert shown.startswith("1. weather · tides.txt")
-    assert "ranked by hybrid; --all shows every one" in shown
+    assert "ranked by similarity and keywords; --all shows every one" in shown
     everything = found(suite, "tide", "--source", "weather", "--page-size", "2", "--all")
     assert len(everything) > 4
     assert [hit.get("rank", "0") for hit in everything] == [str(rank) for rank in range(len(everything))]
@@ -51,7 +51,7 @@ def test_messages(suite: Suite) -> None:
     assert any("Greta" in hit["text"] for hit in hits)
     shown = suite.cli("search", "greta boat", "--agent", "Talker", "--messages", "--mode", "text")
     assert "🧑 My boat is called Greta." in shown
-    assert "ranked by text" in shown
+    assert "ranked by keywords" in shown
     assert found(suite, "boat", "--agent", "Talker", "--messages", "--before", "2020-01-01") == []
 
 
@@ -59,8 +59,8 @@ def test_messages(suite: Suite) -> None:
     ("arguments", "said", "code"),
     [
         ([], "--agent NAME, or one --source NAME", 2),
-        (["--messages", "--source", "weather"], "say whose messages", 2),
-        (["--messages", "--agent", "Talker", "--tag", "x"], "neither sources nor files nor tags", 2),
+        (["--messages", "--source", "weather"], "--messages needs --agent NAME", 2),
+        (["--messages", "--agent", "Talker", "--tag", "x"], "messages have no sources, files or tags", 2),
         (["--source", "nothing"], 'unknown data source "nothing"', 1),
         (["--source", "weather", "--after", "yesterday"], "--after takes a day", 2),
         (["--source", "weather", "--mode", "best"], "hybrid, dense or text", 2),

@@ -28,7 +28,7 @@ def test_add_list_remove(tmp_path: Path) -> None:
 
         again = suite.run("tools", "remove", tool.address, "--agent", "Ada")
         assert again.returncode == 1
-        assert "it has them from: nowhere" in again.stdout + again.stderr
+        assert "it has tools from: nowhere" in again.stdout + again.stderr
         other = suite.run("tools", "add", "127.0.0.1:1", "--agent", "Ada")
         assert other.returncode == 1
         assert "agent.tool_addresses" in other.stdout + other.stderr

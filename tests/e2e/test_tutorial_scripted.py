@@ -69,7 +69,7 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     )
     loaded = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
     assert (loaded.returncode, loaded.stderr) == (0, "")
-    assert "Loaded 1 passages and 1 documents from tea" in loaded.stdout
+    assert "Loaded 1 passage and 1 document from tea" in loaded.stdout
     assert "\x1b" not in loaded.stdout
 
     again = memgpt("load", "directory", "--name", "tea", "--input-dir", str(tmp_path))
@@ -78,7 +78,7 @@ def test_a_conversation_over_a_pipe(memgpt: Run, server: subprocess.Popen[str], 
     chat = memgpt("run", "--agent", "Ada", text="/attach tea\nHow is green tea steeped?\n/memory\n/nonsense\n")
     assert "Created new agent 'Ada'" in chat.stdout
     assert "“Green tea is steeped at eighty degrees.” (tea.txt)" in chat.stdout
-    assert "Archival memory: 1 passages" in chat.stdout
+    assert "Archival memory: 1 passage\n" in chat.stdout
     assert "/nonsense" in chat.stderr
     assert chat.returncode == 1
 
@@ -154,9 +154,15 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
     assert lines.count("💭 I wonder.") == 4
     assert len([line for line in lines if line.startswith("🤖 This is what I noted")]) == 2, "the answer, and its retry"
     taken = [line for line in lines if line.startswith("Took back")]
-    assert taken == [f"Took back {count} messages." for count in (3, 2, 3)], "a result takes its call along"
+    assert taken == [f"Took back {count} messages:" for count in (3, 2, 3)], "a result takes its call along"
     assert "[project: 9 of 2000 characters]" in lines
-    assert [line.partition(":")[2].split()[0] for line in edited.stderr.splitlines()] == ["there", *["not"] * 3, "the"]
+    assert [line.partition(":")[2].split()[0] for line in edited.stderr.splitlines()] == [
+        "unknown",
+        "none",
+        "99999999999999999999",
+        "²",
+        "a",
+    ]
 
     others = chat(
         "/attach",
@@ -185,7 +191,7 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
     assert memgpt("add", "block", "--agent", "Ada", "--name", "rules", "--limit", "30", "--writable").returncode == 0
     over = memgpt("add", "block", "--agent", "Ada", "--name", "rules", "--text", "x" * 31)
     assert over.returncode == 1
-    assert "30 characters" in over.stderr
+    assert "its limit is 30" in over.stderr
     listed = memgpt("list", "blocks", "--agent", "Ada").stdout.splitlines()
     assert [line.split("\t")[0] for line in listed] == ["Label", "persona", "human", "rules", "project"]
     assert "rules\t18/30\tno\tBe brief. Be kind." in listed
@@ -195,34 +201,36 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
 
 
 def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, server: subprocess.Popen[str]) -> None:
-    def chat(*lines: str) -> subprocess.CompletedProcess[str]:
-        return memgpt("run", "--agent", "Ada", text="\n".join(lines) + "\n")
+    def chat(*lines: str, model: str = "offline") -> subprocess.CompletedProcess[str]:
+        return memgpt("run", "--agent", "Ada", "--model", model, text="\n".join(lines) + "\n")
 
     assert chat("I like green tea.").returncode == 0
     # No endpoint is configured for this model.
-    left = chat("/model gpt-4", "What do I like?", "And what else?", "/model offline", "Hello!", "/dump 4")
+    refused = chat("/model gpt-4")
+    assert (refused.returncode, 'no endpoint is configured that could serve "gpt-4"' in refused.stderr) == (1, True)
+    left = chat("/model", "What do I like?", "And what else?", "/model offline", "Hello!", "/dump 4", model="gpt-4")
     assert left.returncode == 1
-    assert "Model: gpt-4, of this agent alone; others have offline; embeddings: " in left.stdout
+    assert "Model: gpt-4 (this agent only; the others use offline); embeddings: " in left.stdout
     kept, not_sent = left.stderr.splitlines()
     assert "no endpoint is configured" in kept
-    assert "is kept, and is answered before your next message" in kept
+    assert "your message is kept and will be answered before the next one" in kept
     assert "no endpoint is configured" in not_sent
-    assert "this was not sent, for what was sent before is still to be answered" in not_sent
+    assert "your message was not sent, because an earlier one is still to be answered" in not_sent
     known = "🤖 This is what I noted about you: I do not know this person yet. / Likes green tea"
     hello = "🤖 Hello! I am here."
     spoken = [line for line in left.stdout.splitlines() if line.startswith(("🤖", "🧑"))]
     assert spoken == [known, hello, "🧑 Hello!", hello], "shown in order, then of the dump what it reaches"
 
     # The person mends the configuration, and comes back.
-    assert chat("/model gpt-4", "What do I like?").returncode == 1
+    assert chat("What do I like?", model="gpt-4").returncode == 1
     back = chat("/model offline", "Hello!")
     assert (back.returncode, back.stderr) == (0, "")
     assert [line for line in back.stdout.splitlines() if line.startswith("🤖")] == [known, hello]
 
-    undone = chat("/model gpt-4", "What do I like?", "/undo", "/model offline", "Hello!")
-    assert "Took back 1 message." in undone.stdout
+    undone = chat("What do I like?", "/undo", "/model offline", "Hello!", model="gpt-4")
+    assert "Took back 1 message:\n  🧑 What do I like?\n" in undone.stdout
     assert [line for line in undone.stdout.splitlines() if line.startswith("🤖")] == [hello]
-    assert "what was sent before" not in undone.stdout
+    assert "First, the answer" not in undone.stdout
 
 
 def test_a_server_tells_others_where_it_is_until_it_stops(
@@ -264,7 +272,7 @@ def test_services_end_with_the_command_that_started_them(environment: dict[str, 
         assert ready, "a service outlives the command that started it"
 
 
-def test_a_milvus_that_does_not_answer_is_named_while_it_is_waited_for(environment: dict[str, str]) -> None:
+def test_a_milvus_that_does_not_answer_is_named_at_once(environment: dict[str, str]) -> None:
     (port,) = free_ports(1)
     away = {"MEMGPT_MEMORY_URI": f"http://127.0.0.1:{port}"}
     with subprocess.Popen(
@@ -273,8 +281,7 @@ def test_a_milvus_that_does_not_answer_is_named_while_it_is_waited_for(environme
         assert process.stderr is not None
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-    assert line.startswith("Warning: memory is not ready yet: ")
-    assert str(port) in line
+    assert line.startswith(f"Error: Milvus cannot be reached at http://127.0.0.1:{port} (connection refused); start it")
 
 
 def test_a_server_says_at_once_what_it_does(environment: dict[str, str]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
-from memgpt.cli.chat import Chat, Wishes
-from memgpt.cli.ui import Ui
+from memgpt.cli.chat.choose import Chosen, Wishes
+from memgpt.cli.chat.session import Chat
+from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Agent, FailedPrecondition, Reason
 from memgpt.memory.v1 import agent_pb2
 from memgpt.memory.v1.turn_pb2 import (
@@ -45,7 +46,7 @@ class Agents:
     def turns(self, _agent_id: str) -> Iterator[Turn]:
         yield Turn(request_id="left", state=TURN_STATE_RUNNING)
 
-    def send(self, request: Any) -> Iterator[TurnEvent]:
+    def send(self, request: Any, _told: Any = None) -> Iterator[TurnEvent]:
         self.asked.append(f"send {request.text}")
         yield said("Second.", 1)
         yield done(TURN_STATE_COMPLETED, 2)
@@ -58,7 +59,13 @@ class Agents:
         self.asked.append(f"cancel {request_id}")
 
     def resume(
-        self, _agent_id: str, request_id: str, after_sequence: int = 0, *, stream_deltas: bool = False
+        self,
+        _agent_id: str,
+        request_id: str,
+        after_sequence: int = 0,
+        *,
+        stream_deltas: bool = False,
+        on_interrupt: Any = None,
     ) -> Iterator[TurnEvent]:
         self.asked.append(f"resume {request_id} {after_sequence}")
         for each in self._resumed.pop(0):
@@ -83,7 +90,8 @@ def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
     ui = Terminal(plain=True)
     ui.interactive = True
     client: Any = Client()
-    Chat(ui, client, Agent(client, agent_pb2.Agent(agent_id="a")), Wishes(agent="Ada", first=True), Path("/none")).run()
+    agent = Agent(client, agent_pb2.Agent(agent_id="a"))
+    Chat(ui, client, Chosen(agent, new=True), Wishes(agent="Ada", first=True), Path("/none")).run()
     return client.agents.asked  # type: ignore[no-any-return]
 
 
@@ -109,7 +117,7 @@ def test_one_that_fails_for_good_holds_nothing_up(capsys: pytest.CaptureFixture[
 
 def test_one_that_cannot_go_on_holds_the_next_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert chat([said("First, half.", 3), REFUSED]) == ["resume left 0"]
-    assert "the key is refused; this was not sent, for what was sent before is still to be answered" in (
+    assert "the key is refused; your message was not sent, because an earlier one is still to be answered" in (
         capsys.readouterr().err
     )
 
@@ -123,4 +131,4 @@ def test_ctrl_c_again_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert chat([INTERRUPT], [INTERRUPT]) == ["resume left 0", "cancel left", "resume left 0"]
     printed = capsys.readouterr().out
     assert "The turn goes on by itself." in printed
-    assert "This was not sent, for what was sent before is still to be answered" in printed
+    assert "Your message was not sent, because an earlier one is still to be answered" in printed

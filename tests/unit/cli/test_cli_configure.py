@@ -7,21 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from memgpt.cli.configure import (
-    Answers,
-    check_uri,
-    default_uri,
-    document,
-    endpoint_overrides,
-    from_flags,
-    quick,
-    read_document,
-    save,
-    with_embedding,
-    write_document,
-)
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.ui import Ui
+from memgpt.cli.setup.answers import Answers, current, default_uri, document, read_document, write_document
+from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
+from memgpt.cli.setup.configure import endpoint_overrides, from_flags, quick, save, with_embedding
+from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ConfigError
 
 
@@ -51,7 +41,7 @@ def test_new_answers_replace_old_ones_and_leave_other_settings():
 
 
 def test_flags_of_an_endpoint():
-    answers = from_flags("qwen", "http://localhost:11434/v1", "key", "tools", 8192, "x.db")
+    answers = from_flags("qwen", "http://localhost:11434/v1", "key", "tools", 8192, "/srv/x.db")
     answers = with_embedding(answers, "embed", "", "key", 768)
     written = document({}, answers)
     assert written["agent"] == {
@@ -62,7 +52,7 @@ def test_flags_of_an_endpoint():
         "context_window": 8192,
     }
     assert written["memory"] == {
-        "uri": "x.db",
+        "uri": "/srv/x.db",
         "embedding": "openai",
         "embedding_model": "embed",
         "embedding_dimension": 768,
@@ -84,15 +74,50 @@ def test_flags_that_do_not_go_together(flags, word):
     assert caught.value.code == MISUSE
 
 
-@pytest.mark.parametrize("uri", ["~/.memgpt/milvus.db", "x.db", "http://localhost:19530", "https://u:p@cloud:443"])
+@pytest.mark.parametrize("uri", ["~/.memgpt/milvus.db", "/srv/x.db", "http://localhost:19530", "https://u:p@cloud:443"])
 def test_uris_that_memory_takes(uri):
-    assert check_uri(uri) == uri
+    assert check_uri(f" {uri} ") == uri
 
 
-@pytest.mark.parametrize("uri", ["milvus", "localhost:19530", "/tmp/dir/"])
+def test_a_relative_store_is_the_same_in_every_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert check_uri("x.db") == str(tmp_path / "x.db")
+
+
+@pytest.mark.parametrize(
+    "uri", ["milvus", "localhost:19530", "/tmp/dir/", "", "http://", "ftp://h:1", "http://h:x", "http://a b"]
+)
 def test_uris_that_memory_does_not_take(uri):
-    with pytest.raises(CliError, match=r"\.db"):
+    with pytest.raises(CliError):
         check_uri(uri)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:11434", "ftp://h/v1", "http://h:port/v1", "http://ho st/v1"])
+def test_urls_that_are_not_of_an_endpoint(url):
+    with pytest.raises(CliError, match="URL"):
+        check_url(url)
+
+
+@pytest.mark.parametrize("key", ["sk-1\nsk-2", "sk 1", "clé"])
+def test_keys_that_cannot_be_sent(key):
+    with pytest.raises(CliError, match="copy it again"):
+        check_key(key)
+    assert check_key(" sk-1\n") == "sk-1"
+
+
+def test_windows():
+    assert [check_window(text) for text in ("8192", " 128,000 ", "32_768")] == [8192, 128000, 32768]
+    for text in ("", "many", "1023", "99999999999", "-5", "²"):
+        with pytest.raises(CliError, match=r"1,024"):
+            check_window(text)
+
+
+def test_what_is_configured_is_what_is_offered():
+    answers = from_flags("m", "http://localhost:1/v1", "key", "json_schema", 8192, "/srv/x.db")
+    answers = with_embedding(answers, "embed", "http://localhost:2/v1", "key2", 64)
+    assert current(document({}, answers)) == answers
+    assert current(document({}, Answers(milvus_uri="/x.db"))) == Answers(milvus_uri="/x.db")
+    assert current({}) == Answers()
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path):
@@ -118,7 +143,7 @@ def test_the_former_file_is_kept(monkeypatch, tmp_path):
 def test_a_broken_file_is_not_overwritten(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("[agent\n")
-    with pytest.raises(ConfigError, match="mend it"):
+    with pytest.raises(ConfigError, match="correct it"):
         read_document(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from memgpt.cli.context_bar import cells
+from memgpt.cli.chat.context_bar import cells
 
 
 @given(st.lists(st.integers(0, 10_000_000), min_size=1, max_size=6), st.integers(6, 100))

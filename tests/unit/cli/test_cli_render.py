@@ -7,8 +7,9 @@ import json
 
 import pytest
 from memgpt.agent.v1 import event_pb2 as pb
-from memgpt.cli.render import TurnView, argument_line, call_line, message_lines, result_line
-from memgpt.cli.ui import Ui, printable
+from memgpt.cli.chat.messages import argument_line, call_line, message_lines, result_line
+from memgpt.cli.chat.turn_view import TurnView
+from memgpt.cli.terminal.ui import Ui, printable
 from memgpt.memory.v1.message_pb2 import FunctionCall, Message, Role, Usage
 from memgpt.memory.v1.turn_pb2 import TurnState
 
@@ -90,7 +91,7 @@ def test_pieces_of_a_step_that_runs_again_are_void(show):
         pb.TurnEvent(step_restarted=pb.StepRestarted(attempt=2, reason="broken JSON")),
         pb.TurnEvent(sequence=1, message=pb.AssistantMessage(text="Hello.")),
     )
-    assert lines == ["🤖 Hel", "↻ the step runs again: broken JSON", "🤖 Hello."]
+    assert lines == ["🤖 Hel", "↻ Starting over.", "🤖 Hello."]
 
 
 def test_a_turn_that_did_not_end_well(show):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from memgpt.cli.errors import CliError
-from memgpt.cli.web import fetch, is_public
+from memgpt.cli.loading.web import fetch, is_public
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -129,7 +129,7 @@ def test_private_addresses_are_refused_unless_allowed(site: str) -> None:
 
 
 def test_a_redirect_is_checked_anew(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memgpt.cli.web.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("memgpt.cli.loading.web.is_public", lambda address: address == "127.0.0.1")
     with pytest.raises(CliError, match=r"10\.0\.0\.1.*--allow-private"):
         fetch(site + "/elsewhere")
 

@@ -1,4 +1,4 @@
-"""What the command line says when something fails: one line, and what to do about it."""
+"""What the command line says when something fails: one line, with what to do about it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,25 @@ class CliError(Exception):
 
 
 def explain(error: ServiceError) -> str:
-    """A service's error in one line for the person at the terminal."""
+    """Return the error of a service in one line for the person at the terminal."""
     if error.request_id is None and error.reason == Reason.SERVICE_UNAVAILABLE:
         return (
             "the services cannot be reached; start them with `memgpt server`, or correct the addresses and tls in"
             " [client] of the configuration"
         )
-    message = " ".join(error.message.split())
     if isinstance(error, Unimplemented):
-        return f"not in this version of the service: {message}"
-    details = [v.description for v in error.violations if v.description and v.description not in message]
-    return "; ".join([message, *details])
+        return "the services are older than this command; update them, or use the command of their version"
+    message = _readable(" ".join(error.message.split()))
+    details = [_readable(each.description) for each in error.violations]
+    return "; ".join(dict.fromkeys([message, *(each for each in details if each and each not in message)]))
+
+
+def _readable(text: str) -> str:
+    """A message without the pattern that a value must match, which says nothing to people."""
+    head, pattern, _ = text.partition("regex pattern")
+    if not pattern:
+        return text
+    field = head.partition(":")[0].strip().replace("_", " ")
+    return (
+        f"the {field} has characters that are not allowed" if field and " " not in field else "not a valid name or id"
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from memgpt.cli import configure
-from memgpt.cli.configure import WORDLLAMA, Answers
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.progress import Bar, Progress
 from memgpt.cli.settings import ClientSettings
-from memgpt.cli.ui import Ui
+from memgpt.cli.setup import answers as files
+from memgpt.cli.setup import configure
+from memgpt.cli.setup.answers import WORDLLAMA, Answers
+from memgpt.cli.terminal.progress import Bar, Progress
+from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Store
 from memgpt.config import Config, config_path
 
@@ -30,7 +31,7 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
             MISUSE,
         )
     path = config_path()
-    document = configure.read_document(path)
+    document = files.read_document(path)
     memory = dict(document.get("memory", {}))
     chat = document.get("agent", {})
     url = base_url or chat.get("base_url", "")
@@ -48,8 +49,8 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
             **({f"{_NEW}_api_key": answers.embedding_api_key} if answers.embedding_api_key else {}),
         }
     if document:
-        configure.keep_former(ui, path)
-    configure.write_document(path, {**document, "memory": memory})
+        files.keep_former(ui, path)
+    files.write_document(path, {**document, "memory": memory})
     return "" if answers.embedding_model == WORDLLAMA else answers.embedding_model
 
 
@@ -79,16 +80,16 @@ def abandon(ui: Ui, store: Store) -> None:
     if not store.cancel_reembed():
         raise CliError("there is no move to another embedding model to give up")
     path = config_path()
-    document = configure.read_document(path)
+    document = files.read_document(path)
     kept = {name: value for name, value in document.get("memory", {}).items() if not _is_of(_NEW, name)}
     if "memory" in document and kept != document["memory"]:
-        configure.write_document(path, {**document, "memory": kept})
+        files.write_document(path, {**document, "memory": kept})
     ui.line("Given up; the store keeps its embedding model", "bold green")
 
 
 def _settle(ui: Ui, model: str, *, keep_former: bool) -> None:
     path = config_path()
-    document = configure.read_document(path)
+    document = files.read_document(path)
     memory: dict[str, Any] = document.get("memory", {})
     target = {name: value for name, value in memory.items() if _is_of(_NEW, name)}
     bundled = target.get(_NEW) == WORDLLAMA and model.startswith(WORDLLAMA)
@@ -103,9 +104,9 @@ def _settle(ui: Ui, model: str, *, keep_former: bool) -> None:
         if not _is_of(_NEW, name) and (not _is_of(_USED, name) or name == f"{_USED}_timeout")
     }
     if keep_former:
-        configure.keep_former(ui, path)
+        files.keep_former(ui, path)
     kept |= {name.replace(_NEW, _USED, 1): value for name, value in target.items()}
-    configure.write_document(path, {**document, "memory": kept})
+    files.write_document(path, {**document, "memory": kept})
     ui.note(f"The configuration {path} names it as the one to use")
 
 

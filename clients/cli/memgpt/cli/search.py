@@ -1,23 +1,23 @@
-"""`memgpt search`: what an agent would find in its memory, or anybody in a data source."""
+"""`memgpt search`: what an agent would find in its memory, or what a data source holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.cli.chat.messages import message_lines
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.render import message_lines
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.hits import excerpt, highlighted, query_words
+from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.client import MemGPT
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.passage_pb2 import PassageHit, SearchMode
 
+_RANKINGS = {"dense": "similarity", "semantic": "similarity", "text": "keywords", "hybrid": "similarity and keywords"}
 _MODES = {
     "": SearchMode.SEARCH_MODE_UNSPECIFIED,
     "hybrid": SearchMode.SEARCH_MODE_HYBRID,
@@ -67,8 +67,10 @@ class _Page:
     mode: str
 
 
-def search(ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything: bool, as_json: bool) -> None:
-    """Shows hits page by page: all of them, as many as a person asks for, or the first page.
+def search(
+    ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything: bool, as_json: bool, whole: bool = False
+) -> None:
+    """Show hits page by page: all of them, as many as a person asks for, or the first page.
 
     Args:
         ui: The terminal.
@@ -77,34 +79,50 @@ def search(ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything
         messages: Look in what was said, rather than in archival memory.
         everything: Go on to the end without asking.
         as_json: One JSON object a line.
+        whole: Show the whole text of each hit, rather than what surrounds the match.
 
     Raises:
-        CliError: What cannot be looked for.
+        CliError: The search cannot be made as asked for.
     """
     if wanted.mode not in _MODES:
-        raise CliError(f"there is no mode {wanted.mode!r}: hybrid, dense or text", MISUSE)
+        raise CliError(f'unknown mode "{wanted.mode}"; choose hybrid, dense or text', MISUSE)
     pages = _messages(memgpt, wanted) if messages else _passages(memgpt, wanted)
+    words = query_words(wanted.query)
     shown = 0
     for page in pages:
         for hit, lines, text in page.hits:
             shown += 1
             if as_json:
-                ui.line(json.dumps(MessageToDict(hit, preserving_proto_field_name=True), ensure_ascii=False))
-                continue
-            ui.line(f"{shown}. {' · '.join(lines)}", "bold")
-            ui.paragraph(text)
-            ui.line()
-        left = f"{shown:,} of {page.total:,}, ranked by {page.mode}"
+                ui.json(hit)
+            else:
+                _show(ui, shown, lines, text, words, whole=whole)
+        if as_json:
+            if not everything:
+                return
+            continue
+        left = f"{shown:,} of {plural(page.total, 'hit')}, ranked by {_RANKINGS.get(page.mode, page.mode)}"
         if not page.token:
-            if not as_json:
-                ui.note(left)
-        elif not everything:
-            if as_json or not ui.interactive:
-                if not as_json:
-                    ui.note(f"{left}; --all shows every one")
-                return
-            if not ui.confirm(f"{left}. More?"):
-                return
+            ui.note(left)
+        elif not everything and not ui.interactive:
+            ui.note(f"{left}; --all shows every one")
+            return
+        elif not everything and not ui.confirm(f"{left}. More?"):
+            return
+
+
+def _show(ui: Ui, number: int, lines: list[str], text: str, words: frozenset[str], *, whole: bool) -> None:
+    ui.line(f"{number}. {' · '.join(lines)}", "bold", indent=3)
+    shown = text if whole or not ui.terminal else excerpt(" ".join(text.split()), words)
+    ui.styled(highlighted(shown, words))
+    ui.line()
+
+
+def show_hits(ui: Ui, hits: Iterable[PassageHit], query: str) -> None:
+    """Show hits, shortened around what matches."""
+    words = query_words(query)
+    for number, hit in enumerate(hits, start=1):
+        _, lines, text = _of_passage(hit)
+        _show(ui, number, lines, text, words, whole=False)
 
 
 def _passages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
@@ -114,7 +132,7 @@ def _passages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
     elif len(ids) == 1:
         scope = archival_pb.PassageScope(source_id=ids[0])
     else:
-        raise CliError("say whose memory: --agent NAME, or one --source NAME", MISUSE)
+        raise CliError("no memory to search is given; give --agent NAME, or one --source NAME", MISUSE)
     after, before = _instant(wanted.after, "--after"), _instant(wanted.before, "--before")
     request = archival_pb.SearchPassagesRequest(
         scope=scope,
@@ -146,18 +164,16 @@ def _of_passage(hit: PassageHit) -> tuple[Message, list[str], str]:
     else:
         where = [f"a note of {passage.create_time.ToDatetime():%Y-%m-%d %H:%M} UTC"]
     tags = [", ".join(passage.tags)] if passage.tags else []
-    names = (("fused_score", "score"), ("dense_score", "likeness"), ("text_score", "words"))
+    names = (("fused_score", "score"), ("dense_score", "similarity"), ("text_score", "keywords"))
     scores = [f"{name} {getattr(hit, field):.2f}" for field, name in names if hit.HasField(field)]  # type: ignore[arg-type]
     return hit, [*where, *tags, *scores], passage.text
 
 
 def _messages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
     if not wanted.agent:
-        raise CliError("say whose messages: --agent NAME", MISUSE)
+        raise CliError("--messages needs --agent NAME, whose messages are searched", MISUSE)
     if wanted.sources or wanted.files or wanted.tags:
-        raise CliError(
-            "messages have neither sources nor files nor tags: leave them out, or leave out --messages", MISUSE
-        )
+        raise CliError("messages have no sources, files or tags; leave out these options, or --messages", MISUSE)
     last = _day(wanted.before, "--before")
     request = recall_pb.SearchMessagesRequest(
         agent_id=memgpt.agents.find(wanted.agent).agent_id,

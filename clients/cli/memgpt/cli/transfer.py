@@ -10,7 +10,7 @@ from typing import IO
 
 from google.protobuf import json_format
 from memgpt.cli.errors import CliError
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.ui import Ui
 from memgpt.cli.upkeep import STANDARD
 from memgpt.client import MemGPT
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece

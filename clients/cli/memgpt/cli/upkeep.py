@@ -12,9 +12,9 @@ from typing import IO
 
 import typer
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.services import require_installed
+from memgpt.cli.services.children import require_installed
 from memgpt.cli.settings import ClientSettings
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Store
 from memgpt.config import Config
 

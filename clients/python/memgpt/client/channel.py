@@ -48,7 +48,7 @@ _RETRYABLE = {
         "ListTools",
         "UnregisterTools",
     ),
-    "memgpt.loader.v1.LoaderService": ("CreateLoad", "GetLoad", "ListLoads", "CancelLoad"),
+    "memgpt.loader.v1.LoaderService": ("CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
     "memgpt.memory.v1.ArchivalMemoryService": ("SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
     "memgpt.memory.v1.RecallMemoryService": ("SearchMessages", "ListMessages"),
     "memgpt.memory.v1.SourceService": ("GetSource", "ListSources", "ListFiles", "DeleteFile"),

@@ -66,6 +66,10 @@ class Loads:
         """Read a load with its files."""
         return (call(self._stub.GetLoad, loader_pb.GetLoadRequest(load_id=load_id), CALL_TIMEOUT)).load
 
+    def formats(self) -> Sequence[loader_pb.FileFormat]:
+        """Return the formats of files that the Loader reads."""
+        return (call(self._stub.ListFormats, loader_pb.ListFormatsRequest(), CALL_TIMEOUT)).formats
+
     def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
         """Send a file, as fast as the Loader takes it, and return its state when all of it has arrived.
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from memgpt.cli.progress import Bar, Progress
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.progress import Bar, Progress
+from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
 
 ENDS = {
@@ -48,6 +48,7 @@ class Report:
         self._files: dict[str, LoadFile] = {}
         self._counts: Counter[str] = Counter()
         self._remarks: list[str] = []
+        self._noted: list[tuple[str, list[str]]] = []
         self._problems: list[tuple[str, str]] = []
         # Of files that are, or were, to be sent: the others take no work.
         self._idle = 0
@@ -109,15 +110,19 @@ class Report:
             self._write({**summary, "files": counts, "dropped": self._removed, "seconds": seconds})
             return well
         if self._files:
-            said = f"Loaded {passages} passages and {self._documents} documents from {self._source}"
-            self._ui.line(said, "bold green")
+            counted = f"{_count(passages, 'passage')} and {_count(self._documents, 'document')}"
+            self._ui.line(f"Loaded {counted} from {self._source}", "bold green")
         if self._removed:
-            self._ui.note(f"Dropped from {self._source}: {self._removed} files that are not there any more")
+            self._ui.note(f"Removed from {self._source}: {plural(self._removed, 'file')} no longer in the folder")
         for remark in sorted(self._remarks):
             self._ui.note(remark)
+        for name, notes in sorted(self._noted):
+            self._ui.note(f"{name} was loaded without:")
+            for remark in notes:
+                self._ui.line(f"  - {remark}", "dim", indent=4)
         if any(count for state, count in self._counts.items() if state != "loaded"):
-            counted = (f"{self._counts[state]} {state}" for state in ENDS.values() if self._counts[state])
-            self._ui.note("Files: " + ", ".join(counted))
+            ends = (f"{self._counts[state]} {state}" for state in ENDS.values() if self._counts[state])
+            self._ui.note("Files: " + ", ".join(ends))
         for name, problem in sorted(self._problems):
             self._ui.error(f"{name}: {problem}")
         if not well and not self._problems:
@@ -134,21 +139,30 @@ class Report:
         if state in _BAD:
             text = text or "was not loaded"
             self._problems.append((name, text))
+        notes = [note.message for note in file.notes]
         if self._as_json:
             told = {"type": "file", "name": name, "state": state, "documents": file.document_count}
-            self._write({**told, "passages": file.passage_count, "reason": text})
+            self._write({**told, "passages": file.passage_count, "reason": text, "notes": notes})
         elif self._ui.terminal:
-            if text and state not in _BAD:
+            if notes:
+                self._noted.append((name, notes))
+            elif text and state not in _BAD:
                 self._remarks.append(f"{name}: {state}: {text}")
         else:
-            passages = f", {file.passage_count} passages" if state in ("loaded", "unchanged") else ""
-            self._ui.line(f"{name}: {state}{passages}" + (f": {text}" if text else ""))
+            passages = f", {_count(file.passage_count, 'passage')}" if state in ("loaded", "unchanged") else ""
+            reason = "; ".join(notes) or text
+            self._ui.line(f"{name}: {state}{passages}" + (f": {reason}" if reason else ""))
 
     def _show(self) -> None:
         if self._bar is not None:
-            done, passages = sum(self._counts.values()), f"{self._passages} passages"
+            done, passages = sum(self._counts.values()), _count(self._passages, "passage")
             work = self._bytes_ended / self._bytes if self._bytes else None
             self._bar.show(Progress(done, self._total, passages, self._idle, work))
 
     def _write(self, value: dict[str, object]) -> None:
         self._ui.line(json.dumps(value, ensure_ascii=False))
+
+
+def _count(number: int, noun: str) -> str:
+    """A count as other programs read it: without commas."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from memgpt.cli.services import Addresses, Child, announced, start
+from memgpt.cli.services.children import Addresses, Child, start
+from memgpt.cli.services.connect import announced
 from memgpt.cli.settings import ClientSettings
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.ui import Ui
 from memgpt.config import Config
 
 _LOOK_INTERVAL = 0.25

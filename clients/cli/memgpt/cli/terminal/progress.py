@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from types import TracebackType
 
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.ui import Ui
 from rich.live import Live
 from rich.text import Text
 
-_WIDTH = 30
+_WIDTH, _LEAST_WIDTH = 30, 6
 _PARTS = " ▏▎▍▌▋▊▉█"
 
 
@@ -41,17 +41,33 @@ class Progress:
         return (self.done - self.before) / (self.total - self.before) if self.total > self.before else 1.0
 
 
-def bar_line(label: str, progress: Progress, seconds: float, unit: str = "file") -> str:
-    """The line that shows how far something is after so many seconds."""
+def bar_line(label: str, progress: Progress, seconds: float, unit: str = "file", width: int = 0) -> str:
+    """Return the line that shows how far something is.
+
+    Args:
+        label: What it is.
+        progress: How far.
+        seconds: Since it began.
+        unit: What is counted.
+        width: Cells that the line may take; 0 for any number. The bar gets shorter first, then the rest goes.
+    """
     done, total, worked = progress.done, progress.total, progress.worked
     share = done / total if total else 1.0
-    full, part = divmod(round(share * _WIDTH * 8), 8)
-    bar = "█" * full + (_PARTS[part] if part else "")
     fresh = done - progress.before
     rate = f"{fresh / seconds:.2f}" if fresh and seconds > 0 else "?"
     left = _clock(seconds * (1 - worked) / worked) if worked else "?"
     tail = f", {progress.extra}" if progress.extra else ""
-    return f"{label}: {share:4.0%}|{bar:<{_WIDTH}}| {done}/{total} [{_clock(seconds)}<{left}, {rate}{unit}/s{tail}]"
+    head, times = f"{label}: {share:4.0%}|", f" [{_clock(seconds)}<{left}, {rate}{unit}/s{tail}]"
+    count = f"| {done}/{total}"
+    cells = _WIDTH if not width else min(_WIDTH, width - len(head) - len(count) - len(times))
+    if cells < _LEAST_WIDTH:
+        times = f" [{_clock(seconds)}<{left}]"
+        cells = min(_WIDTH, width - len(head) - len(count) - len(times))
+    if cells < _LEAST_WIDTH:
+        return f"{label}: {share:4.0%} {done}/{total}"[:width]
+    full, part = divmod(round(share * cells * 8), 8)
+    bar = "█" * full + (_PARTS[part] if part else "")
+    return f"{head}{bar:<{cells}}{count}{times}"
 
 
 def _clock(seconds: float) -> str:
@@ -72,7 +88,7 @@ class Bar:
         self._live = Live(console=ui.console, get_renderable=self._render, refresh_per_second=10)
 
     def _render(self) -> Text:
-        return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit))
+        return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit, self._ui.width))
 
     def show(self, progress: Progress) -> None:
         """Moves the bar."""

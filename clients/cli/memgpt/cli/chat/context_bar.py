@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memgpt.agent.v1.agent_service_pb2 import GetContextResponse
-from memgpt.cli.ui import Ui
+from memgpt.cli.terminal.ui import Ui
 
 WIDTH = 60
-"""Characters of the bar."""
+"""Characters of the bar on a terminal that is wide enough."""
 
-# The field of ContextTokens, what it is called, and how it looks, with colours and without.
+# The field of ContextTokens, what it is called, and how it looks, with colors and without.
 _PARTS = (
-    ("instructions", "system instructions", "█", "blue"),
+    ("instructions", "instructions", "█", "blue"),
     ("blocks", "core memory", "▓", "magenta"),
     ("functions", "functions", "▒", "cyan"),
     ("summary", "summary", "▚", "yellow"),
@@ -22,22 +22,23 @@ _FREE = ("free", "·", "dim")
 
 
 def show_context(ui: Ui, context: GetContextResponse) -> None:
-    """Draws the bar, and says beneath it which part is how large."""
+    """Draw the bar, and below it the size of each part."""
     parts = [(name, mark, style, getattr(context.tokens, field)) for field, name, mark, style in _PARTS]
     free = max(context.context_window - context.total_tokens, 0)
     parts.append((*_FREE, free))
-    for (_, mark, style, _), width in zip(parts, cells([tokens for *_, tokens in parts], WIDTH), strict=True):
-        if width:
-            ui.piece(mark * width, style)
+    shares = cells([tokens for *_, tokens in parts], min(WIDTH, ui.width or WIDTH))
+    for (_, mark, style, _), share in zip(parts, shares, strict=True):
+        if share:
+            ui.piece(mark * share, style)
     ui.line()
     ui.line(f"{context.total_tokens:,} of {context.context_window:,} tokens", "bold")
     for name, mark, style, tokens in parts:
         ui.piece(f"  {mark}", style)
-        ui.line(f" {name:<19} {tokens:>9,}  {tokens / max(context.context_window, 1):>6.1%}")
+        ui.line(f" {name:<14} {tokens:>9,}  {tokens / max(context.context_window, 1):>6.1%}")
 
 
 def cells(sizes: Sequence[int], width: int) -> list[int]:
-    """Shares `width` characters out in proportion; what is there at all gets one at least.
+    """Share `width` characters out in proportion; a part that is not empty gets at least one.
 
     Args:
         sizes: Not negative, at most `width` of them.

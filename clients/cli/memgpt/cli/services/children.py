@@ -1,7 +1,7 @@
-"""The services behind a command: configured, found running, or started here and stopped at the end.
+"""The three services as child processes.
 
-Services that are started here end with this process, however it ends: they read from a pipe whose other end only we
-hold. They are programs of other distributions, `memgpt-milvus-memory` and so on, which need not be installed here.
+They end when the last writer of a pipe that they read from is gone, also by ``kill -9``: see `Lifeline`. They are
+programs of other distributions, `memgpt-milvus-memory` and so on, which need not be installed here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from memgpt.cli.errors import FAILURE, MISUSE, CliError
 from memgpt.cli.settings import ClientSettings
-from memgpt.config import Config, config_path
+from memgpt.config import Config
 
 READY_FD = "MEMGPT_READY_FD"
 """Variable with the descriptor to which a service writes a JSON line for each state: `bound`, then `serving`."""
@@ -36,7 +36,7 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 """Seconds for a service to stop before it is killed; its own drain takes at most 13."""
 
-_TELLING = 10.0
+_TELLING = 8.0
 """Seconds after which it is said what a service waits for, such as a Milvus that does not answer."""
 
 _HEALTH_INTERVAL = 0.05
@@ -53,6 +53,36 @@ class Addresses:
     memory: str = ""
 
 
+class Lifeline:
+    """A pipe that services read from; they stop when nobody holds its other end any more."""
+
+    def __init__(self, fifo: Path | None = None) -> None:
+        """Open both ends.
+
+        Args:
+            fifo: Where to make a named pipe, so that other processes can hold it as well; None for a nameless one.
+        """
+        if fifo is None:
+            self.read_fd, self._write_fd = os.pipe()
+            return
+        os.mkfifo(fifo, 0o600)
+        self.read_fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self._write_fd = os.open(fifo, os.O_WRONLY)
+
+    def started(self) -> None:
+        """Close the services' end here, which they have inherited."""
+        if self.read_fd >= 0:
+            os.close(self.read_fd)
+            self.read_fd = -1
+
+    def let_go(self) -> None:
+        """Close our end. Idempotent."""
+        self.started()
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1
+
+
 class Child:
     """A service that runs as a child process.
 
@@ -60,27 +90,27 @@ class Child:
         name: `memory`, `loader` or `agent`.
         address: `host:port`; empty until it is bound.
         serving: Whether it answers calls.
+        log: File with its log; None if that goes to standard error.
     """
 
-    def __init__(self, name: str, environ: Mapping[str, str], log: Path | None) -> None:
+    def __init__(self, name: str, environ: Mapping[str, str], log: Path | None, lifeline: Lifeline) -> None:
         """Starts the process.
 
         Args:
             name: `memory`, `loader` or `agent`.
             environ: Its settings, beside this process's own environment.
             log: File to append its log to; None for our standard error.
+            lifeline: Whose end is the service's end.
         """
         self.name = name
         self.address = ""
         self.serving = False
-        self._log = log
+        self.log = log
         self._log_start = 0
         ready_read, ready_write = os.pipe()
-        parent_read, self._parent_write = os.pipe()
         self.ready = os.fdopen(ready_read, "rb", buffering=0)  # a line in a buffer would not wake the selector
         with ExitStack() as stack:
             stack.callback(os.close, ready_write)
-            stack.callback(os.close, parent_read)
             output: BinaryIO | None = None
             if log is not None:
                 output = stack.enter_context(_open_log(log))
@@ -88,8 +118,8 @@ class Child:
             self.process = subprocess.Popen(  # noqa: S603 - this very interpreter, and names of our own
                 # -P: modules in the user's folder must not stand in for the services' own.
                 [sys.executable, "-P", "-m", f"memgpt_{name}"],
-                env={**os.environ, **environ, READY_FD: str(ready_write), PARENT_FD: str(parent_read)},
-                pass_fds=(ready_write, parent_read),
+                env={**os.environ, **environ, READY_FD: str(ready_write), PARENT_FD: str(lifeline.read_fd)},
+                pass_fds=(ready_write, lifeline.read_fd),
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,
                 stderr=output or sys.stderr,
@@ -111,36 +141,24 @@ class Child:
     def failure(self) -> CliError:
         """Why the service is gone, in its own words where it left some."""
         code = self.process.wait()
-        if self._log is None:
+        if self.log is None:
             return CliError(f"the {self.name} service ended, exit code {code}; what it said is above", _exit_code(code))
         prefix = f"memgpt-{self.name}: "
         words = [line.removeprefix(prefix) for line in self._lines() if line.startswith(prefix)]
         if words:
             return CliError(f"{self.name}: {words[-1]}", _exit_code(code))
-        return CliError(f"the {self.name} service ended, exit code {code}; its log is {self._log}", _exit_code(code))
-
-    def last_words(self) -> str:
-        """The last line of its log, or where that is."""
-        lines = self._lines()
-        return " ".join(lines[-1].split()) if lines else "see its log"
+        return CliError(f"the {self.name} service ended, exit code {code}; its log is {self.log}", _exit_code(code))
 
     def _lines(self) -> list[str]:
         """What it has logged."""
-        if self._log is None:
+        if self.log is None:
             return []
-        with self._log.open("rb") as file:
+        with self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode(errors="replace").splitlines()
 
-    def ask_to_stop(self) -> None:
-        """Lets go of the service: it drains and ends. Idempotent."""
-        if self._parent_write >= 0:
-            os.close(self._parent_write)
-            self._parent_write = -1
-
     def wait(self) -> None:
         """Waits for the end, and kills a service that does not come to it."""
-        self.ask_to_stop()
         try:
             self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -148,12 +166,17 @@ class Child:
             self.process.wait()
         self.ready.close()
 
+    def leave(self) -> None:
+        """Leave the service to the other processes that use it."""
+        self.process.returncode = 0  # it is no longer ours to wait for
+        self.ready.close()
+
 
 @contextmanager
 def start(
     config: Config[ClientSettings], environ: Mapping[str, str], tell: Callable[[str], None], *, logs: bool = True
 ) -> Iterator[list[Child]]:
-    """Starts the three services; stops them at the end, Memory last.
+    """Start the three services; stop them at the end, Memory last.
 
     Args:
         config: Gives the folder for the logs.
@@ -167,6 +190,75 @@ def start(
     Raises:
         CliError: One did not start, or ``[server]`` and ``[client]`` do not agree on TLS.
     """
+    children: list[Child] = []
+    front, memory = Lifeline(), Lifeline()
+    try:
+        yield launch(config, environ, tell, children, front, memory, logs=logs)
+    finally:
+        stop(children, front, memory)
+
+
+def launch(
+    config: Config[ClientSettings],
+    environ: Mapping[str, str],
+    tell: Callable[[str], None],
+    children: list[Child],
+    front: Lifeline,
+    back: Lifeline,
+    *,
+    logs: bool = True,
+) -> list[Child]:
+    """Start the services and return them when all serve; see `start`.
+
+    Args:
+        config: Gives the folder for the logs.
+        environ: Settings for the services.
+        tell: Takes what is to be said while they do not get ready.
+        children: Gets each service as it is started, also when a later one fails.
+        front: Lifeline of Agent and Loader.
+        back: Lifeline of Memory, which must outlive them.
+        logs: Whether their logs go to files; else to standard error.
+    """
+    require_installed("memory", "loader", "agent")
+    _require_agreement(config)
+
+    def begin(name: str, lifeline: Lifeline, **settings: str) -> Child:
+        log = config.home / "logs" / f"{name}.log" if logs else None
+        children.append(Child(name, {**environ, **settings}, log, lifeline))
+        return children[-1]
+
+    memory = begin("memory", back)
+    back.started()
+    # Imported while Memory starts, not before: a second less to wait.
+    from memgpt.cli.services.health import says_serving
+    from memgpt.client import open_channel
+
+    deadline = time.monotonic() + START_TIMEOUT
+    # The others need no more than Memory's address, which is known long before its store is open.
+    _await(children, deadline, lambda: bool(memory.address))
+    for name in ("loader", "agent"):
+        begin(name, front, **_memory_settings(name, memory.address, config.service))
+    front.started()
+    _await(children, deadline, lambda: all(child.serving for child in children))
+    for child in children:
+        # Memory serves before its store is open, and the others follow Memory.
+        with open_channel(child.address, config.service.credentials()) as channel:
+            _await_ready(children, child, deadline, partial(says_serving, channel), tell)
+    return children
+
+
+def stop(children: list[Child], front: Lifeline, back: Lifeline) -> None:
+    """Stop the services in good order: Agent and Loader may need Memory to the end."""
+    front.let_go()
+    for child in children[1:]:
+        child.wait()
+    back.let_go()
+    for child in children[:1]:
+        child.wait()
+
+
+def _require_agreement(config: Config[ClientSettings]) -> None:
+    """Check that services that start with ``[server]`` can be reached with ``[client]``."""
     if (config.server.tls_cert is not None) != config.service.tls:
         raise CliError(
             "the services started here would not be reached: [server] has "
@@ -184,36 +276,6 @@ def start(
             " that [client] has not; set tls_cert and tls_key there",
             MISUSE,
         )
-    require_installed("memory", "loader", "agent")
-    children: list[Child] = []
-
-    def launch(name: str, **settings: str) -> Child:
-        log = config.home / "logs" / f"{name}.log" if logs else None
-        children.append(Child(name, {**environ, **settings}, log))
-        return children[-1]
-
-    try:
-        memory = launch("memory")
-        # Imported while Memory starts, not before: a second less to wait.
-        from memgpt.cli.health import says_serving
-        from memgpt.client import open_channel
-
-        deadline = time.monotonic() + START_TIMEOUT
-        # The others need no more than Memory's address, which is known long before its store is open.
-        _await(children, deadline, lambda: bool(memory.address))
-        for name in ("loader", "agent"):
-            launch(name, **_memory_settings(name, memory.address, config.service))
-        _await(children, deadline, lambda: all(child.serving for child in children))
-        for child in children:
-            # Memory serves before its store is open, and the others follow Memory.
-            with open_channel(child.address, config.service.credentials()) as channel:
-                _await_ready(children, child, deadline, partial(says_serving, channel), tell)
-        yield children
-    finally:
-        for child in children[1:]:
-            child.ask_to_stop()
-        for child in [*children[1:], *children[:1]]:
-            child.wait()
 
 
 def require_installed(*names: str) -> None:
@@ -266,88 +328,17 @@ def _await_ready(
     while not ready():
         if time.monotonic() > telling:
             telling = deadline
-            tell(f"{child.name} is not ready yet: {child.last_words()}")
+            tell(f"the {child.name} service is not ready yet; still waiting (its log: {child.log})")
         for other in children:
             if other.process.poll() is not None:
                 raise other.failure()
         if time.monotonic() > deadline:
-            raise CliError(f"{child.name} is not ready after {START_TIMEOUT:.0f} s: {child.last_words()}")
+            raise CliError(f"the {child.name} service is not ready after {START_TIMEOUT:.0f} s; its log is {child.log}")
         time.sleep(_HEALTH_INTERVAL)
-
-
-@contextmanager
-def services(
-    config: Config[ClientSettings], tell: Callable[[str], None], overrides: Mapping[str, str] | None = None
-) -> Iterator[Addresses]:
-    """The services for one command.
-
-    Args:
-        config: Says where they are, if anywhere.
-        tell: Takes what is to be said while services started here do not get ready.
-        overrides: Settings that this command wants of them (`MEMGPT_AGENT_…`): only for services started here.
-
-    Raises:
-        CliError: They did not start, or the overrides cannot be had.
-    """
-    found = None
-    if config.service.agent_address:
-        found = Addresses(config.service.agent_address, config.service.loader_address, config.service.memory_address)
-    else:
-        found = find_server(config)
-    if found is not None:
-        if overrides:
-            names = ", ".join(overrides)
-            raise CliError(
-                f"the Agent at {found.agent} runs already, with settings of its own; give it {names} and restart it",
-                MISUSE,
-            )
-        yield found
-        return
-    private: dict[str, str] = {}
-    for name in ("MEMORY", "LOADER", "AGENT"):
-        private |= {f"MEMGPT_{name}_HOST": "127.0.0.1", f"MEMGPT_{name}_PORT": "0", f"MEMGPT_{name}_METRICS_PORT": "0"}
-    with start(config, private | dict(overrides or {}), tell) as (memory, loader, agent):
-        yield Addresses(agent.address, loader.address, memory.address)
-
-
-def find_server(config: Config[ClientSettings]) -> Addresses | None:
-    """The `memgpt server` that runs for this folder and configuration; None when there is none that is healthy."""
-    try:
-        state = json.loads(_state_file(config).read_text(encoding="utf-8"))
-        os.kill(int(state["pid"]), 0)
-        if state["config"] != str(config_path()):
-            return None
-        addresses = Addresses(**state["addresses"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    from memgpt.cli.health import is_serving
-
-    healthy = all(is_serving(address, config.service.credentials()) for address in (addresses.agent, addresses.loader))
-    return addresses if healthy else None
-
-
-@contextmanager
-def announced(config: Config[ClientSettings], addresses: Addresses) -> Iterator[None]:
-    """Lets other commands of this folder find the services, until the end."""
-    file = _state_file(config)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    state = {"pid": os.getpid(), "config": str(config_path()), "addresses": asdict(addresses)}
-    draft = file.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(state), encoding="utf-8")
-    draft.replace(file)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            file.unlink()
 
 
 def _exit_code(code: int) -> int:
     return MISUSE if code == MISUSE else FAILURE
-
-
-def _state_file(config: Config[ClientSettings]) -> Path:
-    return config.home / "run" / "server.json"
 
 
 def _open_log(log: Path) -> BinaryIO:

@@ -1,0 +1,94 @@
+"""The command line as a whole: its groups, and what the commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from memgpt.cli.resources import Shape
+    from memgpt.cli.terminal.ui import Ui
+    from memgpt.client import MemGPT
+
+TALK, DOCUMENTS, THINGS, OPERATE = "Talk", "Documents", "Manage", "Set up and operate"
+"""Panels of the help, in order."""
+
+
+def group(text: str, *, cls: Any = None) -> typer.Typer:
+    """Return a group of commands."""
+    return typer.Typer(cls=cls, no_args_is_help=True, help=text, rich_markup_mode="rich")
+
+
+app = typer.Typer(
+    name="memgpt",
+    help="MemGPT on Milvus: agents with a long-term memory.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Name = Annotated[str, typer.Argument(help="Its name, or its id.", show_default=False)]
+AgentName = Annotated[str, typer.Option("--agent", help="Name or id of the agent.")]
+SourceName = Annotated[str, typer.Option("--data-source", help="Name or id of the data source.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line, for programs.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show every column, ids included.")]
+Tokens = Annotated[
+    int, typer.Option(metavar="TOKENS", help="Size of the model's context window.", min=0, show_default=False)
+]
+EmbeddingDimension = Annotated[
+    int, typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False)
+]
+ApiKey = Annotated[str, typer.Option(help="The endpoint's key; other users can see a flag.", envvar="MEMGPT_API_KEY")]
+Text = Annotated[str, typer.Option(help="Its text.")]
+TextFile = Annotated[Path | None, typer.Option("-f", "--filename", metavar="FILE", help="File with its text.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
+
+
+def open_ui(*, plain: bool = False) -> Ui:
+    """Return the terminal."""
+    from memgpt.cli.terminal.ui import Ui
+
+    return Ui(plain=plain)
+
+
+def shape_of(wide: bool = False, as_json: bool = False) -> Shape:
+    """Return how a list is written."""
+    from memgpt.cli.resources import Shape
+
+    return Shape(wide, as_json)
+
+
+@contextmanager
+def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[MemGPT]:
+    """Yield a client, with services behind it for as long as the command takes.
+
+    Args:
+        ui: The terminal.
+        overrides: Settings that this command wants of the services.
+    """
+    from contextlib import ExitStack
+
+    from memgpt.cli.services.connect import services
+    from memgpt.cli.settings import load_settings
+
+    config = load_settings()
+    with ExitStack() as stack:
+        with ui.busy("Starting...") as busy:
+
+            def tell(message: str) -> None:
+                busy.pause()
+                ui.warning(message)
+                busy.resume()
+
+            addresses = stack.enter_context(services(config, tell, overrides))
+        from memgpt.client import MemGPT  # by now it costs nothing: see `launch`
+
+        yield stack.enter_context(
+            MemGPT(addresses.agent, addresses.loader, config.service.credentials(), memory=addresses.memory)
+        )

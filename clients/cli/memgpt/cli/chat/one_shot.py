@@ -1,0 +1,62 @@
+"""`memgpt ask`: one message, one answer."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+from memgpt.agent.v1.agent_service_pb2 import SendMessageRequest
+from memgpt.cli.chat.turn_view import THINKING, TurnView
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.services.dependencies import model_warning
+from memgpt.cli.terminal.ui import Ui
+from memgpt.client import Agent, MemGPT, NotFound
+from memgpt.memory.v1.turn_pb2 import TurnState
+
+
+def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_names: list[str], *, as_json: bool) -> bool:
+    """Send one message and show the answer; return whether the turn ended as it should.
+
+    Args:
+        ui: The terminal.
+        memgpt: The services.
+        question: The message; ``-`` for standard input.
+        agent_name: The agent; created if there is none. Empty for the one that changed last.
+        source_names: Data sources that it is to search.
+        as_json: Whether every event is written as JSON.
+    """
+    text = (sys.stdin.read() if question == "-" else question).strip()
+    if not text:
+        raise CliError("there is nothing to ask", MISUSE)
+    agent = _agent(memgpt, agent_name)
+    for name in source_names:
+        agent.attach(name)
+    warning = model_warning()
+    if warning:
+        ui.warning(warning)
+    # An answer to a single question is wanted, not a greeting.
+    request = SendMessageRequest(
+        agent_id=agent.agent_id, text=text, stream_deltas=ui.terminal and not as_json, skip_verify=True
+    )
+    turn = memgpt.agents.send(request)
+    if as_json:
+        for event in turn:
+            if event.sequence:
+                ui.json(event)
+        return turn.state == TurnState.TURN_STATE_COMPLETED
+    with ui.busy(THINKING) as busy:
+        view = TurnView(ui, busy, strip=True)
+        for event in turn:
+            view.show(event)
+    return view.state == TurnState.TURN_STATE_COMPLETED
+
+
+def _agent(memgpt: MemGPT, name: str) -> Agent:
+    if name:
+        with suppress(NotFound):
+            return memgpt.agents.find(name)
+        return memgpt.agents.create(name)
+    agents = memgpt.agents.list().all()
+    if not agents:
+        return memgpt.agents.create()
+    return max(agents, key=lambda agent: agent.info.update_time.ToNanoseconds())

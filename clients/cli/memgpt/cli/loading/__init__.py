@@ -1,0 +1,1 @@
+"""`memgpt load`: files and web pages are found, sent, and watched until they are passages."""

@@ -1,0 +1,192 @@
+"""Files and web pages that are to be loaded, found on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.terminal.ui import Ui
+
+IGNORE_FILE = ".memgptignore"
+"""Names what is passed over in its folder, as .gitignore does."""
+
+# What a name cannot hold: controls, and bytes that are not UTF-8, which Python has as lone surrogates.
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+_NAMED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to load: its name within the source, and where it lies."""
+
+    name: str
+    path: Path
+
+
+def find_files(
+    directory: Path | None,
+    files: Sequence[Path],
+    *,
+    recursive: bool = False,
+    extensions: Iterable[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Found]:
+    """Return the files to load, in order of their names.
+
+    Args:
+        directory: Folder to look in; names are relative to it. Hidden files are passed over.
+        files: Files named one by one, whatever their extension. Their own names count, or the paths as given where two
+            files would have the same name.
+        recursive: Whether to look in the folder's folders as well.
+        extensions: What to take from the folder, such as ``.md``.
+        exclude: Patterns of what to pass over in the folder, as in .gitignore; the folder's `IGNORE_FILE` has more.
+
+    Raises:
+        CliError: Nothing was asked for, or nothing is found.
+    """
+    check_place(directory, files)
+    if directory is None:
+        return _named(files)
+    wanted = {"." + part.strip().lower().lstrip(".") for part in extensions if part.strip()}
+    ignored = _ignored(directory, exclude)
+    walk = _walk(directory, ignored, recursive=recursive)
+    found = [Found(label(path.relative_to(directory).as_posix()), path) for path in walk]
+    chosen = sorted((item for item in found if item.path.suffix.lower() in wanted), key=lambda item: item.name)
+    if not chosen:
+        hint = "" if recursive else "; --recursive looks in its folders too"
+        named = sorted(wanted)
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        raise CliError(f"{directory} has no files that end with {', '.join(named[:_NAMED])}{more}{hint}")
+    return chosen
+
+
+def _named(files: Sequence[Path]) -> list[Found]:
+    for path in files:
+        if not path.is_file():
+            problem = "is a folder; --input-dir loads one" if path.is_dir() else "does not exist"
+            raise CliError(f"{path} {problem}", MISUSE)
+    paths = list(dict.fromkeys(files))
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [path.as_posix() for path in paths]
+    return [Found(label(name), path) for name, path in zip(names, paths, strict=True)]
+
+
+def label(name: str) -> str:
+    """The name of a file in its source; a character that a name cannot hold is written in hexadecimal digits."""
+    return _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", name)
+
+
+def _ignored(directory: Path, exclude: Sequence[str]) -> Callable[[str], bool]:
+    """Tells whether a path within the directory is to be passed over; folders end with a slash."""
+    ignore_file = directory / IGNORE_FILE
+    lines = [*exclude]
+    if ignore_file.is_file():
+        lines = [*ignore_file.read_text(encoding="utf-8", errors="replace").splitlines(), *lines]
+    if not lines:
+        return lambda _: False
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(lines).match_file
+    except ValueError as error:
+        raise CliError(f"invalid pattern of --exclude or {IGNORE_FILE}: {error}", MISUSE) from error
+
+
+def _walk(directory: Path, ignored: Callable[[str], bool], *, recursive: bool) -> Iterator[Path]:
+    for folder, folders, names in os.walk(directory):
+        within = Path(folder).relative_to(directory)
+        folders[:] = [
+            name
+            for name in folders
+            if recursive and not name.startswith(".") and not ignored(f"{(within / name).as_posix()}/")
+        ]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file() and not ignored((within / name).as_posix()):
+                yield path
+
+
+@contextmanager
+def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
+    """Yield what comes from a stream, as a file that lasts as long as the context."""
+    with TemporaryDirectory(prefix="memgpt-") as folder:
+        path = Path(folder, "stdin")
+        with path.open("wb") as file:
+            # `read` would ask a terminal again after its end, and want Ctrl-D twice.
+            while data := stream.read1(1 << 20):
+                file.write(data)
+        yield Found(label(name), path)
+
+
+@contextmanager
+def downloaded(
+    ui: Ui, urls: Sequence[str], *, allow_private: bool
+) -> Iterator[tuple[list[Found], list[tuple[str, str]]]]:
+    """Yield web pages as files that last as long as the context, and those that cannot be fetched, with the reason."""
+    from memgpt.cli.loading import web
+
+    found, failures = [], []
+    with TemporaryDirectory(prefix="memgpt-") as folder:
+        for number, url in enumerate(dict.fromkeys(urls)):
+            try:
+                with ui.busy(f"Fetching {url} ..."):
+                    data = web.fetch(url, allow_private=allow_private)
+            except CliError as error:
+                failures.append((url, error.message.removeprefix(f"{url}: ")))
+                continue
+            path = Path(folder, str(number))
+            path.write_bytes(data)
+            found.append(Found(label(url), path))
+        yield found, failures
+
+
+def check_place(directory: Path | None, files: Sequence[Path]) -> None:
+    """Check that what is to be loaded exists, before anything is started for it.
+
+    Raises:
+        CliError: Nothing is given, or it does not exist.
+    """
+    if directory is None and not files:
+        raise CliError("nothing to load is given; give --input-dir FOLDER or --input-files FILE", MISUSE)
+    if directory is not None and files:
+        raise CliError("--input-dir and --input-files exclude each other", MISUSE)
+    if directory is not None and not directory.is_dir():
+        problem = "is not a folder; --input-files loads single files" if directory.exists() else "does not exist"
+        raise CliError(f"{directory} {problem}", MISUSE)
+
+
+def split_paths(paths: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """Return the folder, or the files, that were given.
+
+    Raises:
+        CliError: A folder is given beside something else.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        return None, list(paths)
+    if len(paths) > 1:
+        raise CliError(f"{folders[0]} is a folder; load it with a command of its own", MISUSE)
+    return folders[0], []
+
+
+def source_name(name: str, paths: Sequence[Path]) -> str:
+    """Return the name of the data source: the one given, or that of the only file or folder.
+
+    Raises:
+        CliError: There are several files and no name.
+    """
+    if name:
+        return name
+    if len(paths) > 1:
+        raise CliError("several files need --name, the name of their data source", MISUSE)
+    found = paths[0].resolve()
+    return label(found.name if found.is_dir() else found.stem)

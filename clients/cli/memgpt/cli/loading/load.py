@@ -1,0 +1,133 @@
+"""`memgpt load`: files are hashed, sent, and reported on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from memgpt.cli.errors import MISUSE, CliError, explain
+from memgpt.cli.loading.find import Found
+from memgpt.cli.loading.report import Report
+from memgpt.cli.loading.send import transfer
+from memgpt.cli.terminal.ui import Ui
+from memgpt.client import RESUME_SECONDS, MemGPT, Unavailable
+from memgpt.loader.v1.load_pb2 import FileManifest, LoadState
+
+_FILES_A_LOAD = 10_000
+_MAX_NAME_BYTES = 1024
+_MAX_TAGS, _MAX_TAG_CHARS = 32, 64
+
+
+def extensions_of(memgpt: MemGPT) -> list[str]:
+    """Return the extensions of the formats that the Loader reads."""
+    return sorted({extension for each in memgpt.loads.formats() for extension in each.extensions})
+
+
+def manifest(item: Found) -> FileManifest:
+    """Return what the Loader is told of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with item.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return FileManifest(name=item.name, size=file.tell(), sha256=digest.hexdigest())
+
+
+def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
+    """Return the tags that files are to get; None if each keeps its own.
+
+    Raises:
+        CliError: Both are given, or a tag is invalid.
+    """
+    if tags and untag:
+        raise CliError("--tag and --untag exclude each other: --tag replaces what there is", MISUSE)
+    for tag in tags:
+        if not 1 <= len(tag) <= _MAX_TAG_CHARS:
+            raise CliError(f"a tag has 1 to {_MAX_TAG_CHARS} characters; this one has {len(tag)}: {tag[:80]!r}", MISUSE)
+    if len(tags) > _MAX_TAGS:
+        raise CliError(f"a file has at most {_MAX_TAGS} tags", MISUSE)
+    return list(tags) if tags or untag else None
+
+
+def load_files(
+    ui: Ui,
+    memgpt: MemGPT,
+    name: str,
+    found: Sequence[Found],
+    description: str = "",
+    failures: Sequence[tuple[str, str]] = (),
+    *,
+    sync: bool = False,
+    tags: Sequence[str] | None = None,
+    as_json: bool = False,
+) -> bool:
+    """Load files into a source and tell what became of each.
+
+    Args:
+        ui: The terminal.
+        memgpt: The services.
+        name: The source.
+        found: The files.
+        description: Of a source that is made.
+        failures: What could not be fetched, and why.
+        sync: Whether files of the source that are not among these are dropped. Nothing is when one cannot be read.
+        tags: Tags of the files; None leaves each its own.
+        as_json: Whether a program reads the output.
+
+    Returns:
+        Whether nothing failed and anything is loaded.
+
+    Raises:
+        CliError: There are more files than one load can have, and only a single load can remove others.
+    """
+    if sync and len(found) > _FILES_A_LOAD:
+        raise CliError(f"--sync works with up to {_FILES_A_LOAD:,} files; {len(found):,} were found", MISUSE)
+    report = Report(ui, name, len(found) + len(failures), as_json=as_json)
+    ready: dict[str, tuple[Path, FileManifest]] = {}
+    problems = list(failures)
+    with ui.busy("Reading files..."):
+        for item in found:
+            if len(item.name.encode()) > _MAX_NAME_BYTES:
+                problems.append((item.name[:80] + "…", f"the name is longer than {_MAX_NAME_BYTES:,} bytes"))
+            elif item.name in ready:
+                problems.append((item.name, "another file has the same name"))
+            else:
+                try:
+                    ready[item.name] = item.path, manifest(item)
+                except OSError as error:
+                    problems.append((item.name, f"cannot be read: {error.strerror}"))
+    if sync and problems:
+        report.note("Nothing is removed from the source, because not every file could be read.")
+        sync = False
+    names = list(ready)
+    with report.showing():
+        for file_name, problem in problems:
+            report.failed(file_name, problem)
+        for first in range(0, len(names), _FILES_A_LOAD):
+            part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
+            load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync, tags=tags)
+            report.begin(load.files)
+            if load.state == LoadState.LOAD_STATE_RUNNING:
+                try:
+                    load = transfer(report, memgpt.loads, load, {each: path for each, (path, _) in part.items()})
+                except KeyboardInterrupt:
+                    memgpt.loads.cancel(load.load_id)
+                    report.note("Cancelled; the same command resumes it.")
+                    raise
+                except Unavailable as error:
+                    raise CliError(
+                        f"gave up {RESUME_SECONDS:g} s after the last answer of the Loader: {explain(error)}. "
+                        "What is loaded stays; the same command loads the rest"
+                    ) from error
+            report.end(load)
+    return report.finish()
+
+
+def nothing_found(ui: Ui, name: str, failures: Sequence[tuple[str, str]], *, as_json: bool = False) -> bool:
+    """Tell of a load of which nothing can be sent, without any service; return False."""
+    report = Report(ui, name, len(failures), as_json=as_json)
+    for file_name, problem in failures:
+        report.failed(file_name, problem)
+    return report.finish()

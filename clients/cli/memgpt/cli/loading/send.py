@@ -1,0 +1,104 @@
+"""The files of a load on their way to the Loader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+from memgpt.cli.loading.report import Report
+from memgpt.client import (
+    RESUME_SECONDS,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Loads,
+    Reason,
+    ResourceExhausted,
+    RetryPolicy,
+    ServiceError,
+    Unavailable,
+)
+from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
+
+_UPLOADS = 4
+_STALLS = 3
+"""Tries to send a file that the Loader did not get fast enough; this process may have been stopped in the meantime."""
+
+_LONG_SECONDS = 30.0
+"""An upload that lasted so long had reached the Loader; only time after it counts against the retries."""
+
+
+def transfer(report: Report, loads: Loads, load: Load, paths: Mapping[str, Path]) -> Load:
+    """Upload the files that are wanted and follow the load until it ends."""
+    stop = Event()
+    uploads: dict[str, Future[None]] = {}
+    with ThreadPoolExecutor(_UPLOADS) as pool:
+
+        def want(file: LoadFile) -> None:
+            name = file.manifest.name
+            # A file that was sent is wanted again if the Loader restarted before it had read it.
+            if file.state == FileState.FILE_STATE_AWAITING_UPLOAD and (name not in uploads or uploads[name].done()):
+                uploads[name] = pool.submit(send_file, loads, load.load_id, name, paths[name], stop)
+                uploads[name].add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
+
+        for file in load.files:
+            want(file)
+        try:
+            for event in loads.watch(
+                load.load_id, lambda: report.note("The Loader does not answer; waiting for it...")
+            ):
+                if event.HasField("file"):
+                    report.update(event.file)
+                    want(event.file)
+                elif event.HasField("ended"):
+                    load = event.ended
+        finally:
+            stop.set()
+            for upload in uploads.values():
+                upload.cancel()
+    for upload in uploads.values():
+        problem = None if upload.cancelled() else upload.exception()
+        if problem is not None and not isinstance(problem, FailedPrecondition):
+            raise problem
+    return load
+
+
+def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
+    """Send a file, or tell the load to go on without it."""
+    policy, stalls = RetryPolicy(RESUME_SECONDS), 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            loads.upload(load_id, name, path)
+        except (ResourceExhausted, Unavailable) as error:  # it may be restarting
+            if time.monotonic() - began > _LONG_SECONDS:
+                policy.renew()
+            stop.wait(policy.pause(error))
+        except DeadlineExceeded as error:
+            stalls += 1
+            if stalls == _STALLS:
+                loads.withdraw(load_id, name, f"The file could not be sent in time: {error.message}.")
+                return
+        except OSError as error:
+            loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
+            return
+        except InvalidArgument as error:
+            if error.reason != Reason.UPLOAD_MISMATCH:
+                raise
+            loads.withdraw(load_id, name, "The file changed while it was being loaded. Load it again.")
+            return
+        else:
+            return
+
+
+def _cancel_if_failed(loads: Loads, load_id: str, upload: Future[None]) -> None:
+    """Cancel the load after a failure that is not one file's own: it would wait indefinitely."""
+    problem = None if upload.cancelled() else upload.exception()
+    # No longer wanted: another client sent it, or the load has ended.
+    if problem is not None and not isinstance(problem, FailedPrecondition):
+        with suppress(ServiceError):
+            loads.cancel(load_id)

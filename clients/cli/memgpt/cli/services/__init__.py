@@ -1,0 +1,1 @@
+"""The services behind a command: configured, found running, or started for it."""

@@ -1,0 +1,1 @@
+"""Configuration: questions, the file, endpoints, and what is wrong with the whole."""

@@ -1,0 +1,82 @@
+"""Answers, checked when they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from memgpt.cli.errors import MISUSE, CliError
+
+MIN_WINDOW, MAX_WINDOW = 1024, 10_000_000
+"""Tokens of a context window."""
+
+
+def check_uri(uri: str) -> str:
+    """Return the URI of a store as it is configured: without stray blanks, a file's path absolute.
+
+    Raises:
+        CliError: Memory would not accept it.
+    """
+    uri = uri.strip()
+    if any(character.isspace() for character in uri) and "://" in uri:
+        raise CliError(f'"{uri}" has a blank in it', MISUSE)
+    if "://" in uri:
+        return _checked_server(uri)
+    if not uri.endswith(".db"):
+        raise CliError(f'"{uri}" is neither a file that ends in .db nor a URI such as http://localhost:19530', MISUSE)
+    # A relative path would be another store in each folder.
+    return uri if uri.startswith("~") else str(Path(uri).absolute())
+
+
+def _checked_server(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https", "tcp") or not host:
+        raise CliError(f'"{uri}" is not the URI of a Milvus server, such as http://localhost:19530', MISUSE)
+    return uri
+
+
+def check_url(url: str) -> str:
+    """Return the base URL of an endpoint without stray blanks.
+
+    Raises:
+        CliError: It is not one.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or any(character.isspace() for character in url):
+        raise CliError(f'"{url}" is not the URL of an endpoint, such as http://localhost:11434/v1', MISUSE)
+    return url
+
+
+def check_key(key: str) -> str:
+    """Return an API key without stray blanks.
+
+    Raises:
+        CliError: It cannot be sent in a header.
+    """
+    key = key.strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise CliError("an API key has no blanks, line breaks or letters beyond ASCII; copy it again", MISUSE)
+    return key
+
+
+def check_window(text: str) -> int:
+    """Return a size of a context window.
+
+    Raises:
+        CliError: It is not a number, or not a possible one.
+    """
+    digits = text.strip().replace(",", "").replace("_", "")
+    if not digits.isascii() or not digits.isdecimal() or not MIN_WINDOW <= int(digits[:9]) <= MAX_WINDOW:
+        raise CliError(f"a context window has {MIN_WINDOW:,} to {MAX_WINDOW:,} tokens, such as 8192", MISUSE)
+    return int(digits)

@@ -1,0 +1,166 @@
+"""`memgpt configure` and `quickstart`: answers from questions or flags, completed, saved and tried out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.probe import OPENAI_URL, Endpoint, ProbeError
+from memgpt.cli.setup.answers import (
+    OFFLINE,
+    WORDLLAMA,
+    Answers,
+    current,
+    default_uri,
+    document,
+    keep_former,
+    read_document,
+    write_document,
+)
+from memgpt.cli.setup.checks import MIN_WINDOW, check_key, check_uri, check_url
+from memgpt.cli.terminal.ui import Ui
+from memgpt.config import config_path
+
+
+def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
+    """Find out what the endpoints can tell, by a test message and a test embedding; say how long they took.
+
+    A chat endpoint that is not up costs no more than a warning: how the model calls functions is found out later.
+
+    Args:
+        ui: The terminal.
+        answers: What was answered.
+        test: Whether the endpoints are asked even if nothing has to be found out.
+
+    Raises:
+        CliError: The dimensions of the embeddings are not known.
+    """
+    if answers.model != OFFLINE and (test or answers.mode == "auto"):
+        endpoint = Endpoint(answers.base_url or OPENAI_URL, answers.api_key)
+        begin = time.monotonic()
+        try:
+            with ui.busy(f"Sending {answers.model} a test message..."):
+                mode = endpoint.mode(answers.model)
+            if answers.mode == "auto":
+                answers = replace(answers, mode=mode)
+            ui.note(f"{answers.model} answered a test message in {time.monotonic() - begin:.1f} s; mode {answers.mode}")
+        except ProbeError as error:
+            ui.warning(f"{error}; it is saved all the same, and tried again with the first message")
+    if answers.embedding_model != WORDLLAMA and (test or not answers.embedding_dimension):
+        endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key)
+        begin = time.monotonic()
+        try:
+            with ui.busy(f"Asking {answers.embedding_model} for a test embedding..."):
+                dimension = endpoint.embedding_dimension(answers.embedding_model)
+            ui.note(
+                f"{answers.embedding_model} embedded a test text in {time.monotonic() - begin:.1f} s;"
+                f" {dimension:,} dimensions"
+            )
+            answers = replace(answers, embedding_dimension=answers.embedding_dimension or dimension)
+        except ProbeError as error:
+            if not answers.embedding_dimension:
+                raise CliError(f"{error}; or give --embedding-dimension") from error
+            ui.warning(str(error))
+    return answers
+
+
+def save(ui: Ui, answers: Answers, *, test: bool = False) -> None:
+    """Complete the answers and write the file."""
+    path = config_path()
+    old = read_document(path)
+    answers = complete(ui, replace(answers, milvus_uri=check_uri(answers.milvus_uri or default_uri())), test=test)
+    new = document(old, answers)
+    if old and new != old:
+        keep_former(ui, path)
+    write_document(path, new)
+    ui.line(f"📖 Saved the configuration to {path}", "bold green")
+
+
+def from_flags(model: str, base_url: str, api_key: str, mode: str, context_window: int, milvus_uri: str) -> Answers:
+    """Return the answers from the flags of `memgpt configure`; see there."""
+    if mode not in ("auto", "tools", "json_schema"):
+        raise CliError(f"--mode {mode}: choose auto, tools or json_schema", MISUSE)
+    if 0 < context_window < MIN_WINDOW:
+        raise CliError(f"--context-window {context_window}: a window has at least {MIN_WINDOW:,} tokens", MISUSE)
+    if not model:
+        if base_url:
+            raise CliError(
+                "--model-endpoint needs --model as well: the name of a model that the endpoint serves", MISUSE
+            )
+        return Answers(milvus_uri=milvus_uri)
+    return Answers(
+        model=model,
+        base_url=check_url(base_url or OPENAI_URL),
+        api_key=check_key(api_key),
+        mode=mode,
+        context_window=context_window,
+        milvus_uri=milvus_uri,
+    )
+
+
+def with_embedding(answers: Answers, model: str, base_url: str, api_key: str, dimension: int) -> Answers:
+    """Return `answers` with an embedding model at an endpoint, by default the chat model's."""
+    if model == WORDLLAMA:
+        return answers
+    return replace(
+        answers,
+        embedding_model=model,
+        embedding_base_url=base_url or answers.base_url or OPENAI_URL,
+        embedding_api_key=api_key,
+        embedding_dimension=dimension,
+    )
+
+
+def quick(ui: Ui, base_url: str, model: str, api_key: str) -> Answers:
+    """Return answers that need no questions: offline, or the first model of an endpoint.
+
+    Raises:
+        CliError: The endpoint does not answer, or serves no model.
+    """
+    if not base_url:
+        if model:
+            raise CliError("--model needs --openai-compatible as well: the base URL of its endpoint", MISUSE)
+        return Answers()
+    base_url, api_key = check_url(base_url), check_key(api_key)
+    if not model:
+        try:
+            with ui.busy(f"Asking {base_url} for its models..."):
+                names = Endpoint(base_url, api_key).models()
+        except ProbeError as error:
+            raise CliError(str(error)) from error
+        if not names:
+            raise CliError(f"{base_url} serves no model; give --model")
+        model = names[0]
+    return Answers(model=model, base_url=base_url, api_key=api_key)
+
+
+def endpoint_overrides(base_url: str, model: str) -> dict[str, str]:
+    """Return the settings of the Agent for one run with `--model-endpoint`."""
+    if not base_url:
+        return {}
+    if not model:
+        raise CliError("--model-endpoint needs --model as well: the name of a model that the endpoint serves", MISUSE)
+    return {"MEMGPT_AGENT_BASE_URL": check_url(base_url), "MEMGPT_AGENT_MODEL": model}
+
+
+def interview(ui: Ui) -> None:
+    """Ask a person for everything, and save the answers; Enter keeps what is configured."""
+    from memgpt.cli.setup.questions import ask
+
+    save(ui, ask(ui, current(read_document(config_path()))), test=True)
+    show_next_steps(ui)
+
+
+def show_next_steps(ui: Ui) -> None:
+    """Say what to do after the configuration is saved, to a person."""
+    if not ui.terminal:
+        return
+    ui.line()
+    ui.line("What to do next:", "bold")
+    for command, text in (
+        ("memgpt load paper.pdf", "load documents"),
+        ("memgpt run", "talk to an agent; /attach lets it search the documents"),
+        ("memgpt doctor", "check everything that MemGPT needs"),
+    ):
+        ui.entry(command, text, 26)

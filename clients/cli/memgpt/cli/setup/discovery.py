@@ -1,0 +1,113 @@
+"""What model servers tell of themselves: those on this machine, their models, their context windows."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from memgpt.cli.probe import Endpoint, ProbeError
+
+_SECONDS = 2.0
+_MAX_BYTES = 4 * 1024 * 1024
+
+SERVERS = (("Ollama", 11434), ("llama.cpp", 8080), ("LM Studio", 1234))
+"""Model servers and the ports that they listen on unless told otherwise."""
+
+# Names under which servers list the size of a model's window: vLLM, OpenRouter and others, LM Studio.
+_WINDOW_KEYS = ("max_model_len", "context_length", "loaded_context_length", "max_context_length", "context_window")
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_OPENER = urllib.request.build_opener()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A model server on this machine.
+
+    Attributes:
+        name: What it is, by its port.
+        base_url: Its endpoint.
+        models: The models that it serves.
+    """
+
+    name: str
+    base_url: str
+    models: list[str]
+
+
+def local_servers() -> list[LocalServer]:
+    """Return the model servers that answer on their usual ports of this machine."""
+
+    def look(place: tuple[str, int]) -> LocalServer | None:
+        name, port = place
+        url = f"http://localhost:{port}/v1"
+        # Before anything is sent: most ports have no server.
+        answer = _get(f"{url}/models")
+        items = answer.get("data") if answer else None
+        if not isinstance(items, list):
+            return None
+        return LocalServer(name, url, [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item])
+
+    with ThreadPoolExecutor(len(SERVERS)) as pool:
+        return [found for found in pool.map(look, SERVERS) if found is not None]
+
+
+def models(base_url: str, api_key: str) -> list[str]:
+    """Return the models of an endpoint; empty if it does not list them."""
+    try:
+        return Endpoint(base_url, api_key).models()
+    except ProbeError:
+        return []
+
+
+def context_window(base_url: str, api_key: str, model: str) -> int:
+    """Return the tokens of a model's context window as its server tells them; 0 if it does not."""
+    return next((tokens for tokens in _windows(base_url.rstrip("/"), api_key, model) if tokens > 0), 0)
+
+
+def _windows(base_url: str, api_key: str, model: str) -> Iterator[int]:
+    root = base_url.removesuffix("/v1")
+    # llama.cpp: the window that it was started with, not the one that the model was trained for.
+    settings = (_get(f"{root}/props", api_key) or {}).get("default_generation_settings")
+    if isinstance(settings, dict):
+        yield _number(settings.get("n_ctx"))
+    # LM Studio: the window that the model was loaded with.
+    yield _window_in(_get(f"{root}/api/v0/models/{quote(model, safe='/')}", api_key) or {})
+    for item in (_get(f"{base_url}/models", api_key) or {}).get("data") or []:
+        if isinstance(item, dict) and item.get("id") == model:
+            yield _window_in(item)
+    # Ollama.
+    shown = (_get(f"{root}/api/show", api_key, {"model": model}) or {}).get("model_info")
+    if isinstance(shown, dict):
+        yield max((_number(value) for key, value in shown.items() if key.endswith(".context_length")), default=0)
+
+
+def _window_in(item: dict[str, Any]) -> int:
+    return next((_number(item[key]) for key in _WINDOW_KEYS if _number(item.get(key)) > 0), 0)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _get(url: str, api_key: str = "", body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """The JSON object at a URL; None if there is none."""
+    headers = {"Content-Type": "application/json", "User-Agent": "memgpt"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        if urlsplit(url).scheme not in ("http", "https"):
+            return None
+        request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked above
+        opener = _DIRECT if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else _OPENER
+        with opener.open(request, timeout=_SECONDS) as response:
+            answer = json.loads(response.read(_MAX_BYTES))
+    except (OSError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None

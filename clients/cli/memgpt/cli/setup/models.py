@@ -1,0 +1,36 @@
+"""Which models the configured endpoint serves."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from memgpt.cli.errors import CliError
+from memgpt.cli.probe import Endpoint, ProbeError
+from memgpt.cli.services.dependencies import setting
+
+OFFLINE = "offline"
+
+_NAMED = 8
+
+
+def check_model(name: str) -> None:
+    """Check that a model can be asked, as far as can be told from here.
+
+    Raises:
+        CliError: No endpoint is configured here, or it does not serve the model.
+    """
+    if name == OFFLINE or setting("client", "agent_address"):
+        return
+    url = setting("agent", "base_url")
+    if not url:
+        if setting("agent", "model", OFFLINE) == OFFLINE:
+            raise CliError(f'no endpoint is configured that could serve "{name}"; run `memgpt configure`')
+        return
+    try:
+        served = Endpoint(url, setting("agent", "api_key")).models()
+    except ProbeError:
+        return  # the next turn says what is wrong with it
+    if served and name not in served:
+        close = get_close_matches(name, served, n=1)
+        known = f'did you mean "{close[0]}"?' if close else f"it serves {', '.join(served[:_NAMED])}"
+        raise CliError(f'{url} serves no model "{name}"; {known}')

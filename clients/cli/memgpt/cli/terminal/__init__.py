@@ -1,0 +1,1 @@
+"""The terminal: text, tables, questions and progress on one, plain lines elsewhere."""

@@ -1,0 +1,240 @@
+"""Where a command writes to and asks: colors, spinners and questions on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memgpt.cli.terminal.busy import Busy, BusyLine
+from memgpt.cli.terminal.markdown import MarkdownStream
+from memgpt.cli.terminal.table import Column, render_table
+from memgpt.cli.terminal.wrapping import wrap
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+# Text of a model or a document must not control the terminal.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+_LEAST_TEXT = 30
+"""Cells that a text beside its term needs."""
+
+
+def printable(text: str) -> str:
+    """Return `text` without the characters that control a terminal, line feeds and tabs excepted."""
+    return _CONTROLS.sub("", text)
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun: ``1 file``, ``1,024 files``."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+class Ui:
+    """Where a command writes to and asks.
+
+    Attributes:
+        interactive: Whether a person can be asked: standard input and output are a terminal.
+        terminal: Whether standard output is a terminal.
+    """
+
+    def __init__(self, *, plain: bool = False) -> None:
+        """Look at the standard streams.
+
+        Args:
+            plain: No colors, spinners and Markdown even on a terminal.
+        """
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:  # a character of another encoding becomes a question mark, not an error
+                reconfigure(errors="replace")
+        self.terminal = sys.stdout.isatty()
+        self.interactive = self.terminal and sys.stdin.isatty()
+        self._plain = plain or not self.terminal
+        self.console = Console(no_color=plain or None, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+    @property
+    def width(self) -> int:
+        """Cells of a line on a terminal; 0 elsewhere, where lines have no limit."""
+        return self.console.width if self.terminal else 0
+
+    def line(self, text: str = "", style: str = "", *, indent: int | None = None) -> None:
+        """Write a line, broken between words on a terminal; nothing in it is markup.
+
+        Args:
+            text: The line; may hold line feeds.
+            style: Its style.
+            indent: Cells that continued lines begin with; by default where the text's own begins.
+        """
+        text = printable(text)
+        if indent is None:
+            indent = len(text) - len(text.lstrip(" ")) if text.strip() else 0
+        self.console.print(Text(wrap(text, self.width, indent=indent), style=style), soft_wrap=True)
+
+    def entry(self, term: str, text: str, column: int) -> None:
+        """Write a term and what it means: side by side, or on a narrow terminal one below the other.
+
+        Args:
+            term: The term.
+            text: What it means.
+            column: Cells from the margin to the text.
+        """
+        if self.width and self.width < column + _LEAST_TEXT:
+            self.line(f"  {term}")
+            self.line(f"      {text}")
+        else:
+            self.line(f"  {term:<{column - 2}}{text}", indent=column)
+
+    def styled(self, text: Text, *, indent: int = 0) -> None:
+        """Write styled text, broken between words on a terminal."""
+        if not self.width:
+            self.console.print(text, soft_wrap=True)
+            return
+        broken = wrap(text.plain, self.width, indent=indent)
+        self.console.print(_restyled(text, broken), soft_wrap=True)
+
+    def answer(self, prefix: str, text: str, style: str = "") -> None:
+        """Write what an agent said, or thought: Markdown on a terminal, as it is elsewhere."""
+        if self._plain:
+            self.line(prefix + text, style)
+            return
+        written = self.answering(prefix, style).end(printable(text))
+        self.console.print(Text(prefix, style=style) + written, soft_wrap=True)
+
+    def answering(self, prefix: str, style: str = "") -> MarkdownStream:
+        """Begin an answer that comes in pieces, behind a prefix."""
+        column = cell_len(prefix)
+        return MarkdownStream(self.width, style, column=column, indent=column)
+
+    def note(self, text: str) -> None:
+        """Write a line of minor weight."""
+        self.line(text, "dim")
+
+    def error(self, message: str) -> None:
+        """Write an error to standard error."""
+        self._aside("Error: ", "bold red", message)
+
+    def warning(self, message: str) -> None:
+        """Write a warning to standard error."""
+        self._aside("Warning: ", "bold yellow", message)
+
+    def progress(self, message: str) -> None:
+        """Write to standard error what goes on, for those who wait for it."""
+        self._aside("", "", message)
+
+    def _aside(self, kind: str, style: str, message: str) -> None:
+        console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        width = console.width if sys.stderr.isatty() else 0
+        text = wrap(printable(message), width, column=len(kind), indent=2)
+        console.print(Text(kind, style=style) + Text(text), soft_wrap=True)
+
+    def piece(self, text: str | Text, style: str = "") -> None:
+        """Write a piece of a line at once."""
+        shown = Text(printable(text), style=style) if isinstance(text, str) else text
+        self.console.print(shown, end="", soft_wrap=True)
+        self.console.file.flush()
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[Busy]:
+        """Show that something is under way, on a terminal."""
+        if self._plain:
+            yield Busy(None, None)
+            return
+        line = BusyLine(text)
+        with self.console.status(line, spinner="dots") as status:
+            yield Busy(status, line)
+
+    def table(self, columns: Sequence[str | Column], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
+        """Write a table: aligned on a terminal, tab-separated with a head line elsewhere.
+
+        Args:
+            columns: The columns; see `Column` for those that a narrow terminal does not show.
+            rows: A text for each column.
+            wide: Whether a terminal shows every column, however narrow it is.
+        """
+        heads = [column if isinstance(column, Column) else Column(column) for column in columns]
+        cells = [[printable(" ".join(cell.split())) for cell in row] for row in rows]
+        if self.terminal:
+            self.console.print(render_table(heads, cells, self.console.width, wide=wide), soft_wrap=wide)
+            return
+        for row in ([column.title for column in heads], *cells):  # rich would make spaces of the tabs
+            self.console.file.write("\t".join(row) + "\n")
+
+    def json(self, value: Message | dict[str, Any]) -> None:
+        """Write an object as a line of JSON."""
+        if not isinstance(value, dict):
+            from google.protobuf.json_format import MessageToDict
+
+            value = MessageToDict(value, preserving_proto_field_name=True)
+        self.console.file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+    def confirm(self, question: str, *, default: bool = True) -> bool:
+        """Ask yes or no."""
+        import questionary
+
+        return bool(questionary.confirm(question, default=default).unsafe_ask())
+
+    def select(self, question: str, choices: Sequence[str | Choice], default: str | None = None) -> str:
+        """Ask for one of several."""
+        import questionary
+
+        options = [
+            questionary.Choice(choice.title, value=choice.value) if isinstance(choice, Choice) else choice
+            for choice in choices
+        ]
+        return str(questionary.select(question, choices=options, default=default).unsafe_ask())
+
+    def ask(self, question: str, default: str = "") -> str:
+        """Ask for a line of text."""
+        import questionary
+
+        return str(questionary.text(question, default=default).unsafe_ask()).strip()
+
+    def prompt(self, question: str, history: Path | None, *, multiline: bool = False) -> str:
+        """Ask for a line, with those of `history` at the arrow keys, or for several, ended by Esc and Enter."""
+        import questionary
+        from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+        past = InMemoryHistory() if history is None else FileHistory(str(history))
+        return str(questionary.text(question, qmark=">", multiline=multiline, history=past).unsafe_ask())
+
+    def secret(self, question: str) -> str:
+        """Ask for a line that is not shown."""
+        import questionary
+
+        return str(questionary.password(question).unsafe_ask()).strip()
+
+
+def _restyled(text: Text, broken: str) -> Text:
+    """The broken text with the styles of the whole one: blanks may have become line feeds and margins."""
+    result = Text(style=text.style)
+    place = 0
+    for character in broken:
+        if character.isspace():
+            if place < len(text.plain) and text.plain[place] == character:
+                place += 1
+            result.append(character)
+            continue
+        while text.plain[place] != character:
+            place += 1
+        result.append_text(text[place])
+        place += 1
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several: what is shown, and the value it stands for."""
+
+    title: str
+    value: str

@@ -1,0 +1,114 @@
+"""Text broken between words, also while it comes in pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+
+# A word, a run of blanks, a line feed, or one character of a script that is written without blanks.
+_TOKENS = re.compile(
+    r"\n|[^\S\n]+"
+    r"|[\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]"
+    r"|[^\s\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]+"
+)
+
+# No line begins with these: they close what stands before them.
+_CLOSING = frozenset("，。！？；：、）」』】》〉”’…％,.!?;:)]}")
+
+
+_MARKS = str.maketrans("", "", "\x01\x02")
+"""Marks that take no room; see `memgpt.cli.terminal.markdown`."""
+
+
+def _size(text: str) -> int:
+    return cell_len(text.translate(_MARKS))
+
+
+def is_wide(text: str) -> bool:
+    """Whether a piece of text is a character that a line may end behind without a blank."""
+    return len(text) == 1 and text > "\u2e7f"
+
+
+class Wrapper:
+    """Breaks text into lines of a width; text may come in pieces of any size.
+
+    A word is held back until it is known to be whole. A word that is longer than a line is broken, since it must be.
+    """
+
+    def __init__(self, width: int, *, column: int = 0, indent: int = 0) -> None:
+        """Begin a paragraph.
+
+        Args:
+            width: Cells of a line; 0 for no limit.
+            column: Cells that are taken in the first line.
+            indent: Cells that the other lines begin with.
+        """
+        self._width = width
+        self._column = column
+        self.indent = min(indent, width // 3) if width else indent
+        self._held = ""
+        self._blank = ""
+        self._start = column
+
+    def feed(self, text: str) -> str:
+        """Return the text with line feeds where lines end, as far as its words are known to be whole."""
+        tokens = _TOKENS.findall(self._held + text)
+        self._held = ""
+        if tokens and not tokens[-1].isspace():
+            self._held = tokens.pop()
+            # A closing mark may follow, and belongs to the same line.
+            if tokens and is_wide(tokens[-1]) and self._held[0] in _CLOSING:
+                self._held = tokens.pop() + self._held
+        return "".join(self._placed(tokens))
+
+    def end(self) -> str:
+        """Return what was held back."""
+        tokens, self._held = _TOKENS.findall(self._held), ""
+        return "".join(self._placed(tokens))
+
+    def _placed(self, tokens: list[str]) -> Iterator[str]:
+        for place, piece in enumerate(tokens):
+            if piece == "\n":
+                self._column, self._blank = 0, ""
+                self._start = 0
+                yield "\n"
+            elif piece.isspace():
+                self._blank += piece.expandtabs(4)
+            else:
+                following = tokens[place + 1] if place + 1 < len(tokens) else ""
+                yield from self._word(piece, _size(following) if following[:1] in _CLOSING else 0)
+
+    def _word(self, word: str, closing: int) -> Iterator[str]:
+        size = _size(word)
+        if (
+            self._width
+            and self._column > self._start
+            and self._column + len(self._blank) + size + closing > self._width
+        ):
+            yield "\n" + " " * self.indent
+            self._column = self._start = self.indent
+            self._blank = ""
+        yield self._blank
+        self._column += len(self._blank)
+        self._blank = ""
+        yield from self._fitting(word) if self._width else (word,)
+
+    def _fitting(self, word: str) -> Iterator[str]:
+        """The word, broken only where a whole line is too short for it."""
+        line = ""
+        for character in word:
+            size = _size(character)
+            if self._column + size > self._width:
+                yield line + "\n" + " " * self.indent
+                line, self._column = "", self.indent
+            line += character
+            self._column += size
+        yield line
+
+
+def wrap(text: str, width: int, *, column: int = 0, indent: int = 0) -> str:
+    """Return a whole text with line feeds between words; see `Wrapper`."""
+    wrapper = Wrapper(width, column=column, indent=indent)
+    return wrapper.feed(text) + wrapper.end()
