@@ -38,6 +38,7 @@ generate: setup ## Write everything that is generated: stubs, the synchronous cl
 	@$(PYTHON_BIN)/python scripts/sync_client.py
 	@$(PYTHON_BIN)/python scripts/client_stubs.py generate
 	@$(PYTHON_BIN)/python scripts/reference.py generate
+	@$(PYTHON_BIN)/python scripts/probe_request.py generate
 
 docs: setup ## Build the documentation into build/site
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_BIN)/mkdocs build

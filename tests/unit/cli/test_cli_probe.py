@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from memgpt.cli.probe import Endpoint, ProbeError
 
+from scripts import probe_request
+
 Answer = Callable[[str, dict[str, Any], Any], tuple[int, Any]]
 
 
@@ -73,7 +75,7 @@ def test_a_model_with_a_schema_only(endpoint, refuses):
         if "tools" in body:
             return (400, {"error": "no tools"}) if refuses else _message(content="Hello Ada!")
         assert body["response_format"]["type"] == "json_schema"
-        return _message(content='{"to": "Ada"}')
+        return _message(content='{"inner_thoughts": "", "call": {"function": "send_message", "arguments": {}}}')
 
     assert endpoint(answer).mode("m") == "json_schema"
 
@@ -111,3 +113,91 @@ def test_what_is_no_address(url):
 
 def test_the_key_is_not_shown():
     assert "sk-key" not in repr(Endpoint("http://h", "sk-key"))
+
+
+def test_it_asks_what_the_agent_asks(endpoint):
+    """A short real history, all functions, the Agent's own options, and room for a model that thinks."""
+    assert probe_request.TARGET.read_text(encoding="utf-8") == probe_request.text(), "run make generate"
+    seen: list[dict[str, Any]] = []
+
+    def answer(_path, body, _headers):
+        seen.append(body)
+        if "tools" in body:
+            return 400, {"error": {"message": "this model does not support tools"}}
+        return _message(content='{"inner_thoughts": "", "call": {"function": "send_message", "arguments": {}}}')
+
+    assert endpoint(answer).mode("m") == "json_schema"
+    tools, schema = seen
+    assert [message["role"] for message in tools["messages"]] == ["system", "user", "assistant", "tool", "user"]
+    assert len(tools["tools"]) == 8
+    assert (tools["stream"], tools["tool_choice"], tools["parallel_tool_calls"]) == (True, "required", False)
+    assert tools["max_tokens"] == schema["max_tokens"] == 2048
+    assert schema["response_format"]["json_schema"]["schema"]["type"] == "object"
+
+
+def test_a_stream_is_understood(endpoint):
+    pieces = [{"name": "send_message", "arguments": ""}, {"arguments": '{"mess'}, {"arguments": 'age": "Hi"}'}]
+    events = [{"choices": [{"delta": {"tool_calls": [{"index": 0, "function": piece}]}}]} for piece in pieces]
+    stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    assert endpoint(lambda *_: (200, stream.encode())).mode("m") == "tools"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "holds"),
+    [
+        ("Unsupported parameter: 'parallel_tool_calls'", lambda body: "parallel_tool_calls" not in body),
+        ("Tool choice must be auto", lambda body: "tool_choice" not in body),
+        ("Use 'max_completion_tokens' instead of 'max_tokens'", lambda body: "max_completion_tokens" in body),
+        ("Unexpected role 'user' after role 'tool'", lambda body: body["messages"][-2]["role"] == "assistant"),
+        ("reasoning_content must be passed back", lambda body: "reasoning_content" in body["messages"][2]),
+    ],
+)
+def test_what_is_refused_is_changed(endpoint, refusal, holds):
+    call = {"function": {"name": "send_message", "arguments": '{"message": "Hi"}'}}
+
+    def answer(_path, body, _headers):
+        return _message(tool_calls=[call]) if holds(body) else (400, {"error": {"message": refusal}})
+
+    assert endpoint(answer).mode("m") == "tools"
+
+
+def test_the_endpoints_own_words(endpoint):
+    with pytest.raises(ProbeError, match="no balance left: Insufficient Balance"):
+        endpoint(lambda *_: (402, {"error": {"message": "Insufficient Balance"}})).mode("m")
+    with pytest.raises(ProbeError, match="try pulling it first"):
+        endpoint(lambda *_: (404, {"error": {"message": "model not found, try pulling it first"}})).mode("m")
+
+
+def test_an_embedding_is_asked_for_as_memory_does(endpoint):
+    seen: list[dict[str, Any]] = []
+
+    def answer(_path, body, _headers):
+        seen.append(body)
+        if "encoding_format" in body:
+            return 400, {"detail": "encoding_format float is not valid"}
+        if "input_type" not in body:
+            return 400, {"error": "'input_type' parameter is required"}
+        return 200, {"data": [{"embedding": [0.0] * 7}]}
+
+    assert endpoint(answer).embedding_dimension("e") == 7
+    assert (seen[0]["encoding_format"], seen[-1]["input_type"]) == ("float", "passage")
+
+
+def test_addresses_as_people_write_them(endpoint):
+    def answer(path, _body, headers):
+        assert (path, headers["api-key"]) == ("/openai/deployments/d/chat/completions?api-version=1", "sk-key")
+        return _message(tool_calls=[{"function": {"name": "f", "arguments": "{}"}}])
+
+    root = endpoint(answer).base_url.removesuffix("/v1")
+    azure = Endpoint(f"{root}/openai/deployments/d/chat/completions?api-version=1", "sk-key")
+    assert azure.mode("m") == "tools"
+
+
+def test_the_window_at_which_ollama_cuts(endpoint):
+    def answer(path, _body, _headers):
+        if path == "/api/ps":
+            return 200, {"models": [{"name": "m:latest", "model": "m", "context_length": 4096}]}
+        return (200, {"version": "0.12"}) if path == "/api/version" else (404, {})
+
+    assert endpoint(answer).silent_window("m") == 4096
+    assert endpoint(lambda *_: (404, {})).silent_window("m") == 0

@@ -1,33 +1,34 @@
 """Questions to an OpenAI-compatible endpoint when it is configured: what it serves, and how functions are called.
 
-Plain HTTP: the command line needs no model client of its own.
+The requests are those of the services: a chat request with a short real history, all functions and the options that the
+Agent sends (`probe_request.json`, written by `make generate`), and an embedding request as Memory sends it. Plain HTTP:
+the command line needs no model client of its own.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-OPENAI_URL = "https://api.openai.com/v1"
-"""Where OpenAI's own service is."""
+from memgpt.endpoints.address import OPENAI_URL, Address, parse_address
+from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
+
+__all__ = ["OPENAI_URL", "Endpoint", "ProbeError"]
 
 _LIST_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 180.0  # A local model may have to be read from disk first.
 _MAX_BYTES = 16 * 1024 * 1024
-_FUNCTION = {
-    "name": "say_hello",
-    "description": "Says hello.",
-    "parameters": {
-        "type": "object",
-        "properties": {"to": {"type": "string", "description": "Whom to greet."}},
-        "required": ["to"],
-        "additionalProperties": False,
-    },
-}
+_MAX_ADAPTATIONS = 12
+_FILLER = "."
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -39,11 +40,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
 _DIRECT = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class ProbeError(Exception):
     """The endpoint cannot be used as it is. The message is one line for people."""
+
+
+class _RefusedError(ProbeError):
+    """The endpoint refuses this request, and may take another."""
+
+    def __init__(self, message: str, refusal: Refusal) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,99 +59,248 @@ class Endpoint:
     """Where the endpoint is.
 
     Attributes:
-        base_url: Up to and with `/v1`.
-        api_key: Sent as a bearer token unless empty; never shown.
+        base_url: Its address, as people write it.
+        api_key: Its key; never shown.
+        headers: Further headers of every request; values may be secret.
+        query: Further query parameters of every request.
     """
 
     base_url: str
     api_key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def models(self) -> list[str]:
-        """Names of the models that it serves, as it lists them."""
+        """Return the names of the models that it serves, as it lists them."""
         answer = self._call("/models", None, _LIST_TIMEOUT)
-        items = answer.get("data")
+        items = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(items, list):
-            raise ProbeError(f"{self.base_url}/models does not answer with a list of models")
+            raise ProbeError(f"{self.base_url} does not return a list of models, as an OpenAI endpoint does")
         return [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item]
 
     def mode(self, model: str) -> str:
-        """How the model calls functions here: `tools`, else `json_schema`.
+        """Return how the model calls functions here: ``tools``, or else ``json_schema``.
 
         Raises:
             ProbeError: It does neither, or cannot be reached.
         """
-        question = {"model": model, "messages": [{"role": "user", "content": "Say hello to Ada."}], "max_tokens": 200}
-        try:
-            answer = self._ask(
-                {**question, "tools": [{"type": "function", "function": _FUNCTION}], "tool_choice": "required"}
-            )
-        except _RefusedError:
-            answer = {}
-        for call in answer.get("tool_calls") or []:
-            if _parses(call.get("function", {}).get("arguments")):
-                return "tools"
-        schema = {"name": "call", "strict": True, "schema": _FUNCTION["parameters"]}
-        answer = self._ask({**question, "response_format": {"type": "json_schema", "json_schema": schema}})
-        if _parses(answer.get("content")):
-            return "json_schema"
-        raise ProbeError(f"{model} at {self.base_url} calls no functions, neither by tools nor by a JSON schema")
+        problem = ""
+        for mode, called in (("tools", _has_tool_call), ("json_schema", _has_json_call)):
+            try:
+                if called(self._answer(mode, model)):
+                    return mode
+            except _RefusedError as error:
+                problem = f": {error}"
+        raise ProbeError(
+            f"{model} at {self.base_url} calls no functions, neither by tools nor by a JSON schema{problem}"
+        )
 
     def embedding_dimension(self, model: str) -> int:
-        """Dimensions of an embedding model's vectors."""
-        answer = self._call("/embeddings", {"model": model, "input": ["hello"]}, _ANSWER_TIMEOUT)
-        try:
-            return len(answer["data"][0]["embedding"])
-        except (KeyError, IndexError, TypeError):
-            raise ProbeError(f"{self.base_url}/embeddings does not answer with an embedding for {model}") from None
+        """Return the dimensions of an embedding model's vectors."""
+        body: dict[str, Any] = {"model": model, "input": ["hello"], "encoding_format": "float"}
+        for _ in range(_MAX_ADAPTATIONS):
+            try:
+                return _dimension(self._call("/embeddings", body, _ANSWER_TIMEOUT))
+            except _RefusedError as error:
+                text = error.refusal.text
+                if "encoding_format" in body and "encoding_format" in text:
+                    del body["encoding_format"]
+                elif "input_type" not in body and "input_type" in text:
+                    body["input_type"] = "search_document" if "search_document" in text else (
+                        "document" if "document" in text else "passage"
+                    )  # fmt: skip
+                else:
+                    raise
+            except (KeyError, IndexError, TypeError):
+                break
+        raise ProbeError(f"{self.base_url} does not return an embedding for {model}")
 
-    def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self._call("/chat/completions", body, _ANSWER_TIMEOUT)
+    def silent_window(self, model: str) -> int:
+        """Return the context window at which Ollama cuts a loaded model's prompts without a word; 0 elsewhere."""
+        root = self.base_url.split("/v1")[0].rstrip("/")
         try:
-            message = answer["choices"][0]["message"]
-        except (KeyError, IndexError, TypeError):
-            raise ProbeError(f"{self.base_url}/chat/completions does not answer as an OpenAI endpoint does") from None
-        return message if isinstance(message, dict) else {}
+            self._fetch(f"{root}/api/version", None, _LIST_TIMEOUT)
+            loaded = self._fetch(f"{root}/api/ps", None, _LIST_TIMEOUT)
+        except ProbeError:
+            return 0
+        models = loaded.get("models") if isinstance(loaded, dict) else None
+        for item in models if isinstance(models, list) else ():
+            if isinstance(item, dict) and model in (item.get("name"), item.get("model")):
+                size = item.get("context_length")
+                return size if isinstance(size, int) else 0
+        return 0
 
-    def _call(self, path: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
-        url = self.base_url.rstrip("/") + path
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ProbeError(f"{self.base_url} is no address of an endpoint: it must begin with http:// or https://")
-        headers = {"Content-Type": "application/json", "User-Agent": "memgpt"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
+    def _answer(self, mode: str, model: str) -> dict[str, Any]:
+        """Return the message with which the model answers the Agent's request."""
+        body: dict[str, Any] = {**copy.deepcopy(_requests()[mode]), "model": model}
+        for _ in range(_MAX_ADAPTATIONS):
+            try:
+                return _message(self._call("/chat/completions", body, _ANSWER_TIMEOUT))
+            except _RefusedError as error:
+                if not _adapt(body, error.refusal):
+                    raise
+        return {}
+
+    def _call(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
+        try:
+            address = parse_address(self.base_url, self.headers, self.query)
+        except ValueError as error:
+            raise ProbeError(f'"{self.base_url}" is not the address of an endpoint: it {error}') from None
+        query = f"?{urlencode(address.query)}" if address.query else ""
+        try:
+            return self._fetch(f"{address.base_url}{path}{query}", body, timeout, address)
+        except _RefusedError as error:
+            if error.refusal.status != 404 or address.versioned:
+                raise
+            return self._fetch(f"{address.base_url}/v1{path}{query}", body, timeout, address)
+
+    def _fetch(self, url: str, body: dict[str, Any] | None, timeout: float, address: Address | None = None) -> Any:
+        """Return the decoded response; of a stream, the list of its chunks."""
+        headers = {"Content-Type": "application/json", "User-Agent": "memgpt", **self.headers}
+        if address is not None:
+            headers |= address.credential(self.api_key)
         data = None if body is None else json.dumps(body).encode()
+        shown = url.partition("?")[0]
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ProbeError(f"{shown} is not the address of an endpoint: it must begin with http:// or https://")
         request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked above
         try:
             # A proxy of this machine is not for calls to the machine itself.
             opener = _DIRECT if urlsplit(url).hostname in _LOOPBACK else _OPENER
             with opener.open(request, timeout=timeout) as response:
-                answer = json.loads(response.read(_MAX_BYTES))
+                answer = _decoded(response.read(_MAX_BYTES))
         except urllib.error.HTTPError as error:
             with error:
-                if error.code in (401, 403):
-                    raise ProbeError(f"{url} refuses the key (HTTP {error.code})") from error
-                if error.code in (400, 422, 500, 501):
-                    raise _RefusedError(
-                        f"{url} refuses the request (HTTP {error.code}); check the model's name"
-                    ) from error
-                raise ProbeError(f"{url} answers HTTP {error.code}; check the base URL and the model's name") from error
+                text = error.read(_MAX_BYTES).decode(errors="replace")
+                names = {name.lower(): value for name, value in error.headers.items()}
+            raise self._refused(shown, self._understood(error.code, text, names)) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or "no answer that can be read"
-            raise ProbeError(f"{url} cannot be used: {reason}") from error
-        if not isinstance(answer, dict):
-            raise ProbeError(f"{url} does not answer as an OpenAI endpoint does")
+            raise ProbeError(f"{shown} cannot be used: {reason}") from error
+        if (problem := error_in(answer)) is not None:
+            raise self._refused(shown, self._understood(200, problem, {}))
         return answer
 
+    def _understood(self, status: int, body: object, headers: Mapping[str, str]) -> Refusal:
+        return understand(status, body, headers, secrets=[self.api_key, *self.headers.values()])
 
-class _RefusedError(ProbeError):
-    """The endpoint does not take this request; perhaps another."""
+    def _refused(self, url: str, refusal: Refusal) -> ProbeError:
+        said = f": {refusal.quote}" if refusal.quote else ""
+        status = f"HTTP {refusal.status}"
+        match refusal.meaning:
+            case Meaning.BAD_KEY | Meaning.FORBIDDEN:
+                return ProbeError(f"{url} refuses the key ({status}){said}")
+            case Meaning.OUT_OF_BALANCE:
+                return ProbeError(f"the account at {url} has no balance left{said}")
+            case Meaning.COUNTRY:
+                return ProbeError(f"{url} does not serve this country{said}")
+            case Meaning.RATE_LIMITED:
+                return ProbeError(f"{url} is rate limiting requests; try again later{said}")
+            case Meaning.LOADING:
+                return ProbeError(f"{url} is still loading the model; try again later{said}")
+            case Meaning.UNAVAILABLE | Meaning.REDIRECTED if refusal.status not in (200, 500):
+                return ProbeError(f"{url} answers {status}; check the base URL{said}")
+            case Meaning.UNKNOWN_MODEL:
+                return _RefusedError(
+                    f"{url} does not know the model ({status}); check the base URL and the model's name{said}", refusal
+                )
+        return _RefusedError(f"{url} refuses the request ({status}); check the model's name{said}", refusal)
 
 
-def _parses(text: object) -> bool:
-    if not isinstance(text, str):
+@lru_cache(maxsize=1)
+def _requests() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(
+        (files("memgpt.cli") / "probe_request.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def _adapt(body: dict[str, Any], refusal: Refusal) -> bool:
+    """Change one thing that a refusal names, as the Agent does; False if it names nothing."""
+    text = refusal.text.lower()
+    if refusal.meaning is Meaning.NO_TOOLS:
         return False
+    if "max_completion_tokens" in text and "max_tokens" in body:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+        return True
+    for option in ("parallel_tool_calls", "stream_options", "tool_choice", "max_tokens", "stream"):
+        if option in body and (option in text or option.replace("_", " ") in text):
+            del body[option]
+            return True
+    messages = body["messages"]
+    called = [message for message in messages if message.get("tool_calls")]
+    if "reasoning_content" in text and called and "reasoning_content" not in called[0]:
+        called[0]["reasoning_content"] = _FILLER
+        return True
+    after = next(
+        (n for n, m in enumerate(messages[:-1]) if m["role"] == "tool" and messages[n + 1]["role"] == "user"), -1
+    )
+    if refusal.meaning is Meaning.TEMPLATE and after >= 0:
+        messages.insert(after + 1, {"role": "assistant", "content": _FILLER})
+        return True
+    return False
+
+
+def _decoded(data: bytes) -> Any:
+    """A response's JSON; of a stream, the list of its events."""
+    text = data.decode("utf-8-sig", errors="replace").strip()
+    if not text.startswith(("data:", ":", "event:")):
+        return json.loads(text)
+    events = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]
+    chunks = [json.loads(event) for event in events if event and event != "[DONE]"]
+    failed = next((chunk for chunk in chunks if error_in(chunk) is not None), None)
+    return chunks if failed is None else failed
+
+
+def _message(answer: Any) -> dict[str, Any]:
+    """The message of an answer, put together from its chunks."""
+    content = ""
+    calls: list[Any] = []
+    for chunk in answer if isinstance(answer, list) else [answer]:
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            continue
+        part = choice.get("message") or choice.get("delta")
+        if not isinstance(part, dict):
+            continue
+        content += part["content"] if isinstance(part.get("content"), str) else ""
+        calls += part["tool_calls"] if isinstance(part.get("tool_calls"), list) else []
+        calls += [{"function": part["function_call"]}] if isinstance(part.get("function_call"), dict) else []
+    return {"content": content, "tool_calls": calls}
+
+
+def _has_tool_call(message: dict[str, Any]) -> bool:
+    """Whether a message calls a function, with arguments that are a whole JSON object."""
+    written = ""
+    for call in message.get("tool_calls") or []:
+        function = call.get("function") if isinstance(call, dict) else None
+        given = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(given, dict):
+            return True
+        written += given if isinstance(given, str) else ""
+    return _object(written) is not None
+
+
+def _has_json_call(message: dict[str, Any]) -> bool:
+    """Whether a message is the JSON object that holds a call."""
+    value = _object(message.get("content") or "")
+    return value is not None and isinstance(value.get("call"), dict)
+
+
+def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value, _ = json.JSONDecoder(strict=False).raw_decode(text, max(text.find("{"), 0))
     except ValueError:
-        return False
-    return isinstance(value, dict) and isinstance(value.get("to"), str)
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _dimension(answer: Any) -> int:
+    """Length of the vector in a response; four bytes a number where it is base64."""
+    vector = answer["data"][0]["embedding"]
+    if isinstance(vector, str):
+        return len(vector.rstrip("=")) * 3 // 4 // 4
+    if isinstance(vector[0], list):
+        vector = vector[0]
+    return len(vector)
