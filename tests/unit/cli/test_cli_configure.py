@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import stat
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.setup.answers import Answers, current, default_uri, document, read_document, write_document
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
-from memgpt.cli.setup.configure import endpoint_overrides, from_flags, quick, save, with_embedding
+from memgpt.cli.setup.configure import complete, endpoint_overrides, from_flags, quick, save, with_embedding
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ConfigError
+
+from tests.support.scripted_llm import call
 
 
 def test_offline_needs_no_more_than_a_place_for_the_store(monkeypatch, tmp_path):
@@ -185,3 +188,11 @@ def test_written_keys_are_those_of_the_services(tmp_path):
         write_document(path, content)
         assert load_config("agent", AgentSettings, path=path, environ={})
         assert load_config("memory", MemorySettings, path=path, environ={})
+
+
+def test_the_mode_that_was_found_is_told_and_not_written_down(scripted_llm, capsys):
+    llm = scripted_llm([call("send_message", message="Hi"), call("send_message", message="Hi")])
+    answers = Answers(model=llm.model, base_url=llm.base_url)
+    assert complete(Ui(), answers).mode == "auto"
+    assert complete(Ui(), replace(answers, mode="tools"), test=True).mode == "tools"
+    assert "tools now" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from memgpt.cli.errors import MISUSE, CliError
 
-MIN_WINDOW, MAX_WINDOW = 1024, 10_000_000
+MIN_WINDOW, DEFAULT_WINDOW, MAX_WINDOW = 1024, 8192, 10_000_000
 """Tokens of a context window."""
 
 

@@ -18,7 +18,7 @@ from memgpt.cli.setup.answers import (
     read_document,
     write_document,
 )
-from memgpt.cli.setup.checks import MIN_WINDOW, check_key, check_uri, check_url
+from memgpt.cli.setup.checks import DEFAULT_WINDOW, MIN_WINDOW, check_key, check_uri, check_url
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import config_path
 
@@ -41,10 +41,11 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
         begin = time.monotonic()
         try:
             with ui.busy(f"Sending {answers.model} a test message..."):
-                mode = endpoint.mode(answers.model)
-            if answers.mode == "auto":
-                answers = replace(answers, mode=mode)
-            ui.note(f"{answers.model} answered a test message in {time.monotonic() - begin:.1f} s; mode {answers.mode}")
+                found = endpoint.mode(answers.model)
+            # What was found is told, and not written down: the Agent finds it out itself, and revises it.
+            mode = f"{answers.mode} ({found} now)" if answers.mode == "auto" else answers.mode
+            ui.note(f"{answers.model} answered a test message in {time.monotonic() - begin:.1f} s; mode {mode}")
+            _warn_of_silent_window(ui, endpoint, answers)
         except ProbeError as error:
             ui.warning(f"{error}; it is saved all the same, and tried again with the first message")
     if answers.embedding_model != WORDLLAMA and (test or not answers.embedding_dimension):
@@ -63,6 +64,16 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
                 raise CliError(f"{error}; or give --embedding-dimension") from error
             ui.warning(str(error))
     return answers
+
+
+def _warn_of_silent_window(ui: Ui, endpoint: Endpoint, answers: Answers) -> None:
+    """Say what Ollama's window must be: it cuts what does not fit without a word."""
+    window, wanted = endpoint.silent_window(answers.model), answers.context_window or DEFAULT_WINDOW
+    if 0 < window < wanted:
+        ui.warning(
+            f"Ollama cuts prompts of {answers.model} at {window:,} tokens without a word, and the Agent counts on"
+            f" {wanted:,}; start Ollama with OLLAMA_CONTEXT_LENGTH={wanted}"
+        )
 
 
 def save(ui: Ui, answers: Answers, *, test: bool = False) -> None:
