@@ -1,7 +1,7 @@
-"""Errors on the wire: the one table from `memgpt_runtime.errors` to gRPC status, and back.
+"""Errors on the wire: the table from `memgpt_runtime.errors` to gRPC status, and back.
 
-Trailers are limited: beyond 8 KiB clients refuse them, at random up to 16 KiB, and would see RESOURCE_EXHAUSTED in
-place of the error. So every text is cut to a budget.
+Trailers are limited: clients refuse more than 8 KiB (at random, up to 16 KiB) and would see RESOURCE_EXHAUSTED instead
+of the error. So every text is cut to a budget.
 """
 
 from __future__ import annotations
@@ -37,24 +37,26 @@ CODES: Mapping[type[ServiceError], grpc.StatusCode] = {
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
-"""The table. A class that is not in it counts as its nearest base that is."""
+"""The table. A class that is absent counts as its nearest base that is present."""
 
 _CLASSES = {code: cls for cls, code in CODES.items()}
 
-# What to make of a status that carries no ErrorInfo: it came from gRPC itself, from a proxy, or from a foreign server.
-# Its own text may name addresses and is left to the log.
+# The meaning of a status without ErrorInfo: it comes from gRPC itself, from a proxy, or from a foreign server. Its own
+# text may contain addresses and goes to the log only.
 _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
     grpc.StatusCode.UNAVAILABLE: (
         Reason.SERVICE_UNAVAILABLE,
-        "{service} cannot be reached; try again, and check that it runs",
+        "{service} cannot be reached; retry, and check that it runs",
     ),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.DEADLINE_EXCEEDED, "{service} did not answer in time"),
-    grpc.StatusCode.CANCELLED: ("CANCELLED", "the call was cancelled"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Reason.DEADLINE_EXCEEDED, "{service} did not respond in time"),
     grpc.StatusCode.UNIMPLEMENTED: (Reason.NOT_IMPLEMENTED, "{service} does not know this method"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "{service} refused the call: too large, or too many"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (Reason.OVERLOADED, "{service} refused the call: too large, or too many calls"),
     grpc.StatusCode.UNAUTHENTICATED: (Reason.CREDENTIAL_INVALID, "{service} refused the credential"),
     grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "{service} does not permit this"),
 }
+
+# What gRPC and proxies make of a connection or a stream that broke: the suite's own errors carry ErrorInfo.
+_BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
 
 # Bytes of UTF-8. The message travels twice: percent-encoded, where a byte beyond ASCII takes three, and in the details,
 # which are base64. At the worst these budgets come to 6.5 KB.
@@ -64,14 +66,12 @@ _FIELD_BYTES = 64
 _VALUE_BYTES = 160
 _MAX_ENTRIES = 6
 
-
 LOST_ANSWER = "Internal error from Core"
-"""What gRPC's own client says, as INTERNAL, when the server ended a call while a message to it was on its way: the
-server's answer is lost then."""
+"""gRPC's own text, with INTERNAL, when the server ended a call while the client was sending: the status is lost then."""
 
 
 def code_of(error: ServiceError) -> grpc.StatusCode:
-    """Status code of an error, by the table."""
+    """Return the status code of an error, by the table."""
     for cls in type(error).__mro__:
         if cls in CODES:
             return CODES[cls]
@@ -79,7 +79,7 @@ def code_of(error: ServiceError) -> grpc.StatusCode:
 
 
 def bug(request_id: str) -> errors.Internal:
-    """What a caller learns of a bug: a fixed text and the id under which the log has the rest."""
+    """Return what a caller learns of a bug: a fixed text, and the id under which the log has the details."""
     return errors.Internal(
         Reason.INTERNAL, f"internal error; the server's log has the details under request id {request_id}"
     )
@@ -93,7 +93,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
-    """Encodes an error as `google.rpc.Status` with ErrorInfo and, where they apply, BadRequest and RetryInfo.
+    """Encode an error as `google.rpc.Status` with ErrorInfo and, where they apply, BadRequest and RetryInfo.
 
     Args:
         error: The error.
@@ -129,9 +129,9 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError, request_id: str = "") -> NoReturn:
-    """Ends the RPC with an error's status, and raises `grpc.aio.AbortError`.
+    """End the RPC with an error's status, and raise `grpc.aio.AbortError`.
 
-    Servicers do not need it: they raise the error, and the server's error mapping does this.
+    Servicers raise the error instead, and the server's error mapping calls this.
     """
     status = to_status(error, request_id)
     trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
@@ -151,10 +151,11 @@ def _details(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status |
 
 
 def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> ServiceError:
-    """Decodes what a call raised, so that callers handle one tree of exceptions whatever the transport.
+    """Decode the error of a call, so that callers handle one tree of exceptions whatever the transport.
 
     Chain it: ``raise from_rpc_error(error) from error``. An error without our ErrorInfo (the connection failed, a proxy
-    answered, a foreign server) gets a fixed text; what gRPC said stays in the cause.
+    responded, a foreign server) gets a fixed text; gRPC's own text stays in the cause. INTERNAL, UNKNOWN and CANCELLED
+    without ErrorInfo mean a broken stream, so they become `Unavailable`.
 
     Args:
         error: A `grpc.aio.AioRpcError`, or the synchronous client's error, which has the same accessors.
@@ -162,9 +163,6 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
     """
     call: Any = error
     code: grpc.StatusCode = call.code()
-    if code is grpc.StatusCode.INTERNAL and call.details() == LOST_ANSWER:
-        code = grpc.StatusCode.UNAVAILABLE  # asked again, the server answers again
-    cls = _CLASSES.get(code, errors.Internal)
     rich = _details(call.trailing_metadata() or ())
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     request = error_details_pb2.RequestInfo()
@@ -172,7 +170,11 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
         for target in (info, bad, retry, request):
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
-    if rich is None or info.domain != DOMAIN:
+    ours = rich is not None and info.domain == DOMAIN
+    if not ours and code in _BROKEN:
+        code = grpc.StatusCode.UNAVAILABLE
+    cls = _CLASSES.get(code, errors.Internal)
+    if rich is None or not ours:
         reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
         return cls(reason, message.format(service=service))
     return cls(
