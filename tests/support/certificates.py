@@ -43,10 +43,15 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(self._sign(certificate))
 
-    def issue(self, name: str, address: str = "127.0.0.1") -> Certificate:
-        """Makes a certificate for an address, good for servers and clients."""
+    def issue(self, name: str, address: str = "127.0.0.1", *, dns: str = "", uri: str = "") -> Certificate:
+        """Makes a certificate for an address, or another name, good for servers and clients."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        alternative: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
+        if dns:
+            alternative = [x509.DNSName(dns)]
+        if uri:
+            alternative = [x509.UniformResourceIdentifier(uri)]
+        names = x509.SubjectAlternativeName(alternative)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         certificate = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         certificate.cert.write_bytes(self._sign(self._builder(subject, key).add_extension(names, critical=False)))

@@ -27,18 +27,19 @@ class Envoy:
         address: Where it listens.
     """
 
-    def __init__(self, folder: Path, *targets: str) -> None:
+    def __init__(self, folder: Path, *targets: str, idle: str = "300s") -> None:
         """Prepares.
 
         Args:
             folder: For its configuration and log.
             targets: ``host:port`` of each server, which need not run yet.
+            idle: Silence after which it ends a stream.
         """
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._log = folder / "envoy.log"
         self._config = folder / "envoy.json"
-        self._config.write_text(json.dumps(_config(self._port, targets)))
+        self._config.write_text(json.dumps(_config(self._port, targets, idle)))
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -70,7 +71,7 @@ class Envoy:
         self._stop()
 
 
-def _config(port: int, targets: Sequence[str]) -> dict[str, Any]:
+def _config(port: int, targets: Sequence[str], idle: str) -> dict[str, Any]:
     endpoints = [
         {"endpoint": {"address": _address(host, int(number))}}
         for host, _, number in (target.rpartition(":") for target in targets)
@@ -79,6 +80,7 @@ def _config(port: int, targets: Sequence[str]) -> dict[str, Any]:
         "@type": f"{_TYPES}.{_MANAGER}",
         "stat_prefix": "in",
         "codec_type": "HTTP2",
+        "stream_idle_timeout": idle,
         "route_config": {
             "virtual_hosts": [
                 {

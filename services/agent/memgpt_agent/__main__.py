@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import memgpt_runtime.early_sigterm  # noqa: F401 - first of all
+
+# isort: split
+
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 

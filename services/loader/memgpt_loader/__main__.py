@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import memgpt_runtime.early_sigterm  # noqa: F401 - first of all
+
+# isort: split
+
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from memgpt.loader.v1.loader_service_pb2 import KeepAlive, WatchLoadResponse
 from memgpt.loader.v1.loader_service_pb2_grpc import add_LoaderServiceServicer_to_server
 from memgpt_runtime.channel import open_memory_channel
 from memgpt_runtime.health_watcher import HealthWatcher
@@ -80,7 +85,16 @@ def main() -> None:
     # A watch lasts as long as its load; an upload waits for room, and has a limit for each MiB.
     streams = ("WatchLoad", "UploadFile")
     deadlines = dict.fromkeys(f"/memgpt.loader.v1.LoaderService/{stream}" for stream in streams)
-    run(ServiceSpec("loader", LoaderSettings, setup, deadlines=deadlines))
+    keep_alive = WatchLoadResponse(keep_alive=KeepAlive())
+    run(
+        ServiceSpec(
+            "loader",
+            LoaderSettings,
+            setup,
+            deadlines=deadlines,
+            keep_alive={"/memgpt.loader.v1.LoaderService/WatchLoad": keep_alive},
+        )
+    )
 
 
 if __name__ == "__main__":

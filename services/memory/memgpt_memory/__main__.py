@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import memgpt_runtime.early_sigterm  # noqa: F401 - first of all
+
+# isort: split
+
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from memgpt.memory.v1.agent_state_service_pb2 import BeginTurnResponse, KeepAlive, ReadTurnResponse
 from memgpt_runtime.server import App, ServiceSpec, run
 
 from memgpt_memory.config import MemorySettings
+
+BEGIN_TURN = "/memgpt.memory.v1.AgentStateService/BeginTurn"
+READ_TURN = "/memgpt.memory.v1.AgentStateService/ReadTurn"
 
 
 @asynccontextmanager
@@ -26,7 +34,20 @@ def main() -> None:
         from memgpt_memory.maintenance.restore import main as restore
 
         sys.exit(restore(sys.argv[2:]))
-    run(ServiceSpec("memory", MemorySettings, _setup, trust_principal=True))
+    run(
+        ServiceSpec(
+            "memory",
+            MemorySettings,
+            _setup,
+            trust_principal=True,
+            # A stream for each turn of every Agent: the Agents' own limits bound them.
+            unlimited=frozenset({BEGIN_TURN, READ_TURN}),
+            keep_alive={
+                BEGIN_TURN: BeginTurnResponse(keep_alive=KeepAlive()),
+                READ_TURN: ReadTurnResponse(keep_alive=KeepAlive()),
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

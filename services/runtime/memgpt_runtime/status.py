@@ -67,7 +67,7 @@ _VALUE_BYTES = 160
 _MAX_ENTRIES = 6
 
 LOST_ANSWER = "Internal error from Core"
-"""gRPC's own text, with INTERNAL, when the server ended a call while the client was sending: the status is lost then."""
+"""gRPC's own text, with INTERNAL, if the server ended a call while the client was sending: the status is lost then."""
 
 
 def code_of(error: ServiceError) -> grpc.StatusCode:

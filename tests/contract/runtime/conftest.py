@@ -22,7 +22,12 @@ def start() -> Start:
 
     @asynccontextmanager
     async def run(
-        *servicers: Callable[[Any], None], trust_principal: bool = False, deadlines: Any = None, **settings: Any
+        *servicers: Callable[[Any], None],
+        trust_principal: bool = False,
+        deadlines: Any = None,
+        unlimited: frozenset[str] = frozenset(),
+        keep_alive: Any = None,
+        **settings: Any,
     ) -> AsyncIterator[Running]:
         apps: list[App[ServiceSection]] = []
 
@@ -34,7 +39,15 @@ def start() -> Start:
             yield
 
         own = {key.removeprefix("service_"): settings.pop(key) for key in list(settings) if key.startswith("service_")}
-        spec = ServiceSpec("memory", ServiceSection, setup, trust_principal=trust_principal, deadlines=deadlines or {})
+        spec = ServiceSpec(
+            "memory",
+            ServiceSection,
+            setup,
+            trust_principal=trust_principal,
+            deadlines=deadlines or {},
+            unlimited=unlimited,
+            keep_alive=keep_alive or {},
+        )
         config = Config(
             name="memory",
             service=ServiceSection(**own),

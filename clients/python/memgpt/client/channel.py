@@ -76,12 +76,17 @@ def channel_options(address: str) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # A connection that vanished is noticed within 40 s, also while a model thinks.
+        # A connection that vanished or hangs is noticed within 40 s, also while a model thinks or a chat is idle.
+        # keepalive_timeout alone has no effect while the peer's kernel acknowledges; ping_timeout then applies.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # By default a lost server is looked for every two minutes in the end.
+        ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # By default a lost server is looked for every two minutes in the end; min_reconnect_backoff is also how long a
+        # connection may take to be made.
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 5_000),
+        ("grpc.min_reconnect_backoff_ms", 20_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
         # A proxy for the network must not get calls to this machine.
         ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),

@@ -102,6 +102,9 @@ class ServerSettings(Section):
     max_message_bytes: int = Field(
         default=32 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
     )
+    keep_alive_seconds: float = Field(
+        default=15.0, gt=0, description="Seconds of silence after which a stream sends a sign of life."
+    )
     max_connection_age: float = Field(
         default=0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
     )

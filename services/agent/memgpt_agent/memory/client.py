@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -25,8 +27,10 @@ from memgpt_runtime.status import from_rpc_error
 from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.port import CancelRequested, CommittedStep, QueuePosition, TurnEvent
+from memgpt_agent.memory.resuming import resuming
 
 if TYPE_CHECKING:  # These exist in the stubs only.
+    from grpc.aio import UnaryStreamCall
     from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceAsyncStub
     from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub
     from memgpt.memory.v1.block_service_pb2_grpc import BlockServiceAsyncStub
@@ -118,31 +122,34 @@ class MemoryClient:
         time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
         """See `Memory`."""
-        stream = self.agents.BeginTurn(
-            state_pb.BeginTurnRequest(
-                agent_id=agent_id,
-                request_id=request_id,
-                fingerprint=fingerprint,
-                input=memory_protos.new_messages(messages),
-                options=options,
-                nonblocking=nonblocking,
-                queue_timeout=_duration(queue_timeout),
-                retry=retry,
-                time_placeholder=time_placeholder,
+        until = time.monotonic() + queue_timeout
+        granted = False
+
+        def begin() -> UnaryStreamCall[state_pb.BeginTurnRequest, state_pb.BeginTurnResponse]:
+            return self.agents.BeginTurn(
+                state_pb.BeginTurnRequest(
+                    agent_id=agent_id,
+                    request_id=request_id,
+                    fingerprint=fingerprint,
+                    input=memory_protos.new_messages(messages),
+                    options=options,
+                    nonblocking=nonblocking,
+                    queue_timeout=_duration(max(0.0, until - time.monotonic())),
+                    retry=retry,
+                    time_placeholder=time_placeholder,
+                )
             )
-        )
-        try:
-            async for response in stream:
+
+        # After the grant the lease keeps the turn, with or without this stream.
+        async with aclosing(resuming(begin, SERVICE, lambda: not granted)) as responses:
+            async for response in responses:
                 if response.HasField("queued"):
                     yield QueuePosition(response.queued.ahead)
                 elif response.HasField("granted"):
+                    granted = True
                     yield memory_protos.grant(response.granted)
-                else:
+                elif response.HasField("cancel_requested"):
                     yield CancelRequested()
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, SERVICE) from error
-        finally:
-            stream.cancel()
 
     async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
         """Keeps the lease; answers whether the turn is to be cancelled."""
@@ -178,21 +185,22 @@ class MemoryClient:
         self, agent_id: str, request_id: str, *, after_step: int, follow: bool
     ) -> AsyncIterator[Step | Turn]:
         """The committed steps after ``after_step``, then the turn."""
-        request = state_pb.ReadTurnRequest(
-            agent_id=agent_id, request_id=request_id, after_step=after_step, replay_only=not follow
-        )
-        stream = self.agents.ReadTurn(request)
-        try:
-            async for response in stream:
-                yield (
-                    memory_protos.step(response.step)
-                    if response.HasField("step")
-                    else memory_protos.turn(response.turn)
+        known = after_step
+
+        def read() -> UnaryStreamCall[state_pb.ReadTurnRequest, state_pb.ReadTurnResponse]:
+            return self.agents.ReadTurn(
+                state_pb.ReadTurnRequest(
+                    agent_id=agent_id, request_id=request_id, after_step=known, replay_only=not follow
                 )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, SERVICE) from error
-        finally:
-            stream.cancel()
+            )
+
+        async with aclosing(resuming(read, SERVICE, lambda: True)) as responses:
+            async for response in responses:
+                if response.HasField("step"):
+                    known = response.step.index
+                    yield memory_protos.step(response.step)
+                elif response.HasField("turn"):
+                    yield memory_protos.turn(response.turn)
 
     async def export_agent(self, agent_id: str) -> AsyncIterator[AgentPiece]:
         """The pieces of an agent."""

@@ -23,12 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from google.protobuf.message import Message
+
 from memgpt_runtime.config import ServerSettings
 from memgpt_runtime.interceptors.access_log import AccessLog
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
 from memgpt_runtime.interceptors.deadline import Deadline
 from memgpt_runtime.interceptors.error_mapping import ErrorMapping
 from memgpt_runtime.interceptors.in_flight import InFlight
+from memgpt_runtime.interceptors.keep_alive import KeepAlive
 from memgpt_runtime.interceptors.load_shedding import LoadShedding
 from memgpt_runtime.interceptors.pipeline import Pipeline
 from memgpt_runtime.interceptors.request_context import ContextStage
@@ -48,6 +51,7 @@ def server_interceptor(
     trust_principal: bool = False,
     deadlines: Mapping[str, float | None] | None = None,
     unlimited: frozenset[str] = frozenset(),
+    keep_alive: Mapping[str, Message] | None = None,
 ) -> Pipeline:
     """Return the interceptor of a server, with all stages in their order.
 
@@ -58,6 +62,7 @@ def server_interceptor(
         trust_principal: See `ServiceSpec`.
         deadlines: See `ServiceSpec`.
         unlimited: See `ServiceSpec`.
+        keep_alive: See `ServiceSpec`.
     """
     stages: list[Stage] = [
         ContextStage(trust_principal=trust_principal),
@@ -68,4 +73,4 @@ def server_interceptor(
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
         Deadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]
-    return Pipeline(stages, validate)
+    return Pipeline(stages, validate, KeepAlive(settings.keep_alive_seconds, keep_alive or {}))

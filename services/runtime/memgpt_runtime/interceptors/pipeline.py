@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError, Unimplemented
+from memgpt_runtime.interceptors.keep_alive import KeepAlive
 from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
 
 _DISCARD_SECONDS = 1.0
@@ -23,9 +24,10 @@ Validate = Callable[[Message], None]
 class Pipeline(grpc.aio.ServerInterceptor):
     """Runs the stages around every RPC, whatever its kind."""
 
-    def __init__(self, stages: Sequence[Stage], validate: Validate) -> None:
+    def __init__(self, stages: Sequence[Stage], validate: Validate, keep_alive: KeepAlive | None = None) -> None:
         self._stages = stages
         self._validate = validate
+        self._keep_alive = keep_alive or KeepAlive(1, {})
         # Wrapping a handler takes longer than calling it; a server has few methods.
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -47,7 +49,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return self._unknown(method)
-        wrapped = self._wrapped[method] = _WrappedMethod(method, handler, self.run, self._validate).handler()
+        wrapped = self._wrapped[method] = _WrappedMethod(
+            method, handler, self.run, self._validate, self._keep_alive
+        ).handler()
         return wrapped
 
     async def run(self, rpc: Rpc, call: Call) -> Any:
@@ -79,12 +83,18 @@ class _WrappedMethod:
     """
 
     def __init__(
-        self, method: str, handler: Any, run: Callable[[Rpc, Call], Awaitable[Any]], validate: Validate
+        self,
+        method: str,
+        handler: Any,
+        run: Callable[[Rpc, Call], Awaitable[Any]],
+        validate: Validate,
+        keep_alive: KeepAlive,
     ) -> None:
         self._method = method
         self._handler = handler
         self._run = run
         self._validate = validate
+        self._keep_alive = keep_alive
         self._kind, self._behavior, self._make = {
             (False, False): ("unary", handler.unary_unary, grpc.unary_unary_rpc_method_handler),
             (True, False): ("client_stream", handler.stream_unary, grpc.stream_unary_rpc_method_handler),
@@ -114,7 +124,8 @@ class _WrappedMethod:
     async def _serve_stream(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
         async def call() -> None:
             argument = self._parse_all(request) if self._handler.request_streaming else self._parse(request)
-            responses: AsyncGenerator[Any, None] = self._behavior(argument, grpc_context)
+            responses: AsyncGenerator[Any] = self._behavior(argument, grpc_context)
+            responses = self._keep_alive.fill(self._method, responses)
             async with aclosing(responses):
                 async for response in responses:
                     await grpc_context.write(self._serialize(response))

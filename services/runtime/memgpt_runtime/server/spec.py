@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from google.protobuf.message import Message
+
 from memgpt_runtime.config import Config, ServiceSection
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.metrics import ServerMetrics
@@ -61,6 +63,7 @@ class ServiceSpec(Generic[S]):
         deadlines: Seconds by full method name, for methods that need other defaults; None for no limit.
         unlimited: Full names of methods that do not count against ``max_concurrent_streams``, because they mostly wait
             and something else bounds them.
+        keep_alive: Message by full method name that a silent stream sends every ``keep_alive_seconds``.
     """
 
     name: str
@@ -69,3 +72,4 @@ class ServiceSpec(Generic[S]):
     trust_principal: bool = False
     deadlines: Mapping[str, float | None] = field(default_factory=dict)
     unlimited: frozenset[str] = frozenset()
+    keep_alive: Mapping[str, Message] = field(default_factory=dict)

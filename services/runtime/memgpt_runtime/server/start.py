@@ -58,6 +58,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         trust_principal=spec.trust_principal,
         deadlines=spec.deadlines,
         unlimited=spec.unlimited,
+        keep_alive=spec.keep_alive,
     )
     server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
     # Does nothing if the server was drained before.

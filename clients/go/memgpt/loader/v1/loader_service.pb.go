@@ -402,6 +402,7 @@ type WatchLoadResponse struct {
 	//
 	//	*WatchLoadResponse_File
 	//	*WatchLoadResponse_Ended
+	//	*WatchLoadResponse_KeepAlive
 	Event         isWatchLoadResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -469,6 +470,15 @@ func (x *WatchLoadResponse) GetEnded() *Load {
 	return nil
 }
 
+func (x *WatchLoadResponse) GetKeepAlive() *KeepAlive {
+	if x != nil {
+		if x, ok := x.Event.(*WatchLoadResponse_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
 type isWatchLoadResponse_Event interface {
 	isWatchLoadResponse_Event()
 }
@@ -483,9 +493,54 @@ type WatchLoadResponse_Ended struct {
 	Ended *Load `protobuf:"bytes,3,opt,name=ended,proto3,oneof"`
 }
 
+type WatchLoadResponse_KeepAlive struct {
+	// Nothing happened for 15 seconds (`server.keep_alive_seconds`), and the load is not over: proxies end silent
+	// streams. Its `sequence` is 0; ignore it.
+	KeepAlive *KeepAlive `protobuf:"bytes,4,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
 func (*WatchLoadResponse_File) isWatchLoadResponse_Event() {}
 
 func (*WatchLoadResponse_Ended) isWatchLoadResponse_Event() {}
+
+func (*WatchLoadResponse_KeepAlive) isWatchLoadResponse_Event() {}
+
+// The stream is alive.
+type KeepAlive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAlive) Reset() {
+	*x = KeepAlive{}
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAlive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAlive) ProtoMessage() {}
+
+func (x *KeepAlive) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
+func (*KeepAlive) Descriptor() ([]byte, []int) {
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{6}
+}
 
 // Request of GetLoad.
 type GetLoadRequest struct {
@@ -498,7 +553,7 @@ type GetLoadRequest struct {
 
 func (x *GetLoadRequest) Reset() {
 	*x = GetLoadRequest{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[6]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +565,7 @@ func (x *GetLoadRequest) String() string {
 func (*GetLoadRequest) ProtoMessage() {}
 
 func (x *GetLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[6]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +578,7 @@ func (x *GetLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLoadRequest.ProtoReflect.Descriptor instead.
 func (*GetLoadRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{6}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetLoadRequest) GetLoadId() string {
@@ -544,7 +599,7 @@ type GetLoadResponse struct {
 
 func (x *GetLoadResponse) Reset() {
 	*x = GetLoadResponse{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[7]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +611,7 @@ func (x *GetLoadResponse) String() string {
 func (*GetLoadResponse) ProtoMessage() {}
 
 func (x *GetLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[7]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +624,7 @@ func (x *GetLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLoadResponse.ProtoReflect.Descriptor instead.
 func (*GetLoadResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{7}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetLoadResponse) GetLoad() *Load {
@@ -594,7 +649,7 @@ type ListLoadsRequest struct {
 
 func (x *ListLoadsRequest) Reset() {
 	*x = ListLoadsRequest{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[8]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +661,7 @@ func (x *ListLoadsRequest) String() string {
 func (*ListLoadsRequest) ProtoMessage() {}
 
 func (x *ListLoadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[8]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +674,7 @@ func (x *ListLoadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadsRequest.ProtoReflect.Descriptor instead.
 func (*ListLoadsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{8}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListLoadsRequest) GetSourceId() string {
@@ -656,7 +711,7 @@ type ListLoadsResponse struct {
 
 func (x *ListLoadsResponse) Reset() {
 	*x = ListLoadsResponse{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[9]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +723,7 @@ func (x *ListLoadsResponse) String() string {
 func (*ListLoadsResponse) ProtoMessage() {}
 
 func (x *ListLoadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[9]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +736,7 @@ func (x *ListLoadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadsResponse.ProtoReflect.Descriptor instead.
 func (*ListLoadsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{9}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListLoadsResponse) GetLoads() []*Load {
@@ -709,7 +764,7 @@ type CancelLoadRequest struct {
 
 func (x *CancelLoadRequest) Reset() {
 	*x = CancelLoadRequest{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[10]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +776,7 @@ func (x *CancelLoadRequest) String() string {
 func (*CancelLoadRequest) ProtoMessage() {}
 
 func (x *CancelLoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[10]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +789,7 @@ func (x *CancelLoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelLoadRequest.ProtoReflect.Descriptor instead.
 func (*CancelLoadRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{10}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CancelLoadRequest) GetLoadId() string {
@@ -755,7 +810,7 @@ type CancelLoadResponse struct {
 
 func (x *CancelLoadResponse) Reset() {
 	*x = CancelLoadResponse{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[11]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +822,7 @@ func (x *CancelLoadResponse) String() string {
 func (*CancelLoadResponse) ProtoMessage() {}
 
 func (x *CancelLoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[11]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +835,7 @@ func (x *CancelLoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelLoadResponse.ProtoReflect.Descriptor instead.
 func (*CancelLoadResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{11}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelLoadResponse) GetLoad() *Load {
@@ -799,7 +854,7 @@ type ListFormatsRequest struct {
 
 func (x *ListFormatsRequest) Reset() {
 	*x = ListFormatsRequest{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[12]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +866,7 @@ func (x *ListFormatsRequest) String() string {
 func (*ListFormatsRequest) ProtoMessage() {}
 
 func (x *ListFormatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[12]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +879,7 @@ func (x *ListFormatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormatsRequest.ProtoReflect.Descriptor instead.
 func (*ListFormatsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{12}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{13}
 }
 
 // A file format that the Loader reads.
@@ -849,7 +904,7 @@ type FileFormat struct {
 
 func (x *FileFormat) Reset() {
 	*x = FileFormat{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[13]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +916,7 @@ func (x *FileFormat) String() string {
 func (*FileFormat) ProtoMessage() {}
 
 func (x *FileFormat) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[13]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +929,7 @@ func (x *FileFormat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileFormat.ProtoReflect.Descriptor instead.
 func (*FileFormat) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{13}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FileFormat) GetName() string {
@@ -930,7 +985,7 @@ type ListFormatsResponse struct {
 
 func (x *ListFormatsResponse) Reset() {
 	*x = ListFormatsResponse{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[14]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +997,7 @@ func (x *ListFormatsResponse) String() string {
 func (*ListFormatsResponse) ProtoMessage() {}
 
 func (x *ListFormatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[14]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1010,7 @@ func (x *ListFormatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormatsResponse.ProtoReflect.Descriptor instead.
 func (*ListFormatsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{14}
+	return file_memgpt_loader_v1_loader_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListFormatsResponse) GetFormats() []*FileFormat {
@@ -982,7 +1037,7 @@ type UploadFileRequest_Header struct {
 
 func (x *UploadFileRequest_Header) Reset() {
 	*x = UploadFileRequest_Header{}
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[15]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1049,7 @@ func (x *UploadFileRequest_Header) String() string {
 func (*UploadFileRequest_Header) ProtoMessage() {}
 
 func (x *UploadFileRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[15]
+	mi := &file_memgpt_loader_v1_loader_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,12 +1118,15 @@ const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x04file\x18\x01 \x01(\v2\x1a.memgpt.loader.v1.LoadFileR\x04file\"y\n" +
 	"\x10WatchLoadRequest\x125\n" +
 	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12.\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterSequence\"\x9a\x01\n" +
+	"\x0eafter_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterSequence\"\xd8\x01\n" +
 	"\x11WatchLoadResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x120\n" +
 	"\x04file\x18\x02 \x01(\v2\x1a.memgpt.loader.v1.LoadFileH\x00R\x04file\x12.\n" +
-	"\x05ended\x18\x03 \x01(\v2\x16.memgpt.loader.v1.LoadH\x00R\x05endedB\a\n" +
-	"\x05event\"G\n" +
+	"\x05ended\x18\x03 \x01(\v2\x16.memgpt.loader.v1.LoadH\x00R\x05ended\x12<\n" +
+	"\n" +
+	"keep_alive\x18\x04 \x01(\v2\x1b.memgpt.loader.v1.KeepAliveH\x00R\tkeepAliveB\a\n" +
+	"\x05event\"\v\n" +
+	"\tKeepAlive\"G\n" +
 	"\x0eGetLoadRequest\x125\n" +
 	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n" +
 	"\x0fGetLoadResponse\x12*\n" +
@@ -1124,7 +1182,7 @@ func file_memgpt_loader_v1_loader_service_proto_rawDescGZIP() []byte {
 	return file_memgpt_loader_v1_loader_service_proto_rawDescData
 }
 
-var file_memgpt_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_memgpt_loader_v1_loader_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_memgpt_loader_v1_loader_service_proto_goTypes = []any{
 	(*CreateLoadRequest)(nil),        // 0: memgpt.loader.v1.CreateLoadRequest
 	(*CreateLoadResponse)(nil),       // 1: memgpt.loader.v1.CreateLoadResponse
@@ -1132,52 +1190,54 @@ var file_memgpt_loader_v1_loader_service_proto_goTypes = []any{
 	(*UploadFileResponse)(nil),       // 3: memgpt.loader.v1.UploadFileResponse
 	(*WatchLoadRequest)(nil),         // 4: memgpt.loader.v1.WatchLoadRequest
 	(*WatchLoadResponse)(nil),        // 5: memgpt.loader.v1.WatchLoadResponse
-	(*GetLoadRequest)(nil),           // 6: memgpt.loader.v1.GetLoadRequest
-	(*GetLoadResponse)(nil),          // 7: memgpt.loader.v1.GetLoadResponse
-	(*ListLoadsRequest)(nil),         // 8: memgpt.loader.v1.ListLoadsRequest
-	(*ListLoadsResponse)(nil),        // 9: memgpt.loader.v1.ListLoadsResponse
-	(*CancelLoadRequest)(nil),        // 10: memgpt.loader.v1.CancelLoadRequest
-	(*CancelLoadResponse)(nil),       // 11: memgpt.loader.v1.CancelLoadResponse
-	(*ListFormatsRequest)(nil),       // 12: memgpt.loader.v1.ListFormatsRequest
-	(*FileFormat)(nil),               // 13: memgpt.loader.v1.FileFormat
-	(*ListFormatsResponse)(nil),      // 14: memgpt.loader.v1.ListFormatsResponse
-	(*UploadFileRequest_Header)(nil), // 15: memgpt.loader.v1.UploadFileRequest.Header
-	(*FileManifest)(nil),             // 16: memgpt.loader.v1.FileManifest
-	(*Tags)(nil),                     // 17: memgpt.loader.v1.Tags
-	(*Load)(nil),                     // 18: memgpt.loader.v1.Load
-	(*LoadFile)(nil),                 // 19: memgpt.loader.v1.LoadFile
+	(*KeepAlive)(nil),                // 6: memgpt.loader.v1.KeepAlive
+	(*GetLoadRequest)(nil),           // 7: memgpt.loader.v1.GetLoadRequest
+	(*GetLoadResponse)(nil),          // 8: memgpt.loader.v1.GetLoadResponse
+	(*ListLoadsRequest)(nil),         // 9: memgpt.loader.v1.ListLoadsRequest
+	(*ListLoadsResponse)(nil),        // 10: memgpt.loader.v1.ListLoadsResponse
+	(*CancelLoadRequest)(nil),        // 11: memgpt.loader.v1.CancelLoadRequest
+	(*CancelLoadResponse)(nil),       // 12: memgpt.loader.v1.CancelLoadResponse
+	(*ListFormatsRequest)(nil),       // 13: memgpt.loader.v1.ListFormatsRequest
+	(*FileFormat)(nil),               // 14: memgpt.loader.v1.FileFormat
+	(*ListFormatsResponse)(nil),      // 15: memgpt.loader.v1.ListFormatsResponse
+	(*UploadFileRequest_Header)(nil), // 16: memgpt.loader.v1.UploadFileRequest.Header
+	(*FileManifest)(nil),             // 17: memgpt.loader.v1.FileManifest
+	(*Tags)(nil),                     // 18: memgpt.loader.v1.Tags
+	(*Load)(nil),                     // 19: memgpt.loader.v1.Load
+	(*LoadFile)(nil),                 // 20: memgpt.loader.v1.LoadFile
 }
 var file_memgpt_loader_v1_loader_service_proto_depIdxs = []int32{
-	16, // 0: memgpt.loader.v1.CreateLoadRequest.files:type_name -> memgpt.loader.v1.FileManifest
-	17, // 1: memgpt.loader.v1.CreateLoadRequest.tags:type_name -> memgpt.loader.v1.Tags
-	18, // 2: memgpt.loader.v1.CreateLoadResponse.load:type_name -> memgpt.loader.v1.Load
-	15, // 3: memgpt.loader.v1.UploadFileRequest.header:type_name -> memgpt.loader.v1.UploadFileRequest.Header
-	19, // 4: memgpt.loader.v1.UploadFileResponse.file:type_name -> memgpt.loader.v1.LoadFile
-	19, // 5: memgpt.loader.v1.WatchLoadResponse.file:type_name -> memgpt.loader.v1.LoadFile
-	18, // 6: memgpt.loader.v1.WatchLoadResponse.ended:type_name -> memgpt.loader.v1.Load
-	18, // 7: memgpt.loader.v1.GetLoadResponse.load:type_name -> memgpt.loader.v1.Load
-	18, // 8: memgpt.loader.v1.ListLoadsResponse.loads:type_name -> memgpt.loader.v1.Load
-	18, // 9: memgpt.loader.v1.CancelLoadResponse.load:type_name -> memgpt.loader.v1.Load
-	13, // 10: memgpt.loader.v1.ListFormatsResponse.formats:type_name -> memgpt.loader.v1.FileFormat
-	0,  // 11: memgpt.loader.v1.LoaderService.CreateLoad:input_type -> memgpt.loader.v1.CreateLoadRequest
-	2,  // 12: memgpt.loader.v1.LoaderService.UploadFile:input_type -> memgpt.loader.v1.UploadFileRequest
-	4,  // 13: memgpt.loader.v1.LoaderService.WatchLoad:input_type -> memgpt.loader.v1.WatchLoadRequest
-	6,  // 14: memgpt.loader.v1.LoaderService.GetLoad:input_type -> memgpt.loader.v1.GetLoadRequest
-	8,  // 15: memgpt.loader.v1.LoaderService.ListLoads:input_type -> memgpt.loader.v1.ListLoadsRequest
-	10, // 16: memgpt.loader.v1.LoaderService.CancelLoad:input_type -> memgpt.loader.v1.CancelLoadRequest
-	12, // 17: memgpt.loader.v1.LoaderService.ListFormats:input_type -> memgpt.loader.v1.ListFormatsRequest
-	1,  // 18: memgpt.loader.v1.LoaderService.CreateLoad:output_type -> memgpt.loader.v1.CreateLoadResponse
-	3,  // 19: memgpt.loader.v1.LoaderService.UploadFile:output_type -> memgpt.loader.v1.UploadFileResponse
-	5,  // 20: memgpt.loader.v1.LoaderService.WatchLoad:output_type -> memgpt.loader.v1.WatchLoadResponse
-	7,  // 21: memgpt.loader.v1.LoaderService.GetLoad:output_type -> memgpt.loader.v1.GetLoadResponse
-	9,  // 22: memgpt.loader.v1.LoaderService.ListLoads:output_type -> memgpt.loader.v1.ListLoadsResponse
-	11, // 23: memgpt.loader.v1.LoaderService.CancelLoad:output_type -> memgpt.loader.v1.CancelLoadResponse
-	14, // 24: memgpt.loader.v1.LoaderService.ListFormats:output_type -> memgpt.loader.v1.ListFormatsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	17, // 0: memgpt.loader.v1.CreateLoadRequest.files:type_name -> memgpt.loader.v1.FileManifest
+	18, // 1: memgpt.loader.v1.CreateLoadRequest.tags:type_name -> memgpt.loader.v1.Tags
+	19, // 2: memgpt.loader.v1.CreateLoadResponse.load:type_name -> memgpt.loader.v1.Load
+	16, // 3: memgpt.loader.v1.UploadFileRequest.header:type_name -> memgpt.loader.v1.UploadFileRequest.Header
+	20, // 4: memgpt.loader.v1.UploadFileResponse.file:type_name -> memgpt.loader.v1.LoadFile
+	20, // 5: memgpt.loader.v1.WatchLoadResponse.file:type_name -> memgpt.loader.v1.LoadFile
+	19, // 6: memgpt.loader.v1.WatchLoadResponse.ended:type_name -> memgpt.loader.v1.Load
+	6,  // 7: memgpt.loader.v1.WatchLoadResponse.keep_alive:type_name -> memgpt.loader.v1.KeepAlive
+	19, // 8: memgpt.loader.v1.GetLoadResponse.load:type_name -> memgpt.loader.v1.Load
+	19, // 9: memgpt.loader.v1.ListLoadsResponse.loads:type_name -> memgpt.loader.v1.Load
+	19, // 10: memgpt.loader.v1.CancelLoadResponse.load:type_name -> memgpt.loader.v1.Load
+	14, // 11: memgpt.loader.v1.ListFormatsResponse.formats:type_name -> memgpt.loader.v1.FileFormat
+	0,  // 12: memgpt.loader.v1.LoaderService.CreateLoad:input_type -> memgpt.loader.v1.CreateLoadRequest
+	2,  // 13: memgpt.loader.v1.LoaderService.UploadFile:input_type -> memgpt.loader.v1.UploadFileRequest
+	4,  // 14: memgpt.loader.v1.LoaderService.WatchLoad:input_type -> memgpt.loader.v1.WatchLoadRequest
+	7,  // 15: memgpt.loader.v1.LoaderService.GetLoad:input_type -> memgpt.loader.v1.GetLoadRequest
+	9,  // 16: memgpt.loader.v1.LoaderService.ListLoads:input_type -> memgpt.loader.v1.ListLoadsRequest
+	11, // 17: memgpt.loader.v1.LoaderService.CancelLoad:input_type -> memgpt.loader.v1.CancelLoadRequest
+	13, // 18: memgpt.loader.v1.LoaderService.ListFormats:input_type -> memgpt.loader.v1.ListFormatsRequest
+	1,  // 19: memgpt.loader.v1.LoaderService.CreateLoad:output_type -> memgpt.loader.v1.CreateLoadResponse
+	3,  // 20: memgpt.loader.v1.LoaderService.UploadFile:output_type -> memgpt.loader.v1.UploadFileResponse
+	5,  // 21: memgpt.loader.v1.LoaderService.WatchLoad:output_type -> memgpt.loader.v1.WatchLoadResponse
+	8,  // 22: memgpt.loader.v1.LoaderService.GetLoad:output_type -> memgpt.loader.v1.GetLoadResponse
+	10, // 23: memgpt.loader.v1.LoaderService.ListLoads:output_type -> memgpt.loader.v1.ListLoadsResponse
+	12, // 24: memgpt.loader.v1.LoaderService.CancelLoad:output_type -> memgpt.loader.v1.CancelLoadResponse
+	15, // 25: memgpt.loader.v1.LoaderService.ListFormats:output_type -> memgpt.loader.v1.ListFormatsResponse
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_loader_v1_loader_service_proto_init() }
@@ -1197,6 +1257,7 @@ func file_memgpt_loader_v1_loader_service_proto_init() {
 	file_memgpt_loader_v1_loader_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*WatchLoadResponse_File)(nil),
 		(*WatchLoadResponse_Ended)(nil),
+		(*WatchLoadResponse_KeepAlive)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1204,7 +1265,7 @@ func file_memgpt_loader_v1_loader_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_loader_v1_loader_service_proto_rawDesc), len(file_memgpt_loader_v1_loader_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

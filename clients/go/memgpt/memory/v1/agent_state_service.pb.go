@@ -850,6 +850,7 @@ type BeginTurnResponse struct {
 	//	*BeginTurnResponse_Queued
 	//	*BeginTurnResponse_Granted
 	//	*BeginTurnResponse_CancelRequested
+	//	*BeginTurnResponse_KeepAlive
 	Event         isBeginTurnResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -919,6 +920,15 @@ func (x *BeginTurnResponse) GetCancelRequested() *CancelRequested {
 	return nil
 }
 
+func (x *BeginTurnResponse) GetKeepAlive() *KeepAlive {
+	if x != nil {
+		if x, ok := x.Event.(*BeginTurnResponse_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
 type isBeginTurnResponse_Event interface {
 	isBeginTurnResponse_Event()
 }
@@ -938,11 +948,55 @@ type BeginTurnResponse_CancelRequested struct {
 	CancelRequested *CancelRequested `protobuf:"bytes,3,opt,name=cancel_requested,json=cancelRequested,proto3,oneof"`
 }
 
+type BeginTurnResponse_KeepAlive struct {
+	// Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it.
+	KeepAlive *KeepAlive `protobuf:"bytes,4,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
 func (*BeginTurnResponse_Queued) isBeginTurnResponse_Event() {}
 
 func (*BeginTurnResponse_Granted) isBeginTurnResponse_Event() {}
 
 func (*BeginTurnResponse_CancelRequested) isBeginTurnResponse_Event() {}
+
+func (*BeginTurnResponse_KeepAlive) isBeginTurnResponse_Event() {}
+
+// The stream is alive.
+type KeepAlive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAlive) Reset() {
+	*x = KeepAlive{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAlive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAlive) ProtoMessage() {}
+
+func (x *KeepAlive) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
+func (*KeepAlive) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{12}
+}
 
 // A position in an agent's queue of turns.
 type QueuePosition struct {
@@ -955,7 +1009,7 @@ type QueuePosition struct {
 
 func (x *QueuePosition) Reset() {
 	*x = QueuePosition{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[12]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1021,7 @@ func (x *QueuePosition) String() string {
 func (*QueuePosition) ProtoMessage() {}
 
 func (x *QueuePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[12]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1034,7 @@ func (x *QueuePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuePosition.ProtoReflect.Descriptor instead.
 func (*QueuePosition) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{12}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QueuePosition) GetAhead() int32 {
@@ -999,7 +1053,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[13]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1065,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[13]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1078,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{13}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{14}
 }
 
 // Permission to run a turn.
@@ -1046,7 +1100,7 @@ type TurnGrant struct {
 
 func (x *TurnGrant) Reset() {
 	*x = TurnGrant{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[14]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1112,7 @@ func (x *TurnGrant) String() string {
 func (*TurnGrant) ProtoMessage() {}
 
 func (x *TurnGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[14]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1125,7 @@ func (x *TurnGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TurnGrant.ProtoReflect.Descriptor instead.
 func (*TurnGrant) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{14}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TurnGrant) GetTurn() *Turn {
@@ -1122,7 +1176,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[15]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1188,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[15]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1201,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{15}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RenewLeaseRequest) GetAgentId() string {
@@ -1177,7 +1231,7 @@ type RenewLeaseResponse struct {
 
 func (x *RenewLeaseResponse) Reset() {
 	*x = RenewLeaseResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[16]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1243,7 @@ func (x *RenewLeaseResponse) String() string {
 func (*RenewLeaseResponse) ProtoMessage() {}
 
 func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[16]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1256,7 @@ func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseResponse.ProtoReflect.Descriptor instead.
 func (*RenewLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{16}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RenewLeaseResponse) GetLease() *Lease {
@@ -1232,7 +1286,7 @@ type Eviction struct {
 
 func (x *Eviction) Reset() {
 	*x = Eviction{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[17]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1298,7 @@ func (x *Eviction) String() string {
 func (*Eviction) ProtoMessage() {}
 
 func (x *Eviction) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[17]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1311,7 @@ func (x *Eviction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Eviction.ProtoReflect.Descriptor instead.
 func (*Eviction) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{17}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Eviction) GetBeforeSequence() int64 {
@@ -1300,7 +1354,7 @@ type CommitStepRequest struct {
 
 func (x *CommitStepRequest) Reset() {
 	*x = CommitStepRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[18]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1366,7 @@ func (x *CommitStepRequest) String() string {
 func (*CommitStepRequest) ProtoMessage() {}
 
 func (x *CommitStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[18]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1379,7 @@ func (x *CommitStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStepRequest.ProtoReflect.Descriptor instead.
 func (*CommitStepRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{18}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CommitStepRequest) GetAgentId() string {
@@ -1398,7 +1452,7 @@ type CommitStepResponse struct {
 
 func (x *CommitStepResponse) Reset() {
 	*x = CommitStepResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[19]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1464,7 @@ func (x *CommitStepResponse) String() string {
 func (*CommitStepResponse) ProtoMessage() {}
 
 func (x *CommitStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[19]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1477,7 @@ func (x *CommitStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStepResponse.ProtoReflect.Descriptor instead.
 func (*CommitStepResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{19}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CommitStepResponse) GetStep() *Step {
@@ -1458,7 +1512,7 @@ type EndTurnRequest struct {
 
 func (x *EndTurnRequest) Reset() {
 	*x = EndTurnRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[20]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1524,7 @@ func (x *EndTurnRequest) String() string {
 func (*EndTurnRequest) ProtoMessage() {}
 
 func (x *EndTurnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[20]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1537,7 @@ func (x *EndTurnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTurnRequest.ProtoReflect.Descriptor instead.
 func (*EndTurnRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{20}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EndTurnRequest) GetAgentId() string {
@@ -1525,7 +1579,7 @@ type EndTurnResponse struct {
 
 func (x *EndTurnResponse) Reset() {
 	*x = EndTurnResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[21]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1591,7 @@ func (x *EndTurnResponse) String() string {
 func (*EndTurnResponse) ProtoMessage() {}
 
 func (x *EndTurnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[21]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1604,7 @@ func (x *EndTurnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTurnResponse.ProtoReflect.Descriptor instead.
 func (*EndTurnResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{21}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndTurnResponse) GetTurn() *Turn {
@@ -1573,7 +1627,7 @@ type ReleaseLeaseRequest struct {
 
 func (x *ReleaseLeaseRequest) Reset() {
 	*x = ReleaseLeaseRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[22]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1639,7 @@ func (x *ReleaseLeaseRequest) String() string {
 func (*ReleaseLeaseRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[22]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1652,7 @@ func (x *ReleaseLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{22}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReleaseLeaseRequest) GetAgentId() string {
@@ -1624,7 +1678,7 @@ type ReleaseLeaseResponse struct {
 
 func (x *ReleaseLeaseResponse) Reset() {
 	*x = ReleaseLeaseResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[23]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1690,7 @@ func (x *ReleaseLeaseResponse) String() string {
 func (*ReleaseLeaseResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[23]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1703,7 @@ func (x *ReleaseLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{23}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{24}
 }
 
 // Request of RequestCancel.
@@ -1669,7 +1723,7 @@ type RequestCancelRequest struct {
 
 func (x *RequestCancelRequest) Reset() {
 	*x = RequestCancelRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[24]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1735,7 @@ func (x *RequestCancelRequest) String() string {
 func (*RequestCancelRequest) ProtoMessage() {}
 
 func (x *RequestCancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[24]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1748,7 @@ func (x *RequestCancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCancelRequest.ProtoReflect.Descriptor instead.
 func (*RequestCancelRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{24}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RequestCancelRequest) GetAgentId() string {
@@ -1736,7 +1790,7 @@ type RequestCancelResponse struct {
 
 func (x *RequestCancelResponse) Reset() {
 	*x = RequestCancelResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[25]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1802,7 @@ func (x *RequestCancelResponse) String() string {
 func (*RequestCancelResponse) ProtoMessage() {}
 
 func (x *RequestCancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[25]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1815,7 @@ func (x *RequestCancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCancelResponse.ProtoReflect.Descriptor instead.
 func (*RequestCancelResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{25}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RequestCancelResponse) GetTurn() *Turn {
@@ -1788,7 +1842,7 @@ type ReadTurnRequest struct {
 
 func (x *ReadTurnRequest) Reset() {
 	*x = ReadTurnRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[26]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1854,7 @@ func (x *ReadTurnRequest) String() string {
 func (*ReadTurnRequest) ProtoMessage() {}
 
 func (x *ReadTurnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[26]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1867,7 @@ func (x *ReadTurnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTurnRequest.ProtoReflect.Descriptor instead.
 func (*ReadTurnRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{26}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadTurnRequest) GetAgentId() string {
@@ -1853,6 +1907,7 @@ type ReadTurnResponse struct {
 	//
 	//	*ReadTurnResponse_Step
 	//	*ReadTurnResponse_Turn
+	//	*ReadTurnResponse_KeepAlive
 	Item          isReadTurnResponse_Item `protobuf_oneof:"item"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1860,7 +1915,7 @@ type ReadTurnResponse struct {
 
 func (x *ReadTurnResponse) Reset() {
 	*x = ReadTurnResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[27]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1927,7 @@ func (x *ReadTurnResponse) String() string {
 func (*ReadTurnResponse) ProtoMessage() {}
 
 func (x *ReadTurnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[27]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1940,7 @@ func (x *ReadTurnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTurnResponse.ProtoReflect.Descriptor instead.
 func (*ReadTurnResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{27}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadTurnResponse) GetItem() isReadTurnResponse_Item {
@@ -1913,6 +1968,15 @@ func (x *ReadTurnResponse) GetTurn() *Turn {
 	return nil
 }
 
+func (x *ReadTurnResponse) GetKeepAlive() *KeepAlive {
+	if x != nil {
+		if x, ok := x.Item.(*ReadTurnResponse_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
 type isReadTurnResponse_Item interface {
 	isReadTurnResponse_Item()
 }
@@ -1927,9 +1991,16 @@ type ReadTurnResponse_Turn struct {
 	Turn *Turn `protobuf:"bytes,2,opt,name=turn,proto3,oneof"`
 }
 
+type ReadTurnResponse_KeepAlive struct {
+	// Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it.
+	KeepAlive *KeepAlive `protobuf:"bytes,3,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
 func (*ReadTurnResponse_Step) isReadTurnResponse_Item() {}
 
 func (*ReadTurnResponse_Turn) isReadTurnResponse_Item() {}
+
+func (*ReadTurnResponse_KeepAlive) isReadTurnResponse_Item() {}
 
 // Request of ListTurns.
 type ListTurnsRequest struct {
@@ -1946,7 +2017,7 @@ type ListTurnsRequest struct {
 
 func (x *ListTurnsRequest) Reset() {
 	*x = ListTurnsRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[28]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2029,7 @@ func (x *ListTurnsRequest) String() string {
 func (*ListTurnsRequest) ProtoMessage() {}
 
 func (x *ListTurnsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[28]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2042,7 @@ func (x *ListTurnsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTurnsRequest.ProtoReflect.Descriptor instead.
 func (*ListTurnsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{28}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListTurnsRequest) GetAgentId() string {
@@ -2008,7 +2079,7 @@ type ListTurnsResponse struct {
 
 func (x *ListTurnsResponse) Reset() {
 	*x = ListTurnsResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[29]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2091,7 @@ func (x *ListTurnsResponse) String() string {
 func (*ListTurnsResponse) ProtoMessage() {}
 
 func (x *ListTurnsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[29]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2104,7 @@ func (x *ListTurnsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTurnsResponse.ProtoReflect.Descriptor instead.
 func (*ListTurnsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{29}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListTurnsResponse) GetTurns() []*Turn {
@@ -2061,7 +2132,7 @@ type LoadContextRequest struct {
 
 func (x *LoadContextRequest) Reset() {
 	*x = LoadContextRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[30]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2144,7 @@ func (x *LoadContextRequest) String() string {
 func (*LoadContextRequest) ProtoMessage() {}
 
 func (x *LoadContextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[30]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2157,7 @@ func (x *LoadContextRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadContextRequest.ProtoReflect.Descriptor instead.
 func (*LoadContextRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{30}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LoadContextRequest) GetAgentId() string {
@@ -2107,7 +2178,7 @@ type LoadContextResponse struct {
 
 func (x *LoadContextResponse) Reset() {
 	*x = LoadContextResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[31]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2190,7 @@ func (x *LoadContextResponse) String() string {
 func (*LoadContextResponse) ProtoMessage() {}
 
 func (x *LoadContextResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[31]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2203,7 @@ func (x *LoadContextResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadContextResponse.ProtoReflect.Descriptor instead.
 func (*LoadContextResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{31}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LoadContextResponse) GetContext() *AgentContext {
@@ -2155,7 +2226,7 @@ type PutToolServerRequest struct {
 
 func (x *PutToolServerRequest) Reset() {
 	*x = PutToolServerRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[32]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2238,7 @@ func (x *PutToolServerRequest) String() string {
 func (*PutToolServerRequest) ProtoMessage() {}
 
 func (x *PutToolServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[32]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2251,7 @@ func (x *PutToolServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutToolServerRequest.ProtoReflect.Descriptor instead.
 func (*PutToolServerRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{32}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutToolServerRequest) GetAgentId() string {
@@ -2208,7 +2279,7 @@ type PutToolServerResponse struct {
 
 func (x *PutToolServerResponse) Reset() {
 	*x = PutToolServerResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[33]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2291,7 @@ func (x *PutToolServerResponse) String() string {
 func (*PutToolServerResponse) ProtoMessage() {}
 
 func (x *PutToolServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[33]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2304,7 @@ func (x *PutToolServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutToolServerResponse.ProtoReflect.Descriptor instead.
 func (*PutToolServerResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{33}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PutToolServerResponse) GetServer() *ToolServer {
@@ -2254,7 +2325,7 @@ type ListToolServersRequest struct {
 
 func (x *ListToolServersRequest) Reset() {
 	*x = ListToolServersRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[34]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2337,7 @@ func (x *ListToolServersRequest) String() string {
 func (*ListToolServersRequest) ProtoMessage() {}
 
 func (x *ListToolServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[34]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2350,7 @@ func (x *ListToolServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListToolServersRequest.ProtoReflect.Descriptor instead.
 func (*ListToolServersRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{34}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListToolServersRequest) GetAgentId() string {
@@ -2300,7 +2371,7 @@ type ListToolServersResponse struct {
 
 func (x *ListToolServersResponse) Reset() {
 	*x = ListToolServersResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[35]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2383,7 @@ func (x *ListToolServersResponse) String() string {
 func (*ListToolServersResponse) ProtoMessage() {}
 
 func (x *ListToolServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[35]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2396,7 @@ func (x *ListToolServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListToolServersResponse.ProtoReflect.Descriptor instead.
 func (*ListToolServersResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{35}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListToolServersResponse) GetServers() []*ToolServer {
@@ -2348,7 +2419,7 @@ type DeleteToolServerRequest struct {
 
 func (x *DeleteToolServerRequest) Reset() {
 	*x = DeleteToolServerRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[36]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2431,7 @@ func (x *DeleteToolServerRequest) String() string {
 func (*DeleteToolServerRequest) ProtoMessage() {}
 
 func (x *DeleteToolServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[36]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2444,7 @@ func (x *DeleteToolServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteToolServerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteToolServerRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{36}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteToolServerRequest) GetAgentId() string {
@@ -2399,7 +2470,7 @@ type DeleteToolServerResponse struct {
 
 func (x *DeleteToolServerResponse) Reset() {
 	*x = DeleteToolServerResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[37]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2482,7 @@ func (x *DeleteToolServerResponse) String() string {
 func (*DeleteToolServerResponse) ProtoMessage() {}
 
 func (x *DeleteToolServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[37]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2495,7 @@ func (x *DeleteToolServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteToolServerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteToolServerResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{37}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{38}
 }
 
 // Request of RewindMessages.
@@ -2444,7 +2515,7 @@ type RewindMessagesRequest struct {
 
 func (x *RewindMessagesRequest) Reset() {
 	*x = RewindMessagesRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[38]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2527,7 @@ func (x *RewindMessagesRequest) String() string {
 func (*RewindMessagesRequest) ProtoMessage() {}
 
 func (x *RewindMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[38]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2540,7 @@ func (x *RewindMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindMessagesRequest.ProtoReflect.Descriptor instead.
 func (*RewindMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{38}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RewindMessagesRequest) GetAgentId() string {
@@ -2504,7 +2575,7 @@ type RewindMessagesResponse struct {
 
 func (x *RewindMessagesResponse) Reset() {
 	*x = RewindMessagesResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2587,7 @@ func (x *RewindMessagesResponse) String() string {
 func (*RewindMessagesResponse) ProtoMessage() {}
 
 func (x *RewindMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2600,7 @@ func (x *RewindMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindMessagesResponse.ProtoReflect.Descriptor instead.
 func (*RewindMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{39}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RewindMessagesResponse) GetRewoundCount() int64 {
@@ -2560,7 +2631,7 @@ type EditMessageRequest struct {
 
 func (x *EditMessageRequest) Reset() {
 	*x = EditMessageRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2643,7 @@ func (x *EditMessageRequest) String() string {
 func (*EditMessageRequest) ProtoMessage() {}
 
 func (x *EditMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2656,7 @@ func (x *EditMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditMessageRequest.ProtoReflect.Descriptor instead.
 func (*EditMessageRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{40}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EditMessageRequest) GetAgentId() string {
@@ -2641,7 +2712,7 @@ type EditMessageResponse struct {
 
 func (x *EditMessageResponse) Reset() {
 	*x = EditMessageResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2724,7 @@ func (x *EditMessageResponse) String() string {
 func (*EditMessageResponse) ProtoMessage() {}
 
 func (x *EditMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2737,7 @@ func (x *EditMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditMessageResponse.ProtoReflect.Descriptor instead.
 func (*EditMessageResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{41}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EditMessageResponse) GetMessage() *Message {
@@ -2687,7 +2758,7 @@ type ExportAgentRequest struct {
 
 func (x *ExportAgentRequest) Reset() {
 	*x = ExportAgentRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2770,7 @@ func (x *ExportAgentRequest) String() string {
 func (*ExportAgentRequest) ProtoMessage() {}
 
 func (x *ExportAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2783,7 @@ func (x *ExportAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAgentRequest.ProtoReflect.Descriptor instead.
 func (*ExportAgentRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{42}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExportAgentRequest) GetAgentId() string {
@@ -2733,7 +2804,7 @@ type ExportAgentResponse struct {
 
 func (x *ExportAgentResponse) Reset() {
 	*x = ExportAgentResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2816,7 @@ func (x *ExportAgentResponse) String() string {
 func (*ExportAgentResponse) ProtoMessage() {}
 
 func (x *ExportAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2829,7 @@ func (x *ExportAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAgentResponse.ProtoReflect.Descriptor instead.
 func (*ExportAgentResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{43}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExportAgentResponse) GetPiece() *AgentPiece {
@@ -2783,7 +2854,7 @@ type ImportAgentRequest struct {
 
 func (x *ImportAgentRequest) Reset() {
 	*x = ImportAgentRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2866,7 @@ func (x *ImportAgentRequest) String() string {
 func (*ImportAgentRequest) ProtoMessage() {}
 
 func (x *ImportAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2879,7 @@ func (x *ImportAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportAgentRequest.ProtoReflect.Descriptor instead.
 func (*ImportAgentRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{44}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ImportAgentRequest) GetPiece() *AgentPiece {
@@ -2845,7 +2916,7 @@ type ImportAgentResponse struct {
 
 func (x *ImportAgentResponse) Reset() {
 	*x = ImportAgentResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +2928,7 @@ func (x *ImportAgentResponse) String() string {
 func (*ImportAgentResponse) ProtoMessage() {}
 
 func (x *ImportAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +2941,7 @@ func (x *ImportAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportAgentResponse.ProtoReflect.Descriptor instead.
 func (*ImportAgentResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{45}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ImportAgentResponse) GetAgent() *Agent {
@@ -2948,12 +3019,15 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\aoptions\x18\x06 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\aoptions\x12>\n" +
 	"\rqueue_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\fqueueTimeout\x12\x14\n" +
 	"\x05retry\x18\b \x01(\bR\x05retry\x12K\n" +
-	"\x10time_placeholder\x18\t \x01(\tB \xbaH\x1dr\x1b2\x19^([A-Za-z0-9_-]{16,64})?$R\x0ftimePlaceholder\"\xe0\x01\n" +
+	"\x10time_placeholder\x18\t \x01(\tB \xbaH\x1dr\x1b2\x19^([A-Za-z0-9_-]{16,64})?$R\x0ftimePlaceholder\"\x9e\x02\n" +
 	"\x11BeginTurnResponse\x129\n" +
 	"\x06queued\x18\x01 \x01(\v2\x1f.memgpt.memory.v1.QueuePositionH\x00R\x06queued\x127\n" +
 	"\agranted\x18\x02 \x01(\v2\x1b.memgpt.memory.v1.TurnGrantH\x00R\agranted\x12N\n" +
-	"\x10cancel_requested\x18\x03 \x01(\v2!.memgpt.memory.v1.CancelRequestedH\x00R\x0fcancelRequestedB\a\n" +
-	"\x05event\"%\n" +
+	"\x10cancel_requested\x18\x03 \x01(\v2!.memgpt.memory.v1.CancelRequestedH\x00R\x0fcancelRequested\x12<\n" +
+	"\n" +
+	"keep_alive\x18\x04 \x01(\v2\x1b.memgpt.memory.v1.KeepAliveH\x00R\tkeepAliveB\a\n" +
+	"\x05event\"\v\n" +
+	"\tKeepAlive\"%\n" +
 	"\rQueuePosition\x12\x14\n" +
 	"\x05ahead\x18\x01 \x01(\x05R\x05ahead\"\x11\n" +
 	"\x0fCancelRequested\"\xd4\x01\n" +
@@ -3014,10 +3088,12 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
 	"after_step\x18\x03 \x01(\x05B\x10\xbaH\r\x1a\v(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01R\tafterStep\x12\x1f\n" +
 	"\vreplay_only\x18\x04 \x01(\bR\n" +
-	"replayOnly\"v\n" +
+	"replayOnly\"\xb4\x01\n" +
 	"\x10ReadTurnResponse\x12,\n" +
 	"\x04step\x18\x01 \x01(\v2\x16.memgpt.memory.v1.StepH\x00R\x04step\x12,\n" +
-	"\x04turn\x18\x02 \x01(\v2\x16.memgpt.memory.v1.TurnH\x00R\x04turnB\x06\n" +
+	"\x04turn\x18\x02 \x01(\v2\x16.memgpt.memory.v1.TurnH\x00R\x04turn\x12<\n" +
+	"\n" +
+	"keep_alive\x18\x03 \x01(\v2\x1b.memgpt.memory.v1.KeepAliveH\x00R\tkeepAliveB\x06\n" +
 	"\x04item\"\x91\x01\n" +
 	"\x10ListTurnsRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
@@ -3122,7 +3198,7 @@ func file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_memory_v1_agent_state_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_memory_v1_agent_state_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_memgpt_memory_v1_agent_state_service_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(MessagePart)(0),                 // 0: memgpt.memory.v1.MessagePart
 	(*CreateAgentRequest)(nil),       // 1: memgpt.memory.v1.CreateAgentRequest
@@ -3137,144 +3213,147 @@ var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(*DeleteAgentResponse)(nil),      // 10: memgpt.memory.v1.DeleteAgentResponse
 	(*BeginTurnRequest)(nil),         // 11: memgpt.memory.v1.BeginTurnRequest
 	(*BeginTurnResponse)(nil),        // 12: memgpt.memory.v1.BeginTurnResponse
-	(*QueuePosition)(nil),            // 13: memgpt.memory.v1.QueuePosition
-	(*CancelRequested)(nil),          // 14: memgpt.memory.v1.CancelRequested
-	(*TurnGrant)(nil),                // 15: memgpt.memory.v1.TurnGrant
-	(*RenewLeaseRequest)(nil),        // 16: memgpt.memory.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),       // 17: memgpt.memory.v1.RenewLeaseResponse
-	(*Eviction)(nil),                 // 18: memgpt.memory.v1.Eviction
-	(*CommitStepRequest)(nil),        // 19: memgpt.memory.v1.CommitStepRequest
-	(*CommitStepResponse)(nil),       // 20: memgpt.memory.v1.CommitStepResponse
-	(*EndTurnRequest)(nil),           // 21: memgpt.memory.v1.EndTurnRequest
-	(*EndTurnResponse)(nil),          // 22: memgpt.memory.v1.EndTurnResponse
-	(*ReleaseLeaseRequest)(nil),      // 23: memgpt.memory.v1.ReleaseLeaseRequest
-	(*ReleaseLeaseResponse)(nil),     // 24: memgpt.memory.v1.ReleaseLeaseResponse
-	(*RequestCancelRequest)(nil),     // 25: memgpt.memory.v1.RequestCancelRequest
-	(*RequestCancelResponse)(nil),    // 26: memgpt.memory.v1.RequestCancelResponse
-	(*ReadTurnRequest)(nil),          // 27: memgpt.memory.v1.ReadTurnRequest
-	(*ReadTurnResponse)(nil),         // 28: memgpt.memory.v1.ReadTurnResponse
-	(*ListTurnsRequest)(nil),         // 29: memgpt.memory.v1.ListTurnsRequest
-	(*ListTurnsResponse)(nil),        // 30: memgpt.memory.v1.ListTurnsResponse
-	(*LoadContextRequest)(nil),       // 31: memgpt.memory.v1.LoadContextRequest
-	(*LoadContextResponse)(nil),      // 32: memgpt.memory.v1.LoadContextResponse
-	(*PutToolServerRequest)(nil),     // 33: memgpt.memory.v1.PutToolServerRequest
-	(*PutToolServerResponse)(nil),    // 34: memgpt.memory.v1.PutToolServerResponse
-	(*ListToolServersRequest)(nil),   // 35: memgpt.memory.v1.ListToolServersRequest
-	(*ListToolServersResponse)(nil),  // 36: memgpt.memory.v1.ListToolServersResponse
-	(*DeleteToolServerRequest)(nil),  // 37: memgpt.memory.v1.DeleteToolServerRequest
-	(*DeleteToolServerResponse)(nil), // 38: memgpt.memory.v1.DeleteToolServerResponse
-	(*RewindMessagesRequest)(nil),    // 39: memgpt.memory.v1.RewindMessagesRequest
-	(*RewindMessagesResponse)(nil),   // 40: memgpt.memory.v1.RewindMessagesResponse
-	(*EditMessageRequest)(nil),       // 41: memgpt.memory.v1.EditMessageRequest
-	(*EditMessageResponse)(nil),      // 42: memgpt.memory.v1.EditMessageResponse
-	(*ExportAgentRequest)(nil),       // 43: memgpt.memory.v1.ExportAgentRequest
-	(*ExportAgentResponse)(nil),      // 44: memgpt.memory.v1.ExportAgentResponse
-	(*ImportAgentRequest)(nil),       // 45: memgpt.memory.v1.ImportAgentRequest
-	(*ImportAgentResponse)(nil),      // 46: memgpt.memory.v1.ImportAgentResponse
-	(*BlockEdit)(nil),                // 47: memgpt.memory.v1.BlockEdit
-	(*NewMessage)(nil),               // 48: memgpt.memory.v1.NewMessage
-	(*Agent)(nil),                    // 49: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),    // 50: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 51: google.protobuf.Duration
-	(*Turn)(nil),                     // 52: memgpt.memory.v1.Turn
-	(*Lease)(nil),                    // 53: memgpt.memory.v1.Lease
-	(*AgentContext)(nil),             // 54: memgpt.memory.v1.AgentContext
-	(*TurnOutcome)(nil),              // 55: memgpt.memory.v1.TurnOutcome
-	(*Step)(nil),                     // 56: memgpt.memory.v1.Step
-	(*ToolServer)(nil),               // 57: memgpt.memory.v1.ToolServer
-	(*Message)(nil),                  // 58: memgpt.memory.v1.Message
-	(*AgentPiece)(nil),               // 59: memgpt.memory.v1.AgentPiece
+	(*KeepAlive)(nil),                // 13: memgpt.memory.v1.KeepAlive
+	(*QueuePosition)(nil),            // 14: memgpt.memory.v1.QueuePosition
+	(*CancelRequested)(nil),          // 15: memgpt.memory.v1.CancelRequested
+	(*TurnGrant)(nil),                // 16: memgpt.memory.v1.TurnGrant
+	(*RenewLeaseRequest)(nil),        // 17: memgpt.memory.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),       // 18: memgpt.memory.v1.RenewLeaseResponse
+	(*Eviction)(nil),                 // 19: memgpt.memory.v1.Eviction
+	(*CommitStepRequest)(nil),        // 20: memgpt.memory.v1.CommitStepRequest
+	(*CommitStepResponse)(nil),       // 21: memgpt.memory.v1.CommitStepResponse
+	(*EndTurnRequest)(nil),           // 22: memgpt.memory.v1.EndTurnRequest
+	(*EndTurnResponse)(nil),          // 23: memgpt.memory.v1.EndTurnResponse
+	(*ReleaseLeaseRequest)(nil),      // 24: memgpt.memory.v1.ReleaseLeaseRequest
+	(*ReleaseLeaseResponse)(nil),     // 25: memgpt.memory.v1.ReleaseLeaseResponse
+	(*RequestCancelRequest)(nil),     // 26: memgpt.memory.v1.RequestCancelRequest
+	(*RequestCancelResponse)(nil),    // 27: memgpt.memory.v1.RequestCancelResponse
+	(*ReadTurnRequest)(nil),          // 28: memgpt.memory.v1.ReadTurnRequest
+	(*ReadTurnResponse)(nil),         // 29: memgpt.memory.v1.ReadTurnResponse
+	(*ListTurnsRequest)(nil),         // 30: memgpt.memory.v1.ListTurnsRequest
+	(*ListTurnsResponse)(nil),        // 31: memgpt.memory.v1.ListTurnsResponse
+	(*LoadContextRequest)(nil),       // 32: memgpt.memory.v1.LoadContextRequest
+	(*LoadContextResponse)(nil),      // 33: memgpt.memory.v1.LoadContextResponse
+	(*PutToolServerRequest)(nil),     // 34: memgpt.memory.v1.PutToolServerRequest
+	(*PutToolServerResponse)(nil),    // 35: memgpt.memory.v1.PutToolServerResponse
+	(*ListToolServersRequest)(nil),   // 36: memgpt.memory.v1.ListToolServersRequest
+	(*ListToolServersResponse)(nil),  // 37: memgpt.memory.v1.ListToolServersResponse
+	(*DeleteToolServerRequest)(nil),  // 38: memgpt.memory.v1.DeleteToolServerRequest
+	(*DeleteToolServerResponse)(nil), // 39: memgpt.memory.v1.DeleteToolServerResponse
+	(*RewindMessagesRequest)(nil),    // 40: memgpt.memory.v1.RewindMessagesRequest
+	(*RewindMessagesResponse)(nil),   // 41: memgpt.memory.v1.RewindMessagesResponse
+	(*EditMessageRequest)(nil),       // 42: memgpt.memory.v1.EditMessageRequest
+	(*EditMessageResponse)(nil),      // 43: memgpt.memory.v1.EditMessageResponse
+	(*ExportAgentRequest)(nil),       // 44: memgpt.memory.v1.ExportAgentRequest
+	(*ExportAgentResponse)(nil),      // 45: memgpt.memory.v1.ExportAgentResponse
+	(*ImportAgentRequest)(nil),       // 46: memgpt.memory.v1.ImportAgentRequest
+	(*ImportAgentResponse)(nil),      // 47: memgpt.memory.v1.ImportAgentResponse
+	(*BlockEdit)(nil),                // 48: memgpt.memory.v1.BlockEdit
+	(*NewMessage)(nil),               // 49: memgpt.memory.v1.NewMessage
+	(*Agent)(nil),                    // 50: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),    // 51: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
+	(*Turn)(nil),                     // 53: memgpt.memory.v1.Turn
+	(*Lease)(nil),                    // 54: memgpt.memory.v1.Lease
+	(*AgentContext)(nil),             // 55: memgpt.memory.v1.AgentContext
+	(*TurnOutcome)(nil),              // 56: memgpt.memory.v1.TurnOutcome
+	(*Step)(nil),                     // 57: memgpt.memory.v1.Step
+	(*ToolServer)(nil),               // 58: memgpt.memory.v1.ToolServer
+	(*Message)(nil),                  // 59: memgpt.memory.v1.Message
+	(*AgentPiece)(nil),               // 60: memgpt.memory.v1.AgentPiece
 }
 var file_memgpt_memory_v1_agent_state_service_proto_depIdxs = []int32{
-	47, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	48, // 1: memgpt.memory.v1.CreateAgentRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	49, // 2: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	49, // 3: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	49, // 4: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	49, // 5: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	50, // 6: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	49, // 7: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	48, // 8: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
-	51, // 9: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
-	13, // 10: memgpt.memory.v1.BeginTurnResponse.queued:type_name -> memgpt.memory.v1.QueuePosition
-	15, // 11: memgpt.memory.v1.BeginTurnResponse.granted:type_name -> memgpt.memory.v1.TurnGrant
-	14, // 12: memgpt.memory.v1.BeginTurnResponse.cancel_requested:type_name -> memgpt.memory.v1.CancelRequested
-	52, // 13: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
-	53, // 14: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
-	54, // 15: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
-	53, // 16: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	53, // 17: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
-	53, // 18: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
-	48, // 19: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	47, // 20: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	18, // 21: memgpt.memory.v1.CommitStepRequest.eviction:type_name -> memgpt.memory.v1.Eviction
-	55, // 22: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	56, // 23: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
-	54, // 24: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	53, // 25: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
-	55, // 26: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	52, // 27: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	53, // 28: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	52, // 29: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
-	56, // 30: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
-	52, // 31: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	52, // 32: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	54, // 33: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	57, // 34: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
-	57, // 35: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	57, // 36: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	0,  // 37: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
-	58, // 38: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
-	59, // 39: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	59, // 40: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	49, // 41: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	1,  // 42: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
-	3,  // 43: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
-	5,  // 44: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
-	7,  // 45: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
-	9,  // 46: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
-	11, // 47: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
-	16, // 48: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
-	19, // 49: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
-	21, // 50: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
-	23, // 51: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
-	25, // 52: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
-	27, // 53: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
-	29, // 54: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
-	33, // 55: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
-	35, // 56: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
-	37, // 57: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
-	31, // 58: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
-	39, // 59: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
-	41, // 60: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
-	43, // 61: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
-	45, // 62: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
-	2,  // 63: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
-	4,  // 64: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
-	6,  // 65: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
-	8,  // 66: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
-	10, // 67: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
-	12, // 68: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
-	17, // 69: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
-	20, // 70: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
-	22, // 71: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
-	24, // 72: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
-	26, // 73: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
-	28, // 74: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
-	30, // 75: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
-	34, // 76: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
-	36, // 77: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
-	38, // 78: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
-	32, // 79: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
-	40, // 80: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
-	42, // 81: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
-	44, // 82: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
-	46, // 83: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
-	63, // [63:84] is the sub-list for method output_type
-	42, // [42:63] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	48, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	49, // 1: memgpt.memory.v1.CreateAgentRequest.messages:type_name -> memgpt.memory.v1.NewMessage
+	50, // 2: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	50, // 3: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	50, // 4: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	50, // 5: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	51, // 6: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	50, // 7: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	49, // 8: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
+	52, // 9: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
+	14, // 10: memgpt.memory.v1.BeginTurnResponse.queued:type_name -> memgpt.memory.v1.QueuePosition
+	16, // 11: memgpt.memory.v1.BeginTurnResponse.granted:type_name -> memgpt.memory.v1.TurnGrant
+	15, // 12: memgpt.memory.v1.BeginTurnResponse.cancel_requested:type_name -> memgpt.memory.v1.CancelRequested
+	13, // 13: memgpt.memory.v1.BeginTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
+	53, // 14: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
+	54, // 15: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
+	55, // 16: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
+	54, // 17: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	54, // 18: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
+	54, // 19: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
+	49, // 20: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
+	48, // 21: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	19, // 22: memgpt.memory.v1.CommitStepRequest.eviction:type_name -> memgpt.memory.v1.Eviction
+	56, // 23: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	57, // 24: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
+	55, // 25: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	54, // 26: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
+	56, // 27: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	53, // 28: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	54, // 29: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	53, // 30: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
+	57, // 31: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
+	53, // 32: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	13, // 33: memgpt.memory.v1.ReadTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
+	53, // 34: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	55, // 35: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	58, // 36: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
+	58, // 37: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	58, // 38: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	0,  // 39: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
+	59, // 40: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
+	60, // 41: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	60, // 42: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	50, // 43: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	1,  // 44: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
+	3,  // 45: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
+	5,  // 46: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
+	7,  // 47: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
+	9,  // 48: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
+	11, // 49: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
+	17, // 50: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
+	20, // 51: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
+	22, // 52: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
+	24, // 53: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
+	26, // 54: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
+	28, // 55: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
+	30, // 56: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
+	34, // 57: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
+	36, // 58: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
+	38, // 59: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
+	32, // 60: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
+	40, // 61: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
+	42, // 62: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
+	44, // 63: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
+	46, // 64: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
+	2,  // 65: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
+	4,  // 66: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
+	6,  // 67: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
+	8,  // 68: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
+	10, // 69: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
+	12, // 70: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
+	18, // 71: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
+	21, // 72: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
+	23, // 73: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
+	25, // 74: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
+	27, // 75: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
+	29, // 76: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
+	31, // 77: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
+	35, // 78: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
+	37, // 79: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
+	39, // 80: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
+	33, // 81: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
+	41, // 82: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
+	43, // 83: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
+	45, // 84: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
+	47, // 85: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
+	65, // [65:86] is the sub-list for method output_type
+	44, // [44:65] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_state_service_proto_init() }
@@ -3297,10 +3376,12 @@ func file_memgpt_memory_v1_agent_state_service_proto_init() {
 		(*BeginTurnResponse_Queued)(nil),
 		(*BeginTurnResponse_Granted)(nil),
 		(*BeginTurnResponse_CancelRequested)(nil),
+		(*BeginTurnResponse_KeepAlive)(nil),
 	}
-	file_memgpt_memory_v1_agent_state_service_proto_msgTypes[27].OneofWrappers = []any{
+	file_memgpt_memory_v1_agent_state_service_proto_msgTypes[28].OneofWrappers = []any{
 		(*ReadTurnResponse_Step)(nil),
 		(*ReadTurnResponse_Turn)(nil),
+		(*ReadTurnResponse_KeepAlive)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3308,7 +3389,7 @@ func file_memgpt_memory_v1_agent_state_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_agent_state_service_proto_rawDesc), len(file_memgpt_memory_v1_agent_state_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -129,6 +129,8 @@ class AsyncLoads:
                 async for event in stream(self._stub.WatchLoad(request)):
                     sequence = max(sequence, event.sequence)
                     policy.renew()
+                    if event.HasField("keep_alive"):
+                        continue
                     yield event
                     if event.HasField("ended"):
                         return

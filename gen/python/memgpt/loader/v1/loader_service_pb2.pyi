@@ -223,6 +223,7 @@ class WatchLoadResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Increases with every event of the load. A slow reader may miss progress events, but never the end of a file."""
     @_builtins.property
@@ -233,22 +234,46 @@ class WatchLoadResponse(_message.Message):
     def ended(self) -> _load_pb2.Load:
         """The load has ended. Always the last event."""
 
+    @_builtins.property
+    def keep_alive(self) -> Global___KeepAlive:
+        """Nothing happened for 15 seconds (`server.keep_alive_seconds`), and the load is not over: proxies end silent
+        streams. Its `sequence` is 0; ignore it.
+        """
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         file: _load_pb2.LoadFile | None = ...,
         ended: _load_pb2.Load | None = ...,
+        keep_alive: Global___KeepAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "event", b"event", "file", b"file"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "event", b"event", "file", b"file", "keep_alive", b"keep_alive"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "event", b"event", "file", b"file", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "event", b"event", "file", b"file", "keep_alive", b"keep_alive", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["file", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["file", "ended", "keep_alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___WatchLoadResponse: _TypeAlias = WatchLoadResponse  # noqa: Y015
+
+@_typing.final
+class KeepAlive(_message.Message):
+    """The stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepAlive: _TypeAlias = KeepAlive  # noqa: Y015
 
 @_typing.final
 class GetLoadRequest(_message.Message):

@@ -440,6 +440,7 @@ class BeginTurnResponse(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def queued(self) -> Global___QueuePosition:
         """The turn waits."""
@@ -452,22 +453,44 @@ class BeginTurnResponse(_message.Message):
     def cancel_requested(self) -> Global___CancelRequested:
         """The granted turn should be ended as CANCELLED now. The last message of the stream."""
 
+    @_builtins.property
+    def keep_alive(self) -> Global___KeepAlive:
+        """Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it."""
+
     def __init__(
         self,
         *,
         queued: Global___QueuePosition | None = ...,
         granted: Global___TurnGrant | None = ...,
         cancel_requested: Global___CancelRequested | None = ...,
+        keep_alive: Global___KeepAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "keep_alive", b"keep_alive", "queued", b"queued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "queued", b"queued"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "event", b"event", "granted", b"granted", "keep_alive", b"keep_alive", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "granted", "cancel_requested"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "granted", "cancel_requested", "keep_alive"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___BeginTurnResponse: _TypeAlias = BeginTurnResponse  # noqa: Y015
+
+@_typing.final
+class KeepAlive(_message.Message):
+    """The stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepAlive: _TypeAlias = KeepAlive  # noqa: Y015
 
 @_typing.final
 class QueuePosition(_message.Message):
@@ -939,6 +962,7 @@ class ReadTurnResponse(_message.Message):
 
     STEP_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def step(self) -> _turn_pb2.Step:
         """A committed step."""
@@ -947,17 +971,22 @@ class ReadTurnResponse(_message.Message):
     def turn(self) -> _turn_pb2.Turn:
         """The turn. The last message of the stream."""
 
+    @_builtins.property
+    def keep_alive(self) -> Global___KeepAlive:
+        """Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it."""
+
     def __init__(
         self,
         *,
         step: _turn_pb2.Step | None = ...,
         turn: _turn_pb2.Turn | None = ...,
+        keep_alive: Global___KeepAlive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "step", b"step", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "keep_alive", b"keep_alive", "step", b"step", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "step", b"step", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "keep_alive", b"keep_alive", "step", b"step", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["step", "turn"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["step", "turn", "keep_alive"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 

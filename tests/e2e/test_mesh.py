@@ -1,0 +1,93 @@
+"""The services behind a proxy that ends silent streams, as those of clouds and meshes do."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from memgpt.agent.v1 import agent_service_pb2 as pb
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from memgpt.loader.v1 import load_pb2, loader_service_pb2
+from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+
+from tests.support.envoy import Envoy
+from tests.support.processes import ServiceProcess
+from tests.support.scripted_llm import ScriptedLLM, call
+
+Llm = Callable[..., ScriptedLLM]
+
+
+@pytest.mark.parametrize("keep_alive", ["0.3", "300"])
+def test_a_turn_that_waits_outlives_the_proxy_before_memory(tmp_path: Path, scripted_llm: Llm, keep_alive: str) -> None:
+    """With signs of life its stream is not cut; without them it is opened again."""
+    gate = threading.Event()
+
+    def answer(_request: object) -> object:
+        assert gate.wait(60)
+        return call("send_message", message="Done.")
+
+    llm = scripted_llm(answer)
+    settings = {
+        "MEMGPT_SERVER_KEEP_ALIVE_SECONDS": keep_alive,
+        "MEMGPT_AGENT_MODEL": "scripted",
+        "MEMGPT_AGENT_BASE_URL": llm.base_url,
+        "MEMGPT_AGENT_MODE": "tools",
+        "MEMGPT_AGENT_CONTEXT_WINDOW": "32768",
+        "MEMGPT_AGENT_KEEP_ALIVE_SECONDS": "0.5",
+    }
+    with ServiceProcess("memgpt_memory", tmp_path, **settings) as memory:
+        address = memory.wait_ready()
+        with (
+            Envoy(tmp_path, address, idle="1s") as envoy,
+            ServiceProcess("memgpt_agent", tmp_path, MEMGPT_AGENT_MEMORY_ADDRESS=envoy.address, **settings) as agent,
+            grpc.insecure_channel(agent.wait_ready()) as channel,
+        ):
+            stub = AgentServiceStub(channel)
+            agent_id = stub.CreateAgent(pb.CreateAgentRequest()).agent.agent_id
+            first = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="One", no_verify=True))
+            assert next(iter(first)).event.HasField("started")
+            llm.wait_for_requests(1)
+            silent = 0
+            said: list[str] = []
+            second = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="Two", no_verify=True))
+            for response in second:
+                silent += response.event.HasField("keep_alive")
+                if silent == 7:  # 3.5 s
+                    gate.set()
+                if response.event.HasField("message"):
+                    said.append(response.event.message.text)
+            assert said == ["Done."]
+            assert [r.event.message.text for r in first if r.event.HasField("message")] == ["Done."]
+            assert "cannot be reached" not in agent.log.read_text()
+
+
+def test_a_load_is_watched_through_a_proxy(tmp_path: Path) -> None:
+    settings = {"MEMGPT_SERVER_KEEP_ALIVE_SECONDS": "0.3"}
+    data = b"A note."
+    with ServiceProcess("memgpt_memory", tmp_path, **settings) as memory:
+        address = memory.wait_ready()
+        with (
+            ServiceProcess("memgpt_loader", tmp_path, MEMGPT_LOADER_MEMORY_ADDRESS=address, **settings) as loader,
+            Envoy(tmp_path, loader.wait_ready(), idle="1s") as envoy,
+            grpc.insecure_channel(envoy.address) as channel,
+        ):
+            stub = LoaderServiceStub(channel)
+            manifest = load_pb2.FileManifest(name="a.txt", size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            created = stub.CreateLoad(loader_service_pb2.CreateLoadRequest(source_name="notes", files=[manifest])).load
+            header = loader_service_pb2.UploadFileRequest.Header(load_id=created.load_id, name="a.txt")
+            upload = [
+                loader_service_pb2.UploadFileRequest(header=header),
+                loader_service_pb2.UploadFileRequest(chunk=data),
+            ]
+            silent = 0
+            events = stub.WatchLoad(loader_service_pb2.WatchLoadRequest(load_id=created.load_id))
+            for event in events:
+                silent += event.HasField("keep_alive")
+                if silent == 9 and event.HasField("keep_alive"):  # 2.7 s
+                    stub.UploadFile(iter(upload))
+    assert event.ended.state == load_pb2.LOAD_STATE_COMPLETED
+    assert event.ended.passage_count == 1
