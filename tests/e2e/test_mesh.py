@@ -48,12 +48,12 @@ def test_a_turn_that_waits_outlives_the_proxy_before_memory(tmp_path: Path, scri
         ):
             stub = AgentServiceStub(channel)
             agent_id = stub.CreateAgent(pb.CreateAgentRequest()).agent.agent_id
-            first = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="One", no_verify=True))
+            first = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="One"))
             assert next(iter(first)).event.HasField("started")
             llm.wait_for_requests(1)
             silent = 0
             said: list[str] = []
-            second = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="Two", no_verify=True))
+            second = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="Two"))
             for response in second:
                 silent += response.event.HasField("keep_alive")
                 if silent == 7:  # 3.5 s

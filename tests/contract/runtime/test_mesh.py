@@ -213,7 +213,7 @@ async def test_a_stream_with_signs_of_life_ends_as_without(start: Start) -> None
         await probe.ended.wait()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await running.call("server_stream", "fail")
-    assert from_rpc_error(caught.value).reason == Reason.BUG
+    assert from_rpc_error(caught.value).reason == Reason.INTERNAL
 
 
 async def test_a_health_watch_that_a_proxy_ends_is_no_outage(start: Start, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ class InFlight:
 
     Attributes:
         refusing: Whether new calls are refused.
+        refused: Number of calls that were refused so.
         expired: Whether `expire` was called: a cancellation is then the server's doing, not the caller's.
     """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.refusing = False
+        self.refused = 0
         self.expired = False
 
     def __len__(self) -> int:

@@ -37,6 +37,7 @@ class LoadShedding:
         if rpc.infrastructure:
             return await call()
         if self._in_flight.refusing:
+            self._in_flight.refused += 1
             raise Unavailable(Reason.SHUTTING_DOWN, "the server is shutting down; retry")
         if rpc.method in self._unlimited:
             return await call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import grpc
@@ -15,8 +16,9 @@ from memgpt_runtime.logs import get_logger
 _log = get_logger(__name__)
 
 _REFUSE_SECONDS = 0.2
-"""How long new calls are refused before the connections are closed: gRPC cancels what arrives at that moment, without a
-word; a client that was refused, with UNAVAILABLE, waits before its next attempt."""
+_LONGEST_REFUSAL_SECONDS = 1.0
+"""How long new calls are refused before the connections are closed: until none came for a moment. gRPC cancels what
+arrives with the closing, without a word; a client that was refused, with UNAVAILABLE, waits before its next attempt."""
 
 
 @dataclass
@@ -50,8 +52,7 @@ class Server:
         self._stopping.set()
         await _sleep_unless(hurry, pause)
         if len(self.in_flight) or pause:
-            self.in_flight.refuse_new()
-            await _sleep_unless(hurry, _REFUSE_SECONDS)
+            await self._refuse_new(hurry)
         # gRPC's own grace period is longer: ours ends the calls with a status that tells clients to retry.
         stopped = asyncio.create_task(self._grpc.stop(self._settings.drain_grace + 2))
         hurried = asyncio.create_task(hurry.wait())
@@ -62,6 +63,14 @@ class Server:
             self.in_flight.expire()
         await stopped
         _log.info("stopped")
+
+    async def _refuse_new(self, hurry: asyncio.Event) -> None:
+        self.in_flight.refuse_new()
+        until = time.monotonic() + _LONGEST_REFUSAL_SECONDS
+        refused = -1
+        while refused != self.in_flight.refused and time.monotonic() < until and not hurry.is_set():
+            refused = self.in_flight.refused
+            await _sleep_unless(hurry, _REFUSE_SECONDS)
 
 
 async def _sleep_unless(event: asyncio.Event, seconds: float) -> None:
