@@ -44,6 +44,13 @@ class MemorySettings(ServiceSection):
     )
     token: SecretStr = Field(SecretStr(""), description="Credential of a Milvus server: user:password, or an API key.")
     timeout: float = Field(10.0, gt=0, le=600, description="Seconds that one call of Milvus may take.")
+    sync: Literal["always", "interval", "never"] = Field(
+        "always",
+        description="When writes to a Milvus Lite file are on the disk: before each is acknowledged (always), every "
+        "sync_seconds, or when the system writes them (never). A power cut loses what is not; a killed process "
+        "loses nothing.",
+    )
+    sync_seconds: float = Field(1.0, gt=0, le=600, description='Seconds between two syncs with sync = "interval".')
     lease_seconds: float = Field(
         10.0, gt=0, le=600, description="Seconds that an agent's turn waits for a holder that fell silent."
     )

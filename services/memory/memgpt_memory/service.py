@@ -163,6 +163,8 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         uri,
         token=settings.token.get_secret_value(),
         timeout=settings.timeout,
+        sync=settings.sync,
+        sync_seconds=settings.sync_seconds,
         observe=milvus_seconds(app.metrics),
     )
     opening = StoreStartup(store, models, settings.lease_seconds)

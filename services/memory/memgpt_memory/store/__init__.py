@@ -10,12 +10,19 @@ To add an adapter, implement `port.Store`, add it to `new_store`, and run ``test
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, Store, StoreFile
 
 
 def new_store(
-    uri: str, *, token: str = "", timeout: float = 10.0, observe: Observe = lambda _operation, _seconds: None
+    uri: str,
+    *,
+    token: str = "",
+    timeout: float = 10.0,
+    sync: Literal["always", "interval", "never"] = "always",
+    sync_seconds: float = 1.0,
+    observe: Observe = lambda _operation, _seconds: None,
 ) -> Store:
     """Return the store at a URI; `Store.open` connects to it.
 
@@ -23,6 +30,8 @@ def new_store(
         uri: A path for Milvus Lite, or the URI of a server.
         token: ``user:password`` or an API key of a server.
         timeout: Seconds that a call of a server may take.
+        sync: When writes to a Lite file are on the disk; a server decides that itself.
+        sync_seconds: The interval of ``sync="interval"``.
         observe: Takes the time of every call.
     """
     # Each backend takes a second to import.
@@ -32,7 +41,7 @@ def new_store(
         return ServerStore(uri, token=token, timeout=timeout, observe=observe)
     from memgpt_memory.store.lite.store import LiteStore
 
-    return LiteStore(Path(uri).expanduser(), observe=observe)
+    return LiteStore(Path(uri).expanduser(), observe=observe, sync=sync, sync_seconds=sync_seconds)
 
 
 __all__ = ["Capabilities", "Match", "Matches", "Observe", "Operation", "Store", "StoreFile", "new_store"]

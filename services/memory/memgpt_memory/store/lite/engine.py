@@ -55,10 +55,19 @@ class EngineError(Exception):
 class Engine:
     """A Lite file that is open in this process. Writes to a collection must not run concurrently with anything else."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a file, or create it."""
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        """Open a file, or create it.
+
+        Args:
+            path: The file.
+            durable: Whether what is created and flushed must survive a power cut.
+        """
         _return_freed_memory()
         private.keep_files_slim()
+        if durable:
+            private.write_files_durably()
+        self._durable = durable
+        self._path = path
         self._database = MilvusLite(str(path.absolute()))
 
     def has(self, name: str) -> bool:
@@ -91,6 +100,8 @@ class Engine:
         with _failures():
             if not self.has(collection.name):
                 self._database.create_collection(collection.name, _schema(collection))
+                if self._durable:
+                    self._sync_created(private.folder_of(self._database, collection.name))
             found = self._database.get_collection(collection.name)
             if collection.partitioned:
                 existing = set(found.list_partitions())
@@ -139,6 +150,19 @@ class Engine:
             found = self._database.get_collection(name)
             rows = found.query(condition or None, list(columns), list(partitions) or None)
             return list(rows)
+
+    def sync(self, name: str) -> None:
+        """Return when every write to a collection is on the disk."""
+        with _failures():
+            private.sync_log(self._database.get_collection(name))
+
+    def _sync_created(self, folder: Path) -> None:
+        with (folder / "schema.json").open("rb") as schema:
+            os.fsync(schema.fileno())
+        for created in (folder, *folder.parents):
+            private.sync_folder(created)
+            if created == self._path.parent.absolute():
+                return
 
     def last_write(self, name: str) -> int:
         """Return the number of a collection's last write."""

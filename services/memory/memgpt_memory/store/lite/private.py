@@ -8,16 +8,19 @@ columns that nothing reads out of memory. `USES` lists what is relied on, and
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from milvus_lite.db import MilvusLite
 from milvus_lite.engine import collection as engine_module
+from milvus_lite.engine import compaction as compaction_module
+from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
 from milvus_lite.storage.data_file import parse_seq_range
 from milvus_lite.storage.segment import Segment
@@ -79,6 +82,14 @@ USES = (
     Use("collection._compaction_mgr", "_compact_files", "compact on request", callable=True),
     Use("collection", "_schedule_bg_maintenance", "remove files that a compaction replaced", callable=True),
     Use("engine_module", "Segment", "keep vectors and words out of memory"),
+    Use("flush_module", "write_data_file", "write rows durably before their log is removed", callable=True),
+    Use("flush_module", "write_delta_file", "write deletions durably before their log is removed", callable=True),
+    Use(
+        "compaction_module",
+        "write_data_file",
+        "write rows durably before their old files go",
+        callable=True,
+    ),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
 )
 
@@ -87,7 +98,13 @@ def missing_uses(database: MilvusLite, collection: Collection) -> list[str]:
     """Return what this version of Lite lacks or has in another form, each with what it is needed for."""
     found = []
     for use in USES:
-        owners = {"database": database, "collection": collection, "engine_module": engine_module}
+        owners = {
+            "database": database,
+            "collection": collection,
+            "engine_module": engine_module,
+            "flush_module": flush_module,
+            "compaction_module": compaction_module,
+        }
         owner = owners[use.owner.split(".")[0]]
         for step in use.owner.split(".")[1:]:
             owner = getattr(owner, step, None)
@@ -218,6 +235,53 @@ def _is_searched(field: pa.Field) -> bool:
 def keep_files_slim() -> None:
     """Have Lite keep only those columns in memory that are read."""
     engine_module.Segment = _SlimSegment
+
+
+def sync_log(collection: Collection) -> None:
+    """Return when every write to a collection is on the disk."""
+    wal = collection._wal
+    logs = [log for log in (wal._data_sink, wal._delta_sink) if log is not None]
+    for log in logs:
+        os.fdatasync(log.fileno())
+    if _named_logs.get(wal, 0) < len(logs):  # a new file: its name must be on the disk as well
+        sync_folder(Path(collection.data_dir) / "wal")
+        _named_logs[wal] = len(logs)
+
+
+_named_logs: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+"""How many files of each log have their names on the disk."""
+
+
+def write_files_durably() -> None:
+    """Have Lite's files on the disk before the manifest names them: it is what their log is removed for."""
+    if not hasattr(flush_module.write_data_file, "durable"):
+        flush_module.write_data_file = _durably(flush_module.write_data_file)
+        flush_module.write_delta_file = _durably(flush_module.write_delta_file)
+        compaction_module.write_data_file = _durably(compaction_module.write_data_file)
+
+
+def _durably(write: Callable[..., str]) -> Callable[..., str]:
+    def written(table: pa.Table, partition_dir: str, *arguments: int, **options: int) -> str:
+        name = write(table, partition_dir, *arguments, **options)
+        path = Path(partition_dir) / name
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        for folder in list(path.parents)[:3]:  # data, the partition, partitions
+            sync_folder(folder)
+        sync_folder(Path(partition_dir).parents[1])
+        return name
+
+    written.durable = True  # type: ignore[attr-defined]
+    return written
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names of a folder's files are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def changes_since(

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast
+from typing import Literal, NoReturn, TypeVar, cast
 
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.store import filters
@@ -37,6 +37,12 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=Row)
 
+Sync = Literal["always", "interval", "never"]
+"""When writes are on the disk: before each is acknowledged, at intervals, or when the system gets to it."""
+
+SYNC_SECONDS = 1.0
+"""Default interval between two syncs."""
+
 REOPEN_SECONDS = 1.0
 """Pause between two attempts to open the file again."""
 
@@ -44,11 +50,15 @@ REOPEN_SECONDS = 1.0
 class LiteStore(ThreadedStore):
     """See `Store`."""
 
-    def __init__(self, path: Path, *, observe: Observe) -> None:
+    def __init__(
+        self, path: Path, *, observe: Observe, sync: Sync = "always", sync_seconds: float = SYNC_SECONDS
+    ) -> None:
         """Prepare; `open` opens the file.
 
         Args:
             path: The Lite file, a folder that may be missing.
+            sync: When writes are on the disk, and survive a power cut.
+            sync_seconds: The interval of ``sync="interval"``.
             observe: Takes the time of every call.
         """
         # Lite works under the interpreter's lock: more threads would only wait for each other.
@@ -56,6 +66,10 @@ class LiteStore(ThreadedStore):
             Capabilities("milvus-lite", VERSION, full_text=True, exclusive=True), threads=4, observe=observe
         )
         self._path = path
+        self._sync = sync
+        self._sync_seconds = sync_seconds
+        self._unsynced: set[str] = set()
+        self._syncing: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
         self._locks: dict[str, ReadWriteLock] = {}
         self._suspect = False
@@ -68,6 +82,8 @@ class LiteStore(ThreadedStore):
         if self._engine is None:
             self._engine = await self._run(self._open_file)
             await self._run(lambda: files.remove_snapshots(self._path))
+            if self._sync == "interval":
+                self._syncing = asyncio.create_task(self._sync_regularly())
         for collection in collections:
             if collection.name not in self._ready:
                 await self._run(partial(self._prepare, collection))
@@ -75,6 +91,9 @@ class LiteStore(ThreadedStore):
 
     async def close(self) -> None:
         """See `Store`."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
@@ -231,7 +250,7 @@ class LiteStore(ThreadedStore):
         for start in range(0, len(ids), MAX_KEYS):
             chunk = list(ids[start : start + MAX_KEYS])
             async with self._writing(collection, Operation.DELETE):
-                await self._change(partial(self._delete_now, collection, chunk, partition))
+                await self._change(partial(self._delete_now, collection, chunk, partition, durably=not unread))
 
     async def compact(self) -> None:
         """See `Store`."""
@@ -292,12 +311,38 @@ class LiteStore(ThreadedStore):
         engine.write(name, to_columns(collection, rows), partition)
         if collection.searched:
             self._indexes[name].put(partition or "", rows, engine.last_write(name))
+        self._sync_now(name)
 
-    def _delete_now(self, collection: Collection, ids: list[str], partition: str | None) -> None:
+    def _delete_now(self, collection: Collection, ids: list[str], partition: str | None, *, durably: bool) -> None:
         engine, name = self._open_engine, collection.name
         engine.delete(name, ids, partition)
         if collection.searched:
             self._indexes[name].delete(partition, ids, engine.last_write(name))
+        if durably:
+            self._sync_now(name)
+
+    def _sync_now(self, name: str) -> None:
+        """Have a write on the disk if each one must be; concurrent callers share writes, and so this."""
+        if self._sync == "always":
+            self._open_engine.sync(name)
+        else:
+            self._unsynced.add(name)
+
+    async def _sync_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._sync_seconds)
+            await self._sync_written()
+
+    async def _sync_written(self) -> None:
+        """Have what was written since the last time on the disk."""
+        for collection in [self._ready[name] for name in list(self._unsynced) if name in self._ready]:
+            try:
+                async with self._writing(collection, Operation.UPSERT):
+                    self._unsynced.discard(collection.name)
+                    await self._change(partial(self._open_engine.sync, collection.name))
+            except ServiceError as error:
+                self._unsynced.add(collection.name)
+                _log.warning("lite_sync_failed", path=str(self._path), error=str(error))
 
     @asynccontextmanager
     async def _reading(self, collection: Collection, operation: Operation) -> AsyncIterator[None]:
@@ -392,7 +437,7 @@ class LiteStore(ThreadedStore):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not disk.is_held(path):
-                return Engine(path)
+                return Engine(path, durable=self._sync != "never")
         except Exception as error:  # Lite raises its own errors, and those of whatever reads its files
             raise FailedPrecondition(
                 Reason.WRONG_STATE,

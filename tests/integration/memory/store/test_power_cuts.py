@@ -1,0 +1,129 @@
+"""Power cuts of a Milvus Lite file: what was acknowledged is there, as far as the setting promises."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from memgpt_memory.store import new_store
+from memgpt_memory.store.filters import EVERY_ROW
+from memgpt_memory.store.layout import RECORDS, partition_name, passages
+from memgpt_memory.store.lite.store import LiteStore
+from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow
+
+from tests.support.power_cut import Disk
+
+PASSAGES = passages("cuts", 4, full_text=True)
+HERE = partition_name(0)
+
+Sync = Literal["always", "interval", "never"]
+
+
+def record(number: int) -> RecordRow:
+    return RecordRow(f"r{number}", "agent", "t", "", 1, "x" * 500)
+
+
+def passage(number: int) -> IndexedPassageRow:
+    vector = np.eye(4, dtype=np.float32)[0]
+    return IndexedPassageRow(f"n{number}", "o", "", number, 1, 1, "", "y" * 500, embedding=vector, words="a word")
+
+
+async def found(path: Path) -> tuple[set[str], set[str]]:
+    store = new_store(str(path))
+    await store.open([RECORDS, PASSAGES])
+    try:
+        records = {row.id for row in await store.query(RECORDS, EVERY_ROW, Key)}
+        notes = {row.id for row in await store.query(PASSAGES, EVERY_ROW, Key)}
+        searched = await store.search(
+            PASSAGES, np.ones(4, np.float32), EVERY_ROW, Key, partitions=[HERE], limit=100_000
+        )
+        assert {match.id for match in searched.found} == notes
+        return records, notes
+    finally:
+        await store.close()
+
+
+class Life:
+    """A store on a disk that is watched, and what it has acknowledged."""
+
+    def __init__(self, path: Path, seed: int, sync: Sync) -> None:
+        self.path = path
+        self.disk = Disk(path)
+        self.random = random.Random(seed)
+        self.records: set[str] = set()
+        self.notes: set[str] = set()
+        store = new_store(str(path), sync=sync, sync_seconds=0.02)
+        assert isinstance(store, LiteStore)
+        self.store = store
+
+    async def change(self, number: int) -> None:
+        match self.random.randrange(8):
+            case 0:
+                gone = self.random.sample(sorted(self.records), min(3, len(self.records)))
+                await self.store.delete(RECORDS, gone)
+                self.records -= set(gone)
+            case 1:
+                await asyncio.to_thread(self.store._open_engine.flush, RECORDS.name)
+            case 2:
+                await self.store.compact()
+            case kind if kind < 6:
+                rows = [record(number * 10 + each) for each in range(self.random.randrange(1, 8))]
+                await self.store.upsert(RECORDS, rows)
+                self.records |= {row.id for row in rows}
+            case _:
+                notes = [passage(number * 10 + each) for each in range(self.random.randrange(1, 8))]
+                await self.store.upsert(PASSAGES, notes, partition=HERE)
+                self.notes |= {row.id for row in notes}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nothing_acknowledged_is_lost(tmp_path: Path, kills: int, seed: int) -> None:
+    life = Life(tmp_path / "a.db", seed, "always")
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        for number in range(kills or 12):
+            await life.change(number)
+            left = tmp_path / f"left-{number}"
+            life.disk.cut(left)
+            assert await found(left) == (life.records, life.notes)
+        await life.store.close()
+
+
+async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(tmp_path / "a.db", 1, "interval")
+    written, synced = asyncio.Event(), asyncio.Event()
+    sync = life.store._sync_written
+
+    async def sync_and_tell() -> None:
+        all_written = written.is_set()
+        await sync()
+        if all_written:
+            synced.set()
+
+    monkeypatch.setattr(life.store, "_sync_written", sync_and_tell)
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        for number in range(10):
+            await life.store.upsert(RECORDS, [record(number)])
+            await life.store.upsert(PASSAGES, [passage(number)], partition=HERE)
+        written.set()
+        async with asyncio.timeout(20):
+            await synced.wait()
+        life.disk.cut(tmp_path / "left")
+        assert await found(tmp_path / "left") == ({f"r{n}" for n in range(10)}, {f"n{n}" for n in range(10)})
+        await life.store.close()
+
+
+async def test_without_syncs_a_cut_loses_what_was_written(tmp_path: Path) -> None:
+    """So the other tests can tell."""
+    life = Life(tmp_path / "a.db", 1, "never")
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        await life.store.upsert(RECORDS, [record(1)])
+        life.disk.cut(tmp_path / "left")
+        assert await found(tmp_path / "left") == (set(), set())
+        await life.store.close()
