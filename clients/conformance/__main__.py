@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,38 +58,50 @@ RUNNERS = (
 )
 
 
+def start(runner: Runner, config: Mapping[str, str], scratch: Path, name: str) -> tuple[subprocess.Popen[str], Path]:
+    """Start a runner, and return its process and the file of its results.
+
+    Args:
+        runner: The runner.
+        config: What it is told, without ``run`` and ``results``.
+        scratch: Folder for its files.
+        name: Name of its files.
+    """
+    if runner.setup and not (runner.folder / "node_modules").exists():
+        subprocess.run(runner.setup, cwd=runner.folder, check=True, timeout=_RUN_SECONDS)
+    results = scratch / f"{name}.jsonl"
+    results.unlink(missing_ok=True)
+    file = scratch / f"{name}.json"
+    file.write_text(json.dumps({**config, "run": uuid.uuid4().hex[:8], "results": str(results)}), encoding="utf-8")
+    environment = {**os.environ, "MEMGPT_CONFORMANCE": str(file)}
+    process = subprocess.Popen(
+        runner.command,
+        cwd=runner.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return process, results
+
+
 def run(runner: Runner, harness: Harness, scratch: Path) -> dict[str, str]:
     """Return the problem of each step, "" for none. A step that was not reached is absent."""
     if missing := [tool for tool in runner.tools if shutil.which(tool) is None]:
         print(f"{runner.language}: not installed: {', '.join(missing)}", file=sys.stderr)
         return {}
-    if runner.setup and not (runner.folder / "node_modules").exists():
-        subprocess.run(runner.setup, cwd=runner.folder, check=True, timeout=_RUN_SECONDS)
-    results = scratch / f"{runner.language}.jsonl"
-    config = scratch / f"{runner.language}.json"
     suite = harness.suite
-    settings = {
+    config = {
         "agent": suite.agent_address,
         "loader": suite.loader_address,
         "memory": suite.memory_address,
         "control": harness.control,
-        "run": uuid.uuid4().hex[:8],
         "scenario": str(SCENARIO),
-        "results": str(results),
     }
-    config.write_text(json.dumps(settings), encoding="utf-8")
-    environment = {**os.environ, "MEMGPT_CONFORMANCE": str(config)}
-    done = subprocess.run(
-        runner.command,
-        cwd=runner.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_RUN_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        print(f"{runner.language}: exit code {done.returncode}\n{done.stdout}{done.stderr}", file=sys.stderr)
+    process, results = start(runner, config, scratch, runner.language)
+    output, _ = process.communicate(timeout=_RUN_SECONDS)
+    if process.returncode:
+        print(f"{runner.language}: exit code {process.returncode}\n{output}", file=sys.stderr)
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     return {step["name"]: step["problem"] for step in map(json.loads, lines)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call
+from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
 from tests.support.suite import Suite
 
 _GATE_SECONDS = 60
@@ -64,8 +64,8 @@ class Harness:
     def _reply(self, request: Request) -> Reply:
         """Answer by the last message of the user and what has happened since."""
         if not request.functions:
-            return call("send_message", message="A summary.")
-        said, calls = _last_user_message(request)
+            return say("A summary.")
+        said, calls = last_user_message(request)
         if said.startswith("Remember"):
             if calls == 0:
                 return call("core_memory_append", name="human", content="Lives in Brest.", request_heartbeat=True)
@@ -108,7 +108,7 @@ class Harness:
         return Handler
 
 
-def _last_user_message(request: Request) -> tuple[str, int]:
+def last_user_message(request: Request) -> tuple[str, int]:
     """Return what the user said last and how many function calls have followed."""
     said, calls = "", 0
     for message in request.messages:
