@@ -1,7 +1,9 @@
-"""Restart two Agents in turn behind Envoy while clients of every language talk: `python -m clients.conformance.rolling`.
+"""Restart two Agents in turn behind Envoy while clients of every language talk.
 
-Each client is a runner of the conformance suite with a scenario of turns. At the end every message must have been answered once:
-no turn lost, none run twice, no error shown.
+    python -m clients.conformance.rolling
+
+Each client is a runner of the conformance suite with a scenario of turns. At the end every message must have been
+answered once: no turn lost, none run twice, no error shown.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import threading

@@ -30,7 +30,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/agent/v1/agent_service.proto.
  */
 export const file_memgpt_agent_v1_agent_service: GenFile = /*@__PURE__*/
-  fileDesc("CiNtZW1ncHQvYWdlbnQvdjEvYWdlbnRfc2VydmljZS5wcm90bxIPbWVtZ3B0LmFnZW50LnYxIu0CChJDcmVhdGVBZ2VudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESFgoEbmFtZRgCIAEoCUIIukgFcgMYgAESGAoGcHJlc2V0GAMgASgJQgi6SAVyAxiAARIZCgdwZXJzb25hGAQgASgJQgi6SAVyAxiAARIXCgVodW1hbhgFIAEoCUIIukgFcgMYgAESGQoGc3lzdGVtGAYgASgJQgm6SAZyBBiAgAQSFwoFbW9kZWwYByABKAlCCLpIBXIDGIACEiQKDmNvbnRleHRfd2luZG93GAggASgFQgy6SAkaBxiAreIEKAASJgoRY29yZV9tZW1vcnlfbGltaXQYCSABKAVCC7pICBoGGKCcASgAEhoKCXRpbWVfem9uZRgKIAEoCUIHukgEcgIYQBI1CgZibG9ja3MYCyADKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIIukgFkgECECAiPQoTQ3JlYXRlQWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQiagoPR2V0QWdlbnRSZXF1ZXN0EjAKCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kSAASFwoEbmFtZRgCIAEoCUIHukgEcgIQAUgAQgwKA2tleRIFukgCCAEiOgoQR2V0QWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQiOgoRTGlzdEFnZW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiagoSTGlzdEFnZW50c1Jlc3BvbnNlEicKBmFnZW50cxgBIAMoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMifQoSVXBkYXRlQWdlbnRSZXF1ZXN0Ei4KBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudEIGukgDyAEBEjcKC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFza0IGukgDyAEBIj0KE1VwZGF0ZUFnZW50UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50ImIKEkRlbGV0ZUFnZW50UmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIcCgpyZXF1ZXN0X2lkGAIgASgJQgi6SAVyAxiAASIVChNEZWxldGVBZ2VudFJlc3BvbnNlIkQKEkV4cG9ydEFnZW50UmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCJCChNFeHBvcnRBZ2VudFJlc3BvbnNlEisKBXBpZWNlGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudFBpZWNlIn8KEkltcG9ydEFnZW50UmVxdWVzdBIzCgVwaWVjZRgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRQaWVjZUIGukgDyAEBEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABIlsKE0ltcG9ydEFnZW50UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50EhwKFG1pc3Npbmdfc291cmNlX25hbWVzGAIgAygJIvACChJTZW5kTWVzc2FnZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAESGwoEdGV4dBgDIAEoCUILukgIcgYQASiAgBBIABI5CgVldmVudBgEIAEoDjIcLm1lbWdwdC5hZ2VudC52MS5TeXN0ZW1FdmVudEIKukgHggEEEAEgAEgAEhsKCXVzZXJfbmFtZRgFIAEoCUIIukgFcgMYgAESHwoOYWZ0ZXJfc2VxdWVuY2UYBiABKANCB7pIBCICKAASFQoNc3RyZWFtX2RlbHRhcxgHIAEoCBITCgtza2lwX3ZlcmlmeRgIIAEoCBIdCgltYXhfc3RlcHMYCSABKAVCCrpIBxoFGMgBKAASGwoKbWF4X3Rva2VucxgKIAEoA0IHukgEIgIoAEIOCgVpbnB1dBIFukgCCAEiQAoTU2VuZE1lc3NhZ2VSZXNwb25zZRIpCgVldmVudBgBIAEoCzIaLm1lbWdwdC5hZ2VudC52MS5UdXJuRXZlbnQimwEKEVJlc3VtZVR1cm5SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESHwoOYWZ0ZXJfc2VxdWVuY2UYAyABKANCB7pIBCICKAASFQoNc3RyZWFtX2RlbHRhcxgEIAEoCCI/ChJSZXN1bWVUdXJuUmVzcG9uc2USKQoFZXZlbnQYASABKAsyGi5tZW1ncHQuYWdlbnQudjEuVHVybkV2ZW50ImMKEUNhbmNlbFR1cm5SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAEiOgoSQ2FuY2VsVHVyblJlc3BvbnNlEiQKBHR1cm4YASABKAsyFi5tZW1ncHQubWVtb3J5LnYxLlR1cm4iaQoQTGlzdFR1cm5zUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJTChFMaXN0VHVybnNSZXNwb25zZRIlCgV0dXJucxgBIAMoCzIWLm1lbWdwdC5tZW1vcnkudjEuVHVybhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkidgoTQXR0YWNoU291cmNlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPgoUQXR0YWNoU291cmNlUmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50InYKE0RldGFjaFNvdXJjZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLwoJc291cmNlX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIj4KFERldGFjaFNvdXJjZVJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCI7ChJMaXN0U291cmNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkibQoTTGlzdFNvdXJjZXNSZXNwb25zZRIpCgdzb3VyY2VzGAEgAygLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMiZAoTRGVsZXRlU291cmNlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiFgoURGVsZXRlU291cmNlUmVzcG9uc2UiTAoOQ29udGV4dE1lc3NhZ2USKgoHbWVzc2FnZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIOCgZ0b2tlbnMYAiABKAUiQwoRR2V0Q29udGV4dFJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiawoNQ29udGV4dFRva2VucxIUCgxpbnN0cnVjdGlvbnMYASABKAUSDgoGYmxvY2tzGAIgASgFEhEKCWZ1bmN0aW9ucxgDIAEoBRIPCgdzdW1tYXJ5GAQgASgFEhAKCG1lc3NhZ2VzGAUgASgFIrYCChJHZXRDb250ZXh0UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50EicKBmJsb2NrcxgCIAMoCzIXLm1lbWdwdC5tZW1vcnkudjEuQmxvY2sSMQoIbWVzc2FnZXMYAyADKAsyHy5tZW1ncHQuYWdlbnQudjEuQ29udGV4dE1lc3NhZ2USFAoMdG90YWxfdG9rZW5zGAUgASgFEhYKDmNvbnRleHRfd2luZG93GAYgASgFEhYKDmFyY2hpdmFsX2NvdW50GAcgASgDEg8KB3N1bW1hcnkYCCABKAkSLgoGdG9rZW5zGAkgASgLMh4ubWVtZ3B0LmFnZW50LnYxLkNvbnRleHRUb2tlbnNKBAgEEAVSD2Z1bmN0aW9uX3Rva2VucyJ1Cg9TZXRCbG9ja1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSMgoFYmxvY2sYAiABKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIGukgDyAEBIjoKEFNldEJsb2NrUmVzcG9uc2USJgoFYmxvY2sYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrIlwKEkRlbGV0ZUJsb2NrUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIWCgVsYWJlbBgCIAEoCUIHukgEcgIQASIVChNEZWxldGVCbG9ja1Jlc3BvbnNlImAKEFN1bW1hcml6ZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiOwoRU3VtbWFyaXplUmVzcG9uc2USFQoNZXZpY3RlZF9jb3VudBgBIAEoBRIPCgdzdW1tYXJ5GAIgASgJInMKC1VuZG9SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAiABKAlCCLpIBXIDGIABEhYKBWNvdW50GAMgASgFQge6SAQaAigAIiUKDFVuZG9SZXNwb25zZRIVCg1yZW1vdmVkX2NvdW50GAEgASgFIuUBCgxSZXRyeVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAESHwoOYWZ0ZXJfc2VxdWVuY2UYAyABKANCB7pIBCICKAASFQoNc3RyZWFtX2RlbHRhcxgEIAEoCBITCgtza2lwX3ZlcmlmeRgFIAEoCBIdCgltYXhfc3RlcHMYBiABKAVCCrpIBxoFGMgBKAASGwoKbWF4X3Rva2VucxgHIAEoA0IHukgEIgIoACI6Cg1SZXRyeVJlc3BvbnNlEikKBWV2ZW50GAEgASgLMhoubWVtZ3B0LmFnZW50LnYxLlR1cm5FdmVudCJ5Cg5SZXRoaW5rUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIZCgR0ZXh0GAIgASgJQgu6SAhyBhABKICAEBIcCgpyZXF1ZXN0X2lkGAMgASgJQgi6SAVyAxiAASI9Cg9SZXRoaW5rUmVzcG9uc2USKgoHbWVzc2FnZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZSJ5Cg5SZXdyaXRlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIZCgR0ZXh0GAIgASgJQgu6SAhyBhABKICAEBIcCgpyZXF1ZXN0X2lkGAMgASgJQgi6SAVyAxiAASI9Cg9SZXdyaXRlUmVzcG9uc2USKgoHbWVzc2FnZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZSKBAQoRUHV0UHJvZmlsZVJlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIZCgR0ZXh0GAMgASgJQgu6SAhyBhABGICABCJAChJQdXRQcm9maWxlUmVzcG9uc2USKgoHcHJvZmlsZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZSJ3ChFHZXRQcm9maWxlUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIpCgRuYW1lGAIgASgJQhu6SBhyFhABGIABMg9eW15ceDAwLVx4MWZdKiQiQAoSR2V0UHJvZmlsZVJlc3BvbnNlEioKB3Byb2ZpbGUYASABKAsyGS5tZW1ncHQubWVtb3J5LnYxLlByb2ZpbGUidQoTTGlzdFByb2ZpbGVzUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJcChRMaXN0UHJvZmlsZXNSZXNwb25zZRIrCghwcm9maWxlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiegoURGVsZXRlUHJvZmlsZVJlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASKQoEbmFtZRgCIAEoCUIbukgYchYQARiAATIPXlteXHgwMC1ceDFmXSokIhcKFURlbGV0ZVByb2ZpbGVSZXNwb25zZSIRCg9HZXRNb2RlbFJlcXVlc3QicQoQR2V0TW9kZWxSZXNwb25zZRINCgVtb2RlbBgBIAEoCRIMCgRtb2RlGAIgASgJEhYKDmNvbnRleHRfd2luZG93GAMgASgFEhcKD2VtYmVkZGluZ19tb2RlbBgEIAEoCRIPCgdiYWNrZW5kGAUgASgJImMKFFJlZ2lzdGVyVG9vbHNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhsKB2FkZHJlc3MYAiABKAlCCrpIB3IFEAEYgAIiRQoVUmVnaXN0ZXJUb29sc1Jlc3BvbnNlEiwKBnNlcnZlchgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlciJCChBMaXN0VG9vbHNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIkIKEUxpc3RUb29sc1Jlc3BvbnNlEi0KB3NlcnZlcnMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLlRvb2xTZXJ2ZXIiZQoWVW5yZWdpc3RlclRvb2xzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIbCgdhZGRyZXNzGAIgASgJQgq6SAdyBRABGIACIhkKF1VucmVnaXN0ZXJUb29sc1Jlc3BvbnNlKoABCgtTeXN0ZW1FdmVudBIcChhTWVNURU1fRVZFTlRfVU5TUEVDSUZJRUQQABIWChJTWVNURU1fRVZFTlRfTE9HSU4QARIaChZTWVNURU1fRVZFTlRfSEVBUlRCRUFUEAISHwobU1lTVEVNX0VWRU5UX01FTU9SWV9XQVJOSU5HEAMypBUKDEFnZW50U2VydmljZRJYCgtDcmVhdGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5DcmVhdGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuQ3JlYXRlQWdlbnRSZXNwb25zZRJPCghHZXRBZ2VudBIgLm1lbWdwdC5hZ2VudC52MS5HZXRBZ2VudFJlcXVlc3QaIS5tZW1ncHQuYWdlbnQudjEuR2V0QWdlbnRSZXNwb25zZRJVCgpMaXN0QWdlbnRzEiIubWVtZ3B0LmFnZW50LnYxLkxpc3RBZ2VudHNSZXF1ZXN0GiMubWVtZ3B0LmFnZW50LnYxLkxpc3RBZ2VudHNSZXNwb25zZRJYCgtVcGRhdGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5VcGRhdGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuVXBkYXRlQWdlbnRSZXNwb25zZRJYCgtEZWxldGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5EZWxldGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuRGVsZXRlQWdlbnRSZXNwb25zZRJaCgtFeHBvcnRBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5FeHBvcnRBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuRXhwb3J0QWdlbnRSZXNwb25zZTABEloKC0ltcG9ydEFnZW50EiMubWVtZ3B0LmFnZW50LnYxLkltcG9ydEFnZW50UmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5JbXBvcnRBZ2VudFJlc3BvbnNlKAESWgoLU2VuZE1lc3NhZ2USIy5tZW1ncHQuYWdlbnQudjEuU2VuZE1lc3NhZ2VSZXF1ZXN0GiQubWVtZ3B0LmFnZW50LnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UwARJXCgpSZXN1bWVUdXJuEiIubWVtZ3B0LmFnZW50LnYxLlJlc3VtZVR1cm5SZXF1ZXN0GiMubWVtZ3B0LmFnZW50LnYxLlJlc3VtZVR1cm5SZXNwb25zZTABElUKCkNhbmNlbFR1cm4SIi5tZW1ncHQuYWdlbnQudjEuQ2FuY2VsVHVyblJlcXVlc3QaIy5tZW1ncHQuYWdlbnQudjEuQ2FuY2VsVHVyblJlc3BvbnNlElIKCUxpc3RUdXJucxIhLm1lbWdwdC5hZ2VudC52MS5MaXN0VHVybnNSZXF1ZXN0GiIubWVtZ3B0LmFnZW50LnYxLkxpc3RUdXJuc1Jlc3BvbnNlElsKDEF0dGFjaFNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5BdHRhY2hTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkF0dGFjaFNvdXJjZVJlc3BvbnNlElsKDERldGFjaFNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5EZXRhY2hTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkRldGFjaFNvdXJjZVJlc3BvbnNlElgKC0xpc3RTb3VyY2VzEiMubWVtZ3B0LmFnZW50LnYxLkxpc3RTb3VyY2VzUmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5MaXN0U291cmNlc1Jlc3BvbnNlElsKDERlbGV0ZVNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5EZWxldGVTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkRlbGV0ZVNvdXJjZVJlc3BvbnNlElUKCkdldENvbnRleHQSIi5tZW1ncHQuYWdlbnQudjEuR2V0Q29udGV4dFJlcXVlc3QaIy5tZW1ncHQuYWdlbnQudjEuR2V0Q29udGV4dFJlc3BvbnNlEk8KCFNldEJsb2NrEiAubWVtZ3B0LmFnZW50LnYxLlNldEJsb2NrUmVxdWVzdBohLm1lbWdwdC5hZ2VudC52MS5TZXRCbG9ja1Jlc3BvbnNlElgKC0RlbGV0ZUJsb2NrEiMubWVtZ3B0LmFnZW50LnYxLkRlbGV0ZUJsb2NrUmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5EZWxldGVCbG9ja1Jlc3BvbnNlElIKCVN1bW1hcml6ZRIhLm1lbWdwdC5hZ2VudC52MS5TdW1tYXJpemVSZXF1ZXN0GiIubWVtZ3B0LmFnZW50LnYxLlN1bW1hcml6ZVJlc3BvbnNlEkMKBFVuZG8SHC5tZW1ncHQuYWdlbnQudjEuVW5kb1JlcXVlc3QaHS5tZW1ncHQuYWdlbnQudjEuVW5kb1Jlc3BvbnNlEkgKBVJldHJ5Eh0ubWVtZ3B0LmFnZW50LnYxLlJldHJ5UmVxdWVzdBoeLm1lbWdwdC5hZ2VudC52MS5SZXRyeVJlc3BvbnNlMAESTAoHUmV0aGluaxIfLm1lbWdwdC5hZ2VudC52MS5SZXRoaW5rUmVxdWVzdBogLm1lbWdwdC5hZ2VudC52MS5SZXRoaW5rUmVzcG9uc2USTAoHUmV3cml0ZRIfLm1lbWdwdC5hZ2VudC52MS5SZXdyaXRlUmVxdWVzdBogLm1lbWdwdC5hZ2VudC52MS5SZXdyaXRlUmVzcG9uc2USVQoKUHV0UHJvZmlsZRIiLm1lbWdwdC5hZ2VudC52MS5QdXRQcm9maWxlUmVxdWVzdBojLm1lbWdwdC5hZ2VudC52MS5QdXRQcm9maWxlUmVzcG9uc2USVQoKR2V0UHJvZmlsZRIiLm1lbWdwdC5hZ2VudC52MS5HZXRQcm9maWxlUmVxdWVzdBojLm1lbWdwdC5hZ2VudC52MS5HZXRQcm9maWxlUmVzcG9uc2USWwoMTGlzdFByb2ZpbGVzEiQubWVtZ3B0LmFnZW50LnYxLkxpc3RQcm9maWxlc1JlcXVlc3QaJS5tZW1ncHQuYWdlbnQudjEuTGlzdFByb2ZpbGVzUmVzcG9uc2USXgoNRGVsZXRlUHJvZmlsZRIlLm1lbWdwdC5hZ2VudC52MS5EZWxldGVQcm9maWxlUmVxdWVzdBomLm1lbWdwdC5hZ2VudC52MS5EZWxldGVQcm9maWxlUmVzcG9uc2USTwoIR2V0TW9kZWwSIC5tZW1ncHQuYWdlbnQudjEuR2V0TW9kZWxSZXF1ZXN0GiEubWVtZ3B0LmFnZW50LnYxLkdldE1vZGVsUmVzcG9uc2USXgoNUmVnaXN0ZXJUb29scxIlLm1lbWdwdC5hZ2VudC52MS5SZWdpc3RlclRvb2xzUmVxdWVzdBomLm1lbWdwdC5hZ2VudC52MS5SZWdpc3RlclRvb2xzUmVzcG9uc2USUgoJTGlzdFRvb2xzEiEubWVtZ3B0LmFnZW50LnYxLkxpc3RUb29sc1JlcXVlc3QaIi5tZW1ncHQuYWdlbnQudjEuTGlzdFRvb2xzUmVzcG9uc2USZAoPVW5yZWdpc3RlclRvb2xzEicubWVtZ3B0LmFnZW50LnYxLlVucmVnaXN0ZXJUb29sc1JlcXVlc3QaKC5tZW1ncHQuYWdlbnQudjEuVW5yZWdpc3RlclRvb2xzUmVzcG9uc2VC9AEKGGlvLm1lbWdwdG1pbHZ1cy5hZ2VudC52MUIRQWdlbnRTZXJ2aWNlUHJvdG9QAVpJZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvYWdlbnQvdjE7YWdlbnR2MaICBE1HUEGqAhZNZW1HUFQuTWlsdnVzLkFnZW50LlYxygIWTWVtR1BUXE1pbHZ1c1xBZ2VudFxWMeICIk1lbUdQVFxNaWx2dXNcQWdlbnRcVjFcR1BCTWV0YWRhdGHqAhlNZW1HUFQ6Ok1pbHZ1czo6QWdlbnQ6OlYxYgZwcm90bzM", [file_google_protobuf_field_mask, file_memgpt_agent_v1_event, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_agent_piece, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_profile, file_memgpt_memory_v1_source, file_memgpt_memory_v1_tool, file_memgpt_memory_v1_turn]);
+  fileDesc("CiNtZW1ncHQvYWdlbnQvdjEvYWdlbnRfc2VydmljZS5wcm90bxIPbWVtZ3B0LmFnZW50LnYxIu0CChJDcmVhdGVBZ2VudFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESFgoEbmFtZRgCIAEoCUIIukgFcgMYgAESGAoGcHJlc2V0GAMgASgJQgi6SAVyAxiAARIZCgdwZXJzb25hGAQgASgJQgi6SAVyAxiAARIXCgVodW1hbhgFIAEoCUIIukgFcgMYgAESGQoGc3lzdGVtGAYgASgJQgm6SAZyBBiAgAQSFwoFbW9kZWwYByABKAlCCLpIBXIDGIACEiQKDmNvbnRleHRfd2luZG93GAggASgFQgy6SAkaBxiAreIEKAASJgoRY29yZV9tZW1vcnlfbGltaXQYCSABKAVCC7pICBoGGKCcASgAEhoKCXRpbWVfem9uZRgKIAEoCUIHukgEcgIYQBI1CgZibG9ja3MYCyADKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIIukgFkgECECAiPQoTQ3JlYXRlQWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQibQoPR2V0QWdlbnRSZXF1ZXN0EjAKCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kSAASGgoEbmFtZRgCIAEoCUIKukgHcgUQARiAAUgAQgwKA2tleRIFukgCCAEiOgoQR2V0QWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQiRAoRTGlzdEFnZW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAImoKEkxpc3RBZ2VudHNSZXNwb25zZRInCgZhZ2VudHMYASADKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDIn0KElVwZGF0ZUFnZW50UmVxdWVzdBIuCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRCBrpIA8gBARI3Cgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2tCBrpIA8gBASI9ChNVcGRhdGVBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCJiChJEZWxldGVBZ2VudFJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiFQoTRGVsZXRlQWdlbnRSZXNwb25zZSJEChJFeHBvcnRBZ2VudFJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiQgoTRXhwb3J0QWdlbnRSZXNwb25zZRIrCgVwaWVjZRgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRQaWVjZSJ/ChJJbXBvcnRBZ2VudFJlcXVlc3QSMwoFcGllY2UYASABKAsyHC5tZW1ncHQubWVtb3J5LnYxLkFnZW50UGllY2VCBrpIA8gBARIWCgRuYW1lGAIgASgJQgi6SAVyAxiAARIcCgpyZXF1ZXN0X2lkGAMgASgJQgi6SAVyAxiAASJbChNJbXBvcnRBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudBIcChRtaXNzaW5nX3NvdXJjZV9uYW1lcxgCIAMoCSLwAgoSU2VuZE1lc3NhZ2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAiABKAlCCLpIBXIDGIABEhsKBHRleHQYAyABKAlCC7pICHIGEAEogIAQSAASOQoFZXZlbnQYBCABKA4yHC5tZW1ncHQuYWdlbnQudjEuU3lzdGVtRXZlbnRCCrpIB4IBBBABIABIABIbCgl1c2VyX25hbWUYBSABKAlCCLpIBXIDGIABEh8KDmFmdGVyX3NlcXVlbmNlGAYgASgDQge6SAQiAigAEhUKDXN0cmVhbV9kZWx0YXMYByABKAgSEwoLc2tpcF92ZXJpZnkYCCABKAgSHQoJbWF4X3N0ZXBzGAkgASgFQgq6SAcaBRjIASgAEhsKCm1heF90b2tlbnMYCiABKANCB7pIBCICKABCDgoFaW5wdXQSBbpIAggBIkAKE1NlbmRNZXNzYWdlUmVzcG9uc2USKQoFZXZlbnQYASABKAsyGi5tZW1ncHQuYWdlbnQudjEuVHVybkV2ZW50IpsBChFSZXN1bWVUdXJuUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIeCgpyZXF1ZXN0X2lkGAIgASgJQgq6SAdyBRABGIABEh8KDmFmdGVyX3NlcXVlbmNlGAMgASgDQge6SAQiAigAEhUKDXN0cmVhbV9kZWx0YXMYBCABKAgiPwoSUmVzdW1lVHVyblJlc3BvbnNlEikKBWV2ZW50GAEgASgLMhoubWVtZ3B0LmFnZW50LnYxLlR1cm5FdmVudCJjChFDYW5jZWxUdXJuUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIeCgpyZXF1ZXN0X2lkGAIgASgJQgq6SAdyBRABGIABIjoKEkNhbmNlbFR1cm5SZXNwb25zZRIkCgR0dXJuGAEgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuInMKEExpc3RUdXJuc1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSEQoJcGFnZV9zaXplGAIgASgFEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAIlMKEUxpc3RUdXJuc1Jlc3BvbnNlEiUKBXR1cm5zGAEgAygLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ2ChNBdHRhY2hTb3VyY2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi8KCXNvdXJjZV9pZBgCIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCI+ChRBdHRhY2hTb3VyY2VSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQidgoTRGV0YWNoU291cmNlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPgoURGV0YWNoU291cmNlUmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50IkUKEkxpc3RTb3VyY2VzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgEAibQoTTGlzdFNvdXJjZXNSZXNwb25zZRIpCgdzb3VyY2VzGAEgAygLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMiZAoTRGVsZXRlU291cmNlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiFgoURGVsZXRlU291cmNlUmVzcG9uc2UiTAoOQ29udGV4dE1lc3NhZ2USKgoHbWVzc2FnZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIOCgZ0b2tlbnMYAiABKAUiQwoRR2V0Q29udGV4dFJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiawoNQ29udGV4dFRva2VucxIUCgxpbnN0cnVjdGlvbnMYASABKAUSDgoGYmxvY2tzGAIgASgFEhEKCWZ1bmN0aW9ucxgDIAEoBRIPCgdzdW1tYXJ5GAQgASgFEhAKCG1lc3NhZ2VzGAUgASgFIrYCChJHZXRDb250ZXh0UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50EicKBmJsb2NrcxgCIAMoCzIXLm1lbWdwdC5tZW1vcnkudjEuQmxvY2sSMQoIbWVzc2FnZXMYAyADKAsyHy5tZW1ncHQuYWdlbnQudjEuQ29udGV4dE1lc3NhZ2USFAoMdG90YWxfdG9rZW5zGAUgASgFEhYKDmNvbnRleHRfd2luZG93GAYgASgFEhYKDmFyY2hpdmFsX2NvdW50GAcgASgDEg8KB3N1bW1hcnkYCCABKAkSLgoGdG9rZW5zGAkgASgLMh4ubWVtZ3B0LmFnZW50LnYxLkNvbnRleHRUb2tlbnNKBAgEEAVSD2Z1bmN0aW9uX3Rva2VucyJ1Cg9TZXRCbG9ja1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSMgoFYmxvY2sYAiABKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIGukgDyAEBIjoKEFNldEJsb2NrUmVzcG9uc2USJgoFYmxvY2sYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrIl4KEkRlbGV0ZUJsb2NrUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIYCgVsYWJlbBgCIAEoCUIJukgGcgQQARhAIhUKE0RlbGV0ZUJsb2NrUmVzcG9uc2UiYAoQU3VtbWFyaXplUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIcCgpyZXF1ZXN0X2lkGAIgASgJQgi6SAVyAxiAASI7ChFTdW1tYXJpemVSZXNwb25zZRIVCg1ldmljdGVkX2NvdW50GAEgASgFEg8KB3N1bW1hcnkYAiABKAkicwoLVW5kb1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAESFgoFY291bnQYAyABKAVCB7pIBBoCKAAiJQoMVW5kb1Jlc3BvbnNlEhUKDXJlbW92ZWRfY291bnQYASABKAUi5QEKDFJldHJ5UmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIcCgpyZXF1ZXN0X2lkGAIgASgJQgi6SAVyAxiAARIfCg5hZnRlcl9zZXF1ZW5jZRgDIAEoA0IHukgEIgIoABIVCg1zdHJlYW1fZGVsdGFzGAQgASgIEhMKC3NraXBfdmVyaWZ5GAUgASgIEh0KCW1heF9zdGVwcxgGIAEoBUIKukgHGgUYyAEoABIbCgptYXhfdG9rZW5zGAcgASgDQge6SAQiAigAIjoKDVJldHJ5UmVzcG9uc2USKQoFZXZlbnQYASABKAsyGi5tZW1ncHQuYWdlbnQudjEuVHVybkV2ZW50InkKDlJldGhpbmtSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhkKBHRleHQYAiABKAlCC7pICHIGEAEogIAQEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABIj0KD1JldGhpbmtSZXNwb25zZRIqCgdtZXNzYWdlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlInkKDlJld3JpdGVSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhkKBHRleHQYAiABKAlCC7pICHIGEAEogIAQEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABIj0KD1Jld3JpdGVSZXNwb25zZRIqCgdtZXNzYWdlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlIoEBChFQdXRQcm9maWxlUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIABEhkKBHRleHQYAyABKAlCC7pICHIGEAEYgIAEIkAKElB1dFByb2ZpbGVSZXNwb25zZRIqCgdwcm9maWxlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlIncKEUdldFByb2ZpbGVSZXF1ZXN0EjcKBGtpbmQYASABKA4yHS5tZW1ncHQubWVtb3J5LnYxLlByb2ZpbGVLaW5kQgq6SAeCAQQQASAAEikKBG5hbWUYAiABKAlCG7pIGHIWEAEYgAEyD15bXlx4MDAtXHgxZl0qJCJAChJHZXRQcm9maWxlUmVzcG9uc2USKgoHcHJvZmlsZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZSJ/ChNMaXN0UHJvZmlsZXNSZXF1ZXN0EjcKBGtpbmQYASABKA4yHS5tZW1ncHQubWVtb3J5LnYxLlByb2ZpbGVLaW5kQgq6SAeCAQQQASAAEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAQCJcChRMaXN0UHJvZmlsZXNSZXNwb25zZRIrCghwcm9maWxlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiegoURGVsZXRlUHJvZmlsZVJlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASKQoEbmFtZRgCIAEoCUIbukgYchYQARiAATIPXlteXHgwMC1ceDFmXSokIhcKFURlbGV0ZVByb2ZpbGVSZXNwb25zZSIRCg9HZXRNb2RlbFJlcXVlc3QicQoQR2V0TW9kZWxSZXNwb25zZRINCgVtb2RlbBgBIAEoCRIMCgRtb2RlGAIgASgJEhYKDmNvbnRleHRfd2luZG93GAMgASgFEhcKD2VtYmVkZGluZ19tb2RlbBgEIAEoCRIPCgdiYWNrZW5kGAUgASgJImMKFFJlZ2lzdGVyVG9vbHNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhsKB2FkZHJlc3MYAiABKAlCCrpIB3IFEAEYgAIiRQoVUmVnaXN0ZXJUb29sc1Jlc3BvbnNlEiwKBnNlcnZlchgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlciJCChBMaXN0VG9vbHNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIkIKEUxpc3RUb29sc1Jlc3BvbnNlEi0KB3NlcnZlcnMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLlRvb2xTZXJ2ZXIiZQoWVW5yZWdpc3RlclRvb2xzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIbCgdhZGRyZXNzGAIgASgJQgq6SAdyBRABGIACIhkKF1VucmVnaXN0ZXJUb29sc1Jlc3BvbnNlKoABCgtTeXN0ZW1FdmVudBIcChhTWVNURU1fRVZFTlRfVU5TUEVDSUZJRUQQABIWChJTWVNURU1fRVZFTlRfTE9HSU4QARIaChZTWVNURU1fRVZFTlRfSEVBUlRCRUFUEAISHwobU1lTVEVNX0VWRU5UX01FTU9SWV9XQVJOSU5HEAMypBUKDEFnZW50U2VydmljZRJYCgtDcmVhdGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5DcmVhdGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuQ3JlYXRlQWdlbnRSZXNwb25zZRJPCghHZXRBZ2VudBIgLm1lbWdwdC5hZ2VudC52MS5HZXRBZ2VudFJlcXVlc3QaIS5tZW1ncHQuYWdlbnQudjEuR2V0QWdlbnRSZXNwb25zZRJVCgpMaXN0QWdlbnRzEiIubWVtZ3B0LmFnZW50LnYxLkxpc3RBZ2VudHNSZXF1ZXN0GiMubWVtZ3B0LmFnZW50LnYxLkxpc3RBZ2VudHNSZXNwb25zZRJYCgtVcGRhdGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5VcGRhdGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuVXBkYXRlQWdlbnRSZXNwb25zZRJYCgtEZWxldGVBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5EZWxldGVBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuRGVsZXRlQWdlbnRSZXNwb25zZRJaCgtFeHBvcnRBZ2VudBIjLm1lbWdwdC5hZ2VudC52MS5FeHBvcnRBZ2VudFJlcXVlc3QaJC5tZW1ncHQuYWdlbnQudjEuRXhwb3J0QWdlbnRSZXNwb25zZTABEloKC0ltcG9ydEFnZW50EiMubWVtZ3B0LmFnZW50LnYxLkltcG9ydEFnZW50UmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5JbXBvcnRBZ2VudFJlc3BvbnNlKAESWgoLU2VuZE1lc3NhZ2USIy5tZW1ncHQuYWdlbnQudjEuU2VuZE1lc3NhZ2VSZXF1ZXN0GiQubWVtZ3B0LmFnZW50LnYxLlNlbmRNZXNzYWdlUmVzcG9uc2UwARJXCgpSZXN1bWVUdXJuEiIubWVtZ3B0LmFnZW50LnYxLlJlc3VtZVR1cm5SZXF1ZXN0GiMubWVtZ3B0LmFnZW50LnYxLlJlc3VtZVR1cm5SZXNwb25zZTABElUKCkNhbmNlbFR1cm4SIi5tZW1ncHQuYWdlbnQudjEuQ2FuY2VsVHVyblJlcXVlc3QaIy5tZW1ncHQuYWdlbnQudjEuQ2FuY2VsVHVyblJlc3BvbnNlElIKCUxpc3RUdXJucxIhLm1lbWdwdC5hZ2VudC52MS5MaXN0VHVybnNSZXF1ZXN0GiIubWVtZ3B0LmFnZW50LnYxLkxpc3RUdXJuc1Jlc3BvbnNlElsKDEF0dGFjaFNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5BdHRhY2hTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkF0dGFjaFNvdXJjZVJlc3BvbnNlElsKDERldGFjaFNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5EZXRhY2hTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkRldGFjaFNvdXJjZVJlc3BvbnNlElgKC0xpc3RTb3VyY2VzEiMubWVtZ3B0LmFnZW50LnYxLkxpc3RTb3VyY2VzUmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5MaXN0U291cmNlc1Jlc3BvbnNlElsKDERlbGV0ZVNvdXJjZRIkLm1lbWdwdC5hZ2VudC52MS5EZWxldGVTb3VyY2VSZXF1ZXN0GiUubWVtZ3B0LmFnZW50LnYxLkRlbGV0ZVNvdXJjZVJlc3BvbnNlElUKCkdldENvbnRleHQSIi5tZW1ncHQuYWdlbnQudjEuR2V0Q29udGV4dFJlcXVlc3QaIy5tZW1ncHQuYWdlbnQudjEuR2V0Q29udGV4dFJlc3BvbnNlEk8KCFNldEJsb2NrEiAubWVtZ3B0LmFnZW50LnYxLlNldEJsb2NrUmVxdWVzdBohLm1lbWdwdC5hZ2VudC52MS5TZXRCbG9ja1Jlc3BvbnNlElgKC0RlbGV0ZUJsb2NrEiMubWVtZ3B0LmFnZW50LnYxLkRlbGV0ZUJsb2NrUmVxdWVzdBokLm1lbWdwdC5hZ2VudC52MS5EZWxldGVCbG9ja1Jlc3BvbnNlElIKCVN1bW1hcml6ZRIhLm1lbWdwdC5hZ2VudC52MS5TdW1tYXJpemVSZXF1ZXN0GiIubWVtZ3B0LmFnZW50LnYxLlN1bW1hcml6ZVJlc3BvbnNlEkMKBFVuZG8SHC5tZW1ncHQuYWdlbnQudjEuVW5kb1JlcXVlc3QaHS5tZW1ncHQuYWdlbnQudjEuVW5kb1Jlc3BvbnNlEkgKBVJldHJ5Eh0ubWVtZ3B0LmFnZW50LnYxLlJldHJ5UmVxdWVzdBoeLm1lbWdwdC5hZ2VudC52MS5SZXRyeVJlc3BvbnNlMAESTAoHUmV0aGluaxIfLm1lbWdwdC5hZ2VudC52MS5SZXRoaW5rUmVxdWVzdBogLm1lbWdwdC5hZ2VudC52MS5SZXRoaW5rUmVzcG9uc2USTAoHUmV3cml0ZRIfLm1lbWdwdC5hZ2VudC52MS5SZXdyaXRlUmVxdWVzdBogLm1lbWdwdC5hZ2VudC52MS5SZXdyaXRlUmVzcG9uc2USVQoKUHV0UHJvZmlsZRIiLm1lbWdwdC5hZ2VudC52MS5QdXRQcm9maWxlUmVxdWVzdBojLm1lbWdwdC5hZ2VudC52MS5QdXRQcm9maWxlUmVzcG9uc2USVQoKR2V0UHJvZmlsZRIiLm1lbWdwdC5hZ2VudC52MS5HZXRQcm9maWxlUmVxdWVzdBojLm1lbWdwdC5hZ2VudC52MS5HZXRQcm9maWxlUmVzcG9uc2USWwoMTGlzdFByb2ZpbGVzEiQubWVtZ3B0LmFnZW50LnYxLkxpc3RQcm9maWxlc1JlcXVlc3QaJS5tZW1ncHQuYWdlbnQudjEuTGlzdFByb2ZpbGVzUmVzcG9uc2USXgoNRGVsZXRlUHJvZmlsZRIlLm1lbWdwdC5hZ2VudC52MS5EZWxldGVQcm9maWxlUmVxdWVzdBomLm1lbWdwdC5hZ2VudC52MS5EZWxldGVQcm9maWxlUmVzcG9uc2USTwoIR2V0TW9kZWwSIC5tZW1ncHQuYWdlbnQudjEuR2V0TW9kZWxSZXF1ZXN0GiEubWVtZ3B0LmFnZW50LnYxLkdldE1vZGVsUmVzcG9uc2USXgoNUmVnaXN0ZXJUb29scxIlLm1lbWdwdC5hZ2VudC52MS5SZWdpc3RlclRvb2xzUmVxdWVzdBomLm1lbWdwdC5hZ2VudC52MS5SZWdpc3RlclRvb2xzUmVzcG9uc2USUgoJTGlzdFRvb2xzEiEubWVtZ3B0LmFnZW50LnYxLkxpc3RUb29sc1JlcXVlc3QaIi5tZW1ncHQuYWdlbnQudjEuTGlzdFRvb2xzUmVzcG9uc2USZAoPVW5yZWdpc3RlclRvb2xzEicubWVtZ3B0LmFnZW50LnYxLlVucmVnaXN0ZXJUb29sc1JlcXVlc3QaKC5tZW1ncHQuYWdlbnQudjEuVW5yZWdpc3RlclRvb2xzUmVzcG9uc2VC9AEKGGlvLm1lbWdwdG1pbHZ1cy5hZ2VudC52MUIRQWdlbnRTZXJ2aWNlUHJvdG9QAVpJZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvYWdlbnQvdjE7YWdlbnR2MaICBE1HUEGqAhZNZW1HUFQuTWlsdnVzLkFnZW50LlYxygIWTWVtR1BUXE1pbHZ1c1xBZ2VudFxWMeICIk1lbUdQVFxNaWx2dXNcQWdlbnRcVjFcR1BCTWV0YWRhdGHqAhlNZW1HUFQ6Ok1pbHZ1czo6QWdlbnQ6OlYxYgZwcm90bzM", [file_google_protobuf_field_mask, file_memgpt_agent_v1_event, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_agent_piece, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_profile, file_memgpt_memory_v1_source, file_memgpt_memory_v1_tool, file_memgpt_memory_v1_turn]);
 
 /**
  * Request of CreateAgent.
@@ -39,15 +39,16 @@ export const file_memgpt_agent_v1_agent_service: GenFile = /*@__PURE__*/
  */
 export type CreateAgentRequest = Message<"memgpt.agent.v1.CreateAgentRequest"> & {
   /**
-   * Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT.
+   * Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+   * body is INVALID_ARGUMENT.
    *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
-   * Name for people, unique within the tenant: at most 128 characters, not blank, without white space at its ends, control
-   * or invisible characters; empty for one that is made up.
+   * Display name, unique within the tenant: at most 128 characters, not blank, without leading or trailing white space,
+   * control characters or invisible characters. Empty for a generated name.
    *
    * @generated from field: string name = 2;
    */
@@ -75,43 +76,44 @@ export type CreateAgentRequest = Message<"memgpt.agent.v1.CreateAgentRequest"> &
   human: string;
 
   /**
-   * Instructions instead of the preset's; empty for those.
+   * Instructions that replace the preset's; empty to keep those.
    *
    * @generated from field: string system = 6;
    */
   system: string;
 
   /**
-   * The chat model it asks; empty for the service's own setting.
+   * The chat model; empty for the service's default.
    *
    * @generated from field: string model = 7;
    */
   model: string;
 
   /**
-   * Size of its context window in tokens; 0 for the service's own setting, else at least 1,024.
+   * Size of the context window in tokens, at least 1,024; 0 for the service's default.
    *
    * @generated from field: int32 context_window = 8;
    */
   contextWindow: number;
 
   /**
-   * Limit of the `persona` and `human` blocks in characters; 0 for 2,000, at most 20,000.
+   * Limit of the `persona` and `human` blocks in characters. 0 means 2,000; at most 20,000.
    *
    * @generated from field: int32 core_memory_limit = 9;
    */
   coreMemoryLimit: number;
 
   /**
-   * IANA name of its time zone; empty for the service's own setting.
+   * IANA name of the agent's time zone; empty for the service's default.
    *
    * @generated from field: string time_zone = 10;
    */
   timeZone: string;
 
   /**
-   * Blocks of core memory beside `persona` and `human`, 32 in all; each label once, without etags. One of these two labels
-   * replaces the profile's text, or without a value keeps it. A limit of 0 is `core_memory_limit`.
+   * Blocks of core memory besides `persona` and `human`, 32 in total; each label once, without etags. A block labeled
+   * `persona` or `human` replaces the profile's text, or keeps it if the block has no value. A limit of 0 means
+   * `core_memory_limit`.
    *
    * @generated from field: repeated memgpt.memory.v1.BlockEdit blocks = 11;
    */
@@ -211,14 +213,15 @@ export const GetAgentResponseSchema: GenMessage<GetAgentResponse> = /*@__PURE__*
  */
 export type ListAgentsRequest = Message<"memgpt.agent.v1.ListAgentsRequest"> & {
   /**
-   * The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -246,14 +249,14 @@ export type ListAgentsResponse = Message<"memgpt.agent.v1.ListAgentsResponse"> &
   agents: Agent[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All agents of the tenant.
+   * Number of agents of the tenant.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -274,14 +277,14 @@ export const ListAgentsResponseSchema: GenMessage<ListAgentsResponse> = /*@__PUR
  */
 export type UpdateAgentRequest = Message<"memgpt.agent.v1.UpdateAgentRequest"> & {
   /**
-   * The agent: `agent_id` says which, and the fields that `update_mask` names are taken over.
+   * The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
   agent?: Agent | undefined;
 
   /**
-   * Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT.
+   * Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -330,7 +333,7 @@ export type DeleteAgentRequest = Message<"memgpt.agent.v1.DeleteAgentRequest"> &
   agentId: string;
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 2;
    */
@@ -415,14 +418,14 @@ export type ImportAgentRequest = Message<"memgpt.agent.v1.ImportAgentRequest"> &
   piece?: AgentPiece | undefined;
 
   /**
-   * In the first message: the new agent's name, or empty for the exported one.
+   * In the first message: name of the new agent; empty for the exported name.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * In the first message: makes the call repeatable for 24 hours.
+   * In the first message: makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 3;
    */
@@ -450,7 +453,7 @@ export type ImportAgentResponse = Message<"memgpt.agent.v1.ImportAgentResponse">
   agent?: Agent | undefined;
 
   /**
-   * Sources that the agent had attached, and that are not in this store: load them, then attach them.
+   * Names of attached sources that do not exist in this store. Load them, then attach them.
    *
    * @generated from field: repeated string missing_source_names = 2;
    */
@@ -478,7 +481,7 @@ export type SendMessageRequest = Message<"memgpt.agent.v1.SendMessageRequest"> &
   agentId: string;
 
   /**
-   * Names the turn; see SendMessage. An id of 128 random bits is a good one.
+   * Identifies the turn; see SendMessage. An id of 128 random bits is a good one.
    *
    * @generated from field: string request_id = 2;
    */
@@ -508,42 +511,42 @@ export type SendMessageRequest = Message<"memgpt.agent.v1.SendMessageRequest"> &
   } | { case: undefined; value?: undefined };
 
   /**
-   * Name of the user, told to the agent; may be empty.
+   * Name of the user, as the agent sees it; may be empty.
    *
    * @generated from field: string user_name = 5;
    */
   userName: string;
 
   /**
-   * Events up to and including this one are left out of a replay; 0 leaves out none.
+   * A replay leaves out events up to and including this sequence; 0 leaves out none.
    *
    * @generated from field: int64 after_sequence = 6;
    */
   afterSequence: bigint;
 
   /**
-   * Send the model's text as it comes, as `delta` events.
+   * Stream the model's text as `delta` events while it is generated.
    *
    * @generated from field: bool stream_deltas = 7;
    */
   streamDeltas: boolean;
 
   /**
-   * Do not check that the agent's first answer is a message or a search.
+   * Do not check that the first reply of a new agent is a message or a search.
    *
    * @generated from field: bool skip_verify = 8;
    */
   skipVerify: boolean;
 
   /**
-   * The most steps of this turn; 0 for the service's own setting (50), at most 200.
+   * Maximum number of steps of this turn, at most 200; 0 for the service's default (50).
    *
    * @generated from field: int32 max_steps = 9;
    */
   maxSteps: number;
 
   /**
-   * The most tokens of this turn, prompts and completions together; 0 for no bound.
+   * Maximum number of tokens of this turn, prompts and completions together; 0 for no limit.
    *
    * @generated from field: int64 max_tokens = 10;
    */
@@ -592,21 +595,21 @@ export type ResumeTurnRequest = Message<"memgpt.agent.v1.ResumeTurnRequest"> & {
   agentId: string;
 
   /**
-   * The turn, by the request it answers.
+   * `request_id` of the turn.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * Events up to and including this one are left out; 0 leaves out none.
+   * Events up to and including this sequence are left out; 0 leaves out none.
    *
    * @generated from field: int64 after_sequence = 3;
    */
   afterSequence: bigint;
 
   /**
-   * Send the model's text as it comes, as `delta` events.
+   * Stream the model's text as `delta` events while it is generated.
    *
    * @generated from field: bool stream_deltas = 4;
    */
@@ -655,7 +658,7 @@ export type CancelTurnRequest = Message<"memgpt.agent.v1.CancelTurnRequest"> & {
   agentId: string;
 
   /**
-   * The turn, by the request it answers. NOT_FOUND when there is none.
+   * `request_id` of the turn. NOT_FOUND if it does not exist.
    *
    * @generated from field: string request_id = 2;
    */
@@ -676,7 +679,7 @@ export const CancelTurnRequestSchema: GenMessage<CancelTurnRequest> = /*@__PURE_
  */
 export type CancelTurnResponse = Message<"memgpt.agent.v1.CancelTurnResponse"> & {
   /**
-   * The turn as it is now.
+   * The turn after the call.
    *
    * @generated from field: memgpt.memory.v1.Turn turn = 1;
    */
@@ -704,14 +707,14 @@ export type ListTurnsRequest = Message<"memgpt.agent.v1.ListTurnsRequest"> & {
   agentId: string;
 
   /**
-   * The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -739,7 +742,7 @@ export type ListTurnsResponse = Message<"memgpt.agent.v1.ListTurnsResponse"> & {
   turns: Turn[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -788,7 +791,7 @@ export const AttachSourceRequestSchema: GenMessage<AttachSourceRequest> = /*@__P
  */
 export type AttachSourceResponse = Message<"memgpt.agent.v1.AttachSourceResponse"> & {
   /**
-   * The agent, with its attachments.
+   * The agent with its attachments.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -837,7 +840,7 @@ export const DetachSourceRequestSchema: GenMessage<DetachSourceRequest> = /*@__P
  */
 export type DetachSourceResponse = Message<"memgpt.agent.v1.DetachSourceResponse"> & {
   /**
-   * The agent, with its attachments.
+   * The agent with its attachments.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -858,14 +861,15 @@ export const DetachSourceResponseSchema: GenMessage<DetachSourceResponse> = /*@_
  */
 export type ListSourcesRequest = Message<"memgpt.agent.v1.ListSourcesRequest"> & {
   /**
-   * The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -893,14 +897,14 @@ export type ListSourcesResponse = Message<"memgpt.agent.v1.ListSourcesResponse">
   sources: Source[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All sources of the tenant.
+   * Number of sources of the tenant.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -928,7 +932,7 @@ export type DeleteSourceRequest = Message<"memgpt.agent.v1.DeleteSourceRequest">
   sourceId: string;
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 2;
    */
@@ -958,7 +962,7 @@ export const DeleteSourceResponseSchema: GenMessage<DeleteSourceResponse> = /*@_
   messageDesc(file_memgpt_agent_v1_agent_service, 29);
 
 /**
- * A message of the context window with its cost.
+ * A message of the context window with its token count.
  *
  * @generated from message memgpt.agent.v1.ContextMessage
  */
@@ -971,8 +975,8 @@ export type ContextMessage = Message<"memgpt.agent.v1.ContextMessage"> & {
   message?: Message$1 | undefined;
 
   /**
-   * Tokens it takes, as the service counts them. The model is shown a message shortened that is larger than the window has
-   * room for: these are the tokens of what it is shown, while `message` is whole.
+   * Number of tokens, as the service counts them. A message that does not fit into the window is shortened for the
+   * model: this counts the shortened text, while `message` is complete.
    *
    * @generated from field: int32 tokens = 2;
    */
@@ -1008,13 +1012,13 @@ export const GetContextRequestSchema: GenMessage<GetContextRequest> = /*@__PURE_
   messageDesc(file_memgpt_agent_v1_agent_service, 31);
 
 /**
- * Tokens of what fills a context window, by kind.
+ * Tokens in a context window by category.
  *
  * @generated from message memgpt.agent.v1.ContextTokens
  */
 export type ContextTokens = Message<"memgpt.agent.v1.ContextTokens"> & {
   /**
-   * The system message without the blocks: the instructions and what it says of the memory.
+   * The system message without the blocks: the instructions and the memory statistics.
    *
    * @generated from field: int32 instructions = 1;
    */
@@ -1035,7 +1039,7 @@ export type ContextTokens = Message<"memgpt.agent.v1.ContextTokens"> & {
   functions: number;
 
   /**
-   * The summary of what left the window; 0 while nothing did.
+   * The summary of evicted messages; 0 if none were evicted.
    *
    * @generated from field: int32 summary = 4;
    */
@@ -1077,35 +1081,35 @@ export type GetContextResponse = Message<"memgpt.agent.v1.GetContextResponse"> &
   blocks: Block[];
 
   /**
-   * What the model sees, in order: the system message, the summary if there is one, the messages.
+   * What the model sees, in order: the system message, the summary if there is one, and the messages.
    *
    * @generated from field: repeated memgpt.agent.v1.ContextMessage messages = 3;
    */
   messages: ContextMessage[];
 
   /**
-   * Tokens in all: the sum of `tokens`.
+   * Total number of tokens: the sum of `tokens`.
    *
    * @generated from field: int32 total_tokens = 5;
    */
   totalTokens: number;
 
   /**
-   * Tokens that the window has.
+   * Size of the window in tokens.
    *
    * @generated from field: int32 context_window = 6;
    */
   contextWindow: number;
 
   /**
-   * Passages it can search.
+   * Number of passages that the agent can search.
    *
    * @generated from field: int64 archival_count = 7;
    */
   archivalCount: bigint;
 
   /**
-   * Recursive summary of what left the window; empty while nothing did.
+   * Recursive summary of the evicted messages; empty if none were evicted.
    *
    * @generated from field: string summary = 8;
    */
@@ -1140,7 +1144,7 @@ export type SetBlockRequest = Message<"memgpt.agent.v1.SetBlockRequest"> & {
   agentId: string;
 
   /**
-   * What the block is to hold.
+   * The new content of the block.
    *
    * @generated from field: memgpt.memory.v1.BlockEdit block = 2;
    */
@@ -1161,7 +1165,7 @@ export const SetBlockRequestSchema: GenMessage<SetBlockRequest> = /*@__PURE__*/
  */
 export type SetBlockResponse = Message<"memgpt.agent.v1.SetBlockResponse"> & {
   /**
-   * The block as it is now.
+   * The block after the call.
    *
    * @generated from field: memgpt.memory.v1.Block block = 1;
    */
@@ -1232,7 +1236,7 @@ export type SummarizeRequest = Message<"memgpt.agent.v1.SummarizeRequest"> & {
   agentId: string;
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 2;
    */
@@ -1253,14 +1257,14 @@ export const SummarizeRequestSchema: GenMessage<SummarizeRequest> = /*@__PURE__*
  */
 export type SummarizeResponse = Message<"memgpt.agent.v1.SummarizeResponse"> & {
   /**
-   * Messages that left the window.
+   * Number of messages that were evicted.
    *
    * @generated from field: int32 evicted_count = 1;
    */
   evictedCount: number;
 
   /**
-   * The summary that stands in their place.
+   * The summary that replaces them.
    *
    * @generated from field: string summary = 2;
    */
@@ -1288,16 +1292,16 @@ export type UndoRequest = Message<"memgpt.agent.v1.UndoRequest"> & {
   agentId: string;
 
   /**
-   * Makes the call repeatable: same id and body, same answer.
+   * Makes the call idempotent: the same id and body return the same response.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-   * 0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-   * behind it.
+   * Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+   * call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+   * everything after it.
    *
    * @generated from field: int32 count = 3;
    */
@@ -1318,7 +1322,7 @@ export const UndoRequestSchema: GenMessage<UndoRequest> = /*@__PURE__*/
  */
 export type UndoResponse = Message<"memgpt.agent.v1.UndoResponse"> & {
   /**
-   * Messages that were taken back.
+   * Number of messages that were taken back.
    *
    * @generated from field: int32 removed_count = 1;
    */
@@ -1346,42 +1350,42 @@ export type RetryRequest = Message<"memgpt.agent.v1.RetryRequest"> & {
   agentId: string;
 
   /**
-   * Names the turn; see SendMessage.
+   * Identifies the turn; see SendMessage.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * Events up to and including this one are left out of a replay; 0 leaves out none.
+   * A replay leaves out events up to and including this sequence; 0 leaves out none.
    *
    * @generated from field: int64 after_sequence = 3;
    */
   afterSequence: bigint;
 
   /**
-   * Send the model's text as it comes, as `delta` events.
+   * Stream the model's text as `delta` events while it is generated.
    *
    * @generated from field: bool stream_deltas = 4;
    */
   streamDeltas: boolean;
 
   /**
-   * Do not check that the agent's first answer is a message or a search.
+   * Do not check that the first reply of a new agent is a message or a search.
    *
    * @generated from field: bool skip_verify = 5;
    */
   skipVerify: boolean;
 
   /**
-   * The most steps of this turn; 0 for the service's own setting (50), at most 200.
+   * Maximum number of steps of this turn, at most 200; 0 for the service's default (50).
    *
    * @generated from field: int32 max_steps = 6;
    */
   maxSteps: number;
 
   /**
-   * The most tokens of this turn, prompts and completions together; 0 for no bound.
+   * Maximum number of tokens of this turn, prompts and completions together; 0 for no limit.
    *
    * @generated from field: int64 max_tokens = 7;
    */
@@ -1430,14 +1434,14 @@ export type RethinkRequest = Message<"memgpt.agent.v1.RethinkRequest"> & {
   agentId: string;
 
   /**
-   * The new thought: not blank, at most 262,144 bytes in UTF-8.
+   * The new thought: not blank, at most 262,144 bytes of UTF-8.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * Makes the call repeatable: same id and body, same answer.
+   * Makes the call idempotent: the same id and body return the same response.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1458,7 +1462,7 @@ export const RethinkRequestSchema: GenMessage<RethinkRequest> = /*@__PURE__*/
  */
 export type RethinkResponse = Message<"memgpt.agent.v1.RethinkResponse"> & {
   /**
-   * The message as it is now.
+   * The message after the call.
    *
    * @generated from field: memgpt.memory.v1.Message message = 1;
    */
@@ -1486,14 +1490,14 @@ export type RewriteRequest = Message<"memgpt.agent.v1.RewriteRequest"> & {
   agentId: string;
 
   /**
-   * The new message: not blank, at most 262,144 bytes in UTF-8.
+   * The new message: not blank, at most 262,144 bytes of UTF-8.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * Makes the call repeatable: same id and body, same answer.
+   * Makes the call idempotent: the same id and body return the same response.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1514,7 +1518,7 @@ export const RewriteRequestSchema: GenMessage<RewriteRequest> = /*@__PURE__*/
  */
 export type RewriteResponse = Message<"memgpt.agent.v1.RewriteResponse"> & {
   /**
-   * The message as it is now.
+   * The message after the call.
    *
    * @generated from field: memgpt.memory.v1.Message message = 1;
    */
@@ -1535,14 +1539,15 @@ export const RewriteResponseSchema: GenMessage<RewriteResponse> = /*@__PURE__*/
  */
 export type PutProfileRequest = Message<"memgpt.agent.v1.PutProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters.
+   * Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+   * characters.
    *
    * @generated from field: string name = 2;
    */
@@ -1591,14 +1596,14 @@ export const PutProfileResponseSchema: GenMessage<PutProfileResponse> = /*@__PUR
  */
 export type GetProfileRequest = Message<"memgpt.agent.v1.GetProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name: 1 to 128 characters.
+   * Name: 1 to 128 characters.
    *
    * @generated from field: string name = 2;
    */
@@ -1640,21 +1645,22 @@ export const GetProfileResponseSchema: GenMessage<GetProfileResponse> = /*@__PUR
  */
 export type ListProfilesRequest = Message<"memgpt.agent.v1.ListProfilesRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1682,7 +1688,7 @@ export type ListProfilesResponse = Message<"memgpt.agent.v1.ListProfilesResponse
   profiles: Profile[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1703,14 +1709,14 @@ export const ListProfilesResponseSchema: GenMessage<ListProfilesResponse> = /*@_
  */
 export type DeleteProfileRequest = Message<"memgpt.agent.v1.DeleteProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name: 1 to 128 characters.
+   * Name: 1 to 128 characters.
    *
    * @generated from field: string name = 2;
    */
@@ -1768,7 +1774,7 @@ export type GetModelResponse = Message<"memgpt.agent.v1.GetModelResponse"> & {
   model: string;
 
   /**
-   * How functions are called: `offline`, `tools`, `json_schema`, or `auto` while that is not found out.
+   * How functions are called: `offline`, `tools`, `json_schema`, or `auto` if that is not known yet.
    *
    * @generated from field: string mode = 2;
    */
@@ -1782,14 +1788,14 @@ export type GetModelResponse = Message<"memgpt.agent.v1.GetModelResponse"> & {
   contextWindow: number;
 
   /**
-   * Name of the embedding model, as Memory says.
+   * Name of Memory's embedding model.
    *
    * @generated from field: string embedding_model = 4;
    */
   embeddingModel: string;
 
   /**
-   * The store behind Memory, as Memory says: `milvus-lite` or `milvus`.
+   * Memory's store: `milvus-lite` or `milvus`.
    *
    * @generated from field: string backend = 5;
    */
@@ -1817,7 +1823,7 @@ export type RegisterToolsRequest = Message<"memgpt.agent.v1.RegisterToolsRequest
   agentId: string;
 
   /**
-   * Where a `memgpt.tool.v1.ToolService` listens: `host:port`.
+   * Address of a `memgpt.tool.v1.ToolService`: `host:port`.
    *
    * @generated from field: string address = 2;
    */
@@ -1838,7 +1844,7 @@ export const RegisterToolsRequestSchema: GenMessage<RegisterToolsRequest> = /*@_
  */
 export type RegisterToolsResponse = Message<"memgpt.agent.v1.RegisterToolsResponse"> & {
   /**
-   * The address with its functions.
+   * The address and its functions.
    *
    * @generated from field: memgpt.memory.v1.ToolServer server = 1;
    */
@@ -1880,7 +1886,7 @@ export const ListToolsRequestSchema: GenMessage<ListToolsRequest> = /*@__PURE__*
  */
 export type ListToolsResponse = Message<"memgpt.agent.v1.ListToolsResponse"> & {
   /**
-   * The addresses with their functions.
+   * The addresses and their functions.
    *
    * @generated from field: repeated memgpt.memory.v1.ToolServer servers = 1;
    */
@@ -1938,7 +1944,7 @@ export const UnregisterToolsResponseSchema: GenMessage<UnregisterToolsResponse> 
   messageDesc(file_memgpt_agent_v1_agent_service, 63);
 
 /**
- * An event of a kind that only clients of the CLI's sort send.
+ * An event that a chat client sends without a message of the user.
  *
  * @generated from enum memgpt.agent.v1.SystemEvent
  */
@@ -1958,14 +1964,14 @@ export enum SystemEvent {
   LOGIN = 1,
 
   /**
-   * A heartbeat asked for by hand: the agent may act without a message.
+   * A heartbeat requested by the user: the agent may act without a message.
    *
    * @generated from enum value: SYSTEM_EVENT_HEARTBEAT = 2;
    */
   HEARTBEAT = 2,
 
   /**
-   * The alert of memory pressure, sent by hand.
+   * The memory pressure alert, requested by the user.
    *
    * @generated from enum value: SYSTEM_EVENT_MEMORY_WARNING = 3;
    */
@@ -1979,19 +1985,20 @@ export const SystemEventSchema: GenEnum<SystemEvent> = /*@__PURE__*/
   enumDesc(file_memgpt_agent_v1_agent_service, 0);
 
 /**
- * Agents with a long-term memory: what a client needs to make them and to talk to them.
+ * Creates agents with a long-term memory, and talks to them.
  *
- * Stateless: any replica answers any call. When Memory cannot be reached, calls fail with UNAVAILABLE and may be made
- * again. When the model cannot be reached, a turn's stream fails with UNAVAILABLE, or RESOURCE_EXHAUSTED for its 429; what
- * was committed stays, and the same `request_id` goes on from there.
+ * The service is stateless: any replica can serve any call. If Memory cannot be reached, calls fail with UNAVAILABLE
+ * and can be retried. If the model cannot be reached, a turn's stream fails with UNAVAILABLE, or with
+ * RESOURCE_EXHAUSTED if the model is rate limiting; committed steps stay, and a call with the same `request_id`
+ * continues after them.
  *
  * @generated from service memgpt.agent.v1.AgentService
  */
 export const AgentService: GenService<{
   /**
-   * Creates an agent from a preset, a persona and a human profile, and further blocks if asked for, with the boot sequence
-   * as its first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS when the name is
-   * taken; INVALID_ARGUMENT when a block's value is over its limit, or a label occurs twice.
+   * Creates an agent from a preset, a persona, a human profile and optional further blocks; the boot sequence is its
+   * first messages. Idempotent by `request_id`. NOT_FOUND for an unknown profile; ALREADY_EXISTS if the name is taken;
+   * INVALID_ARGUMENT if a block's value exceeds its limit or a label occurs twice.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.CreateAgent
    */
@@ -2001,7 +2008,7 @@ export const AgentService: GenService<{
     output: typeof CreateAgentResponseSchema;
   },
   /**
-   * Reads an agent by id or by name. NOT_FOUND when there is none.
+   * Reads an agent by id or by name. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.GetAgent
    */
@@ -2011,7 +2018,7 @@ export const AgentService: GenService<{
     output: typeof GetAgentResponseSchema;
   },
   /**
-   * Lists agents in order of creation, 50 a page, at most 1,000.
+   * Lists agents in order of creation, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListAgents
    */
@@ -2021,7 +2028,7 @@ export const AgentService: GenService<{
     output: typeof ListAgentsResponseSchema;
   },
   /**
-   * Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
+   * Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.UpdateAgent
    */
@@ -2031,7 +2038,7 @@ export const AgentService: GenService<{
     output: typeof UpdateAgentResponseSchema;
   },
   /**
-   * Deletes an agent with all it remembers; attached sources stay. Idempotent by `request_id`.
+   * Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.DeleteAgent
    */
@@ -2041,7 +2048,7 @@ export const AgentService: GenService<{
     output: typeof DeleteAgentResponseSchema;
   },
   /**
-   * Streams an agent whole, as of one instant. NOT_FOUND when there is none; ABORTED if it is deleted meanwhile.
+   * Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ExportAgent
    */
@@ -2051,9 +2058,10 @@ export const AgentService: GenService<{
     output: typeof ExportAgentResponseSchema;
   },
   /**
-   * Makes an agent out of what ExportAgent gave, of this suite or another: all or nothing. The pieces come in the order of
-   * the export. Idempotent by `request_id`. INVALID_ARGUMENT when the stream is not whole or not in order;
-   * FAILED_PRECONDITION when it is of another format; ALREADY_EXISTS when the name is taken. Notes are embedded anew.
+   * Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
+   * pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
+   * if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
+   * name is taken.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ImportAgent
    */
@@ -2063,13 +2071,15 @@ export const AgentService: GenService<{
     output: typeof ImportAgentResponseSchema;
   },
   /**
-   * Gives the agent an event and streams what it does, up to and with `done`.
+   * Sends an event to the agent and streams what the agent does, up to and including `done`.
    *
-   * Turns of one agent run one at a time, in order of arrival: at most 64 wait (RESOURCE_EXHAUSTED beyond), for at most
-   * `agent.queue_timeout` (DEADLINE_EXCEEDED: the turn has not begun, and nothing of it is left). A turn goes on when its
-   * client goes away, and a call of a remote tool is recorded before it is made. Idempotent by `request_id`: the same one again, on any replica, replays what was committed, follows the turn where it runs, and
-   * continues it where it stopped; with another agent or input it is INVALID_ARGUMENT. Without one, the server makes an id.
-   * The first event, `started`, holds the id in either case; it is sent at once.
+   * Turns of one agent run one at a time, in order of arrival. At most 64 turns wait; another one is
+   * RESOURCE_EXHAUSTED. A turn waits for at most `agent.queue_timeout`; after that the call fails with
+   * DEADLINE_EXCEEDED and the turn was not started. A turn continues if its client disconnects. A call of a remote tool
+   * is recorded before it is made. Idempotent by `request_id`: the same id again, on any replica, replays the committed
+   * events, follows the running turn, and continues a turn that stopped; with another agent or input it is
+   * INVALID_ARGUMENT. Without an id, the server creates one. The first event, `started`, carries the id in either case
+   * and is sent immediately.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.SendMessage
    */
@@ -2079,7 +2089,7 @@ export const AgentService: GenService<{
     output: typeof SendMessageResponseSchema;
   },
   /**
-   * Replays a turn from `after_sequence` on, follows it, and continues it where it stopped. NOT_FOUND when there is none.
+   * Replays a turn after `after_sequence`, follows it, and continues it if it stopped. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ResumeTurn
    */
@@ -2089,8 +2099,8 @@ export const AgentService: GenService<{
     output: typeof ResumeTurnResponseSchema;
   },
   /**
-   * Cancels a turn: at once, also within a running call of the model or of a tool. What was committed stays. Idempotent; a
-   * turn that ended stays as it ended.
+   * Cancels a turn immediately, even during a call of the model or of a tool. Committed steps stay. Idempotent; a turn
+   * that has ended does not change.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.CancelTurn
    */
@@ -2100,7 +2110,7 @@ export const AgentService: GenService<{
     output: typeof CancelTurnResponseSchema;
   },
   /**
-   * Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+   * Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListTurns
    */
@@ -2110,7 +2120,7 @@ export const AgentService: GenService<{
     output: typeof ListTurnsResponseSchema;
   },
   /**
-   * Lets an agent search a source: a link, in constant time. Idempotent.
+   * Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.AttachSource
    */
@@ -2120,7 +2130,7 @@ export const AgentService: GenService<{
     output: typeof AttachSourceResponseSchema;
   },
   /**
-   * Takes the link away. Idempotent.
+   * Detaches a source from an agent. Idempotent.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.DetachSource
    */
@@ -2130,7 +2140,7 @@ export const AgentService: GenService<{
     output: typeof DetachSourceResponseSchema;
   },
   /**
-   * Lists the sources that can be attached, in order of creation, 50 a page, at most 1,000.
+   * Lists all sources in order of creation, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListSources
    */
@@ -2140,7 +2150,7 @@ export const AgentService: GenService<{
     output: typeof ListSourcesResponseSchema;
   },
   /**
-   * Deletes a source with its passages, and detaches it from every agent. Idempotent by `request_id`.
+   * Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.DeleteSource
    */
@@ -2150,7 +2160,7 @@ export const AgentService: GenService<{
     output: typeof DeleteSourceResponseSchema;
   },
   /**
-   * Answers what fills the agent's context window now, by kind and message by message, with counts of tokens. Reads only.
+   * Returns the current content of the agent's context window, with token counts by category and message. Read-only.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.GetContext
    */
@@ -2160,9 +2170,10 @@ export const AgentService: GenService<{
     output: typeof GetContextResponseSchema;
   },
   /**
-   * Writes a block of core memory, also one that is read-only for the agent, and makes it when there is none of the label;
-   * an agent has at most 32, one more is FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the block's limit;
-   * ABORTED when an etag is given and the block has changed since: nothing has changed then. Repeating it is harmless.
+   * Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
+   * with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
+   * exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
+   * Safe to retry.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.SetBlock
    */
@@ -2172,7 +2183,7 @@ export const AgentService: GenService<{
     output: typeof SetBlockResponseSchema;
   },
   /**
-   * Deletes a block of core memory. Idempotent: one that is absent stays so.
+   * Deletes a block of core memory. Idempotent: succeeds if it does not exist.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.DeleteBlock
    */
@@ -2182,8 +2193,8 @@ export const AgentService: GenService<{
     output: typeof DeleteBlockResponseSchema;
   },
   /**
-   * Summarises the oldest messages of the window and evicts them, as memory pressure would. Waits its turn. FAILED_PRECONDITION
-   * when there is nothing to evict. Idempotent by `request_id`.
+   * Summarizes the oldest messages of the window and evicts them, as memory pressure would. Waits in the agent's queue.
+   * FAILED_PRECONDITION if there is nothing to evict. Idempotent by `request_id`.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Summarize
    */
@@ -2193,12 +2204,12 @@ export const AgentService: GenService<{
     output: typeof SummarizeResponseSchema;
   },
   /**
-   * Takes back the last user's message and all that came of it, or the last messages by number. They leave the window, and
-   * the agent's searches do not find them; nothing is lost: recall memory lists them, marked. What the agent wrote to its
-   * blocks and archive in that time stays, and so does a summary.
+   * Takes back the user's last message and everything that followed it, or the last `count` messages. They leave the
+   * window, and the agent's searches do not find them; recall memory still lists them, marked. What the agent wrote to
+   * its blocks and to archival memory in that time stays, and so does a summary.
    *
-   * Waits its turn; one that was left behind (its model could not be reached, say) is ended as CANCELLED. Idempotent by
-   * `request_id`. FAILED_PRECONDITION when there is nothing to take back: the boot sequence stays.
+   * Waits in the agent's queue; an abandoned turn (its model could not be reached, for example) is ended as CANCELLED.
+   * Idempotent by `request_id`. FAILED_PRECONDITION if there is nothing to take back; the boot sequence always stays.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Undo
    */
@@ -2208,9 +2219,9 @@ export const AgentService: GenService<{
     output: typeof UndoResponseSchema;
   },
   /**
-   * Takes back what Undo without a count would, and gives the agent the same input again, as a new turn, whose events are
-   * streamed. What is said of SendMessage and its `request_id` holds here, ResumeTurn and CancelTurn included.
-   * FAILED_PRECONDITION when there is nothing to run again.
+   * Takes back what Undo without a count would, sends the agent the same input again as a new turn, and streams its
+   * events. `request_id`, ResumeTurn and CancelTurn work as for SendMessage. FAILED_PRECONDITION if there is nothing to
+   * run again.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Retry
    */
@@ -2220,9 +2231,9 @@ export const AgentService: GenService<{
     output: typeof RetryResponseSchema;
   },
   /**
-   * Puts a text in place of the inner thought of the agent's last message, as if it had thought so itself. Recall memory
-   * keeps the former message, marked as taken back, and the edited one says which it replaces. Waits its turn, as Undo.
-   * Idempotent by `request_id`. FAILED_PRECONDITION when the window holds no answer of the agent.
+   * Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
+   * the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
+   * like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Rethink
    */
@@ -2232,7 +2243,7 @@ export const AgentService: GenService<{
     output: typeof RethinkResponseSchema;
   },
   /**
-   * Puts a text in place of what the agent last said to the user. The rest is as of Rethink.
+   * Replaces what the agent last said to the user. Otherwise like Rethink.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Rewrite
    */
@@ -2242,7 +2253,7 @@ export const AgentService: GenService<{
     output: typeof RewriteResponseSchema;
   },
   /**
-   * Writes a persona, human or preset; an existing one is replaced. FAILED_PRECONDITION for one that ships with the suite.
+   * Writes a persona, human or preset; replaces an existing one. FAILED_PRECONDITION for one that ships with the suite.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.PutProfile
    */
@@ -2252,7 +2263,7 @@ export const AgentService: GenService<{
     output: typeof PutProfileResponseSchema;
   },
   /**
-   * Reads a profile. NOT_FOUND when there is none.
+   * Reads a profile. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.GetProfile
    */
@@ -2262,7 +2273,8 @@ export const AgentService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Lists the profiles of a kind: those that ship with the suite, then the tenant's by name. 50 a page, at most 1,000.
+   * Lists the profiles of a kind: first those that ship with the suite, then the tenant's own by name. 50 per page by
+   * default, at most 1,000.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListProfiles
    */
@@ -2272,7 +2284,7 @@ export const AgentService: GenService<{
     output: typeof ListProfilesResponseSchema;
   },
   /**
-   * Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND when there is none.
+   * Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.DeleteProfile
    */
@@ -2282,7 +2294,7 @@ export const AgentService: GenService<{
     output: typeof DeleteProfileResponseSchema;
   },
   /**
-   * Says what models the service uses. Reads only.
+   * Returns the models that the service uses. Read-only.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.GetModel
    */
@@ -2292,10 +2304,10 @@ export const AgentService: GenService<{
     output: typeof GetModelResponseSchema;
   },
   /**
-   * Asks the ToolService at an address for its functions, and lets the agent call them from its next step on. Done again,
-   * it replaces what the address had before. PERMISSION_DENIED when the operator has not allowed the address
-   * (`agent.tool_addresses`); UNAVAILABLE when nothing answers there; FAILED_PRECONDITION when what it lists cannot be
-   * used; ALREADY_EXISTS when the agent has another function of a name.
+   * Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
+   * Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
+   * (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
+   * used; ALREADY_EXISTS if the agent has another function of the same name.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.RegisterTools
    */
@@ -2305,7 +2317,8 @@ export const AgentService: GenService<{
     output: typeof RegisterToolsResponseSchema;
   },
   /**
-   * Lists what is registered, at most 16 addresses with at most 100 functions in all, in order of registration.
+   * Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
+   * 100 functions in total.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListTools
    */
@@ -2315,7 +2328,7 @@ export const AgentService: GenService<{
     output: typeof ListToolsResponseSchema;
   },
   /**
-   * Takes the functions of an address away from the agent. Idempotent.
+   * Removes the functions of an address from the agent. Idempotent.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.UnregisterTools
    */

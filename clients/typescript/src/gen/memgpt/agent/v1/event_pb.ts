@@ -17,11 +17,11 @@ export const file_memgpt_agent_v1_event: GenFile = /*@__PURE__*/
   fileDesc("ChttZW1ncHQvYWdlbnQvdjEvZXZlbnQucHJvdG8SD21lbWdwdC5hZ2VudC52MSL2BAoJVHVybkV2ZW50EhAKCHNlcXVlbmNlGAEgASgDEgwKBHN0ZXAYAiABKAUSKQoGcXVldWVkGAMgASgLMhcubWVtZ3B0LmFnZW50LnYxLlF1ZXVlZEgAEisKB3Rob3VnaHQYBCABKAsyGC5tZW1ncHQuYWdlbnQudjEuVGhvdWdodEgAEjgKDWZ1bmN0aW9uX2NhbGwYBSABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25DYWxsZWRIABI6Cg9mdW5jdGlvbl9yZXN1bHQYBiABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25SZXN1bHRIABI0CgdtZXNzYWdlGAcgASgLMiEubWVtZ3B0LmFnZW50LnYxLkFzc2lzdGFudE1lc3NhZ2VIABIoCgV1c2FnZRgIIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuVXNhZ2VIABIpCgZub3RpY2UYCSABKAsyFy5tZW1ncHQuYWdlbnQudjEuTm90aWNlSAASJwoFZGVsdGEYCiABKAsyFi5tZW1ncHQuYWdlbnQudjEuRGVsdGFIABI4Cg5zdGVwX3Jlc3RhcnRlZBgLIAEoCzIeLm1lbWdwdC5hZ2VudC52MS5TdGVwUmVzdGFydGVkSAASJQoEZG9uZRgMIAEoCzIVLm1lbWdwdC5hZ2VudC52MS5Eb25lSAASMAoKa2VlcF9hbGl2ZRgNIAEoCzIaLm1lbWdwdC5hZ2VudC52MS5LZWVwQWxpdmVIABIrCgdzdGFydGVkGA4gASgLMhgubWVtZ3B0LmFnZW50LnYxLlN0YXJ0ZWRIAEIHCgVldmVudCIuCgdTdGFydGVkEhIKCnJlcXVlc3RfaWQYASABKAkSDwoHdHVybl9pZBgCIAEoCSIXCgZRdWV1ZWQSDQoFYWhlYWQYASABKAUiFwoHVGhvdWdodBIMCgR0ZXh0GAEgASgJIkIKDkZ1bmN0aW9uQ2FsbGVkEg8KB2NhbGxfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiSQoORnVuY3Rpb25SZXN1bHQSDwoHY2FsbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAm9rGAMgASgIEgwKBHRleHQYBCABKAkiIAoQQXNzaXN0YW50TWVzc2FnZRIMCgR0ZXh0GAEgASgJIhYKBk5vdGljZRIMCgR0ZXh0GAEgASgJIl8KBURlbHRhEigKBGtpbmQYASABKA4yGi5tZW1ncHQuYWdlbnQudjEuRGVsdGFLaW5kEg8KB2F0dGVtcHQYAiABKAUSDQoFaW5kZXgYAyABKAUSDAoEdGV4dBgEIAEoCSIwCg1TdGVwUmVzdGFydGVkEg8KB2F0dGVtcHQYASABKAUSDgoGcmVhc29uGAIgASgJIgsKCUtlZXBBbGl2ZSJ5CgREb25lEioKBXN0YXRlGAEgASgOMhsubWVtZ3B0Lm1lbW9yeS52MS5UdXJuU3RhdGUSDgoGcmVhc29uGAIgASgJEg0KBXN0ZXBzGAMgASgFEiYKBXVzYWdlGAQgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZSpXCglEZWx0YUtpbmQSGgoWREVMVEFfS0lORF9VTlNQRUNJRklFRBAAEhYKEkRFTFRBX0tJTkRfVEhPVUdIVBABEhYKEkRFTFRBX0tJTkRfTUVTU0FHRRACQu0BChhpby5tZW1ncHRtaWx2dXMuYWdlbnQudjFCCkV2ZW50UHJvdG9QAVpJZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvYWdlbnQvdjE7YWdlbnR2MaICBE1HUEGqAhZNZW1HUFQuTWlsdnVzLkFnZW50LlYxygIWTWVtR1BUXE1pbHZ1c1xBZ2VudFxWMeICIk1lbUdQVFxNaWx2dXNcQWdlbnRcVjFcR1BCTWV0YWRhdGHqAhlNZW1HUFQ6Ok1pbHZ1czo6QWdlbnQ6OlYxYgZwcm90bzM", [file_memgpt_memory_v1_message, file_memgpt_memory_v1_turn]);
 
 /**
- * Something that happened in a turn.
+ * An event of a turn.
  *
- * Durable events have a `sequence` and are the same in every replay. Provisional ones, `started`, `queued`, `delta`,
- * `step_restarted` and `keep_alive`, have sequence 0, come only live, and are never replayed. A reader who is slower than
- * the model gets its text in fewer and larger deltas, and none of a step that was committed meanwhile.
+ * Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
+ * `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
+ * the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
  *
  * @generated from message memgpt.agent.v1.TurnEvent
  */
@@ -34,7 +34,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
   sequence: bigint;
 
   /**
-   * The step it belongs to; 0 is the turn's input.
+   * The step that the event belongs to; 0 is the turn's input.
    *
    * @generated from field: int32 step = 2;
    */
@@ -79,7 +79,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "functionResult";
   } | {
     /**
-     * The agent speaks to the user.
+     * A message of the agent to the user.
      *
      * @generated from field: memgpt.agent.v1.AssistantMessage message = 7;
      */
@@ -87,7 +87,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "message";
   } | {
     /**
-     * What the step took.
+     * Tokens that the step used.
      *
      * @generated from field: memgpt.memory.v1.Usage usage = 8;
      */
@@ -95,7 +95,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "usage";
   } | {
     /**
-     * Something that the user should know: memory was summarised, say.
+     * Something that the user should know, such as that messages were summarized.
      *
      * @generated from field: memgpt.agent.v1.Notice notice = 9;
      */
@@ -103,7 +103,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "notice";
   } | {
     /**
-     * Text as it comes from the model. Provisional: the durable event follows when the step is committed.
+     * A piece of text while the model generates it. Provisional; the durable event follows when the step is committed.
      *
      * @generated from field: memgpt.agent.v1.Delta delta = 10;
      */
@@ -111,7 +111,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "delta";
   } | {
     /**
-     * The step runs again from its start; forget its deltas. Provisional.
+     * The step runs again from its start; discard its deltas. Provisional.
      *
      * @generated from field: memgpt.agent.v1.StepRestarted step_restarted = 11;
      */
@@ -127,7 +127,8 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "done";
   } | {
     /**
-     * Nothing happened for 15 seconds (`agent.keep_alive_seconds`), and the turn still runs. Provisional; ignore it.
+     * The turn still runs, and nothing happened for 15 seconds (`agent.keep_alive_seconds`). Provisional; can be
+     * ignored.
      *
      * @generated from field: memgpt.agent.v1.KeepAlive keep_alive = 13;
      */
@@ -135,7 +136,7 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
     case: "keepAlive";
   } | {
     /**
-     * Which turn this is. Always the first event of a stream. Provisional.
+     * Identity of the turn. Always the first event of a stream. Provisional.
      *
      * @generated from field: memgpt.agent.v1.Started started = 14;
      */
@@ -158,16 +159,16 @@ export const TurnEventSchema: GenMessage<TurnEvent> = /*@__PURE__*/
  */
 export type Started = Message<"memgpt.agent.v1.Started"> & {
   /**
-   * The request that the turn answers: the caller's own `request_id`, or the one that the server made for a request without
-   * one. ResumeTurn and CancelTurn take it, on any replica.
+   * The caller's `request_id`, or the one that the server created for a request without one. ResumeTurn and CancelTurn
+   * accept it on any replica.
    *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
-   * Identity of the turn, as ListTurns and the agent's messages have it. Empty while the turn waits in the agent's queue;
-   * `started` comes a second time, with the id, when it leaves the queue.
+   * Identity of the turn, as in ListTurns and in the agent's messages. Empty while the turn waits in the agent's queue;
+   * `started` is sent again, with the id, when the turn leaves the queue.
    *
    * @generated from field: string turn_id = 2;
    */
@@ -182,13 +183,13 @@ export const StartedSchema: GenMessage<Started> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 1);
 
 /**
- * A place in the agent's queue.
+ * A position in the agent's queue.
  *
  * @generated from message memgpt.agent.v1.Queued
  */
 export type Queued = Message<"memgpt.agent.v1.Queued"> & {
   /**
-   * Turns ahead of this one.
+   * Number of turns ahead of this one.
    *
    * @generated from field: int32 ahead = 1;
    */
@@ -203,7 +204,7 @@ export const QueuedSchema: GenMessage<Queued> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 2);
 
 /**
- * The agent's inner thought: not meant for the user, but open to see.
+ * The agent's inner thought: not addressed to the user, but visible.
  *
  * @generated from message memgpt.agent.v1.Thought
  */
@@ -244,7 +245,7 @@ export type FunctionCalled = Message<"memgpt.agent.v1.FunctionCalled"> & {
   name: string;
 
   /**
-   * The arguments, as JSON text.
+   * The arguments as JSON text.
    *
    * @generated from field: string arguments = 3;
    */
@@ -265,7 +266,7 @@ export const FunctionCalledSchema: GenMessage<FunctionCalled> = /*@__PURE__*/
  */
 export type FunctionResult = Message<"memgpt.agent.v1.FunctionResult"> & {
   /**
-   * The call that it belongs to.
+   * The `call_id` of the call.
    *
    * @generated from field: string call_id = 1;
    */
@@ -279,14 +280,14 @@ export type FunctionResult = Message<"memgpt.agent.v1.FunctionResult"> & {
   name: string;
 
   /**
-   * Whether it ran.
+   * Whether the function succeeded.
    *
    * @generated from field: bool ok = 3;
    */
   ok: boolean;
 
   /**
-   * What it gave, or what went wrong.
+   * The result, or the error message.
    *
    * @generated from field: string text = 4;
    */
@@ -343,27 +344,27 @@ export const NoticeSchema: GenMessage<Notice> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 7);
 
 /**
- * A piece of text as it comes from the model.
+ * A piece of text that the model generated.
  *
  * @generated from message memgpt.agent.v1.Delta
  */
 export type Delta = Message<"memgpt.agent.v1.Delta"> & {
   /**
-   * What it belongs to.
+   * The event that it is part of.
    *
    * @generated from field: memgpt.agent.v1.DeltaKind kind = 1;
    */
   kind: DeltaKind;
 
   /**
-   * Which try at the step, from 1.
+   * Attempt at the step, from 1.
    *
    * @generated from field: int32 attempt = 2;
    */
   attempt: number;
 
   /**
-   * Place among the deltas of this kind and try, from 0.
+   * Index among the deltas of this kind and attempt, from 0.
    *
    * @generated from field: int32 index = 3;
    */
@@ -391,14 +392,14 @@ export const DeltaSchema: GenMessage<Delta> = /*@__PURE__*/
  */
 export type StepRestarted = Message<"memgpt.agent.v1.StepRestarted"> & {
   /**
-   * Which try begins now.
+   * The attempt that starts now.
    *
    * @generated from field: int32 attempt = 1;
    */
   attempt: number;
 
   /**
-   * Why, for people.
+   * Explanation for people.
    *
    * @generated from field: string reason = 2;
    */
@@ -413,7 +414,7 @@ export const StepRestartedSchema: GenMessage<StepRestarted> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 9);
 
 /**
- * The stream is alive.
+ * Sign that the stream is alive.
  *
  * @generated from message memgpt.agent.v1.KeepAlive
  */
@@ -441,21 +442,21 @@ export type Done = Message<"memgpt.agent.v1.Done"> & {
   state: TurnState;
 
   /**
-   * Why, for people; empty when COMPLETED.
+   * Explanation for people; empty for COMPLETED.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Steps it took.
+   * Number of steps.
    *
    * @generated from field: int32 steps = 3;
    */
   steps: number;
 
   /**
-   * Tokens it took, all steps together.
+   * Tokens that all steps used.
    *
    * @generated from field: memgpt.memory.v1.Usage usage = 4;
    */
@@ -470,7 +471,7 @@ export const DoneSchema: GenMessage<Done> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 11);
 
 /**
- * What a delta belongs to.
+ * The event that a delta is part of.
  *
  * @generated from enum memgpt.agent.v1.DeltaKind
  */
@@ -483,14 +484,14 @@ export enum DeltaKind {
   UNSPECIFIED = 0,
 
   /**
-   * To a Thought.
+   * A Thought.
    *
    * @generated from enum value: DELTA_KIND_THOUGHT = 1;
    */
   THOUGHT = 1,
 
   /**
-   * To an AssistantMessage.
+   * An AssistantMessage.
    *
    * @generated from enum value: DELTA_KIND_MESSAGE = 2;
    */

@@ -12,13 +12,13 @@ export const file_memgpt_common_v1_errors: GenFile = /*@__PURE__*/
   fileDesc("Ch1tZW1ncHQvY29tbW9uL3YxL2Vycm9ycy5wcm90bxIQbWVtZ3B0LmNvbW1vbi52MSqIDAoLRXJyb3JSZWFzb24SHAoYRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASHgoaRVJST1JfUkVBU09OX0lOVkFMSURfRklFTEQQARIjCh9FUlJPUl9SRUFTT05fSU5WQUxJRF9QQUdFX1RPS0VOEAISIgoeRVJST1JfUkVBU09OX1JFUVVFU1RfSURfUkVVU0VEEAMSJQohRVJST1JfUkVBU09OX0JMT0NLX0xJTUlUX0VYQ0VFREVEEAQSGgoWRVJST1JfUkVBU09OX1RPT19MQVJHRRAFEiAKHEVSUk9SX1JFQVNPTl9VUExPQURfTUlTTUFUQ0gQBhIjCh9FUlJPUl9SRUFTT05fQ1JFREVOVElBTF9NSVNTSU5HEBQSIwofRVJST1JfUkVBU09OX0NSRURFTlRJQUxfSU5WQUxJRBAVEh4KGkVSUk9SX1JFQVNPTl9OT1RfUEVSTUlUVEVEEBYSIAocRVJST1JfUkVBU09OX0FHRU5UX05PVF9GT1VORBAoEiAKHEVSUk9SX1JFQVNPTl9CTE9DS19OT1RfRk9VTkQQKRIhCh1FUlJPUl9SRUFTT05fU09VUkNFX05PVF9GT1VORBAqEiIKHkVSUk9SX1JFQVNPTl9QQVNTQUdFX05PVF9GT1VORBArEiIKHkVSUk9SX1JFQVNPTl9NRVNTQUdFX05PVF9GT1VORBAsEh8KG0VSUk9SX1JFQVNPTl9UVVJOX05PVF9GT1VORBAtEh8KG0VSUk9SX1JFQVNPTl9MT0FEX05PVF9GT1VORBAuEiIKHkVSUk9SX1JFQVNPTl9QUk9GSUxFX05PVF9GT1VORBAvEh8KG0VSUk9SX1JFQVNPTl9GSUxFX05PVF9GT1VORBAwEhsKF0VSUk9SX1JFQVNPTl9OQU1FX1RBS0VOEDwSGQoVRVJST1JfUkVBU09OX0lEX1RBS0VOED0SHgoaRVJST1JfUkVBU09OX0VUQUdfTUlTTUFUQ0gQUBIbChdFUlJPUl9SRUFTT05fTEVBU0VfTE9TVBBREh8KG0VSUk9SX1JFQVNPTl9XUklURV9DT05GTElDVBBSEhwKGEVSUk9SX1JFQVNPTl9XUk9OR19TVEFURRBkEiIKHkVSUk9SX1JFQVNPTl9TVEVQX09VVF9PRl9PUkRFUhBlEiMKH0VSUk9SX1JFQVNPTl9FTUJFRERJTkdfTUlTTUFUQ0gQZhIjCh9FUlJPUl9SRUFTT05fUEFHRV9UT0tFTl9FWFBJUkVEEGcSFwoTRVJST1JfUkVBU09OX0lOX1VTRRBoEiQKIEVSUk9SX1JFQVNPTl9VUExPQURfTk9UX0VYUEVDVEVEEGkSHwobRVJST1JfUkVBU09OX01PREVMX1VOVVNBQkxFEGoSHgoaRVJST1JfUkVBU09OX1RPT0xfVU5VU0FCTEUQaxIbChdFUlJPUl9SRUFTT05fT1ZFUkxPQURFRBB4Eh8KG0VSUk9SX1JFQVNPTl9RVU9UQV9FWENFRURFRBB5EiMKH0VSUk9SX1JFQVNPTl9NT0RFTF9SQVRFX0xJTUlURUQQehIfChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThCMARIjCh5FUlJPUl9SRUFTT05fU1RPUkVfVU5BVkFJTEFCTEUQjQESJQogRVJST1JfUkVBU09OX1NFUlZJQ0VfVU5BVkFJTEFCTEUQjgESIwoeRVJST1JfUkVBU09OX01PREVMX1VOQVZBSUxBQkxFEI8BEicKIkVSUk9SX1JFQVNPTl9FTUJFRERJTkdfVU5BVkFJTEFCTEUQkAESIgodRVJST1JfUkVBU09OX1RPT0xfVU5BVkFJTEFCTEUQkQESJQogRVJST1JfUkVBU09OX0xPQURfSEVMRF9FTFNFV0hFUkUQkgESIwoeRVJST1JfUkVBU09OX0RFQURMSU5FX0VYQ0VFREVEEKABEiEKHEVSUk9SX1JFQVNPTl9OT1RfSU1QTEVNRU5URUQQtAESGgoVRVJST1JfUkVBU09OX0lOVEVSTkFMEMgBQvUBChlpby5tZW1ncHRtaWx2dXMuY29tbW9uLnYxQgtFcnJvcnNQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9jb21tb24vdjE7Y29tbW9udjGiAgRNR1BDqgIXTWVtR1BULk1pbHZ1cy5Db21tb24uVjHKAhdNZW1HUFRcTWlsdnVzXENvbW1vblxWMeICI01lbUdQVFxNaWx2dXNcQ29tbW9uXFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6OkNvbW1vbjo6VjFiBnByb3RvMw");
 
 /**
- * Why a call failed, for programs to act on.
+ * Machine-readable reason of an error.
  *
- * Every error carries a `google.rpc.ErrorInfo` whose `domain` is `memgpt`, and whose `reason` is the name of one of these
- * values without the prefix `ERROR_REASON_`. Its `metadata` holds the keys that the samples below show; further keys may
- * be added. INVALID_ARGUMENT also carries `google.rpc.BadRequest` with the fields, RESOURCE_EXHAUSTED and UNAVAILABLE
- * `google.rpc.RetryInfo` with the time to wait, and every error `google.rpc.RequestInfo` with the id to quote to the
- * operator. Values are only ever added: treat an unknown one by its status code alone.
+ * Every error has a `google.rpc.ErrorInfo` with the `domain` `memgpt` and a `reason`: the name of one of these values
+ * without the prefix `ERROR_REASON_`. Its `metadata` has the keys of the samples below; more keys may be added.
+ * INVALID_ARGUMENT also has `google.rpc.BadRequest` with the fields; RESOURCE_EXHAUSTED and UNAVAILABLE have
+ * `google.rpc.RetryInfo` with the time to wait; and every error has `google.rpc.RequestInfo` with the id for the
+ * operator. New values may be added: handle an unknown reason by its status code.
  *
  * @generated from enum memgpt.common.v1.ErrorReason
  */
@@ -31,8 +31,7 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * INVALID_ARGUMENT: a field's value breaks its constraint, or the request could not be parsed. BadRequest names the
-   * fields.
+   * INVALID_ARGUMENT: the value of a field is invalid, or the request could not be parsed. BadRequest names the fields.
    *
    *     {"reason": "INVALID_FIELD", "domain": "memgpt", "metadata": {"field": "page_size"}}
    *
@@ -41,7 +40,7 @@ export enum ErrorReason {
   INVALID_FIELD = 1,
 
   /**
-   * INVALID_ARGUMENT: the page token is damaged, forged, of another request, or of another server's store. Begin again
+   * INVALID_ARGUMENT: the page token is damaged or forged, or belongs to another request or another store. Start again
    * without a token.
    *
    *     {"reason": "INVALID_PAGE_TOKEN", "domain": "memgpt", "metadata": {"field": "page_token"}}
@@ -51,7 +50,7 @@ export enum ErrorReason {
   INVALID_PAGE_TOKEN = 2,
 
   /**
-   * INVALID_ARGUMENT: the `request_id` has been used before with another body. Make a new one for a new request.
+   * INVALID_ARGUMENT: the `request_id` was used before with another body. Use a new id for a new request.
    *
    *     {"reason": "REQUEST_ID_REUSED", "domain": "memgpt", "metadata": {"field": "request_id"}}
    *
@@ -60,7 +59,7 @@ export enum ErrorReason {
   REQUEST_ID_REUSED = 3,
 
   /**
-   * INVALID_ARGUMENT: a core-memory block's value would be longer than its limit. Nothing has changed.
+   * INVALID_ARGUMENT: the value of a core memory block would exceed its limit. Nothing has changed.
    *
    *     {"reason": "BLOCK_LIMIT_EXCEEDED", "domain": "memgpt",
    *      "metadata": {"field": "value", "label": "persona", "limit": "2000", "length": "2310"}}
@@ -79,7 +78,7 @@ export enum ErrorReason {
   TOO_LARGE = 5,
 
   /**
-   * INVALID_ARGUMENT: the uploaded bytes are not those of the manifest: another size or another hash.
+   * INVALID_ARGUMENT: size or hash of the uploaded bytes differ from the manifest.
    *
    *     {"reason": "UPLOAD_MISMATCH", "domain": "memgpt", "metadata": {"field": "chunk", "file": "paper.pdf"}}
    *
@@ -88,7 +87,7 @@ export enum ErrorReason {
   UPLOAD_MISMATCH = 6,
 
   /**
-   * UNAUTHENTICATED: the call has no credential, and the server wants one.
+   * UNAUTHENTICATED: the server requires a credential, and the call has none.
    *
    *     {"reason": "CREDENTIAL_MISSING", "domain": "memgpt", "metadata": {}}
    *
@@ -106,8 +105,8 @@ export enum ErrorReason {
   CREDENTIAL_INVALID = 21,
 
   /**
-   * PERMISSION_DENIED: the credential is good, but does not permit this. Where existence is private, NOT_FOUND is sent
-   * instead.
+   * PERMISSION_DENIED: the credential is valid, but does not permit this. If the existence of a resource is private,
+   * NOT_FOUND is returned instead.
    *
    *     {"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "profiles.write"}}
    *
@@ -116,7 +115,7 @@ export enum ErrorReason {
   NOT_PERMITTED = 22,
 
   /**
-   * NOT_FOUND: there is no such agent, or it is another tenant's.
+   * NOT_FOUND: the agent does not exist, or belongs to another tenant.
    *
    *     {"reason": "AGENT_NOT_FOUND", "domain": "memgpt", "metadata": {"agent_id": "agent_01jd2z6y3x"}}
    *
@@ -125,7 +124,7 @@ export enum ErrorReason {
   AGENT_NOT_FOUND = 40,
 
   /**
-   * NOT_FOUND: the agent has no core-memory block of this label.
+   * NOT_FOUND: the agent has no core memory block with this label.
    *
    *     {"reason": "BLOCK_NOT_FOUND", "domain": "memgpt", "metadata": {"label": "persona"}}
    *
@@ -134,7 +133,7 @@ export enum ErrorReason {
   BLOCK_NOT_FOUND = 41,
 
   /**
-   * NOT_FOUND: there is no such source, or it is another tenant's.
+   * NOT_FOUND: the source does not exist, or belongs to another tenant.
    *
    *     {"reason": "SOURCE_NOT_FOUND", "domain": "memgpt", "metadata": {"source_id": "source_01jd2z6y3x"}}
    *
@@ -143,7 +142,7 @@ export enum ErrorReason {
   SOURCE_NOT_FOUND = 42,
 
   /**
-   * NOT_FOUND: there is no such passage, or the agent cannot see it.
+   * NOT_FOUND: the passage does not exist, or is not visible to the agent.
    *
    *     {"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
    *
@@ -152,7 +151,7 @@ export enum ErrorReason {
   PASSAGE_NOT_FOUND = 43,
 
   /**
-   * NOT_FOUND: there is no such message.
+   * NOT_FOUND: the message does not exist.
    *
    *     {"reason": "MESSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"sequence": "17"}}
    *
@@ -161,7 +160,7 @@ export enum ErrorReason {
   MESSAGE_NOT_FOUND = 44,
 
   /**
-   * NOT_FOUND: the agent has no turn for this request.
+   * NOT_FOUND: the agent has no turn with this `request_id`.
    *
    *     {"reason": "TURN_NOT_FOUND", "domain": "memgpt", "metadata": {"request_id": "c0ffee"}}
    *
@@ -170,7 +169,7 @@ export enum ErrorReason {
   TURN_NOT_FOUND = 45,
 
   /**
-   * NOT_FOUND: there is no such load, or it is another tenant's.
+   * NOT_FOUND: the load does not exist, or belongs to another tenant.
    *
    *     {"reason": "LOAD_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x"}}
    *
@@ -179,7 +178,7 @@ export enum ErrorReason {
   LOAD_NOT_FOUND = 46,
 
   /**
-   * NOT_FOUND: there is no such persona, human or preset.
+   * NOT_FOUND: the persona, human or preset does not exist.
    *
    *     {"reason": "PROFILE_NOT_FOUND", "domain": "memgpt", "metadata": {"kind": "persona", "name": "sam_pov"}}
    *
@@ -188,7 +187,7 @@ export enum ErrorReason {
   PROFILE_NOT_FOUND = 47,
 
   /**
-   * NOT_FOUND: the load has no file of this name.
+   * NOT_FOUND: the load has no file with this name.
    *
    *     {"reason": "FILE_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x", "file": "a.txt"}}
    *
@@ -224,7 +223,8 @@ export enum ErrorReason {
   ETAG_MISMATCH = 80,
 
   /**
-   * ABORTED: the lease has run out or passed to another, who goes on with the turn. Stop, and commit nothing more.
+   * ABORTED: the lease has expired or was granted to another holder, which continues the turn. Stop, and commit nothing
+   * more.
    *
    *     {"reason": "LEASE_LOST", "domain": "memgpt", "metadata": {"agent_id": "agent_01jd2z6y3x", "epoch": "4"}}
    *
@@ -233,7 +233,7 @@ export enum ErrorReason {
   LEASE_LOST = 81,
 
   /**
-   * ABORTED: another write came first. Repeat the call.
+   * ABORTED: another write came first. Retry the call.
    *
    *     {"reason": "WRITE_CONFLICT", "domain": "memgpt", "metadata": {"resource": "source"}}
    *
@@ -242,7 +242,7 @@ export enum ErrorReason {
   WRITE_CONFLICT = 82,
 
   /**
-   * FAILED_PRECONDITION: the resource is in a state in which this cannot be done, such as a turn that has ended.
+   * FAILED_PRECONDITION: the state of the resource does not allow this, such as a turn that has ended.
    *
    *     {"reason": "WRONG_STATE", "domain": "memgpt", "metadata": {"resource": "turn", "state": "ENDED"}}
    *
@@ -251,7 +251,7 @@ export enum ErrorReason {
   WRONG_STATE = 100,
 
   /**
-   * FAILED_PRECONDITION: the step's index is not the next one of its turn.
+   * FAILED_PRECONDITION: the index of the step is not the next one of its turn.
    *
    *     {"reason": "STEP_OUT_OF_ORDER", "domain": "memgpt", "metadata": {"step": "5", "next": "3"}}
    *
@@ -260,7 +260,7 @@ export enum ErrorReason {
   STEP_OUT_OF_ORDER = 101,
 
   /**
-   * FAILED_PRECONDITION: the store or the source was embedded by another model or with another dimension.
+   * FAILED_PRECONDITION: the store or the source has another embedding model or dimension.
    *
    *     {"reason": "EMBEDDING_MISMATCH", "domain": "memgpt",
    *      "metadata": {"stored_model": "wordllama", "stored_dimension": "256", "model": "bge-m3", "dimension": "1024"}}
@@ -270,7 +270,8 @@ export enum ErrorReason {
   EMBEDDING_MISMATCH = 102,
 
   /**
-   * FAILED_PRECONDITION: the page token is genuine, but what it points to is gone, as after re-embedding. Search again.
+   * FAILED_PRECONDITION: the page token is valid, but its snapshot is gone, for example after the embedding model has
+   * changed. Search again.
    *
    *     {"reason": "PAGE_TOKEN_EXPIRED", "domain": "memgpt", "metadata": {"field": "page_token"}}
    *
@@ -279,7 +280,7 @@ export enum ErrorReason {
   PAGE_TOKEN_EXPIRED = 103,
 
   /**
-   * FAILED_PRECONDITION: it ships with the suite or is held by something else, and can be neither changed nor deleted.
+   * FAILED_PRECONDITION: the resource ships with the suite or is in use, and cannot be changed or deleted.
    *
    *     {"reason": "IN_USE", "domain": "memgpt", "metadata": {"resource": "profile", "name": "memgpt_doc"}}
    *
@@ -288,7 +289,7 @@ export enum ErrorReason {
   IN_USE = 104,
 
   /**
-   * FAILED_PRECONDITION: the upload is not wanted: the store has the file already, or it is being uploaded.
+   * FAILED_PRECONDITION: the file is not awaited: it is already in the store, or being uploaded.
    *
    *     {"reason": "UPLOAD_NOT_EXPECTED", "domain": "memgpt", "metadata": {"file": "paper.pdf", "state": "DONE"}}
    *
@@ -297,8 +298,8 @@ export enum ErrorReason {
   UPLOAD_NOT_EXPECTED = 105,
 
   /**
-   * FAILED_PRECONDITION: the chat model cannot be used as configured: unknown to its endpoint, key refused, or its answers
-   * stayed unusable after every repair.
+   * FAILED_PRECONDITION: the chat model cannot be used as configured: the endpoint does not know it or rejects the key,
+   * or its responses were invalid even after repairs.
    *
    *     {"reason": "MODEL_UNUSABLE", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
    *
@@ -307,7 +308,8 @@ export enum ErrorReason {
   MODEL_UNUSABLE = 106,
 
   /**
-   * FAILED_PRECONDITION: what a tool's address lists cannot be used; the message names the function and what is wrong.
+   * FAILED_PRECONDITION: a function that a tool server lists cannot be used; the message names the function and the
+   * problem.
    *
    *     {"reason": "TOOL_UNUSABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
    *
@@ -316,7 +318,7 @@ export enum ErrorReason {
   TOOL_UNUSABLE = 107,
 
   /**
-   * RESOURCE_EXHAUSTED: the server has as many calls under way as it takes. RetryInfo says when to come back.
+   * RESOURCE_EXHAUSTED: the server is at its limit of concurrent calls. RetryInfo has the time to wait.
    *
    *     {"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
    *
@@ -334,7 +336,8 @@ export enum ErrorReason {
   QUOTA_EXCEEDED = 121,
 
   /**
-   * RESOURCE_EXHAUSTED: the model's endpoint limits our rate (its 429). RetryInfo holds its own wish where it has one.
+   * RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
+   * one.
    *
    *     {"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
    *
@@ -343,7 +346,7 @@ export enum ErrorReason {
   MODEL_RATE_LIMITED = 122,
 
   /**
-   * UNAVAILABLE: the server is stopping. Send the same request again, to any replica.
+   * UNAVAILABLE: the server is shutting down. Retry the same request on any replica.
    *
    *     {"reason": "SHUTTING_DOWN", "domain": "memgpt", "metadata": {}}
    *
@@ -352,7 +355,7 @@ export enum ErrorReason {
   SHUTTING_DOWN = 140,
 
   /**
-   * UNAVAILABLE: Milvus cannot be reached, or failed. Nothing has changed, or the same request may be sent again.
+   * UNAVAILABLE: Milvus cannot be reached, or failed. Retry the same request.
    *
    *     {"reason": "STORE_UNAVAILABLE", "domain": "memgpt", "metadata": {}}
    *
@@ -361,7 +364,7 @@ export enum ErrorReason {
   STORE_UNAVAILABLE = 141,
 
   /**
-   * UNAVAILABLE: the Memory service, or another service of the suite, cannot be reached.
+   * UNAVAILABLE: Memory, or another service of the suite, cannot be reached.
    *
    *     {"reason": "SERVICE_UNAVAILABLE", "domain": "memgpt", "metadata": {"service": "memory"}}
    *
@@ -397,8 +400,8 @@ export enum ErrorReason {
   TOOL_UNAVAILABLE = 145,
 
   /**
-   * UNAVAILABLE: another Loader works on the load. Send the same request to that one, or again here: it lets the load go
-   * when it has nothing to do.
+   * UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
+   * has nothing to process.
    *
    *     {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
    *
@@ -407,7 +410,8 @@ export enum ErrorReason {
   LOAD_HELD_ELSEWHERE = 146,
 
   /**
-   * DEADLINE_EXCEEDED: the call's own deadline passed, or the server's default one. It may have taken effect.
+   * DEADLINE_EXCEEDED: the deadline of the call, or the server's default deadline, has passed. The call may have taken
+   * effect.
    *
    *     {"reason": "DEADLINE_EXCEEDED", "domain": "memgpt", "metadata": {"limit_seconds": "60"}}
    *
@@ -416,7 +420,7 @@ export enum ErrorReason {
   DEADLINE_EXCEEDED = 160,
 
   /**
-   * UNIMPLEMENTED: this version does not do that yet, or the method is unknown to it.
+   * UNIMPLEMENTED: this version does not know the method, or does not support the request.
    *
    *     {"reason": "NOT_IMPLEMENTED", "domain": "memgpt", "metadata": {"method": "/memgpt.agent.v1.AgentService/Undo"}}
    *
@@ -425,7 +429,7 @@ export enum ErrorReason {
   NOT_IMPLEMENTED = 180,
 
   /**
-   * INTERNAL: a bug. The message says no more than the request's id, under which the server's log has the rest.
+   * INTERNAL: a bug. The message has only the request id; the server's log has the details.
    *
    *     {"reason": "INTERNAL", "domain": "memgpt", "metadata": {}}
    *

@@ -13,7 +13,7 @@ export const file_memgpt_common_v1_file_note: GenFile = /*@__PURE__*/
   fileDesc("CiBtZW1ncHQvY29tbW9uL3YxL2ZpbGVfbm90ZS5wcm90bxIQbWVtZ3B0LmNvbW1vbi52MSKEAQoIRmlsZU5vdGUSLAoEa2luZBgBIAEoDjIeLm1lbWdwdC5jb21tb24udjEuRmlsZU5vdGVLaW5kEhYKBWNvdW50GAIgASgFQge6SAQaAigAEhcKBXdoZXJlGAMgASgJQgi6SAVyAxjIARIZCgdtZXNzYWdlGAQgASgJQgi6SAVyAxiQAyqgAwoMRmlsZU5vdGVLaW5kEh4KGkZJTEVfTk9URV9LSU5EX1VOU1BFQ0lGSUVEEAASHwobRklMRV9OT1RFX0tJTkRfU0NBTk5FRF9QQUdFEAESIwofRklMRV9OT1RFX0tJTkRfVU5ERUNPREFCTEVfVEVYVBACEhoKFkZJTEVfTk9URV9LSU5EX1BJQ1RVUkUQAxIdChlGSUxFX05PVEVfS0lORF9BVFRBQ0hNRU5UEAQSHQoZRklMRV9OT1RFX0tJTkRfQU5OT1RBVElPThAFEhkKFUZJTEVfTk9URV9LSU5EX09CSkVDVBAGEh8KG0ZJTEVfTk9URV9LSU5EX1VOQ0FMQ1VMQVRFRBAHEhkKFUZJTEVfTk9URV9LSU5EX0hJRERFThAIEh8KG0ZJTEVfTk9URV9LSU5EX01JU1NJTkdfUEFSVBAJEh0KGUZJTEVfTk9URV9LSU5EX0JBRF9SRUNPUkQQChIcChhGSUxFX05PVEVfS0lORF9CQURfQllURVMQCxIbChdGSUxFX05PVEVfS0lORF9UT09fTVVDSBAMQvcBChlpby5tZW1ncHRtaWx2dXMuY29tbW9uLnYxQg1GaWxlTm90ZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L2NvbW1vbi92MTtjb21tb252MaICBE1HUEOqAhdNZW1HUFQuTWlsdnVzLkNvbW1vbi5WMcoCF01lbUdQVFxNaWx2dXNcQ29tbW9uXFYx4gIjTWVtR1BUXE1pbHZ1c1xDb21tb25cVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6Q29tbW9uOjpWMWIGcHJvdG8z");
 
 /**
- * A note on a file that was loaded: something that a reader of the file sees, or would miss, and its passages lack.
+ * A note on a loaded file: something in the file that its passages lack.
  *
  * @generated from message memgpt.common.v1.FileNote
  */
@@ -26,21 +26,22 @@ export type FileNote = Message<"memgpt.common.v1.FileNote"> & {
   kind: FileNoteKind;
 
   /**
-   * How many of it, at least 1.
+   * How many, at least 1.
    *
    * @generated from field: int32 count = 2;
    */
   count: number;
 
   /**
-   * Where in the file, for people, such as `pages 3, 5-7`; empty if it is not in one place. At most 200 characters.
+   * Location in the file for people, such as `pages 3, 5-7`: at most 200 characters; empty if there is no single
+   * location.
    *
    * @generated from field: string where = 3;
    */
   where: string;
 
   /**
-   * All of it for people, with what to do about it. At most 400 characters.
+   * The whole note for people, with what to do about it: at most 400 characters.
    *
    * @generated from field: string message = 4;
    */
@@ -55,13 +56,13 @@ export const FileNoteSchema: GenMessage<FileNote> = /*@__PURE__*/
   messageDesc(file_memgpt_common_v1_file_note, 0);
 
 /**
- * What was left out of a file that was loaded. Values are only ever added.
+ * What was left out of a loaded file. New values may be added.
  *
  * @generated from enum memgpt.common.v1.FileNoteKind
  */
 export enum FileNoteKind {
   /**
-   * Not set, or a kind that is newer than the reader.
+   * Not set, or a kind that the reader does not know.
    *
    * @generated from enum value: FILE_NOTE_KIND_UNSPECIFIED = 0;
    */
@@ -110,21 +111,21 @@ export enum FileNoteKind {
   OBJECT = 6,
 
   /**
-   * Formulas whose values were never calculated.
+   * Formulas without a calculated value.
    *
    * @generated from enum value: FILE_NOTE_KIND_UNCALCULATED = 7;
    */
   UNCALCULATED = 7,
 
   /**
-   * Parts that their author has hidden: text, rows, sheets, slides.
+   * Parts that the author has hidden: text, rows, sheets, slides.
    *
    * @generated from enum value: FILE_NOTE_KIND_HIDDEN = 8;
    */
   HIDDEN = 8,
 
   /**
-   * Parts that the file names and does not hold, such as chapters.
+   * Parts that the file refers to but does not contain, such as chapters.
    *
    * @generated from enum value: FILE_NOTE_KIND_MISSING_PART = 9;
    */
@@ -145,7 +146,7 @@ export enum FileNoteKind {
   BAD_BYTES = 11,
 
   /**
-   * Parts beyond a limit, such as attachments nested too deep, and notes beyond the most that are kept.
+   * Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number.
    *
    * @generated from enum value: FILE_NOTE_KIND_TOO_MUCH = 12;
    */

@@ -17,27 +17,27 @@ export const file_memgpt_loader_v1_load: GenFile = /*@__PURE__*/
   fileDesc("ChttZW1ncHQvbG9hZGVyL3YxL2xvYWQucHJvdG8SEG1lbWdwdC5sb2FkZXIudjEidwoMRmlsZU1hbmlmZXN0EikKBG5hbWUYASABKAlCG7pIGHIWEAEogAgyD15bXlx4MDAtXHgxZl0qJBIVCgRzaXplGAIgASgDQge6SAQiAigAEiUKBnNoYTI1NhgDIAEoCUIVukgSchAyDl5bMC05YS1mXXs2NH0kIqYCCghMb2FkRmlsZRIwCghtYW5pZmVzdBgBIAEoCzIeLm1lbWdwdC5sb2FkZXIudjEuRmlsZU1hbmlmZXN0EioKBXN0YXRlGAIgASgOMhsubWVtZ3B0LmxvYWRlci52MS5GaWxlU3RhdGUSFgoOZG9jdW1lbnRfY291bnQYAyABKAUSFQoNcGFzc2FnZV9jb3VudBgEIAEoBRI7Cg5mYWlsdXJlX3JlYXNvbhgFIAEoDjIjLm1lbWdwdC5sb2FkZXIudjEuRmlsZUZhaWx1cmVSZWFzb24SFwoPZmFpbHVyZV9tZXNzYWdlGAYgASgJEgwKBG5vdGUYByABKAkSKQoFbm90ZXMYCCADKAsyGi5tZW1ncHQuY29tbW9uLnYxLkZpbGVOb3RlIuECCgRMb2FkEg8KB2xvYWRfaWQYASABKAkSEQoJc291cmNlX2lkGAIgASgJEhMKC3NvdXJjZV9uYW1lGAMgASgJEioKBXN0YXRlGAQgASgOMhsubWVtZ3B0LmxvYWRlci52MS5Mb2FkU3RhdGUSKQoFZmlsZXMYBSADKAsyGi5tZW1ncHQubG9hZGVyLnYxLkxvYWRGaWxlEhYKDmRvY3VtZW50X2NvdW50GAYgASgDEhUKDXBhc3NhZ2VfY291bnQYByABKAMSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZW1vdmVkX2NvdW50GAogASgFEiQKBHRhZ3MYCyABKAsyFi5tZW1ncHQubG9hZGVyLnYxLlRhZ3MiJgoEVGFncxIeCgR0YWdzGAEgAygJQhC6SA2SAQoQICIGcgQQARhAKo8BCglMb2FkU3RhdGUSGgoWTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkxPQURfU1RBVEVfUlVOTklORxABEhgKFExPQURfU1RBVEVfQ09NUExFVEVEEAISGAoUTE9BRF9TVEFURV9DQU5DRUxMRUQQAxIaChZMT0FEX1NUQVRFX0lOVEVSUlVQVEVEEAQq8gEKCUZpbGVTdGF0ZRIaChZGSUxFX1NUQVRFX1VOU1BFQ0lGSUVEEAASHgoaRklMRV9TVEFURV9BV0FJVElOR19VUExPQUQQARIZChVGSUxFX1NUQVRFX1BST0NFU1NJTkcQAhIVChFGSUxFX1NUQVRFX0xPQURFRBADEhgKFEZJTEVfU1RBVEVfVU5DSEFOR0VEEAQSFQoRRklMRV9TVEFURV9GQUlMRUQQBRIYChRGSUxFX1NUQVRFX0NBTkNFTExFRBAGEhQKEEZJTEVfU1RBVEVfRU1QVFkQBxIWChJGSUxFX1NUQVRFX1NLSVBQRUQQCCqNAwoRRmlsZUZhaWx1cmVSZWFzb24SIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNQRUNJRklFRBAAEh0KGUZJTEVfRkFJTFVSRV9SRUFTT05fRU1QVFkQARIhCh1GSUxFX0ZBSUxVUkVfUkVBU09OX0VOQ1JZUFRFRBACEh4KGkZJTEVfRkFJTFVSRV9SRUFTT05fQlJPS0VOEAMSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNVUFBPUlRFRBAEEh8KG0ZJTEVfRkFJTFVSRV9SRUFTT05fTk9fVEVYVBAFEiEKHUZJTEVfRkFJTFVSRV9SRUFTT05fVE9PX0xBUkdFEAYSHwobRklMRV9GQUlMVVJFX1JFQVNPTl9USU1FT1VUEAcSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTkFWQUlMQUJMRRAIEiAKHEZJTEVfRkFJTFVSRV9SRUFTT05fSU5URVJOQUwQCRIgChxGSUxFX0ZBSUxVUkVfUkVBU09OX05PVF9TRU5UEApC8wEKGWlvLm1lbWdwdG1pbHZ1cy5sb2FkZXIudjFCCUxvYWRQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9sb2FkZXIvdjE7bG9hZGVydjGiAgRNR1BMqgIXTWVtR1BULk1pbHZ1cy5Mb2FkZXIuVjHKAhdNZW1HUFRcTWlsdnVzXExvYWRlclxWMeICI01lbUdQVFxNaWx2dXNcTG9hZGVyXFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6OkxvYWRlcjo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_common_v1_file_note]);
 
 /**
- * A file that a load is to bring in.
+ * A file to be loaded.
  *
  * @generated from message memgpt.loader.v1.FileManifest
  */
 export type FileManifest = Message<"memgpt.loader.v1.FileManifest"> & {
   /**
-   * Its name within the source: a label, such as a relative path; never opened on the server. Unique within the load.
+   * Name within the source, such as a relative path. A label only: the server never opens it. Unique within the load.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Its size in bytes.
+   * Size in bytes.
    *
    * @generated from field: int64 size = 2;
    */
   size: bigint;
 
   /**
-   * SHA-256 of its bytes, in 64 lower-case hexadecimal digits.
+   * SHA-256 of the bytes, as 64 lower-case hexadecimal digits.
    *
    * @generated from field: string sha256 = 3;
    */
@@ -58,57 +58,57 @@ export const FileManifestSchema: GenMessage<FileManifest> = /*@__PURE__*/
  */
 export type LoadFile = Message<"memgpt.loader.v1.LoadFile"> & {
   /**
-   * What it is.
+   * The file.
    *
    * @generated from field: memgpt.loader.v1.FileManifest manifest = 1;
    */
   manifest?: FileManifest | undefined;
 
   /**
-   * How far it has come.
+   * Its state.
    *
    * @generated from field: memgpt.loader.v1.FileState state = 2;
    */
   state: FileState;
 
   /**
-   * Documents found in it: its pages, slides, sheets or chapters; one for a file that has none of them.
+   * Number of documents in it: pages, slides, sheets or chapters; 1 for a file without them.
    *
    * @generated from field: int32 document_count = 3;
    */
   documentCount: number;
 
   /**
-   * Passages stored of it.
+   * Number of its passages that were stored.
    *
    * @generated from field: int32 passage_count = 4;
    */
   passageCount: number;
 
   /**
-   * Why it was not loaded; set when FAILED, EMPTY or SKIPPED.
+   * Why it was not loaded; set for FAILED, EMPTY and SKIPPED.
    *
    * @generated from field: memgpt.loader.v1.FileFailureReason failure_reason = 5;
    */
   failureReason: FileFailureReason;
 
   /**
-   * The same for people, with what to do about it.
+   * The same for people, with what to do about it; empty if it was loaded.
    *
    * @generated from field: string failure_message = 6;
    */
   failureMessage: string;
 
   /**
-   * The messages of `notes`, one a line, at most 1,000 characters; mostly empty.
+   * The messages of `notes`, one per line, at most 1,000 characters; usually empty.
    *
    * @generated from field: string note = 7;
    */
   note: string;
 
   /**
-   * What was left out of a file that is LOADED: at most 21, none if nothing was. Only of the load that read the file;
-   * `memgpt.memory.v1.SourceFile` keeps them.
+   * What was left out of a LOADED file: at most 21 notes; none if everything was read. Set only in the load that read
+   * the file; `memgpt.memory.v1.SourceFile` keeps them.
    *
    * @generated from field: repeated memgpt.common.v1.FileNote notes = 8;
    */
@@ -123,55 +123,55 @@ export const LoadFileSchema: GenMessage<LoadFile> = /*@__PURE__*/
   messageDesc(file_memgpt_loader_v1_load, 1);
 
 /**
- * A load: some files on their way into a source. It outlives its client.
+ * A load: a set of files that are being loaded into a source. It outlives its client.
  *
  * @generated from message memgpt.loader.v1.Load
  */
 export type Load = Message<"memgpt.loader.v1.Load"> & {
   /**
-   * Identity: ASCII, sortable by time of creation.
+   * Identity: ASCII, sortable by creation time.
    *
    * @generated from field: string load_id = 1;
    */
   loadId: string;
 
   /**
-   * The source it loads into.
+   * The source that the files are loaded into.
    *
    * @generated from field: string source_id = 2;
    */
   sourceId: string;
 
   /**
-   * Its name.
+   * The name.
    *
    * @generated from field: string source_name = 3;
    */
   sourceName: string;
 
   /**
-   * How far it has come.
+   * Its state.
    *
    * @generated from field: memgpt.loader.v1.LoadState state = 4;
    */
   state: LoadState;
 
   /**
-   * Its files, in order of the manifest.
+   * The files, in order of the manifest.
    *
    * @generated from field: repeated memgpt.loader.v1.LoadFile files = 5;
    */
   files: LoadFile[];
 
   /**
-   * Documents visible through this load's files.
+   * Number of visible documents of this load's files.
    *
    * @generated from field: int64 document_count = 6;
    */
   documentCount: bigint;
 
   /**
-   * Passages visible through this load's files.
+   * Number of visible passages of this load's files.
    *
    * @generated from field: int64 passage_count = 7;
    */
@@ -192,14 +192,14 @@ export type Load = Message<"memgpt.loader.v1.Load"> & {
   endTime?: Timestamp | undefined;
 
   /**
-   * Files of the source that were dropped since they are not among `files`; see CreateLoadRequest.sync.
+   * Number of files that were removed from the source because they are not in `files`; see CreateLoadRequest.sync.
    *
    * @generated from field: int32 removed_count = 10;
    */
   removedCount: number;
 
   /**
-   * Labels that it gives its files; absent when each keeps those that it has.
+   * Tags that the load sets on its files; absent if each file keeps its own.
    *
    * @generated from field: memgpt.loader.v1.Tags tags = 11;
    */
@@ -214,13 +214,13 @@ export const LoadSchema: GenMessage<Load> = /*@__PURE__*/
   messageDesc(file_memgpt_loader_v1_load, 2);
 
 /**
- * Labels of files, which their passages bear and searches can ask for.
+ * Tags of files. Their passages have the same tags, and searches can filter by them.
  *
  * @generated from message memgpt.loader.v1.Tags
  */
 export type Tags = Message<"memgpt.loader.v1.Tags"> & {
   /**
-   * At most 32, each 1 to 64 characters; none takes them away.
+   * At most 32 tags of 1 to 64 characters; an empty list removes all tags.
    *
    * @generated from field: repeated string tags = 1;
    */
@@ -235,7 +235,7 @@ export const TagsSchema: GenMessage<Tags> = /*@__PURE__*/
   messageDesc(file_memgpt_loader_v1_load, 3);
 
 /**
- * How far a load has come.
+ * State of a load.
  *
  * @generated from enum memgpt.loader.v1.LoadState
  */
@@ -248,30 +248,30 @@ export enum LoadState {
   UNSPECIFIED = 0,
 
   /**
-   * Files are awaited or worked on.
+   * Files are being uploaded or processed.
    *
    * @generated from enum value: LOAD_STATE_RUNNING = 1;
    */
   RUNNING = 1,
 
   /**
-   * Every file has ended, well or not: see their states.
+   * Every file has ended, successfully or not; see their states.
    *
    * @generated from enum value: LOAD_STATE_COMPLETED = 2;
    */
   COMPLETED = 2,
 
   /**
-   * Cancelled: files that were visible stay so.
+   * Cancelled. Files that were already visible stay visible.
    *
    * @generated from enum value: LOAD_STATE_CANCELLED = 3;
    */
   CANCELLED = 3,
 
   /**
-   * Broken off: no Loader works on it, for its Loader or its client is gone. Whoever watches it, uploads a file or sends
-   * its CreateLoad again has it taken up where it was; a new load of the same files does the rest as well. One that nobody
-   * takes up for 24 hours is CANCELLED.
+   * Interrupted: no Loader works on it, because its Loader or its client is gone. WatchLoad, UploadFile or the same
+   * CreateLoad again resumes it; a new load of the same files completes it as well. A load that is not resumed within
+   * 24 hours is CANCELLED.
    *
    * @generated from enum value: LOAD_STATE_INTERRUPTED = 4;
    */
@@ -285,7 +285,7 @@ export const LoadStateSchema: GenEnum<LoadState> = /*@__PURE__*/
   enumDesc(file_memgpt_loader_v1_load, 0);
 
 /**
- * How far a file of a load has come.
+ * State of a file of a load.
  *
  * @generated from enum memgpt.loader.v1.FileState
  */
@@ -298,14 +298,14 @@ export enum FileState {
   UNSPECIFIED = 0,
 
   /**
-   * Its bytes are wanted: see UploadFile.
+   * Waiting for its bytes; see UploadFile.
    *
    * @generated from enum value: FILE_STATE_AWAITING_UPLOAD = 1;
    */
   AWAITING_UPLOAD = 1,
 
   /**
-   * Its bytes are here, and it waits or is worked on.
+   * Uploaded; waiting to be processed, or being processed.
    *
    * @generated from enum value: FILE_STATE_PROCESSING = 2;
    */
@@ -319,35 +319,35 @@ export enum FileState {
   LOADED = 3,
 
   /**
-   * Its passages were visible before; nothing was written.
+   * Its passages were already visible; nothing was written.
    *
    * @generated from enum value: FILE_STATE_UNCHANGED = 4;
    */
   UNCHANGED = 4,
 
   /**
-   * It could not be read: see the failure. Other files are not affected, and what was visible of it stays so.
+   * Failed; see the failure. Other files are not affected. Passages of an earlier version stay visible.
    *
    * @generated from enum value: FILE_STATE_FAILED = 5;
    */
   FAILED = 5,
 
   /**
-   * The load was cancelled before it was done.
+   * The load was cancelled before the file was processed.
    *
    * @generated from enum value: FILE_STATE_CANCELLED = 6;
    */
   CANCELLED = 6,
 
   /**
-   * It holds no text: no bytes, no pages, or nothing but white space. What it held before is gone.
+   * Without text: no bytes, no pages, or only white space. Passages of an earlier version are removed.
    *
    * @generated from enum value: FILE_STATE_EMPTY = 7;
    */
   EMPTY = 7,
 
   /**
-   * It is of a kind that is not read, such as an image. What was visible under its name stays so.
+   * Of a type that is not supported, such as an image. Passages of an earlier version stay visible.
    *
    * @generated from enum value: FILE_STATE_SKIPPED = 8;
    */
@@ -367,77 +367,77 @@ export const FileStateSchema: GenEnum<FileState> = /*@__PURE__*/
  */
 export enum FileFailureReason {
   /**
-   * Not set: no failure.
+   * Not set; no failure.
    *
    * @generated from enum value: FILE_FAILURE_REASON_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * No bytes, no page, or nothing but white space.
+   * No bytes, no pages, or only white space.
    *
    * @generated from enum value: FILE_FAILURE_REASON_EMPTY = 1;
    */
   EMPTY = 1,
 
   /**
-   * Protected by a password.
+   * Password protected.
    *
    * @generated from enum value: FILE_FAILURE_REASON_ENCRYPTED = 2;
    */
   ENCRYPTED = 2,
 
   /**
-   * Damaged, or not what its name says.
+   * Damaged, or not of the type that its name claims.
    *
    * @generated from enum value: FILE_FAILURE_REASON_BROKEN = 3;
    */
   BROKEN = 3,
 
   /**
-   * Neither text nor a format that can be read.
+   * Neither text nor a supported format.
    *
    * @generated from enum value: FILE_FAILURE_REASON_UNSUPPORTED = 4;
    */
   UNSUPPORTED = 4,
 
   /**
-   * Pages, but no text on them: scanned images, say.
+   * Has pages, but no text on them, such as scanned images.
    *
    * @generated from enum value: FILE_FAILURE_REASON_NO_TEXT = 5;
    */
   NO_TEXT = 5,
 
   /**
-   * Larger than the Loader takes, packed or unpacked, or nested too deep.
+   * Larger than the Loader accepts, packed or unpacked, or nested too deeply.
    *
    * @generated from enum value: FILE_FAILURE_REASON_TOO_LARGE = 6;
    */
   TOO_LARGE = 6,
 
   /**
-   * Reading it took longer than the Loader allows.
+   * Parsing took longer than the Loader allows.
    *
    * @generated from enum value: FILE_FAILURE_REASON_TIMEOUT = 7;
    */
   TIMEOUT = 7,
 
   /**
-   * Memory or the embedding model failed, or the Loader had nothing to read it with; loading it again may work.
+   * Memory, the embedding model or a parser process was not available; loading the file again may work.
    *
    * @generated from enum value: FILE_FAILURE_REASON_UNAVAILABLE = 8;
    */
   UNAVAILABLE = 8,
 
   /**
-   * A bug; the Loader's log has more.
+   * A bug; see the Loader's log.
    *
    * @generated from enum value: FILE_FAILURE_REASON_INTERNAL = 9;
    */
   INTERNAL = 9,
 
   /**
-   * Its owner could not send it: it has changed since the load was created, is gone, or cannot be read.
+   * The client could not send it: the file has changed since the load was created, was removed, or cannot be read.
    *
    * @generated from enum value: FILE_FAILURE_REASON_NOT_SENT = 10;
    */

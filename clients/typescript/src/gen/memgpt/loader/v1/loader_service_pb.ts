@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/loader/v1/loader_service.proto.
  */
 export const file_memgpt_loader_v1_loader_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVtZW1ncHQvbG9hZGVyL3YxL2xvYWRlcl9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubG9hZGVyLnYxIqcCChFDcmVhdGVMb2FkUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyAxiAARIxCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIhCgtzb3VyY2VfbmFtZRgDIAEoCUIKukgHcgUQARiAAUgAEh0KC2Rlc2NyaXB0aW9uGAQgASgJQgi6SAVyAxigHxI6CgVmaWxlcxgFIAMoCzIeLm1lbWdwdC5sb2FkZXIudjEuRmlsZU1hbmlmZXN0Qgu6SAiSAQUIARCQThIMCgRzeW5jGAYgASgIEiQKBHRhZ3MYByABKAsyFi5tZW1ncHQubG9hZGVyLnYxLlRhZ3NCDwoGc291cmNlEgW6SAIIASI6ChJDcmVhdGVMb2FkUmVzcG9uc2USJAoEbG9hZBgBIAEoCzIWLm1lbWdwdC5sb2FkZXIudjEuTG9hZCLyAQoRVXBsb2FkRmlsZVJlcXVlc3QSPAoGaGVhZGVyGAEgASgLMioubWVtZ3B0LmxvYWRlci52MS5VcGxvYWRGaWxlUmVxdWVzdC5IZWFkZXJIABIaCgVjaHVuaxgCIAEoDEIJukgGegQYgIAESAAacwoGSGVhZGVyEi0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSFQoEbmFtZRgCIAEoCUIHukgEcgIQARIjChF3aXRoZHJhd2FsX3JlYXNvbhgDIAEoCUIIukgFcgMY6AdCDgoFcGllY2USBbpIAggBIj4KElVwbG9hZEZpbGVSZXNwb25zZRIoCgRmaWxlGAEgASgLMhoubWVtZ3B0LmxvYWRlci52MS5Mb2FkRmlsZSJiChBXYXRjaExvYWRSZXF1ZXN0Ei0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHwoOYWZ0ZXJfc2VxdWVuY2UYAiABKANCB7pIBCICKAAigwEKEVdhdGNoTG9hZFJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgDEioKBGZpbGUYAiABKAsyGi5tZW1ncHQubG9hZGVyLnYxLkxvYWRGaWxlSAASJwoFZW5kZWQYAyABKAsyFi5tZW1ncHQubG9hZGVyLnYxLkxvYWRIAEIHCgVldmVudCI/Cg5HZXRMb2FkUmVxdWVzdBItCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIjcKD0dldExvYWRSZXNwb25zZRIkCgRsb2FkGAEgASgLMhYubWVtZ3B0LmxvYWRlci52MS5Mb2FkImoKEExpc3RMb2Fkc1JlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MCw2NH0kEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlMKEUxpc3RMb2Fkc1Jlc3BvbnNlEiUKBWxvYWRzGAEgAygLMhYubWVtZ3B0LmxvYWRlci52MS5Mb2FkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJCChFDYW5jZWxMb2FkUmVxdWVzdBItCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIjoKEkNhbmNlbExvYWRSZXNwb25zZRIkCgRsb2FkGAEgASgLMhYubWVtZ3B0LmxvYWRlci52MS5Mb2FkIhQKEkxpc3RGb3JtYXRzUmVxdWVzdCJwCgpGaWxlRm9ybWF0EgwKBG5hbWUYASABKAkSEwoLbWVkaWFfdHlwZXMYAiADKAkSEgoKZXh0ZW5zaW9ucxgDIAMoCRINCgVyZWFkcxgEIAEoCRINCgVvbWl0cxgFIAEoCRINCgVwYWdlcxgGIAEoCSJEChNMaXN0Rm9ybWF0c1Jlc3BvbnNlEi0KB2Zvcm1hdHMYASADKAsyHC5tZW1ncHQubG9hZGVyLnYxLkZpbGVGb3JtYXQy9gQKDUxvYWRlclNlcnZpY2USVwoKQ3JlYXRlTG9hZBIjLm1lbWdwdC5sb2FkZXIudjEuQ3JlYXRlTG9hZFJlcXVlc3QaJC5tZW1ncHQubG9hZGVyLnYxLkNyZWF0ZUxvYWRSZXNwb25zZRJZCgpVcGxvYWRGaWxlEiMubWVtZ3B0LmxvYWRlci52MS5VcGxvYWRGaWxlUmVxdWVzdBokLm1lbWdwdC5sb2FkZXIudjEuVXBsb2FkRmlsZVJlc3BvbnNlKAESVgoJV2F0Y2hMb2FkEiIubWVtZ3B0LmxvYWRlci52MS5XYXRjaExvYWRSZXF1ZXN0GiMubWVtZ3B0LmxvYWRlci52MS5XYXRjaExvYWRSZXNwb25zZTABEk4KB0dldExvYWQSIC5tZW1ncHQubG9hZGVyLnYxLkdldExvYWRSZXF1ZXN0GiEubWVtZ3B0LmxvYWRlci52MS5HZXRMb2FkUmVzcG9uc2USVAoJTGlzdExvYWRzEiIubWVtZ3B0LmxvYWRlci52MS5MaXN0TG9hZHNSZXF1ZXN0GiMubWVtZ3B0LmxvYWRlci52MS5MaXN0TG9hZHNSZXNwb25zZRJXCgpDYW5jZWxMb2FkEiMubWVtZ3B0LmxvYWRlci52MS5DYW5jZWxMb2FkUmVxdWVzdBokLm1lbWdwdC5sb2FkZXIudjEuQ2FuY2VsTG9hZFJlc3BvbnNlEloKC0xpc3RGb3JtYXRzEiQubWVtZ3B0LmxvYWRlci52MS5MaXN0Rm9ybWF0c1JlcXVlc3QaJS5tZW1ncHQubG9hZGVyLnYxLkxpc3RGb3JtYXRzUmVzcG9uc2VC/AEKGWlvLm1lbWdwdG1pbHZ1cy5sb2FkZXIudjFCEkxvYWRlclNlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9sb2FkZXIvdjE7bG9hZGVydjGiAgRNR1BMqgIXTWVtR1BULk1pbHZ1cy5Mb2FkZXIuVjHKAhdNZW1HUFRcTWlsdnVzXExvYWRlclxWMeICI01lbUdQVFxNaWx2dXNcTG9hZGVyXFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6OkxvYWRlcjo6VjFiBnByb3RvMw", [file_memgpt_loader_v1_load]);
+  fileDesc("CiVtZW1ncHQvbG9hZGVyL3YxL2xvYWRlcl9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubG9hZGVyLnYxIqcCChFDcmVhdGVMb2FkUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyAxiAARIxCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIhCgtzb3VyY2VfbmFtZRgDIAEoCUIKukgHcgUQARiAAUgAEh0KC2Rlc2NyaXB0aW9uGAQgASgJQgi6SAVyAxigHxI6CgVmaWxlcxgFIAMoCzIeLm1lbWdwdC5sb2FkZXIudjEuRmlsZU1hbmlmZXN0Qgu6SAiSAQUIARCQThIMCgRzeW5jGAYgASgIEiQKBHRhZ3MYByABKAsyFi5tZW1ncHQubG9hZGVyLnYxLlRhZ3NCDwoGc291cmNlEgW6SAIIASI6ChJDcmVhdGVMb2FkUmVzcG9uc2USJAoEbG9hZBgBIAEoCzIWLm1lbWdwdC5sb2FkZXIudjEuTG9hZCL1AQoRVXBsb2FkRmlsZVJlcXVlc3QSPAoGaGVhZGVyGAEgASgLMioubWVtZ3B0LmxvYWRlci52MS5VcGxvYWRGaWxlUmVxdWVzdC5IZWFkZXJIABIaCgVjaHVuaxgCIAEoDEIJukgGegQYgIAESAAadgoGSGVhZGVyEi0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGAoEbmFtZRgCIAEoCUIKukgHcgUQASiACBIjChF3aXRoZHJhd2FsX3JlYXNvbhgDIAEoCUIIukgFcgMY6AdCDgoFcGllY2USBbpIAggBIj4KElVwbG9hZEZpbGVSZXNwb25zZRIoCgRmaWxlGAEgASgLMhoubWVtZ3B0LmxvYWRlci52MS5Mb2FkRmlsZSJiChBXYXRjaExvYWRSZXF1ZXN0Ei0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHwoOYWZ0ZXJfc2VxdWVuY2UYAiABKANCB7pIBCICKAAitgEKEVdhdGNoTG9hZFJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgDEioKBGZpbGUYAiABKAsyGi5tZW1ncHQubG9hZGVyLnYxLkxvYWRGaWxlSAASJwoFZW5kZWQYAyABKAsyFi5tZW1ncHQubG9hZGVyLnYxLkxvYWRIABIxCgprZWVwX2FsaXZlGAQgASgLMhsubWVtZ3B0LmxvYWRlci52MS5LZWVwQWxpdmVIAEIHCgVldmVudCILCglLZWVwQWxpdmUiPwoOR2V0TG9hZFJlcXVlc3QSLQoHbG9hZF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCI3Cg9HZXRMb2FkUmVzcG9uc2USJAoEbG9hZBgBIAEoCzIWLm1lbWdwdC5sb2FkZXIudjEuTG9hZCJ0ChBMaXN0TG9hZHNSZXF1ZXN0Ei8KCXNvdXJjZV9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezAsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAiUwoRTGlzdExvYWRzUmVzcG9uc2USJQoFbG9hZHMYASADKAsyFi5tZW1ncHQubG9hZGVyLnYxLkxvYWQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkIKEUNhbmNlbExvYWRSZXF1ZXN0Ei0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiOgoSQ2FuY2VsTG9hZFJlc3BvbnNlEiQKBGxvYWQYASABKAsyFi5tZW1ncHQubG9hZGVyLnYxLkxvYWQiFAoSTGlzdEZvcm1hdHNSZXF1ZXN0InAKCkZpbGVGb3JtYXQSDAoEbmFtZRgBIAEoCRITCgttZWRpYV90eXBlcxgCIAMoCRISCgpleHRlbnNpb25zGAMgAygJEg0KBXJlYWRzGAQgASgJEg0KBW9taXRzGAUgASgJEg0KBXBhZ2VzGAYgASgJIkQKE0xpc3RGb3JtYXRzUmVzcG9uc2USLQoHZm9ybWF0cxgBIAMoCzIcLm1lbWdwdC5sb2FkZXIudjEuRmlsZUZvcm1hdDL2BAoNTG9hZGVyU2VydmljZRJXCgpDcmVhdGVMb2FkEiMubWVtZ3B0LmxvYWRlci52MS5DcmVhdGVMb2FkUmVxdWVzdBokLm1lbWdwdC5sb2FkZXIudjEuQ3JlYXRlTG9hZFJlc3BvbnNlElkKClVwbG9hZEZpbGUSIy5tZW1ncHQubG9hZGVyLnYxLlVwbG9hZEZpbGVSZXF1ZXN0GiQubWVtZ3B0LmxvYWRlci52MS5VcGxvYWRGaWxlUmVzcG9uc2UoARJWCglXYXRjaExvYWQSIi5tZW1ncHQubG9hZGVyLnYxLldhdGNoTG9hZFJlcXVlc3QaIy5tZW1ncHQubG9hZGVyLnYxLldhdGNoTG9hZFJlc3BvbnNlMAESTgoHR2V0TG9hZBIgLm1lbWdwdC5sb2FkZXIudjEuR2V0TG9hZFJlcXVlc3QaIS5tZW1ncHQubG9hZGVyLnYxLkdldExvYWRSZXNwb25zZRJUCglMaXN0TG9hZHMSIi5tZW1ncHQubG9hZGVyLnYxLkxpc3RMb2Fkc1JlcXVlc3QaIy5tZW1ncHQubG9hZGVyLnYxLkxpc3RMb2Fkc1Jlc3BvbnNlElcKCkNhbmNlbExvYWQSIy5tZW1ncHQubG9hZGVyLnYxLkNhbmNlbExvYWRSZXF1ZXN0GiQubWVtZ3B0LmxvYWRlci52MS5DYW5jZWxMb2FkUmVzcG9uc2USWgoLTGlzdEZvcm1hdHMSJC5tZW1ncHQubG9hZGVyLnYxLkxpc3RGb3JtYXRzUmVxdWVzdBolLm1lbWdwdC5sb2FkZXIudjEuTGlzdEZvcm1hdHNSZXNwb25zZUL8AQoZaW8ubWVtZ3B0bWlsdnVzLmxvYWRlci52MUISTG9hZGVyU2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L2xvYWRlci92MTtsb2FkZXJ2MaICBE1HUEyqAhdNZW1HUFQuTWlsdnVzLkxvYWRlci5WMcoCF01lbUdQVFxNaWx2dXNcTG9hZGVyXFYx4gIjTWVtR1BUXE1pbHZ1c1xMb2FkZXJcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TG9hZGVyOjpWMWIGcHJvdG8z", [file_memgpt_loader_v1_load]);
 
 /**
  * Request of CreateLoad.
@@ -21,7 +21,8 @@ export const file_memgpt_loader_v1_loader_service: GenFile = /*@__PURE__*/
  */
 export type CreateLoadRequest = Message<"memgpt.loader.v1.CreateLoadRequest"> & {
   /**
-   * Makes the call repeatable for 24 hours: same id and body, the same load; same id, other body: INVALID_ARGUMENT.
+   * Makes the call idempotent for 24 hours: the same id and body return the same load; the same id with another body is
+   * INVALID_ARGUMENT.
    *
    * @generated from field: string request_id = 1;
    */
@@ -34,7 +35,7 @@ export type CreateLoadRequest = Message<"memgpt.loader.v1.CreateLoadRequest"> & 
    */
   source: {
     /**
-     * An existing one.
+     * An existing source, by its id.
      *
      * @generated from field: string source_id = 2;
      */
@@ -42,8 +43,8 @@ export type CreateLoadRequest = Message<"memgpt.loader.v1.CreateLoadRequest"> & 
     case: "sourceId";
   } | {
     /**
-     * By name; created when there is none. Then it must not be blank, nor have white space at its ends, control or
-     * invisible characters.
+     * A source by its name; created if it does not exist. The name of a new source must not be blank or have leading or
+     * trailing white space, control characters or invisible characters.
      *
      * @generated from field: string source_name = 3;
      */
@@ -52,30 +53,30 @@ export type CreateLoadRequest = Message<"memgpt.loader.v1.CreateLoadRequest"> & 
   } | { case: undefined; value?: undefined };
 
   /**
-   * Description of a source that is created; at most 4,000 characters.
+   * Description of a source that is created: at most 4,000 characters.
    *
    * @generated from field: string description = 4;
    */
   description: string;
 
   /**
-   * The files: 1 to 10,000, each name once.
+   * The files: 1 to 10,000, with unique names.
    *
    * @generated from field: repeated memgpt.loader.v1.FileManifest files = 5;
    */
   files: FileManifest[];
 
   /**
-   * Whether the source is to hold these files and no others: when every file has ended, files of the source that are not
-   * among them are dropped. Not when the load is cancelled. What a file held that fails or is skipped stays.
+   * Whether to remove all other files from the source once every file of the load has ended, unless the load is
+   * cancelled. Earlier versions of files that fail or are skipped stay.
    *
    * @generated from field: bool sync = 6;
    */
   sync: boolean;
 
   /**
-   * Labels of the files, in place of those that they had. A file that is visible already gets them without being read
-   * anew, and is LOADED. Absent: each file keeps those that it has, and a new one has none.
+   * Tags that replace the tags of the files. A file that is already visible gets them without being parsed again, and
+   * is LOADED. If absent, each file keeps its tags, and a new file has none.
    *
    * @generated from field: memgpt.loader.v1.Tags tags = 7;
    */
@@ -96,7 +97,7 @@ export const CreateLoadRequestSchema: GenMessage<CreateLoadRequest> = /*@__PURE_
  */
 export type CreateLoadResponse = Message<"memgpt.loader.v1.CreateLoadResponse"> & {
   /**
-   * The load. Files in state AWAITING_UPLOAD are to be uploaded.
+   * The load. Files in the state AWAITING_UPLOAD must be uploaded.
    *
    * @generated from field: memgpt.loader.v1.Load load = 1;
    */
@@ -117,7 +118,7 @@ export const CreateLoadResponseSchema: GenMessage<CreateLoadResponse> = /*@__PUR
  */
 export type UploadFileRequest = Message<"memgpt.loader.v1.UploadFileRequest"> & {
   /**
-   * The next piece of the stream.
+   * The next part of the stream.
    *
    * @generated from oneof memgpt.loader.v1.UploadFileRequest.piece
    */
@@ -131,7 +132,7 @@ export type UploadFileRequest = Message<"memgpt.loader.v1.UploadFileRequest"> & 
     case: "header";
   } | {
     /**
-     * The bytes, in order; at most 64 KiB a message.
+     * The bytes, in order; at most 64 KiB per message.
      *
      * @generated from field: bytes chunk = 2;
      */
@@ -148,7 +149,7 @@ export const UploadFileRequestSchema: GenMessage<UploadFileRequest> = /*@__PURE_
   messageDesc(file_memgpt_loader_v1_loader_service, 2);
 
 /**
- * Header of an upload: which file of which load.
+ * Header of an upload.
  *
  * @generated from message memgpt.loader.v1.UploadFileRequest.Header
  */
@@ -161,15 +162,16 @@ export type UploadFileRequest_Header = Message<"memgpt.loader.v1.UploadFileReque
   loadId: string;
 
   /**
-   * Name of the file, as in the manifest.
+   * Name of the file in the manifest.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Set when the file cannot be sent after all, since it has changed, say, or is gone: why, for people. No chunk
-   * follows; the file ends as FAILED with NOT_SENT, and the load goes on without it. At most 1,000 characters.
+   * Why the file cannot be sent after all, for people, such as that it has changed or was removed: at most 1,000
+   * characters. If set, no chunks follow; the file ends as FAILED with NOT_SENT, and the load continues without it.
+   * Otherwise empty.
    *
    * @generated from field: string withdrawal_reason = 3;
    */
@@ -190,7 +192,7 @@ export const UploadFileRequest_HeaderSchema: GenMessage<UploadFileRequest_Header
  */
 export type UploadFileResponse = Message<"memgpt.loader.v1.UploadFileResponse"> & {
   /**
-   * The file as it is now.
+   * The file after the call.
    *
    * @generated from field: memgpt.loader.v1.LoadFile file = 1;
    */
@@ -218,7 +220,7 @@ export type WatchLoadRequest = Message<"memgpt.loader.v1.WatchLoadRequest"> & {
   loadId: string;
 
   /**
-   * Events up to and including this one are left out; 0 leaves out none.
+   * Events up to and including this sequence are left out; 0 leaves out none.
    *
    * @generated from field: int64 after_sequence = 2;
    */
@@ -239,7 +241,7 @@ export const WatchLoadRequestSchema: GenMessage<WatchLoadRequest> = /*@__PURE__*
  */
 export type WatchLoadResponse = Message<"memgpt.loader.v1.WatchLoadResponse"> & {
   /**
-   * Grows with every event of this load. A slow reader may miss progress events, never a file's end.
+   * Increases with every event of the load. A slow reader may miss progress events, but never the end of a file.
    *
    * @generated from field: int64 sequence = 1;
    */
@@ -252,7 +254,7 @@ export type WatchLoadResponse = Message<"memgpt.loader.v1.WatchLoadResponse"> & 
    */
   event: {
     /**
-     * A file moved on: its state, or the documents and passages done so far.
+     * A file made progress: its state, documents or passages changed.
      *
      * @generated from field: memgpt.loader.v1.LoadFile file = 2;
      */
@@ -260,12 +262,21 @@ export type WatchLoadResponse = Message<"memgpt.loader.v1.WatchLoadResponse"> & 
     case: "file";
   } | {
     /**
-     * The load ended. Always the last event.
+     * The load has ended. Always the last event.
      *
      * @generated from field: memgpt.loader.v1.Load ended = 3;
      */
     value: Load;
     case: "ended";
+  } | {
+    /**
+     * Nothing happened for 15 seconds (`server.keep_alive_seconds`), and the load is not over: proxies end silent
+     * streams. Its `sequence` is 0; ignore it.
+     *
+     * @generated from field: memgpt.loader.v1.KeepAlive keep_alive = 4;
+     */
+    value: KeepAlive;
+    case: "keepAlive";
   } | { case: undefined; value?: undefined };
 };
 
@@ -275,6 +286,21 @@ export type WatchLoadResponse = Message<"memgpt.loader.v1.WatchLoadResponse"> & 
  */
 export const WatchLoadResponseSchema: GenMessage<WatchLoadResponse> = /*@__PURE__*/
   messageDesc(file_memgpt_loader_v1_loader_service, 5);
+
+/**
+ * The stream is alive.
+ *
+ * @generated from message memgpt.loader.v1.KeepAlive
+ */
+export type KeepAlive = Message<"memgpt.loader.v1.KeepAlive"> & {
+};
+
+/**
+ * Describes the message memgpt.loader.v1.KeepAlive.
+ * Use `create(KeepAliveSchema)` to create a new message.
+ */
+export const KeepAliveSchema: GenMessage<KeepAlive> = /*@__PURE__*/
+  messageDesc(file_memgpt_loader_v1_loader_service, 6);
 
 /**
  * Request of GetLoad.
@@ -295,7 +321,7 @@ export type GetLoadRequest = Message<"memgpt.loader.v1.GetLoadRequest"> & {
  * Use `create(GetLoadRequestSchema)` to create a new message.
  */
 export const GetLoadRequestSchema: GenMessage<GetLoadRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 6);
+  messageDesc(file_memgpt_loader_v1_loader_service, 7);
 
 /**
  * Response of GetLoad.
@@ -316,7 +342,7 @@ export type GetLoadResponse = Message<"memgpt.loader.v1.GetLoadResponse"> & {
  * Use `create(GetLoadResponseSchema)` to create a new message.
  */
 export const GetLoadResponseSchema: GenMessage<GetLoadResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 7);
+  messageDesc(file_memgpt_loader_v1_loader_service, 8);
 
 /**
  * Request of ListLoads.
@@ -325,21 +351,21 @@ export const GetLoadResponseSchema: GenMessage<GetLoadResponse> = /*@__PURE__*/
  */
 export type ListLoadsRequest = Message<"memgpt.loader.v1.ListLoadsRequest"> & {
   /**
-   * Only loads into this source; empty for all.
+   * Only loads into this source; empty for all sources.
    *
    * @generated from field: string source_id = 1;
    */
   sourceId: string;
 
   /**
-   * The most loads to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of loads to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -351,7 +377,7 @@ export type ListLoadsRequest = Message<"memgpt.loader.v1.ListLoadsRequest"> & {
  * Use `create(ListLoadsRequestSchema)` to create a new message.
  */
 export const ListLoadsRequestSchema: GenMessage<ListLoadsRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 8);
+  messageDesc(file_memgpt_loader_v1_loader_service, 9);
 
 /**
  * Response of ListLoads.
@@ -360,14 +386,14 @@ export const ListLoadsRequestSchema: GenMessage<ListLoadsRequest> = /*@__PURE__*
  */
 export type ListLoadsResponse = Message<"memgpt.loader.v1.ListLoadsResponse"> & {
   /**
-   * A page of loads, without their files.
+   * A page of loads without their files.
    *
    * @generated from field: repeated memgpt.loader.v1.Load loads = 1;
    */
   loads: Load[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -379,7 +405,7 @@ export type ListLoadsResponse = Message<"memgpt.loader.v1.ListLoadsResponse"> & 
  * Use `create(ListLoadsResponseSchema)` to create a new message.
  */
 export const ListLoadsResponseSchema: GenMessage<ListLoadsResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 9);
+  messageDesc(file_memgpt_loader_v1_loader_service, 10);
 
 /**
  * Request of CancelLoad.
@@ -400,7 +426,7 @@ export type CancelLoadRequest = Message<"memgpt.loader.v1.CancelLoadRequest"> & 
  * Use `create(CancelLoadRequestSchema)` to create a new message.
  */
 export const CancelLoadRequestSchema: GenMessage<CancelLoadRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 10);
+  messageDesc(file_memgpt_loader_v1_loader_service, 11);
 
 /**
  * Response of CancelLoad.
@@ -409,7 +435,7 @@ export const CancelLoadRequestSchema: GenMessage<CancelLoadRequest> = /*@__PURE_
  */
 export type CancelLoadResponse = Message<"memgpt.loader.v1.CancelLoadResponse"> & {
   /**
-   * The load as it is now.
+   * The load after the call.
    *
    * @generated from field: memgpt.loader.v1.Load load = 1;
    */
@@ -421,7 +447,7 @@ export type CancelLoadResponse = Message<"memgpt.loader.v1.CancelLoadResponse"> 
  * Use `create(CancelLoadResponseSchema)` to create a new message.
  */
 export const CancelLoadResponseSchema: GenMessage<CancelLoadResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 11);
+  messageDesc(file_memgpt_loader_v1_loader_service, 12);
 
 /**
  * Request of ListFormats.
@@ -436,52 +462,52 @@ export type ListFormatsRequest = Message<"memgpt.loader.v1.ListFormatsRequest"> 
  * Use `create(ListFormatsRequestSchema)` to create a new message.
  */
 export const ListFormatsRequestSchema: GenMessage<ListFormatsRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 12);
+  messageDesc(file_memgpt_loader_v1_loader_service, 13);
 
 /**
- * A format of files that the Loader reads.
+ * A file format that the Loader reads.
  *
  * @generated from message memgpt.loader.v1.FileFormat
  */
 export type FileFormat = Message<"memgpt.loader.v1.FileFormat"> & {
   /**
-   * Name for people, such as `Word document`.
+   * Display name, such as `Word document`.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Media types that it stands for, such as `text/csv`; at least one.
+   * Its media types, such as `text/csv`; at least one.
    *
    * @generated from field: repeated string media_types = 2;
    */
   mediaTypes: string[];
 
   /**
-   * Extensions of file names, lower case, with their dot. A file of another name is read as well where its content tells
-   * the format, or where it is text in UTF-8.
+   * File name extensions in lower case, with the dot. A file with another name is also read if its content identifies
+   * the format, or if it is UTF-8 text.
    *
    * @generated from field: repeated string extensions = 3;
    */
   extensions: string[];
 
   /**
-   * What is read of a file, for people: a phrase without a full stop.
+   * What is read from a file, for people: a phrase without a full stop.
    *
    * @generated from field: string reads = 4;
    */
   reads: string;
 
   /**
-   * What is not read, and noted with the file instead (see `LoadFile.notes`); empty if nothing is.
+   * What is not read, and reported in `LoadFile.notes` instead; empty if everything is read.
    *
    * @generated from field: string omits = 5;
    */
   omits: string;
 
   /**
-   * What its documents are, in the plural, such as `pages` or `slides`; empty if a file is one document.
+   * Plural noun for its documents, such as `pages` or `slides`; empty if a file is one document.
    *
    * @generated from field: string pages = 6;
    */
@@ -493,7 +519,7 @@ export type FileFormat = Message<"memgpt.loader.v1.FileFormat"> & {
  * Use `create(FileFormatSchema)` to create a new message.
  */
 export const FileFormatSchema: GenMessage<FileFormat> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 13);
+  messageDesc(file_memgpt_loader_v1_loader_service, 14);
 
 /**
  * Response of ListFormats.
@@ -514,26 +540,28 @@ export type ListFormatsResponse = Message<"memgpt.loader.v1.ListFormatsResponse"
  * Use `create(ListFormatsResponseSchema)` to create a new message.
  */
 export const ListFormatsResponseSchema: GenMessage<ListFormatsResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_loader_service, 14);
+  messageDesc(file_memgpt_loader_v1_loader_service, 15);
 
 /**
- * Turns documents into passages of a source.
+ * Loads documents into sources, as passages.
  *
- * A load is created with the list of its files; those that are wanted are uploaded, each by a stream of its own, and worked
- * on as they arrive; the load ends when every file has. It outlives its client and can be watched by any number. A load
- * that was broken off, by either side, is taken up by sending the same again: what is visible already is not wanted.
+ * A load is created from a manifest of files. The files that the response marks as AWAITING_UPLOAD are uploaded, each
+ * in a stream of its own, and processed as they arrive; the load ends when every file has ended. A load outlives its
+ * client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
+ * that are already visible are not uploaded again.
  *
- * Of several Loaders one works on a load at a time, the one that was asked first. The others tell how far it is, and answer
- * UNAVAILABLE with LOAD_HELD_ELSEWHERE where it would have to change. It lets a load go that nobody follows and that has nothing
- * to do, and one that is gone loses it, within half a minute; then whichever is asked takes the load up.
+ * With several Loaders, one of them works on a load at a time. The others can report its progress, and return
+ * UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
+ * that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
+ * resumes the load on the next call.
  *
  * @generated from service memgpt.loader.v1.LoaderService
  */
 export const LoaderService: GenService<{
   /**
-   * Creates a load, and its source when there is none of the name; answers which files are wanted. A file whose version is
-   * visible already is UNCHANGED, unless its tags change. Idempotent by `request_id`: the load as it is now. INVALID_ARGUMENT when a name occurs
-   * twice; NOT_FOUND when `source_id` is.
+   * Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
+   * unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
+   * current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.CreateLoad
    */
@@ -543,12 +571,12 @@ export const LoaderService: GenService<{
     output: typeof CreateLoadResponseSchema;
   },
   /**
-   * Sends a file's bytes: first the header, then chunks of at most 64 KiB. Answers when they are all here, before the file
-   * is worked on. INVALID_ARGUMENT when size or hash differ from the manifest: send it again, or
-   * withdraw it (see Header), for the load waits for it; FAILED_PRECONDITION when the file is not
-   * wanted. Waits, without taking in more, while the Loader's disk is full of files that it works on; of its room a single
-   * load gets at most half. DEADLINE_EXCEEDED when an upload that has room is slower than a MiB a minute, by default, for others
-   * may wait for that room. RESOURCE_EXHAUSTED when that disk cannot be written. Repeating it is harmless.
+   * Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
+   * before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+   * withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
+   * stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+   * DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
+   * quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.UploadFile
    */
@@ -558,7 +586,7 @@ export const LoaderService: GenService<{
     output: typeof UploadFileResponseSchema;
   },
   /**
-   * Streams what happens in a load, from `after_sequence` on, until the load ends. The last event is always `ended`.
+   * Streams the events of a load after `after_sequence`, until the load ends. The last event is always `ended`.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.WatchLoad
    */
@@ -568,7 +596,7 @@ export const LoaderService: GenService<{
     output: typeof WatchLoadResponseSchema;
   },
   /**
-   * Reads a load. NOT_FOUND when there is none.
+   * Reads a load. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.GetLoad
    */
@@ -578,7 +606,7 @@ export const LoaderService: GenService<{
     output: typeof GetLoadResponseSchema;
   },
   /**
-   * Lists loads, the latest first, 50 a page, at most 1,000.
+   * Lists loads, newest first, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.ListLoads
    */
@@ -588,7 +616,7 @@ export const LoaderService: GenService<{
     output: typeof ListLoadsResponseSchema;
   },
   /**
-   * Cancels a load: files that are not visible yet are dropped. Idempotent; a load that ended stays as it ended.
+   * Cancels a load; files that are not visible yet are discarded. Idempotent; a load that has ended does not change.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.CancelLoad
    */
@@ -598,7 +626,7 @@ export const LoaderService: GenService<{
     output: typeof CancelLoadResponseSchema;
   },
   /**
-   * Lists the formats of files that this Loader reads: all of them in one response, in order of their names.
+   * Lists all file formats that this Loader reads, in order of their names.
    *
    * @generated from rpc memgpt.loader.v1.LoaderService.ListFormats
    */

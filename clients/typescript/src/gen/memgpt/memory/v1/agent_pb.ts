@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/agent.proto.
  */
 export const file_memgpt_memory_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxInwKCkF0dGFjaG1lbnQSEQoJc291cmNlX2lkGAEgASgJEhMKC3NvdXJjZV9uYW1lGAIgASgJEhUKDXBhc3NhZ2VfY291bnQYAyABKAMSLwoLYXR0YWNoX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIokDCgVBZ2VudBIQCghhZ2VudF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEg4KBnByZXNldBgDIAEoCRIPCgdwZXJzb25hGAQgASgJEg0KBWh1bWFuGAUgASgJEg4KBnN5c3RlbRgGIAEoCRINCgVtb2RlbBgHIAEoCRIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIRCgl0aW1lX3pvbmUYCSABKAkSFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjEKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Ei8KC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgPIAEoCRIVCg1yZXdvdW5kX2NvdW50GBAgASgDQvQBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgpBZ2VudFByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIo8BCgpBdHRhY2htZW50EhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESFQoNcGFzc2FnZV9jb3VudBgDIAEoAxIvCgthdHRhY2hfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi7AMKBUFnZW50EhkKCGFnZW50X2lkGAEgASgJQge6SARyAhhAEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIaCgl0aW1lX3pvbmUYCSABKAlCB7pIBHICGEASFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjwKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Qgm6SAaSAQMQ6AcSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA8gASgJQge6SARyAhhAEhUKDXJld291bmRfY291bnQYECABKANC9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkFnZW50UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * A source that an agent can search.
@@ -28,14 +28,14 @@ export type Attachment = Message<"memgpt.memory.v1.Attachment"> & {
   sourceId: string;
 
   /**
-   * Its name.
+   * The name.
    *
    * @generated from field: string source_name = 2;
    */
   sourceName: string;
 
   /**
-   * Its visible passages.
+   * Number of its visible passages.
    *
    * @generated from field: int64 passage_count = 3;
    */
@@ -57,90 +57,90 @@ export const AttachmentSchema: GenMessage<Attachment> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_agent, 0);
 
 /**
- * An agent: what it is, and how much it remembers.
+ * An agent: its settings, and how much it remembers.
  *
  * @generated from message memgpt.memory.v1.Agent
  */
 export type Agent = Message<"memgpt.memory.v1.Agent"> & {
   /**
-   * Identity: ASCII, sortable by time of creation.
+   * Identity: ASCII, sortable by creation time.
    *
    * @generated from field: string agent_id = 1;
    */
   agentId: string;
 
   /**
-   * Name for people, unique within the tenant.
+   * Display name, unique within the tenant.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Name of the preset it was made from.
+   * Name of the preset that it was created from.
    *
    * @generated from field: string preset = 3;
    */
   preset: string;
 
   /**
-   * Name of the persona it was made from.
+   * Name of the persona that it was created from.
    *
    * @generated from field: string persona = 4;
    */
   persona: string;
 
   /**
-   * Name of the human profile it was made from.
+   * Name of the human profile that it was created from.
    *
    * @generated from field: string human = 5;
    */
   human: string;
 
   /**
-   * The instructions that open its system message.
+   * The instructions at the start of its system message.
    *
    * @generated from field: string system = 6;
    */
   system: string;
 
   /**
-   * The chat model it asks; empty for the Agent service's own setting.
+   * The chat model; empty for the Agent's default.
    *
    * @generated from field: string model = 7;
    */
   model: string;
 
   /**
-   * Size of its context window in tokens; 0 for the Agent service's own setting.
+   * Size of the context window in tokens; 0 for the Agent's default.
    *
    * @generated from field: int32 context_window = 8;
    */
   contextWindow: number;
 
   /**
-   * IANA name of its time zone, such as `Europe/Berlin`. Default `UTC`.
+   * IANA name of the agent's time zone, such as `Europe/Berlin`. Default `UTC`.
    *
    * @generated from field: string time_zone = 9;
    */
   timeZone: string;
 
   /**
-   * Messages in its recall memory, those included that were taken back.
+   * Number of messages in its recall memory, including those that were taken back.
    *
    * @generated from field: int64 message_count = 10;
    */
   messageCount: bigint;
 
   /**
-   * Its own notes in archival memory.
+   * Number of its own notes in archival memory.
    *
    * @generated from field: int64 passage_count = 11;
    */
   passageCount: bigint;
 
   /**
-   * The sources it can search, in order of attachment.
+   * The attached sources, in order of attachment.
    *
    * @generated from field: repeated memgpt.memory.v1.Attachment attachments = 12;
    */
@@ -154,21 +154,21 @@ export type Agent = Message<"memgpt.memory.v1.Agent"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When anything of it last changed.
+   * When the agent or its memory last changed.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 14;
    */
   updateTime?: Timestamp | undefined;
 
   /**
-   * Changes with every write of its settings, not with its messages.
+   * Changes with every write of the settings, but not with messages.
    *
    * @generated from field: string etag = 15;
    */
   etag: string;
 
   /**
-   * Messages that were taken back by an undo, a retry or an edit.
+   * Number of messages that an undo, a retry or an edit took back.
    *
    * @generated from field: int64 rewound_count = 16;
    */

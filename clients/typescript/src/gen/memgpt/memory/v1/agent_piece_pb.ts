@@ -20,13 +20,14 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/agent_piece.proto.
  */
 export const file_memgpt_memory_v1_agent_piece: GenFile = /*@__PURE__*/
-  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIusCCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAifAoMRXhwb3J0V2luZG93Eh8KDnN0YXJ0X3NlcXVlbmNlGAEgASgDQge6SAQiAigAEhoKB3N1bW1hcnkYAiABKAlCCbpIBnIEGKCcARIvCgdyZXdpbmRzGAMgAygLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRSZXdpbmQifgoMRXhwb3J0UmV3aW5kEhYKBWZpcnN0GAEgASgDQge6SAQiAigAEgsKA2VuZBgCIAEoAxIYCgd0dXJuX2lkGAMgASgJQge6SARyAhhAEi8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJOCglFeHBvcnRFbmQSEwoLYmxvY2tfY291bnQYASABKAMSFQoNbWVzc2FnZV9jb3VudBgCIAEoAxIVCg1wYXNzYWdlX2NvdW50GAMgASgDQvkBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQg9BZ2VudFBpZWNlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage]);
+  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIusCCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAEKDEV4cG9ydFdpbmRvdxIfCg5zdGFydF9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAESOwoHcmV3aW5kcxgDIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0UmV3aW5kQgq6SAeSAQQQoI0GIn4KDEV4cG9ydFJld2luZBIWCgVmaXJzdBgBIAEoA0IHukgEIgIoABILCgNlbmQYAiABKAMSGAoHdHVybl9pZBgDIAEoCUIHukgEcgIYQBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTgoJRXhwb3J0RW5kEhMKC2Jsb2NrX2NvdW50GAEgASgDEhUKDW1lc3NhZ2VfY291bnQYAiABKAMSFQoNcGFzc2FnZV9jb3VudBgDIAEoA0L5AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIPQWdlbnRQaWVjZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage]);
 
 /**
- * A piece of an agent on its way out of a store or into one. They come in this order: one header, one agent, its blocks,
- * one window, its messages, its notes, one end.
+ * A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
+ * one end.
  *
- * A file of an exported agent has one piece a line, in protobuf's JSON with the fields' own names, and nothing else:
+ * A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
+ * else:
  *
  *     {"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
  *     {"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
@@ -36,20 +37,21 @@ export const file_memgpt_memory_v1_agent_piece: GenFile = /*@__PURE__*/
  *     {"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
  *     {"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
  *
- * It may be edited, as long as the counts agree; times lie in the years 1970 to 9998. Vectors are not in it: they are computed anew where it is imported. Nor
- * are turns, or servers of tools: a file must not name addresses that are called, so register those again.
+ * The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
+ * which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
+ * called. Register those again.
  *
  * @generated from message memgpt.memory.v1.AgentPiece
  */
 export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
   /**
-   * What it is.
+   * The file.
    *
    * @generated from oneof memgpt.memory.v1.AgentPiece.piece
    */
   piece: {
     /**
-     * What kind of stream it is.
+     * Format of the stream.
      *
      * @generated from field: memgpt.memory.v1.ExportHeader header = 6;
      */
@@ -57,7 +59,7 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
     case: "header";
   } | {
     /**
-     * Settings, and attachments by the names of the sources. An import passes over ids, etag, counts and times.
+     * Settings, and attachments by source name. An import ignores ids, etag, counts and times.
      *
      * @generated from field: memgpt.memory.v1.Agent agent = 1;
      */
@@ -73,7 +75,7 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
     case: "block";
   } | {
     /**
-     * What is in the context window.
+     * Content of the context window.
      *
      * @generated from field: memgpt.memory.v1.ExportWindow window = 7;
      */
@@ -81,7 +83,7 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
     case: "window";
   } | {
     /**
-     * A message of recall memory: each, from sequence 0 on without gaps. An import passes over its ids, not its turn.
+     * A message of recall memory: all of them, from sequence 0 without gaps. An import ignores ids, but not the turn.
      *
      * @generated from field: memgpt.memory.v1.Message message = 3;
      */
@@ -89,7 +91,7 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
     case: "message";
   } | {
     /**
-     * A note of archival memory, in order of time. An import passes over its ids.
+     * A note of archival memory, in order of time. An import ignores ids.
      *
      * @generated from field: memgpt.memory.v1.Passage passage = 4;
      */
@@ -97,7 +99,7 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
     case: "passage";
   } | {
     /**
-     * Nothing more comes.
+     * The end of the stream.
      *
      * @generated from field: memgpt.memory.v1.ExportEnd end = 8;
      */
@@ -114,20 +116,20 @@ export const AgentPieceSchema: GenMessage<AgentPiece> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_agent_piece, 0);
 
 /**
- * What kind of stream it is.
+ * Format of the stream.
  *
  * @generated from message memgpt.memory.v1.ExportHeader
  */
 export type ExportHeader = Message<"memgpt.memory.v1.ExportHeader"> & {
   /**
-   * 1. Another one is FAILED_PRECONDITION.
+   * Always 1. Any other version is FAILED_PRECONDITION.
    *
    * @generated from field: int32 format_version = 1;
    */
   formatVersion: number;
 
   /**
-   * When the agent was exported: its state is that of this time.
+   * When the agent was exported; the export has the agent's state at this time.
    *
    * @generated from field: google.protobuf.Timestamp export_time = 2;
    */
@@ -142,27 +144,27 @@ export const ExportHeaderSchema: GenMessage<ExportHeader> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_agent_piece, 1);
 
 /**
- * What is in the context window.
+ * Content of the context window.
  *
  * @generated from message memgpt.memory.v1.ExportWindow
  */
 export type ExportWindow = Message<"memgpt.memory.v1.ExportWindow"> & {
   /**
-   * The first message in it.
+   * Sequence of the first message in the window.
    *
    * @generated from field: int64 start_sequence = 1;
    */
   startSequence: bigint;
 
   /**
-   * Recursive summary of what left it.
+   * Recursive summary of the evicted messages.
    *
    * @generated from field: string summary = 2;
    */
   summary: string;
 
   /**
-   * Messages that were taken back, and are not in it: ranges in order, of which none overlap.
+   * Messages that were taken back and are not in the window: ordered ranges that do not overlap.
    *
    * @generated from field: repeated memgpt.memory.v1.ExportRewind rewinds = 3;
    */
@@ -183,14 +185,14 @@ export const ExportWindowSchema: GenMessage<ExportWindow> = /*@__PURE__*/
  */
 export type ExportRewind = Message<"memgpt.memory.v1.ExportRewind"> & {
   /**
-   * The first of them.
+   * Sequence of the first message.
    *
    * @generated from field: int64 first = 1;
    */
   first: bigint;
 
   /**
-   * One past the last.
+   * Sequence after the last message.
    *
    * @generated from field: int64 end = 2;
    */
@@ -204,7 +206,7 @@ export type ExportRewind = Message<"memgpt.memory.v1.ExportRewind"> & {
   turnId: string;
 
   /**
-   * When.
+   * When it happened.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 4;
    */
@@ -219,13 +221,13 @@ export const ExportRewindSchema: GenMessage<ExportRewind> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_agent_piece, 3);
 
 /**
- * The end: a stream without it, or with other counts, is not whole.
+ * The end of the stream. A stream without it, or with other counts, is incomplete.
  *
  * @generated from message memgpt.memory.v1.ExportEnd
  */
 export type ExportEnd = Message<"memgpt.memory.v1.ExportEnd"> & {
   /**
-   * Blocks.
+   * Number of blocks.
    *
    * @generated from field: int64 block_count = 1;
    */
@@ -239,7 +241,7 @@ export type ExportEnd = Message<"memgpt.memory.v1.ExportEnd"> & {
   messageCount: bigint;
 
   /**
-   * Notes.
+   * Number of notes.
    *
    * @generated from field: int64 passage_count = 3;
    */

@@ -26,7 +26,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/agent_state_service.proto.
  */
 export const file_memgpt_memory_v1_agent_state_service: GenFile = /*@__PURE__*/
-  fileDesc("CiptZW1ncHQvbWVtb3J5L3YxL2FnZW50X3N0YXRlX3NlcnZpY2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEirAMKEkNyZWF0ZUFnZW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyAxiAARIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIkCg5jb250ZXh0X3dpbmRvdxgIIAEoBUIMukgJGgcYgK3iBCgAEhoKCXRpbWVfem9uZRgJIAEoCUIHukgEcgIYQBI1CgZibG9ja3MYCiADKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIIukgFkgECECASOAoIbWVzc2FnZXMYCyADKAsyHC5tZW1ncHQubWVtb3J5LnYxLk5ld01lc3NhZ2VCCLpIBZIBAhBAEikKDmZhbGxiYWNrX25hbWVzGAwgAygJQhG6SA6SAQsQECIHcgUQARiAASI9ChNDcmVhdGVBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCJqCg9HZXRBZ2VudFJlcXVlc3QSMAoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIXCgRuYW1lGAIgASgJQge6SARyAhABSABCDAoDa2V5EgW6SAIIASI6ChBHZXRBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCI6ChFMaXN0QWdlbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJqChJMaXN0QWdlbnRzUmVzcG9uc2USJwoGYWdlbnRzGAEgAygLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAyJ9ChJVcGRhdGVBZ2VudFJlcXVlc3QSLgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50Qga6SAPIAQESNwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQga6SAPIAQEiPQoTVXBkYXRlQWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQiYgoSRGVsZXRlQWdlbnRSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAiABKAlCCLpIBXIDGIABIhUKE0RlbGV0ZUFnZW50UmVzcG9uc2Ui5AIKEEJlZ2luVHVyblJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHgoKcmVxdWVzdF9pZBgCIAEoCUIKukgHcgUQARiAARIcCgtmaW5nZXJwcmludBgDIAEoDEIHukgEegIYQBI1CgVpbnB1dBgEIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuTmV3TWVzc2FnZUIIukgFkgECEEASEwoLbm9uYmxvY2tpbmcYBSABKAgSGQoHb3B0aW9ucxgGIAEoDEIIukgFegMYgCASMAoNcXVldWVfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVyZXRyeRgIIAEoCBI6ChB0aW1lX3BsYWNlaG9sZGVyGAkgASgJQiC6SB1yGzIZXihbQS1aYS16MC05Xy1dezE2LDY0fSk/JCK+AQoRQmVnaW5UdXJuUmVzcG9uc2USMQoGcXVldWVkGAEgASgLMh8ubWVtZ3B0Lm1lbW9yeS52MS5RdWV1ZVBvc2l0aW9uSAASLgoHZ3JhbnRlZBgCIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuVHVybkdyYW50SAASPQoQY2FuY2VsX3JlcXVlc3RlZBgDIAEoCzIhLm1lbWdwdC5tZW1vcnkudjEuQ2FuY2VsUmVxdWVzdGVkSABCBwoFZXZlbnQiHgoNUXVldWVQb3NpdGlvbhINCgVhaGVhZBgBIAEoBSIRCg9DYW5jZWxSZXF1ZXN0ZWQirAEKCVR1cm5HcmFudBIkCgR0dXJuGAEgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuEiYKBWxlYXNlGAIgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZRIPCgdyZXN1bWVkGAMgASgIEg8KB29wdGlvbnMYBCABKAwSLwoHY29udGV4dBgFIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRDb250ZXh0InMKEVJlbmV3TGVhc2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi4KBWxlYXNlGAIgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZUIGukgDyAEBIlYKElJlbmV3TGVhc2VSZXNwb25zZRImCgVsZWFzZRgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuTGVhc2USGAoQY2FuY2VsX3JlcXVlc3RlZBgCIAEoCCJICghFdmljdGlvbhIgCg9iZWZvcmVfc2VxdWVuY2UYASABKANCB7pIBCICKAASGgoHc3VtbWFyeRgCIAEoCUIJukgGcgQYoJwBIvwCChFDb21taXRTdGVwUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIuCgVsZWFzZRgCIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuTGVhc2VCBrpIA8gBARIVCgRzdGVwGAMgASgFQge6SAQaAiAAEjgKCG1lc3NhZ2VzGAQgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5OZXdNZXNzYWdlQgi6SAWSAQIQQBI1CgZibG9ja3MYBSADKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIIukgFkgECECASIQoFbm90ZXMYBiADKAlCErpID5IBDBBAIghyBhABKICAQBIsCghldmljdGlvbhgHIAEoCzIaLm1lbWdwdC5tZW1vcnkudjEuRXZpY3Rpb24SLgoHb3V0Y29tZRgIIAEoCzIdLm1lbWdwdC5tZW1vcnkudjEuVHVybk91dGNvbWUilwEKEkNvbW1pdFN0ZXBSZXNwb25zZRIkCgRzdGVwGAEgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5TdGVwEi8KB2NvbnRleHQYBSABKAsyHi5tZW1ncHQubWVtb3J5LnYxLkFnZW50Q29udGV4dEoECAIQBVIGYmxvY2tzUg1tZXNzYWdlX2NvdW50Ug1wYXNzYWdlX2NvdW50IscBCg5FbmRUdXJuUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIuCgVsZWFzZRgCIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuTGVhc2VCBrpIA8gBARI2CgdvdXRjb21lGAMgASgLMh0ubWVtZ3B0Lm1lbW9yeS52MS5UdXJuT3V0Y29tZUIGukgDyAEBEh0KC2NhbGxfcmVzdWx0GAQgASgJQgi6SAVyAxiAICI3Cg9FbmRUdXJuUmVzcG9uc2USJAoEdHVybhgBIAEoCzIWLm1lbWdwdC5tZW1vcnkudjEuVHVybiJ1ChNSZWxlYXNlTGVhc2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi4KBWxlYXNlGAIgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZUIGukgDyAEBIhYKFFJlbGVhc2VMZWFzZVJlc3BvbnNlIsEBChRSZXF1ZXN0Q2FuY2VsUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIeCgpyZXF1ZXN0X2lkGAIgASgJQgq6SAdyBRABGIABEh0KC2NhbGxfcmVzdWx0GAMgASgJQgi6SAVyAxiAIBI6ChB0aW1lX3BsYWNlaG9sZGVyGAQgASgJQiC6SB1yGzIZXihbQS1aYS16MC05Xy1dezE2LDY0fSk/JCI9ChVSZXF1ZXN0Q2FuY2VsUmVzcG9uc2USJAoEdHVybhgBIAEoCzIWLm1lbWdwdC5tZW1vcnkudjEuVHVybiKcAQoPUmVhZFR1cm5SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESJAoKYWZ0ZXJfc3RlcBgDIAEoBUIQukgNGgso////////////ARITCgtyZXBsYXlfb25seRgEIAEoCCJqChBSZWFkVHVyblJlc3BvbnNlEiYKBHN0ZXAYASABKAsyFi5tZW1ncHQubWVtb3J5LnYxLlN0ZXBIABImCgR0dXJuGAIgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuSABCBgoEaXRlbSJpChBMaXN0VHVybnNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlMKEUxpc3RUdXJuc1Jlc3BvbnNlEiUKBXR1cm5zGAEgAygLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJEChJMb2FkQ29udGV4dFJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQijAEKE0xvYWRDb250ZXh0UmVzcG9uc2USLwoHY29udGV4dBgHIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRDb250ZXh0SgQIARAHUgVhZ2VudFIGYmxvY2tzUgdzdW1tYXJ5UghtZXNzYWdlc1IOYXJjaGl2YWxfY291bnRSDHRvb2xfc2VydmVycyJ8ChRQdXRUb29sU2VydmVyUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBI0CgZzZXJ2ZXIYAiABKAsyHC5tZW1ncHQubWVtb3J5LnYxLlRvb2xTZXJ2ZXJCBrpIA8gBASJFChVQdXRUb29sU2VydmVyUmVzcG9uc2USLAoGc2VydmVyGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Ub29sU2VydmVyIkgKFkxpc3RUb29sU2VydmVyc1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiSAoXTGlzdFRvb2xTZXJ2ZXJzUmVzcG9uc2USLQoHc2VydmVycxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlciJjChdEZWxldGVUb29sU2VydmVyUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIYCgdhZGRyZXNzGAIgASgJQge6SARyAhABIhoKGERlbGV0ZVRvb2xTZXJ2ZXJSZXNwb25zZSKUAQoVUmV3aW5kTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAyABKAlCCrpIB3IFEAEYgAESFgoFY291bnQYBCABKAVCB7pIBBoCKABKBAgCEANSDWZyb21fc2VxdWVuY2UiPwoWUmV3aW5kTWVzc2FnZXNSZXNwb25zZRIVCg1yZXdvdW5kX2NvdW50GAIgASgDSgQIARACUghtZXNzYWdlcyKjAgoSRWRpdE1lc3NhZ2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhkKBHRleHQYAyABKAlCC7pICHIGEAEogIAQEh4KCnJlcXVlc3RfaWQYBCABKAlCCrpIB3IFEAEYgAESNwoEcGFydBgFIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZVBhcnRCCrpIB4IBBBABIAASHQoLY2FsbF9yZXN1bHQYBiABKAlCCLpIBXIDGIAgEjoKEHRpbWVfcGxhY2Vob2xkZXIYByABKAlCILpIHXIbMhleKFtBLVphLXowLTlfLV17MTYsNjR9KT8kSgQIAhADUghzZXF1ZW5jZSJBChNFZGl0TWVzc2FnZVJlc3BvbnNlEioKB21lc3NhZ2UYASABKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2UiRAoSRXhwb3J0QWdlbnRSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIkIKE0V4cG9ydEFnZW50UmVzcG9uc2USKwoFcGllY2UYASABKAsyHC5tZW1ncHQubWVtb3J5LnYxLkFnZW50UGllY2UifwoSSW1wb3J0QWdlbnRSZXF1ZXN0EjMKBXBpZWNlGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudFBpZWNlQga6SAPIAQESFgoEbmFtZRgCIAEoCUIIukgFcgMYgAESHAoKcmVxdWVzdF9pZBgDIAEoCUIIukgFcgMYgAEiWwoTSW1wb3J0QWdlbnRSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSHAoUbWlzc2luZ19zb3VyY2VfbmFtZXMYAiADKAkqXQoLTWVzc2FnZVBhcnQSHAoYTUVTU0FHRV9QQVJUX1VOU1BFQ0lGSUVEEAASGAoUTUVTU0FHRV9QQVJUX1RIT1VHSFQQARIWChJNRVNTQUdFX1BBUlRfUkVQTFkQAjKnDwoRQWdlbnRTdGF0ZVNlcnZpY2USWgoLQ3JlYXRlQWdlbnQSJC5tZW1ncHQubWVtb3J5LnYxLkNyZWF0ZUFnZW50UmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuQ3JlYXRlQWdlbnRSZXNwb25zZRJRCghHZXRBZ2VudBIhLm1lbWdwdC5tZW1vcnkudjEuR2V0QWdlbnRSZXF1ZXN0GiIubWVtZ3B0Lm1lbW9yeS52MS5HZXRBZ2VudFJlc3BvbnNlElcKCkxpc3RBZ2VudHMSIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RBZ2VudHNSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5MaXN0QWdlbnRzUmVzcG9uc2USWgoLVXBkYXRlQWdlbnQSJC5tZW1ncHQubWVtb3J5LnYxLlVwZGF0ZUFnZW50UmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuVXBkYXRlQWdlbnRSZXNwb25zZRJaCgtEZWxldGVBZ2VudBIkLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlQWdlbnRSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVBZ2VudFJlc3BvbnNlElYKCUJlZ2luVHVybhIiLm1lbWdwdC5tZW1vcnkudjEuQmVnaW5UdXJuUmVxdWVzdBojLm1lbWdwdC5tZW1vcnkudjEuQmVnaW5UdXJuUmVzcG9uc2UwARJXCgpSZW5ld0xlYXNlEiMubWVtZ3B0Lm1lbW9yeS52MS5SZW5ld0xlYXNlUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuUmVuZXdMZWFzZVJlc3BvbnNlElcKCkNvbW1pdFN0ZXASIy5tZW1ncHQubWVtb3J5LnYxLkNvbW1pdFN0ZXBSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5Db21taXRTdGVwUmVzcG9uc2USTgoHRW5kVHVybhIgLm1lbWdwdC5tZW1vcnkudjEuRW5kVHVyblJlcXVlc3QaIS5tZW1ncHQubWVtb3J5LnYxLkVuZFR1cm5SZXNwb25zZRJdCgxSZWxlYXNlTGVhc2USJS5tZW1ncHQubWVtb3J5LnYxLlJlbGVhc2VMZWFzZVJlcXVlc3QaJi5tZW1ncHQubWVtb3J5LnYxLlJlbGVhc2VMZWFzZVJlc3BvbnNlEmAKDVJlcXVlc3RDYW5jZWwSJi5tZW1ncHQubWVtb3J5LnYxLlJlcXVlc3RDYW5jZWxSZXF1ZXN0GicubWVtZ3B0Lm1lbW9yeS52MS5SZXF1ZXN0Q2FuY2VsUmVzcG9uc2USUwoIUmVhZFR1cm4SIS5tZW1ncHQubWVtb3J5LnYxLlJlYWRUdXJuUmVxdWVzdBoiLm1lbWdwdC5tZW1vcnkudjEuUmVhZFR1cm5SZXNwb25zZTABElQKCUxpc3RUdXJucxIiLm1lbWdwdC5tZW1vcnkudjEuTGlzdFR1cm5zUmVxdWVzdBojLm1lbWdwdC5tZW1vcnkudjEuTGlzdFR1cm5zUmVzcG9uc2USYAoNUHV0VG9vbFNlcnZlchImLm1lbWdwdC5tZW1vcnkudjEuUHV0VG9vbFNlcnZlclJlcXVlc3QaJy5tZW1ncHQubWVtb3J5LnYxLlB1dFRvb2xTZXJ2ZXJSZXNwb25zZRJmCg9MaXN0VG9vbFNlcnZlcnMSKC5tZW1ncHQubWVtb3J5LnYxLkxpc3RUb29sU2VydmVyc1JlcXVlc3QaKS5tZW1ncHQubWVtb3J5LnYxLkxpc3RUb29sU2VydmVyc1Jlc3BvbnNlEmkKEERlbGV0ZVRvb2xTZXJ2ZXISKS5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZVRvb2xTZXJ2ZXJSZXF1ZXN0GioubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVUb29sU2VydmVyUmVzcG9uc2USWgoLTG9hZENvbnRleHQSJC5tZW1ncHQubWVtb3J5LnYxLkxvYWRDb250ZXh0UmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuTG9hZENvbnRleHRSZXNwb25zZRJjCg5SZXdpbmRNZXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuUmV3aW5kTWVzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5SZXdpbmRNZXNzYWdlc1Jlc3BvbnNlEloKC0VkaXRNZXNzYWdlEiQubWVtZ3B0Lm1lbW9yeS52MS5FZGl0TWVzc2FnZVJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkVkaXRNZXNzYWdlUmVzcG9uc2USXAoLRXhwb3J0QWdlbnQSJC5tZW1ncHQubWVtb3J5LnYxLkV4cG9ydEFnZW50UmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0QWdlbnRSZXNwb25zZTABElwKC0ltcG9ydEFnZW50EiQubWVtZ3B0Lm1lbW9yeS52MS5JbXBvcnRBZ2VudFJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkltcG9ydEFnZW50UmVzcG9uc2UoAUKAAgoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIWQWdlbnRTdGF0ZVNlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_agent_piece, file_memgpt_memory_v1_block, file_memgpt_memory_v1_context, file_memgpt_memory_v1_message, file_memgpt_memory_v1_tool, file_memgpt_memory_v1_turn]);
+  fileDesc("CiptZW1ncHQvbWVtb3J5L3YxL2FnZW50X3N0YXRlX3NlcnZpY2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEirAMKEkNyZWF0ZUFnZW50UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyAxiAARIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIkCg5jb250ZXh0X3dpbmRvdxgIIAEoBUIMukgJGgcYgK3iBCgAEhoKCXRpbWVfem9uZRgJIAEoCUIHukgEcgIYQBI1CgZibG9ja3MYCiADKAsyGy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrRWRpdEIIukgFkgECECASOAoIbWVzc2FnZXMYCyADKAsyHC5tZW1ncHQubWVtb3J5LnYxLk5ld01lc3NhZ2VCCLpIBZIBAhBAEikKDmZhbGxiYWNrX25hbWVzGAwgAygJQhG6SA6SAQsQECIHcgUQARiAASI9ChNDcmVhdGVBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCJtCg9HZXRBZ2VudFJlcXVlc3QSMAoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIaCgRuYW1lGAIgASgJQgq6SAdyBRABGIABSABCDAoDa2V5EgW6SAIIASI6ChBHZXRBZ2VudFJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCJEChFMaXN0QWdlbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgEAiagoSTGlzdEFnZW50c1Jlc3BvbnNlEicKBmFnZW50cxgBIAMoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMifQoSVXBkYXRlQWdlbnRSZXF1ZXN0Ei4KBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudEIGukgDyAEBEjcKC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFza0IGukgDyAEBIj0KE1VwZGF0ZUFnZW50UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50ImIKEkRlbGV0ZUFnZW50UmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIcCgpyZXF1ZXN0X2lkGAIgASgJQgi6SAVyAxiAASIVChNEZWxldGVBZ2VudFJlc3BvbnNlIuQCChBCZWdpblR1cm5SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESHAoLZmluZ2VycHJpbnQYAyABKAxCB7pIBHoCGEASNQoFaW5wdXQYBCADKAsyHC5tZW1ncHQubWVtb3J5LnYxLk5ld01lc3NhZ2VCCLpIBZIBAhBAEhMKC25vbmJsb2NraW5nGAUgASgIEhkKB29wdGlvbnMYBiABKAxCCLpIBXoDGIAgEjAKDXF1ZXVlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFcmV0cnkYCCABKAgSOgoQdGltZV9wbGFjZWhvbGRlchgJIAEoCUIgukgdchsyGV4oW0EtWmEtejAtOV8tXXsxNiw2NH0pPyQi8QEKEUJlZ2luVHVyblJlc3BvbnNlEjEKBnF1ZXVlZBgBIAEoCzIfLm1lbWdwdC5tZW1vcnkudjEuUXVldWVQb3NpdGlvbkgAEi4KB2dyYW50ZWQYAiABKAsyGy5tZW1ncHQubWVtb3J5LnYxLlR1cm5HcmFudEgAEj0KEGNhbmNlbF9yZXF1ZXN0ZWQYAyABKAsyIS5tZW1ncHQubWVtb3J5LnYxLkNhbmNlbFJlcXVlc3RlZEgAEjEKCmtlZXBfYWxpdmUYBCABKAsyGy5tZW1ncHQubWVtb3J5LnYxLktlZXBBbGl2ZUgAQgcKBWV2ZW50IgsKCUtlZXBBbGl2ZSIeCg1RdWV1ZVBvc2l0aW9uEg0KBWFoZWFkGAEgASgFIhEKD0NhbmNlbFJlcXVlc3RlZCKsAQoJVHVybkdyYW50EiQKBHR1cm4YASABKAsyFi5tZW1ncHQubWVtb3J5LnYxLlR1cm4SJgoFbGVhc2UYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkxlYXNlEg8KB3Jlc3VtZWQYAyABKAgSDwoHb3B0aW9ucxgEIAEoDBIvCgdjb250ZXh0GAUgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudENvbnRleHQicwoRUmVuZXdMZWFzZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLgoFbGVhc2UYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkxlYXNlQga6SAPIAQEiVgoSUmVuZXdMZWFzZVJlc3BvbnNlEiYKBWxlYXNlGAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZRIYChBjYW5jZWxfcmVxdWVzdGVkGAIgASgIIkgKCEV2aWN0aW9uEiAKD2JlZm9yZV9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAEi/AIKEUNvbW1pdFN0ZXBSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi4KBWxlYXNlGAIgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZUIGukgDyAEBEhUKBHN0ZXAYAyABKAVCB7pIBBoCIAASOAoIbWVzc2FnZXMYBCADKAsyHC5tZW1ncHQubWVtb3J5LnYxLk5ld01lc3NhZ2VCCLpIBZIBAhBAEjUKBmJsb2NrcxgFIAMoCzIbLm1lbWdwdC5tZW1vcnkudjEuQmxvY2tFZGl0Qgi6SAWSAQIQIBIhCgVub3RlcxgGIAMoCUISukgPkgEMEEAiCHIGEAEogIBAEiwKCGV2aWN0aW9uGAcgASgLMhoubWVtZ3B0Lm1lbW9yeS52MS5FdmljdGlvbhIuCgdvdXRjb21lGAggASgLMh0ubWVtZ3B0Lm1lbW9yeS52MS5UdXJuT3V0Y29tZSKXAQoSQ29tbWl0U3RlcFJlc3BvbnNlEiQKBHN0ZXAYASABKAsyFi5tZW1ncHQubWVtb3J5LnYxLlN0ZXASLwoHY29udGV4dBgFIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRDb250ZXh0SgQIAhAFUgZibG9ja3NSDW1lc3NhZ2VfY291bnRSDXBhc3NhZ2VfY291bnQixwEKDkVuZFR1cm5SZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi4KBWxlYXNlGAIgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5MZWFzZUIGukgDyAEBEjYKB291dGNvbWUYAyABKAsyHS5tZW1ncHQubWVtb3J5LnYxLlR1cm5PdXRjb21lQga6SAPIAQESHQoLY2FsbF9yZXN1bHQYBCABKAlCCLpIBXIDGIAgIjcKD0VuZFR1cm5SZXNwb25zZRIkCgR0dXJuGAEgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuInUKE1JlbGVhc2VMZWFzZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLgoFbGVhc2UYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkxlYXNlQga6SAPIAQEiFgoUUmVsZWFzZUxlYXNlUmVzcG9uc2UiwQEKFFJlcXVlc3RDYW5jZWxSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEh4KCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAESHQoLY2FsbF9yZXN1bHQYAyABKAlCCLpIBXIDGIAgEjoKEHRpbWVfcGxhY2Vob2xkZXIYBCABKAlCILpIHXIbMhleKFtBLVphLXowLTlfLV17MTYsNjR9KT8kIj0KFVJlcXVlc3RDYW5jZWxSZXNwb25zZRIkCgR0dXJuGAEgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuIpwBCg9SZWFkVHVyblJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHgoKcmVxdWVzdF9pZBgCIAEoCUIKukgHcgUQARiAARIkCgphZnRlcl9zdGVwGAMgASgFQhC6SA0aCyj///////////8BEhMKC3JlcGxheV9vbmx5GAQgASgIIp0BChBSZWFkVHVyblJlc3BvbnNlEiYKBHN0ZXAYASABKAsyFi5tZW1ncHQubWVtb3J5LnYxLlN0ZXBIABImCgR0dXJuGAIgASgLMhYubWVtZ3B0Lm1lbW9yeS52MS5UdXJuSAASMQoKa2VlcF9hbGl2ZRgDIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuS2VlcEFsaXZlSABCBgoEaXRlbSJzChBMaXN0VHVybnNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAQCJTChFMaXN0VHVybnNSZXNwb25zZRIlCgV0dXJucxgBIAMoCzIWLm1lbWdwdC5tZW1vcnkudjEuVHVybhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRAoSTG9hZENvbnRleHRSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIowBChNMb2FkQ29udGV4dFJlc3BvbnNlEi8KB2NvbnRleHQYByABKAsyHi5tZW1ncHQubWVtb3J5LnYxLkFnZW50Q29udGV4dEoECAEQB1IFYWdlbnRSBmJsb2Nrc1IHc3VtbWFyeVIIbWVzc2FnZXNSDmFyY2hpdmFsX2NvdW50Ugx0b29sX3NlcnZlcnMifAoUUHV0VG9vbFNlcnZlclJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSNAoGc2VydmVyGAIgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Ub29sU2VydmVyQga6SAPIAQEiRQoVUHV0VG9vbFNlcnZlclJlc3BvbnNlEiwKBnNlcnZlchgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlciJIChZMaXN0VG9vbFNlcnZlcnNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIkgKF0xpc3RUb29sU2VydmVyc1Jlc3BvbnNlEi0KB3NlcnZlcnMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLlRvb2xTZXJ2ZXIiZgoXRGVsZXRlVG9vbFNlcnZlclJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGwoHYWRkcmVzcxgCIAEoCUIKukgHcgUQARiAAiIaChhEZWxldGVUb29sU2VydmVyUmVzcG9uc2UilAEKFVJld2luZE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIeCgpyZXF1ZXN0X2lkGAMgASgJQgq6SAdyBRABGIABEhYKBWNvdW50GAQgASgFQge6SAQaAigASgQIAhADUg1mcm9tX3NlcXVlbmNlIj8KFlJld2luZE1lc3NhZ2VzUmVzcG9uc2USFQoNcmV3b3VuZF9jb3VudBgCIAEoA0oECAEQAlIIbWVzc2FnZXMiowIKEkVkaXRNZXNzYWdlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIZCgR0ZXh0GAMgASgJQgu6SAhyBhABKICAEBIeCgpyZXF1ZXN0X2lkGAQgASgJQgq6SAdyBRABGIABEjcKBHBhcnQYBSABKA4yHS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2VQYXJ0Qgq6SAeCAQQQASAAEh0KC2NhbGxfcmVzdWx0GAYgASgJQgi6SAVyAxiAIBI6ChB0aW1lX3BsYWNlaG9sZGVyGAcgASgJQiC6SB1yGzIZXihbQS1aYS16MC05Xy1dezE2LDY0fSk/JEoECAIQA1IIc2VxdWVuY2UiQQoTRWRpdE1lc3NhZ2VSZXNwb25zZRIqCgdtZXNzYWdlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlIkQKEkV4cG9ydEFnZW50UmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCJCChNFeHBvcnRBZ2VudFJlc3BvbnNlEisKBXBpZWNlGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudFBpZWNlIn8KEkltcG9ydEFnZW50UmVxdWVzdBIzCgVwaWVjZRgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuQWdlbnRQaWVjZUIGukgDyAEBEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABIlsKE0ltcG9ydEFnZW50UmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50EhwKFG1pc3Npbmdfc291cmNlX25hbWVzGAIgAygJKl0KC01lc3NhZ2VQYXJ0EhwKGE1FU1NBR0VfUEFSVF9VTlNQRUNJRklFRBAAEhgKFE1FU1NBR0VfUEFSVF9USE9VR0hUEAESFgoSTUVTU0FHRV9QQVJUX1JFUExZEAIypw8KEUFnZW50U3RhdGVTZXJ2aWNlEloKC0NyZWF0ZUFnZW50EiQubWVtZ3B0Lm1lbW9yeS52MS5DcmVhdGVBZ2VudFJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkNyZWF0ZUFnZW50UmVzcG9uc2USUQoIR2V0QWdlbnQSIS5tZW1ncHQubWVtb3J5LnYxLkdldEFnZW50UmVxdWVzdBoiLm1lbWdwdC5tZW1vcnkudjEuR2V0QWdlbnRSZXNwb25zZRJXCgpMaXN0QWdlbnRzEiMubWVtZ3B0Lm1lbW9yeS52MS5MaXN0QWdlbnRzUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuTGlzdEFnZW50c1Jlc3BvbnNlEloKC1VwZGF0ZUFnZW50EiQubWVtZ3B0Lm1lbW9yeS52MS5VcGRhdGVBZ2VudFJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLlVwZGF0ZUFnZW50UmVzcG9uc2USWgoLRGVsZXRlQWdlbnQSJC5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZUFnZW50UmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlQWdlbnRSZXNwb25zZRJWCglCZWdpblR1cm4SIi5tZW1ncHQubWVtb3J5LnYxLkJlZ2luVHVyblJlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkJlZ2luVHVyblJlc3BvbnNlMAESVwoKUmVuZXdMZWFzZRIjLm1lbWdwdC5tZW1vcnkudjEuUmVuZXdMZWFzZVJlcXVlc3QaJC5tZW1ncHQubWVtb3J5LnYxLlJlbmV3TGVhc2VSZXNwb25zZRJXCgpDb21taXRTdGVwEiMubWVtZ3B0Lm1lbW9yeS52MS5Db21taXRTdGVwUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuQ29tbWl0U3RlcFJlc3BvbnNlEk4KB0VuZFR1cm4SIC5tZW1ncHQubWVtb3J5LnYxLkVuZFR1cm5SZXF1ZXN0GiEubWVtZ3B0Lm1lbW9yeS52MS5FbmRUdXJuUmVzcG9uc2USXQoMUmVsZWFzZUxlYXNlEiUubWVtZ3B0Lm1lbW9yeS52MS5SZWxlYXNlTGVhc2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5SZWxlYXNlTGVhc2VSZXNwb25zZRJgCg1SZXF1ZXN0Q2FuY2VsEiYubWVtZ3B0Lm1lbW9yeS52MS5SZXF1ZXN0Q2FuY2VsUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuUmVxdWVzdENhbmNlbFJlc3BvbnNlElMKCFJlYWRUdXJuEiEubWVtZ3B0Lm1lbW9yeS52MS5SZWFkVHVyblJlcXVlc3QaIi5tZW1ncHQubWVtb3J5LnYxLlJlYWRUdXJuUmVzcG9uc2UwARJUCglMaXN0VHVybnMSIi5tZW1ncHQubWVtb3J5LnYxLkxpc3RUdXJuc1JlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RUdXJuc1Jlc3BvbnNlEmAKDVB1dFRvb2xTZXJ2ZXISJi5tZW1ncHQubWVtb3J5LnYxLlB1dFRvb2xTZXJ2ZXJSZXF1ZXN0GicubWVtZ3B0Lm1lbW9yeS52MS5QdXRUb29sU2VydmVyUmVzcG9uc2USZgoPTGlzdFRvb2xTZXJ2ZXJzEigubWVtZ3B0Lm1lbW9yeS52MS5MaXN0VG9vbFNlcnZlcnNSZXF1ZXN0GikubWVtZ3B0Lm1lbW9yeS52MS5MaXN0VG9vbFNlcnZlcnNSZXNwb25zZRJpChBEZWxldGVUb29sU2VydmVyEikubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVUb29sU2VydmVyUmVxdWVzdBoqLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlVG9vbFNlcnZlclJlc3BvbnNlEloKC0xvYWRDb250ZXh0EiQubWVtZ3B0Lm1lbW9yeS52MS5Mb2FkQ29udGV4dFJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkxvYWRDb250ZXh0UmVzcG9uc2USYwoOUmV3aW5kTWVzc2FnZXMSJy5tZW1ncHQubWVtb3J5LnYxLlJld2luZE1lc3NhZ2VzUmVxdWVzdBooLm1lbWdwdC5tZW1vcnkudjEuUmV3aW5kTWVzc2FnZXNSZXNwb25zZRJaCgtFZGl0TWVzc2FnZRIkLm1lbWdwdC5tZW1vcnkudjEuRWRpdE1lc3NhZ2VSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5FZGl0TWVzc2FnZVJlc3BvbnNlElwKC0V4cG9ydEFnZW50EiQubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRBZ2VudFJlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkV4cG9ydEFnZW50UmVzcG9uc2UwARJcCgtJbXBvcnRBZ2VudBIkLm1lbWdwdC5tZW1vcnkudjEuSW1wb3J0QWdlbnRSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5JbXBvcnRBZ2VudFJlc3BvbnNlKAFCgAIKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCFkFnZW50U3RhdGVTZXJ2aWNlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_agent_piece, file_memgpt_memory_v1_block, file_memgpt_memory_v1_context, file_memgpt_memory_v1_message, file_memgpt_memory_v1_tool, file_memgpt_memory_v1_turn]);
 
 /**
  * Request of CreateAgent.
@@ -35,72 +35,73 @@ export const file_memgpt_memory_v1_agent_state_service: GenFile = /*@__PURE__*/
  */
 export type CreateAgentRequest = Message<"memgpt.memory.v1.CreateAgentRequest"> & {
   /**
-   * Makes the call repeatable for 24 hours: same id and body, same answer; same id, other body: INVALID_ARGUMENT. Only
-   * `messages` may differ, for they tell the time; those of the first call hold.
+   * Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
+   * body is INVALID_ARGUMENT. Only `messages` may differ, since they contain the time; those of the first call are
+   * kept.
    *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
-   * Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-   * invisible characters.
+   * Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+   * control characters or invisible characters.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Name of the preset it is made from.
+   * Name of the preset that it is created from.
    *
    * @generated from field: string preset = 3;
    */
   preset: string;
 
   /**
-   * Name of the persona it is made from.
+   * Name of the persona that it is created from.
    *
    * @generated from field: string persona = 4;
    */
   persona: string;
 
   /**
-   * Name of the human profile it is made from.
+   * Name of the human profile that it is created from.
    *
    * @generated from field: string human = 5;
    */
   human: string;
 
   /**
-   * The instructions that open its system message.
+   * The instructions at the start of its system message.
    *
    * @generated from field: string system = 6;
    */
   system: string;
 
   /**
-   * The chat model it asks; empty for the Agent service's own setting.
+   * The chat model; empty for the Agent's default.
    *
    * @generated from field: string model = 7;
    */
   model: string;
 
   /**
-   * Size of its context window in tokens; 0 for the Agent service's own setting, else at least 1,024.
+   * Size of the context window in tokens, at least 1,024; 0 for the Agent's default.
    *
    * @generated from field: int32 context_window = 8;
    */
   contextWindow: number;
 
   /**
-   * IANA name of its time zone. Default `UTC`; an unknown one is INVALID_ARGUMENT.
+   * IANA name of the agent's time zone. Default `UTC`; an unknown name is INVALID_ARGUMENT.
    *
    * @generated from field: string time_zone = 9;
    */
   timeZone: string;
 
   /**
-   * Core memory: each label once, at most 32 blocks.
+   * Core memory: at most 32 blocks with unique labels.
    *
    * @generated from field: repeated memgpt.memory.v1.BlockEdit blocks = 10;
    */
@@ -114,8 +115,8 @@ export type CreateAgentRequest = Message<"memgpt.memory.v1.CreateAgentRequest"> 
   messages: NewMessage[];
 
   /**
-   * The names to take where `name` is taken, the first that is free; each as `name`. A repetition answers the agent under the
-   * name that it got.
+   * Names to try in order if `name` is taken; the same rules apply. A repetition returns the agent with the name that
+   * it got.
    *
    * @generated from field: repeated string fallback_names = 12;
    */
@@ -215,14 +216,15 @@ export const GetAgentResponseSchema: GenMessage<GetAgentResponse> = /*@__PURE__*
  */
 export type ListAgentsRequest = Message<"memgpt.memory.v1.ListAgentsRequest"> & {
   /**
-   * The most agents to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -250,14 +252,14 @@ export type ListAgentsResponse = Message<"memgpt.memory.v1.ListAgentsResponse"> 
   agents: Agent[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All agents of the tenant.
+   * Number of agents of the tenant.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -278,14 +280,14 @@ export const ListAgentsResponseSchema: GenMessage<ListAgentsResponse> = /*@__PUR
  */
 export type UpdateAgentRequest = Message<"memgpt.memory.v1.UpdateAgentRequest"> & {
   /**
-   * The agent: `agent_id` says which, and the fields that `update_mask` names are taken over.
+   * The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
   agent?: Agent | undefined;
 
   /**
-   * Any of `name`, `system`, `model`, `context_window`, `time_zone`; anything else is INVALID_ARGUMENT.
+   * Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -306,7 +308,7 @@ export const UpdateAgentRequestSchema: GenMessage<UpdateAgentRequest> = /*@__PUR
  */
 export type UpdateAgentResponse = Message<"memgpt.memory.v1.UpdateAgentResponse"> & {
   /**
-   * The agent, changed.
+   * The agent after the call.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -334,7 +336,7 @@ export type DeleteAgentRequest = Message<"memgpt.memory.v1.DeleteAgentRequest"> 
   agentId: string;
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 2;
    */
@@ -377,60 +379,61 @@ export type BeginTurnRequest = Message<"memgpt.memory.v1.BeginTurnRequest"> & {
   agentId: string;
 
   /**
-   * Names the turn for good. Unique within the tenant.
+   * Identifies the turn permanently. Unique within the tenant.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * Digest of the client's own request, at most 64 bytes: the same `request_id` with another one is INVALID_ARGUMENT.
+   * Digest of the client's request, at most 64 bytes. The same `request_id` with another fingerprint is
+   * INVALID_ARGUMENT.
    *
    * @generated from field: bytes fingerprint = 3;
    */
   fingerprint: Uint8Array;
 
   /**
-   * The turn's input, committed as step 0 by the first grant. Later calls may leave it out.
+   * Input of the turn, committed as step 0 by the first grant. Later calls may omit it.
    *
    * @generated from field: repeated memgpt.memory.v1.NewMessage input = 4;
    */
   input: NewMessage[];
 
   /**
-   * Answer a turn that is held by another lease at once, without a lease, instead of waiting for it.
+   * Return immediately, without a lease, if another lease holds the turn, instead of waiting for it.
    *
    * @generated from field: bool nonblocking = 5;
    */
   nonblocking: boolean;
 
   /**
-   * What the caller needs to run the turn, opaque to Memory; given back by every grant of the turn. At most 4 KiB.
+   * What the caller needs to run the turn, opaque to Memory; every grant of the turn returns it. At most 4 KiB.
    *
    * @generated from field: bytes options = 6;
    */
   options: Uint8Array;
 
   /**
-   * How long the turn may wait for others; unset for no bound. A turn that was begun before is not bound by it.
+   * How long the turn may wait in the queue; unset for no limit. Does not apply to a turn that has already been
+   * started.
    *
    * @generated from field: google.protobuf.Duration queue_timeout = 7;
    */
   queueTimeout?: Duration | undefined;
 
   /**
-   * Begin by taking back what RewindMessages without a count would, and give the turn the same input once more, all in one
-   * commit; `input` must be empty. A turn that was left behind by its holder is ended as CANCELLED. FAILED_PRECONDITION when
-   * there is nothing to run again.
+   * Take back what RewindMessages without a count would, and start the turn with the same input, in one commit; `input`
+   * must be empty. An abandoned turn is ended as CANCELLED. FAILED_PRECONDITION if there is nothing to run again.
    *
    * @generated from field: bool retry = 8;
    */
   retry: boolean;
 
   /**
-   * What the texts of `input` have in place of the time of this request: Memory writes the time there, in the agent's time
-   * zone, such as "2026-01-31 03:04:05 PM CET+0100". So a caller need not read the agent for its time zone. Choose one that
-   * no text has by chance. Empty for none.
+   * Placeholder for the time of this request in the texts of `input`: Memory replaces it by the time in the agent's
+   * time zone, such as "2026-01-31 03:04:05 PM CET+0100". This saves the caller from reading the agent first. Choose a
+   * value that no text contains by chance. Empty for none.
    *
    * @generated from field: string time_placeholder = 9;
    */
@@ -465,7 +468,7 @@ export type BeginTurnResponse = Message<"memgpt.memory.v1.BeginTurnResponse"> & 
     case: "queued";
   } | {
     /**
-     * The turn may run, or has ended; without a lease this is the last message of the stream.
+     * The turn may run, or has ended. Without a lease this is the last message of the stream.
      *
      * @generated from field: memgpt.memory.v1.TurnGrant granted = 2;
      */
@@ -473,12 +476,20 @@ export type BeginTurnResponse = Message<"memgpt.memory.v1.BeginTurnResponse"> & 
     case: "granted";
   } | {
     /**
-     * The turn that was granted is to be ended as CANCELLED now. The last message of the stream.
+     * The granted turn should be ended as CANCELLED now. The last message of the stream.
      *
      * @generated from field: memgpt.memory.v1.CancelRequested cancel_requested = 3;
      */
     value: CancelRequested;
     case: "cancelRequested";
+  } | {
+    /**
+     * Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it.
+     *
+     * @generated from field: memgpt.memory.v1.KeepAlive keep_alive = 4;
+     */
+    value: KeepAlive;
+    case: "keepAlive";
   } | { case: undefined; value?: undefined };
 };
 
@@ -490,13 +501,28 @@ export const BeginTurnResponseSchema: GenMessage<BeginTurnResponse> = /*@__PURE_
   messageDesc(file_memgpt_memory_v1_agent_state_service, 11);
 
 /**
- * A place in an agent's queue of turns.
+ * The stream is alive.
+ *
+ * @generated from message memgpt.memory.v1.KeepAlive
+ */
+export type KeepAlive = Message<"memgpt.memory.v1.KeepAlive"> & {
+};
+
+/**
+ * Describes the message memgpt.memory.v1.KeepAlive.
+ * Use `create(KeepAliveSchema)` to create a new message.
+ */
+export const KeepAliveSchema: GenMessage<KeepAlive> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 12);
+
+/**
+ * A position in an agent's queue of turns.
  *
  * @generated from message memgpt.memory.v1.QueuePosition
  */
 export type QueuePosition = Message<"memgpt.memory.v1.QueuePosition"> & {
   /**
-   * Turns ahead of this one, the running one included.
+   * Number of turns ahead of this one, including the running one.
    *
    * @generated from field: int32 ahead = 1;
    */
@@ -508,10 +534,10 @@ export type QueuePosition = Message<"memgpt.memory.v1.QueuePosition"> & {
  * Use `create(QueuePositionSchema)` to create a new message.
  */
 export const QueuePositionSchema: GenMessage<QueuePosition> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 12);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 13);
 
 /**
- * Somebody wants the turn cancelled.
+ * Notice that cancellation of the turn was requested.
  *
  * @generated from message memgpt.memory.v1.CancelRequested
  */
@@ -523,7 +549,7 @@ export type CancelRequested = Message<"memgpt.memory.v1.CancelRequested"> & {
  * Use `create(CancelRequestedSchema)` to create a new message.
  */
 export const CancelRequestedSchema: GenMessage<CancelRequested> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 13);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 14);
 
 /**
  * Permission to run a turn.
@@ -532,21 +558,21 @@ export const CancelRequestedSchema: GenMessage<CancelRequested> = /*@__PURE__*/
  */
 export type TurnGrant = Message<"memgpt.memory.v1.TurnGrant"> & {
   /**
-   * The turn as it is now.
+   * The turn after the call.
    *
    * @generated from field: memgpt.memory.v1.Turn turn = 1;
    */
   turn?: Turn | undefined;
 
   /**
-   * The lease; unset when the turn has ended, or is held by another and the request said `nonblocking`.
+   * The lease; unset if the turn has ended, or if another lease holds it and the request was `nonblocking`.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 2;
    */
   lease?: Lease | undefined;
 
   /**
-   * Whether the turn had been begun before, and is now to be continued after its last committed step.
+   * Whether the turn was started before, and continues after its last committed step.
    *
    * @generated from field: bool resumed = 3;
    */
@@ -560,7 +586,7 @@ export type TurnGrant = Message<"memgpt.memory.v1.TurnGrant"> & {
   options: Uint8Array;
 
   /**
-   * With a lease: what fills the agent's window now.
+   * With a lease: the current content of the agent's window.
    *
    * @generated from field: memgpt.memory.v1.AgentContext context = 5;
    */
@@ -572,7 +598,7 @@ export type TurnGrant = Message<"memgpt.memory.v1.TurnGrant"> & {
  * Use `create(TurnGrantSchema)` to create a new message.
  */
 export const TurnGrantSchema: GenMessage<TurnGrant> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 14);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 15);
 
 /**
  * Request of RenewLease.
@@ -588,7 +614,7 @@ export type RenewLeaseRequest = Message<"memgpt.memory.v1.RenewLeaseRequest"> & 
   agentId: string;
 
   /**
-   * The lease to keep.
+   * The lease to renew.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 2;
    */
@@ -600,7 +626,7 @@ export type RenewLeaseRequest = Message<"memgpt.memory.v1.RenewLeaseRequest"> & 
  * Use `create(RenewLeaseRequestSchema)` to create a new message.
  */
 export const RenewLeaseRequestSchema: GenMessage<RenewLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 15);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 16);
 
 /**
  * Response of RenewLease.
@@ -609,14 +635,14 @@ export const RenewLeaseRequestSchema: GenMessage<RenewLeaseRequest> = /*@__PURE_
  */
 export type RenewLeaseResponse = Message<"memgpt.memory.v1.RenewLeaseResponse"> & {
   /**
-   * The lease with its new end.
+   * The lease with its new expiry time.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 1;
    */
   lease?: Lease | undefined;
 
   /**
-   * Whether the turn is to be ended as CANCELLED now.
+   * Whether the turn should be ended as CANCELLED now.
    *
    * @generated from field: bool cancel_requested = 2;
    */
@@ -628,10 +654,10 @@ export type RenewLeaseResponse = Message<"memgpt.memory.v1.RenewLeaseResponse"> 
  * Use `create(RenewLeaseResponseSchema)` to create a new message.
  */
 export const RenewLeaseResponseSchema: GenMessage<RenewLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 16);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 17);
 
 /**
- * What leaves the window.
+ * Messages that leave the window.
  *
  * @generated from message memgpt.memory.v1.Eviction
  */
@@ -644,7 +670,7 @@ export type Eviction = Message<"memgpt.memory.v1.Eviction"> & {
   beforeSequence: bigint;
 
   /**
-   * Recursive summary of all that ever left the window; it replaces the former one.
+   * Recursive summary of all messages that ever left the window; replaces the previous summary.
    *
    * @generated from field: string summary = 2;
    */
@@ -656,7 +682,7 @@ export type Eviction = Message<"memgpt.memory.v1.Eviction"> & {
  * Use `create(EvictionSchema)` to create a new message.
  */
 export const EvictionSchema: GenMessage<Eviction> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 17);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 18);
 
 /**
  * Request of CommitStep.
@@ -672,42 +698,43 @@ export type CommitStepRequest = Message<"memgpt.memory.v1.CommitStepRequest"> & 
   agentId: string;
 
   /**
-   * The lease under which the step ran.
+   * The lease of the turn.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 2;
    */
   lease?: Lease | undefined;
 
   /**
-   * Place of the step in the turn: one more than the last committed one.
+   * Index of the step in the turn: one more than the last committed step.
    *
    * @generated from field: int32 step = 3;
    */
   step: number;
 
   /**
-   * The messages it adds: the model's, the function's result, and the event that makes the agent go on, if any.
+   * The messages that the step adds: the model's, the function's result, and the event that makes the agent continue,
+   * if any.
    *
    * @generated from field: repeated memgpt.memory.v1.NewMessage messages = 4;
    */
   messages: NewMessage[];
 
   /**
-   * Values of blocks that the step changed.
+   * Blocks that the step changed.
    *
    * @generated from field: repeated memgpt.memory.v1.BlockEdit blocks = 5;
    */
   blocks: BlockEdit[];
 
   /**
-   * Texts that the step put into archival memory; a text longer than 300 tokens becomes several passages.
+   * Texts that the step adds to archival memory. A text longer than 300 tokens becomes several passages.
    *
    * @generated from field: repeated string notes = 6;
    */
   notes: string[];
 
   /**
-   * What leaves the window, if anything.
+   * Messages that leave the window, if any.
    *
    * @generated from field: memgpt.memory.v1.Eviction eviction = 7;
    */
@@ -726,7 +753,7 @@ export type CommitStepRequest = Message<"memgpt.memory.v1.CommitStepRequest"> & 
  * Use `create(CommitStepRequestSchema)` to create a new message.
  */
 export const CommitStepRequestSchema: GenMessage<CommitStepRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 18);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 19);
 
 /**
  * Response of CommitStep.
@@ -735,15 +762,15 @@ export const CommitStepRequestSchema: GenMessage<CommitStepRequest> = /*@__PURE_
  */
 export type CommitStepResponse = Message<"memgpt.memory.v1.CommitStepResponse"> & {
   /**
-   * The step as it is stored.
+   * The stored step.
    *
    * @generated from field: memgpt.memory.v1.Step step = 1;
    */
   step?: Step | undefined;
 
   /**
-   * What fills the agent's window now, without the messages: they are those that it had, but for what has left it, and the
-   * step's. Unset when the step has ended the turn.
+   * The new content of the agent's window, without the messages: those are the previous ones without the evicted ones,
+   * plus the step's. Unset if the step ended the turn.
    *
    * @generated from field: memgpt.memory.v1.AgentContext context = 5;
    */
@@ -755,7 +782,7 @@ export type CommitStepResponse = Message<"memgpt.memory.v1.CommitStepResponse"> 
  * Use `create(CommitStepResponseSchema)` to create a new message.
  */
 export const CommitStepResponseSchema: GenMessage<CommitStepResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 19);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 20);
 
 /**
  * Request of EndTurn.
@@ -771,7 +798,7 @@ export type EndTurnRequest = Message<"memgpt.memory.v1.EndTurnRequest"> & {
   agentId: string;
 
   /**
-   * The lease under which the turn ran.
+   * The lease of the turn.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 2;
    */
@@ -785,8 +812,8 @@ export type EndTurnRequest = Message<"memgpt.memory.v1.EndTurnRequest"> & {
   outcome?: TurnOutcome | undefined;
 
   /**
-   * Becomes the result of a function call that was committed without one, in a step of its own: a turn must not leave such
-   * a call behind.
+   * Result for a function call that was committed without one; it becomes a step of its own, because a turn must not
+   * end with such a call.
    *
    * @generated from field: string call_result = 4;
    */
@@ -798,7 +825,7 @@ export type EndTurnRequest = Message<"memgpt.memory.v1.EndTurnRequest"> & {
  * Use `create(EndTurnRequestSchema)` to create a new message.
  */
 export const EndTurnRequestSchema: GenMessage<EndTurnRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 20);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 21);
 
 /**
  * Response of EndTurn.
@@ -807,7 +834,7 @@ export const EndTurnRequestSchema: GenMessage<EndTurnRequest> = /*@__PURE__*/
  */
 export type EndTurnResponse = Message<"memgpt.memory.v1.EndTurnResponse"> & {
   /**
-   * The turn, ended.
+   * The ended turn.
    *
    * @generated from field: memgpt.memory.v1.Turn turn = 1;
    */
@@ -819,7 +846,7 @@ export type EndTurnResponse = Message<"memgpt.memory.v1.EndTurnResponse"> & {
  * Use `create(EndTurnResponseSchema)` to create a new message.
  */
 export const EndTurnResponseSchema: GenMessage<EndTurnResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 21);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 22);
 
 /**
  * Request of ReleaseLease.
@@ -835,7 +862,7 @@ export type ReleaseLeaseRequest = Message<"memgpt.memory.v1.ReleaseLeaseRequest"
   agentId: string;
 
   /**
-   * The lease to give back.
+   * The lease to release.
    *
    * @generated from field: memgpt.memory.v1.Lease lease = 2;
    */
@@ -847,7 +874,7 @@ export type ReleaseLeaseRequest = Message<"memgpt.memory.v1.ReleaseLeaseRequest"
  * Use `create(ReleaseLeaseRequestSchema)` to create a new message.
  */
 export const ReleaseLeaseRequestSchema: GenMessage<ReleaseLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 22);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 23);
 
 /**
  * Response of ReleaseLease.
@@ -862,7 +889,7 @@ export type ReleaseLeaseResponse = Message<"memgpt.memory.v1.ReleaseLeaseRespons
  * Use `create(ReleaseLeaseResponseSchema)` to create a new message.
  */
 export const ReleaseLeaseResponseSchema: GenMessage<ReleaseLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 23);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 24);
 
 /**
  * Request of RequestCancel.
@@ -878,21 +905,21 @@ export type RequestCancelRequest = Message<"memgpt.memory.v1.RequestCancelReques
   agentId: string;
 
   /**
-   * The turn, by the request it answers.
+   * `request_id` of the turn.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * As in EndTurn, for a turn that nobody holds.
+   * Like in EndTurn, for a turn without a lease.
    *
    * @generated from field: string call_result = 3;
    */
   callResult: string;
 
   /**
-   * As in BeginTurn, for `call_result`.
+   * Like in BeginTurn, for `call_result`.
    *
    * @generated from field: string time_placeholder = 4;
    */
@@ -904,7 +931,7 @@ export type RequestCancelRequest = Message<"memgpt.memory.v1.RequestCancelReques
  * Use `create(RequestCancelRequestSchema)` to create a new message.
  */
 export const RequestCancelRequestSchema: GenMessage<RequestCancelRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 24);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 25);
 
 /**
  * Response of RequestCancel.
@@ -913,7 +940,7 @@ export const RequestCancelRequestSchema: GenMessage<RequestCancelRequest> = /*@_
  */
 export type RequestCancelResponse = Message<"memgpt.memory.v1.RequestCancelResponse"> & {
   /**
-   * The turn as it is now.
+   * The turn after the call.
    *
    * @generated from field: memgpt.memory.v1.Turn turn = 1;
    */
@@ -925,7 +952,7 @@ export type RequestCancelResponse = Message<"memgpt.memory.v1.RequestCancelRespo
  * Use `create(RequestCancelResponseSchema)` to create a new message.
  */
 export const RequestCancelResponseSchema: GenMessage<RequestCancelResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 25);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 26);
 
 /**
  * Request of ReadTurn.
@@ -941,21 +968,21 @@ export type ReadTurnRequest = Message<"memgpt.memory.v1.ReadTurnRequest"> & {
   agentId: string;
 
   /**
-   * The turn, by the request it answers. NOT_FOUND when there is none.
+   * `request_id` of the turn. NOT_FOUND if it does not exist.
    *
    * @generated from field: string request_id = 2;
    */
   requestId: string;
 
   /**
-   * Steps up to and including this one are left out; -1 leaves out none.
+   * Steps up to and including this index are left out; -1 leaves out none.
    *
    * @generated from field: int32 after_step = 3;
    */
   afterStep: number;
 
   /**
-   * End with the turn as it is now, instead of waiting for more.
+   * End with the current state of the turn instead of waiting for further steps.
    *
    * @generated from field: bool replay_only = 4;
    */
@@ -967,7 +994,7 @@ export type ReadTurnRequest = Message<"memgpt.memory.v1.ReadTurnRequest"> & {
  * Use `create(ReadTurnRequestSchema)` to create a new message.
  */
 export const ReadTurnRequestSchema: GenMessage<ReadTurnRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 26);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 27);
 
 /**
  * Response of ReadTurn.
@@ -976,7 +1003,7 @@ export const ReadTurnRequestSchema: GenMessage<ReadTurnRequest> = /*@__PURE__*/
  */
 export type ReadTurnResponse = Message<"memgpt.memory.v1.ReadTurnResponse"> & {
   /**
-   * What comes next.
+   * The next item.
    *
    * @generated from oneof memgpt.memory.v1.ReadTurnResponse.item
    */
@@ -990,12 +1017,20 @@ export type ReadTurnResponse = Message<"memgpt.memory.v1.ReadTurnResponse"> & {
     case: "step";
   } | {
     /**
-     * The turn: the last message of the stream.
+     * The turn. The last message of the stream.
      *
      * @generated from field: memgpt.memory.v1.Turn turn = 2;
      */
     value: Turn;
     case: "turn";
+  } | {
+    /**
+     * Nothing happened for 15 seconds (`server.keep_alive_seconds`): proxies end silent streams. Ignore it.
+     *
+     * @generated from field: memgpt.memory.v1.KeepAlive keep_alive = 3;
+     */
+    value: KeepAlive;
+    case: "keepAlive";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1004,7 +1039,7 @@ export type ReadTurnResponse = Message<"memgpt.memory.v1.ReadTurnResponse"> & {
  * Use `create(ReadTurnResponseSchema)` to create a new message.
  */
 export const ReadTurnResponseSchema: GenMessage<ReadTurnResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 27);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 28);
 
 /**
  * Request of ListTurns.
@@ -1020,14 +1055,14 @@ export type ListTurnsRequest = Message<"memgpt.memory.v1.ListTurnsRequest"> & {
   agentId: string;
 
   /**
-   * The most turns to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of turns to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -1039,7 +1074,7 @@ export type ListTurnsRequest = Message<"memgpt.memory.v1.ListTurnsRequest"> & {
  * Use `create(ListTurnsRequestSchema)` to create a new message.
  */
 export const ListTurnsRequestSchema: GenMessage<ListTurnsRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 28);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 29);
 
 /**
  * Response of ListTurns.
@@ -1055,7 +1090,7 @@ export type ListTurnsResponse = Message<"memgpt.memory.v1.ListTurnsResponse"> & 
   turns: Turn[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1067,7 +1102,7 @@ export type ListTurnsResponse = Message<"memgpt.memory.v1.ListTurnsResponse"> & 
  * Use `create(ListTurnsResponseSchema)` to create a new message.
  */
 export const ListTurnsResponseSchema: GenMessage<ListTurnsResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 29);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 30);
 
 /**
  * Request of LoadContext.
@@ -1088,7 +1123,7 @@ export type LoadContextRequest = Message<"memgpt.memory.v1.LoadContextRequest"> 
  * Use `create(LoadContextRequestSchema)` to create a new message.
  */
 export const LoadContextRequestSchema: GenMessage<LoadContextRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 30);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 31);
 
 /**
  * Response of LoadContext.
@@ -1097,7 +1132,7 @@ export const LoadContextRequestSchema: GenMessage<LoadContextRequest> = /*@__PUR
  */
 export type LoadContextResponse = Message<"memgpt.memory.v1.LoadContextResponse"> & {
   /**
-   * What fills its window.
+   * The content of its window.
    *
    * @generated from field: memgpt.memory.v1.AgentContext context = 7;
    */
@@ -1109,7 +1144,7 @@ export type LoadContextResponse = Message<"memgpt.memory.v1.LoadContextResponse"
  * Use `create(LoadContextResponseSchema)` to create a new message.
  */
 export const LoadContextResponseSchema: GenMessage<LoadContextResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 31);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 32);
 
 /**
  * Request of PutToolServer.
@@ -1125,7 +1160,7 @@ export type PutToolServerRequest = Message<"memgpt.memory.v1.PutToolServerReques
   agentId: string;
 
   /**
-   * The address with its functions.
+   * The address and its functions.
    *
    * @generated from field: memgpt.memory.v1.ToolServer server = 2;
    */
@@ -1137,7 +1172,7 @@ export type PutToolServerRequest = Message<"memgpt.memory.v1.PutToolServerReques
  * Use `create(PutToolServerRequestSchema)` to create a new message.
  */
 export const PutToolServerRequestSchema: GenMessage<PutToolServerRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 32);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 33);
 
 /**
  * Response of PutToolServer.
@@ -1146,7 +1181,7 @@ export const PutToolServerRequestSchema: GenMessage<PutToolServerRequest> = /*@_
  */
 export type PutToolServerResponse = Message<"memgpt.memory.v1.PutToolServerResponse"> & {
   /**
-   * The address as it is stored.
+   * The stored address and functions.
    *
    * @generated from field: memgpt.memory.v1.ToolServer server = 1;
    */
@@ -1158,7 +1193,7 @@ export type PutToolServerResponse = Message<"memgpt.memory.v1.PutToolServerRespo
  * Use `create(PutToolServerResponseSchema)` to create a new message.
  */
 export const PutToolServerResponseSchema: GenMessage<PutToolServerResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 33);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 34);
 
 /**
  * Request of ListToolServers.
@@ -1179,7 +1214,7 @@ export type ListToolServersRequest = Message<"memgpt.memory.v1.ListToolServersRe
  * Use `create(ListToolServersRequestSchema)` to create a new message.
  */
 export const ListToolServersRequestSchema: GenMessage<ListToolServersRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 34);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 35);
 
 /**
  * Response of ListToolServers.
@@ -1188,7 +1223,7 @@ export const ListToolServersRequestSchema: GenMessage<ListToolServersRequest> = 
  */
 export type ListToolServersResponse = Message<"memgpt.memory.v1.ListToolServersResponse"> & {
   /**
-   * The addresses with their functions.
+   * The addresses and their functions.
    *
    * @generated from field: repeated memgpt.memory.v1.ToolServer servers = 1;
    */
@@ -1200,7 +1235,7 @@ export type ListToolServersResponse = Message<"memgpt.memory.v1.ListToolServersR
  * Use `create(ListToolServersResponseSchema)` to create a new message.
  */
 export const ListToolServersResponseSchema: GenMessage<ListToolServersResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 35);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 36);
 
 /**
  * Request of DeleteToolServer.
@@ -1228,7 +1263,7 @@ export type DeleteToolServerRequest = Message<"memgpt.memory.v1.DeleteToolServer
  * Use `create(DeleteToolServerRequestSchema)` to create a new message.
  */
 export const DeleteToolServerRequestSchema: GenMessage<DeleteToolServerRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 36);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 37);
 
 /**
  * Response of DeleteToolServer.
@@ -1243,7 +1278,7 @@ export type DeleteToolServerResponse = Message<"memgpt.memory.v1.DeleteToolServe
  * Use `create(DeleteToolServerResponseSchema)` to create a new message.
  */
 export const DeleteToolServerResponseSchema: GenMessage<DeleteToolServerResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 37);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 38);
 
 /**
  * Request of RewindMessages.
@@ -1259,16 +1294,16 @@ export type RewindMessagesRequest = Message<"memgpt.memory.v1.RewindMessagesRequ
   agentId: string;
 
   /**
-   * Names the turn for good. Unique within the tenant.
+   * Identifies the turn permanently. Unique within the tenant.
    *
    * @generated from field: string request_id = 3;
    */
   requestId: string;
 
   /**
-   * How many of the window's last messages to take back, or all if there are fewer; a function's result takes its call along.
-   * 0 takes back the input of the last turn that a message of the user began (where there is none, of the last turn) and all
-   * behind it.
+   * Number of messages at the end of the window to take back, or all if there are fewer; a function's result takes its
+   * call with it. 0 takes back the last turn that a user's message started (or the last turn if there is none) and
+   * everything after it.
    *
    * @generated from field: int32 count = 4;
    */
@@ -1280,7 +1315,7 @@ export type RewindMessagesRequest = Message<"memgpt.memory.v1.RewindMessagesRequ
  * Use `create(RewindMessagesRequestSchema)` to create a new message.
  */
 export const RewindMessagesRequestSchema: GenMessage<RewindMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 38);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 39);
 
 /**
  * Response of RewindMessages.
@@ -1289,7 +1324,7 @@ export const RewindMessagesRequestSchema: GenMessage<RewindMessagesRequest> = /*
  */
 export type RewindMessagesResponse = Message<"memgpt.memory.v1.RewindMessagesResponse"> & {
   /**
-   * Messages that were taken back.
+   * Number of messages that were taken back.
    *
    * @generated from field: int64 rewound_count = 2;
    */
@@ -1301,7 +1336,7 @@ export type RewindMessagesResponse = Message<"memgpt.memory.v1.RewindMessagesRes
  * Use `create(RewindMessagesResponseSchema)` to create a new message.
  */
 export const RewindMessagesResponseSchema: GenMessage<RewindMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 39);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 40);
 
 /**
  * Request of EditMessage.
@@ -1317,35 +1352,35 @@ export type EditMessageRequest = Message<"memgpt.memory.v1.EditMessageRequest"> 
   agentId: string;
 
   /**
-   * The new text: not blank, at most 262,144 bytes in UTF-8.
+   * The new text: not blank, at most 262,144 bytes of UTF-8.
    *
    * @generated from field: string text = 3;
    */
   text: string;
 
   /**
-   * Names the turn for good. Unique within the tenant.
+   * Identifies the turn permanently. Unique within the tenant.
    *
    * @generated from field: string request_id = 4;
    */
   requestId: string;
 
   /**
-   * What it takes the place of.
+   * The part to replace.
    *
    * @generated from field: memgpt.memory.v1.MessagePart part = 5;
    */
   part: MessagePart;
 
   /**
-   * Becomes the result of a call that a turn left behind without one.
+   * Result for a function call that an abandoned turn left without one.
    *
    * @generated from field: string call_result = 6;
    */
   callResult: string;
 
   /**
-   * As in BeginTurn, for `call_result`.
+   * Like in BeginTurn, for `call_result`.
    *
    * @generated from field: string time_placeholder = 7;
    */
@@ -1357,7 +1392,7 @@ export type EditMessageRequest = Message<"memgpt.memory.v1.EditMessageRequest"> 
  * Use `create(EditMessageRequestSchema)` to create a new message.
  */
 export const EditMessageRequestSchema: GenMessage<EditMessageRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 40);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 41);
 
 /**
  * Response of EditMessage.
@@ -1378,7 +1413,7 @@ export type EditMessageResponse = Message<"memgpt.memory.v1.EditMessageResponse"
  * Use `create(EditMessageResponseSchema)` to create a new message.
  */
 export const EditMessageResponseSchema: GenMessage<EditMessageResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 41);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 42);
 
 /**
  * Request of ExportAgent.
@@ -1399,7 +1434,7 @@ export type ExportAgentRequest = Message<"memgpt.memory.v1.ExportAgentRequest"> 
  * Use `create(ExportAgentRequestSchema)` to create a new message.
  */
 export const ExportAgentRequestSchema: GenMessage<ExportAgentRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 42);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 43);
 
 /**
  * Response of ExportAgent.
@@ -1420,7 +1455,7 @@ export type ExportAgentResponse = Message<"memgpt.memory.v1.ExportAgentResponse"
  * Use `create(ExportAgentResponseSchema)` to create a new message.
  */
 export const ExportAgentResponseSchema: GenMessage<ExportAgentResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 43);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 44);
 
 /**
  * Request of ImportAgent.
@@ -1436,14 +1471,14 @@ export type ImportAgentRequest = Message<"memgpt.memory.v1.ImportAgentRequest"> 
   piece?: AgentPiece | undefined;
 
   /**
-   * In the first message: the new agent's name, or empty for the exported one.
+   * In the first message: name of the new agent; empty for the exported name.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * In the first message: makes the call repeatable for 24 hours.
+   * In the first message: makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1455,7 +1490,7 @@ export type ImportAgentRequest = Message<"memgpt.memory.v1.ImportAgentRequest"> 
  * Use `create(ImportAgentRequestSchema)` to create a new message.
  */
 export const ImportAgentRequestSchema: GenMessage<ImportAgentRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 44);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 45);
 
 /**
  * Response of ImportAgent.
@@ -1471,7 +1506,7 @@ export type ImportAgentResponse = Message<"memgpt.memory.v1.ImportAgentResponse"
   agent?: Agent | undefined;
 
   /**
-   * Sources that the agent had attached, and that are not in this store: load them, then attach them.
+   * Names of attached sources that do not exist in this store. Load them, then attach them.
    *
    * @generated from field: repeated string missing_source_names = 2;
    */
@@ -1483,10 +1518,10 @@ export type ImportAgentResponse = Message<"memgpt.memory.v1.ImportAgentResponse"
  * Use `create(ImportAgentResponseSchema)` to create a new message.
  */
 export const ImportAgentResponseSchema: GenMessage<ImportAgentResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_state_service, 45);
+  messageDesc(file_memgpt_memory_v1_agent_state_service, 46);
 
 /**
- * What of the agent's answers is edited.
+ * The part of the agent's messages to edit.
  *
  * @generated from enum memgpt.memory.v1.MessagePart
  */
@@ -1520,17 +1555,17 @@ export const MessagePartSchema: GenEnum<MessagePart> = /*@__PURE__*/
   enumDesc(file_memgpt_memory_v1_agent_state_service, 0);
 
 /**
- * The state of agents: what they are, their turns, and what fills their context window.
+ * Stores agents: their settings, their turns, and the content of their context window.
  *
- * Everything is scoped by the tenant of the caller's credential. An id of another tenant is NOT_FOUND. When Milvus cannot
- * be reached, every call fails with UNAVAILABLE and nothing has changed, or the same call may be made again.
+ * Everything is scoped to the tenant of the caller's credential; an id of another tenant is NOT_FOUND. If Milvus cannot
+ * be reached, calls fail with UNAVAILABLE; the same call can be retried.
  *
  * @generated from service memgpt.memory.v1.AgentStateService
  */
 export const AgentStateService: GenService<{
   /**
-   * Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition answers
-   * the agent as it is by then. ALREADY_EXISTS when the name is taken, and all of `fallback_names`.
+   * Creates an agent with its blocks and first messages, all or nothing. Idempotent by `request_id`: a repetition
+   * returns the current state of the agent. ALREADY_EXISTS if `name` and all of `fallback_names` are taken.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.CreateAgent
    */
@@ -1540,7 +1575,7 @@ export const AgentStateService: GenService<{
     output: typeof CreateAgentResponseSchema;
   },
   /**
-   * Reads an agent by id or by name. NOT_FOUND when there is none.
+   * Reads an agent by id or by name. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.GetAgent
    */
@@ -1550,7 +1585,7 @@ export const AgentStateService: GenService<{
     output: typeof GetAgentResponseSchema;
   },
   /**
-   * Lists agents in order of creation, 50 a page unless `page_size` says otherwise, at most 1,000.
+   * Lists agents in order of creation, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ListAgents
    */
@@ -1560,8 +1595,8 @@ export const AgentStateService: GenService<{
     output: typeof ListAgentsResponseSchema;
   },
   /**
-   * Changes the settings that `update_mask` names. ABORTED when `etag` is set and the agent has changed since.
-   * Repeating it is harmless.
+   * Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+   * Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.UpdateAgent
    */
@@ -1571,9 +1606,10 @@ export const AgentStateService: GenService<{
     output: typeof UpdateAgentResponseSchema;
   },
   /**
-   * Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A turn under way is cancelled.
-   * It is gone at once; the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is
-   * NOT_FOUND. The answers of requests about it are forgotten: such a request sent again is NOT_FOUND.
+   * Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
+   * The agent disappears immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`;
+   * without one a second call is NOT_FOUND. Stored responses about the agent are deleted as well: repeating such a
+   * request is NOT_FOUND.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.DeleteAgent
    */
@@ -1583,21 +1619,23 @@ export const AgentStateService: GenService<{
     output: typeof DeleteAgentResponseSchema;
   },
   /**
-   * Asks for a turn: streams the place in the agent's queue whenever it changes, then one grant. The grant commits the turn's
-   * input as step 0.
+   * Requests a turn: streams the position in the agent's queue whenever it changes, then one grant. The grant commits
+   * the turn's input as step 0.
    *
-   * After a grant with a lease the stream stays open, and says at once when somebody wants the turn cancelled; it ends when
-   * the turn ends or the lease passes on. It does not keep the lease: RenewLease does, which tells of the wish as well.
+   * After a grant with a lease the stream stays open, and reports immediately if a cancellation is requested; it ends
+   * when the turn ends or the lease is lost. The stream does not renew the lease: RenewLease does, and reports a
+   * requested cancellation as well.
    *
-   * Idempotent by `request_id`, which is required: where the turn exists, input is not added again; a turn that ended is
-   * answered by a grant without lease; one that is held by another lease is waited for, unless `nonblocking`. The same
-   * `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that goes away leaves the queue.
+   * Idempotent by `request_id`, which is required: the input of an existing turn is not added again; a turn that has
+   * ended gets a grant without a lease; the call waits for a turn that another lease holds, unless `nonblocking` is
+   * set. The same `request_id` with another agent or other input is INVALID_ARGUMENT. A caller that disconnects leaves
+   * the queue.
    *
-   * A turn whose holder died comes first, except before a retry: when the granted turn answers another `request_id` than the
-   * one asked for, run it to its end, then ask again; the place in the queue is kept meanwhile.
+   * An abandoned turn, whose lease has expired, is granted first, except before a retry: if the granted turn has
+   * another `request_id` than the request, run it to its end, then call again; the position in the queue is kept.
    *
-   * RESOURCE_EXHAUSTED when 64 turns wait already; DEADLINE_EXCEEDED when others are ahead for longer than
-   * `queue_timeout`: the turn has not begun then.
+   * RESOURCE_EXHAUSTED if 64 turns are waiting; DEADLINE_EXCEEDED if the turn has waited for `queue_timeout`, in which
+   * case it was not started.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.BeginTurn
    */
@@ -1607,8 +1645,8 @@ export const AgentStateService: GenService<{
     output: typeof BeginTurnResponseSchema;
   },
   /**
-   * Keeps a lease for 10 more seconds, and answers whether the turn is to be cancelled. Call it every 3 seconds. ABORTED
-   * when the lease has passed to another. Repeating it is harmless.
+   * Renews a lease for 10 seconds, and returns whether the turn should be cancelled. Call it every 3 seconds. ABORTED
+   * if the lease was lost. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.RenewLease
    */
@@ -1618,12 +1656,12 @@ export const AgentStateService: GenService<{
     output: typeof RenewLeaseResponseSchema;
   },
   /**
-   * Commits one step whole: messages, edits of blocks, notes, and what leaves the window; or nothing of it. With `outcome`
-   * it ends the turn as well. The answer holds what fills the window now, so that whoever runs a turn need not read it again.
+   * Commits a step, all or nothing: messages, block edits, notes, and an eviction. With `outcome` it also ends the
+   * turn. The response has the new content of the window, so that the caller does not need to read it again.
    *
-   * Idempotent by (turn, step index): a step that is committed already is answered as it was, and not run again. ABORTED
-   * when the lease has passed to another, or a block's etag has changed; FAILED_PRECONDITION when the index is not the next
-   * one, or a block is read-only; INVALID_ARGUMENT when a block's value is over its limit or a message over 1 MiB.
+   * Idempotent by (turn, step index): for a committed step the original response is returned. ABORTED if the lease was
+   * lost or a block's etag has changed; FAILED_PRECONDITION if the index is not the next one or a block is read-only;
+   * INVALID_ARGUMENT if a block's value exceeds its limit or a message exceeds 1 MiB.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.CommitStep
    */
@@ -1633,7 +1671,7 @@ export const AgentStateService: GenService<{
     output: typeof CommitStepResponseSchema;
   },
   /**
-   * Ends a turn without a step, and frees the agent for the next. Idempotent. ABORTED when the lease has passed to another.
+   * Ends a turn without a step, so that the next turn can start. Idempotent. ABORTED if the lease was lost.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.EndTurn
    */
@@ -1643,7 +1681,7 @@ export const AgentStateService: GenService<{
     output: typeof EndTurnResponseSchema;
   },
   /**
-   * Gives a lease back without ending the turn, so that another replica takes it up at once. Idempotent.
+   * Releases a lease without ending the turn, so that another replica can continue it immediately. Idempotent.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ReleaseLease
    */
@@ -1653,9 +1691,9 @@ export const AgentStateService: GenService<{
     output: typeof ReleaseLeaseResponseSchema;
   },
   /**
-   * Asks for a turn to be cancelled. One that waits, or that nobody holds, is cancelled with this call; the holder of a
-   * lease learns of it by the stream of BeginTurn, and after a restart of Memory by RenewLease. Idempotent; a turn that
-   * ended stays as it ended.
+   * Requests that a turn be cancelled. A waiting or abandoned turn is cancelled by this call; the holder of a lease is
+   * told by the BeginTurn stream or, after a restart of Memory, by RenewLease. Idempotent; a turn that has ended does
+   * not change.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.RequestCancel
    */
@@ -1665,8 +1703,8 @@ export const AgentStateService: GenService<{
     output: typeof RequestCancelResponseSchema;
   },
   /**
-   * Replays the committed steps of a turn from `after_step` on, then follows it live. Every message holds either a step or,
-   * as the last one, the ended turn. With `replay_only` the last one holds the turn as it is now.
+   * Replays the committed steps of a turn after `after_step`, then follows it live. Each response has a step; the last
+   * one has the ended turn. With `replay_only` the stream ends with the current state of the turn.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ReadTurn
    */
@@ -1676,7 +1714,7 @@ export const AgentStateService: GenService<{
     output: typeof ReadTurnResponseSchema;
   },
   /**
-   * Lists an agent's turns, the latest first, 50 a page, at most 1,000.
+   * Lists an agent's turns, newest first, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ListTurns
    */
@@ -1686,8 +1724,8 @@ export const AgentStateService: GenService<{
     output: typeof ListTurnsResponseSchema;
   },
   /**
-   * Gives an agent the functions of an address, in place of those it had from there. ALREADY_EXISTS when another address
-   * has a function of the same name; FAILED_PRECONDITION beyond 16 addresses or 100 functions. Idempotent.
+   * Sets the functions of an address for an agent, replacing earlier ones. ALREADY_EXISTS if another address has a
+   * function of the same name; FAILED_PRECONDITION for more than 16 addresses or 100 functions. Idempotent.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.PutToolServer
    */
@@ -1697,7 +1735,7 @@ export const AgentStateService: GenService<{
     output: typeof PutToolServerResponseSchema;
   },
   /**
-   * Lists an agent's addresses with their functions, in order of registration.
+   * Lists an agent's addresses and their functions, in order of registration.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ListToolServers
    */
@@ -1707,7 +1745,7 @@ export const AgentStateService: GenService<{
     output: typeof ListToolServersResponseSchema;
   },
   /**
-   * Takes the functions of an address away. Idempotent.
+   * Removes the functions of an address. Idempotent.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.DeleteToolServer
    */
@@ -1717,7 +1755,7 @@ export const AgentStateService: GenService<{
     output: typeof DeleteToolServerResponseSchema;
   },
   /**
-   * Reads all that fills an agent's context window, as of one instant.
+   * Reads the whole content of an agent's context window, as of one instant.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.LoadContext
    */
@@ -1727,12 +1765,12 @@ export const AgentStateService: GenService<{
     output: typeof LoadContextResponseSchema;
   },
   /**
-   * Takes messages back: they leave the window for good and are found by no search unless it asks for them; recall memory
-   * keeps them, marked. What the agent wrote to its blocks and its archive meanwhile stays, and so does a summary.
+   * Takes messages back: they leave the window permanently, and searches find them only on request; recall memory keeps
+   * them, marked. What the agent wrote to its blocks and to archival memory in that time stays, and so does a summary.
    *
-   * A turn of its own, which waits its time like BeginTurn; one that was left behind by its holder is ended as CANCELLED.
-   * Idempotent by `request_id`, which is required. FAILED_PRECONDITION when there is nothing to take back: the messages that
-   * the agent was created with stay. RESOURCE_EXHAUSTED when 64 turns wait already.
+   * The call is a turn of its own and waits in the queue like BeginTurn; an abandoned turn is ended as CANCELLED.
+   * Idempotent by `request_id`, which is required. FAILED_PRECONDITION if there is nothing to take back; the messages
+   * that the agent was created with always stay. RESOURCE_EXHAUSTED if 64 turns are waiting.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.RewindMessages
    */
@@ -1742,11 +1780,11 @@ export const AgentStateService: GenService<{
     output: typeof RewindMessagesResponseSchema;
   },
   /**
-   * Puts a text in place of what the agent last thought or said. The message and all behind it are taken back as by
-   * RewindMessages, and are added again as copies, edited and not, that say which message they replace.
+   * Replaces what the agent last thought or said. The message and all later ones are taken back as by RewindMessages,
+   * and added again as copies, the first one edited, each with a reference to the message that it replaces.
    *
-   * A turn of its own, as RewindMessages. Idempotent by `request_id`, which is required. FAILED_PRECONDITION when the window
-   * holds no such message.
+   * The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
+   * FAILED_PRECONDITION if the window has no such message.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.EditMessage
    */
@@ -1756,8 +1794,8 @@ export const AgentStateService: GenService<{
     output: typeof EditMessageResponseSchema;
   },
   /**
-   * Streams an agent whole, as of one instant: settings, blocks, window and summary, messages, notes, attachments by name.
-   * What a turn under way has committed is in it. ABORTED if the agent is deleted meanwhile.
+   * Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
+   * name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ExportAgent
    */
@@ -1767,13 +1805,13 @@ export const AgentStateService: GenService<{
     output: typeof ExportAgentResponseSchema;
   },
   /**
-   * Makes an agent out of what ExportAgent gave, here or from another store: all or nothing. Nobody sees it before the
-   * last piece is in; what a failure or a crash leaves of it is removed. Notes are embedded with this store's model. Its
-   * turns do not come with it. Sources are attached by name, and those that are not here are named in the response.
+   * Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
+   * not visible before the last piece; what a failure or a crash leaves behind is removed. Notes are embedded with this
+   * store's model. Turns are not imported. Sources are attached by name; the response lists those that do not exist.
    *
-   * Idempotent by `request_id`. INVALID_ARGUMENT when a piece is out of order, has not the limits of CreateAgent,
-   * CommitStep and InsertPassages, or the stream ends before its end or with other counts; FAILED_PRECONDITION when it is
-   * of another format; ALREADY_EXISTS when the name is taken; DEADLINE_EXCEEDED when no piece comes for 60 seconds.
+   * Idempotent by `request_id`. INVALID_ARGUMENT if a piece is out of order or exceeds the limits of CreateAgent,
+   * CommitStep or InsertPassages, or if the stream is incomplete or has other counts; FAILED_PRECONDITION for another
+   * format; ALREADY_EXISTS if the name is taken; DEADLINE_EXCEEDED if no piece arrives for 60 seconds.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ImportAgent
    */

@@ -14,16 +14,16 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/archival_memory_service.proto.
  */
 export const file_memgpt_memory_v1_archival_memory_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci5tZW1ncHQvbWVtb3J5L3YxL2FyY2hpdmFsX21lbW9yeV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIoMBCgxQYXNzYWdlU2NvcGUSMAoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIxCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIAEIOCgVzY29wZRIFukgCCAEimAIKDVBhc3NhZ2VGaWx0ZXISIgoKc291cmNlX2lkcxgBIAMoCUIOukgLkgEIEGQiBHICGEASIwoKZmlsZV9uYW1lcxgCIAMoCUIPukgMkgEJEGQiBXIDGIAgEhwKBHRhZ3MYAyADKAlCDrpIC5IBCBAgIgRyAhhAEk4KDGNyZWF0ZWRfZnJvbRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCHLpIGbIBFiIHCP+C0f+vBzILCICSuMOY/v///wESUAoOY3JlYXRlZF9iZWZvcmUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhy6SBmyARYiBwj/gtH/rwcyCwiAkrjDmP7///8BIo4CChVTZWFyY2hQYXNzYWdlc1JlcXVlc3QSNQoFc2NvcGUYASABKAsyHi5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2VTY29wZUIGukgDyAEBEhkKBXF1ZXJ5GAIgASgJQgq6SAdyBRABGIBAEjQKBG1vZGUYAyABKA4yHC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1vZGVCCLpIBYIBAhABEi8KBmZpbHRlchgEIAEoCzIfLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUZpbHRlchIRCglwYWdlX3NpemUYBSABKAUSEgoKcGFnZV90b2tlbhgGIAEoCRIVCgRza2lwGAcgASgFQge6SAQaAigAIp0BChZTZWFyY2hQYXNzYWdlc1Jlc3BvbnNlEioKBGhpdHMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2VIaXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMSKgoEbW9kZRgEIAEoDjIcLm1lbWdwdC5tZW1vcnkudjEuU2VhcmNoTW9kZSKrAQoVSW5zZXJ0UGFzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEiQKBXRleHRzGAIgAygJQhW6SBKSAQ8IARCAAiIIcgYQASiAgEASHgoEdGFncxgDIAMoCUIQukgNkgEKECAiBnIEEAEYQBIcCgpyZXF1ZXN0X2lkGAQgASgJQgi6SAVyAxiAASJFChZJbnNlcnRQYXNzYWdlc1Jlc3BvbnNlEisKCHBhc3NhZ2VzGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5QYXNzYWdlIqQBChNMaXN0UGFzc2FnZXNSZXF1ZXN0EjUKBXNjb3BlGAEgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5QYXNzYWdlU2NvcGVCBrpIA8gBARIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCRIvCgZmaWx0ZXIYBCABKAsyHy5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2VGaWx0ZXIicAoUTGlzdFBhc3NhZ2VzUmVzcG9uc2USKwoIcGFzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMiiAEKEkdldFBhc3NhZ2VzUmVxdWVzdBI1CgVzY29wZRgBIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZVNjb3BlQga6SAPIAQESOwoLcGFzc2FnZV9pZHMYAiADKAlCJrpII5IBIAgBEOgHIhlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIkIKE0dldFBhc3NhZ2VzUmVzcG9uc2USKwoIcGFzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2UihAEKFURlbGV0ZVBhc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBI7CgtwYXNzYWdlX2lkcxgCIAMoCUImukgjkgEgCAEQ6AciGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiLwoWRGVsZXRlUGFzc2FnZXNSZXNwb25zZRIVCg1kZWxldGVkX2NvdW50GAEgASgDMoEEChVBcmNoaXZhbE1lbW9yeVNlcnZpY2USYwoOU2VhcmNoUGFzc2FnZXMSJy5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaFBhc3NhZ2VzUmVxdWVzdBooLm1lbWdwdC5tZW1vcnkudjEuU2VhcmNoUGFzc2FnZXNSZXNwb25zZRJjCg5JbnNlcnRQYXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuSW5zZXJ0UGFzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5JbnNlcnRQYXNzYWdlc1Jlc3BvbnNlEl0KDExpc3RQYXNzYWdlcxIlLm1lbWdwdC5tZW1vcnkudjEuTGlzdFBhc3NhZ2VzUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuTGlzdFBhc3NhZ2VzUmVzcG9uc2USWgoLR2V0UGFzc2FnZXMSJC5tZW1ncHQubWVtb3J5LnYxLkdldFBhc3NhZ2VzUmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuR2V0UGFzc2FnZXNSZXNwb25zZRJjCg5EZWxldGVQYXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlUGFzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVQYXNzYWdlc1Jlc3BvbnNlQoQCChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQhpBcmNoaXZhbE1lbW9yeVNlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_memory_v1_passage]);
+  fileDesc("Ci5tZW1ncHQvbWVtb3J5L3YxL2FyY2hpdmFsX21lbW9yeV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIoMBCgxQYXNzYWdlU2NvcGUSMAoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIxCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIAEIOCgVzY29wZRIFukgCCAEimAIKDVBhc3NhZ2VGaWx0ZXISIgoKc291cmNlX2lkcxgBIAMoCUIOukgLkgEIEGQiBHICGEASIwoKZmlsZV9uYW1lcxgCIAMoCUIPukgMkgEJEGQiBXIDGIAgEhwKBHRhZ3MYAyADKAlCDrpIC5IBCBAgIgRyAhhAEk4KDGNyZWF0ZWRfZnJvbRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCHLpIGbIBFiIHCP+C0f+vBzILCICSuMOY/v///wESUAoOY3JlYXRlZF9iZWZvcmUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhy6SBmyARYiBwj/gtH/rwcyCwiAkrjDmP7///8BIpgCChVTZWFyY2hQYXNzYWdlc1JlcXVlc3QSNQoFc2NvcGUYASABKAsyHi5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2VTY29wZUIGukgDyAEBEhkKBXF1ZXJ5GAIgASgJQgq6SAdyBRABGIBAEjQKBG1vZGUYAyABKA4yHC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1vZGVCCLpIBYIBAhABEi8KBmZpbHRlchgEIAEoCzIfLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUZpbHRlchIRCglwYWdlX3NpemUYBSABKAUSHAoKcGFnZV90b2tlbhgGIAEoCUIIukgFcgMYgEASFQoEc2tpcBgHIAEoBUIHukgEGgIoACKdAQoWU2VhcmNoUGFzc2FnZXNSZXNwb25zZRIqCgRoaXRzGAEgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5QYXNzYWdlSGl0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDEioKBG1vZGUYBCABKA4yHC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1vZGUiqwEKFUluc2VydFBhc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIkCgV0ZXh0cxgCIAMoCUIVukgSkgEPCAEQgAIiCHIGEAEogIBAEh4KBHRhZ3MYAyADKAlCELpIDZIBChAgIgZyBBABGEASHAoKcmVxdWVzdF9pZBgEIAEoCUIIukgFcgMYgAEiRQoWSW5zZXJ0UGFzc2FnZXNSZXNwb25zZRIrCghwYXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZSKuAQoTTGlzdFBhc3NhZ2VzUmVxdWVzdBI1CgVzY29wZRgBIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZVNjb3BlQga6SAPIAQESEQoJcGFnZV9zaXplGAIgASgFEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAEi8KBmZpbHRlchgEIAEoCzIfLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUZpbHRlciJwChRMaXN0UGFzc2FnZXNSZXNwb25zZRIrCghwYXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAyKIAQoSR2V0UGFzc2FnZXNSZXF1ZXN0EjUKBXNjb3BlGAEgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5QYXNzYWdlU2NvcGVCBrpIA8gBARI7CgtwYXNzYWdlX2lkcxgCIAMoCUImukgjkgEgCAEQ6AciGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiQgoTR2V0UGFzc2FnZXNSZXNwb25zZRIrCghwYXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZSKEAQoVRGVsZXRlUGFzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEjsKC3Bhc3NhZ2VfaWRzGAIgAygJQia6SCOSASAIARDoByIZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCIvChZEZWxldGVQYXNzYWdlc1Jlc3BvbnNlEhUKDWRlbGV0ZWRfY291bnQYASABKAMygQQKFUFyY2hpdmFsTWVtb3J5U2VydmljZRJjCg5TZWFyY2hQYXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuU2VhcmNoUGFzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hQYXNzYWdlc1Jlc3BvbnNlEmMKDkluc2VydFBhc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5JbnNlcnRQYXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLkluc2VydFBhc3NhZ2VzUmVzcG9uc2USXQoMTGlzdFBhc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0UGFzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0UGFzc2FnZXNSZXNwb25zZRJaCgtHZXRQYXNzYWdlcxIkLm1lbWdwdC5tZW1vcnkudjEuR2V0UGFzc2FnZXNSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5HZXRQYXNzYWdlc1Jlc3BvbnNlEmMKDkRlbGV0ZVBhc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVQYXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZVBhc3NhZ2VzUmVzcG9uc2VChAIKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCGkFyY2hpdmFsTWVtb3J5U2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_memory_v1_passage]);
 
 /**
- * What is searched or listed.
+ * The passages to search or list.
  *
  * @generated from message memgpt.memory.v1.PassageScope
  */
 export type PassageScope = Message<"memgpt.memory.v1.PassageScope"> & {
   /**
-   * Whose passages.
+   * Owner of the passages.
    *
    * @generated from oneof memgpt.memory.v1.PassageScope.scope
    */
@@ -54,41 +54,41 @@ export const PassageScopeSchema: GenMessage<PassageScope> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_archival_memory_service, 0);
 
 /**
- * Which passages of the scope. Every condition that is set must hold.
+ * Filter on the passages of a scope. Every condition that is set must hold.
  *
  * @generated from message memgpt.memory.v1.PassageFilter
  */
 export type PassageFilter = Message<"memgpt.memory.v1.PassageFilter"> & {
   /**
-   * Of one of these sources: at most 100. An agent's own notes are of none.
+   * From one of these sources: at most 100. An agent's own notes are from none.
    *
    * @generated from field: repeated string source_ids = 1;
    */
   sourceIds: string[];
 
   /**
-   * Of one of these files: at most 100. An agent's own notes are of none.
+   * From one of these files: at most 100. An agent's own notes are from none.
    *
    * @generated from field: repeated string file_names = 2;
    */
   fileNames: string[];
 
   /**
-   * With every one of these tags: those of a note, or of a document's file. At most 32.
+   * With all of these tags, of the note or of the document's file: at most 32.
    *
    * @generated from field: repeated string tags = 3;
    */
   tags: string[];
 
   /**
-   * Stored at this instant or later; a document's passages when their file became visible. Years 1 to 9999.
+   * Stored at this time or later; for passages of a document, the time when the file became visible. Years 1 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp created_from = 4;
    */
   createdFrom?: Timestamp | undefined;
 
   /**
-   * Stored before this instant. Before `created_from` it is INVALID_ARGUMENT. Years 1 to 9999.
+   * Stored before this time. INVALID_ARGUMENT if it is before `created_from`. Years 1 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp created_before = 5;
    */
@@ -109,49 +109,51 @@ export const PassageFilterSchema: GenMessage<PassageFilter> = /*@__PURE__*/
  */
 export type SearchPassagesRequest = Message<"memgpt.memory.v1.SearchPassagesRequest"> & {
   /**
-   * What is searched.
+   * The passages to search.
    *
    * @generated from field: memgpt.memory.v1.PassageScope scope = 1;
    */
   scope?: PassageScope | undefined;
 
   /**
-   * What is looked for: 1 to 8,192 characters, not blank.
+   * The query: 1 to 8,192 characters, not blank.
    *
    * @generated from field: string query = 2;
    */
   query: string;
 
   /**
-   * How it is ranked. A mode that the store cannot do falls back to dense, and the response says so.
+   * How to rank. A mode that the store does not support falls back to dense; the response has the mode that was used.
    *
    * @generated from field: memgpt.memory.v1.SearchMode mode = 3;
    */
   mode: SearchMode;
 
   /**
-   * Which passages of the scope.
+   * Filter on the passages of the scope.
    *
    * @generated from field: memgpt.memory.v1.PassageFilter filter = 4;
    */
   filter?: PassageFilter | undefined;
 
   /**
-   * The most hits to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of hits to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 5;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before.
+   * `next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+   * same as before.
    *
    * @generated from field: string page_token = 6;
    */
   pageToken: string;
 
   /**
-   * Hits to pass over before the first page; past the end that page is empty. With a token it must be as before.
+   * Number of hits to skip before the first page; beyond the end, that page is empty. With a token it must be the same
+   * as before.
    *
    * @generated from field: int32 skip = 7;
    */
@@ -179,21 +181,21 @@ export type SearchPassagesResponse = Message<"memgpt.memory.v1.SearchPassagesRes
   hits: PassageHit[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All passages of the ranking, as of the first page.
+   * Number of passages in the ranking, as of the first page.
    *
    * @generated from field: int64 total_size = 3;
    */
   totalSize: bigint;
 
   /**
-   * How it was ranked.
+   * The mode that was used.
    *
    * @generated from field: memgpt.memory.v1.SearchMode mode = 4;
    */
@@ -221,21 +223,21 @@ export type InsertPassagesRequest = Message<"memgpt.memory.v1.InsertPassagesRequ
   agentId: string;
 
   /**
-   * The texts: at most 256, each at most 1 MiB.
+   * The texts: at most 256 of at most 1 MiB each.
    *
    * @generated from field: repeated string texts = 2;
    */
   texts: string[];
 
   /**
-   * Labels for all of them: at most 32, each 1 to 64 characters.
+   * Tags for all of them: at most 32 of 1 to 64 characters.
    *
    * @generated from field: repeated string tags = 3;
    */
   tags: string[];
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 4;
    */
@@ -256,7 +258,7 @@ export const InsertPassagesRequestSchema: GenMessage<InsertPassagesRequest> = /*
  */
 export type InsertPassagesResponse = Message<"memgpt.memory.v1.InsertPassagesResponse"> & {
   /**
-   * The passages, in order of the texts.
+   * The passages in order of the texts.
    *
    * @generated from field: repeated memgpt.memory.v1.Passage passages = 1;
    */
@@ -277,28 +279,30 @@ export const InsertPassagesResponseSchema: GenMessage<InsertPassagesResponse> = 
  */
 export type ListPassagesRequest = Message<"memgpt.memory.v1.ListPassagesRequest"> & {
   /**
-   * What is listed.
+   * The passages to list.
    *
    * @generated from field: memgpt.memory.v1.PassageScope scope = 1;
    */
   scope?: PassageScope | undefined;
 
   /**
-   * The most passages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of passages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page. All other fields but `page_size` must be as before.
+   * `next_page_token` of the previous response; empty for the first page. All fields except `page_size` must be the
+   * same as before.
    *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
 
   /**
-   * Which passages of the scope.
+   * Filter on the passages of the scope.
    *
    * @generated from field: memgpt.memory.v1.PassageFilter filter = 4;
    */
@@ -326,14 +330,14 @@ export type ListPassagesResponse = Message<"memgpt.memory.v1.ListPassagesRespons
   passages: Passage[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All passages of the scope that pass the filter, as of the first page.
+   * Number of passages that match the filter, as of the first page.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -354,14 +358,14 @@ export const ListPassagesResponseSchema: GenMessage<ListPassagesResponse> = /*@_
  */
 export type GetPassagesRequest = Message<"memgpt.memory.v1.GetPassagesRequest"> & {
   /**
-   * Where they must lie.
+   * The scope that the passages must be in.
    *
    * @generated from field: memgpt.memory.v1.PassageScope scope = 1;
    */
   scope?: PassageScope | undefined;
 
   /**
-   * The passages: at most 1,000.
+   * Ids of the passages: at most 1,000.
    *
    * @generated from field: repeated string passage_ids = 2;
    */
@@ -382,7 +386,7 @@ export const GetPassagesRequestSchema: GenMessage<GetPassagesRequest> = /*@__PUR
  */
 export type GetPassagesResponse = Message<"memgpt.memory.v1.GetPassagesResponse"> & {
   /**
-   * Those that exist, in order of the request.
+   * The passages that exist, in order of the request.
    *
    * @generated from field: repeated memgpt.memory.v1.Passage passages = 1;
    */
@@ -410,7 +414,7 @@ export type DeletePassagesRequest = Message<"memgpt.memory.v1.DeletePassagesRequ
   agentId: string;
 
   /**
-   * The passages: at most 1,000.
+   * Ids of the passages: at most 1,000.
    *
    * @generated from field: repeated string passage_ids = 2;
    */
@@ -431,7 +435,7 @@ export const DeletePassagesRequestSchema: GenMessage<DeletePassagesRequest> = /*
  */
 export type DeletePassagesResponse = Message<"memgpt.memory.v1.DeletePassagesResponse"> & {
   /**
-   * How many were there.
+   * Number of passages that existed.
    *
    * @generated from field: int64 deleted_count = 1;
    */
@@ -446,18 +450,19 @@ export const DeletePassagesResponseSchema: GenMessage<DeletePassagesResponse> = 
   messageDesc(file_memgpt_memory_v1_archival_memory_service, 11);
 
 /**
- * Archival memory: an agent's own notes and the passages of the sources attached to it.
+ * Archival memory: an agent's own notes, and the passages of its attached sources.
  *
  * @generated from service memgpt.memory.v1.ArchivalMemoryService
  */
 export const ArchivalMemoryService: GenService<{
   /**
-   * Ranks passages by a query and answers one page of the ranking.
+   * Ranks passages by a query and returns one page of the ranking.
    *
-   * Pages of one query, put one after the other, are the ranking to its very last passage: none twice, none left out,
-   * whatever is stored meanwhile. The first page's token pins what is searched; what is stored or attached later does not
-   * join, what is deleted or detached vanishes, and then a page may be short. A new memory is found by the next new search.
-   * Reads only. NOT_FOUND when the agent or source is; INVALID_ARGUMENT when the token is not this request's own.
+   * The pages of a query are the complete ranking, to the last passage, without duplicates or omissions, whatever is
+   * stored in the meantime. The first page's token pins a snapshot: passages that are stored or attached later are not
+   * added, and passages that are deleted or detached disappear, so that a page may be short. A new search finds new
+   * passages. Read-only. NOT_FOUND if the agent or source does not exist; INVALID_ARGUMENT if the token belongs to
+   * another request.
    *
    * @generated from rpc memgpt.memory.v1.ArchivalMemoryService.SearchPassages
    */
@@ -467,8 +472,8 @@ export const ArchivalMemoryService: GenService<{
     output: typeof SearchPassagesResponseSchema;
   },
   /**
-   * Stores notes of an agent, all or nothing; a text longer than 300 tokens becomes several passages. Idempotent by
-   * `request_id`: a repetition answers those that are still there.
+   * Stores notes of an agent, all or nothing. A text longer than 300 tokens becomes several passages. Idempotent by
+   * `request_id`: a repetition returns the passages that still exist.
    *
    * @generated from rpc memgpt.memory.v1.ArchivalMemoryService.InsertPassages
    */
@@ -478,8 +483,9 @@ export const ArchivalMemoryService: GenService<{
     output: typeof InsertPassagesResponseSchema;
   },
   /**
-   * Lists passages in order of storing, an agent's own notes first, 50 a page, at most 1,000. What is stored meanwhile does
-   * not join, what is deleted vanishes. With a filter by tags or time each page looks at all notes of the agent.
+   * Lists passages in order of storing, an agent's own notes first, 50 per page by default, at most 1,000. Passages
+   * that are stored in the meantime are not added, and deleted ones disappear. With a filter by tags or time, each page
+   * scans all notes of the agent.
    *
    * @generated from rpc memgpt.memory.v1.ArchivalMemoryService.ListPassages
    */
@@ -489,7 +495,7 @@ export const ArchivalMemoryService: GenService<{
     output: typeof ListPassagesResponseSchema;
   },
   /**
-   * Reads passages by id. Those that are absent, or not in the scope, are left out of the answer.
+   * Reads passages by id. Ids that do not exist or are not in the scope are omitted from the response.
    *
    * @generated from rpc memgpt.memory.v1.ArchivalMemoryService.GetPassages
    */
@@ -499,7 +505,8 @@ export const ArchivalMemoryService: GenService<{
     output: typeof GetPassagesResponseSchema;
   },
   /**
-   * Deletes notes of an agent. Idempotent: what is absent stays so. A source's passages go with their file or source.
+   * Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
+   * file or source.
    *
    * @generated from rpc memgpt.memory.v1.ArchivalMemoryService.DeletePassages
    */

@@ -12,10 +12,11 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/block.proto.
  */
 export const file_memgpt_memory_v1_block: GenFile = /*@__PURE__*/
-  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIoYBCgVCbG9jaxINCgVsYWJlbBgBIAEoCRINCgV2YWx1ZRgCIAEoCRINCgVsaW1pdBgDIAEoBRIMCgRldGFnGAQgASgJEi8KC3VwZGF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglyZWFkX29ubHkYBiABKAgiwAEKCUJsb2NrRWRpdBIxCgVsYWJlbBgBIAEoCUIiukgfch0QARhAMhdeW0EtWmEtel1bQS1aYS16MC05X10qJBIdCgV2YWx1ZRgCIAEoCUIJukgGcgQYoJwBSACIAQESFQoEZXRhZxgDIAEoCUIHukgEcgIYQBIaCgVsaW1pdBgEIAEoBUILukgIGgYYoJwBKAASFgoJcmVhZF9vbmx5GAUgASgISAGIAQFCCAoGX3ZhbHVlQgwKCl9yZWFkX29ubHlC9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkJsb2NrUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIqMBCgVCbG9jaxIWCgVsYWJlbBgBIAEoCUIHukgEcgIYQBIYCgV2YWx1ZRgCIAEoCUIJukgGcgQYoJwBEg0KBWxpbWl0GAMgASgFEhUKBGV0YWcYBCABKAlCB7pIBHICGEASLwoLdXBkYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXJlYWRfb25seRgGIAEoCCLAAQoJQmxvY2tFZGl0EjEKBWxhYmVsGAEgASgJQiK6SB9yHRABGEAyF15bQS1aYS16XVtBLVphLXowLTlfXSokEh0KBXZhbHVlGAIgASgJQgm6SAZyBBignAFIAIgBARIVCgRldGFnGAMgASgJQge6SARyAhhAEhoKBWxpbWl0GAQgASgFQgu6SAgaBhignAEoABIWCglyZWFkX29ubHkYBSABKAhIAYgBAUIICgZfdmFsdWVCDAoKX3JlYWRfb25seUL0AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIKQmxvY2tQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
- * A block of core memory: text that is always in the agent's context window and that the agent edits by function calls.
+ * A block of core memory: text that is always in the agent's context window, and that the agent edits with function
+ * calls.
  *
  * @generated from message memgpt.memory.v1.Block
  */
@@ -28,21 +29,21 @@ export type Block = Message<"memgpt.memory.v1.Block"> & {
   label: string;
 
   /**
-   * The text itself. Its length in Unicode characters is at most `limit`.
+   * The text: at most `limit` Unicode characters.
    *
    * @generated from field: string value = 2;
    */
   value: string;
 
   /**
-   * The most characters that `value` may have. Default 2,000.
+   * Maximum number of characters of `value`. Default 2,000.
    *
    * @generated from field: int32 limit = 3;
    */
   limit: number;
 
   /**
-   * Changes with every write. Send it back to write only over what was read.
+   * Changes with every write. Send it with a write to make sure that nothing has changed since the read.
    *
    * @generated from field: string etag = 4;
    */
@@ -56,7 +57,7 @@ export type Block = Message<"memgpt.memory.v1.Block"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Whether the agent sees it but cannot change it; people can.
+   * Whether the agent can read but not change the block; clients can change it.
    *
    * @generated from field: bool read_only = 6;
    */
@@ -71,42 +72,42 @@ export const BlockSchema: GenMessage<Block> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_block, 0);
 
 /**
- * What a block is to hold from now on.
+ * New content of a block.
  *
  * @generated from message memgpt.memory.v1.BlockEdit
  */
 export type BlockEdit = Message<"memgpt.memory.v1.BlockEdit"> & {
   /**
-   * Name of the block. It must exist, except in CreateAgent and SetBlock, which make it.
+   * Name of the block. It must exist, except in CreateAgent and SetBlock, which create it.
    *
    * @generated from field: string label = 1;
    */
   label: string;
 
   /**
-   * The whole new value. Left out, the present one stays; a new block is empty then.
+   * The whole new value. If absent, the value does not change; a new block is empty.
    *
    * @generated from field: optional string value = 2;
    */
   value?: string | undefined;
 
   /**
-   * The etag that was read. Where it is set and the block has changed since, the write fails with ABORTED.
+   * The etag that was read; empty for an unconditional write. ABORTED if the block has changed since.
    *
    * @generated from field: string etag = 3;
    */
   etag: string;
 
   /**
-   * The new limit in characters; 0 keeps the present one, or takes 2,000 for a new block. At most 20,000.
+   * The new limit in characters, at most 20,000. 0 keeps the current limit; a new block gets 2,000.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * Whether the agent is kept from changing it. Left out, that stays as it is; a new block is the agent's to change. Only in
-   * CreateAgent and SetBlock: CommitStep is FAILED_PRECONDITION for a block that is read-only.
+   * Whether the block is read-only for the agent. If absent, this does not change; a new block is writable. Only in
+   * CreateAgent and SetBlock. CommitStep is FAILED_PRECONDITION for a read-only block.
    *
    * @generated from field: optional bool read_only = 5;
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/block_service.proto.
  */
 export const file_memgpt_memory_v1_block_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrX3NlcnZpY2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEiWQoPR2V0QmxvY2tSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhYKBWxhYmVsGAIgASgJQge6SARyAhABIjoKEEdldEJsb2NrUmVzcG9uc2USJgoFYmxvY2sYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrIkMKEUxpc3RCbG9ja3NSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIj0KEkxpc3RCbG9ja3NSZXNwb25zZRInCgZibG9ja3MYASADKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrInUKD1NldEJsb2NrUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIyCgVibG9jaxgCIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuQmxvY2tFZGl0Qga6SAPIAQEiOgoQU2V0QmxvY2tSZXNwb25zZRImCgVibG9jaxgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQmxvY2siXAoSRGVsZXRlQmxvY2tSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhYKBWxhYmVsGAIgASgJQge6SARyAhABIhUKE0RlbGV0ZUJsb2NrUmVzcG9uc2Uy6QIKDEJsb2NrU2VydmljZRJRCghHZXRCbG9jaxIhLm1lbWdwdC5tZW1vcnkudjEuR2V0QmxvY2tSZXF1ZXN0GiIubWVtZ3B0Lm1lbW9yeS52MS5HZXRCbG9ja1Jlc3BvbnNlElcKCkxpc3RCbG9ja3MSIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RCbG9ja3NSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5MaXN0QmxvY2tzUmVzcG9uc2USUQoIU2V0QmxvY2sSIS5tZW1ncHQubWVtb3J5LnYxLlNldEJsb2NrUmVxdWVzdBoiLm1lbWdwdC5tZW1vcnkudjEuU2V0QmxvY2tSZXNwb25zZRJaCgtEZWxldGVCbG9jaxIkLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlQmxvY2tSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVCbG9ja1Jlc3BvbnNlQvsBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQhFCbG9ja1NlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_memgpt_memory_v1_block]);
+  fileDesc("CiRtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrX3NlcnZpY2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEiWwoPR2V0QmxvY2tSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhgKBWxhYmVsGAIgASgJQgm6SAZyBBABGEAiOgoQR2V0QmxvY2tSZXNwb25zZRImCgVibG9jaxgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQmxvY2siQwoRTGlzdEJsb2Nrc1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPQoSTGlzdEJsb2Nrc1Jlc3BvbnNlEicKBmJsb2NrcxgBIAMoCzIXLm1lbWdwdC5tZW1vcnkudjEuQmxvY2sidQoPU2V0QmxvY2tSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEjIKBWJsb2NrGAIgASgLMhsubWVtZ3B0Lm1lbW9yeS52MS5CbG9ja0VkaXRCBrpIA8gBASI6ChBTZXRCbG9ja1Jlc3BvbnNlEiYKBWJsb2NrGAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5CbG9jayJeChJEZWxldGVCbG9ja1JlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGAoFbGFiZWwYAiABKAlCCbpIBnIEEAEYQCIVChNEZWxldGVCbG9ja1Jlc3BvbnNlMukCCgxCbG9ja1NlcnZpY2USUQoIR2V0QmxvY2sSIS5tZW1ncHQubWVtb3J5LnYxLkdldEJsb2NrUmVxdWVzdBoiLm1lbWdwdC5tZW1vcnkudjEuR2V0QmxvY2tSZXNwb25zZRJXCgpMaXN0QmxvY2tzEiMubWVtZ3B0Lm1lbW9yeS52MS5MaXN0QmxvY2tzUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuTGlzdEJsb2Nrc1Jlc3BvbnNlElEKCFNldEJsb2NrEiEubWVtZ3B0Lm1lbW9yeS52MS5TZXRCbG9ja1JlcXVlc3QaIi5tZW1ncHQubWVtb3J5LnYxLlNldEJsb2NrUmVzcG9uc2USWgoLRGVsZXRlQmxvY2sSJC5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZUJsb2NrUmVxdWVzdBolLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlQmxvY2tSZXNwb25zZUL7AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIRQmxvY2tTZXJ2aWNlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_memgpt_memory_v1_block]);
 
 /**
  * Request of GetBlock.
@@ -64,7 +64,7 @@ export const GetBlockResponseSchema: GenMessage<GetBlockResponse> = /*@__PURE__*
   messageDesc(file_memgpt_memory_v1_block_service, 1);
 
 /**
- * Request of ListBlocks.
+ * Request of ListNumber of blocks.
  *
  * @generated from message memgpt.memory.v1.ListBlocksRequest
  */
@@ -85,13 +85,13 @@ export const ListBlocksRequestSchema: GenMessage<ListBlocksRequest> = /*@__PURE_
   messageDesc(file_memgpt_memory_v1_block_service, 2);
 
 /**
- * Response of ListBlocks.
+ * Response of ListNumber of blocks.
  *
  * @generated from message memgpt.memory.v1.ListBlocksResponse
  */
 export type ListBlocksResponse = Message<"memgpt.memory.v1.ListBlocksResponse"> & {
   /**
-   * All its blocks; at most 32.
+   * All blocks of the agent, at most 32.
    *
    * @generated from field: repeated memgpt.memory.v1.Block blocks = 1;
    */
@@ -119,7 +119,7 @@ export type SetBlockRequest = Message<"memgpt.memory.v1.SetBlockRequest"> & {
   agentId: string;
 
   /**
-   * What the block is to hold.
+   * The new content of the block.
    *
    * @generated from field: memgpt.memory.v1.BlockEdit block = 2;
    */
@@ -140,7 +140,7 @@ export const SetBlockRequestSchema: GenMessage<SetBlockRequest> = /*@__PURE__*/
  */
 export type SetBlockResponse = Message<"memgpt.memory.v1.SetBlockResponse"> & {
   /**
-   * The block as it is now.
+   * The block after the call.
    *
    * @generated from field: memgpt.memory.v1.Block block = 1;
    */
@@ -198,13 +198,13 @@ export const DeleteBlockResponseSchema: GenMessage<DeleteBlockResponse> = /*@__P
   messageDesc(file_memgpt_memory_v1_block_service, 7);
 
 /**
- * Core memory, for people and tools; an agent's own edits are part of CommitStep.
+ * Reads and writes core memory. The agent's own edits are part of CommitStep.
  *
  * @generated from service memgpt.memory.v1.BlockService
  */
 export const BlockService: GenService<{
   /**
-   * Reads a block. NOT_FOUND when the agent has none of this label.
+   * Reads a block. NOT_FOUND if the agent has no block with this label.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.GetBlock
    */
@@ -224,8 +224,9 @@ export const BlockService: GenService<{
     output: typeof ListBlocksResponseSchema;
   },
   /**
-   * Writes a block, and makes it when the agent has none of this label; an agent has at most 32, one more is
-   * FAILED_PRECONDITION. INVALID_ARGUMENT when the value is over the limit, and nothing has changed; ABORTED when an etag is given and the block has changed since. Repeating it is harmless.
+   * Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
+   * is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
+   * has changed since. An error changes nothing. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.SetBlock
    */
@@ -235,7 +236,7 @@ export const BlockService: GenService<{
     output: typeof SetBlockResponseSchema;
   },
   /**
-   * Deletes a block. Idempotent: one that is absent stays so.
+   * Deletes a block. Idempotent: succeeds if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.DeleteBlock
    */

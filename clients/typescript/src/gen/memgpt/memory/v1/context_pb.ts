@@ -21,13 +21,13 @@ export const file_memgpt_memory_v1_context: GenFile = /*@__PURE__*/
   fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL2NvbnRleHQucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEi6QEKDEFnZW50Q29udGV4dBImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSJwoGYmxvY2tzGAIgAygLMhcubWVtZ3B0Lm1lbW9yeS52MS5CbG9jaxIPCgdzdW1tYXJ5GAMgASgJEisKCG1lc3NhZ2VzGAQgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEhYKDmFyY2hpdmFsX2NvdW50GAUgASgDEjIKDHRvb2xfc2VydmVycxgGIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlckL2AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIMQ29udGV4dFByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_tool]);
 
 /**
- * All that fills an agent's context window, as of one instant.
+ * The content of an agent's context window, as of one instant.
  *
  * @generated from message memgpt.memory.v1.AgentContext
  */
 export type AgentContext = Message<"memgpt.memory.v1.AgentContext"> & {
   /**
-   * The agent, its counts and attachments included.
+   * The agent, including its counts and attachments.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -41,28 +41,28 @@ export type AgentContext = Message<"memgpt.memory.v1.AgentContext"> & {
   blocks: Block[];
 
   /**
-   * Recursive summary of what left the window; empty while nothing did.
+   * Recursive summary of the evicted messages; empty if none were evicted.
    *
    * @generated from field: string summary = 3;
    */
   summary: string;
 
   /**
-   * The messages in the window, oldest first. Empty in the response of CommitStep, whose caller has them.
+   * The messages in the window, oldest first. Empty in the response of CommitStep, because the caller has them.
    *
    * @generated from field: repeated memgpt.memory.v1.Message messages = 4;
    */
   messages: Message$1[];
 
   /**
-   * Passages it can search: its own notes and those of the attached sources.
+   * Number of passages that the agent can search: its own notes and those of the attached sources.
    *
    * @generated from field: int64 archival_count = 5;
    */
   archivalCount: bigint;
 
   /**
-   * Functions that it may call elsewhere, by address, in order of registration.
+   * Remote functions that the agent may call, by address, in order of registration.
    *
    * @generated from field: repeated memgpt.memory.v1.ToolServer tool_servers = 6;
    */

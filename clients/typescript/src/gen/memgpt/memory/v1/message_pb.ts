@@ -12,7 +12,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/message.proto.
  */
 export const file_memgpt_memory_v1_message: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL21lc3NhZ2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEiYQoMRnVuY3Rpb25DYWxsEhoKB2NhbGxfaWQYASABKAlCCbpIBnIEEAEYHRIXCgRuYW1lGAIgASgJQgm6SAZyBBABGEASHAoJYXJndW1lbnRzGAMgASgJQgm6SAZyBCiAgEAiSwoFVXNhZ2USHgoNcHJvbXB0X3Rva2VucxgBIAEoA0IHukgEIgIoABIiChFjb21wbGV0aW9uX3Rva2VucxgCIAEoA0IHukgEIgIoACLSAQoKTmV3TWVzc2FnZRIyCgRyb2xlGAEgASgOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQgy6SAmCAQYQASAAIAESFwoEdGV4dBgCIAEoCUIJukgGcgQogIBAEjUKDWZ1bmN0aW9uX2NhbGwYAyABKAsyHi5tZW1ncHQubWVtb3J5LnYxLkZ1bmN0aW9uQ2FsbBIYCgdjYWxsX2lkGAQgASgJQge6SARyAhgdEiYKBXVzYWdlGAUgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZSJDCgZSZXdpbmQSDwoHdHVybl9pZBgBIAEoCRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKDAwoHTWVzc2FnZRISCgptZXNzYWdlX2lkGAEgASgJEhAKCGFnZW50X2lkGAIgASgJEhAKCHNlcXVlbmNlGAMgASgDEiQKBHJvbGUYBCABKA4yFi5tZW1ncHQubWVtb3J5LnYxLlJvbGUSDAoEdGV4dBgFIAEoCRI1Cg1mdW5jdGlvbl9jYWxsGAYgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5GdW5jdGlvbkNhbGwSDwoHY2FsbF9pZBgHIAEoCRImCgV1c2FnZRgIIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuVXNhZ2USDwoHdHVybl9pZBgJIAEoCRIMCgRzdGVwGAogASgFEi8KC2NyZWF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgZyZXdpbmQYDCABKAsyGC5tZW1ncHQubWVtb3J5LnYxLlJld2luZBIVCghyZXBsYWNlcxgNIAEoA0gAiAEBQgsKCV9yZXBsYWNlcypfCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1NZU1RFTRABEg0KCVJPTEVfVVNFUhACEhIKDlJPTEVfQVNTSVNUQU5UEAMSDQoJUk9MRV9UT09MEARC9gEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCDE1lc3NhZ2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL21lc3NhZ2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEiYQoMRnVuY3Rpb25DYWxsEhoKB2NhbGxfaWQYASABKAlCCbpIBnIEEAEYHRIXCgRuYW1lGAIgASgJQgm6SAZyBBABGEASHAoJYXJndW1lbnRzGAMgASgJQgm6SAZyBCiAgEAiSwoFVXNhZ2USHgoNcHJvbXB0X3Rva2VucxgBIAEoA0IHukgEIgIoABIiChFjb21wbGV0aW9uX3Rva2VucxgCIAEoA0IHukgEIgIoACLSAQoKTmV3TWVzc2FnZRIyCgRyb2xlGAEgASgOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQgy6SAmCAQYQASAAIAESFwoEdGV4dBgCIAEoCUIJukgGcgQogIBAEjUKDWZ1bmN0aW9uX2NhbGwYAyABKAsyHi5tZW1ncHQubWVtb3J5LnYxLkZ1bmN0aW9uQ2FsbBIYCgdjYWxsX2lkGAQgASgJQge6SARyAhgdEiYKBXVzYWdlGAUgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZSJMCgZSZXdpbmQSGAoHdHVybl9pZBgBIAEoCUIHukgEcgIYQBIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKyAwoHTWVzc2FnZRIbCgptZXNzYWdlX2lkGAEgASgJQge6SARyAhhAEhkKCGFnZW50X2lkGAIgASgJQge6SARyAhhAEhAKCHNlcXVlbmNlGAMgASgDEiQKBHJvbGUYBCABKA4yFi5tZW1ncHQubWVtb3J5LnYxLlJvbGUSFwoEdGV4dBgFIAEoCUIJukgGcgQogIBAEjUKDWZ1bmN0aW9uX2NhbGwYBiABKAsyHi5tZW1ncHQubWVtb3J5LnYxLkZ1bmN0aW9uQ2FsbBIYCgdjYWxsX2lkGAcgASgJQge6SARyAhgdEiYKBXVzYWdlGAggASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZRIYCgd0dXJuX2lkGAkgASgJQge6SARyAhhAEgwKBHN0ZXAYCiABKAUSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEigKBnJld2luZBgMIAEoCzIYLm1lbWdwdC5tZW1vcnkudjEuUmV3aW5kEhUKCHJlcGxhY2VzGA0gASgDSACIAQFCCwoJX3JlcGxhY2VzKl8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfU1lTVEVNEAESDQoJUk9MRV9VU0VSEAISEgoOUk9MRV9BU1NJU1RBTlQQAxINCglST0xFX1RPT0wQBEL2AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIMTWVzc2FnZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A function call that the model made.
@@ -35,7 +35,7 @@ export type FunctionCall = Message$1<"memgpt.memory.v1.FunctionCall"> & {
   name: string;
 
   /**
-   * The arguments as the model gave them: JSON text, which is not sure to parse.
+   * The arguments as the model wrote them: JSON text that may be invalid.
    *
    * @generated from field: string arguments = 3;
    */
@@ -50,7 +50,7 @@ export const FunctionCallSchema: GenMessage<FunctionCall> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_message, 0);
 
 /**
- * Tokens that one call of the model took.
+ * Tokens that calls of the model used.
  *
  * @generated from message memgpt.memory.v1.Usage
  */
@@ -63,7 +63,7 @@ export type Usage = Message$1<"memgpt.memory.v1.Usage"> & {
   promptTokens: bigint;
 
   /**
-   * Tokens that the model wrote.
+   * Tokens of the completion.
    *
    * @generated from field: int64 completion_tokens = 2;
    */
@@ -78,41 +78,41 @@ export const UsageSchema: GenMessage<Usage> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_message, 1);
 
 /**
- * A message to be stored.
+ * A message to store.
  *
  * @generated from message memgpt.memory.v1.NewMessage
  */
 export type NewMessage = Message$1<"memgpt.memory.v1.NewMessage"> & {
   /**
-   * Who it is from. Not ROLE_SYSTEM.
+   * The author. Not ROLE_SYSTEM.
    *
    * @generated from field: memgpt.memory.v1.Role role = 1;
    */
   role: Role;
 
   /**
-   * The text; at most 1 MiB in UTF-8. A longer one is INVALID_ARGUMENT.
+   * The text: at most 1 MiB of UTF-8. A longer text is INVALID_ARGUMENT.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * The function called: only in an assistant's message.
+   * The function call; only in a message of the assistant.
    *
    * @generated from field: memgpt.memory.v1.FunctionCall function_call = 3;
    */
   functionCall?: FunctionCall | undefined;
 
   /**
-   * The call that this is the result of: only, and always, in a tool's message.
+   * The call that this is the result of; required in a message of a tool, and only there.
    *
    * @generated from field: string call_id = 4;
    */
   callId: string;
 
   /**
-   * What the call of the model took: only in an assistant's message.
+   * Tokens that the call of the model used; only in a message of the assistant.
    *
    * @generated from field: memgpt.memory.v1.Usage usage = 5;
    */
@@ -127,20 +127,20 @@ export const NewMessageSchema: GenMessage<NewMessage> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_message, 2);
 
 /**
- * How a message was taken back.
+ * When and by which turn a message was taken back.
  *
  * @generated from message memgpt.memory.v1.Rewind
  */
 export type Rewind = Message$1<"memgpt.memory.v1.Rewind"> & {
   /**
-   * The turn that took it back; ListTurns tells which request that was.
+   * The turn that took it back; ListTurns has its `request_id`.
    *
    * @generated from field: string turn_id = 1;
    */
   turnId: string;
 
   /**
-   * When.
+   * When it happened.
    *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
@@ -155,7 +155,7 @@ export const RewindSchema: GenMessage<Rewind> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_message, 3);
 
 /**
- * A message of recall memory. Messages are never changed, and nothing that leaves the window is lost here.
+ * A message of recall memory. Messages never change, and messages that leave the window are kept.
  *
  * @generated from message memgpt.memory.v1.Message
  */
@@ -168,21 +168,21 @@ export type Message = Message$1<"memgpt.memory.v1.Message"> & {
   messageId: string;
 
   /**
-   * The agent it belongs to.
+   * The agent.
    *
    * @generated from field: string agent_id = 2;
    */
   agentId: string;
 
   /**
-   * Place in the agent's history: 0, 1, 2, … without gaps.
+   * Position in the agent's history: 0, 1, 2, … without gaps.
    *
    * @generated from field: int64 sequence = 3;
    */
   sequence: bigint;
 
   /**
-   * Who it is from.
+   * The author.
    *
    * @generated from field: memgpt.memory.v1.Role role = 4;
    */
@@ -196,35 +196,35 @@ export type Message = Message$1<"memgpt.memory.v1.Message"> & {
   text: string;
 
   /**
-   * The function called, in an assistant's message that calls one.
+   * The function call of a message of the assistant, if any.
    *
    * @generated from field: memgpt.memory.v1.FunctionCall function_call = 6;
    */
   functionCall?: FunctionCall | undefined;
 
   /**
-   * The call that this is the result of, in a tool's message.
+   * The call that a message of a tool is the result of.
    *
    * @generated from field: string call_id = 7;
    */
   callId: string;
 
   /**
-   * What the call of the model took, in an assistant's message.
+   * Tokens that the call of the model used, for a message of the assistant.
    *
    * @generated from field: memgpt.memory.v1.Usage usage = 8;
    */
   usage?: Usage | undefined;
 
   /**
-   * The turn it came about in; empty for the boot sequence.
+   * The turn that added it; empty for the boot sequence.
    *
    * @generated from field: string turn_id = 9;
    */
   turnId: string;
 
   /**
-   * The step of that turn: 0 is the turn's input, the model's steps count from 1.
+   * The step of that turn: 0 is the input, the model's steps count from 1.
    *
    * @generated from field: int32 step = 10;
    */
@@ -238,14 +238,15 @@ export type Message = Message$1<"memgpt.memory.v1.Message"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Set when it was taken back by an undo, a retry or an edit: it is out of the window for good, and searches pass it over.
+   * Set if an undo, a retry or an edit took the message back: it has left the window permanently, and searches skip it.
    *
    * @generated from field: memgpt.memory.v1.Rewind rewind = 12;
    */
   rewind?: Rewind | undefined;
 
   /**
-   * The message that this one replaces, which was taken back: it is a copy of it, edited or, behind an edited one, as it was.
+   * Sequence of the message that this one replaces, which was taken back: an edited copy, or an unedited copy of a
+   * message after an edited one.
    *
    * @generated from field: optional int64 replaces = 13;
    */
@@ -260,7 +261,7 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_message, 4);
 
 /**
- * Who a message is from.
+ * Author of a message.
  *
  * @generated from enum memgpt.memory.v1.Role
  */
@@ -273,28 +274,28 @@ export enum Role {
   UNSPECIFIED = 0,
 
   /**
-   * The instructions. Composed anew for every call of the model, so it is never stored.
+   * The instructions. Composed for every call of the model, and never stored.
    *
    * @generated from enum value: ROLE_SYSTEM = 1;
    */
   SYSTEM = 1,
 
   /**
-   * An event for the agent: a user's message, a login, a heartbeat, an alert. Its text is a JSON envelope.
+   * An event for the agent: a user's message, a login, a heartbeat or an alert. The text is a JSON envelope.
    *
    * @generated from enum value: ROLE_USER = 2;
    */
   USER = 2,
 
   /**
-   * The model: inner thought as text, and at most one function call.
+   * The model: its inner thought as text, and at most one function call.
    *
    * @generated from enum value: ROLE_ASSISTANT = 3;
    */
   ASSISTANT = 3,
 
   /**
-   * The result of a function call. Its text is a JSON envelope.
+   * The result of a function call. The text is a JSON envelope.
    *
    * @generated from enum value: ROLE_TOOL = 4;
    */

@@ -12,23 +12,23 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/passage.proto.
  */
 export const file_memgpt_memory_v1_passage: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL3Bhc3NhZ2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEibwoIQ2l0YXRpb24SEQoJc291cmNlX2lkGAEgASgJEhMKC3NvdXJjZV9uYW1lGAIgASgJEhEKCWZpbGVfbmFtZRgDIAEoCRIMCgRwYWdlGAQgASgFEg0KBXN0YXJ0GAUgASgFEgsKA2VuZBgGIAEoBSKqAQoHUGFzc2FnZRISCgpwYXNzYWdlX2lkGAEgASgJEhAKCGFnZW50X2lkGAIgASgJEgwKBHRleHQYAyABKAkSLAoIY2l0YXRpb24YBCABKAsyGi5tZW1ncHQubWVtb3J5LnYxLkNpdGF0aW9uEgwKBHRhZ3MYBSADKAkSLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsIBCgpQYXNzYWdlSGl0EioKB3Bhc3NhZ2UYASABKAsyGS5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2USDAoEcmFuaxgCIAEoAxIYCgtkZW5zZV9zY29yZRgDIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYBCABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgFIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUqbgoKU2VhcmNoTW9kZRIbChdTRUFSQ0hfTU9ERV9VTlNQRUNJRklFRBAAEhUKEVNFQVJDSF9NT0RFX0RFTlNFEAESFAoQU0VBUkNIX01PREVfVEVYVBACEhYKElNFQVJDSF9NT0RFX0hZQlJJRBADQvYBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgxQYXNzYWdlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL3Bhc3NhZ2UucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEijAEKCENpdGF0aW9uEhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESGwoJZmlsZV9uYW1lGAMgASgJQgi6SAVyAyiACBIMCgRwYWdlGAQgASgFEg0KBXN0YXJ0GAUgASgFEgsKA2VuZBgGIAEoBSLXAQoHUGFzc2FnZRIbCgpwYXNzYWdlX2lkGAEgASgJQge6SARyAhhAEhkKCGFnZW50X2lkGAIgASgJQge6SARyAhhAEhcKBHRleHQYAyABKAlCCbpIBnIEKICAQBIsCghjaXRhdGlvbhgEIAEoCzIaLm1lbWdwdC5tZW1vcnkudjEuQ2l0YXRpb24SHAoEdGFncxgFIAMoCUIOukgLkgEIECAiBHICGEASLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsIBCgpQYXNzYWdlSGl0EioKB3Bhc3NhZ2UYASABKAsyGS5tZW1ncHQubWVtb3J5LnYxLlBhc3NhZ2USDAoEcmFuaxgCIAEoAxIYCgtkZW5zZV9zY29yZRgDIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYBCABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgFIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUqbgoKU2VhcmNoTW9kZRIbChdTRUFSQ0hfTU9ERV9VTlNQRUNJRklFRBAAEhUKEVNFQVJDSF9NT0RFX0RFTlNFEAESFAoQU0VBUkNIX01PREVfVEVYVBACEhYKElNFQVJDSF9NT0RFX0hZQlJJRBADQvYBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgxQYXNzYWdlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
- * Where a passage of a document comes from.
+ * Origin of a passage of a document.
  *
  * @generated from message memgpt.memory.v1.Citation
  */
 export type Citation = Message<"memgpt.memory.v1.Citation"> & {
   /**
-   * The source that was loaded.
+   * The source.
    *
    * @generated from field: string source_id = 1;
    */
   sourceId: string;
 
   /**
-   * The source's name when it was loaded.
+   * Name of the source when the file was loaded.
    *
    * @generated from field: string source_name = 2;
    */
@@ -42,22 +42,22 @@ export type Citation = Message<"memgpt.memory.v1.Citation"> & {
   fileName: string;
 
   /**
-   * Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 when the file has none of them, as
-   * a text has not: then the file alone is cited.
+   * Number of the document within the file, from 1: a page, slide, sheet or chapter. 0 for a file without them, such as
+   * plain text.
    *
    * @generated from field: int32 page = 4;
    */
   page: number;
 
   /**
-   * First character of the passage within the text of the page, or of the file where it has no pages; from 0.
+   * Offset of the first character within the text of the page, or of the file if it has no pages; from 0.
    *
    * @generated from field: int32 start = 5;
    */
   start: number;
 
   /**
-   * One past its last character.
+   * Offset after the last character.
    *
    * @generated from field: int32 end = 6;
    */
@@ -78,15 +78,15 @@ export const CitationSchema: GenMessage<Citation> = /*@__PURE__*/
  */
 export type Passage = Message<"memgpt.memory.v1.Passage"> & {
   /**
-   * Identity, unique in the store. For a document's passage it follows from the source, the file's name and hash, the
-   * chunker's version and the index, so that loading a file again writes the same rows.
+   * Identity, unique in the store. For a passage of a document it is derived from the source, the file's name and hash,
+   * the chunker's version and the index, so that loading a file again writes the same rows.
    *
    * @generated from field: string passage_id = 1;
    */
   passageId: string;
 
   /**
-   * The agent whose own note it is; empty for a document's passage.
+   * The agent whose note it is; empty for a passage of a document.
    *
    * @generated from field: string agent_id = 2;
    */
@@ -100,21 +100,21 @@ export type Passage = Message<"memgpt.memory.v1.Passage"> & {
   text: string;
 
   /**
-   * Where it comes from; unset for an agent's own note.
+   * Origin of a passage of a document; unset for an agent's note.
    *
    * @generated from field: memgpt.memory.v1.Citation citation = 4;
    */
   citation?: Citation | undefined;
 
   /**
-   * Labels given when it was stored; for a document's passage, those of its file.
+   * Tags of the note, or of the document's file.
    *
    * @generated from field: repeated string tags = 5;
    */
   tags: string[];
 
   /**
-   * When it was stored; for a document's passage, when its file became visible.
+   * When it was stored; for a passage of a document, when the file became visible.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
@@ -142,14 +142,14 @@ export type PassageHit = Message<"memgpt.memory.v1.PassageHit"> & {
   passage?: Passage | undefined;
 
   /**
-   * Its place in the ranking, from 0.
+   * Position in the ranking, from 0.
    *
    * @generated from field: int64 rank = 2;
    */
   rank: bigint;
 
   /**
-   * Cosine of the passage's and the query's embeddings, from -1 to 1; higher is better. Unset in a ranking by text.
+   * Cosine similarity of the embeddings of passage and query, from -1 to 1; higher is better. Unset in a text ranking.
    *
    * @generated from field: optional double dense_score = 3;
    */
@@ -163,7 +163,7 @@ export type PassageHit = Message<"memgpt.memory.v1.PassageHit"> & {
   textScore?: number | undefined;
 
   /**
-   * Fused score of the two, in a hybrid ranking's head.
+   * Fused score; set only for the head of a hybrid ranking.
    *
    * @generated from field: optional double fused_score = 5;
    */
@@ -184,28 +184,28 @@ export const PassageHitSchema: GenMessage<PassageHit> = /*@__PURE__*/
  */
 export enum SearchMode {
   /**
-   * The best that the store can do: hybrid where it has full text, dense elsewhere.
+   * The best mode that the store supports: hybrid if it has full text search, otherwise dense.
    *
    * @generated from enum value: SEARCH_MODE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * By the likeness of embeddings.
+   * By similarity of embeddings.
    *
    * @generated from enum value: SEARCH_MODE_DENSE = 1;
    */
   DENSE = 1,
 
   /**
-   * By the words in common (BM25).
+   * By keyword match (BM25).
    *
    * @generated from enum value: SEARCH_MODE_TEXT = 2;
    */
   TEXT = 2,
 
   /**
-   * By both, fused.
+   * By both, with fused scores.
    *
    * @generated from enum value: SEARCH_MODE_HYBRID = 3;
    */

@@ -15,13 +15,13 @@ export const file_memgpt_memory_v1_profile: GenFile = /*@__PURE__*/
   fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL3Byb2ZpbGUucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEilQEKB1Byb2ZpbGUSKwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmQSDAoEbmFtZRgCIAEoCRIMCgR0ZXh0GAMgASgJEhAKCGJ1aWx0X2luGAQgASgIEi8KC3VwZGF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCp2CgtQcm9maWxlS2luZBIcChhQUk9GSUxFX0tJTkRfVU5TUEVDSUZJRUQQABIYChRQUk9GSUxFX0tJTkRfUEVSU09OQRABEhYKElBST0ZJTEVfS0lORF9IVU1BThACEhcKE1BST0ZJTEVfS0lORF9QUkVTRVQQA0L2AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIMUHJvZmlsZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
- * A text under a name, to make agents from.
+ * A named text to create agents from.
  *
  * @generated from message memgpt.memory.v1.Profile
  */
 export type Profile = Message<"memgpt.memory.v1.Profile"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
@@ -35,14 +35,14 @@ export type Profile = Message<"memgpt.memory.v1.Profile"> & {
   name: string;
 
   /**
-   * The text; at most 65,536 characters.
+   * The text: at most 65,536 characters.
    *
    * @generated from field: string text = 3;
    */
   text: string;
 
   /**
-   * Whether it ships with the suite, and so can be neither changed nor deleted.
+   * Whether it ships with the suite and cannot be changed or deleted.
    *
    * @generated from field: bool built_in = 4;
    */
@@ -64,7 +64,7 @@ export const ProfileSchema: GenMessage<Profile> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_profile, 0);
 
 /**
- * What a profile is for.
+ * Kind of a profile.
  *
  * @generated from enum memgpt.memory.v1.ProfileKind
  */
@@ -77,21 +77,21 @@ export enum ProfileKind {
   UNSPECIFIED = 0,
 
   /**
-   * First value of an agent's `persona` block: who the agent is.
+   * Initial value of an agent's `persona` block: who the agent is.
    *
    * @generated from enum value: PROFILE_KIND_PERSONA = 1;
    */
   PERSONA = 1,
 
   /**
-   * First value of an agent's `human` block: what is known of the user.
+   * Initial value of an agent's `human` block: what is known about the user.
    *
    * @generated from enum value: PROFILE_KIND_HUMAN = 2;
    */
   HUMAN = 2,
 
   /**
-   * The instructions that open an agent's system message.
+   * The instructions at the start of an agent's system message.
    *
    * @generated from enum value: PROFILE_KIND_PRESET = 3;
    */

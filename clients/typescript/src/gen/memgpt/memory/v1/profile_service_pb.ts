@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/profile_service.proto.
  */
 export const file_memgpt_memory_v1_profile_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZtZW1ncHQvbWVtb3J5L3YxL3Byb2ZpbGVfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSKBAQoRUHV0UHJvZmlsZVJlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIZCgR0ZXh0GAMgASgJQgu6SAhyBhABGICABCJAChJQdXRQcm9maWxlUmVzcG9uc2USKgoHcHJvZmlsZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZSJjChFHZXRQcm9maWxlUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIVCgRuYW1lGAIgASgJQge6SARyAhABIkAKEkdldFByb2ZpbGVSZXNwb25zZRIqCgdwcm9maWxlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlInUKE0xpc3RQcm9maWxlc1JlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiXAoUTGlzdFByb2ZpbGVzUmVzcG9uc2USKwoIcHJvZmlsZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLlByb2ZpbGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImYKFERlbGV0ZVByb2ZpbGVSZXF1ZXN0EjcKBGtpbmQYASABKA4yHS5tZW1ncHQubWVtb3J5LnYxLlByb2ZpbGVLaW5kQgq6SAeCAQQQASAAEhUKBG5hbWUYAiABKAlCB7pIBHICEAEiFwoVRGVsZXRlUHJvZmlsZVJlc3BvbnNlMoMDCg5Qcm9maWxlU2VydmljZRJXCgpQdXRQcm9maWxlEiMubWVtZ3B0Lm1lbW9yeS52MS5QdXRQcm9maWxlUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuUHV0UHJvZmlsZVJlc3BvbnNlElcKCkdldFByb2ZpbGUSIy5tZW1ncHQubWVtb3J5LnYxLkdldFByb2ZpbGVSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5HZXRQcm9maWxlUmVzcG9uc2USXQoMTGlzdFByb2ZpbGVzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0UHJvZmlsZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0UHJvZmlsZXNSZXNwb25zZRJgCg1EZWxldGVQcm9maWxlEiYubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVQcm9maWxlUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlUHJvZmlsZVJlc3BvbnNlQv0BChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQhNQcm9maWxlU2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_memory_v1_profile]);
+  fileDesc("CiZtZW1ncHQvbWVtb3J5L3YxL3Byb2ZpbGVfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSKBAQoRUHV0UHJvZmlsZVJlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIZCgR0ZXh0GAMgASgJQgu6SAhyBhABGICABCJAChJQdXRQcm9maWxlUmVzcG9uc2USKgoHcHJvZmlsZRgBIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZSJmChFHZXRQcm9maWxlUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIABIkAKEkdldFByb2ZpbGVSZXNwb25zZRIqCgdwcm9maWxlGAEgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlIn8KE0xpc3RQcm9maWxlc1JlcXVlc3QSNwoEa2luZBgBIAEoDjIdLm1lbWdwdC5tZW1vcnkudjEuUHJvZmlsZUtpbmRCCrpIB4IBBBABIAASEQoJcGFnZV9zaXplGAIgASgFEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAIlwKFExpc3RQcm9maWxlc1Jlc3BvbnNlEisKCHByb2ZpbGVzGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJpChREZWxldGVQcm9maWxlUmVxdWVzdBI3CgRraW5kGAEgASgOMh0ubWVtZ3B0Lm1lbW9yeS52MS5Qcm9maWxlS2luZEIKukgHggEEEAEgABIYCgRuYW1lGAIgASgJQgq6SAdyBRABGIABIhcKFURlbGV0ZVByb2ZpbGVSZXNwb25zZTKDAwoOUHJvZmlsZVNlcnZpY2USVwoKUHV0UHJvZmlsZRIjLm1lbWdwdC5tZW1vcnkudjEuUHV0UHJvZmlsZVJlcXVlc3QaJC5tZW1ncHQubWVtb3J5LnYxLlB1dFByb2ZpbGVSZXNwb25zZRJXCgpHZXRQcm9maWxlEiMubWVtZ3B0Lm1lbW9yeS52MS5HZXRQcm9maWxlUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuR2V0UHJvZmlsZVJlc3BvbnNlEl0KDExpc3RQcm9maWxlcxIlLm1lbWdwdC5tZW1vcnkudjEuTGlzdFByb2ZpbGVzUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuTGlzdFByb2ZpbGVzUmVzcG9uc2USYAoNRGVsZXRlUHJvZmlsZRImLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlUHJvZmlsZVJlcXVlc3QaJy5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZVByb2ZpbGVSZXNwb25zZUL9AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUITUHJvZmlsZVNlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_memgpt_memory_v1_profile]);
 
 /**
  * Request of PutProfile.
@@ -21,14 +21,15 @@ export const file_memgpt_memory_v1_profile_service: GenFile = /*@__PURE__*/
  */
 export type PutProfileRequest = Message<"memgpt.memory.v1.PutProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name: 1 to 128 characters, not blank, without white space at its ends, control or invisible characters.
+   * Name: 1 to 128 characters, not blank, without leading or trailing white space, control characters or invisible
+   * characters.
    *
    * @generated from field: string name = 2;
    */
@@ -56,7 +57,7 @@ export const PutProfileRequestSchema: GenMessage<PutProfileRequest> = /*@__PURE_
  */
 export type PutProfileResponse = Message<"memgpt.memory.v1.PutProfileResponse"> & {
   /**
-   * The profile as it is stored.
+   * The stored profile.
    *
    * @generated from field: memgpt.memory.v1.Profile profile = 1;
    */
@@ -77,14 +78,14 @@ export const PutProfileResponseSchema: GenMessage<PutProfileResponse> = /*@__PUR
  */
 export type GetProfileRequest = Message<"memgpt.memory.v1.GetProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name.
+   * The name.
    *
    * @generated from field: string name = 2;
    */
@@ -126,21 +127,22 @@ export const GetProfileResponseSchema: GenMessage<GetProfileResponse> = /*@__PUR
  */
 export type ListProfilesRequest = Message<"memgpt.memory.v1.ListProfilesRequest"> & {
   /**
-   * What they are for.
+   * Kind of the profiles.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * The most profiles to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of profiles to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -168,7 +170,7 @@ export type ListProfilesResponse = Message<"memgpt.memory.v1.ListProfilesRespons
   profiles: Profile[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -189,14 +191,14 @@ export const ListProfilesResponseSchema: GenMessage<ListProfilesResponse> = /*@_
  */
 export type DeleteProfileRequest = Message<"memgpt.memory.v1.DeleteProfileRequest"> & {
   /**
-   * What it is for.
+   * Kind of the profile.
    *
    * @generated from field: memgpt.memory.v1.ProfileKind kind = 1;
    */
   kind: ProfileKind;
 
   /**
-   * Its name.
+   * The name.
    *
    * @generated from field: string name = 2;
    */
@@ -226,13 +228,13 @@ export const DeleteProfileResponseSchema: GenMessage<DeleteProfileResponse> = /*
   messageDesc(file_memgpt_memory_v1_profile_service, 7);
 
 /**
- * Personas, humans and presets that people added. Those that ship with the suite are served by the Agent.
+ * Stores the personas, humans and presets that users added. The Agent serves those that ship with the suite.
  *
  * @generated from service memgpt.memory.v1.ProfileService
  */
 export const ProfileService: GenService<{
   /**
-   * Writes a profile; an existing one is replaced. Repeating it is harmless.
+   * Writes a profile; replaces an existing one. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.ProfileService.PutProfile
    */
@@ -242,7 +244,7 @@ export const ProfileService: GenService<{
     output: typeof PutProfileResponseSchema;
   },
   /**
-   * Reads a profile. NOT_FOUND when there is none.
+   * Reads a profile. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.ProfileService.GetProfile
    */
@@ -252,7 +254,7 @@ export const ProfileService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Lists the profiles of a kind by name, 50 a page, at most 1,000.
+   * Lists the profiles of a kind by name, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.ProfileService.ListProfiles
    */
@@ -262,7 +264,7 @@ export const ProfileService: GenService<{
     output: typeof ListProfilesResponseSchema;
   },
   /**
-   * Deletes a profile. Agents made from it keep what they have. NOT_FOUND when there is none.
+   * Deletes a profile. Agents that were created from it do not change. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.ProfileService.DeleteProfile
    */

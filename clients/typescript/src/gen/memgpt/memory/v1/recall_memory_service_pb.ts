@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/recall_memory_service.proto.
  */
 export const file_memgpt_memory_v1_recall_memory_service: GenFile = /*@__PURE__*/
-  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLfAgoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSEgoKcGFnZV90b2tlbhgIIAEoCRIVCgRza2lwGAkgASgFQge6SAQaAigAEhcKD2luY2x1ZGVfcmV3b3VuZBgKIAEoCCLNAQoWU2VhcmNoTWVzc2FnZXNSZXNwb25zZRIrCghtZXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAxIqCgRtb2RlGAQgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlEi0KBnNjb3JlcxgFIAMoCzIdLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsU2NvcmUiiQEKC1JlY2FsbFNjb3JlEhgKC2RlbnNlX3Njb3JlGAEgASgBSACIAQESFwoKdGV4dF9zY29yZRgCIAEoAUgBiAEBEhgKC2Z1c2VkX3Njb3JlGAMgASgBSAKIAQFCDgoMX2RlbnNlX3Njb3JlQg0KC190ZXh0X3Njb3JlQg4KDF9mdXNlZF9zY29yZSJsChNMaXN0TWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJInAKFExpc3RNZXNzYWdlc1Jlc3BvbnNlEisKCG1lc3NhZ2VzGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDKnEKClJlY2FsbE1vZGUSGwoXUkVDQUxMX01PREVfVU5TUEVDSUZJRUQQABIUChBSRUNBTExfTU9ERV9URVhUEAESGAoUUkVDQUxMX01PREVfU0VNQU5USUMQAhIWChJSRUNBTExfTU9ERV9IWUJSSUQQAzLZAQoTUmVjYWxsTWVtb3J5U2VydmljZRJjCg5TZWFyY2hNZXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuU2VhcmNoTWVzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1Jlc3BvbnNlEl0KDExpc3RNZXNzYWdlcxIlLm1lbWdwdC5tZW1vcnkudjEuTGlzdE1lc3NhZ2VzUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuTGlzdE1lc3NhZ2VzUmVzcG9uc2VCggIKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCGFJlY2FsbE1lbW9yeVNlcnZpY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_memgpt_memory_v1_message]);
+  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLpAgoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEASFQoEc2tpcBgJIAEoBUIHukgEGgIoABIXCg9pbmNsdWRlX3Jld291bmQYCiABKAgizQEKFlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMSKgoEbW9kZRgEIAEoDjIcLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsTW9kZRItCgZzY29yZXMYBSADKAsyHS5tZW1ncHQubWVtb3J5LnYxLlJlY2FsbFNjb3JlIokBCgtSZWNhbGxTY29yZRIYCgtkZW5zZV9zY29yZRgBIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYAiABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgDIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUidgoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAicAoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMqcQoKUmVjYWxsTW9kZRIbChdSRUNBTExfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFJFQ0FMTF9NT0RFX1RFWFQQARIYChRSRUNBTExfTU9ERV9TRU1BTlRJQxACEhYKElJFQ0FMTF9NT0RFX0hZQlJJRBADMtkBChNSZWNhbGxNZW1vcnlTZXJ2aWNlEmMKDlNlYXJjaE1lc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2USXQoMTGlzdE1lc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXNwb25zZUKCAgoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIYUmVjYWxsTWVtb3J5U2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_memory_v1_message]);
 
 /**
  * Request of SearchMessages.
@@ -28,7 +28,7 @@ export type SearchMessagesRequest = Message<"memgpt.memory.v1.SearchMessagesRequ
   agentId: string;
 
   /**
-   * What is looked for: at most 8,192 characters. Blank matches every message with RECALL_MODE_TEXT, and is
+   * The query: at most 8,192 characters. A blank query matches every message with RECALL_MODE_TEXT, and is
    * INVALID_ARGUMENT with the other modes.
    *
    * @generated from field: string query = 2;
@@ -36,56 +36,58 @@ export type SearchMessagesRequest = Message<"memgpt.memory.v1.SearchMessagesRequ
   query: string;
 
   /**
-   * First day, `YYYY-MM-DD` in the agent's time zone; empty for no bound.
+   * First day, `YYYY-MM-DD` in the agent's time zone; empty for no limit.
    *
    * @generated from field: string start_date = 3;
    */
   startDate: string;
 
   /**
-   * Last day, which counts whole; empty for no bound.
+   * Last day, inclusive; empty for no limit.
    *
    * @generated from field: string end_date = 4;
    */
   endDate: string;
 
   /**
-   * Only messages of these roles; none means ROLE_USER and ROLE_ASSISTANT.
+   * Only messages of these roles. Empty means ROLE_USER and ROLE_ASSISTANT.
    *
    * @generated from field: repeated memgpt.memory.v1.Role roles = 5;
    */
   roles: Role[];
 
   /**
-   * How they are found.
+   * How to search.
    *
    * @generated from field: memgpt.memory.v1.RecallMode mode = 6;
    */
   mode: RecallMode;
 
   /**
-   * The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 7;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
 
   /**
-   * Matches to pass over before the first page; past the end that page is empty. With a token it must be as before.
+   * Number of matches to skip before the first page; beyond the end, that page is empty. With a token it must be the
+   * same as before.
    *
    * @generated from field: int32 skip = 9;
    */
   skip: number;
 
   /**
-   * Find messages as well that were taken back.
+   * Include messages that were taken back.
    *
    * @generated from field: bool include_rewound = 10;
    */
@@ -113,28 +115,28 @@ export type SearchMessagesResponse = Message<"memgpt.memory.v1.SearchMessagesRes
   messages: Message$1[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All matches, as of the first page.
+   * Number of matches, as of the first page.
    *
    * @generated from field: int64 total_size = 3;
    */
   totalSize: bigint;
 
   /**
-   * How they were found.
+   * The mode that was used.
    *
    * @generated from field: memgpt.memory.v1.RecallMode mode = 4;
    */
   mode: RecallMode;
 
   /**
-   * The score of each message, in the same order; none with RECALL_MODE_TEXT.
+   * The score of each message, in the same order; empty with RECALL_MODE_TEXT.
    *
    * @generated from field: repeated memgpt.memory.v1.RecallScore scores = 5;
    */
@@ -149,27 +151,28 @@ export const SearchMessagesResponseSchema: GenMessage<SearchMessagesResponse> = 
   messageDesc(file_memgpt_memory_v1_recall_memory_service, 1);
 
 /**
- * How well a message fits.
+ * How well a message matches.
  *
  * @generated from message memgpt.memory.v1.RecallScore
  */
 export type RecallScore = Message<"memgpt.memory.v1.RecallScore"> & {
   /**
-   * Cosine of the message's and the query's embeddings, from -1 to 1; higher is better. Unset where only words were found.
+   * Cosine similarity of the embeddings of message and query, from -1 to 1; higher is better. Unset for a match by
+   * keywords alone.
    *
    * @generated from field: optional double dense_score = 1;
    */
   denseScore?: number | undefined;
 
   /**
-   * BM25 score; higher is better. Set in the head of a hybrid ranking.
+   * BM25 score; higher is better. Set only in the head of a hybrid ranking.
    *
    * @generated from field: optional double text_score = 2;
    */
   textScore?: number | undefined;
 
   /**
-   * Fused score of the two, in the head of a hybrid ranking.
+   * Fused score; set only in the head of a hybrid ranking.
    *
    * @generated from field: optional double fused_score = 3;
    */
@@ -197,14 +200,15 @@ export type ListMessagesRequest = Message<"memgpt.memory.v1.ListMessagesRequest"
   agentId: string;
 
   /**
-   * The most messages to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of messages to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -232,14 +236,14 @@ export type ListMessagesResponse = Message<"memgpt.memory.v1.ListMessagesRespons
   messages: Message$1[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All messages, as of the first page.
+   * Number of messages, as of the first page.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -254,34 +258,35 @@ export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@_
   messageDesc(file_memgpt_memory_v1_recall_memory_service, 4);
 
 /**
- * How messages are found.
+ * How to search messages.
  *
  * @generated from enum memgpt.memory.v1.RecallMode
  */
 export enum RecallMode {
   /**
-   * Messages that hold every word of the query, case ignored; the latest first.
+   * Same as RECALL_MODE_TEXT.
    *
    * @generated from enum value: RECALL_MODE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The same, said outright.
+   * Messages that contain every word of the query, ignoring case; newest first.
    *
    * @generated from enum value: RECALL_MODE_TEXT = 1;
    */
   TEXT = 1,
 
   /**
-   * Every message that holds text, by the likeness of embeddings to the query; the most alike first.
+   * All messages with text, by similarity of their embeddings to the query; most similar first.
    *
    * @generated from enum value: RECALL_MODE_SEMANTIC = 2;
    */
   SEMANTIC = 2,
 
   /**
-   * The same, with words in common counted as well (BM25). SEMANTIC where the backend has no full text; the response says so.
+   * By similarity and keyword match (BM25). Falls back to SEMANTIC if the store has no full text search; the response
+   * has the mode that was used.
    *
    * @generated from enum value: RECALL_MODE_HYBRID = 3;
    */
@@ -295,20 +300,20 @@ export const RecallModeSchema: GenEnum<RecallMode> = /*@__PURE__*/
   enumDesc(file_memgpt_memory_v1_recall_memory_service, 0);
 
 /**
- * Recall memory: every message that an agent ever had.
+ * Recall memory: every message of an agent.
  *
  * @generated from service memgpt.memory.v1.RecallMemoryService
  */
 export const RecallMemoryService: GenService<{
   /**
-   * Finds messages by words or by likeness, by day, or by both, and answers one page. Pages put one after the other hold
-   * every match of the first page's instant once; what is taken back meanwhile vanishes, and then a page may be short. A
-   * new message is found by the next new search.
+   * Searches messages by words or by similarity, by date, or both, and returns one page. The pages have every match as
+   * of the first page exactly once; messages that are taken back in the meantime disappear, so that a page may be
+   * short. A new search finds new messages.
    *
-   * Changes nothing that can be seen. The first search by likeness embeds the agent's messages, later ones those that came
-   * since: DEADLINE_EXCEEDED keeps what is done, so that a repeated call goes on. NOT_FOUND when the agent is;
-   * INVALID_ARGUMENT for a day that is none, or a token that is not this request's own; FAILED_PRECONDITION for a token of
-   * a search by likeness when the store has changed its embedding model since.
+   * Read-only. The first search by similarity embeds the agent's messages, later ones embed the new messages; a call
+   * that fails with DEADLINE_EXCEEDED keeps its progress, and a retry continues. NOT_FOUND if the agent does not exist;
+   * INVALID_ARGUMENT for an invalid date or a token of another request; FAILED_PRECONDITION for a token of a search by
+   * similarity if the store's embedding model has changed since.
    *
    * @generated from rpc memgpt.memory.v1.RecallMemoryService.SearchMessages
    */
@@ -318,7 +323,8 @@ export const RecallMemoryService: GenService<{
     output: typeof SearchMessagesResponseSchema;
   },
   /**
-   * Lists messages, the latest first, 50 a page, at most 1,000. Those that were taken back are among them, and say so.
+   * Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
+   * `rewind` is set.
    *
    * @generated from rpc memgpt.memory.v1.RecallMemoryService.ListMessages
    */

@@ -17,55 +17,55 @@ export const file_memgpt_memory_v1_source: GenFile = /*@__PURE__*/
   fileDesc("Ch1tZW1ncHQvbWVtb3J5L3YxL3NvdXJjZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSL8AQoGU291cmNlEhEKCXNvdXJjZV9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhYKDmRvY3VtZW50X2NvdW50GAQgASgDEhUKDXBhc3NhZ2VfY291bnQYBSABKAMSEgoKZmlsZV9jb3VudBgGIAEoAxIXCg9lbWJlZGRpbmdfbW9kZWwYByABKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKnAQoLRmlsZVZlcnNpb24SGAoEbmFtZRgBIAEoCUIKukgHcgUQASiACBIlCgZzaGEyNTYYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17NjR9JBIVCgRzaXplGAMgASgDQge6SAQiAigAEhwKCm1lZGlhX3R5cGUYBCABKAlCCLpIBXIDGIABEiIKD2NodW5rZXJfdmVyc2lvbhgFIAEoCUIJukgGcgQQARggItUBCgpTb3VyY2VGaWxlEi4KB3ZlcnNpb24YASABKAsyHS5tZW1ncHQubWVtb3J5LnYxLkZpbGVWZXJzaW9uEhYKDmRvY3VtZW50X2NvdW50GAIgASgDEhUKDXBhc3NhZ2VfY291bnQYAyABKAMSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHRhZ3MYBSADKAkSKQoFbm90ZXMYBiADKAsyGi5tZW1ncHQuY29tbW9uLnYxLkZpbGVOb3RlIoQBCgpOZXdQYXNzYWdlEhYKBWluZGV4GAEgASgFQge6SAQaAigAEhkKBHRleHQYAiABKAlCC7pICHIGEAEogIABEhUKBHBhZ2UYAyABKAVCB7pIBBoCKAASFgoFc3RhcnQYBCABKAVCB7pIBBoCKAASFAoDZW5kGAUgASgFQge6SAQaAigAQvUBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgtTb3VyY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_common_v1_file_note]);
 
 /**
- * A data source: documents loaded under one name, attachable to any number of agents.
+ * A data source: a named set of documents that can be attached to any number of agents.
  *
  * @generated from message memgpt.memory.v1.Source
  */
 export type Source = Message<"memgpt.memory.v1.Source"> & {
   /**
-   * Identity: ASCII, sortable by time of creation.
+   * Identity: ASCII, sortable by creation time.
    *
    * @generated from field: string source_id = 1;
    */
   sourceId: string;
 
   /**
-   * Name for people, unique within the tenant.
+   * Display name, unique within the tenant.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * What it holds, in a person's words.
+   * Description for people.
    *
    * @generated from field: string description = 3;
    */
   description: string;
 
   /**
-   * Documents that are visible: pages, slides, sheets, chapters, and whole files that have none of them.
+   * Number of visible documents: pages, slides, sheets, chapters, and files without them.
    *
    * @generated from field: int64 document_count = 4;
    */
   documentCount: bigint;
 
   /**
-   * Passages that are visible.
+   * Number of visible passages.
    *
    * @generated from field: int64 passage_count = 5;
    */
   passageCount: bigint;
 
   /**
-   * Files that are visible.
+   * Number of visible files.
    *
    * @generated from field: int64 file_count = 6;
    */
   fileCount: bigint;
 
   /**
-   * Name of the embedding model of its passages.
+   * Name of its embedding model.
    *
    * @generated from field: string embedding_model = 7;
    */
@@ -79,7 +79,7 @@ export type Source = Message<"memgpt.memory.v1.Source"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When a file of it last changed.
+   * When one of its files last changed.
    *
    * @generated from field: google.protobuf.Timestamp update_time = 9;
    */
@@ -94,27 +94,27 @@ export const SourceSchema: GenMessage<Source> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_source, 0);
 
 /**
- * One version of a file, as the Loader read it.
+ * A version of a file, as the Loader read it.
  *
  * @generated from message memgpt.memory.v1.FileVersion
  */
 export type FileVersion = Message<"memgpt.memory.v1.FileVersion"> & {
   /**
-   * Name of the file within its source: a label, never a path that is opened.
+   * Name of the file within its source. A label only: it is never opened as a path.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * SHA-256 of its bytes, in 64 lower-case hexadecimal digits.
+   * SHA-256 of the bytes, as 64 lower-case hexadecimal digits.
    *
    * @generated from field: string sha256 = 2;
    */
   sha256: string;
 
   /**
-   * Its size in bytes.
+   * Size in bytes.
    *
    * @generated from field: int64 size = 3;
    */
@@ -128,7 +128,7 @@ export type FileVersion = Message<"memgpt.memory.v1.FileVersion"> & {
   mediaType: string;
 
   /**
-   * Version of the rules that cut it into passages.
+   * Version of the chunker.
    *
    * @generated from field: string chunker_version = 5;
    */
@@ -143,27 +143,27 @@ export const FileVersionSchema: GenMessage<FileVersion> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_source, 1);
 
 /**
- * A file whose passages are visible.
+ * A visible file of a source.
  *
  * @generated from message memgpt.memory.v1.SourceFile
  */
 export type SourceFile = Message<"memgpt.memory.v1.SourceFile"> & {
   /**
-   * The version that is visible.
+   * The visible version.
    *
    * @generated from field: memgpt.memory.v1.FileVersion version = 1;
    */
   version?: FileVersion | undefined;
 
   /**
-   * Documents in it.
+   * Number of documents in it.
    *
    * @generated from field: int64 document_count = 2;
    */
   documentCount: bigint;
 
   /**
-   * Passages in it.
+   * Number of passages in it.
    *
    * @generated from field: int64 passage_count = 3;
    */
@@ -177,14 +177,14 @@ export type SourceFile = Message<"memgpt.memory.v1.SourceFile"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * Its labels.
+   * Its tags.
    *
    * @generated from field: repeated string tags = 5;
    */
   tags: string[];
 
   /**
-   * What was left out of it when it was read; none if nothing was.
+   * What was left out when the file was read; empty if everything was read.
    *
    * @generated from field: repeated memgpt.common.v1.FileNote notes = 6;
    */
@@ -199,41 +199,41 @@ export const SourceFileSchema: GenMessage<SourceFile> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_source, 2);
 
 /**
- * A passage of a document, to be stored.
+ * A passage of a document to store.
  *
  * @generated from message memgpt.memory.v1.NewPassage
  */
 export type NewPassage = Message<"memgpt.memory.v1.NewPassage"> & {
   /**
-   * Place within the file, from 0 without gaps.
+   * Index within the file, from 0 without gaps.
    *
    * @generated from field: int32 index = 1;
    */
   index: number;
 
   /**
-   * The text; at most 16,384 bytes in UTF-8.
+   * The text: at most 16,384 bytes of UTF-8.
    *
    * @generated from field: string text = 2;
    */
   text: string;
 
   /**
-   * Number of the document within the file, from 1; 0 when the file has no pages or the like.
+   * Number of the document within the file, from 1; 0 for a file without pages or the like.
    *
    * @generated from field: int32 page = 3;
    */
   page: number;
 
   /**
-   * First character of the passage within the page's text, from 0.
+   * Offset of the first character within the page's text, from 0.
    *
    * @generated from field: int32 start = 4;
    */
   start: number;
 
   /**
-   * One past its last character.
+   * Offset after the last character.
    *
    * @generated from field: int32 end = 5;
    */

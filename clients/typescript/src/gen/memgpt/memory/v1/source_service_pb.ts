@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/source_service.proto.
  */
 export const file_memgpt_memory_v1_source_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVtZW1ncHQvbWVtb3J5L3YxL3NvdXJjZV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxImwKE0NyZWF0ZVNvdXJjZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYoB8iQAoUQ3JlYXRlU291cmNlUmVzcG9uc2USKAoGc291cmNlGAEgASgLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2UibAoQR2V0U291cmNlUmVxdWVzdBIxCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIXCgRuYW1lGAIgASgJQge6SARyAhABSABCDAoDa2V5EgW6SAIIASI9ChFHZXRTb3VyY2VSZXNwb25zZRIoCgZzb3VyY2UYASABKAsyGC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZSI7ChJMaXN0U291cmNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkibQoTTGlzdFNvdXJjZXNSZXNwb25zZRIpCgdzb3VyY2VzGAEgAygLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMiZAoTRGVsZXRlU291cmNlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiFgoURGVsZXRlU291cmNlUmVzcG9uc2UiagoQTGlzdEZpbGVzUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkibQoRTGlzdEZpbGVzUmVzcG9uc2USKwoFZmlsZXMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZUZpbGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMiWwoRRGVsZXRlRmlsZVJlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhUKBG5hbWUYAiABKAlCB7pIBHICEAEiFAoSRGVsZXRlRmlsZVJlc3BvbnNlIsMEChVVcHNlcnRQYXNzYWdlc1JlcXVlc3QSQAoGaGVhZGVyGAEgASgLMi4ubWVtZ3B0Lm1lbW9yeS52MS5VcHNlcnRQYXNzYWdlc1JlcXVlc3QuSGVhZGVySAASPgoFYmF0Y2gYAiABKAsyLS5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdC5CYXRjaEgAEkAKBmZpbmlzaBgDIAEoCzIuLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXF1ZXN0LkZpbmlzaEgAGpEBCgZIZWFkZXISLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEjYKB3ZlcnNpb24YAiABKAsyHS5tZW1ncHQubWVtb3J5LnYxLkZpbGVWZXJzaW9uQga6SAPIAQESHgoEdGFncxgDIAMoCUIQukgNkgEKECAiBnIEEAEYQBpCCgVCYXRjaBI5CghwYXNzYWdlcxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuTmV3UGFzc2FnZUIJukgGkgEDEOgHGn4KBkZpbmlzaBIfCg5kb2N1bWVudF9jb3VudBgBIAEoBUIHukgEGgIoABIeCg1wYXNzYWdlX2NvdW50GAIgASgFQge6SAQaAigAEjMKBW5vdGVzGAMgAygLMhoubWVtZ3B0LmNvbW1vbi52MS5GaWxlTm90ZUIIukgFkgECECBCDgoFcGllY2USBbpIAggBIlcKFlVwc2VydFBhc3NhZ2VzUmVzcG9uc2USKgoEZmlsZRgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuU291cmNlRmlsZRIRCgl1bmNoYW5nZWQYAiABKAgidgoTQXR0YWNoU291cmNlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPgoUQXR0YWNoU291cmNlUmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50InYKE0RldGFjaFNvdXJjZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLwoJc291cmNlX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIj4KFERldGFjaFNvdXJjZVJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCLsAQoKTG9hZFJlY29yZBItCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi8KCXNvdXJjZV9pZBgCIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIcCgpyZXF1ZXN0X2lkGAMgASgJQgi6SAVyAxiAARIYCgVzdGF0ZRgEIAEoDEIJukgGegQYgIBAEhUKBGV0YWcYBSABKAlCB7pIBHICGEASLwoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkwKFFB1dExvYWRSZWNvcmRSZXF1ZXN0EjQKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZEIGukgDyAEBIkUKFVB1dExvYWRSZWNvcmRSZXNwb25zZRIsCgZyZWNvcmQYASABKAsyHC5tZW1ncHQubWVtb3J5LnYxLkxvYWRSZWNvcmQidwoUR2V0TG9hZFJlY29yZFJlcXVlc3QSLwoHbG9hZF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JEgAEiAKCnJlcXVlc3RfaWQYAiABKAlCCrpIB3IFEAEYgAFIAEIMCgNrZXkSBbpIAggBIkUKFUdldExvYWRSZWNvcmRSZXNwb25zZRIsCgZyZWNvcmQYASABKAsyHC5tZW1ncHQubWVtb3J5LnYxLkxvYWRSZWNvcmQicAoWTGlzdExvYWRSZWNvcmRzUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXswLDY0fSQSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiYQoXTGlzdExvYWRSZWNvcmRzUmVzcG9uc2USLQoHcmVjb3JkcxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky/wgKDVNvdXJjZVNlcnZpY2USXQoMQ3JlYXRlU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5DcmVhdGVTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5DcmVhdGVTb3VyY2VSZXNwb25zZRJUCglHZXRTb3VyY2USIi5tZW1ncHQubWVtb3J5LnYxLkdldFNvdXJjZVJlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkdldFNvdXJjZVJlc3BvbnNlEloKC0xpc3RTb3VyY2VzEiQubWVtZ3B0Lm1lbW9yeS52MS5MaXN0U291cmNlc1JlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkxpc3RTb3VyY2VzUmVzcG9uc2USXQoMRGVsZXRlU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXNwb25zZRJUCglMaXN0RmlsZXMSIi5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1JlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1Jlc3BvbnNlElcKCkRlbGV0ZUZpbGUSIy5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZUZpbGVSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVGaWxlUmVzcG9uc2USZQoOVXBzZXJ0UGFzc2FnZXMSJy5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdBooLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXNwb25zZSgBEl0KDEF0dGFjaFNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVzcG9uc2USXQoMRGV0YWNoU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXNwb25zZRJgCg1QdXRMb2FkUmVjb3JkEiYubWVtZ3B0Lm1lbW9yeS52MS5QdXRMb2FkUmVjb3JkUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuUHV0TG9hZFJlY29yZFJlc3BvbnNlEmAKDUdldExvYWRSZWNvcmQSJi5tZW1ncHQubWVtb3J5LnYxLkdldExvYWRSZWNvcmRSZXF1ZXN0GicubWVtZ3B0Lm1lbW9yeS52MS5HZXRMb2FkUmVjb3JkUmVzcG9uc2USZgoPTGlzdExvYWRSZWNvcmRzEigubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TG9hZFJlY29yZHNSZXF1ZXN0GikubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TG9hZFJlY29yZHNSZXNwb25zZUL8AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUISU291cmNlU2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_common_v1_file_note, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_source]);
+  fileDesc("CiVtZW1ncHQvbWVtb3J5L3YxL3NvdXJjZV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxImwKE0NyZWF0ZVNvdXJjZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYoB8iQAoUQ3JlYXRlU291cmNlUmVzcG9uc2USKAoGc291cmNlGAEgASgLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2UibwoQR2V0U291cmNlUmVxdWVzdBIxCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIaCgRuYW1lGAIgASgJQgq6SAdyBRABGIABSABCDAoDa2V5EgW6SAIIASI9ChFHZXRTb3VyY2VSZXNwb25zZRIoCgZzb3VyY2UYASABKAsyGC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZSJFChJMaXN0U291cmNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAIm0KE0xpc3RTb3VyY2VzUmVzcG9uc2USKQoHc291cmNlcxgBIAMoCzIYLm1lbWdwdC5tZW1vcnkudjEuU291cmNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDImQKE0RlbGV0ZVNvdXJjZVJlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAiABKAlCCLpIBXIDGIABIhYKFERlbGV0ZVNvdXJjZVJlc3BvbnNlInQKEExpc3RGaWxlc1JlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAQCJtChFMaXN0RmlsZXNSZXNwb25zZRIrCgVmaWxlcxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuU291cmNlRmlsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAyJeChFEZWxldGVGaWxlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGAoEbmFtZRgCIAEoCUIKukgHcgUQASiACCIUChJEZWxldGVGaWxlUmVzcG9uc2UiwwQKFVVwc2VydFBhc3NhZ2VzUmVxdWVzdBJACgZoZWFkZXIYASABKAsyLi5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdC5IZWFkZXJIABI+CgViYXRjaBgCIAEoCzItLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXF1ZXN0LkJhdGNoSAASQAoGZmluaXNoGAMgASgLMi4ubWVtZ3B0Lm1lbW9yeS52MS5VcHNlcnRQYXNzYWdlc1JlcXVlc3QuRmluaXNoSAAakQEKBkhlYWRlchIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSNgoHdmVyc2lvbhgCIAEoCzIdLm1lbWdwdC5tZW1vcnkudjEuRmlsZVZlcnNpb25CBrpIA8gBARIeCgR0YWdzGAMgAygJQhC6SA2SAQoQICIGcgQQARhAGkIKBUJhdGNoEjkKCHBhc3NhZ2VzGAEgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5OZXdQYXNzYWdlQgm6SAaSAQMQ6AcafgoGRmluaXNoEh8KDmRvY3VtZW50X2NvdW50GAEgASgFQge6SAQaAigAEh4KDXBhc3NhZ2VfY291bnQYAiABKAVCB7pIBBoCKAASMwoFbm90ZXMYAyADKAsyGi5tZW1ncHQuY29tbW9uLnYxLkZpbGVOb3RlQgi6SAWSAQIQIEIOCgVwaWVjZRIFukgCCAEiVwoWVXBzZXJ0UGFzc2FnZXNSZXNwb25zZRIqCgRmaWxlGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2VGaWxlEhEKCXVuY2hhbmdlZBgCIAEoCCJ2ChNBdHRhY2hTb3VyY2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi8KCXNvdXJjZV9pZBgCIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCI+ChRBdHRhY2hTb3VyY2VSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQidgoTRGV0YWNoU291cmNlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPgoURGV0YWNoU291cmNlUmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50IuwBCgpMb2FkUmVjb3JkEi0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLwoJc291cmNlX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABEhgKBXN0YXRlGAQgASgMQgm6SAZ6BBiAgEASFQoEZXRhZxgFIAEoCUIHukgEcgIYQBIvCgt1cGRhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTAoUUHV0TG9hZFJlY29yZFJlcXVlc3QSNAoGcmVjb3JkGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Mb2FkUmVjb3JkQga6SAPIAQEiRQoVUHV0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCJ3ChRHZXRMb2FkUmVjb3JkUmVxdWVzdBIvCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kSAASIAoKcmVxdWVzdF9pZBgCIAEoCUIKukgHcgUQARiAAUgAQgwKA2tleRIFukgCCAEiRQoVR2V0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCJ6ChZMaXN0TG9hZFJlY29yZHNSZXF1ZXN0Ei8KCXNvdXJjZV9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezAsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAiYQoXTGlzdExvYWRSZWNvcmRzUmVzcG9uc2USLQoHcmVjb3JkcxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky/wgKDVNvdXJjZVNlcnZpY2USXQoMQ3JlYXRlU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5DcmVhdGVTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5DcmVhdGVTb3VyY2VSZXNwb25zZRJUCglHZXRTb3VyY2USIi5tZW1ncHQubWVtb3J5LnYxLkdldFNvdXJjZVJlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkdldFNvdXJjZVJlc3BvbnNlEloKC0xpc3RTb3VyY2VzEiQubWVtZ3B0Lm1lbW9yeS52MS5MaXN0U291cmNlc1JlcXVlc3QaJS5tZW1ncHQubWVtb3J5LnYxLkxpc3RTb3VyY2VzUmVzcG9uc2USXQoMRGVsZXRlU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXNwb25zZRJUCglMaXN0RmlsZXMSIi5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1JlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1Jlc3BvbnNlElcKCkRlbGV0ZUZpbGUSIy5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZUZpbGVSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVGaWxlUmVzcG9uc2USZQoOVXBzZXJ0UGFzc2FnZXMSJy5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdBooLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXNwb25zZSgBEl0KDEF0dGFjaFNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVzcG9uc2USXQoMRGV0YWNoU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXNwb25zZRJgCg1QdXRMb2FkUmVjb3JkEiYubWVtZ3B0Lm1lbW9yeS52MS5QdXRMb2FkUmVjb3JkUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuUHV0TG9hZFJlY29yZFJlc3BvbnNlEmAKDUdldExvYWRSZWNvcmQSJi5tZW1ncHQubWVtb3J5LnYxLkdldExvYWRSZWNvcmRSZXF1ZXN0GicubWVtZ3B0Lm1lbW9yeS52MS5HZXRMb2FkUmVjb3JkUmVzcG9uc2USZgoPTGlzdExvYWRSZWNvcmRzEigubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TG9hZFJlY29yZHNSZXF1ZXN0GikubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TG9hZFJlY29yZHNSZXNwb25zZUL8AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUISU291cmNlU2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_common_v1_file_note, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_source]);
 
 /**
  * Request of CreateSource.
@@ -27,22 +27,22 @@ export const file_memgpt_memory_v1_source_service: GenFile = /*@__PURE__*/
  */
 export type CreateSourceRequest = Message<"memgpt.memory.v1.CreateSourceRequest"> & {
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
-   * Name for people, unique within the tenant: 1 to 128 characters, not blank, without white space at its ends, control or
-   * invisible characters.
+   * Display name, unique within the tenant: 1 to 128 characters, not blank, without leading or trailing white space,
+   * control characters or invisible characters.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * What it holds, in a person's words; at most 4,000 characters.
+   * Description for people: at most 4,000 characters.
    *
    * @generated from field: string description = 3;
    */
@@ -142,14 +142,15 @@ export const GetSourceResponseSchema: GenMessage<GetSourceResponse> = /*@__PURE_
  */
 export type ListSourcesRequest = Message<"memgpt.memory.v1.ListSourcesRequest"> & {
   /**
-   * The most sources to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of sources to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -177,14 +178,14 @@ export type ListSourcesResponse = Message<"memgpt.memory.v1.ListSourcesResponse"
   sources: Source[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All sources of the tenant.
+   * Number of sources of the tenant.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -212,7 +213,7 @@ export type DeleteSourceRequest = Message<"memgpt.memory.v1.DeleteSourceRequest"
   sourceId: string;
 
   /**
-   * Makes the call repeatable for 24 hours.
+   * Makes the call idempotent for 24 hours.
    *
    * @generated from field: string request_id = 2;
    */
@@ -255,14 +256,14 @@ export type ListFilesRequest = Message<"memgpt.memory.v1.ListFilesRequest"> & {
   sourceId: string;
 
   /**
-   * The most files to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of files to return. 0 means 50, values above 1,000 mean 1,000, negative values are INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -290,14 +291,14 @@ export type ListFilesResponse = Message<"memgpt.memory.v1.ListFilesResponse"> & 
   files: SourceFile[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * All files of the source.
+   * Number of files of the source.
    *
    * @generated from field: int64 total_size = 3;
    */
@@ -361,7 +362,7 @@ export const DeleteFileResponseSchema: GenMessage<DeleteFileResponse> = /*@__PUR
  */
 export type UpsertPassagesRequest = Message<"memgpt.memory.v1.UpsertPassagesRequest"> & {
   /**
-   * The next piece of the stream.
+   * The next part of the stream.
    *
    * @generated from oneof memgpt.memory.v1.UpsertPassagesRequest.piece
    */
@@ -375,7 +376,7 @@ export type UpsertPassagesRequest = Message<"memgpt.memory.v1.UpsertPassagesRequ
     case: "header";
   } | {
     /**
-     * Any number of messages in between.
+     * Any number of messages between header and finish.
      *
      * @generated from field: memgpt.memory.v1.UpsertPassagesRequest.Batch batch = 2;
      */
@@ -400,7 +401,7 @@ export const UpsertPassagesRequestSchema: GenMessage<UpsertPassagesRequest> = /*
   messageDesc(file_memgpt_memory_v1_source_service, 12);
 
 /**
- * Header of the stream: which file of which source.
+ * Header of the stream.
  *
  * @generated from message memgpt.memory.v1.UpsertPassagesRequest.Header
  */
@@ -420,8 +421,8 @@ export type UpsertPassagesRequest_Header = Message<"memgpt.memory.v1.UpsertPassa
   version?: FileVersion | undefined;
 
   /**
-   * Labels of the file, which its passages bear: at most 32, each 1 to 64 characters. They replace those it had, also
-   * when the version is visible already.
+   * Tags of the file and its passages: at most 32 of 1 to 64 characters. They replace the previous tags, even if the
+   * version is already visible.
    *
    * @generated from field: repeated string tags = 3;
    */
@@ -436,13 +437,13 @@ export const UpsertPassagesRequest_HeaderSchema: GenMessage<UpsertPassagesReques
   messageDesc(file_memgpt_memory_v1_source_service, 12, 0);
 
 /**
- * Some passages, in order of index.
+ * A batch of passages, in order of index.
  *
  * @generated from message memgpt.memory.v1.UpsertPassagesRequest.Batch
  */
 export type UpsertPassagesRequest_Batch = Message<"memgpt.memory.v1.UpsertPassagesRequest.Batch"> & {
   /**
-   * At most 1,000.
+   * The passages: at most 1,000.
    *
    * @generated from field: repeated memgpt.memory.v1.NewPassage passages = 1;
    */
@@ -463,21 +464,21 @@ export const UpsertPassagesRequest_BatchSchema: GenMessage<UpsertPassagesRequest
  */
 export type UpsertPassagesRequest_Finish = Message<"memgpt.memory.v1.UpsertPassagesRequest.Finish"> & {
   /**
-   * Documents in the file.
+   * Number of documents in the file.
    *
    * @generated from field: int32 document_count = 1;
    */
   documentCount: number;
 
   /**
-   * Passages that were sent; it must be true.
+   * Number of passages that were sent; INVALID_ARGUMENT if it differs.
    *
    * @generated from field: int32 passage_count = 2;
    */
   passageCount: number;
 
   /**
-   * What was left out of the file, kept with it.
+   * What was left out of the file; stored with it.
    *
    * @generated from field: repeated memgpt.common.v1.FileNote notes = 3;
    */
@@ -498,14 +499,14 @@ export const UpsertPassagesRequest_FinishSchema: GenMessage<UpsertPassagesReques
  */
 export type UpsertPassagesResponse = Message<"memgpt.memory.v1.UpsertPassagesResponse"> & {
   /**
-   * The file as it is visible now.
+   * The visible file.
    *
    * @generated from field: memgpt.memory.v1.SourceFile file = 1;
    */
   file?: SourceFile | undefined;
 
   /**
-   * Whether this version was visible before, and no passage was written.
+   * Whether this version was already visible, so that no passage was written.
    *
    * @generated from field: bool unchanged = 2;
    */
@@ -554,7 +555,7 @@ export const AttachSourceRequestSchema: GenMessage<AttachSourceRequest> = /*@__P
  */
 export type AttachSourceResponse = Message<"memgpt.memory.v1.AttachSourceResponse"> & {
   /**
-   * The agent, with its attachments.
+   * The agent with its attachments.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -603,7 +604,7 @@ export const DetachSourceRequestSchema: GenMessage<DetachSourceRequest> = /*@__P
  */
 export type DetachSourceResponse = Message<"memgpt.memory.v1.DetachSourceResponse"> & {
   /**
-   * The agent, with its attachments.
+   * The agent with its attachments.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -618,41 +619,41 @@ export const DetachSourceResponseSchema: GenMessage<DetachSourceResponse> = /*@_
   messageDesc(file_memgpt_memory_v1_source_service, 17);
 
 /**
- * What the Loader remembers of a load.
+ * The Loader's record of a load.
  *
  * @generated from message memgpt.memory.v1.LoadRecord
  */
 export type LoadRecord = Message<"memgpt.memory.v1.LoadRecord"> & {
   /**
-   * Identity of the load: chosen by the Loader, sortable by time of creation.
+   * Identity of the load: chosen by the Loader, sortable by creation time.
    *
    * @generated from field: string load_id = 1;
    */
   loadId: string;
 
   /**
-   * The source it loads into.
+   * The source that the files are loaded into.
    *
    * @generated from field: string source_id = 2;
    */
   sourceId: string;
 
   /**
-   * The request that created it; empty if it had no id.
+   * `request_id` of the CreateLoad call; empty if it had none.
    *
    * @generated from field: string request_id = 3;
    */
   requestId: string;
 
   /**
-   * The Loader's own state, opaque to Memory; at most 1 MiB.
+   * The Loader's state, opaque to Memory: at most 1 MiB.
    *
    * @generated from field: bytes state = 4;
    */
   state: Uint8Array;
 
   /**
-   * Changes with every write. Send it back to write only over what was read.
+   * Changes with every write. Send it with a write to make sure that nothing has changed since the read.
    *
    * @generated from field: string etag = 5;
    */
@@ -701,7 +702,7 @@ export const PutLoadRecordRequestSchema: GenMessage<PutLoadRecordRequest> = /*@_
  */
 export type PutLoadRecordResponse = Message<"memgpt.memory.v1.PutLoadRecordResponse"> & {
   /**
-   * The record as it is stored.
+   * The stored record.
    *
    * @generated from field: memgpt.memory.v1.LoadRecord record = 1;
    */
@@ -736,7 +737,7 @@ export type GetLoadRecordRequest = Message<"memgpt.memory.v1.GetLoadRecordReques
     case: "loadId";
   } | {
     /**
-     * By the request that created it.
+     * By the `request_id` of the CreateLoad call.
      *
      * @generated from field: string request_id = 2;
      */
@@ -780,21 +781,22 @@ export const GetLoadRecordResponseSchema: GenMessage<GetLoadRecordResponse> = /*
  */
 export type ListLoadRecordsRequest = Message<"memgpt.memory.v1.ListLoadRecordsRequest"> & {
   /**
-   * Only loads into this source; empty for all.
+   * Only loads into this source; empty for all sources.
    *
    * @generated from field: string source_id = 1;
    */
   sourceId: string;
 
   /**
-   * The most records to answer; 0 means 50, more than 1,000 means 1,000, less than 0 is INVALID_ARGUMENT.
+   * Maximum number of records to return. 0 means 50, values above 1,000 mean 1,000, negative values are
+   * INVALID_ARGUMENT.
    *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
-   * The last response's `next_page_token`, or empty for the first page.
+   * `next_page_token` of the previous response; empty for the first page.
    *
    * @generated from field: string page_token = 3;
    */
@@ -822,7 +824,7 @@ export type ListLoadRecordsResponse = Message<"memgpt.memory.v1.ListLoadRecordsR
   records: LoadRecord[];
 
   /**
-   * Token of the next page; empty at the end, and only there.
+   * Token of the next page; empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -837,13 +839,13 @@ export const ListLoadRecordsResponseSchema: GenMessage<ListLoadRecordsResponse> 
   messageDesc(file_memgpt_memory_v1_source_service, 24);
 
 /**
- * Data sources: documents for any number of agents to search.
+ * Stores data sources: documents that agents can search.
  *
  * @generated from service memgpt.memory.v1.SourceService
  */
 export const SourceService: GenService<{
   /**
-   * Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS when the name is taken.
+   * Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.CreateSource
    */
@@ -853,7 +855,7 @@ export const SourceService: GenService<{
     output: typeof CreateSourceResponseSchema;
   },
   /**
-   * Reads a source by id or by name. NOT_FOUND when there is none.
+   * Reads a source by id or by name. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.GetSource
    */
@@ -863,7 +865,7 @@ export const SourceService: GenService<{
     output: typeof GetSourceResponseSchema;
   },
   /**
-   * Lists sources in order of creation, 50 a page, at most 1,000.
+   * Lists sources in order of creation, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.ListSources
    */
@@ -873,9 +875,9 @@ export const SourceService: GenService<{
     output: typeof ListSourcesResponseSchema;
   },
   /**
-   * Deletes a source with its files, passages and records of loads, and detaches it from every agent. It is gone at once;
-   * the rows follow, also after a crash. Idempotent by `request_id`; without one a second call is NOT_FOUND. The answers
-   * of requests about it are forgotten: such a request sent again is NOT_FOUND.
+   * Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
+   * immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
+   * call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.DeleteSource
    */
@@ -885,7 +887,7 @@ export const SourceService: GenService<{
     output: typeof DeleteSourceResponseSchema;
   },
   /**
-   * Lists the visible files of a source by name, 50 a page, at most 1,000.
+   * Lists the visible files of a source by name, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.ListFiles
    */
@@ -895,7 +897,7 @@ export const SourceService: GenService<{
     output: typeof ListFilesResponseSchema;
   },
   /**
-   * Deletes a file of a source with its passages. Idempotent: one that is absent stays so.
+   * Deletes a file of a source and its passages. Idempotent: succeeds if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.DeleteFile
    */
@@ -905,12 +907,12 @@ export const SourceService: GenService<{
     output: typeof DeleteFileResponseSchema;
   },
   /**
-   * Stores the passages of one file version: first a header, then batches in any number, then a finish. The finish makes the
-   * version visible, and the file's former one invisible, in one instant; until then nothing of it is seen.
+   * Stores the passages of a file version: first a header, then any number of batches, then a finish. The finish
+   * atomically makes this version visible in place of the previous one.
    *
-   * Idempotent: the same version writes the same rows, so a stream that broke is simply sent again. A version that is
-   * visible already is answered with `unchanged`, whatever follows the header. FAILED_PRECONDITION when the source was
-   * loaded with another embedding model; INVALID_ARGUMENT when indices have gaps.
+   * Idempotent: the same version writes the same rows, so that an interrupted stream can be sent again. For a version
+   * that is already visible the response has `unchanged`, whatever follows the header. FAILED_PRECONDITION if the
+   * source has another embedding model; INVALID_ARGUMENT if the indices have gaps.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.UpsertPassages
    */
@@ -920,7 +922,7 @@ export const SourceService: GenService<{
     output: typeof UpsertPassagesResponseSchema;
   },
   /**
-   * Lets an agent search a source: a link, in constant time; nothing is copied. Idempotent.
+   * Attaches a source to an agent, so that the agent can search it. Takes constant time; nothing is copied. Idempotent.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.AttachSource
    */
@@ -930,7 +932,7 @@ export const SourceService: GenService<{
     output: typeof AttachSourceResponseSchema;
   },
   /**
-   * Takes the link away. Idempotent.
+   * Detaches a source from an agent. Idempotent.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.DetachSource
    */
@@ -940,8 +942,8 @@ export const SourceService: GenService<{
     output: typeof DetachSourceResponseSchema;
   },
   /**
-   * Writes a load's record; the Loader's own business. ABORTED when `etag` is set and the record has changed since.
-   * NOT_FOUND when there is no such source: records go with it.
+   * Writes the record of a load; for the Loader only. ABORTED if `etag` is set and the record has changed since.
+   * NOT_FOUND if the source does not exist; its records are deleted with it.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.PutLoadRecord
    */
@@ -951,7 +953,7 @@ export const SourceService: GenService<{
     output: typeof PutLoadRecordResponseSchema;
   },
   /**
-   * Reads a load's record. NOT_FOUND when there is none.
+   * Reads the record of a load. NOT_FOUND if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.GetLoadRecord
    */
@@ -961,7 +963,7 @@ export const SourceService: GenService<{
     output: typeof GetLoadRecordResponseSchema;
   },
   /**
-   * Lists the records of loads, the latest first, 50 a page, at most 1,000.
+   * Lists load records, newest first, 50 per page by default, at most 1,000.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.ListLoadRecords
    */

@@ -34,14 +34,14 @@ export const CompactRequestSchema: GenMessage<CompactRequest> = /*@__PURE__*/
  */
 export type CompactResponse = Message<"memgpt.memory.v1.CompactResponse"> & {
   /**
-   * Bytes of the store's files before; 0 on a Milvus server.
+   * Size of the store's files before, in bytes; 0 on a Milvus server.
    *
    * @generated from field: int64 bytes_before = 1;
    */
   bytesBefore: bigint;
 
   /**
-   * Bytes of the store's files after; 0 on a Milvus server.
+   * Size of the store's files after, in bytes; 0 on a Milvus server.
    *
    * @generated from field: int64 bytes_after = 2;
    */
@@ -134,28 +134,28 @@ export type GetStoreResponse = Message<"memgpt.memory.v1.GetStoreResponse"> & {
   embeddingModel: string;
 
   /**
-   * Dimensions of its vectors.
+   * Dimension of its vectors.
    *
    * @generated from field: int32 embedding_dimension = 4;
    */
   embeddingDimension: number;
 
   /**
-   * Version of the layout of the collections.
+   * Version of the schema of the collections.
    *
    * @generated from field: int32 schema_version = 5;
    */
   schemaVersion: number;
 
   /**
-   * Whether it can rank by text (BM25).
+   * Whether it supports full text search (BM25).
    *
    * @generated from field: bool full_text = 6;
    */
   fullText: boolean;
 
   /**
-   * The move to another embedding model, unless there is none.
+   * The move to another embedding model; unset if there is none.
    *
    * @generated from field: memgpt.memory.v1.ReembedProgress reembed = 7;
    */
@@ -170,41 +170,41 @@ export const GetStoreResponseSchema: GenMessage<GetStoreResponse> = /*@__PURE__*
   messageDesc(file_memgpt_memory_v1_store_service, 5);
 
 /**
- * How far a move to another embedding model is.
+ * Progress of a move to another embedding model.
  *
  * @generated from message memgpt.memory.v1.ReembedProgress
  */
 export type ReembedProgress = Message<"memgpt.memory.v1.ReembedProgress"> & {
   /**
-   * Name of the model to move to.
+   * Name of the new model.
    *
    * @generated from field: string embedding_model = 1;
    */
   embeddingModel: string;
 
   /**
-   * Dimensions of its vectors.
+   * Dimension of its vectors.
    *
    * @generated from field: int32 embedding_dimension = 2;
    */
   embeddingDimension: number;
 
   /**
-   * Whether it runs.
+   * State of the move.
    *
    * @generated from field: memgpt.memory.v1.ReembedState state = 3;
    */
   state: ReembedState;
 
   /**
-   * Passages that have vectors of that model. 0 if this process has not begun to count.
+   * Number of passages with vectors of the new model. 0 if this process has not counted them yet.
    *
    * @generated from field: int64 passage_count = 4;
    */
   passageCount: bigint;
 
   /**
-   * Passages to be copied, about: the store changes meanwhile.
+   * Approximate number of passages to copy; the store changes in the meantime.
    *
    * @generated from field: int64 total_passage_count = 5;
    */
@@ -225,7 +225,7 @@ export const ReembedProgressSchema: GenMessage<ReembedProgress> = /*@__PURE__*/
  */
 export type ReembedRequest = Message<"memgpt.memory.v1.ReembedRequest"> & {
   /**
-   * If given, the model that the caller expects the configuration to name.
+   * The model that the caller expects in the configuration; empty for any.
    *
    * @generated from field: string embedding_model = 1;
    */
@@ -246,13 +246,13 @@ export const ReembedRequestSchema: GenMessage<ReembedRequest> = /*@__PURE__*/
  */
 export type ReembedResponse = Message<"memgpt.memory.v1.ReembedResponse"> & {
   /**
-   * What is told.
+   * What happened.
    *
    * @generated from oneof memgpt.memory.v1.ReembedResponse.event
    */
   event: {
     /**
-     * How far it is.
+     * The progress.
      *
      * @generated from field: memgpt.memory.v1.ReembedProgress progress = 1;
      */
@@ -260,7 +260,7 @@ export type ReembedResponse = Message<"memgpt.memory.v1.ReembedResponse"> & {
     case: "progress";
   } | {
     /**
-     * The store has the model; the stream ends.
+     * The store has the new model. The last message of the stream.
      *
      * @generated from field: memgpt.memory.v1.ReembedProgress done = 2;
      */
@@ -298,7 +298,7 @@ export const CancelReembedRequestSchema: GenMessage<CancelReembedRequest> = /*@_
  */
 export type CancelReembedResponse = Message<"memgpt.memory.v1.CancelReembedResponse"> & {
   /**
-   * Whether there was a move to give up.
+   * Whether a move was abandoned.
    *
    * @generated from field: bool cancelled = 1;
    */
@@ -313,13 +313,13 @@ export const CancelReembedResponseSchema: GenMessage<CancelReembedResponse> = /*
   messageDesc(file_memgpt_memory_v1_store_service, 10);
 
 /**
- * Whether a move to another embedding model runs.
+ * State of a move to another embedding model.
  *
  * @generated from enum memgpt.memory.v1.ReembedState
  */
 export enum ReembedState {
   /**
-   * Not said.
+   * Not set.
    *
    * @generated from enum value: REEMBED_STATE_UNSPECIFIED = 0;
    */
@@ -333,14 +333,14 @@ export enum ReembedState {
   COPYING = 1,
 
   /**
-   * It has stopped, and goes on when it is asked for again.
+   * The move has stopped; another call resumes it.
    *
    * @generated from enum value: REEMBED_STATE_STOPPED = 2;
    */
   STOPPED = 2,
 
   /**
-   * The store has that model.
+   * The store has the new model.
    *
    * @generated from enum value: REEMBED_STATE_DONE = 3;
    */
@@ -354,13 +354,13 @@ export const ReembedStateSchema: GenEnum<ReembedState> = /*@__PURE__*/
   enumDesc(file_memgpt_memory_v1_store_service, 0);
 
 /**
- * The store behind Memory.
+ * Administers Memory's store.
  *
  * @generated from service memgpt.memory.v1.StoreService
  */
 export const StoreService: GenService<{
   /**
-   * Says what the store is and what it can do. Reads only.
+   * Returns the store's backend and capabilities. Read-only.
    *
    * @generated from rpc memgpt.memory.v1.StoreService.GetStore
    */
@@ -370,18 +370,19 @@ export const StoreService: GenService<{
     output: typeof GetStoreResponseSchema;
   },
   /**
-   * Moves the store to another embedding model: the one that Memory's own configuration names by `memory.reembed` and
-   * the keys that begin so. It is read again at this call, so a running Memory needs no restart; no request can name an
-   * endpoint. Everything goes on meanwhile, with the former model: searches, inserts, loads, deletions, turns. Ids and
-   * order of time stay; page tokens of before the switch are FAILED_PRECONDITION (PAGE_TOKEN_EXPIRED) after it.
+   * Moves the store to another embedding model: the one that Memory's configuration names in `memory.reembed` and the
+   * other keys with this prefix. The call reads the configuration again, so that Memory needs no restart; a request
+   * cannot name an endpoint. Searches, inserts, loads, deletions and turns continue with the old model in the meantime.
+   * Ids and the order of time do not change; after the switch, earlier page tokens are FAILED_PRECONDITION
+   * (PAGE_TOKEN_EXPIRED).
    *
-   * Streams how far it is, at once and with every batch, and ends with `done`. The move outlives its caller, and goes on
-   * after a restart of Memory. The same call again joins it, goes on with one that has stopped, and answers `done` when
-   * the store has that model already.
+   * Streams the progress, immediately and after every batch, and ends with `done`. The move outlives its caller, and
+   * continues after a restart of Memory. Another call joins a running move, resumes a stopped one, and returns `done`
+   * if the store already has that model.
    *
-   * FAILED_PRECONDITION if the configuration names no model, not `embedding_model`, or not the one of a move that was
-   * begun; or if the endpoint refuses the key or the name, or gives vectors of other dimensions. A batch that fails is
-   * tried again for 5 minutes; then the move stops, and the stream ends with the failure: UNAVAILABLE or
+   * FAILED_PRECONDITION if the configuration names no model, another model than `embedding_model`, or another model
+   * than a move that has started; or if the endpoint rejects the key or the model, or returns vectors of other
+   * dimensions. A failed batch is retried for 5 minutes; then the move stops, and the stream fails with UNAVAILABLE or
    * RESOURCE_EXHAUSTED.
    *
    * @generated from rpc memgpt.memory.v1.StoreService.Reembed
@@ -392,8 +393,8 @@ export const StoreService: GenService<{
     output: typeof ReembedResponseSchema;
   },
   /**
-   * Gives a move up: the store keeps its model, and what was copied is dropped. Idempotent. After the switch there is
-   * nothing to give up.
+   * Abandons a move: the store keeps its model, and copied passages are deleted. Idempotent. Has no effect after the
+   * switch.
    *
    * @generated from rpc memgpt.memory.v1.StoreService.CancelReembed
    */
@@ -403,16 +404,16 @@ export const StoreService: GenService<{
     output: typeof CancelReembedResponseSchema;
   },
   /**
-   * Removes what was deleted or replaced from the store's files: deletions hide rows at once, and the files keep them
-   * until they are written anew. Everything goes on meanwhile; it may be repeated, and interrupted at any time.
+   * Removes deleted and replaced rows from the store's files: a deletion hides rows immediately, but the files keep
+   * them until they are rewritten. The store stays in use; the call can be repeated, and interrupted at any time.
    *
    * When it returns, no file of a Milvus Lite store has any text of an agent, note, source or file whose deletion had
-   * been answered before it was called; what is being written meanwhile, and backups, aside. A Milvus server is flushed
-   * and asked to compact, which goes on behind this call: the former files go with its own garbage collection
-   * (`dataCoord.gc`, hours by default), the log of its message queue with that one's retention.
+   * returned before the call, except for concurrent writes and backups. A Milvus server is flushed and asked to
+   * compact, which continues after this call: the old files are removed by its garbage collection (`dataCoord.gc`,
+   * hours by default), and the log of its message queue by the retention of that queue.
    *
-   * FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED when the disk has no
-   * room for a second copy of the largest partition. Takes seconds for each 10,000 passages: give it a long deadline.
+   * FAILED_PRECONDITION while the store is being moved to another embedding model; RESOURCE_EXHAUSTED if the disk has
+   * no space for a second copy of the largest partition. Takes seconds per 10,000 passages; set a long deadline.
    *
    * @generated from rpc memgpt.memory.v1.StoreService.Compact
    */
@@ -422,10 +423,10 @@ export const StoreService: GenService<{
     output: typeof CompactResponseSchema;
   },
   /**
-   * Streams a backup of a Milvus Lite store while it is in use: the state of one instant, all tenants, with every write
-   * that was answered before the call. Writers wait for milliseconds, while files are linked. It is a tar file, whose last
-   * member has the SHA-256 of every other; `memgpt restore` puts it in place. The stream's end with OK is the backup's.
-   * FAILED_PRECONDITION on a Milvus server, which has milvus-backup.
+   * Streams a backup of a Milvus Lite store while it is in use: the state of one instant, for all tenants, with every
+   * write that had returned before the call. Writers wait for milliseconds while files are linked. The backup is a tar
+   * file, whose last member has the SHA-256 of every other member; `memgpt restore` restores it. The backup is complete
+   * if the stream ends with OK. FAILED_PRECONDITION on a Milvus server; use milvus-backup there.
    *
    * @generated from rpc memgpt.memory.v1.StoreService.Backup
    */

@@ -15,7 +15,7 @@ export const file_memgpt_memory_v1_tool: GenFile = /*@__PURE__*/
   fileDesc("ChttZW1ncHQvbWVtb3J5L3YxL3Rvb2wucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEieAoMVG9vbEZ1bmN0aW9uEioKBG5hbWUYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHQoLZGVzY3JpcHRpb24YAiABKAlCCLpIBXIDGIAgEh0KCnBhcmFtZXRlcnMYAyABKAlCCbpIBnIEKICABCKZAQoKVG9vbFNlcnZlchIbCgdhZGRyZXNzGAEgASgJQgq6SAdyBRABGIACEjsKCWZ1bmN0aW9ucxgCIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuVG9vbEZ1bmN0aW9uQgi6SAWSAQIQZBIxCg1yZWdpc3Rlcl90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcELzAQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIJVG9vbFByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
- * A function that runs elsewhere, as its server described it.
+ * A remote function, as its server described it.
  *
  * @generated from message memgpt.memory.v1.ToolFunction
  */
@@ -28,14 +28,14 @@ export type ToolFunction = Message<"memgpt.memory.v1.ToolFunction"> & {
   name: string;
 
   /**
-   * What it does, told to the model.
+   * What it does, for the model.
    *
    * @generated from field: string description = 2;
    */
   description: string;
 
   /**
-   * JSON schema of its arguments, as text, without references.
+   * JSON schema of its arguments as text, without references.
    *
    * @generated from field: string parameters = 3;
    */
@@ -56,7 +56,7 @@ export const ToolFunctionSchema: GenMessage<ToolFunction> = /*@__PURE__*/
  */
 export type ToolServer = Message<"memgpt.memory.v1.ToolServer"> & {
   /**
-   * Where they are called: `host:port`.
+   * Address of the ToolService: `host:port`.
    *
    * @generated from field: string address = 1;
    */

@@ -30,7 +30,7 @@ export type TurnOutcome = Message<"memgpt.memory.v1.TurnOutcome"> & {
   state: TurnState;
 
   /**
-   * Why, in a sentence for people; empty when COMPLETED.
+   * Explanation for people; empty for COMPLETED.
    *
    * @generated from field: string reason = 2;
    */
@@ -45,13 +45,13 @@ export const TurnOutcomeSchema: GenMessage<TurnOutcome> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_turn, 0);
 
 /**
- * A turn: one request to an agent and all the steps it led to.
+ * A turn: a request to an agent and all its steps.
  *
  * @generated from message memgpt.memory.v1.Turn
  */
 export type Turn = Message<"memgpt.memory.v1.Turn"> & {
   /**
-   * Identity: ASCII, sortable by time of creation.
+   * Identity: ASCII, sortable by creation time.
    *
    * @generated from field: string turn_id = 1;
    */
@@ -65,35 +65,35 @@ export type Turn = Message<"memgpt.memory.v1.Turn"> & {
   agentId: string;
 
   /**
-   * The request it answers. Unique within the tenant for 24 hours at least.
+   * `request_id` of the request. Unique within the tenant for at least 24 hours.
    *
    * @generated from field: string request_id = 3;
    */
   requestId: string;
 
   /**
-   * How far it has come.
+   * Its state.
    *
    * @generated from field: memgpt.memory.v1.TurnState state = 4;
    */
   state: TurnState;
 
   /**
-   * Why it ended; empty while it has not, and when COMPLETED.
+   * Why it ended; empty for COMPLETED, and while it has not ended.
    *
    * @generated from field: string reason = 5;
    */
   reason: string;
 
   /**
-   * Steps that were committed. The turn's input is step 0.
+   * Number of committed steps. The turn's input is step 0.
    *
    * @generated from field: int32 committed_steps = 6;
    */
   committedSteps: number;
 
   /**
-   * When it was first asked for.
+   * When it was first requested.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
@@ -115,7 +115,7 @@ export const TurnSchema: GenMessage<Turn> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_turn, 1);
 
 /**
- * The right to write to an agent, for the time of one turn.
+ * The right to write to an agent during one turn.
  *
  * @generated from message memgpt.memory.v1.Lease
  */
@@ -128,14 +128,14 @@ export type Lease = Message<"memgpt.memory.v1.Lease"> & {
   turnId: string;
 
   /**
-   * Fencing epoch: grows by one with every lease of this agent. A write under an older one is ABORTED.
+   * Fencing epoch: increases by one with every lease of the agent. A write with an older epoch is ABORTED.
    *
    * @generated from field: int64 epoch = 2;
    */
   epoch: bigint;
 
   /**
-   * When it runs out unless renewed: 10 seconds after the grant or the last renewal.
+   * When it expires unless renewed: 10 seconds after the grant or the last renewal.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 3;
    */
@@ -156,14 +156,14 @@ export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
  */
 export type Step = Message<"memgpt.memory.v1.Step"> & {
   /**
-   * Place in the turn: 0 is the turn's input.
+   * Index in the turn: 0 is the turn's input.
    *
    * @generated from field: int32 index = 1;
    */
   index: number;
 
   /**
-   * The messages it added, in order.
+   * The messages that it added, in order.
    *
    * @generated from field: repeated memgpt.memory.v1.Message messages = 2;
    */
@@ -178,7 +178,7 @@ export const StepSchema: GenMessage<Step> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_turn, 3);
 
 /**
- * How far a turn has come.
+ * State of a turn.
  *
  * @generated from enum memgpt.memory.v1.TurnState
  */
@@ -191,28 +191,28 @@ export enum TurnState {
   UNSPECIFIED = 0,
 
   /**
-   * Waiting for the agent's earlier turns.
+   * Waiting for earlier turns of the agent.
    *
    * @generated from enum value: TURN_STATE_QUEUED = 1;
    */
   QUEUED = 1,
 
   /**
-   * Held by a lease, or ready to be taken up by the next that asks for it.
+   * Running under a lease, or abandoned and ready to be continued.
    *
    * @generated from enum value: TURN_STATE_RUNNING = 2;
    */
   RUNNING = 2,
 
   /**
-   * Ended as it should: the agent has nothing more to do.
+   * Ended normally: the agent has nothing more to do.
    *
    * @generated from enum value: TURN_STATE_COMPLETED = 3;
    */
   COMPLETED = 3,
 
   /**
-   * Ended by the limit of steps or the budget of tokens.
+   * Ended at the limit of steps or tokens.
    *
    * @generated from enum value: TURN_STATE_STOPPED = 4;
    */
@@ -226,7 +226,7 @@ export enum TurnState {
   CANCELLED = 5,
 
   /**
-   * Ended by a failure that trying again would not mend.
+   * Ended by a failure that a retry would not fix.
    *
    * @generated from enum value: TURN_STATE_FAILED = 6;
    */

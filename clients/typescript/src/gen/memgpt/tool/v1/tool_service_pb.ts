@@ -19,23 +19,23 @@ export const file_memgpt_tool_v1_tool_service: GenFile = /*@__PURE__*/
  */
 export type Tool = Message<"memgpt.tool.v1.Tool"> & {
   /**
-   * Its name: 1 to 64 of `A-Z a-z 0-9 _ -`, unlike those of the agent's other functions.
+   * Name: 1 to 64 characters of `A-Z a-z 0-9 _ -`, unique among the agent's functions.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * What it does and when it is of use, told to the model: 1 to 4,096 characters.
+   * What it does and when to use it, for the model: 1 to 4,096 characters.
    *
    * @generated from field: string description = 2;
    */
   description: string;
 
   /**
-   * Its arguments: a JSON schema of type `object`, as text, at most 16 KiB; empty for a function without arguments.
-   * References within the schema are resolved; those to elsewhere, and recursive ones, are refused. No property may be
-   * called `inner_thoughts` or `request_heartbeat`: the Agent adds these two for itself.
+   * JSON schema of the arguments, of type `object`, as text of at most 16 KiB; empty for a function without arguments.
+   * References within the schema are resolved; external and recursive references are rejected. No property may be named
+   * `inner_thoughts` or `request_heartbeat`, which the Agent adds.
    *
    * @generated from field: string parameters = 3;
    */
@@ -99,14 +99,14 @@ export type CallToolRequest = Message<"memgpt.tool.v1.CallToolRequest"> & {
   name: string;
 
   /**
-   * Its arguments: one JSON object, as text, checked against the schema except for `pattern` and `format`.
+   * The arguments: a JSON object as text, checked against the schema except for `pattern` and `format`.
    *
    * @generated from field: string arguments = 2;
    */
   arguments: string;
 
   /**
-   * Names the call: the same again whenever it is repeated. At most 96 characters, all of them printable ASCII.
+   * Identifies the call, and is the same in every repetition: at most 96 characters of printable ASCII.
    *
    * @generated from field: string idempotency_key = 3;
    */
@@ -127,7 +127,7 @@ export type CallToolRequest = Message<"memgpt.tool.v1.CallToolRequest"> & {
   turnId: string;
 
   /**
-   * The step of that turn. Turn and step make the key.
+   * The step of that turn. Turn and step determine the key.
    *
    * @generated from field: int32 step = 6;
    */
@@ -148,13 +148,13 @@ export const CallToolRequestSchema: GenMessage<CallToolRequest> = /*@__PURE__*/
  */
 export type CallToolResponse = Message<"memgpt.tool.v1.CallToolResponse"> & {
   /**
-   * What came of it.
+   * The outcome.
    *
    * @generated from oneof memgpt.tool.v1.CallToolResponse.outcome
    */
   outcome: {
     /**
-     * The result, told to the model: text, or JSON as text. It is cut after 3,000 characters.
+     * The result for the model: text, or JSON as text. Cut after 3,000 characters.
      *
      * @generated from field: string result = 1;
      */
@@ -162,7 +162,7 @@ export type CallToolResponse = Message<"memgpt.tool.v1.CallToolResponse"> & {
     case: "result";
   } | {
     /**
-     * What went wrong and what to do instead, told to the model. Nothing was done.
+     * What went wrong and what to do instead, for the model. Means that nothing was done.
      *
      * @generated from field: string error = 2;
      */
@@ -179,17 +179,17 @@ export const CallToolResponseSchema: GenMessage<CallToolResponse> = /*@__PURE__*
   messageDesc(file_memgpt_tool_v1_tool_service, 4);
 
 /**
- * Functions for agents, served by anybody, in any language.
+ * Functions for agents. Anyone can implement this service, in any language.
  *
- * Whoever implements this service has its address allowed by the operator of the Agent (`agent.tool_addresses`) and
- * registered with an agent (AgentService.RegisterTools): from then on the agent's model may call its functions. This file
- * imports nothing, so that it is all that an implementation needs.
+ * The operator of the Agent allows the address of an implementation (`agent.tool_addresses`), and a client registers it
+ * with an agent (AgentService.RegisterTools). From then on the agent's model can call its functions. This file imports
+ * nothing, so that an implementation needs no other file.
  *
  * @generated from service memgpt.tool.v1.ToolService
  */
 export const ToolService: GenService<{
   /**
-   * Lists the functions. Asked when the address is registered, and again when it is registered anew. Reads only.
+   * Lists the functions. Called each time the address is registered. Read-only.
    *
    * @generated from rpc memgpt.tool.v1.ToolService.ListTools
    */
@@ -199,16 +199,17 @@ export const ToolService: GenService<{
     output: typeof ListToolsResponseSchema;
   },
   /**
-   * Runs one function.
+   * Runs a function.
    *
-   * A call is made at least once: the Agent records it before it makes it, and repeats it when a crash or a broken
-   * connection keeps the answer from it. Repetitions have the same `idempotency_key`: an implementation that remembers
-   * the answers of keys it has seen, and gives them again, does everything exactly once. There is no bound on the time
-   * between two of them, but a key is never used again once its result has been recorded.
+   * A call is made at least once: the Agent records it before it makes it, and repeats it if a crash or a broken
+   * connection loses the response. Repetitions have the same `idempotency_key`: an implementation that stores its
+   * responses by key, and returns a stored one for a known key, runs every call exactly once. The time between
+   * repetitions is not limited, but a key is never used again once its result has been recorded.
    *
-   * The call has a deadline (`agent.tool_timeout`, 30 seconds unless set). Of an error status the model learns that the
-   * call failed, and the status's message for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
-   * OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED; UNAVAILABLE is tried up to four times within the deadline.
+   * The call has a deadline (`agent.tool_timeout`, 30 seconds by default). For an error status the model is told that
+   * the call failed; it also sees the status message of INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+   * FAILED_PRECONDITION, OUT_OF_RANGE, PERMISSION_DENIED, ABORTED and UNIMPLEMENTED. UNAVAILABLE is retried, for up to
+   * four attempts within the deadline.
    *
    * @generated from rpc memgpt.tool.v1.ToolService.CallTool
    */
