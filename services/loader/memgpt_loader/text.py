@@ -216,6 +216,11 @@ def _blocks(stream: BinaryIO, encoding: str, notes: Notes | None) -> Generator[s
         reader.detach()
 
 
+def without_terminal_codes(text: str) -> str:
+    """The text without codes that color it, or move the cursor of a terminal."""
+    return _ANSI.sub("", text)
+
+
 def writable(text: str) -> str:
     """The text without what cannot be written as UTF-8, or is no text: lone surrogates, controls."""
     return _UNWRITABLE.sub("", _CONTROLS.sub("", text))
@@ -223,7 +228,7 @@ def writable(text: str) -> str:
 
 def _plain(piece: str) -> str:
     if "\x1b" in piece:
-        piece = _ANSI.sub("", piece)
+        piece = without_terminal_codes(piece)
     controls = len(_CONTROLS.findall(piece)) - piece.count("\x00")  # a log has many of these where a machine crashed
     if controls > _MOST_CONTROLS * len(piece) or ("\x00" in piece and _NUL_IN_LINE.search(piece)):
         raise _binary()

@@ -1,4 +1,5 @@
-"""Files of the corpus that are not read, each with a reason."""
+"""Archives, open documents, and files that are not read, each with a reason."""
+# ruff: noqa: E501 - a line for each file
 
 from __future__ import annotations
 
@@ -11,22 +12,35 @@ import zipfile
 from collections.abc import Iterator
 
 from tests.support import documents
-from tests.support.corpus.sample import Sample, skipped
+from tests.support.corpus.sample import Sample, failed, good, skipped
 
 
 def samples() -> Iterator[Sample]:
     """All of them."""
     yield skipped("photo.png", lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image")
     yield skipped("photo.jpg", lambda: b"\xff\xd8\xff\xe0" + bytes(100), "a JPEG image")
-    yield skipped("archive.zip", lambda: documents.archive({"a.txt": "Text."}), "a ZIP archive")
-    yield skipped("zip bomb.zip", lambda: documents.archive({"a": bytes(20 << 20)}), "a ZIP archive")
-    yield skipped("archive.tar.gz", lambda: gzip.compress(b"Text.", mtime=0), "a gzip archive")
-    yield skipped("archive.tar", _tar, "a tar archive")
+    yield good(
+        "archive.zip",
+        lambda: documents.archive({"a.txt": "The okapi sleeps in an archive."}),
+        "The okapi sleeps in an archive.",
+        1,
+    )
+    yield failed("zip bomb.zip", lambda: documents.archive({"a": bytes(20 << 20)}), "bomb")
+    yield good(
+        "packed.txt.gz",
+        lambda: gzip.compress(b"The numbat was packed alone.", mtime=0),
+        "The numbat was packed alone.",
+        1,
+    )
+    yield failed("gzip bomb.gz", lambda: gzip.compress(b"0" * (9 << 20), mtime=0)[:-9], "damaged")
+    yield good("archive.tar", _tar, "The quokka went on tape.", 1)
     yield skipped("program", lambda: b"\x7fELF" + bytes(100), "a program")
     yield skipped("data.sqlite", _database, "a database")
-    yield skipped("letter.rtf", lambda: rb"{\rtf1\ansi A letter.}", "an RTF document")
-    yield skipped("letter.odt", lambda: _open_document("text"), "an OpenDocument file")
-    yield skipped("stock.ods", lambda: _open_document("spreadsheet"), "an OpenDocument file")
+    yield good(
+        "letter.rtf", lambda: rb"{\rtf1\ansi The dugong wrote a rich letter.}", "The dugong wrote a rich letter."
+    )
+    yield good("letter.odt", lambda: _open_document("text", _PARAGRAPH), "The fossa wrote an open letter.")
+    yield good("stock.ods", lambda: _open_document("spreadsheet", _TABLE), "The fossa wrote an open letter.", 1)
     yield skipped("random.bin", lambda: random.Random(1).randbytes(4096), "neither text")
     yield skipped("song.mp3", lambda: b"ID3\x03\0\0\0\0\0\0" + random.Random(2).randbytes(4096), "neither text")
 
@@ -34,7 +48,10 @@ def samples() -> Iterator[Sample]:
 def _tar() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("a.txt"), io.BytesIO(b""))
+        data = b"The quokka went on tape."
+        member = tarfile.TarInfo("a.txt")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
 
 
@@ -44,9 +61,20 @@ def _database() -> bytes:
         return database.serialize()
 
 
-def _open_document(kind: str) -> bytes:
+_PARAGRAPH = "<text:p>The fossa wrote an open letter.</text:p>"
+_TABLE = (
+    "<table:table table:name='A'><table:table-row>"
+    f"<table:table-cell>{_PARAGRAPH}</table:table-cell></table:table-row></table:table>"
+)
+
+
+def _open_document(kind: str, body: str) -> bytes:
+    names = "".join(
+        f" xmlns:{name}='urn:oasis:names:tc:opendocument:xmlns:{name}:1.0'" for name in ("office", "text", "table")
+    )
+    content = f"<office:document-content{names}><office:body><office:{kind}>{body}</office:{kind}></office:body></office:document-content>"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
         packed.writestr("mimetype", f"application/vnd.oasis.opendocument.{kind}")
-        packed.writestr("content.xml", "<x/>")
+        packed.writestr("content.xml", content)
     return buffer.getvalue()

@@ -253,7 +253,7 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
         (lambda: docx(paragraph("Text."))[:-40], "a.docx", FailureReason.BROKEN, "damaged"),
         (lambda: b"\xff" * 500, "a.xlsx", FailureReason.BROKEN, "not a workbook"),
         (lambda: documents.archive({"x": "y"}), "a.docx", FailureReason.BROKEN, "ZIP"),
-        (lambda: documents.archive({"x": "y"}), "a.zip", FailureReason.UNSUPPORTED, "unpack it"),
+        (lambda: documents.archive({"x": "y"}), "a.jar", FailureReason.UNSUPPORTED, "unpack it"),
         (lambda: docx("<w:p>"), "a.docx", FailureReason.BROKEN, "the Word document"),
         (lambda: docx(""), "a.docx", FailureReason.EMPTY, "no text"),
         (lambda: docx(_DEEP), "a.docx", FailureReason.TOO_LARGE, "nested"),

@@ -53,6 +53,17 @@ def to_text(html: str, *, title: bool = True) -> str:
     return f"# {words}\n\n{read}".strip() if words and words != heading else read
 
 
+def drawing_labels(svg: str) -> list[str]:
+    """The title, description and labels of an SVG drawing, each once, in order."""
+    document = LexborHTMLParser(re.sub(r"<(/?)(?:svg|s):", r"<\1", svg))
+    return _labels(document.body) if document.body is not None else []
+
+
+def _labels(drawing: LexborNode) -> list[str]:
+    labels = (" ".join(each.text(deep=True).split()) for each in drawing.css("title, desc, text, foreignObject"))
+    return [label for label in dict.fromkeys(labels) if label]
+
+
 _HEAD_CHARS = 2000
 _XHTML = re.compile(r"<\?xml|xmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml", re.IGNORECASE)
 _CLOSED = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
@@ -169,8 +180,7 @@ class _Reader:
         if tag == "math":
             self._words.append(linear(_element(node, 0)))
             return
-        labels = [" ".join(each.text(deep=True).split()) for each in node.css("title, desc, text")]
-        if words := ", ".join(filter(None, dict.fromkeys(labels))):
+        if words := ", ".join(_labels(node)):
             self._words.append(f" {words} ")
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Text, Markdown, logs, configuration and source code: the text itself, in blocks."""
+"""Text, Markdown, TeX, logs, configuration, XML and source code: the text itself, in blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _CODE = (
     ".groovy .h .hpp .hs .java .jl .js .jsx .kt .less .lisp .lua .m .mjs .ml .mm .pas .patch .php .pl .pm .proto .ps1 "
     ".py .pyi .r .rb .rs .sass .scala .scm .scss .sh .sol .sql .swift .tcl .tf .ts .tsx .v .vb .vhd .vue .zig .zsh"
 )
-_PROSE = ".adoc .asciidoc .bib .log .nfo .org .po .rst .text .textile .txt .wiki"
+_PROSE = ".adoc .asciidoc .bib .log .nfo .org .po .rst .tex .text .textile .txt .wiki"
+_XML = ".atom .dbk .gpx .kml .opml .rss .tei .xml .xsd .xsl .xslt"
+XML = "application/xml"
 _SETTINGS = ".cfg .conf .env .ini .properties .toml .yaml .yml"
-# As Python, Emacs and CSS declare it in the first lines.
-_DECLARED = re.compile(rb"(?:coding[:=]\s*|@charset\s+\")([-\w.]{2,40})")
+# As XML, Python, Emacs and CSS declare it in the first lines.
+_DECLARED = re.compile(rb"(?:coding\s*[:=]\s*[\"']?|@charset\s+\"|\\inputenc\w*\[)([-\w.]{2,40})")
 _DECLARED_WITHIN = 200
 
 
@@ -37,8 +39,12 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
 
 FORMAT = Format(
     name="text file",
-    media_types={PLAIN: tuple(f"{_PROSE} {_SETTINGS} {_CODE}".split()), MARKDOWN: (".md", ".markdown", ".mdx")},
+    media_types={
+        PLAIN: tuple(f"{_PROSE} {_SETTINGS} {_CODE}".split()),
+        MARKDOWN: (".md", ".markdown", ".mdx"),
+        XML: tuple(_XML.split()),
+    },
     parse=parse,
-    reads="all text, in any common encoding, without codes for a terminal",
+    reads="all text as it stands, in any common encoding, without codes for a terminal",
     omits="bytes that cannot be decoded",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import (
+    archive,
     calendar,
     delimited,
     docx,
@@ -11,10 +12,16 @@ from memgpt_loader.formats import (
     html,
     mail,
     mbox,
+    notebook,
+    opendocument,
     pdf,
     plain,
     pptx,
+    rtf,
     structured,
+    subtitles,
+    svg,
+    xls,
     xlsx,
 )
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed
@@ -25,12 +32,20 @@ FORMATS: tuple[Format, ...] = (
     pptx.FORMAT,
     xlsx.FORMAT,
     epub.FORMAT,
+    xls.FORMAT,
+    opendocument.FORMAT,
+    opendocument.FLAT_FORMAT,
+    archive.FORMAT,
+    rtf.FORMAT,
+    svg.FORMAT,
     html.FORMAT,
     mbox.FORMAT,
     mail.FORMAT,
     calendar.FORMAT,
     delimited.FORMAT,
     structured.FORMAT,
+    notebook.FORMAT,
+    subtitles.FORMAT,
     plain.FORMAT,
 )
 

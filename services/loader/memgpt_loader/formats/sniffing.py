@@ -14,8 +14,6 @@ from memgpt_loader.formats.spec import PLAIN, Format, encrypted
 _BINARY = [each for each in FORMATS if each.first_bytes]
 _TEXT = [each for each in FORMATS if not each.first_bytes]
 _ENCRYPTED_OFFICE = "EncryptedPackage"
-_OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
-_TAR_AT = 257
 _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"
 _OCR = "run OCR on it, if it shows text"
@@ -30,20 +28,15 @@ _FOREIGN = (
     (b"MM\x00*", "a TIFF image", _OCR),
     (b"BM", "a BMP image", _OCR),
     (b"RIFF", "a sound, a film or an image", _CONVERT),
-    (b"\x1f\x8b", "a gzip archive", _UNPACK),
-    (b"BZh", "a bzip2 archive", _UNPACK),
-    (b"\xfd7zXZ", "an xz archive", _UNPACK),
     (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
     (b"Rar!", "a RAR archive", _UNPACK),
     (b"\x7fELF", "a program", _CONVERT),
     (b"MZ\x90", "a program", _CONVERT),
     (b"SQLite format 3", "a database", _CONVERT),
-    (b"{\\rtf", "an RTF document", _CONVERT),
 )
 # What is in a compound file, by the name of a stream that only this kind has.
 _COMPOUND = (
     ("WordDocument", "a legacy Word (.doc) file", "save it as .docx and load that"),
-    ("Workbook", "a legacy Excel (.xls) file", "save it as .xlsx and load that"),
     ("PowerPoint Document", "a legacy PowerPoint (.ppt) file", "save it as .pptx and load that"),
     ("__properties_version1.0", "an Outlook message", "save it as .eml, or as text"),
 )
@@ -76,11 +69,19 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
     if named and (first := format_of(named).first_bytes):
         if probe.head.startswith(first) and probe.parts is None:
             return named  # its parser says what is damaged
-        raise _misnamed(probe, named)
+        named = format_of(named).also_text if _is_text(probe) else ""
+        if not named:
+            raise _misnamed(probe, media_type_named(probe.suffix))
+    if found := _signed(probe, _TEXT):
+        return found
     if foreign := _foreign(probe):
         what, advice = foreign
         raise FileFailure(FailureReason.UNSUPPORTED, f"the file is {what}, which the Loader does not read; {advice}")
-    return _signed(probe, _TEXT) or named or _unnamed(probe)
+    return named or _unnamed(probe)
+
+
+def _is_text(probe: Probe) -> bool:
+    return b"\x00" not in probe.head and _foreign(probe) is None
 
 
 def _signed(probe: Probe, formats: Sequence[Format]) -> str:
@@ -101,10 +102,6 @@ def _foreign(probe: Probe) -> tuple[str, str] | None:
     if probe.head.startswith(OLE):
         found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
         return found or ("a legacy office document", _CONVERT)
-    if probe.declared.startswith(_OPEN_DOCUMENT):
-        return "an OpenDocument file", _CONVERT
-    if probe.head.startswith(b"ustar", _TAR_AT):
-        return "a tar archive", _UNPACK
     return next(((what, advice) for magic, what, advice in _FOREIGN if probe.head.startswith(magic)), None)
 
 

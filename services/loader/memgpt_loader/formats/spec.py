@@ -100,6 +100,9 @@ class Format:
     first_bytes: bytes = b""
     """What every such file begins with; one with the extension that begins otherwise is broken. Empty for text."""
 
+    also_text: str = ""
+    """The media type as which text with its extension is read: some programs give tables a workbook's name."""
+
     @cached_property
     def extensions(self) -> tuple[str, ...]:
         """All extensions, in order."""

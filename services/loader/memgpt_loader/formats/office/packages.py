@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO
@@ -41,12 +41,14 @@ class Package:
 
     Attributes:
         names: Names of its parts.
+        in_order: The same as they stand in the archive.
     """
 
     def __init__(self, archive: zipfile.ZipFile, what: str) -> None:
         self._archive = archive
         self._what = what
-        self.names = frozenset(archive.namelist())
+        self.in_order = tuple(archive.namelist())
+        self.names = frozenset(self.in_order)
 
     def read(self, name: str) -> bytes:
         """A part's bytes.
@@ -68,12 +70,7 @@ class Package:
 
     def root(self, name: str) -> Element:
         """A small part as a tree; the failures are those of `elements`."""
-        first: Element | None = None
-        for _, element in self.elements(name):
-            first = element if first is None else first
-        if first is None:
-            raise broken(self._what)
-        return first
+        return _first(self.elements(name), self._what)
 
     def relationships(self, part: str) -> dict[str, Relationship]:
         """What an office document's part refers to, by the ids that it uses; `part` is empty for the package itself."""
@@ -95,17 +92,36 @@ class Package:
                 return each.target
         raise broken(self._what)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DefusedXmlException as error:
-            raise declares_entities(self._what, error) from error
-        except (*_BROKEN, ParseError) as error:
-            raise broken(self._what, error) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return _errors_of(self._what)
 
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, ValueError, OSError)
+
+
+@contextmanager
+def _errors_of(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DefusedXmlException as error:
+        raise declares_entities(what, error) from error
+    except (*_BROKEN, ParseError) as error:
+        raise broken(what, error) from error
+
+
+def parse_tree(stream: IO[bytes], what: str) -> Element:
+    """Reads a document of XML that is not in an archive; the failures are those of `Package.elements`."""
+    with _errors_of(what):
+        return _first(_elements(stream), what)
+
+
+def _first(elements: Iterator[tuple[str, Element]], what: str) -> Element:
+    first: Element | None = None
+    for _, element in elements:
+        first = element if first is None else first
+    if first is None:
+        raise broken(what)
+    return first
 
 
 @contextmanager

@@ -1,0 +1,178 @@
+"""Archives: each file in one is a document, under its name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO, BinaryIO, cast
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.office.packages import open_package
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, too_many_pages
+from memgpt_loader.markup import one_line
+
+ARCHIVE = "application/zip"
+TAR = "application/x-tar"
+GZIP, BZIP2, XZ = "application/gzip", "application/x-bzip2", "application/x-xz"
+
+_WHAT = "the archive"
+_PACKED: dict[str, tuple[bytes, Callable[[BinaryIO], IO[bytes]]]] = {
+    GZIP: (b"\x1f\x8b\x08", lambda stream: cast("IO[bytes]", gzip.GzipFile(fileobj=stream))),
+    BZIP2: (b"BZh", bz2.open),
+    XZ: (b"\xfd7zXZ\x00", lzma.open),
+}
+_TAR_AT, _TAR = 257, b"ustar"
+_PIECE = 1024 * 1024
+_DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _parse(file: File, limits: Limits) -> Parsed:
+    if file.depth >= MOST_DEPTH:
+        raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+    notes = Notes()
+    members = list(_members(file, limits))
+    if not members:
+        raise FileFailure(FailureReason.EMPTY, "the archive holds no files; check that it was saved completely")
+    if len(members) > limits.max_pages:
+        raise too_many_pages(len(members), "files", limits)
+    return Parsed(len(members), _pages(file, members, limits, notes), notes)
+
+
+def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
+    chars = 0
+    # A name may occur twice: members are told apart by their order.
+    for number, (name, data) in enumerate(_contents(file, limits), start=1):
+        if number > len(members):
+            raise broken(_WHAT)
+        heading = f"# {one_line(name)}"
+        try:
+            words = embedded_text(name, data, file, limits, notes)
+        except FileFailure as failure:
+            notes.add(NoteKind.ATTACHMENT, one_line(name), reason=failure.message)
+            words = ""
+        chars += len(words)
+        if chars > limits.max_chars:
+            raise FileFailure(
+                FailureReason.TOO_LARGE, "the archive holds too much text; unpack it and load what is in it"
+            )
+        yield PageText(number, f"{heading}\n\n{words}".strip())
+
+
+def _members(file: File, limits: Limits) -> Iterator[str]:
+    if file.media_type == ARCHIVE:
+        with open_package(file, _WHAT, limits) as package:
+            yield from (name for name in package.in_order if _counts(name))
+        return
+    with _unpacked(file, limits) as stream:
+        if (archive := _tar(stream)) is None:
+            yield _inner_name(file)
+            return
+        with _tar_errors(), archive:
+            yield from (member.name for member in archive if member.isreg() and _counts(member.name))
+
+
+def _contents(file: File, limits: Limits) -> Iterator[tuple[str, bytes]]:
+    if file.media_type == ARCHIVE:
+        with open_package(file, _WHAT, limits) as package:
+            for name in filter(_counts, package.in_order):
+                yield name, package.read(name)
+        return
+    with _unpacked(file, limits) as stream:
+        if (archive := _tar(stream)) is None:
+            yield _inner_name(file), stream.read()
+            return
+        with _tar_errors(), archive:
+            for member in archive:
+                if member.isreg() and _counts(member.name):
+                    opened = archive.extractfile(member)
+                    yield member.name, b"" if opened is None else opened.read()
+
+
+def _counts(name: str) -> bool:
+    """Whether a member is a file that its owner knows of."""
+    path = PurePosixPath(name)
+    return not (name.endswith("/") or "__MACOSX" in path.parts or path.name in _DEBRIS or path.name.startswith("._"))
+
+
+@contextmanager
+def _unpacked(file: File, limits: Limits) -> Iterator[BinaryIO]:
+    """The bytes of a tar archive or a single packed file, unpacked within bounds, in memory."""
+    with file.open() as stream:
+        if file.media_type == TAR:
+            yield stream
+            return
+        unpacked = io.BytesIO()
+        try:
+            with _PACKED[file.media_type][1](stream) as source:
+                while piece := source.read(_PIECE):
+                    unpacked.write(piece)
+                    if unpacked.tell() > limits.max_unpacked_bytes:
+                        raise FileFailure(
+                            FailureReason.TOO_LARGE,
+                            f"the archive expands to more than {limits.max_unpacked_bytes:,} bytes; "
+                            "split it, or raise loader.max_unpacked_bytes",
+                        )
+        except _DAMAGED as error:
+            raise broken(_WHAT, error) from error
+        unpacked.seek(0)
+        yield unpacked
+
+
+def _tar(stream: BinaryIO) -> tarfile.TarFile | None:
+    stream.seek(_TAR_AT)
+    is_tar = stream.read(len(_TAR)) == _TAR
+    stream.seek(0)
+    if not is_tar:
+        return None
+    with _tar_errors():
+        return tarfile.open(fileobj=stream, mode="r:")
+
+
+@contextmanager
+def _tar_errors() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        raise broken(_WHAT, error) from error
+
+
+def _inner_name(file: File) -> str:
+    name = PurePosixPath(file.name.replace("\\", "/")).name
+    return PurePosixPath(name).stem or "file"
+
+
+def _signature(probe: Probe) -> str:
+    # Other things are ZIP archives, too: programs, and documents of kinds that are not read.
+    if probe.parts is not None and (not probe.suffix or probe.suffix == ".zip" or probe.named.startswith("text/")):
+        return ARCHIVE
+    if probe.head.startswith(_TAR, _TAR_AT):
+        return TAR
+    return next((kind for kind, (magic, _) in _PACKED.items() if probe.head.startswith(magic)), "")
+
+
+FORMAT = Format(
+    name="archive",
+    media_types={
+        ARCHIVE: (".zip",),
+        TAR: (".tar",),
+        GZIP: (".gz", ".tgz"),
+        BZIP2: (".bz2", ".tbz2"),
+        XZ: (".xz", ".txz"),
+    },
+    parse=_parse,
+    reads="each file in it, of all formats, as a document under its name",
+    omits="files in it that cannot be read",
+    pages="files",
+    signature=_signature,
+)

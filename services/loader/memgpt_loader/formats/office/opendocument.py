@@ -1,0 +1,416 @@
+"""The content of OpenDocument files: text, spreadsheets and presentations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
+
+from memgpt_loader.formats.equations import linear
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.office.numbering import number, roman
+from memgpt_loader.formats.office.packages import Package, attribute, local
+from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.tables import Row, table_lines
+
+_MOST_REPEATED_COLUMNS = 1024
+_MOST_REPEATED_ROWS = 1000
+_LENGTH = re.compile(r"(-?\d+(?:\.\d+)?)(cm|mm|in|pt|px|pc)?")
+_POINTS = {"cm": 28.35, "mm": 2.835, "in": 72.0, "pt": 1.0, "px": 0.75, "pc": 12.0}
+_NOT_SHOWN = frozenset(
+    {"tracked-changes", "forms", "sequence-decls", "variable-decls", "ruby-text", "shapes", "note-citation", "scripts"}
+    | {"soft-page-break", "bookmark", "calculation-settings", "table-source", "named-expressions", "hidden-text"}
+)
+_ROW_POINTS = 28.0
+"""Shapes whose tops differ by less are read from left to right."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """How a level of a list is numbered."""
+
+    form: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    start: int = 1
+
+
+@dataclass
+class _List:
+    style: str
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class _Styles:
+    lists: Mapping[str, Mapping[int, _Level]] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+
+
+class OpenDocumentReader:
+    """Reads the body of one document."""
+
+    def __init__(self, root: Element, styles: Element | None, package: Package | None, notes: Notes) -> None:
+        """Opens a document.
+
+        Args:
+            root: Of its content.
+            styles: Root of its styles; None if they are in the content, or there are none.
+            package: Its parts, for what is embedded; None for a flat document.
+            notes: Told what is left out.
+        """
+        self._root = root
+        self._package = package
+        self._notes = notes
+        self._master = styles if styles is not None else root
+        self._styles = _read_styles([each for each in (styles, root) if each is not None])
+        self._blocks = Blocks()
+        self._lists: list[_List] = []
+        self._waiting: list[str] = []
+
+    @property
+    def kind(self) -> str:
+        """What the document is: `text`, `spreadsheet`, `presentation`, `drawing`."""
+        body = self._body()
+        return local(body) if body is not None else ""
+
+    def text(self) -> str:
+        """All of a text document."""
+        frames = [*self._frames("header"), *self._frames("footer")]
+        headers = [each for each in frames if each.startswith("Header")]
+        footers = [each for each in frames if each.startswith("Footer")]
+        self._children(self._body())
+        return "\n\n".join(filter(None, (*headers, self._blocks.text(), *footers)))
+
+    def sheets(self) -> list[tuple[str, Element]]:
+        """Names and elements of the sheets."""
+        body = self._body()
+        tables = [] if body is None else [each for each in body if local(each) == "table"]
+        return [(one_line(attribute(each, "name")), each) for each in tables]
+
+    def sheet_lines(self, table: Element) -> Iterator[str]:
+        """The rows of a sheet, then its comments, charts and text boxes."""
+        comments: list[str] = []
+        yield from table_lines(self._rows(table, comments))
+        yield from comments
+        self._blocks = Blocks()
+        for shapes in (each for each in table if local(each) == "shapes"):
+            for shape in shapes:
+                self._block(shape)
+        yield from filter(None, self._blocks.text().split("\n"))
+
+    def slides(self) -> list[Element]:
+        """The slides of a presentation, or the pages of a drawing."""
+        body = self._body()
+        return [] if body is None else [each for each in body if local(each) == "page"]
+
+    def slide_text(self, page: Element) -> str:
+        """The shapes of a slide from its top to its bottom, then the speaker's notes."""
+        self._blocks = Blocks()
+        notes = [child for child in page if local(child) == "notes"]
+        for shape in _from_top([child for child in page if local(child) != "notes"]):
+            if attribute(shape, "class") in ("title",):
+                self._blocks.heading(1, " ".join(self._inline(each) for each in shape.iter() if local(each) == "p"))
+            else:
+                self._block(shape)
+            self._blocks.gap()
+        shown, self._blocks = self._blocks.text(), Blocks()
+        for each in notes:
+            for shape in each:
+                if attribute(shape, "class") == "notes":
+                    self._block(shape)
+        words = self._blocks.text()
+        return "\n\n".join(filter(None, (shown, f"Notes: {words}" if words else "")))
+
+    def _body(self) -> Element | None:
+        body = next((each for each in self._root if local(each) == "body"), None)
+        return None if body is None else next(iter(body), None)
+
+    def _children(self, element: Element | None) -> None:
+        for child in () if element is None else element:
+            self._block(child)
+
+    def _block(self, element: Element) -> None:
+        match local(element):
+            case "h":
+                level = number(attribute(element, "outline-level")) or 1
+                self._blocks.heading(level, self._inline(element))
+                self._flush()
+            case "p":
+                self._paragraph(element)
+            case "list":
+                self._list(element)
+            case "table":
+                self._blocks.gap()
+                comments: list[str] = []
+                for row in self._rows(element, comments):
+                    self._blocks.row(row.cells)
+                self._blocks.gap()
+                self._waiting += comments
+                self._flush()
+            case "frame" | "object" | "image" | "plugin":
+                self._frame(element)
+                self._flush()
+            case "annotation":
+                self._blocks.paragraph(self._comment(element))
+            case name if name not in _NOT_SHOWN:
+                self._children(element)
+
+    def _paragraph(self, element: Element) -> None:
+        if self._is_hidden(element):
+            self._notes.add(NoteKind.HIDDEN, "hidden text")
+            return
+        words = self._inline(element)
+        if self._lists and words.strip():
+            self._blocks.item(len(self._lists) - 1, words, self._marker())
+        else:
+            self._blocks.paragraph(words)
+        self._flush()
+
+    def _list(self, element: Element) -> None:
+        style = attribute(element, "style-name") or (self._lists[-1].style if self._lists else "")
+        if not self._lists:
+            self._blocks.gap()
+        self._lists.append(_List(style))
+        level = self._styles.lists.get(style, {}).get(len(self._lists), _Level())
+        count = level.start - 1
+        for item in element:
+            if local(item) == "list-item":
+                start = attribute(item, "start-value")
+                count = number(start) if start else count + 1
+                self._lists[-1].count = count
+            elif local(item) != "list-header":
+                continue
+            self._children(item)
+        self._lists.pop()
+        if not self._lists:
+            self._blocks.gap()
+
+    def _marker(self) -> str:
+        """What stands before the next paragraph of a list; only the first one of an item has a number."""
+        current = self._lists[-1]
+        level = self._styles.lists.get(current.style, {}).get(len(self._lists), _Level())
+        if not level.form or current.count is None:
+            return "-"
+        count, current.count = current.count, None
+        return f"{level.prefix}{_written(count, level.form)}{level.suffix}"
+
+    def _inline(self, element: Element) -> str:
+        pieces = [element.text or ""]
+        for child in element:
+            pieces += [self._inline_piece(child), child.tail or ""]
+        return "".join(pieces)
+
+    def _inline_piece(self, child: Element) -> str:
+        match local(child):
+            case "s":
+                return " " * min(number(attribute(child, "c")) or 1, 100)
+            case "tab":
+                return " "
+            case "line-break":
+                return "\n"
+            case "a":
+                return link(self._inline(child), attribute(child, "href"))
+            case "span" if self._is_hidden(child):
+                self._notes.add(NoteKind.HIDDEN, "hidden text")
+                return ""
+            case "note":
+                return self._note(child)
+            case "annotation":
+                self._waiting.append(self._comment(child))
+                return ""
+            case "frame" | "object" | "image" | "custom-shape" | "rect" | "text-box":
+                outer, self._blocks = self._blocks, Blocks()
+                lists, self._lists = self._lists, []
+                self._frame(child)
+                boxed, self._blocks, self._lists = self._blocks.text(), outer, lists
+                self._waiting.append(boxed)
+                return ""
+            case name if name not in _NOT_SHOWN:
+                return self._inline(child)
+        return ""
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for words in waiting:
+            self._blocks.paragraph(words)
+
+    def _note(self, note: Element) -> str:
+        mark = next((one_line("".join(each.itertext())) for each in note if local(each) == "note-citation"), "*")
+        label = "endnote " if attribute(note, "note-class") == "endnote" else ""
+        bodies = [each for each in note if local(each) == "note-body"]
+        words = one_line(" ".join(self._inline(each) for body in bodies for each in body))
+        self._waiting.append(f"[{label}{mark}] {words}")
+        return f"[{label}{mark}]"
+
+    def _comment(self, annotation: Element) -> str:
+        author = next((one_line(each.text or "") for each in annotation if local(each) == "creator"), "")
+        words = one_line(" ".join(self._inline(each) for each in annotation if local(each) in ("p", "list")))
+        if not words:
+            return ""
+        return f"Comment ({author}): {words}" if author else f"Comment: {words}"
+
+    def _frame(self, frame: Element) -> None:
+        """A text box, an object or a picture, or several forms of one."""
+        before = self._blocks.text()
+        words = one_line(" ".join("".join(each.itertext()) for each in frame if local(each) in ("title", "desc")))
+        pictures = False
+        for child in (frame, *frame) if local(frame) in ("object", "image") else frame:
+            match local(child):
+                case "image":
+                    pictures = True
+                case "object":
+                    self._object(child)
+                case name if name not in ("title", "desc") and child is not frame:
+                    self._block(child)
+        if words:
+            self._blocks.paragraph(f"[Picture: {words}]")
+        elif pictures and self._blocks.text() == before:
+            self._notes.add(NoteKind.PICTURE)
+
+    def _object(self, element: Element) -> None:
+        """An equation or a chart, within the element or in a part of its own."""
+        roots = list(element)
+        name = attribute(element, "href").removeprefix("./").rstrip("/")
+        if not roots and self._package is not None and f"{name}/content.xml" in self._package.names:
+            roots = [self._package.root(f"{name}/content.xml")]
+        for root in roots:
+            math = next((each for each in root.iter() if local(each) == "math"), None)
+            if math is not None:
+                self._blocks.paragraph(linear(math))
+            elif any(local(each) == "chart" for each in root.iter()):
+                self._blocks.paragraph("\n".join(self._chart(root)))
+            else:
+                self._notes.add(NoteKind.OBJECT, name)
+
+    def _chart(self, root: Element) -> Iterator[str]:
+        titles = [each for each in root.iter() if local(each) in ("title", "subtitle")]
+        words = [one_line(" ".join(each.itertext())) for each in titles]
+        yield f"Chart: {', '.join(filter(None, words))}" if any(words) else "Chart"
+        for table in (each for each in root.iter() if local(each) == "table"):
+            yield from table_lines(self._rows(table, []))
+
+    def _rows(self, table: Element, comments: list[str]) -> Iterator[Row]:
+        going_down: dict[int, tuple[int, str]] = {}
+        for row in _nested(table, "table-row"):
+            repeated = number(attribute(row, "number-rows-repeated")) or 1
+            cells: list[str] = []
+            spans: dict[int, int] = {}
+            for cell in row:
+                if local(cell) not in ("table-cell", "covered-table-cell"):
+                    continue
+                text = self._cell(cell, comments)
+                times = number(attribute(cell, "number-columns-repeated")) or 1
+                for _ in range(min(times, _MOST_REPEATED_COLUMNS)):
+                    at = len(cells)
+                    down = going_down.get(at)
+                    if down is not None and local(cell) == "covered-table-cell":
+                        text_here = down[1]
+                        going_down[at] = (down[0] - 1, down[1])
+                        if down[0] <= 1:
+                            del going_down[at]
+                    else:
+                        text_here = text
+                    cells.append(text_here)
+                if (rows := number(attribute(cell, "number-rows-spanned"))) > 1:
+                    going_down[len(cells) - 1] = (rows - 1, text)
+                if (columns := number(attribute(cell, "number-columns-spanned"))) > 1:
+                    spans[len(cells) - 1] = columns
+            while cells and not cells[-1]:
+                cells.pop()
+            for _ in range(min(repeated, _MOST_REPEATED_ROWS if cells else 1)):
+                yield Row(cells, spans=spans)
+
+    def _cell(self, cell: Element, comments: list[str]) -> str:
+        pieces = []
+        for child in cell:
+            match local(child):
+                case "p" | "h":
+                    pieces.append(self._inline(child))
+                case "annotation":
+                    comments.append(self._comment(child))
+                case "list" | "table" | "frame":
+                    outer, self._blocks = self._blocks, Blocks()
+                    lists, self._lists = self._lists, []
+                    self._block(child)
+                    pieces.append(self._blocks.text())
+                    self._blocks, self._lists = outer, lists
+        if not pieces and (value := attribute(cell, "string-value") or attribute(cell, "value")):
+            return value
+        return " ".join(pieces)
+
+    def _frames(self, kind: str) -> Iterator[str]:
+        """Headers or footers, each once."""
+        seen = set()
+        for each in self._master.iter():
+            if local(each) in (kind, f"{kind}-left", f"{kind}-first"):
+                outer, self._blocks = self._blocks, Blocks()
+                self._children(each)
+                words, self._blocks = self._blocks.text(), outer
+                if any(char.isalpha() for char in words) and words not in seen:
+                    seen.add(words)
+                    yield f"{kind.capitalize()}: {words}"
+
+    def _is_hidden(self, element: Element) -> bool:
+        return attribute(element, "style-name") in self._styles.hidden
+
+
+def _nested(table: Element, name: str) -> Iterator[Element]:
+    for child in table:
+        match local(child):
+            case found if found == name:
+                yield child
+            case "table-header-rows" | "table-rows" | "table-row-group":
+                yield from _nested(child, name)
+
+
+def _read_styles(roots: Sequence[Element]) -> _Styles:
+    lists: dict[str, dict[int, _Level]] = {}
+    hidden: set[str] = set()
+    for root in roots:
+        for element in root.iter():
+            match local(element):
+                case "list-style":
+                    lists[attribute(element, "name")] = dict(_levels(element))
+                case "style":
+                    for each in element:
+                        if local(each) == "text-properties" and attribute(each, "display") == "none":
+                            hidden.add(attribute(element, "name"))
+    return _Styles(lists, frozenset(hidden))
+
+
+def _levels(style: Element) -> Iterator[tuple[int, _Level]]:
+    for each in style:
+        if local(each) == "list-level-style-number":
+            form = attribute(each, "num-format")
+            suffix = attribute(each, "num-suffix")
+            start = number(attribute(each, "start-value")) or 1
+            yield number(attribute(each, "level")), _Level(form, attribute(each, "num-prefix"), suffix, start)
+
+
+def _written(value: int, form: str) -> str:
+    match form:
+        case "a" | "A":
+            letter = chr(ord("a") + (max(value, 1) - 1) % 26)
+            return letter.upper() if form == "A" else letter
+        case "i" | "I" if 0 < value < 4000:
+            return roman(value).upper() if form == "I" else roman(value)
+        case _:
+            return str(value)
+
+
+def _from_top(shapes: Sequence[Element]) -> list[Element]:
+    """Shapes by rows, from left to right; the title first."""
+    keyed = []
+    for at, shape in enumerate(shapes):
+        title = attribute(shape, "class") == "title"
+        keyed.append(
+            (not title, _points(attribute(shape, "y")) // _ROW_POINTS, _points(attribute(shape, "x")), at, shape)
+        )
+    return [each[4] for each in sorted(keyed, key=lambda each: each[:4])]
+
+
+def _points(length: str) -> float:
+    match = _LENGTH.fullmatch(length.strip())
+    return float(match[1]) * _POINTS.get(match[2] or "pt", 1.0) if match else 0.0

@@ -1,0 +1,64 @@
+"""Rich Text Format, by striprtf."""
+
+from __future__ import annotations
+
+import re
+
+from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
+from memgpt_loader.markup import tidy
+from memgpt_loader.text import writable
+
+RTF = "application/rtf"
+
+_SIGNATURE = b"{\\rtf"
+_PICTURE = re.compile(rb"\\pict\b")
+_SHADOW = re.compile(rb"\\nonshppict\b")
+# What the library leaves out, for it stands apart from the text.
+_FRAME = re.compile(rb"\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
+_OBJECT = re.compile(rb"\\objdata\b")
+
+
+def _parse(file: File, limits: Limits) -> Parsed:
+    from striprtf.striprtf import rtf_to_text
+
+    notes = Notes()
+    data = file.read()
+    try:
+        # Latin-1 keeps every byte; the library decodes escaped ones by the code page that the document names.
+        source = _FRAME.sub(_as_text, data).decode("latin-1")
+        words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
+    except MemoryError:
+        raise
+    except Exception as error:  # a structure that makes no sense: the library fails in any way
+        raise broken("the RTF document", error) from error
+    if pictures := len(_PICTURE.findall(data)) - len(_SHADOW.findall(data)):
+        notes.add(NoteKind.PICTURE, count=max(pictures, 1))
+    if objects := len(_OBJECT.findall(data)):
+        notes.add(NoteKind.OBJECT, count=objects)
+    return Parsed(1, flowing(tidy(writable(words))), notes)
+
+
+def _as_text(match: re.Match[bytes]) -> bytes:
+    match match[1]:
+        case b"footnote":
+            return b" [Note:] "
+        case b"annotation":
+            return b" [Comment:] "
+        case kind:
+            return b"\\par " + kind.capitalize() + b": "
+
+
+def _signature(probe: Probe) -> str:
+    return RTF if probe.head.lstrip().startswith(_SIGNATURE) else ""
+
+
+FORMAT = Format(
+    name="RTF document",
+    media_types={RTF: (".rtf",)},
+    parse=_parse,
+    reads="paragraphs, tables, footnotes, comments, headers and footers",
+    omits="pictures and embedded objects",
+    signature=_signature,
+)

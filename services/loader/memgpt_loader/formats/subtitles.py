@@ -1,0 +1,68 @@
+"""Subtitles: what is said, a line for each, without numbers and times."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from memgpt_loader import text
+from memgpt_loader.formats.notes import Notes
+from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
+from memgpt_loader.markup import one_line
+
+VTT = "text/vtt"
+SRT = "application/x-subrip"
+ASS = "text/x-ssa"
+
+_TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*(?:-->|,)\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}.*")
+_SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^>]+)>")
+_TAG = re.compile(r"</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^}]*\}")
+_HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
+
+
+def spoken(source: str, media_type: str) -> Iterator[str]:
+    """The lines that are shown, in order; one that is shown again at once is given once."""
+    cues = _dialogue(source) if media_type == ASS else _cues(source)
+    before = ""
+    for cue in cues:
+        speaker = _SPEAKER.search(cue)
+        words = one_line(html.unescape(_TAG.sub("", _SPEAKER.sub("", cue))))
+        if words and words != before:
+            before = words
+            yield f"{one_line(speaker[1])}: {words}" if speaker else words
+
+
+def _cues(source: str) -> Iterator[str]:
+    for block in re.split(r"\n\s*\n", source):
+        lines = block.strip("\n").split("\n")
+        if lines[0].startswith(_HEADERS) and not any(map(_TIMES.fullmatch, lines)):
+            continue
+        at = next((index for index, line in enumerate(lines) if _TIMES.fullmatch(line)), None)
+        yield " ".join(lines if at is None else lines[at + 1 :])
+
+
+def _dialogue(source: str) -> Iterator[str]:
+    for line in source.split("\n"):
+        if line.startswith("Dialogue:"):
+            yield line.split(",", 9)[-1].replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
+
+
+def _parse(file: File, limits: Limits) -> Parsed:
+    notes = Notes()
+    return Parsed(1, flowing("\n".join(spoken(text.decode(file.read(), notes=notes), file.media_type))), notes)
+
+
+def _signature(probe: Probe) -> str:
+    return VTT if probe.head.removeprefix(b"\xef\xbb\xbf").startswith((b"WEBVTT\n", b"WEBVTT\r", b"WEBVTT ")) else ""
+
+
+FORMAT = Format(
+    name="subtitle file",
+    media_types={SRT: (".srt", ".sbv"), VTT: (".vtt",), ASS: (".ass", ".ssa")},
+    parse=_parse,
+    reads="what is said, with the speaker's name where it is marked, without times",
+    omits="bytes that cannot be decoded",
+    signature=_signature,
+)

@@ -1,0 +1,160 @@
+"""Legacy Excel workbooks, by xlrd: a sheet is a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.notes import Notes
+from memgpt_loader.formats.office.number_format import displayed
+from memgpt_loader.formats.probe import OLE, Probe
+from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
+from memgpt_loader.markup import link, one_line
+from memgpt_loader.tables import Row, table_lines
+
+XLS = "application/vnd.ms-excel"
+
+_WHAT = "the workbook"
+_MOST_COLUMNS = 16_384
+
+
+def _parse(file: File, limits: Limits) -> Parsed:
+    import xlrd
+
+    notes = Notes()
+    try:
+        # Formats are wanted for what cells display; what the library has to say of oddities is not.
+        book = xlrd.open_workbook(
+            file_contents=file.read(), formatting_info=True, on_demand=True, logfile=io.StringIO()
+        )
+        count = book.nsheets
+    except MemoryError:
+        raise
+    except Exception as error:  # a structure that makes no sense: the library fails in any way
+        if "encrypted" in str(error).lower():
+            raise encrypted() from error
+        raise broken(_WHAT, error) from error
+    if not count:
+        raise FileFailure(FailureReason.EMPTY, "the workbook has no sheets; check that it was saved completely")
+    if count > limits.max_pages:
+        raise too_many_pages(count, "sheets", limits)
+    return Parsed(count, _pages(book, limits), notes)
+
+
+def _pages(book: Any, limits: Limits) -> Iterator[PageText]:
+    chars = 0
+    any_text = False
+    for index in range(book.nsheets):
+        lines: list[str] = []
+        try:
+            sheet = book.sheet_by_index(index)
+            for line in _lines(book, sheet):
+                chars += len(line)
+                lines.append(line)
+                if chars > limits.max_chars:  # reported where characters are counted
+                    break
+            name = one_line(sheet.name)
+            book.unload_sheet(index)
+        except (FileFailure, MemoryError):
+            raise
+        except Exception as error:
+            raise broken(f"sheet {index + 1} of the workbook", error) from error
+        any_text = any_text or bool(lines)
+        yield PageText(index + 1, f"# {name}\n\n" + "\n".join(lines) if lines else "")
+    if not any_text:
+        raise FileFailure(FailureReason.EMPTY, "the workbook's cells are all empty; check that it was saved")
+
+
+def _lines(book: Any, sheet: Any) -> Iterator[str]:
+    yield from table_lines(_rows(book, sheet))
+    for (row, column), note in sorted(sheet.cell_note_map.items()):
+        if words := one_line(note.text):
+            author = f" ({one_line(note.author)})" if note.author else ""
+            yield f"Comment on {_letters(column)}{row + 1}{author}: {words}"
+
+
+def _rows(book: Any, sheet: Any) -> Iterator[Row]:
+    merged = {(first, left): (last, right) for first, last, left, right in sheet.merged_cells}
+    going_down: dict[int, tuple[int, str]] = {}
+    for row in range(sheet.nrows):
+        cells: list[str] = []
+        spans: dict[int, int] = {}
+        bold = filled = 0
+        for column in range(min(sheet.row_len(row), _MOST_COLUMNS)):
+            cell = sheet.cell(row, column)
+            text = _text(book, cell)
+            target = sheet.hyperlink_map.get((row, column))
+            if text and target is not None and target.url_or_path:
+                address = target.url_or_path
+                text = link(text, address if isinstance(address, str) else address.decode("latin-1"))
+            filled += bool(text)
+            bold += bool(text) and _is_bold(book, cell)
+            if (end := merged.get((row, column))) is not None:
+                if end[0] - row > 1:
+                    going_down[column] = (end[0], text)
+                if end[1] - column > 1:
+                    spans[column] = end[1] - column
+            elif not text and (above := going_down.get(column)) is not None and row < above[0]:
+                text = above[1]
+            cells.append(text)
+        yield Row(cells, bool(filled) and bold == filled, spans)
+
+
+def _text(book: Any, cell: Any) -> str:
+    import xlrd
+
+    match cell.ctype:
+        case xlrd.XL_CELL_TEXT:
+            return str(cell.value)
+        case xlrd.XL_CELL_NUMBER | xlrd.XL_CELL_DATE:
+            return displayed(float(cell.value), _format(book, cell), from_1904=book.datemode == 1)
+        case xlrd.XL_CELL_BOOLEAN:
+            return "yes" if cell.value else "no"
+        case xlrd.XL_CELL_ERROR:
+            return str(xlrd.error_text_from_code.get(cell.value, ""))
+        case _:
+            return ""
+
+
+def _format(book: Any, cell: Any) -> str:
+    index = cell.xf_index
+    if index is None or not 0 <= index < len(book.xf_list):
+        return "General"
+    found = book.format_map.get(book.xf_list[index].format_key)
+    return "General" if found is None else str(found.format_str)
+
+
+def _is_bold(book: Any, cell: Any) -> bool:
+    index = cell.xf_index
+    if index is None or not 0 <= index < len(book.xf_list):
+        return False
+    font = book.xf_list[index].font_index
+    return font < len(book.font_list) and bool(book.font_list[font].bold)
+
+
+def _letters(column: int) -> str:
+    letters = ""
+    while column >= 0:
+        letters = chr(ord("A") + column % 26) + letters
+        column = column // 26 - 1
+    return letters
+
+
+def _signature(probe: Probe) -> str:
+    if probe.holds_stream("Workbook") or (probe.named == XLS and probe.holds_stream("Book")):
+        return XLS
+    return ""
+
+
+FORMAT = Format(
+    name="legacy workbook",
+    media_types={XLS: (".xls", ".xlt")},
+    parse=_parse,
+    reads="rows of the sheets as displayed, each cell with the name of its column, links and comments",
+    pages="sheets",
+    signature=_signature,
+    first_bytes=OLE,
+    also_text="text/csv",
+)

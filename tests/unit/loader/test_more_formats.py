@@ -1,0 +1,171 @@
+"""Further formats: OpenDocument, RTF, notebooks, drawings, subtitles, archives, legacy workbooks, calendars, code."""
+# ruff: noqa: E501 - texts as they come out
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats import NoteKind
+
+from tests.support import documents, pdfs
+from tests.unit.loader.kinds import read, read_bytes
+
+_NAMES = "".join(
+    f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+    for name in ("office", "text", "table", "draw", "style")
+)
+
+
+def flat(kind: str, body: str, styles: str = "") -> bytes:
+    return (
+        f'<?xml version="1.0"?><office:document{_NAMES} office:mimetype="application/vnd.oasis.opendocument.{kind}">'
+        f"<office:automatic-styles>{styles}</office:automatic-styles><office:body><office:{kind}>{body}</office:{kind}></office:body></office:document>"
+    ).encode()
+
+
+def test_open_documents() -> None:
+    assert read("open_a.odt").text == "The odt letter speaks of a pilot boat."
+    assert read("open_a.ods").text == "# S\n\nSpars"
+    assert read("flat_a.fodt").text == "Flat letter on mooring lines."
+
+
+def test_an_open_text_with_all_it_may_hold() -> None:
+    styles = '<text:list-style style:name="L"><text:list-level-style-number text:level="1" style:num-format="1" style:num-suffix="."/></text:list-style>'
+    body = (
+        '<text:h text:outline-level="2">Rules</text:h>'
+        '<text:list text:style-name="L"><text:list-item><text:p>one</text:p></text:list-item><text:list-item><text:p>two</text:p></text:list-item></text:list>'
+        '<text:p>A<text:s text:c="2"/>note<text:note text:note-class="endnote"><text:note-citation>i</text:note-citation><text:note-body><text:p>Below.</text:p></text:note-body></text:note>'
+        "<office:annotation><text:p>Check this.</text:p></office:annotation> end.</text:p>"
+        "<text:p><draw:frame><draw:text-box><text:p>Boxed.</text:p></draw:text-box></draw:frame></text:p>"
+        '<table:table><table:table-row><table:table-cell table:number-rows-spanned="2"><text:p>a</text:p></table:table-cell><table:table-cell><text:p>b</text:p></table:table-cell></table:table-row>'
+        "<table:table-row><table:covered-table-cell/><table:table-cell><text:p>c</text:p></table:table-cell></table:table-row></table:table>"
+        "<text:tracked-changes><text:p>gone</text:p></text:tracked-changes>"
+    )
+    assert read_bytes(flat("text", body, styles), "a.fodt").text == (
+        "## Rules\n\n1. one\n2. two\n\nA note[endnote i] end.\n\n[endnote i] Below.\n\nComment: Check this.\n\nBoxed.\n\na | b\na | c"
+    )
+
+
+def test_an_open_workbook_repeats_what_it_says_to_repeat_within_bounds() -> None:
+    cell = '<table:table-cell table:number-columns-repeated="{}"><text:p>{}</text:p></table:table-cell>'
+    empty = '<table:table-row table:number-rows-repeated="1048576"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+    body = f'<table:table table:name="T"><table:table-row>{cell.format(2, "x")}</table:table-row>{empty}</table:table>'
+    assert read_bytes(flat("spreadsheet", body), "a.fods").pages == ["# T\n\nx | x"]
+
+
+def test_rtf() -> None:
+    data = rb"{\rtf1\ansi\ansicpg1250{\fonttbl{\f0\fcharset238 Arial;}}\f0 \'e8aj{\footnote a note}\par \u1046?{\pict\pngblip 89504e47}}"
+    came = read_bytes(data, "a.txt")
+    assert came.text == "čaj [Note:] a note\nЖ"
+    assert came.notes == {NoteKind.PICTURE: 1}
+
+
+def test_a_notebook() -> None:
+    came = read("nb_a.ipynb")
+    assert (
+        came.text
+        == "# Tide study\nWe fit a sine to the **Visby** data.\n\n```\nimport math\nprint(math.pi)\n```\n\nOutput:\n3.14159"
+    )
+    assert came.notes == {NoteKind.PICTURE: 1}
+
+
+@pytest.mark.parametrize("notebook", [[], 3, {"cells": 1}, {"cells": [1, {"source": 2, "outputs": [3, {"data": 4}]}]}])
+def test_an_odd_notebook_is_a_typed_failure(notebook: object) -> None:
+    with pytest.raises(FileFailure):
+        read_bytes(json.dumps(notebook).encode(), "a.ipynb")
+
+
+def test_labels_of_a_drawing() -> None:
+    assert read("pic_a.svg").text == "Wind rose: north is up"
+    assert (
+        read_bytes(
+            b'<?xml version="1.0"?><svg:svg xmlns:svg="x"><svg:title>T</svg:title><svg:text>a <svg:tspan>b</svg:tspan></svg:text></svg:svg>',
+            "a",
+        ).text
+        == "T\na b"
+    )
+
+
+def test_subtitles() -> None:
+    assert read("sub_a.vtt").text == "Captain: Let go aft"
+    srt = "1\n00:00:01,000 --> 00:00:02,000\n<i>Cast off</i>\nnow\n\n2\n00:00:02,000 --> 00:00:03,000\nAye.\n"
+    assert read_bytes(srt.encode(), "a.srt").text == "Cast off now\nAye."
+    assert (
+        read_bytes(rb"Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\i1}One, two\NThree", "a.ass").text
+        == "One, two Three"
+    )
+
+
+def test_a_legacy_workbook() -> None:
+    assert read("old_a.xls").text == "# Stock\n\nItem | Price\nItem: Rope | Price: 12"
+
+
+def test_a_table_under_the_name_of_a_workbook() -> None:
+    assert read_bytes(b"Item\tPrice\nRope\t12\n", "a.xls").text == "Item | Price\nItem: Rope | Price: 12"
+    assert read_bytes(b"<html><table><tr><td>Rope</td><td>12</td></tr></table></html>", "a.xls").text == "Rope | 12"
+
+
+def test_text_in_a_declared_encoding() -> None:
+    assert 'name="Malmö"' in read("data_a.xml").text
+    assert read_bytes("# -*- coding: cp1251 -*-\nx = 'Ж'".encode("cp1251"), "a.py").text.endswith("x = 'Ж'")
+
+
+def test_a_calendar() -> None:
+    event = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Dock\r\n  inspection\r\nDTSTART;VALUE=DATE:20250312\r\nATTENDEE;CN=Bo:mailto:bo@port.example\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    assert read_bytes(event, "a.ics").text == "Dock inspection\nStart: 2025-03-12\nAttendee: Bo <bo@port.example>"
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+_FILES = {
+    "a/one.txt": b"One.",
+    "two.pdf": pdfs.pdf(["Page one.", "Page two."]),
+    "__MACOSX/._x": b"x",
+    "b.png": b"\x89PNG..",
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (documents.archive(_FILES), "a.zip"),
+        (tar(_FILES), "a.tar"),
+        (gzip.compress(tar(_FILES)), "a.tgz"),
+    ],
+)
+def test_each_file_of_an_archive_is_a_document(data: bytes, name: str) -> None:
+    came = read_bytes(data, name)
+    assert came.pages == ["# a/one.txt\n\nOne.", "# two.pdf\n\nPage one.\n\nPage two.", "# b.png"]
+    assert (came.notes, came.wheres) == ({NoteKind.ATTACHMENT: 1}, ["b.png"])
+
+
+def test_a_file_packed_alone() -> None:
+    assert read_bytes(gzip.compress(b"a,b\n1,2\n"), "t.csv.gz").pages == ["# t.csv\n\na | b\na: 1 | b: 2"]
+
+
+def test_archives_in_archives_end() -> None:
+    data = documents.archive({"deep.txt": "Deep."})
+    for _ in range(10):
+        data = documents.archive({"inner.zip": data})
+    came = read_bytes(data, "a.zip")
+    assert "Deep." not in came.text
+    assert came.notes
+
+
+def test_an_archive_that_expands_without_end_is_refused() -> None:
+    with pytest.raises(FileFailure) as failure:
+        read_bytes(gzip.compress(bytes(30 << 20)), "a.gz")
+    assert failure.value.reason is FailureReason.TOO_LARGE
