@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
+from memgpt_runtime import reasons
 from memgpt_runtime.config import Config, ConfigError, load_config
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_runtime.server import App
@@ -61,9 +62,10 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
                 settings = load_config(config.name, MemorySettings, path=file).service
             except ConfigError as error:
                 _log.warning("configuration_invalid", error=str(error))
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
+                raise reasons.wrong_state(
                     "Memory's configuration file is invalid; Memory's log says why",
+                    resource="configuration",
+                    state="INVALID",
                 ) from error
         target = settings.reembed_settings
         return None if target is None else model_choice(target)

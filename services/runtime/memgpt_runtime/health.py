@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from memgpt_runtime import reasons
 from memgpt_runtime.broadcast import Broadcast
-from memgpt_runtime.errors import NotFound, Reason, ServiceError
+from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -163,7 +164,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # a
     ) -> health_pb2.HealthCheckResponse:
         """Return the status now. NOT_FOUND for an unknown service."""
         if request.service not in self._services:
-            raise NotFound(Reason.NOT_IMPLEMENTED, f"unknown service {request.service[:200]!r}")
+            raise reasons.service_not_found(f"unknown service {request.service[:200]!r}", service=request.service[:200])
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802 - the name is gRPC's

@@ -150,7 +150,7 @@ def _details(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status |
     return None
 
 
-def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> ServiceError:
+def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: str = "") -> ServiceError:
     """Decode the error of a call, so that callers handle one tree of exceptions whatever the transport.
 
     Chain it: ``raise from_rpc_error(error) from error``. An error without our ErrorInfo (the connection failed, a proxy
@@ -160,6 +160,7 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
     Args:
         error: A `grpc.aio.AioRpcError`, or the synchronous client's error, which has the same accessors.
         service: What was called, in words for people.
+        name: The same for programs, as `SERVICE_UNAVAILABLE` names it.
     """
     call: Any = error
     code: grpc.StatusCode = call.code()
@@ -176,7 +177,8 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service") -> Servic
     cls = _CLASSES.get(code, errors.Internal)
     if rich is None or not ours:
         reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
-        return cls(reason, message.format(service=service))
+        metadata = {"service": name} if name and reason is Reason.SERVICE_UNAVAILABLE else {}
+        return cls(reason, message.format(service=service), metadata=metadata)
     return cls(
         Reason(info.reason) if info.reason in Reason.__members__ else info.reason,
         rich.message,

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import protovalidate
 
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import FieldViolation, InvalidArgument, Reason
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+
+_SIZE_RULES = ("string.max_bytes", "bytes.max_len")
 
 
 def validate(message: Message) -> None:
@@ -24,7 +28,15 @@ def validate(message: Message) -> None:
         return
     violations = [_violation(message, violation) for violation in found]
     text = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
+    if all(violation.proto.rule_id in _SIZE_RULES for violation in found):
+        error = reasons.too_large(text, field=violations[0].field, limit_bytes=_limit(found[0]))
+        error.violations = tuple(violations)
+        raise error
     raise InvalidArgument(Reason.INVALID_FIELD, text, violations=violations)
+
+
+def _limit(violation: protovalidate.Violation) -> int:
+    return int(violation.rule_value)
 
 
 def _violation(message: Message, violation: protovalidate.Violation) -> FieldViolation:

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason
+from memgpt_runtime import errors, reasons
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -94,8 +93,8 @@ class StepRunner:
             turn.model_steps += usage is not None
             turn.usage += usage or NO_USAGE
             return new.outcome is not None
-        raise errors.Aborted(
-            Reason.ETAG_MISMATCH, "core memory keeps being changed by others; send the same request again"
+        raise reasons.etag_mismatch(
+            "core memory keeps being changed by others; send the same request again", resource="block", etag=""
         )
 
     async def _next(self, turn: HeldTurn) -> tuple[NewStep, Usage | None]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
-from memgpt_runtime import errors
+from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import Reason
 
 from memgpt_agent import envelopes
@@ -143,8 +143,8 @@ class TurnLoop:
                 await turn.fail(str(error))
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
             except LeaseLostError as error:
-                raise errors.Aborted(
-                    Reason.LEASE_LOST, "another replica took the turn; send the same request again"
+                raise reasons.lease_lost(
+                    "another replica took the turn; send the same request again", agent_id=agent_id, epoch=lease.epoch
                 ) from error
             except errors.ServiceError:
                 await turn.release()
@@ -213,7 +213,7 @@ class TurnLoop:
                 if event.lease is None:
                     await events.aclose()
                 return _Granted(event, events)
-        raise errors.Unavailable(Reason.SERVICE_UNAVAILABLE, "Memory closed the queue without a grant; try again")
+        raise reasons.service_unavailable("Memory closed the queue without a grant; try again", service="memory")
 
     async def _replay(self, request: TurnRequest, stream: EventStream, *, follow: bool = False) -> None:
         """Add the committed steps that the stream does not have yet, and the end if the turn has ended."""
@@ -288,8 +288,8 @@ def _must_be_evictable(view: ContextView) -> int:
         FailedPrecondition: None can go.
     """
     if (count := view.evictable) == 0:
-        raise errors.FailedPrecondition(
-            Reason.WRONG_STATE, "nothing to summarize yet; the last three messages always stay"
+        raise reasons.wrong_state(
+            "nothing to summarize yet; the last three messages always stay", resource="window", state="EMPTY"
         )
     return count
 

@@ -86,7 +86,7 @@ async def call(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, SERVICE) from error
+        raise from_rpc_error(error, SERVICE, name="memory") from error
 
 
 def _duration(seconds: float) -> Duration:
@@ -209,7 +209,7 @@ class MemoryClient:
             async for response in stream:
                 yield response.piece
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, SERVICE) from error
+            raise from_rpc_error(error, SERVICE, name="memory") from error
         finally:
             stream.cancel()
 
@@ -224,7 +224,7 @@ class MemoryClient:
         except asyncio.InvalidStateError:
             return await call(stream)  # Memory ended the import early, and says why
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, SERVICE) from error
+            raise from_rpc_error(error, SERVICE, name="memory") from error
         finally:
             stream.cancel()
 

@@ -18,8 +18,7 @@ from dataclasses import replace
 import structlog
 from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import PASSING, Meaning, Refusal
-from memgpt_runtime import context, errors
-from memgpt_runtime.errors import Reason
+from memgpt_runtime import context, reasons
 
 from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
 from memgpt_agent.context_window.window import raw_function_tokens, raw_size
@@ -279,10 +278,10 @@ class OpenAIModel:
                     if reader.size > before:
                         limit.reschedule(asyncio.get_running_loop().time() + (context.remaining(silence) or silence))
         except TimeoutError as error:
-            raise errors.Unavailable(
-                Reason.MODEL_UNAVAILABLE,
+            raise reasons.model_unavailable(
                 f"the model's endpoint {self._address.shown} sent nothing for {silence:g} s; retry, or raise"
-                f" agent.model_timeout",
+                " agent.model_timeout",
+                model=str(body.get("model", self._settings.model)),
             ) from error
         return reader.answer()
 

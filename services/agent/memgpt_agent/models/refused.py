@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from memgpt.endpoints.refusals import Meaning, Refusal
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason
+from memgpt_runtime import reasons
 
 from memgpt_agent.models.answer.answer import MalformedError
 from memgpt_agent.models.base import BadAnswerError
@@ -50,15 +49,15 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
     match refusal.meaning:
         case Meaning.RATE_LIMITED:
             after = _DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after
-            return errors.ResourceExhausted(
-                Reason.MODEL_RATE_LIMITED,
+            return reasons.model_rate_limited(
                 f"{endpoint} has had too many requests; retry in {after:.0f} s{said}",
+                model=model,
                 retry_after=after,
             )
         case Meaning.OUT_OF_BALANCE:
-            return errors.ResourceExhausted(
-                Reason.MODEL_RATE_LIMITED,
+            return reasons.model_rate_limited(
                 f"the account at {endpoint} has no balance or quota left; top it up{said}",
+                model=model,
                 retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
             )
         case Meaning.FILTERED:
@@ -69,21 +68,25 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
                 f" agent.mode (tools or json_schema){said}"
             )
         case Meaning.CRASHED:
-            return _unavailable(f"the model {model!r} crashed at {endpoint}; see the log of its server{said}")
+            return reasons.model_unavailable(
+                f"the model {model!r} crashed at {endpoint}; see the log of its server{said}", model=model
+            )
         case Meaning.LOADING:
-            return _unavailable(f"{endpoint} is still loading the model {model!r}; retry later{said}")
+            return reasons.model_unavailable(
+                f"{endpoint} is still loading the model {model!r}; retry later{said}", model=model
+            )
         case Meaning.UNAVAILABLE if refusal.status:
-            return _unavailable(
-                f"{endpoint} is out of order (HTTP {refusal.status}); retry later, and check agent.base_url{said}"
+            return reasons.model_unavailable(
+                f"{endpoint} is out of order (HTTP {refusal.status}); retry later, and check agent.base_url{said}",
+                model=model,
             )
         case Meaning.UNAVAILABLE:
-            return _unavailable(f"{endpoint} cannot be reached; check that it runs, and agent.base_url{said}")
+            return reasons.model_unavailable(
+                f"{endpoint} cannot be reached; check that it runs, and agent.base_url{said}", model=model
+            )
     remedy = _REMEDIES.get(refusal.meaning, _REFUSED).format(model=model, status=refusal.status)
-    return errors.FailedPrecondition(
-        Reason.MODEL_UNUSABLE,
-        f"{endpoint} {remedy}{said}",
-        metadata={"status": refusal.status} if refusal.status else {},
-    )
+    details = {"status": refusal.status} if refusal.status else {}
+    return reasons.model_unusable(f"{endpoint} {remedy}{said}", model=model, **details)
 
 
 def malformed(model: str, problem: MalformedError) -> str:
@@ -105,7 +108,3 @@ def no_text(model: str) -> str:
         f"the model {model or 'of the service'!r} wrote no text when asked for a summary; raise"
         " agent.max_answer_tokens, or choose another model"
     )
-
-
-def _unavailable(message: str) -> errors.Unavailable:
-    return errors.Unavailable(Reason.MODEL_UNAVAILABLE, message)

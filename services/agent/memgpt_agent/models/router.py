@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason
+from memgpt_runtime import reasons
 
 from memgpt_agent.models.base import ChatModel, Completion, ModelRequest, Sink
 from memgpt_agent.models.offline import model as offline_model
@@ -30,10 +29,10 @@ class ModelRouter:
         if name == offline_model.NAME:
             return await self._offline.complete(request, sink)
         if self._endpoint is None:
-            raise errors.FailedPrecondition(
-                Reason.MODEL_UNUSABLE,
+            raise reasons.model_unusable(
                 f"the agent wants the model {name!r}, but no endpoint is configured; set agent.model,"
                 f" agent.base_url and"
                 " agent.api_key, or change the agent's model to 'offline'",
+                model=name,
             )
         return await self._endpoint.complete(request, sink)

@@ -9,7 +9,7 @@ import grpc
 import structlog
 from memgpt.tool.v1 import tool_service_pb2 as pb
 from memgpt.tool.v1.tool_service_pb2_grpc import ToolServiceStub
-from memgpt_runtime import errors
+from memgpt_runtime import errors, reasons
 from memgpt_runtime.channel import open_channel
 from memgpt_runtime.errors import Reason
 
@@ -80,11 +80,11 @@ class ToolClient:
             raise errors.invalid("address", str(error)) from error
         tls = self._allowed.tls(address)
         if tls is None:
-            raise errors.PermissionDenied(
-                Reason.NOT_PERMITTED,
+            raise reasons.not_permitted(
                 f"the address {address} is not allowed; whoever runs the Agent can add it to agent.tool_addresses"
                 " (MEMGPT_AGENT_TOOL_ADDRESSES)",
-                metadata={"address": address},
+                permission="tools.register",
+                address=address,
             )
         # A channel of its own: what cannot be used is not to keep a connection.
         async with self._open(address, tls=tls) as channel:

@@ -6,7 +6,7 @@ import re
 
 from memgpt.memory.v1 import profile_pb2
 from memgpt.memory.v1 import profile_service_pb2 as pb
-from memgpt_runtime import errors
+from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.pagination import normalise_page_size
 
@@ -103,9 +103,10 @@ class ProfileStore:
 
     def _must_be_added(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:
         if name in built_in(_KINDS[kind]):
-            raise errors.FailedPrecondition(
-                Reason.WRONG_STATE,
+            raise reasons.in_use(
                 f"the {_WORDS[_KINDS[kind]]} {name!r} ships with the suite and cannot be changed; choose another name",
+                resource="profile",
+                name=name,
             )
 
 

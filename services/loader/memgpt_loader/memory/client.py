@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 from memgpt.memory.v1 import source_pb2, source_service_pb2
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
-from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Reason
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.names import check_name
 from memgpt_runtime.status import from_rpc_error
@@ -101,8 +102,8 @@ class MemoryClient:
         try:
             return _stored((await _call(call)).file)
         except InvalidArgument as error:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE, "the file was changed or removed by another load in the meantime"
+            raise reasons.wrong_state(
+                "the file was changed or removed by another load in the meantime", resource="file", state="CHANGED"
             ) from error
 
     async def delete_file(self, source_id: str, name: str) -> None:
@@ -212,7 +213,7 @@ async def _call(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, "the Memory service (loader.memory_address)") from error
+        raise from_rpc_error(error, "the Memory service (loader.memory_address)", name="memory") from error
 
 
 def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFile:

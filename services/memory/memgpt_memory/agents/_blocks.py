@@ -34,7 +34,7 @@ def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_peo
     if found is None:
         reference = _new_block(row, edit, by_people=by_people, time=time)
     elif edit.etag and edit.etag != block_etag(found):
-        raise errors.block_changed(edit.label)
+        raise errors.block_changed(edit.label, block_etag(found))
     else:
         reference = found
     if reference.read_only and not by_people:
@@ -55,7 +55,7 @@ def _new_block(row: AgentRow, edit: BlockEdit, *, by_people: bool, time: int) ->
     if not by_people:
         raise errors.unknown_block(edit.label)
     if edit.etag:
-        raise errors.block_changed(edit.label)
+        raise errors.block_changed(edit.label, "")
     if len(row.blocks) >= MAX_BLOCKS:
         raise errors.too_many_blocks(MAX_BLOCKS)
     reference = BlockRef(label=edit.label, text=TextRef(), limit=edit.limit or DEFAULT_BLOCK_LIMIT, updated=time)

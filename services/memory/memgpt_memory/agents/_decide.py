@@ -204,7 +204,7 @@ def _(command: CreateAgent, draft: _Draft) -> None:
 @_apply.register
 def _(command: UpdateSettings, draft: _Draft) -> None:
     if command.etag and command.etag != settings_etag(draft.row):
-        raise errors.agent_changed()
+        raise errors.agent_changed(settings_etag(draft.row))
     for name, value in command.changes.items():
         setattr(draft.row, name, value)
     if command.system is not None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from memgpt_runtime.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+)
 
 
 def unknown_agent(agent_id: str) -> NotFound:
@@ -28,23 +37,28 @@ def unknown_block(label: str) -> NotFound:
     )
 
 
-def agent_changed() -> Aborted:
-    """The agent's settings are not those of the etag."""
-    return Aborted(Reason.ETAG_MISMATCH, "the agent has changed since it was read; read it again and retry")
+def agent_changed(etag: str) -> Aborted:
+    """The settings of the agent have changed; `etag` is the current one."""
+    return reasons.etag_mismatch(
+        "the agent has changed since it was read; read it again and retry", resource="agent", etag=etag
+    )
 
 
-def block_changed(label: str) -> Aborted:
-    """The block is not that of the etag, or does not exist any longer."""
-    return Aborted(
-        Reason.ETAG_MISMATCH,
+def block_changed(label: str, etag: str) -> Aborted:
+    """The block has changed; `etag` is the current one, empty if the block no longer exists."""
+    return reasons.etag_mismatch(
         f'block "{label}" has changed since it was read; read it again and retry',
-        metadata={"label": label},
+        resource="block",
+        etag=etag,
+        label=label,
     )
 
 
 def block_read_only(label: str) -> FailedPrecondition:
     """The agent tries to change a block that only people can change."""
-    return FailedPrecondition(Reason.WRONG_STATE, f'block "{label}" is read-only; change it with SetBlock')
+    return reasons.wrong_state(
+        f'block "{label}" is read-only; change it with SetBlock', resource="block", state="READ_ONLY"
+    )
 
 
 def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
@@ -59,13 +73,15 @@ def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
 
 def too_many_blocks(most: int) -> FailedPrecondition:
     """The agent has as many blocks as it may have."""
-    return FailedPrecondition(Reason.WRONG_STATE, f"the agent has {most} blocks, the maximum; delete one first")
+    return reasons.wrong_state(
+        f"the agent has {most} blocks, the maximum; delete one first", resource="agent", state="FULL"
+    )
 
 
-def too_many_attachments(most: int) -> FailedPrecondition:
+def too_many_attachments(most: int) -> ResourceExhausted:
     """The agent has as many sources as it may have."""
-    return FailedPrecondition(
-        Reason.QUOTA_EXCEEDED, f"the agent has {most} attached sources, the maximum; detach one first"
+    return reasons.quota_exceeded(
+        f"the agent has {most} attached sources, the maximum; detach one first", quota="attachments", limit=most
     )
 
 
@@ -80,23 +96,22 @@ def function_name_taken(name: str, address: str) -> AlreadyExists:
 
 def too_many_functions(most: int, most_addresses: int) -> FailedPrecondition:
     """The agent would have too many functions, or from too many addresses."""
-    return FailedPrecondition(
-        Reason.WRONG_STATE,
+    return reasons.wrong_state(
         f"an agent has at most {most} functions from at most {most_addresses} addresses; unregister an address first",
+        resource="agent",
+        state="FULL",
     )
 
 
 def turn_has_ended(state: str) -> FailedPrecondition:
     """A step is to be added to a turn that has ended."""
-    return FailedPrecondition(Reason.WRONG_STATE, f"the turn has ended ({state}); begin another one")
+    return reasons.wrong_state(f"the turn has ended ({state}); begin another one", resource="turn", state=state)
 
 
 def step_out_of_order(index: int, following: int) -> FailedPrecondition:
     """A step is not the next one of its turn."""
-    return FailedPrecondition(
-        Reason.STEP_OUT_OF_ORDER,
-        f"step {index} is not the next step; commit step {following}",
-        metadata={"next_step": following},
+    return reasons.step_out_of_order(
+        f"step {index} is not the next step; commit step {following}", step=index, following=following
     )
 
 

@@ -53,7 +53,7 @@ class AgentState:
         """
         turn = self.turn
         if isinstance(turn, NoTurn) or turn.turn_id != lease.turn_id or self.row.epoch != lease.epoch:
-            raise lease_lost()
+            raise lease_lost(self.id, lease.epoch)
         return turn
 
     @property

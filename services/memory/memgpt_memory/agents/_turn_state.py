@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from memgpt_runtime.errors import Aborted, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import Aborted
 
 from memgpt_memory.agents._rows import CurrentTurn, TurnState
 
@@ -107,8 +108,10 @@ def turn_row_of(turn: AgentTurn) -> CurrentTurn | None:
     )
 
 
-def lease_lost() -> Aborted:
+def lease_lost(agent_id: str, epoch: int) -> Aborted:
     """The error for a lease that another worker holds by now, or whose turn has ended."""
-    return Aborted(
-        Reason.LEASE_LOST, "the lease has passed to another worker or its turn has ended; begin the turn again"
+    return reasons.lease_lost(
+        "the lease has passed to another worker or its turn has ended; begin the turn again",
+        agent_id=agent_id,
+        epoch=epoch,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason
+from memgpt_runtime import reasons
 
 from memgpt_memory.agents import Agents
 from memgpt_memory.maintenance.reembedding import Reembedding
@@ -38,10 +38,11 @@ async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Ree
         ResourceExhausted: The disk has no room for new files.
     """
     if reembedding.unfinished:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             "the store is being moved to another embedding model and holds every passage twice; finish the move "
             "(`memgpt reembed`) or abandon it (`memgpt reembed --abandon`), then retry",
+            resource="store",
+            state="MOVING",
         )
     before = await store.size()
     await agents.resume_deletions()

@@ -12,6 +12,7 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from memgpt_memory.clock import now
@@ -68,10 +69,11 @@ class Identity:
                 former=tuple((name, dimension) for name, dimension in body.get("former", ())),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
+            raise reasons.wrong_state(
                 "the store's identity record is damaged; restore a backup (`memgpt-memory restore`) or use another "
                 "store (memory.uri)",
+                resource="store",
+                state="DAMAGED",
             ) from error
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason
+from memgpt_runtime import reasons
 
 from memgpt_memory.store import Store
 from memgpt_memory.store.layout import SCHEMA_VERSION
@@ -48,11 +48,12 @@ async def migrate(
         FailedPrecondition: It is newer, or older than any step; nothing was changed.
     """
     if layout > to or any(version not in steps for version in range(layout, to)):
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             f"the store has layout {layout}, but this version knows layout {to}; use the version that made it"
             + (", a newer one" if layout > to else "")
             + " or another store (memory.uri)",
+            resource="store",
+            state="UNKNOWN_LAYOUT",
         )
     for version in range(layout, to):
         _log.warning("store_migration_started", layout=version, to=version + 1)

@@ -18,9 +18,9 @@ from enum import Enum
 from typing import TypeVar
 
 import structlog
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     Reason,
     ResourceExhausted,
     ServiceError,
@@ -164,10 +164,11 @@ class Reembedding:
                 return
             target = self._models.target()
             if target is None:
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
+                raise reasons.wrong_state(
                     "Memory's configuration names no model to move to; set memory.reembed, and for an endpoint "
                     "memory.reembed_model, memory.reembed_dimension and memory.reembed_base_url",
+                    resource="configuration",
+                    state="NO_TARGET",
                 )
             self._expect(target.name, expected)
             if target.name == self._identity.model:
@@ -175,11 +176,12 @@ class Reembedding:
                 return
             begun = self._identity.moving_to
             if begun is not None and begun != target.name:
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
+                raise reasons.wrong_state(
                     f"a move to {begun[0]} ({begun[1]} dimensions) is unfinished, but the configuration names "
                     f"{target.model} ({target.dimension}); abandon the former (CancelReembed, `memgpt reembed "
                     "--abandon`) or set memory.reembed to its model",
+                    resource="store",
+                    state="MOVING",
                 )
             embedder = await self._models.make(target)
             await embedder.embed(["memory"])  # a key, a name or a dimension that is wrong is found out before anything
@@ -203,7 +205,7 @@ class Reembedding:
             if progress.state is State.DONE:
                 return
             await changed.wait()
-        raise FailedPrecondition(Reason.WRONG_STATE, "the move was cancelled")
+        raise reasons.wrong_state("the move was cancelled", resource="move", state="CANCELLED")
 
     async def cancel(self) -> bool:
         """Abandon the move: the model stays the same and the copy is dropped. Return whether there was one."""
@@ -233,9 +235,10 @@ class Reembedding:
     @staticmethod
     def _expect(name: ModelName, expected: str) -> None:
         if expected and expected != name[0]:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
+            raise reasons.wrong_state(
                 f"Memory's configuration names {name[0]}, not {expected}; set memory.reembed and memory.reembed_model",
+                resource="configuration",
+                state="OTHER_TARGET",
             )
 
     def _report(self, progress: Progress | None) -> None:
@@ -264,7 +267,7 @@ class Reembedding:
         left = f"the move stopped after {progress.copied:,} passages; request it again to resume"
         failure = self._failure
         if failure is None:
-            return FailedPrecondition(Reason.WRONG_STATE, left)
+            return reasons.wrong_state(left, resource="move", state="STOPPED")
         if isinstance(failure, DeadlineExceeded):  # the endpoint's; the caller has time
             return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
         return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)

@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from memgpt_runtime import reasons
 from memgpt_runtime.config import ConfigError, load_config
-from memgpt_runtime.errors import FailedPrecondition, InvalidArgument, Reason, ServiceError
+from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.config import MemorySettings
@@ -47,9 +48,10 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
         InvalidArgument: It is not a backup, or it is damaged or truncated. Nothing was changed.
     """
     if store.exists() and not replace:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             f"{store} already exists; use --force to move it aside, or set another store (memory.uri)",
+            resource="store",
+            state="EXISTS",
         )
     with _held(store):
         staging = store.with_name(f"{store.name}.{new_id('restoring')}")
@@ -84,8 +86,8 @@ def _held(store: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise FailedPrecondition(
-                Reason.IN_USE, f"{store} is in use; stop Memory (`memgpt server`) first"
+            raise reasons.in_use(
+                f"{store} is in use; stop Memory (`memgpt server`) first", resource="store", name=store.name
             ) from error
         yield
 
@@ -117,10 +119,11 @@ def _check_header(header: dict[str, Any]) -> None:
     if header.get("format") != FORMAT or not isinstance(header.get("layout"), int):
         raise _unusable()
     if header["layout"] > SCHEMA_VERSION:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             f"the backup has layout {header['layout']}, but this version knows layouts up to {SCHEMA_VERSION}; use the "
             "version that made it, or a newer one",
+            resource="backup",
+            state="UNKNOWN_LAYOUT",
         )
 
 
@@ -177,10 +180,11 @@ def main(argv: Sequence[str]) -> int:
         config = load_config("memory", MemorySettings, path=arguments.config)
         store = config.service.lite_file(config.home)
         if store is None:
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
+            raise reasons.wrong_state(
                 f"memory.uri is a Milvus server ({config.service.uri}), but backups are of Milvus Lite; use "
                 "milvus-backup, or set memory.uri to a file",
+                resource="store",
+                state="SERVER",
             )
         if arguments.file == "-":
             former = restore(sys.stdin.buffer, store, replace=arguments.force)

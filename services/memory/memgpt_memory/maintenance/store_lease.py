@@ -6,7 +6,8 @@ import asyncio
 import json
 
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.clock import Clock, now
@@ -54,10 +55,11 @@ class StoreLease:
             await asyncio.sleep(_WATCH_SECONDS)
             again = await records.get("holder")
             if again is not None and again.body != (record.body if record else ""):
-                raise FailedPrecondition(
-                    Reason.IN_USE,
+                raise reasons.in_use(
                     "another Memory process holds this store, and two would corrupt it; stop the other one or use "
                     "another database (memory.uri)",
+                    resource="store",
+                    name="memory.uri",
                 )
         last = int(body.get("last_stamp", 0))
         clock = Clock(last + _STAMP_MARGIN if last else 0)

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from memgpt_runtime.errors import Aborted, InvalidArgument, Reason, invalid
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import InvalidArgument, Reason, invalid
 
 from memgpt_memory.agents import (
     MAX_ATTACHMENTS,
@@ -98,7 +99,9 @@ class Transfers:
             numbers = range(start, min(start + _MESSAGES, agent.row.message_count))
             found = await self._messages.read(agent.id, numbers)
             if len(found) < len(numbers):
-                raise Aborted(Reason.WRITE_CONFLICT, "the agent is being deleted and can no longer be exported")
+                raise reasons.write_conflict(
+                    "the agent is being deleted and can no longer be exported", resource="agent"
+                )
             for message in found:
                 yield message
         notes = 0
@@ -111,7 +114,7 @@ class Transfers:
                     notes += 1
                     yield passage_of(rows[id_])
         if live.row.deleting:
-            raise Aborted(Reason.WRITE_CONFLICT, "the agent is being deleted and can no longer be exported")
+            raise reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
         yield Counts(len(blocks), agent.row.message_count, notes)
 
     async def take(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cachetools import LRUCache
-from memgpt_runtime.errors import InvalidArgument, Reason
+from memgpt_runtime import reasons
 
 from memgpt_memory.messages._model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
 from memgpt_memory.records import split
@@ -39,10 +39,10 @@ def message_rows(
     call = new.function_call
     arguments = call.arguments if call else ""
     if len(new.text.encode()) + len(arguments.encode()) > MAX_MESSAGE_BYTES:
-        raise InvalidArgument(
-            Reason.TOO_LARGE,
+        raise reasons.too_large(
             f"message has {len(new.text.encode()) + len(arguments.encode())} bytes, its maximum is "
             f"{MAX_MESSAGE_BYTES}; split it or load it as a document",
+            limit_bytes=MAX_MESSAGE_BYTES,
             field="messages.text",
         )
     apart = arguments != "" and len(json.dumps(arguments)) > _INLINE_ARGUMENTS

@@ -6,7 +6,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
-from memgpt_runtime.errors import FailedPrecondition, Reason, invalid
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import invalid
 from memgpt_runtime.validation import validate
 
 from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, check_settings
@@ -55,10 +56,11 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         raise invalid("piece", "the stream must begin with a header and an agent")
     version = first.piece.header.format_version
     if version != FORMAT_VERSION:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             f"the agent was exported in format {version}, but this version knows format {FORMAT_VERSION}; import it "
             "with the version that exported it, or a newer one",
+            resource="export",
+            state="UNKNOWN_FORMAT",
         )
     agent = second.agent
     # The constraints are those of a new agent: they stand there, and only there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, invalid
 
 
@@ -42,9 +43,11 @@ def unknown_load_request(request_id: str) -> NotFound:
     )
 
 
-def load_changed() -> Aborted:
-    """The record of a load is not that of the etag."""
-    return Aborted(Reason.ETAG_MISMATCH, "the load record has changed since it was read; read it again and retry")
+def load_changed(etag: str) -> Aborted:
+    """The record of a load has changed; `etag` is the current one, empty if there is none."""
+    return reasons.etag_mismatch(
+        "the load record has changed since it was read; read it again and retry", resource="load", etag=etag
+    )
 
 
 def passage_out_of_order(index: int, following: int) -> InvalidArgument:

@@ -51,7 +51,7 @@ class LoadRecords:
         async with source.writing(), self._rows.lock(key):
             former = await self._rows.get_held(key, tenant)
             if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
-                raise load_changed()
+                raise load_changed("" if former is None else f"v{former[0]['version']}")
             body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
             if record.request_id:
                 pointer = json.dumps({"load": record.load_id})

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from memgpt_runtime.errors import Reason, ResourceExhausted
+from memgpt_runtime import reasons
 
 from memgpt_memory.store.rows import Row
 
@@ -72,7 +72,7 @@ class Batcher:
             ResourceExhausted: Too many rows are waiting; nothing was written.
         """
         if self.rows_waiting and self.rows_waiting + len(rows) > self._max_waiting:
-            raise ResourceExhausted(Reason.OVERLOADED, "too many writes are waiting for Milvus; retry later")
+            raise reasons.overloaded("too many writes are waiting for Milvus; retry later", limit=self._max_waiting)
         waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self.rows_waiting += len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -32,8 +33,8 @@ def request_id_reused(request_id: str) -> InvalidArgument:
 
 def queue_full(most: int) -> ResourceExhausted:
     """Too many turns wait for the agent."""
-    return ResourceExhausted(
-        Reason.OVERLOADED, f"{most} turns are waiting for this agent, the maximum; retry later", retry_after=5
+    return reasons.overloaded(
+        f"{most} turns are waiting for this agent, the maximum; retry later", limit=most, retry_after=5
     )
 
 
@@ -48,14 +49,17 @@ def timed_out(seconds: float) -> DeadlineExceeded:
 
 def cancelled_in_queue() -> FailedPrecondition:
     """An edit was cancelled while it waited."""
-    return FailedPrecondition(
-        Reason.WRONG_STATE, "the request was cancelled while it waited; use a new request_id to repeat it"
+    return reasons.wrong_state(
+        "the request was cancelled while it waited; use a new request_id to repeat it",
+        resource="turn",
+        state="CANCELLED",
     )
 
 
 def nothing_to(action: str) -> FailedPrecondition:
     """The window holds nothing that can be taken back or edited."""
-    return FailedPrecondition(
-        Reason.WRONG_STATE,
+    return reasons.wrong_state(
         f"nothing to {action} in the agent's window; the messages it was created with cannot be changed",
+        resource="window",
+        state="EMPTY",
     )

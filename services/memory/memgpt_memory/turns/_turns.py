@@ -72,7 +72,7 @@ class Turns:
         """
         turn = live.state.turn_under(lease)
         if isinstance(turn, EndedTurn):
-            raise lease_lost()
+            raise lease_lost(live.id, lease.epoch)
         return self._queue.lease(live, turn.turn_id), turn.cancel
 
     async def cancelled(self, live: LiveAgent, lease: Lease) -> bool:

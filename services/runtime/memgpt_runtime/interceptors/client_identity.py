@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from memgpt_runtime.errors import PermissionDenied, Reason
+from memgpt_runtime import reasons
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
 _NAME_KEYS = ("x509_subject_alternative_name", "x509_common_name")
@@ -35,9 +35,9 @@ class ClientIdentity:
         if (self._exact or self._prefixes) and not rpc.infrastructure:
             names = _names(rpc.wire.auth_context())
             if not any(name in self._exact or name.startswith(self._prefixes) for name in names):
-                raise PermissionDenied(
-                    Reason.NOT_PERMITTED,
+                raise reasons.not_permitted(
                     "the client's certificate has none of the allowed names; add one to server.tls_client_names",
+                    permission="connect",
                 )
         return await call()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from memgpt_runtime import status
-from memgpt_runtime.errors import Cancelled, Reason, ResourceExhausted, ServiceError, Unavailable, Unimplemented
+from memgpt_runtime import reasons, status
+from memgpt_runtime.errors import Cancelled, Reason, ResourceExhausted, ServiceError, Unavailable
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 from memgpt_runtime.logs import get_logger
@@ -63,16 +63,14 @@ def _translate(rpc: Rpc, error: BaseException) -> ServiceError:
         cause, error = error, status.from_rpc_error(error)
         error.__cause__ = cause
     if isinstance(error, Cancelled):
-        error = Unavailable(Reason.SERVICE_UNAVAILABLE, "a downstream call was cancelled; retry")
+        error = reasons.service_unavailable("a downstream call was cancelled; retry", service="memory")
     if isinstance(error, ServiceError) and status.code_of(error) is not grpc.StatusCode.INTERNAL:
         if isinstance(error, Unavailable | ResourceExhausted) and error.__cause__ is not None:
             _log.warning("call_failed", reason=error.reason, exc_info=error)
         return error
     if isinstance(error, NotImplementedError) and _sent_code(rpc) is grpc.StatusCode.UNIMPLEMENTED:
         # Raised by the generated base class for a method that the servicer does not override.
-        return Unimplemented(
-            Reason.NOT_IMPLEMENTED, f"{rpc.name} is not implemented in this version", metadata={"method": rpc.method}
-        )
+        return reasons.not_implemented(f"{rpc.name} is not implemented in this version", method=rpc.method)
     _log.error("unhandled_exception", exc_info=error)
     return status.bug(rpc.request.request_id)
 

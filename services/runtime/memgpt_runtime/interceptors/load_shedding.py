@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
@@ -43,11 +44,7 @@ class LoadShedding:
             return await call()
         streaming = rpc.kind != "unary"
         if self._counts[streaming] >= self._limits[streaming]:
-            raise ResourceExhausted(
-                Reason.OVERLOADED,
-                "too many concurrent calls; retry later",
-                metadata={"limit": self._limits[streaming]},
-            )
+            raise reasons.overloaded("too many concurrent calls; retry later", limit=self._limits[streaming])
         self._counts[streaming] += 1
         try:
             return await call()

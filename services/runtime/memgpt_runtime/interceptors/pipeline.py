@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError, Unimplemented
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
 from memgpt_runtime.interceptors.keep_alive import KeepAlive
 from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
 
@@ -64,9 +65,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         # The kind is unknown; a handler for streams in both directions can refuse any.
         async def refuse(_requests: object, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
             async def call() -> None:
-                raise Unimplemented(
-                    Reason.NOT_IMPLEMENTED, f"unknown method {method[:200]}", metadata={"method": method}
-                )
+                raise reasons.not_implemented(f"unknown method {method[:200]}", method=method)
 
             await self.run(Rpc(method, "unary", known=False, wire=grpc_context), call)
 

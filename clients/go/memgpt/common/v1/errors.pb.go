@@ -108,6 +108,10 @@ const (
 	//
 	//	{"reason": "FILE_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x", "file": "a.txt"}}
 	ErrorReason_ERROR_REASON_FILE_NOT_FOUND ErrorReason = 48
+	// NOT_FOUND: the server has no such gRPC service. Returned by health checks.
+	//
+	//	{"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
+	ErrorReason_ERROR_REASON_SERVICE_NOT_FOUND ErrorReason = 49
 	// ALREADY_EXISTS: the name is taken within the tenant.
 	//
 	//	{"reason": "NAME_TAKEN", "domain": "memgpt", "metadata": {"name": "PoliteButterfly"}}
@@ -116,7 +120,8 @@ const (
 	//
 	//	{"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_ID_TAKEN ErrorReason = 61
-	// ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change.
+	// ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change. `etag` is the
+	// current one, empty if the resource no longer exists.
 	//
 	//	{"reason": "ETAG_MISMATCH", "domain": "memgpt", "metadata": {"resource": "block", "etag": "7"}}
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 80
@@ -244,6 +249,7 @@ var (
 		46:  "ERROR_REASON_LOAD_NOT_FOUND",
 		47:  "ERROR_REASON_PROFILE_NOT_FOUND",
 		48:  "ERROR_REASON_FILE_NOT_FOUND",
+		49:  "ERROR_REASON_SERVICE_NOT_FOUND",
 		60:  "ERROR_REASON_NAME_TAKEN",
 		61:  "ERROR_REASON_ID_TAKEN",
 		80:  "ERROR_REASON_ETAG_MISMATCH",
@@ -291,6 +297,7 @@ var (
 		"ERROR_REASON_LOAD_NOT_FOUND":        46,
 		"ERROR_REASON_PROFILE_NOT_FOUND":     47,
 		"ERROR_REASON_FILE_NOT_FOUND":        48,
+		"ERROR_REASON_SERVICE_NOT_FOUND":     49,
 		"ERROR_REASON_NAME_TAKEN":            60,
 		"ERROR_REASON_ID_TAKEN":              61,
 		"ERROR_REASON_ETAG_MISMATCH":         80,
@@ -351,7 +358,7 @@ var File_memgpt_common_v1_errors_proto protoreflect.FileDescriptor
 
 const file_memgpt_common_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmemgpt/common/v1/errors.proto\x12\x10memgpt.common.v1*\x88\f\n" +
+	"\x1dmemgpt/common/v1/errors.proto\x12\x10memgpt.common.v1*\xac\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -371,7 +378,8 @@ const file_memgpt_common_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TURN_NOT_FOUND\x10-\x12\x1f\n" +
 	"\x1bERROR_REASON_LOAD_NOT_FOUND\x10.\x12\"\n" +
 	"\x1eERROR_REASON_PROFILE_NOT_FOUND\x10/\x12\x1f\n" +
-	"\x1bERROR_REASON_FILE_NOT_FOUND\x100\x12\x1b\n" +
+	"\x1bERROR_REASON_FILE_NOT_FOUND\x100\x12\"\n" +
+	"\x1eERROR_REASON_SERVICE_NOT_FOUND\x101\x12\x1b\n" +
 	"\x17ERROR_REASON_NAME_TAKEN\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_ID_TAKEN\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_ETAG_MISMATCH\x10P\x12\x1b\n" +

@@ -117,6 +117,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "FILE_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x", "file": "a.txt"}}
     """
+    ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: the server has no such gRPC service. Returned by health checks.
+
+        {"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
+    """
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS: the name is taken within the tenant.
 
@@ -128,7 +133,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
-    """ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change.
+    """ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change. `etag` is the
+    current one, empty if the resource no longer exists.
 
         {"reason": "ETAG_MISMATCH", "domain": "memgpt", "metadata": {"resource": "block", "etag": "7"}}
     """
@@ -361,6 +367,11 @@ ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 48
 
     {"reason": "FILE_NOT_FOUND", "domain": "memgpt", "metadata": {"load_id": "load_01jd2z6y3x", "file": "a.txt"}}
 """
+ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: the server has no such gRPC service. Returned by health checks.
+
+    {"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
+"""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS: the name is taken within the tenant.
 
@@ -372,7 +383,8 @@ ERROR_REASON_ID_TAKEN: ErrorReason.ValueType  # 61
     {"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
-"""ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change.
+"""ABORTED: the resource has changed since its `etag` was read. Read it again and repeat the change. `etag` is the
+current one, empty if the resource no longer exists.
 
     {"reason": "ETAG_MISMATCH", "domain": "memgpt", "metadata": {"resource": "block", "etag": "7"}}
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar, cast
 
 import structlog
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 
@@ -439,15 +440,17 @@ class LiteStore(ThreadedStore):
             if not disk.is_held(path):
                 return Engine(path, durable=self._sync != "never")
         except Exception as error:  # Lite raises its own errors, and those of whatever reads its files
-            raise FailedPrecondition(
-                Reason.WRONG_STATE,
+            raise reasons.wrong_state(
                 f"cannot open the Milvus Lite file {path} ({type(error).__name__}); check that its folder is writable "
                 "and that Milvus Lite created it, or set another file (memory.uri)",
+                resource="store",
+                state="UNREADABLE",
             ) from error
-        raise FailedPrecondition(
-            Reason.IN_USE,
+        raise reasons.in_use(
             f"the Milvus Lite file {path} is in use by another process; stop that process, set another file "
             "(memory.uri), or use a Milvus server for both",
+            resource="store",
+            name=Path(path).name,
         )
 
     def _drop_now(self, name: str) -> None:
@@ -494,11 +497,12 @@ class LiteStore(ThreadedStore):
             self._open_engine.load(collection.name)
         except Exception as error:
             if disk.is_damage(error):
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
+                raise reasons.wrong_state(
                     f"the Milvus Lite file {self._path} is damaged: its collection {collection.name} cannot be read "
                     f"({type(error).__name__}); restore a backup (`memgpt-memory restore`), or set another file "
                     "(memory.uri)",
+                    resource="store",
+                    state="DAMAGED",
                 ) from error
             raise Unavailable(
                 Reason.STORE_UNAVAILABLE,

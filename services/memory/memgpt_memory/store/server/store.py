@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import grpc
 import structlog
-from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import Reason, Unavailable
 from pymilvus import MilvusClient
 from pymilvus.client.ts_utils import get_collection_ts
 from pymilvus.exceptions import MilvusException
@@ -184,9 +185,10 @@ class ServerStore(ThreadedStore):
             if complete or len(known) >= limit:
                 return Matches([asked.match(hit) for hit in known.values() if asked.holds(hit["entity"])], complete)
             if not fresh:
-                raise FailedPrecondition(
-                    Reason.WRONG_STATE,
+                raise reasons.wrong_state(
                     f"more than {WINDOW:,} passages have the same score; narrow the search by a filter",
+                    resource="search",
+                    state="TOO_MANY_EQUAL_SCORES",
                 )
             score_at_most = float(hits[-1]["distance"])
 
@@ -241,10 +243,11 @@ class ServerStore(ThreadedStore):
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[list[StoreFile]]:
         """See `Store`."""
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             "backups are for Milvus Lite only; for a Milvus server stop Memory and use milvus-backup "
             "(https://github.com/zilliztech/milvus-backup)",
+            resource="store",
+            state="SERVER",
         )
         yield []
 
@@ -417,8 +420,9 @@ def _halves(piece: Between, values: Sequence[int]) -> list[Between]:
     if middle == values[0]:
         middle += 1
     if middle > values[-1]:
-        raise FailedPrecondition(
-            Reason.WRONG_STATE,
+        raise reasons.wrong_state(
             f"more than {WINDOW:,} passages were stored at one instant; narrow the search by a filter",
+            resource="list",
+            state="TOO_MANY_EQUAL_TIMES",
         )
     return [Between(piece.column, piece.start, middle), Between(piece.column, middle, piece.end)]
