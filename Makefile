@@ -39,6 +39,7 @@ generate: setup ## Write everything that is generated: stubs, the synchronous cl
 	@$(PYTHON_BIN)/python scripts/client_stubs.py generate
 	@$(PYTHON_BIN)/python scripts/reference.py generate
 	@$(PYTHON_BIN)/python scripts/probe_request.py generate
+	@$(PYTHON_BIN)/python scripts/endpoints_table.py
 
 docs: setup ## Build the documentation into build/site
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_BIN)/mkdocs build
