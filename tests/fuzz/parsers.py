@@ -32,6 +32,8 @@ LIMITS = ParserLimits(
 _MOST_BYTES = 300_000
 """Larger ones of the corpus are left out: there is little to be found in a megabyte of the same."""
 
+_KINDS = Path(__file__).parents[1] / "data" / "kinds"
+
 _BOMBS = "expands to "
 """How the names of those begin that unpack to more than there is memory: there its limit ends the parser."""
 
@@ -48,6 +50,7 @@ async def fuzz(random: Random, until: Callable[[], bool], folder: Path) -> Async
         Of every file how it ended (``loaded`` or the reason), what is wrong with that, or nothing, and the file.
     """
     originals = [(sample.name, data) for sample in corpus.samples() if len(data := sample.data()) <= _MOST_BYTES]
+    originals += [(each.name, each.read_bytes()) for each in sorted(_KINDS.iterdir())]
     pool = ParserPool(LIMITS)
     try:
         number = 0

@@ -68,6 +68,7 @@ async def _seeds(channel: grpc.aio.Channel, data: dict[str, bytes]) -> dict[str,
         "GetLoad": [pb.GetLoadRequest(load_id=id_)],
         "ListLoads": [pb.ListLoadsRequest(source_id=load.source_id, page_size=1), pb.ListLoadsRequest()],
         "CancelLoad": [pb.CancelLoadRequest(load_id=id_)],
+        "ListFormats": [pb.ListFormatsRequest()],
     }
 
 

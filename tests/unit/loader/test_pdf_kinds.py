@@ -83,6 +83,31 @@ def test_a_turned_page_is_read_from_its_top() -> None:
     assert read("pdf_rotate_e.pdf").text == "Ship list of the year\nVesta of Riga\nOrm of Visby"
 
 
+@pytest.mark.parametrize("matrix", ["0 1 -1 0 {a} 72", "0 -1 1 0 {b} 700", "-1 0 0 -1 500 {a}"])
+def test_lines_that_are_drawn_turned_are_read_along_them(matrix: str) -> None:
+    drawn = "".join(
+        f"{matrix.format(a=100 + 20 * n, b=400 - 20 * n)} Tm (Line number {n} of the text) Tj " for n in range(4)
+    )
+    data = pdfs.with_contents(f"BT /F1 12 Tf {drawn} ET".encode(), b"", b"<< /Font 2 0 R >>")
+    assert read_bytes(data, "a.pdf").text.split("\n") == [f"Line number {n} of the text" for n in range(4)]
+
+
+def test_three_columns() -> None:
+    rows = [
+        ("the first column has", "while second column text", "and third one also has"),
+        ("some words in it that", "goes on with other words", "its own story to tell"),
+        ("people read downwards", "that belong together in", "us about the far north"),
+        ("until the very bottom.", "another paragraph here.", "and its many reindeer."),
+    ]
+    drawn = "".join(
+        f"1 0 0 1 {x} {700 - 16 * n} Tm ({words}) Tj "
+        for n, row in enumerate(rows)
+        for x, words in zip((50, 230, 410), row, strict=True)
+    )
+    data = pdfs.with_contents(f"BT /F1 11 Tf {drawn} ET".encode(), b"", b"<< /Font 2 0 R >>")
+    assert read_bytes(data, "a.pdf").text.split("\n") == [row[column] for column in range(3) for row in rows]
+
+
 def test_right_to_left_scripts_are_read_from_the_right() -> None:
     text = read("pdf_rtl_a.pdf").text
     assert text.split()[-1] == "غدا"

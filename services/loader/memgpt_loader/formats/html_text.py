@@ -154,6 +154,8 @@ class _Reader:
             words = node.text_content or ""
             self._words.append(words if self._verbatim else _SPACES.sub(" ", words))
             return False
+        if tag == "iframe" and (page := node.attributes.get("srcdoc")) and "<iframe" not in page:
+            self._words.append(f" {to_text(page, title=False)} ")
         if not tag[:1].isalpha() or tag in _NOT_READ:  # comments and the like
             return False
         if tag in _DRAWN:

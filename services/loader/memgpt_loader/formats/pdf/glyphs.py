@@ -52,7 +52,8 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
         if not made_up and raw.FPDFText_HasUnicodeMapError(text_page, index) == 1:
             doubtful.append(index)
         raw.FPDFText_GetLooseCharBox(text_page, index, box)
-        turns = 0 if made_up else round(raw.FPDFText_GetCharAngle(text_page, index) / _QUARTER) % 4
+        # PDFium counts angles clockwise.
+        turns = 0 if made_up else round(-raw.FPDFText_GetCharAngle(text_page, index) / _QUARTER) % 4
         char = "-" if code == _HYPHEN else chr(code)
         found.append(Glyph(char, box.left, box.bottom, box.right, box.top, turns, made_up))
     if reads_like_text("".join(found[index].char for index in doubtful)):
@@ -81,7 +82,7 @@ def upright(found: Sequence[Glyph]) -> Iterator[list[Glyph]]:
             turns = glyph.turns
         groups.setdefault(turns, []).append(glyph)
     for turns, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        yield [_turned(glyph, turns) for glyph in group]
+        yield [_turned(glyph, turns) for glyph in group] if turns else group
 
 
 def laid_flat(found: Sequence[Glyph]) -> list[Glyph]:

@@ -211,12 +211,18 @@ def _is_prose(rows: Sequence[Row], middle: float) -> bool:
         full = max(widths)
         if median(widths) < height * _LEAST_WIDTH or median(widths) < full * 0.55:
             return False
-        if any(RIGHT_TO_LEFT.search(row[0].text) is None and len(row[0].text.split()) > 2 for row in filled):
-            continue
-        if all(row[0].text == "" for row in filled):  # boxes only: there is no text to judge by
-            continue
-        return False
+        texts = [" ".join(each.text for each in row).strip() for row in filled]
+        if any(texts) and sum(map(_is_line, texts)) < 0.6 * len(texts):  # boxes alone have no text to judge by
+            return False
     return True
+
+
+def _is_line(text: str) -> bool:
+    """Whether text may be a line of prose, and not only a cell."""
+    return len(text.split()) > 2 or len(_WIDE.findall(text)) > 5
+
+
+_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 
 
 def row_text(row: Row) -> str:

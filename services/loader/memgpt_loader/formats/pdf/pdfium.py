@@ -25,6 +25,8 @@ _BROKEN_OFF = "\ufffe"
 """What PDFium makes of a hyphen at the end of a line, and of the line's end."""
 _SAMPLED = 32
 """Of so many characters one is looked at: it takes Python longer than all of PDFium to look at each."""
+_SAMPLED_AGAIN = 4
+"""Of so many one is looked at on a page where some may be undecodable."""
 _MOST_GLYPHS = 60_000
 """A page with more of them stays as PDFium orders it, so that its time is bounded."""
 _MOST_ANNOTATIONS = 2000
@@ -171,7 +173,9 @@ def _needs_care(text_page: Any, text: str, count: int) -> bool:
         return True
     if not any(raw.FPDFText_HasUnicodeMapError(text_page, index) == 1 for index in range(0, count, _SAMPLED)):
         return False
-    doubtful = [index for index in range(count) if raw.FPDFText_HasUnicodeMapError(text_page, index) == 1]
+    doubtful = [
+        index for index in range(0, count, _SAMPLED_AGAIN) if raw.FPDFText_HasUnicodeMapError(text_page, index) == 1
+    ]
     return not reads_like_text("".join(chr(raw.FPDFText_GetUnicode(text_page, index)) for index in doubtful))
 
 
@@ -227,7 +231,8 @@ def _with_superscripts(text_page: Any, text: str, boxes: Sequence[Segment]) -> s
     """Raises digits of exponents: 10 to the power of 6 is not 106."""
     for before, after in pairwise(boxes):
         raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height
-        if raised and -1 < after.left - before.right < before.height * 0.4:
+        short = after.right - after.left < before.height * 3
+        if raised and short and -1 < after.left - before.right < before.height * 0.4:
             text = _raised(text_page, text, before, after)
     return text
 
