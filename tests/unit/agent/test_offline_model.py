@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from memgpt_agent import envelopes
-from memgpt_agent.domain import Citation, Message, PassageHit, Role
+from memgpt_agent.domain import Attachment, Citation, Message, PassageHit, Role
 from memgpt_agent.loop.events import AssistantMessage, FunctionCalled
 from memgpt_agent.models.base import DeltaKind, ModelRequest
-from memgpt_agent.models.offline import quoting
+from memgpt_agent.models.offline import facts, quoting
 from memgpt_agent.models.offline.model import INTRODUCTION, OfflineModel
 
 from tests.unit.agent.fakes import NOW, FakeMemory, answered, booted, make_loop, request, run, user
@@ -230,3 +230,79 @@ def test_the_best_do_not_repeat_themselves() -> None:
     ]
     assert len(quoting.best(quotes, ["MemGPT"], "MemGPT", 5)) == 1
     assert quoting.best([], ["MemGPT"], "", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("My name is Anna and I live in Berlin", ["Name: Anna", "Lives in Berlin"]),
+        ("Hi, my name is anna", ["Name: anna"]),
+        ("My name is Ada Lovelace.", ["Name: Ada Lovelace"]),
+        ("I'm called Jean-Luc Picard, and I like tea, earl grey", ["Name: Jean-Luc Picard", "Likes tea, earl grey"]),
+        ("I really love jazz and I work as a nurse.", ["Likes jazz", "Works as a nurse"]),
+        ("我叫安娜，我住在柏林。", ["Name: 安娜", "住在柏林"]),
+        ("你好，我叫小明", ["Name: 小明"]),
+        ("我喜欢绿茶", ["喜欢绿茶"]),
+        ("Is my name Anna?", []),
+        ("我叫什么名字？", []),
+        ("The paper calls me in the abstract", []),
+    ],
+)
+def test_facts_about_the_user(text: str, lines: list[str]) -> None:
+    assert facts.about_the_user(text) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("Remember that the key lies under the stone", "the key lies under the stone"),
+        ("please note: the code is 42", "the code is 42"),
+        ("记住钥匙在石头下面", "钥匙在石头下面"),
+        ("请记住：密码是42", "密码是42"),
+        ("帮我记一下，明天开会", "明天开会"),
+        ("Do you remember our trip?", ""),
+    ],
+)
+def test_what_is_to_be_remembered(text: str, fact: str) -> None:
+    assert facts.to_remember(text) == fact
+
+
+async def test_a_name_is_kept_and_used() -> None:
+    memory = FakeMemory(answered())
+    _, said = await talk(memory, "My name is Anna and I live in Berlin")
+    assert memory.context.blocks[1].value.endswith("Name: Anna\nLives in Berlin")
+    assert "Name: Anna; Lives in Berlin" in said
+
+
+async def test_it_remembers_in_chinese_and_answers_in_it() -> None:
+    memory = FakeMemory(answered())
+    called, said = await talk(memory, "请记住：钥匙在石头下面")
+    assert called == ["archival_memory_insert", "send_message"]
+    assert memory.notes == ["钥匙在石头下面"]
+    assert said == "好的，我记住了：钥匙在石头下面"
+
+
+async def test_not_attached_is_told_from_attached_and_silent() -> None:
+    _, said = await talk(FakeMemory(answered()), "What is Milvus?")
+    assert "no source is attached" in said
+    assert "memgpt load" in said
+    attached = FakeMemory(answered(attachments=(Attachment("paper", 74),)))
+    _, said = await talk(attached, "What is Milvus?")
+    assert "the attached paper (74), holds nothing about Milvus" in said
+
+
+async def test_it_does_not_answer_another_question_than_the_one_asked() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [
+        PassageHit("Zebras live in large herds on the open plains of Africa.", NOW, Citation("s", "f.txt", 1))
+    ]
+    _, said = await talk(memory, "Where do zebras sleep?")
+    assert said.startswith("I found nothing about sleep. This is what I found about zebras")
+    await talk(memory, "Tell me about zebras.", "r2")
+    _, said = await talk(memory, "And you?", "r3")
+    assert "herds" not in said
+
+
+def test_key_words_in_chinese() -> None:
+    assert quoting.key_words("请问MemGPT是什么？") == ["MemGPT"]
+    assert quoting.key_words("队列管理器如何淘汰消息？") == ["队列管理器", "淘汰消息"]

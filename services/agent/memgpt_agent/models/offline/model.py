@@ -23,13 +23,14 @@ from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
 from memgpt_agent.functions.function import REQUEST_HEARTBEAT
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
-from memgpt_agent.models.offline import quoting
+from memgpt_agent.models.offline import facts, intents, quoting
 
 NAME = "offline"
 
 INTRODUCTION = (
-    "I am the built-in offline model: I need no key and no network. I cannot write freely, but I search your documents"
-    " and our conversation, quote what I find with its page, and remember what you tell me about yourself."
+    "I am the built-in offline model, a demonstration of search: I need no key and no network, and there is no language"
+    " model behind me. I search your documents and our conversation, quote what I find with its page, and remember what"
+    " you tell me about yourself."
 )
 
 _MIN_PAGES, _MAX_PAGES = 2, 6
@@ -42,45 +43,7 @@ _SUMMARY_WORDS = 90
 _RESULTS = re.compile(r"Showing (\d+) of (\d+) results \(page (\d+)/(\d+)\): ")
 _HUMAN_BLOCK = re.compile(r"<human characters=\"\d+/\d+\">\n(.*?)\n</human>", re.DOTALL)
 _OPEN_QUESTION = re.compile(r"Still to be answered, in the user's words: (.*)", re.DOTALL)
-_GREETING = re.compile(
-    r"\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|greetings|how are you|thanks?|thank you|bye|goodbye)"
-    r"\b[^?]{0,30}\W*\Z",
-    re.IGNORECASE,
-)
-_THANKS = re.compile(r"\W*thank", re.IGNORECASE)
-_WHO_ARE_YOU = re.compile(r"\b(?:who|what) are you\b|\bwhat can you do\b|\A\W*help\W*\Z", re.IGNORECASE)
-_PAST = re.compile(
-    r"\b(?:did|have|had|was)\s+(?:i|we|you)\b.*\b(?:say|said|tell|told|talk|talked|ask|asked|mention|mentioned|discuss\w*)"
-    r"|\b(?:i|we|you)\s+(?:said|told|talked|asked|mentioned|discussed)\b"
-    r"|\bdo you remember\b|\bremember (?:when|what|our)\b|\b(?:last time|our conversation)\b",
-    re.IGNORECASE,
-)
-_ABOUT_ME = re.compile(
-    r"\bwho am i\b|\babout me\b"
-    r"|\b(?:what|where|when|which|who|do you know)\b[^.?!]*\bmy (?!documents?|papers?|files?|sources?|pdfs?)\w+"
-    r"|\b(?:what|where|which)\b[^.?!]*\b(?:do|did|am) i (?:like|love|live|work|prefer|hate|enjoy)\b",
-    re.IGNORECASE,
-)
-_REMEMBER_THIS = re.compile(
-    r"\A\W*(?:please\s+)?(?:remember|note|keep in mind|don['’]t forget)(?:\s+(?:that|this))?\s*[:,]?\s+(?P<fact>.+)",
-    re.IGNORECASE | re.DOTALL,
-)
-_FACTS = (
-    (
-        re.compile(r"\b(?:my name is|call me|i am called)\s+(?P<fact>[^\s.,;!?]+(?:\s+[A-Z][^\s.,;!?]*)*)", re.I),
-        "Name: {}",
-    ),
-    (re.compile(r"\bi\s+(?:really\s+)?(?:like|love|enjoy|prefer)\s+(?P<fact>[^.!?]+)", re.I), "Likes {}"),
-    (re.compile(r"\bi\s+(?:hate|dislike|don['’]t like)\s+(?P<fact>[^.!?]+)", re.I), "Does not like {}"),
-    (re.compile(r"\bi\s+live\s+(?P<fact>(?:in|near|at)\s+[^.!?]+)", re.I), "Lives {}"),
-    (re.compile(r"\bi\s+work\s+(?P<fact>(?:as|at|for|in|on)\s+[^.!?]+)", re.I), "Works {}"),
-    (re.compile(r"\bmy\s+(?P<fact>birthday is [^.!?]+)", re.I), "Their {}"),
-)
-_ASKS = re.compile(
-    r"\?|\A\W*(?:please\s+)?(?:can|could|would|will)?\s*(?:you\s+)?(?:tell|explain|describe|summari[sz]e|find|search|list|show"
-    r"|define|compare|what|who|where|when|why|how|which|is|are|does|do|did)\b",
-    re.IGNORECASE,
-)
+_SOURCES = re.compile(r"passages of the attached sources: ([^\";]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +89,7 @@ class _Scene:
     alert_open: bool = False
     first: bool = True
     human: str = ""
+    sources: str = ""
     done: list[_Done] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -157,7 +121,7 @@ class OfflineModel:
         if not request.functions:
             text = _summarise(request.messages[-1].text)
             return Completion(text, usage=Usage(prompt_tokens, count_tokens(text)))
-        act = _decide(_read(request.messages))
+        act = _decide(_read(request.messages, request.note))
         arguments = envelopes.dumps(act.arguments)
         _stream(sink, DeltaKind.THOUGHT, act.thought)
         if act.name == SEND_MESSAGE.name:
@@ -171,8 +135,10 @@ def _stream(sink: Sink, kind: DeltaKind, text: str) -> None:
         sink.delta(kind, word)
 
 
-def _read(messages: Sequence[Message]) -> _Scene:
+def _read(messages: Sequence[Message], note: str) -> _Scene:
     scene = _Scene()
+    if attached := _SOURCES.search(note):
+        scene.sources = attached[1].strip().rstrip(".")
     calls: dict[str, FunctionCall] = {}
     seen_event = False
     for message in messages:
@@ -224,25 +190,26 @@ def _decide(scene: _Scene) -> _Act:
         return _say("Nothing new has come.", "I am still here. Ask me something, or tell me something to remember.")
     if scene.event == "login":
         return _say("Somebody logged in: I greet them.", f"{_hello(scene)} {INTRODUCTION}")
-    fact = _fact(scene.text)
-    if fact:
-        return _learn(scene, *fact)
-    if _WHO_ARE_YOU.search(scene.text):
+    if told := facts.about_the_user(scene.text):
+        return _learn(scene, "\n".join(told), CORE_MEMORY_APPEND.name)
+    if note := facts.to_remember(scene.text):
+        return _learn(scene, note, ARCHIVAL_MEMORY_INSERT.name)
+    if intents.WHO_ARE_YOU.search(scene.text):
         return _say("They want to know what I am.", INTRODUCTION)
-    if _GREETING.match(scene.text):
-        known = "You are welcome." if _THANKS.match(scene.text) else f"{_hello(scene)} I am here."
+    if intents.GREETING.match(scene.text):
+        known = "You are welcome." if intents.THANKS.match(scene.text) else f"{_hello(scene)} I am here."
         return _say(
             "A greeting deserves one.",
             f"{_hello(scene)} {INTRODUCTION}" if scene.first else known,
         )
-    if _ABOUT_ME.search(scene.text) and not scene.first:
+    if intents.ABOUT_ME.search(scene.text) and not scene.first:
         known = _known(scene)
         if known:
             return _say("Core memory holds what I know of them.", known)
         return _recall(scene)
-    if _PAST.search(scene.text) and not scene.first:
+    if intents.PAST.search(scene.text) and not scene.first:
         return _recall(scene)
-    if _ASKS.search(scene.text) or len(quoting.words(scene.text)) <= 3:
+    if intents.ASKS.search(scene.text) or len(quoting.words(scene.text)) <= 3:
         return _research(scene)
     return _say(
         "They tell me something, and ask nothing.",
@@ -272,20 +239,6 @@ def _save(scene: _Scene) -> _Act:
     )
 
 
-def _fact(text: str) -> tuple[str, str] | None:
-    """A fact to keep, and the function that keeps it."""
-    if "?" in text:
-        return None
-    remember = _REMEMBER_THIS.match(text)
-    for pattern, line in _FACTS:
-        match = pattern.search(text)
-        if match:
-            return line.format(match["fact"].strip()), CORE_MEMORY_APPEND.name
-    if remember:
-        return remember["fact"].strip(), ARCHIVAL_MEMORY_INSERT.name
-    return None
-
-
 def _learn(scene: _Scene, fact: str, function: str) -> _Act:
     if scene.first and not scene.done:
         # A new agent's first call must be a message or a search.
@@ -306,7 +259,9 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
             function,
             {"content": fact, REQUEST_HEARTBEAT: True},
         )
-    return _say("It is noted: I say so.", f"I will remember it. I noted: {fact}")
+    told = fact.replace("\n", "; ")
+    words = f"好的，我记住了：{told}" if intents.CHINESE.search(scene.text) else f"I will remember it. I noted: {told}"
+    return _say("It is noted: I say so.", words)
 
 
 def _known(scene: _Scene) -> str:
@@ -350,7 +305,7 @@ def _research(scene: _Scene) -> _Act:
     """Searches archival memory, reads on while it pays, and answers with quotations."""
     terms = quoting.key_words(scene.text)
     for earlier in reversed(scene.said[:-1]):
-        if terms:
+        if terms or not intents.REFERS_BACK.search(scene.text):
             break
         # "Tell me more about it": about what was asked before.
         terms = quoting.key_words(earlier)
@@ -372,9 +327,15 @@ def _research(scene: _Scene) -> _Act:
         thought = "This page helps, but there is more to read." if quotes else "Not yet what they asked for: I read on."
         return _search(thought, str(last.arguments.get("query", query)), last.page + 1)
     if not quotes:
-        return _say("I have read enough to say that it is not there.", _nothing_found(searches, " ".join(terms), pages))
+        return _say(
+            "I have read enough to say that it is not there.", _nothing_found(scene, searches, " ".join(terms), pages)
+        )
     body = "\n\n".join(f"“{quote.text}” ({quote.where})" for quote in quotes)
-    head = f"This is what I found about {' '.join(terms)}, word for word:"
+    found, missing = quoting.covered(quotes, terms)
+    head = f"This is what I found about {' '.join(found)}, word for word:"
+    if missing:
+        # Said first, so that these sentences do not pass for an answer to another question.
+        head = f"I found nothing about {' '.join(missing)}. {head}"
     return _say(
         f"I have read {pages} {'page' if pages == 1 else 'pages'} of results, and can answer.", f"{head}\n\n{body}"
     )
@@ -423,15 +384,17 @@ def _day(hit: Mapping[str, object]) -> str:
     return str(hit.get("timestamp", ""))[:10]
 
 
-def _nothing_found(searches: Sequence[_Done], query: str, pages: int) -> str:
-    if not any(search.hits for search in searches):
+def _nothing_found(scene: _Scene, searches: Sequence[_Done], query: str, pages: int) -> str:
+    if any(search.hits for search in searches):
         return (
-            f"My archival memory holds nothing about {query}. If you have a document on it, load it and attach it to"
-            " me, then ask again."
+            f"I read {pages} {'page' if pages == 1 else 'pages'} of my archival memory and found no sentence about"
+            f" {query}. Try other words, such as the document itself would use."
         )
+    if scene.sources:
+        return f"My archival memory, with the attached {scene.sources}, holds nothing about {query}."
     return (
-        f"I read {pages} {'page' if pages == 1 else 'pages'} of my archival memory and found no sentence about {query}."
-        " Try other words, such as the document itself would use."
+        f"My archival memory holds nothing about {query}, and no source is attached to me. If you have loaded a"
+        " document on it, attach it to me with /attach; if not, load it first with `memgpt load`. Then ask again."
     )
 
 

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+_CHINESE = "\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_CHINESE}]+|[^\W_{_CHINESE}]+(?:[-'’][^\W_{_CHINESE}]+)*")
+_CHINESE_ASKING = re.compile(
+    r"请问|请|告诉我|介绍一下|介绍|解释|说说|总结|一下|什么是|是什么|什么|怎么样|怎么|怎样|如何|为什么|哪里|哪些|哪个|多少|有没有|能不能"
+    r"|可以|关于|我的|你的|它的|论文|文档|文件|内容|知道|的|了|吗|呢|是|在|和|与|有|我|你|它"
+)
+"""Words that say nothing of what a question in Chinese is about."""
 
 _STOP_WORDS = frozenset((files(__package__) / "stop_words.txt").read_text(encoding="utf-8").split())
 """Words that say nothing of what a question is about, those of talking about documents included."""
@@ -50,11 +56,28 @@ def words(text: str) -> list[str]:
 def key_words(text: str) -> list[str]:
     """The words of a question that say what it is about, each once, in order."""
     seen: dict[str, str] = {}
-    for word in words(text):
+    for word in _split_chinese(words(text)):
         plain = re.sub(r"['’]s$", "", word)
         if plain.lower().replace("’", "'") not in _STOP_WORDS and len(plain) > 1:
             seen.setdefault(stem(plain), plain)
     return list(seen.values())
+
+
+def _split_chinese(found: Iterable[str]) -> Iterable[str]:
+    """The words, those in Chinese without the characters that only ask."""
+    for word in found:
+        if re.match(rf"[{_CHINESE}]", word):
+            yield from filter(None, _CHINESE_ASKING.split(word))
+        else:
+            yield word
+
+
+def covered(quotes: Sequence[Quote], terms: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The terms that at least one quote holds, and those that none holds."""
+    held = {stem(word) for quote in quotes for word in words(quote.text)}
+    texts = " ".join(quote.text for quote in quotes)
+    found = [term for term in terms if stem(term) in held or term.lower() in texts.lower()]
+    return found, [term for term in terms if term not in found]
 
 
 def stem(word: str) -> str:
@@ -126,7 +149,10 @@ def best(candidates: Iterable[Quote], terms: Sequence[str], topic: str, limit: i
     if not pool or not terms:
         return []
     stems = {stem(term) for term in terms}
-    held = [{stem(word) for word in words(quote.text)} for quote in pool]
+    # Chinese has no blanks between words: its terms are looked for as they are.
+    held = [
+        {stem(word) for word in words(q.text)} | {s for s in stems if s in q.text and not s.isascii()} for q in pool
+    ]
     weights = {s: 1 + math.log((1 + len(pool)) / (1 + sum(s in h for h in held))) for s in stems}
     scored = []
     for quote, hold in zip(pool, held, strict=True):
