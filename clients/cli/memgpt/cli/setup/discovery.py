@@ -78,7 +78,8 @@ def _windows(base_url: str, api_key: str, model: str) -> Iterator[int]:
         yield _number(settings.get("n_ctx"))
     # LM Studio: the window that the model was loaded with.
     yield _window_in(_get(f"{root}/api/v0/models/{quote(model, safe='/')}", api_key) or {})
-    for item in (_get(f"{base_url}/models", api_key) or {}).get("data") or []:
+    listed = (_get(f"{base_url}/models", api_key) or {}).get("data")
+    for item in listed if isinstance(listed, list) else ():
         if isinstance(item, dict) and item.get("id") == model:
             yield _window_in(item)
     # Ollama.

@@ -1,0 +1,260 @@
+"""The command line as a person sees it: at terminals, narrow and wide, one and two, with things that are down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.processes import service_environment
+from tests.support.scripted_llm import ScriptedLLM, call
+from tests.support.suite import PAPER, QUESTION
+from tests.support.terminal import END, ENTER, INTERRUPT, Terminal
+
+MEMGPT = str(Path(sys.executable).with_name("memgpt"))
+PROMPT = "Enter your message:"
+
+Type = Callable[..., Terminal]
+
+
+class Home:
+    """A home of the test's own, and commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "home"
+        self.environment = service_environment(self.path, {})
+
+    def terminal(self, *arguments: str, width: int = 120, **variables: str) -> Terminal:
+        return Terminal(MEMGPT, *arguments, env={**self.environment, **variables}, cwd=self.folder, width=width)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MEMGPT, *arguments],
+            env={**self.environment, **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def configure(self, llm: ScriptedLLM) -> None:
+        done = self.run("configure", "--model", "scripted", "--model-endpoint", llm.base_url, "--mode", "tools")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def services_of(home: Home) -> list[int]:
+    """Process ids of the services that run for a home."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"MEMGPT_HOME={home.path}\0".encode() in file.read_bytes():
+                command = (file.parent / "cmdline").read_bytes()
+                if b"memgpt_" in command:
+                    found.append(int(file.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def broken_words(lines: list[str], text: str) -> set[str]:
+    """Words of lines that are not in a text as they stand: what a break inside a word leaves."""
+    known = set(text.split())
+    return {word for line in lines for word in line.split()} - known
+
+
+ANSWER = (
+    "# Virtual context\n\nIt works like **virtual memory** of an operating system, extraordinarily straightforward:\n\n"
+    "- the window is the main memory, where everything immediately relevant is kept\n"
+    "- `archival storage` is the disk\n\n1. Read.\n2. Page on, until nothing is left."
+)
+SHOWN = (
+    "🤖 Virtual context It works like virtual memory of an operating system, extraordinarily straightforward: "
+    "• the window is the main memory, where everything immediately relevant is kept • archival storage is the disk "
+    "1. Read. 2. Page on, until nothing is left."
+)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_answers_break_between_words_while_they_stream(home: Home, width: int) -> None:
+    answer = call("send_message", message=ANSWER)
+    with ScriptedLLM([answer]) as llm:
+        home.configure(llm)
+        with home.terminal("run", "--agent", "Ada", "--first", "--no-verify", width=width) as chat:
+            chat.wait(PROMPT)
+            chat.send("What is it?" + ENTER)
+            screen = chat.wait(lambda text: text.count(PROMPT) == 2)
+            chat.send(END)
+            chat.wait_end()
+    lines = screen.partition("What is it?")[2].partition("> ")[0].splitlines()
+    assert not broken_words(lines, SHOWN), screen
+    assert " ".join(" ".join(lines).split()) == SHOWN
+    assert all(len(line) <= width for line in lines)
+
+
+def test_a_chat_is_resumed_without_asking_the_model(home: Home) -> None:
+    """And a new one is streamed by default."""
+    with ScriptedLLM([call("send_message", message="Hello, Ada.")]) as llm:
+        home.configure(llm)
+        with home.terminal("run", "--agent", "Ada", "--first", "--no-verify") as chat:
+            chat.wait(PROMPT)
+            chat.send("My name is Ada." + ENTER)
+            chat.wait("Hello, Ada.")
+            chat.wait(lambda text: text.count(PROMPT) == 2)
+            chat.send(END)
+            chat.wait_end()
+        assert all(request.json["stream"] for request in llm.requests)
+        asked = len(llm.requests)
+        with home.terminal("run", "--agent", "Ada") as chat:
+            screen = chat.wait(PROMPT)
+            assert "Model: scripted; data sources: none" in screen
+            assert "🧑 My name is Ada." in screen
+            assert "🤖 Hello, Ada." in screen
+            chat.send(END)
+            chat.wait_end()
+        assert len(llm.requests) == asked
+
+
+def test_two_terminals_share_the_services(home: Home) -> None:
+    with home.terminal("run", "--agent", "Ada", "--first") as first:
+        first.wait(PROMPT)
+        running = services_of(home)
+        assert len(running) == 3
+        listed = home.run("list", "agents")
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert "Ada" in listed.stdout
+        with home.terminal("run", "--agent", "Bob", "--first") as second:
+            second.wait(PROMPT)
+            assert services_of(home) == running
+            first.send(END)
+            first.wait_end()
+            # They were started by the first, and outlive it.
+            second.send("/agents" + ENTER)
+            screen = second.wait(lambda text: text.count(PROMPT) == 2)
+            assert "Ada" in screen
+            assert services_of(home) == running
+            second.send(END)
+            second.wait_end()
+    assert services_of(home) == []
+    assert list((home.path / "run").glob("*.users")) == []
+
+
+def test_services_end_with_a_last_user_that_is_killed(home: Home) -> None:
+    with home.terminal("run", "--agent", "Ada", "--first") as chat:
+        chat.wait(PROMPT)
+        assert len(services_of(home)) == 3
+    deadline = time.monotonic() + 30
+    while services_of(home) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert services_of(home) == []
+    assert home.run("list", "agents").returncode == 0, "and the next one starts its own"
+
+
+def test_what_is_down_is_named_soon_and_plainly(home: Home) -> None:
+    port = free_port()
+    begin = time.monotonic()
+    away = home.run("list", "agents", MEMGPT_MEMORY_URI=f"http://127.0.0.1:{port}")
+    assert time.monotonic() - begin < 10
+    assert away.returncode == 1
+    assert away.stderr == (
+        f"Error: Milvus cannot be reached at http://127.0.0.1:{port} (connection refused); start it, or choose another"
+        " store with `memgpt configure`\n"
+    )
+    home.run("configure", "--model", "m", "--model-endpoint", f"http://127.0.0.1:{port}/v1", "--mode", "tools")
+    with home.terminal("run", "--agent", "Ada", "--first") as chat:
+        screen = chat.wait("the model cannot be reached", timeout=10)
+        assert f"http://127.0.0.1:{port}/v1 (connection refused); start its server" in " ".join(screen.split())
+
+
+def test_configure_offers_what_is_configured(home: Home) -> None:
+    with ScriptedLLM(lambda _: call("say_hello", to="Ada")) as llm:
+        home.configure(llm)
+        before = tomllib.loads((home.path / "config.toml").read_text())
+        with home.terminal("configure") as terminal:
+            terminal.wait("Select LLM inference provider")
+            terminal.send(ENTER)
+            terminal.wait("Enter the base URL of the endpoint")
+            terminal.send("\x15not a url" + ENTER)
+            terminal.wait('"not a url" is not the URL of an endpoint')
+            terminal.wait(lambda text: text.count("Enter the base URL of the endpoint") == 2)
+            terminal.send(ENTER)
+            terminal.wait("Enter its API key")
+            terminal.send(ENTER)
+            terminal.wait("model:")
+            terminal.send(ENTER)
+            terminal.wait("Enter the size of its context window")
+            terminal.send("\x15" + "12" + ENTER)
+            terminal.wait("a context window has 1,024 to 10,000,000 tokens")
+            terminal.wait(lambda text: text.count("Enter the size of its context window") == 2)
+            terminal.send(ENTER)
+            terminal.wait("Select embedding model")
+            terminal.send(ENTER)
+            terminal.wait("Select storage backend")
+            terminal.send(ENTER)
+            terminal.wait("Enter the Milvus connection URI")
+            terminal.send(ENTER)
+            screen = terminal.wait_end()
+        assert terminal.code == 0, screen
+        assert "scripted answered a test message in" in screen
+        assert "What to do next:" in screen
+        after = tomllib.loads((home.path / "config.toml").read_text())
+        assert after["agent"]["model"] == before["agent"]["model"]
+        assert after["agent"]["base_url"] == before["agent"]["base_url"]
+        assert after["memory"] == before["memory"]
+
+
+def test_leaving_configure_changes_nothing(home: Home) -> None:
+    with home.terminal("configure") as terminal:
+        terminal.wait("Select LLM inference provider")
+        terminal.send(INTERRUPT)
+        screen = terminal.wait_end()
+    assert "Nothing was changed." in screen
+    assert terminal.code == 130
+    assert not (home.path / "config.toml").exists()
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_tables_keep_names_whole_and_hide_ids(home: Home, width: int) -> None:
+    name = "An agent with a rather long name"
+    assert home.run("ask", "--agent", name, "Hello!").returncode == 0
+    with home.terminal("list", "agents", width=width) as listed:
+        screen = listed.wait_end()
+    assert name in screen
+    assert "agent_" not in screen
+    with home.terminal("list", "agents", "--wide", width=200) as listed:
+        assert "agent_" in listed.wait_end()
+
+
+def test_the_tutorial_in_chinese(home: Home) -> None:
+    assert home.run("quickstart").returncode == 0
+    loaded = home.run("load", str(PAPER), "--name", "论文")
+    assert "from 论文" in loaded.stdout, loaded.stderr
+    with home.terminal("run", "--persona", "memgpt_doc", "--agent", "小艾", width=80) as chat:
+        chat.wait("Hit enter to begin")
+        chat.send(ENTER)
+        chat.wait(PROMPT)
+        chat.send("/attach 论文" + ENTER)
+        chat.wait("Attached data source 论文")
+        chat.wait(lambda text: text.count(PROMPT) == 2)
+        chat.send("你好，我叫王芳，请记住我喜欢绿茶。" + ENTER)
+        chat.wait(lambda text: text.count(PROMPT) == 3)
+        chat.send(QUESTION + ENTER)
+        screen = chat.wait(lambda text: text.count(PROMPT) == 4)
+        assert "searching memory with archival_memory_search" in screen
+        chat.send("/dump" + ENTER)
+        screen = chat.wait(lambda text: text.count(PROMPT) == 5)
+        assert "🧑 你好，我叫王芳，请记住我喜欢绿茶。" in screen.rpartition("/dump")[2]
+        chat.send(END)
+        chat.wait_end()
