@@ -6,8 +6,10 @@ import memgpt_runtime.early_sigterm  # noqa: F401 - first of all
 
 # isort: split
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 
 import grpc
 from memgpt.agent.v1 import agent_service_pb2_grpc
@@ -19,6 +21,7 @@ from memgpt_runtime.tls import channel_credentials
 
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.heartbeats.scheduler import HeartbeatScheduler
 from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.loop.turn_registry import TurnRegistry
 from memgpt_agent.memory.client import REPEATABLE
@@ -62,9 +65,17 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         turns = TurnRegistry(loop)
         metrics.watch_running(lambda: len(turns))
         stack.push_async_callback(turns.close)
+        if settings.heartbeat_poll_seconds:
+            scheduler = HeartbeatScheduler(memory, turns, settings.heartbeat_poll_seconds, lambda: datetime.now(UTC))
+            stack.push_async_callback(_cancel, asyncio.create_task(scheduler.run(), name="heartbeats"))
         servicer = AgentServicer(settings, memory, loop, turns, tools, endpoint)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
         yield
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _tool_credentials(settings: AgentSettings) -> grpc.ChannelCredentials:

@@ -67,6 +67,9 @@ class AgentSettings(MemoryClientSection):
         0.75, gt=0, le=1, description="Part of the window from which on the agent is told to save what matters."
     )
     keep_fraction: float = Field(0.75, ge=0, lt=1, description="Part of the messages that an eviction leaves at most.")
+    heartbeat_poll_seconds: float = Field(
+        10.0, ge=0, le=3600, description="Seconds between two looks for timed heartbeats that are due; 0 for never."
+    )
     time_zone: str = Field("UTC", description="IANA name of new agents' time zone, such as Europe/Berlin.")
 
     queue_timeout: float = Field(600.0, gt=0, description="Seconds that a turn waits for the agent's other turns.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from memgpt_agent.heartbeat_plan import NO_PLAN, HeartbeatPlan
+
 DEFAULT_BLOCK_LIMIT = 2000
 """Characters that a block of core memory holds unless its creator says otherwise."""
 
@@ -143,6 +145,9 @@ class Context:
         archival_count: Notes, and passages of attached sources.
         tools: Functions that run elsewhere.
         brief: Whether instructions and functions are abbreviated, because the window is small.
+        plan: Its timed heartbeats.
+        plan_etag: Changes with every write of them.
+        now: The time of the step.
         recalled: What automatic recall found for the user's last message, as JSON values.
     """
 
@@ -154,6 +159,9 @@ class Context:
     archival_count: int = 0
     tools: tuple[Tool, ...] = ()
     brief: bool = False
+    plan: HeartbeatPlan = NO_PLAN
+    plan_etag: str = ""
+    now: datetime = EPOCH
     recalled: tuple[object, ...] = ()
 
     @property
@@ -256,6 +264,24 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanEdit:
+    """The whole new text of the timed heartbeats, to be written over what was read under ``etag``."""
+
+    text: str
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """The plan of an agent; ``etag`` changes with every write."""
+
+    agent_id: str
+    time_zone: str
+    plan: HeartbeatPlan
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewStep:
     """A step to be committed whole or not at all."""
 
@@ -264,15 +290,17 @@ class NewStep:
     blocks: tuple[BlockEdit, ...] = ()
     notes: tuple[str, ...] = ()
     eviction: Eviction | None = None
+    plan: PlanEdit | None = None
     outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a function did, to be committed with its step."""
+    """What a function did, to be committed with its step. ``plan`` is the new text of the timed heartbeats, if any."""
 
     blocks: tuple[BlockEdit, ...] = ()
     notes: tuple[str, ...] = ()
+    plan: str | None = None
 
 
 NO_EFFECTS = Effects()

@@ -20,13 +20,16 @@ from memgpt_agent.domain import (
     Outcome,
     PassageHit,
     PassagePage,
+    PlanEdit,
     Role,
     Step,
+    StoredPlan,
     Turn,
     TurnState,
     Usage,
     new_call_id,
 )
+from memgpt_agent.heartbeat_plan import HeartbeatPlan
 from memgpt_agent.loop import boot
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.settings import LoopSettings
@@ -163,6 +166,8 @@ class FakeMemory:
         for edit in step.blocks:
             self.set_block(edit.label, edit.value)
         self.notes += step.notes
+        if step.plan is not None:
+            self._write_plan(step.plan)
         committed = Step(step.index, self._store(step.messages))
         if step.eviction is not None:
             kept = tuple(m for m in self.context.messages if m.sequence >= step.eviction.before_sequence)
@@ -172,6 +177,33 @@ class FakeMemory:
             turn.state, turn.reason, turn.held = step.outcome.state, step.outcome.reason, False
         self._notify()
         return CommittedStep(committed, None if step.outcome else await self.load_context(agent_id))
+
+    def _write_plan(self, edit: PlanEdit) -> None:
+        if edit.etag != self.context.plan_etag:
+            raise errors.Aborted(Reason.ETAG_MISMATCH, "the plan has changed")
+        plan = HeartbeatPlan.parse(edit.text)
+        self.context = replace(self.context, plan=plan, plan_etag=f"{self.context.plan_etag}+")
+
+    def _stored_plan(self) -> StoredPlan:
+        agent = self.context.agent
+        return StoredPlan(agent.agent_id, agent.time_zone, self.context.plan, self.context.plan_etag)
+
+    async def list_plans(self) -> AsyncIterator[StoredPlan]:
+        yield self._stored_plan()
+
+    async def get_plan(self, agent_id: str) -> StoredPlan:
+        return self._stored_plan()
+
+    async def put_plan(self, agent_id: str, edit: PlanEdit) -> None:
+        self._write_plan(edit)
+
+    async def turns_since(self, agent_id: str, time: float) -> AsyncIterator[Turn]:
+        for turn in reversed(self.turns.values()):
+            yield turn.view()
+
+    async def turn_tokens(self, agent_id: str, request_id: str) -> int:
+        steps = self.turns[request_id].steps
+        return sum(m.usage.total for step in steps for m in step.messages if m.usage is not None)
 
     def set_block(self, label: str, value: str) -> None:
         """Writes a block, as an edit or as somebody else would."""

@@ -29,6 +29,10 @@ HEARTBEAT_BEGIN = (
     "The user is here and waiting for your first message. Greet them with send_message in one or two sentences. Use"
     " their name only if you know it."
 )
+HEARTBEAT_TIMED = (
+    "This is a scheduled heartbeat: {reason} The user has not written. Act now if there is anything to do; call"
+    " send_message if you have something to tell them."
+)
 HEARTBEAT_SUMMARIZE = "The user asked for your oldest messages to be summarized. There is nothing for you to do."
 
 STILL_OPEN = " Not answered yet, in the user's words: "

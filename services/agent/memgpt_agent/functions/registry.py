@@ -16,6 +16,7 @@ from memgpt_agent.functions.function import Function
 from memgpt_agent.functions.json_schema import in_short
 from memgpt_agent.functions.pause_heartbeats import PAUSE_HEARTBEATS
 from memgpt_agent.functions.remote import function_of
+from memgpt_agent.functions.schedule_heartbeat import SCHEDULE_HEARTBEAT
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 
 BUILT_IN: tuple[Function, ...] = (
@@ -30,12 +31,16 @@ BUILT_IN: tuple[Function, ...] = (
 )
 """What every agent has. ``functions_of`` returns what a given agent has."""
 
-BUILT_IN_BY_NAME = {function.name: function for function in BUILT_IN}
+SELF_SCHEDULED: tuple[Function, ...] = (*BUILT_IN, SCHEDULE_HEARTBEAT)
+"""What agents have that may set timed heartbeats themselves."""
 
-_BUILT_IN_SHORT = tuple(map(in_short, BUILT_IN))
+BUILT_IN_BY_NAME = {function.name: function for function in SELF_SCHEDULED}
+
+_SHORT = {BUILT_IN: tuple(map(in_short, BUILT_IN)), SELF_SCHEDULED: tuple(map(in_short, SELF_SCHEDULED))}
 
 
 def functions_of(context: Context) -> tuple[Function, ...]:
     """Return the functions that the agent may call now: built-in ones first, then those of its remote tools."""
-    built_in = _BUILT_IN_SHORT if context.brief else BUILT_IN
+    built_in = SELF_SCHEDULED if context.plan.self_scheduled else BUILT_IN
+    built_in = _SHORT[built_in] if context.brief else built_in
     return (*built_in, *map(function_of, context.tools)) if context.tools else built_in

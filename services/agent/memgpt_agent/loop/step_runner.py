@@ -19,7 +19,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.view import ContextView
 from memgpt_agent.context_window.window import WindowTooSmallError
-from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, Role, TurnState, Usage
+from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, PlanEdit, Role, TurnState, Usage
 from memgpt_agent.functions import BUILT_IN_BY_NAME, MemorySearch
 from memgpt_agent.loop import boot, speech, summary
 from memgpt_agent.loop.answer_check import (
@@ -87,8 +87,11 @@ class StepRunner:
             try:
                 await turn.commit(new)
             except errors.Aborted:
-                turn.stream.restart("Core memory was changed in the meantime.")
+                turn.stream.restart("The agent was changed in the meantime.")
                 turn.known_context = None
+                # The model is asked again, with what has changed before it.
+                turn.further_calls.clear()
+                turn.reason = ""
                 continue
             turn.model_steps += usage is not None
             turn.usage += usage or NO_USAGE
@@ -193,13 +196,14 @@ class StepRunner:
         index, messages, effects = turn.next_step, result.messages, result.effects
         if result.open:
             return NewStep(index, messages)
+        plan = None if effects.plan is None else PlanEdit(effects.plan, view.context.plan_etag)
         if result.failed:
             turn.further_calls.clear()
         # The calls that follow a write are the heartbeat that it asked for.
         if not (turn.further_calls and _writes(result)):
             turn.reason = result.reason or turn.reason
         if turn.further_calls:
-            return NewStep(index, messages, effects.blocks, effects.notes)
+            return NewStep(index, messages, effects.blocks, effects.notes, plan=plan)
         result, turn.reason = replace(result, reason=turn.reason), ""
         event = self._event(view, result)
         outcome: Outcome | None = Outcome(TurnState.COMPLETED)
@@ -209,7 +213,7 @@ class StepRunner:
                 messages = (*messages, Message(Role.USER, event))
         if outcome is not None:
             messages = (*messages, *self._last_words(view.context, outcome.state, messages))
-        return NewStep(index, messages, effects.blocks, effects.notes, outcome=outcome)
+        return NewStep(index, messages, effects.blocks, effects.notes, plan=plan, outcome=outcome)
 
     def _event(self, view: ContextView, result: StepResult) -> str:
         """Return the event that makes the agent continue; empty if nothing does."""

@@ -75,7 +75,7 @@ class ToolExecutor:
             if call.function.tool is not None:
                 return StepResult((answer,), open=True)
             _must_be_new(context, call)
-            output = await execute(call, context, self._memory)
+            output = await execute(call, replace(context, now=self._now()), self._memory)
             ok, text, effects = True, output.text, output.effects
         except FunctionError as error:
             ok, text = False, str(error)

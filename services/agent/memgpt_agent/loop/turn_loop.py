@@ -178,7 +178,8 @@ class TurnLoop:
 
     async def _granted(self, request: TurnRequest, stream: EventStream, *, nonblocking: bool) -> _Granted:
         """Return the grant of the turn, after finishing earlier turns whose holders died."""
-        until = time.monotonic() + self._settings.queue_timeout
+        timeout = self._settings.queue_timeout if request.queue_timeout is None else request.queue_timeout
+        until = time.monotonic() + timeout
         while True:
             left = max(0.0, until - time.monotonic())
             granted = await self._next_grant(request, stream, nonblocking=nonblocking, queue_timeout=left)

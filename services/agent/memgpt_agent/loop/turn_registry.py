@@ -52,6 +52,15 @@ class TurnRegistry:
         task.add_done_callback(lambda _: self._running.pop(key, None))
         return feed
 
+    async def run(self, request: TurnRequest) -> None:
+        """Run a turn, or follow it, until it has ended.
+
+        Raises:
+            ServiceError: It cannot continue now.
+        """
+        async for _ in self.open(request).events(deltas=False):
+            pass
+
     async def close(self) -> None:
         """Stops every turn after giving its lease back: another replica, or the next request, goes on with it."""
         self._closing = True

@@ -22,6 +22,7 @@ class TurnRequest:
         max_tokens: Limit of tokens; 0 for none.
         retry: Whether to take the last turn back and run its input instead of ``messages``.
         time_placeholder: Text in ``messages`` in place of which Memory writes the time; empty for none.
+        queue_timeout: Seconds that it waits for the agent's other turns; None for the setting.
     """
 
     agent_id: str
@@ -33,6 +34,7 @@ class TurnRequest:
     max_tokens: int = 0
     retry: bool = False
     time_placeholder: str = ""
+    queue_timeout: float | None = None
 
     def options(self) -> bytes:
         """Return what another replica must know to continue the turn."""

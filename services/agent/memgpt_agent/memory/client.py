@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
-from memgpt.memory.v1 import context_pb2
+from memgpt.memory.v1 import context_pb2, heartbeat_pb2
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
@@ -24,7 +24,19 @@ from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt_runtime.status import from_rpc_error
 
-from memgpt_agent.domain import Context, Lease, Message, MessagePage, NewStep, Outcome, PassagePage, Step, Turn
+from memgpt_agent.domain import (
+    Context,
+    Lease,
+    Message,
+    MessagePage,
+    NewStep,
+    Outcome,
+    PassagePage,
+    PlanEdit,
+    Step,
+    StoredPlan,
+    Turn,
+)
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.port import CancelRequested, CommittedStep, QueuePosition, TurnEvent
 from memgpt_agent.memory.resuming import resuming
@@ -61,6 +73,7 @@ REPEATABLE = tuple(
         "AgentStateService/PutToolServer",
         "AgentStateService/ListToolServers",
         "AgentStateService/DeleteToolServer",
+        "AgentStateService/ListHeartbeats",
         "AgentStateService/LoadContext",
         "AgentStateService/RewindMessages",
         "AgentStateService/EditMessage",
@@ -227,6 +240,48 @@ class MemoryClient:
             raise from_rpc_error(error, SERVICE, name="memory") from error
         finally:
             stream.cancel()
+
+    async def list_plans(self) -> AsyncIterator[StoredPlan]:
+        """Yield the timed heartbeats of all agents that have some."""
+        request = state_pb.ListHeartbeatsRequest()
+        while True:
+            page = await call(self.agents.ListHeartbeats(request))
+            for agent in page.agents:
+                yield memory_protos.stored_plan(agent)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def get_plan(self, agent_id: str) -> StoredPlan:
+        """Return the timed heartbeats of an agent."""
+        page = await call(self.agents.ListHeartbeats(state_pb.ListHeartbeatsRequest(agent_id=agent_id)))
+        return memory_protos.stored_plan(page.agents[0])
+
+    async def put_plan(self, agent_id: str, edit: PlanEdit) -> None:
+        """Write the timed heartbeats of an agent."""
+        heartbeats = heartbeat_pb2.Heartbeats(plan=edit.text, etag=edit.etag)
+        await call(self.agents.PutHeartbeats(state_pb.PutHeartbeatsRequest(agent_id=agent_id, heartbeats=heartbeats)))
+
+    async def turns_since(self, agent_id: str, time: float) -> AsyncIterator[Turn]:
+        """Yield the turns first asked for at ``time`` or later, latest first."""
+        request = state_pb.ListTurnsRequest(agent_id=agent_id)
+        while True:
+            page = await call(self.agents.ListTurns(request))
+            for turn in page.turns:
+                if turn.create_time.ToMicroseconds() < time * 1e6:
+                    return
+                yield memory_protos.turn(turn)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def turn_tokens(self, agent_id: str, request_id: str) -> int:
+        """Return the tokens of a turn's committed steps."""
+        tokens = 0
+        async for item in self.read_turn(agent_id, request_id, after_step=-1, follow=False):
+            if isinstance(item, Step):
+                tokens += sum(message.usage.total for message in item.messages if message.usage is not None)
+        return tokens
 
     async def load_context(self, agent_id: str) -> Context:
         """All that fills the agent's window now."""

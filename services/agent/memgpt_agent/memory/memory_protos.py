@@ -34,11 +34,13 @@ from memgpt_agent.domain import (
     PassagePage,
     Role,
     Step,
+    StoredPlan,
     Tool,
     Turn,
     TurnState,
     Usage,
 )
+from memgpt_agent.heartbeat_plan import HeartbeatPlan
 from memgpt_agent.memory.port import TurnGrant
 
 ROLES = {
@@ -136,7 +138,15 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
         recall_count=proto.agent.message_count - proto.agent.rewound_count,
         archival_count=proto.archival_count,
         tools=tuple(tool for server in proto.tool_servers for tool in tools(server)),
+        plan=HeartbeatPlan.parse(proto.heartbeats.plan),
+        plan_etag=proto.heartbeats.etag,
     )
+
+
+def stored_plan(proto: agent_state_service_pb2.AgentHeartbeats) -> StoredPlan:
+    """The timed heartbeats of an agent."""
+    plan = HeartbeatPlan.parse(proto.heartbeats.plan)
+    return StoredPlan(proto.agent_id, proto.time_zone or "UTC", plan, proto.heartbeats.etag)
 
 
 def tools(proto: tool_pb2.ToolServer) -> tuple[Tool, ...]:
@@ -221,6 +231,8 @@ def commit_request(agent_id: str, held: Lease, value: NewStep) -> agent_state_se
     if value.eviction is not None:
         request.eviction.before_sequence = value.eviction.before_sequence
         request.eviction.summary = value.eviction.summary
+    if value.plan is not None:
+        request.heartbeats.plan, request.heartbeats.etag = value.plan.text, value.plan.etag
     if value.outcome is not None:
         request.outcome.CopyFrom(outcome(value.outcome))
     return request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memgpt_agent.rpc._agents import AgentRpcs
+from memgpt_agent.rpc._heartbeats import HeartbeatRpcs
 from memgpt_agent.rpc._history import HistoryRpcs
 from memgpt_agent.rpc._profiles import ProfileRpcs
 from memgpt_agent.rpc._remote_tools import RemoteToolRpcs
@@ -11,5 +12,7 @@ from memgpt_agent.rpc._turns import TurnRpcs
 from memgpt_agent.rpc._window import WindowRpcs
 
 
-class AgentServicer(AgentRpcs, TurnRpcs, HistoryRpcs, WindowRpcs, SourceRpcs, RemoteToolRpcs, ProfileRpcs):
+class AgentServicer(
+    AgentRpcs, TurnRpcs, HeartbeatRpcs, HistoryRpcs, WindowRpcs, SourceRpcs, RemoteToolRpcs, ProfileRpcs
+):
     """Implements ``memgpt.agent.v1.AgentService``; the protos document its RPCs."""

@@ -20,6 +20,7 @@ from memgpt_memory.agents._commands import (
     PutToolServer,
     ResumeTurn,
     SetBlock,
+    SetHeartbeats,
     StartTurn,
     StepCommit,
     TurnStart,
@@ -27,6 +28,7 @@ from memgpt_memory.agents._commands import (
 )
 from memgpt_memory.agents._decide import MAX_ATTACHMENTS, Transition, decide, settings_etag
 from memgpt_memory.agents._errors import unknown_block
+from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live import LEASE_SECONDS, LiveAgent, Waiter
 from memgpt_memory.agents._profiles import Profile, Profiles
 from memgpt_memory.agents._ranges import Ranges
@@ -71,6 +73,7 @@ __all__ = [
     "DetachSource",
     "EndTurn",
     "EndedTurn",
+    "HeartbeatEdit",
     "InsertNotes",
     "Lease",
     "Link",
@@ -85,6 +88,7 @@ __all__ = [
     "Rewinds",
     "RunningTurn",
     "SetBlock",
+    "SetHeartbeats",
     "StartTurn",
     "StepCommit",
     "ToolFunction",
@@ -98,6 +102,7 @@ __all__ = [
     "check_exists",
     "check_settings",
     "decide",
+    "heartbeats_etag",
     "lease_lost",
     "settings_etag",
     "unknown_block",

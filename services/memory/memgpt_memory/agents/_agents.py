@@ -19,6 +19,7 @@ from memgpt_memory.agents._commands import (
     UpdateSettings,
 )
 from memgpt_memory.agents._errors import unknown_agent, unknown_agent_name
+from memgpt_memory.agents._heartbeats import HEARTBEAT
 from memgpt_memory.agents._live import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
 from memgpt_memory.agents._rows import AgentRow, Block, BlockEdit
@@ -131,6 +132,16 @@ class Agents:
         found = (await self._load_many(page.items)).values()
         agents = [live for live in found if live is not None and not live.row.deleting]
         return Page(agents, page.next_token, page.total)
+
+    async def with_heartbeats(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
+        """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`."""
+        rows = await self._records.find(HEARTBEAT, tenant=tenant)
+        page = list_page(sorted(row.parent for row in rows), size, after)
+        found = [await self._load(id_) for id_ in page.items]
+        return Page(
+            [live for live in found if live is not None and not live.row.deleting and live.state.heartbeats],
+            page.next_token,
+        )
 
     async def update(self, tenant: str, agent_id: str, changes: dict[str, str | int], etag: str) -> LiveAgent:
         """Change settings.

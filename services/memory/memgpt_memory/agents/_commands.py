@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from memgpt_memory.agents._heartbeats import HeartbeatEdit
 from memgpt_memory.agents._rewinds import Rewinds
 from memgpt_memory.agents._rows import BlockEdit, Link, ToolServer, TurnRow, TurnState
 from memgpt_memory.agents._turn_state import Lease
@@ -121,6 +122,13 @@ class DeleteToolServer:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHeartbeats:
+    """Write the timed heartbeats."""
+
+    edit: HeartbeatEdit
+
+
+@dataclass(frozen=True, slots=True)
 class TurnStart:
     """What a turn does as it begins, in one commit.
 
@@ -171,6 +179,7 @@ class StepCommit:
     notes: Sequence[str] = ()
     evict_before: int | None = None
     summary: str = ""
+    heartbeats: HeartbeatEdit | None = None
     outcome: tuple[TurnState, str] | None = None
 
 
@@ -215,6 +224,7 @@ Command = (
     | DetachSource
     | PutToolServer
     | DeleteToolServer
+    | SetHeartbeats
     | StartTurn
     | ResumeTurn
     | AddStep

@@ -27,10 +27,12 @@ from memgpt_memory.agents._commands import (
     PutToolServer,
     ResumeTurn,
     SetBlock,
+    SetHeartbeats,
     StartTurn,
     UpdateSettings,
     notes_of,
 )
+from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeat_record, heartbeats_etag
 from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import AgentRow, BlockEdit, BlockRef, Insert, TurnState
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
@@ -136,6 +138,18 @@ class _Draft:
             reference = apply_edit(self.row, self.blocks, edit, by_people=by_people, time=self.time)
             if reference not in self.touched:
                 self.touched.append(reference)
+
+    def set_heartbeats(self, edit: HeartbeatEdit) -> None:
+        """Write the timed heartbeats.
+
+        Raises:
+            Aborted: They have changed since they were read.
+        """
+        if edit.etag != (etag := heartbeats_etag(self.before.row)):
+            raise errors.heartbeats_changed(etag)
+        self.set(heartbeats=edit.plan)
+        if edit.plan:
+            self.records.append(heartbeat_record(self.before.id, self.row, self.time))
 
     def drop_block(self, reference: BlockRef) -> None:
         """Delete a block."""
@@ -283,6 +297,11 @@ def _(command: DeleteToolServer, draft: _Draft) -> bool:
 
 
 @_apply.register
+def _(command: SetHeartbeats, draft: _Draft) -> None:
+    draft.set_heartbeats(command.edit)
+
+
+@_apply.register
 def _(command: StartTurn, draft: _Draft) -> None:
     start, turn, first = command.start, command.turn, draft.row.message_count
     draft.add_messages(start.messages, turn.turn_id, start.step)
@@ -313,6 +332,8 @@ def _(command: AddStep, draft: _Draft) -> None:
         row.window_start = step.evict_before
         draft.set(summary=step.summary)
     draft.edit_blocks(step.blocks, by_people=False)
+    if step.heartbeats is not None:
+        draft.set_heartbeats(step.heartbeats)
     draft.add_messages(step.messages, turn.turn_id, command.index)
     following = turn.with_step(command.index, row.message_count)
     draft.set_turn(following if step.outcome is None else following.ended(*step.outcome, draft.time))

@@ -44,6 +44,15 @@ def agent_changed(etag: str) -> Aborted:
     )
 
 
+def heartbeats_changed(etag: str) -> Aborted:
+    """The timed heartbeats have changed; `etag` is the current one."""
+    return reasons.etag_mismatch(
+        "the timed heartbeats have changed since they were read; read them again and retry",
+        resource="heartbeats",
+        etag=etag,
+    )
+
+
 def block_changed(label: str, etag: str) -> Aborted:
     """The block has changed; `etag` is the current one, empty if the block no longer exists."""
     return reasons.etag_mismatch(

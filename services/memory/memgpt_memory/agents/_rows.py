@@ -113,6 +113,7 @@ class AgentRow(StoredModel):
     summary: TextRef = TextRef()
     links: TextRef = TextRef()
     tools: TextRef = TextRef()
+    heartbeats: TextRef = TextRef()
     dead_notes: TextRef = TextRef()
     rewinds: TextRef = TextRef()
     blocks: list[BlockRef] = Field(default=[])

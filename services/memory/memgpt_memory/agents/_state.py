@@ -26,6 +26,7 @@ class AgentState:
         summary: The recursive summary.
         links: Attached sources, in order.
         tools: Functions that run elsewhere, by address, in order.
+        heartbeats: Its timed heartbeats, as the Agent service wrote them.
         dead_notes: Numbers of deleted notes.
         rewinds: Messages that were taken back.
     """
@@ -37,6 +38,7 @@ class AgentState:
     summary: str = ""
     links: Sequence[Link] = ()
     tools: Sequence[ToolServer] = ()
+    heartbeats: str = ""
     dead_notes: Ranges = field(default_factory=Ranges)
     rewinds: Rewinds = field(default_factory=Rewinds)
 
@@ -122,6 +124,7 @@ TEXT_FIELDS: Mapping[str, TextField] = {
     "summary": TextField("summary", str, str),
     "links": TextField("links", _dump_links, _parse_links),
     "tools": TextField("tools", _dump_tools, _parse_tools),
+    "heartbeats": TextField("heartbeats", str, str),
     "dead_notes": TextField("dead", Ranges.dump, Ranges.parse),
     "rewinds": TextField("rewinds", Rewinds.dump, Rewinds.parse),
 }

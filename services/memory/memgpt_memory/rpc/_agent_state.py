@@ -19,6 +19,7 @@ from memgpt_memory.agents import (
     DeleteToolServer,
     LiveAgent,
     PutToolServer,
+    SetHeartbeats,
     StepCommit,
     TurnStart,
 )
@@ -32,6 +33,9 @@ from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time
 
 _PAUSE_SECONDS = 60.0
 """Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
+
+_HEARTBEATS_PAGE = 100
+"""Agents on a page of timed heartbeats, each with at most 16 KiB."""
 
 _UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
 
@@ -186,6 +190,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 notes=list(request.notes),
                 evict_before=eviction.before_sequence if request.HasField("eviction") else None,
                 summary=eviction.summary,
+                heartbeats=convert.heartbeat_edit(request.heartbeats) if request.HasField("heartbeats") else None,
                 outcome=convert.outcome(request.outcome) if request.HasField("outcome") else None,
             ),
         )
@@ -245,6 +250,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             messages=[convert.message(message, state.rewinds) for message in found],
             archival_count=await core.archive.count(Scope(state.row.tenant, live, None)),
             tool_servers=map(convert.tool_server, state.tools),
+            heartbeats=convert.heartbeats(state),
         )
 
     async def PutToolServer(self, request: pb.PutToolServerRequest, context: Context) -> pb.PutToolServerResponse:
@@ -263,6 +269,23 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await self._core.agents.get(tenant(), request.agent_id)
         await self._core.agents.repository.execute(live, DeleteToolServer(request.address))
         return pb.DeleteToolServerResponse()
+
+    async def PutHeartbeats(self, request: pb.PutHeartbeatsRequest, context: Context) -> pb.PutHeartbeatsResponse:
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        await self._core.agents.repository.execute(live, SetHeartbeats(convert.heartbeat_edit(request.heartbeats)))
+        return pb.PutHeartbeatsResponse(heartbeats=convert.heartbeats(live.state))
+
+    async def ListHeartbeats(self, request: pb.ListHeartbeatsRequest, context: Context) -> pb.ListHeartbeatsResponse:
+        agents = self._core.agents
+        if request.agent_id:
+            live = await agents.get(tenant(), request.agent_id)
+            return pb.ListHeartbeatsResponse(agents=[convert.agent_heartbeats(live.state)])
+        size, after = self._after(request)
+        page = await agents.with_heartbeats(tenant(), min(size, _HEARTBEATS_PAGE), after)
+        return pb.ListHeartbeatsResponse(
+            agents=[convert.agent_heartbeats(live.state) for live in page.items],
+            next_page_token=self._next(request, page.next_token),
+        )
 
     async def RewindMessages(self, request: pb.RewindMessagesRequest, context: Context) -> pb.RewindMessagesResponse:
         core = self._core

@@ -12,11 +12,15 @@ from memgpt.common.v1 import file_note_pb2
 from memgpt.memory.v1 import (
     agent_pb2,
     block_pb2,
+    heartbeat_pb2,
     message_pb2,
     passage_pb2,
     source_pb2,
     tool_pb2,
     turn_pb2,
+)
+from memgpt.memory.v1 import (
+    agent_state_service_pb2 as state_pb,
 )
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Reason, Unimplemented, invalid
@@ -25,12 +29,14 @@ from memgpt_memory.agents import (
     AgentState,
     Block,
     BlockEdit,
+    HeartbeatEdit,
     Lease,
     Rewinds,
     ToolFunction,
     ToolServer,
     TurnRow,
     TurnState,
+    heartbeats_etag,
     settings_etag,
 )
 from memgpt_memory.archival import Scope
@@ -183,6 +189,21 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
         etag=settings_etag(row),
         rewound_count=len(state.rewinds),
     )
+
+
+def heartbeats(state: AgentState) -> heartbeat_pb2.Heartbeats:
+    """The timed heartbeats of an agent."""
+    return heartbeat_pb2.Heartbeats(plan=state.heartbeats, etag=heartbeats_etag(state.row))
+
+
+def heartbeat_edit(proto: heartbeat_pb2.Heartbeats) -> HeartbeatEdit:
+    """A new text of the timed heartbeats."""
+    return HeartbeatEdit(proto.plan, proto.etag)
+
+
+def agent_heartbeats(state: AgentState) -> state_pb.AgentHeartbeats:
+    """An agent with its timed heartbeats."""
+    return state_pb.AgentHeartbeats(agent_id=state.id, time_zone=state.row.time_zone, heartbeats=heartbeats(state))
 
 
 def tool_server(value: ToolServer) -> tool_pb2.ToolServer:

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -3783,11 +3784,424 @@ func (*UnregisterToolsResponse) Descriptor() ([]byte, []int) {
 	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{63}
 }
 
+// Request of SetHeartbeat.
+type SetHeartbeatRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The heartbeat.
+	Heartbeat *Heartbeat `protobuf:"bytes,2,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	// Makes the call repeatable: the id of a new heartbeat follows from it. Empty for an id that is made up.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHeartbeatRequest) Reset() {
+	*x = SetHeartbeatRequest{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHeartbeatRequest) ProtoMessage() {}
+
+func (x *SetHeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*SetHeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SetHeartbeatRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *SetHeartbeatRequest) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return nil
+}
+
+func (x *SetHeartbeatRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Response of SetHeartbeat.
+type SetHeartbeatResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The heartbeat as it is stored.
+	Heartbeat     *Heartbeat `protobuf:"bytes,1,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHeartbeatResponse) Reset() {
+	*x = SetHeartbeatResponse{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHeartbeatResponse) ProtoMessage() {}
+
+func (x *SetHeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*SetHeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *SetHeartbeatResponse) GetHeartbeat() *Heartbeat {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return nil
+}
+
+// Request of ListHeartbeats.
+type ListHeartbeatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId       string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHeartbeatsRequest) Reset() {
+	*x = ListHeartbeatsRequest{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHeartbeatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHeartbeatsRequest) ProtoMessage() {}
+
+func (x *ListHeartbeatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHeartbeatsRequest.ProtoReflect.Descriptor instead.
+func (*ListHeartbeatsRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ListHeartbeatsRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+// Response of ListHeartbeats.
+type ListHeartbeatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its timed heartbeats, in the order in which they were set.
+	Heartbeats []*Heartbeat `protobuf:"bytes,1,rep,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	// Its limits.
+	Limits *HeartbeatLimits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Until when `pause_heartbeats` is in force; unset if it is not.
+	PausedUntil   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHeartbeatsResponse) Reset() {
+	*x = ListHeartbeatsResponse{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHeartbeatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHeartbeatsResponse) ProtoMessage() {}
+
+func (x *ListHeartbeatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHeartbeatsResponse.ProtoReflect.Descriptor instead.
+func (*ListHeartbeatsResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ListHeartbeatsResponse) GetHeartbeats() []*Heartbeat {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
+func (x *ListHeartbeatsResponse) GetLimits() *HeartbeatLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *ListHeartbeatsResponse) GetPausedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedUntil
+	}
+	return nil
+}
+
+// Request of CancelHeartbeat.
+type CancelHeartbeatRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The heartbeat.
+	HeartbeatId   string `protobuf:"bytes,2,opt,name=heartbeat_id,json=heartbeatId,proto3" json:"heartbeat_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelHeartbeatRequest) Reset() {
+	*x = CancelHeartbeatRequest{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelHeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelHeartbeatRequest) ProtoMessage() {}
+
+func (x *CancelHeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelHeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*CancelHeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *CancelHeartbeatRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *CancelHeartbeatRequest) GetHeartbeatId() string {
+	if x != nil {
+		return x.HeartbeatId
+	}
+	return ""
+}
+
+// Response of CancelHeartbeat.
+type CancelHeartbeatResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelHeartbeatResponse) Reset() {
+	*x = CancelHeartbeatResponse{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelHeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelHeartbeatResponse) ProtoMessage() {}
+
+func (x *CancelHeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelHeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*CancelHeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{69}
+}
+
+// Request of SetHeartbeatLimits.
+type SetHeartbeatLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The limits, in place of those before.
+	Limits        *HeartbeatLimits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHeartbeatLimitsRequest) Reset() {
+	*x = SetHeartbeatLimitsRequest{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHeartbeatLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHeartbeatLimitsRequest) ProtoMessage() {}
+
+func (x *SetHeartbeatLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHeartbeatLimitsRequest.ProtoReflect.Descriptor instead.
+func (*SetHeartbeatLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *SetHeartbeatLimitsRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *SetHeartbeatLimitsRequest) GetLimits() *HeartbeatLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Response of SetHeartbeatLimits.
+type SetHeartbeatLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limits as they are stored.
+	Limits        *HeartbeatLimits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHeartbeatLimitsResponse) Reset() {
+	*x = SetHeartbeatLimitsResponse{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHeartbeatLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHeartbeatLimitsResponse) ProtoMessage() {}
+
+func (x *SetHeartbeatLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHeartbeatLimitsResponse.ProtoReflect.Descriptor instead.
+func (*SetHeartbeatLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *SetHeartbeatLimitsResponse) GetLimits() *HeartbeatLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 var File_memgpt_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xd7\x03\n" +
+	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xd7\x03\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1c\n" +
@@ -4031,12 +4445,36 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
 	"\aaddress\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\aaddress\"\x19\n" +
-	"\x17UnregisterToolsResponse*\x80\x01\n" +
+	"\x17UnregisterToolsResponse\"\xb9\x01\n" +
+	"\x13SetHeartbeatRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12@\n" +
+	"\theartbeat\x18\x02 \x01(\v2\x1a.memgpt.agent.v1.HeartbeatB\x06\xbaH\x03\xc8\x01\x01R\theartbeat\x12'\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"P\n" +
+	"\x14SetHeartbeatResponse\x128\n" +
+	"\theartbeat\x18\x01 \x01(\v2\x1a.memgpt.agent.v1.HeartbeatR\theartbeat\"P\n" +
+	"\x15ListHeartbeatsRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\"\xcd\x01\n" +
+	"\x16ListHeartbeatsResponse\x12:\n" +
+	"\n" +
+	"heartbeats\x18\x01 \x03(\v2\x1a.memgpt.agent.v1.HeartbeatR\n" +
+	"heartbeats\x128\n" +
+	"\x06limits\x18\x02 \x01(\v2 .memgpt.agent.v1.HeartbeatLimitsR\x06limits\x12=\n" +
+	"\fpaused_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vpausedUntil\"\x92\x01\n" +
+	"\x16CancelHeartbeatRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12?\n" +
+	"\fheartbeat_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\vheartbeatId\"\x19\n" +
+	"\x17CancelHeartbeatResponse\"\x96\x01\n" +
+	"\x19SetHeartbeatLimitsRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12@\n" +
+	"\x06limits\x18\x02 \x01(\v2 .memgpt.agent.v1.HeartbeatLimitsB\x06\xbaH\x03\xc8\x01\x01R\x06limits\"V\n" +
+	"\x1aSetHeartbeatLimitsResponse\x128\n" +
+	"\x06limits\x18\x01 \x01(\v2 .memgpt.agent.v1.HeartbeatLimitsR\x06limits*\x80\x01\n" +
 	"\vSystemEvent\x12\x1c\n" +
 	"\x18SYSTEM_EVENT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SYSTEM_EVENT_LOGIN\x10\x01\x12\x1a\n" +
 	"\x16SYSTEM_EVENT_HEARTBEAT\x10\x02\x12\x1f\n" +
-	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\xa4\x15\n" +
+	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\xb9\x18\n" +
 	"\fAgentService\x12X\n" +
 	"\vCreateAgent\x12#.memgpt.agent.v1.CreateAgentRequest\x1a$.memgpt.agent.v1.CreateAgentResponse\x12O\n" +
 	"\bGetAgent\x12 .memgpt.agent.v1.GetAgentRequest\x1a!.memgpt.agent.v1.GetAgentResponse\x12U\n" +
@@ -4070,7 +4508,11 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
 	"GetProfile\x12\".memgpt.agent.v1.GetProfileRequest\x1a#.memgpt.agent.v1.GetProfileResponse\x12[\n" +
 	"\fListProfiles\x12$.memgpt.agent.v1.ListProfilesRequest\x1a%.memgpt.agent.v1.ListProfilesResponse\x12^\n" +
-	"\rDeleteProfile\x12%.memgpt.agent.v1.DeleteProfileRequest\x1a&.memgpt.agent.v1.DeleteProfileResponse\x12O\n" +
+	"\rDeleteProfile\x12%.memgpt.agent.v1.DeleteProfileRequest\x1a&.memgpt.agent.v1.DeleteProfileResponse\x12[\n" +
+	"\fSetHeartbeat\x12$.memgpt.agent.v1.SetHeartbeatRequest\x1a%.memgpt.agent.v1.SetHeartbeatResponse\x12a\n" +
+	"\x0eListHeartbeats\x12&.memgpt.agent.v1.ListHeartbeatsRequest\x1a'.memgpt.agent.v1.ListHeartbeatsResponse\x12d\n" +
+	"\x0fCancelHeartbeat\x12'.memgpt.agent.v1.CancelHeartbeatRequest\x1a(.memgpt.agent.v1.CancelHeartbeatResponse\x12m\n" +
+	"\x12SetHeartbeatLimits\x12*.memgpt.agent.v1.SetHeartbeatLimitsRequest\x1a+.memgpt.agent.v1.SetHeartbeatLimitsResponse\x12O\n" +
 	"\bGetModel\x12 .memgpt.agent.v1.GetModelRequest\x1a!.memgpt.agent.v1.GetModelResponse\x12^\n" +
 	"\rRegisterTools\x12%.memgpt.agent.v1.RegisterToolsRequest\x1a&.memgpt.agent.v1.RegisterToolsResponse\x12R\n" +
 	"\tListTools\x12!.memgpt.agent.v1.ListToolsRequest\x1a\".memgpt.agent.v1.ListToolsResponse\x12d\n" +
@@ -4090,191 +4532,217 @@ func file_memgpt_agent_v1_agent_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_agent_v1_agent_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_memgpt_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_memgpt_agent_v1_agent_service_proto_goTypes = []any{
-	(SystemEvent)(0),                // 0: memgpt.agent.v1.SystemEvent
-	(*CreateAgentRequest)(nil),      // 1: memgpt.agent.v1.CreateAgentRequest
-	(*CreateAgentResponse)(nil),     // 2: memgpt.agent.v1.CreateAgentResponse
-	(*GetAgentRequest)(nil),         // 3: memgpt.agent.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),        // 4: memgpt.agent.v1.GetAgentResponse
-	(*ListAgentsRequest)(nil),       // 5: memgpt.agent.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),      // 6: memgpt.agent.v1.ListAgentsResponse
-	(*UpdateAgentRequest)(nil),      // 7: memgpt.agent.v1.UpdateAgentRequest
-	(*UpdateAgentResponse)(nil),     // 8: memgpt.agent.v1.UpdateAgentResponse
-	(*DeleteAgentRequest)(nil),      // 9: memgpt.agent.v1.DeleteAgentRequest
-	(*DeleteAgentResponse)(nil),     // 10: memgpt.agent.v1.DeleteAgentResponse
-	(*ExportAgentRequest)(nil),      // 11: memgpt.agent.v1.ExportAgentRequest
-	(*ExportAgentResponse)(nil),     // 12: memgpt.agent.v1.ExportAgentResponse
-	(*ImportAgentRequest)(nil),      // 13: memgpt.agent.v1.ImportAgentRequest
-	(*ImportAgentResponse)(nil),     // 14: memgpt.agent.v1.ImportAgentResponse
-	(*SendMessageRequest)(nil),      // 15: memgpt.agent.v1.SendMessageRequest
-	(*SendMessageResponse)(nil),     // 16: memgpt.agent.v1.SendMessageResponse
-	(*ResumeTurnRequest)(nil),       // 17: memgpt.agent.v1.ResumeTurnRequest
-	(*ResumeTurnResponse)(nil),      // 18: memgpt.agent.v1.ResumeTurnResponse
-	(*CancelTurnRequest)(nil),       // 19: memgpt.agent.v1.CancelTurnRequest
-	(*CancelTurnResponse)(nil),      // 20: memgpt.agent.v1.CancelTurnResponse
-	(*ListTurnsRequest)(nil),        // 21: memgpt.agent.v1.ListTurnsRequest
-	(*ListTurnsResponse)(nil),       // 22: memgpt.agent.v1.ListTurnsResponse
-	(*AttachSourceRequest)(nil),     // 23: memgpt.agent.v1.AttachSourceRequest
-	(*AttachSourceResponse)(nil),    // 24: memgpt.agent.v1.AttachSourceResponse
-	(*DetachSourceRequest)(nil),     // 25: memgpt.agent.v1.DetachSourceRequest
-	(*DetachSourceResponse)(nil),    // 26: memgpt.agent.v1.DetachSourceResponse
-	(*ListSourcesRequest)(nil),      // 27: memgpt.agent.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),     // 28: memgpt.agent.v1.ListSourcesResponse
-	(*DeleteSourceRequest)(nil),     // 29: memgpt.agent.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),    // 30: memgpt.agent.v1.DeleteSourceResponse
-	(*ContextMessage)(nil),          // 31: memgpt.agent.v1.ContextMessage
-	(*GetContextRequest)(nil),       // 32: memgpt.agent.v1.GetContextRequest
-	(*ContextTokens)(nil),           // 33: memgpt.agent.v1.ContextTokens
-	(*GetContextResponse)(nil),      // 34: memgpt.agent.v1.GetContextResponse
-	(*SetBlockRequest)(nil),         // 35: memgpt.agent.v1.SetBlockRequest
-	(*SetBlockResponse)(nil),        // 36: memgpt.agent.v1.SetBlockResponse
-	(*DeleteBlockRequest)(nil),      // 37: memgpt.agent.v1.DeleteBlockRequest
-	(*DeleteBlockResponse)(nil),     // 38: memgpt.agent.v1.DeleteBlockResponse
-	(*SummarizeRequest)(nil),        // 39: memgpt.agent.v1.SummarizeRequest
-	(*SummarizeResponse)(nil),       // 40: memgpt.agent.v1.SummarizeResponse
-	(*UndoRequest)(nil),             // 41: memgpt.agent.v1.UndoRequest
-	(*UndoResponse)(nil),            // 42: memgpt.agent.v1.UndoResponse
-	(*RetryRequest)(nil),            // 43: memgpt.agent.v1.RetryRequest
-	(*RetryResponse)(nil),           // 44: memgpt.agent.v1.RetryResponse
-	(*RethinkRequest)(nil),          // 45: memgpt.agent.v1.RethinkRequest
-	(*RethinkResponse)(nil),         // 46: memgpt.agent.v1.RethinkResponse
-	(*RewriteRequest)(nil),          // 47: memgpt.agent.v1.RewriteRequest
-	(*RewriteResponse)(nil),         // 48: memgpt.agent.v1.RewriteResponse
-	(*PutProfileRequest)(nil),       // 49: memgpt.agent.v1.PutProfileRequest
-	(*PutProfileResponse)(nil),      // 50: memgpt.agent.v1.PutProfileResponse
-	(*GetProfileRequest)(nil),       // 51: memgpt.agent.v1.GetProfileRequest
-	(*GetProfileResponse)(nil),      // 52: memgpt.agent.v1.GetProfileResponse
-	(*ListProfilesRequest)(nil),     // 53: memgpt.agent.v1.ListProfilesRequest
-	(*ListProfilesResponse)(nil),    // 54: memgpt.agent.v1.ListProfilesResponse
-	(*DeleteProfileRequest)(nil),    // 55: memgpt.agent.v1.DeleteProfileRequest
-	(*DeleteProfileResponse)(nil),   // 56: memgpt.agent.v1.DeleteProfileResponse
-	(*GetModelRequest)(nil),         // 57: memgpt.agent.v1.GetModelRequest
-	(*GetModelResponse)(nil),        // 58: memgpt.agent.v1.GetModelResponse
-	(*RegisterToolsRequest)(nil),    // 59: memgpt.agent.v1.RegisterToolsRequest
-	(*RegisterToolsResponse)(nil),   // 60: memgpt.agent.v1.RegisterToolsResponse
-	(*ListToolsRequest)(nil),        // 61: memgpt.agent.v1.ListToolsRequest
-	(*ListToolsResponse)(nil),       // 62: memgpt.agent.v1.ListToolsResponse
-	(*UnregisterToolsRequest)(nil),  // 63: memgpt.agent.v1.UnregisterToolsRequest
-	(*UnregisterToolsResponse)(nil), // 64: memgpt.agent.v1.UnregisterToolsResponse
-	(*v1.BlockEdit)(nil),            // 65: memgpt.memory.v1.BlockEdit
-	(*v1.Agent)(nil),                // 66: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),   // 67: google.protobuf.FieldMask
-	(*v1.AgentPiece)(nil),           // 68: memgpt.memory.v1.AgentPiece
-	(*TurnEvent)(nil),               // 69: memgpt.agent.v1.TurnEvent
-	(*v1.Turn)(nil),                 // 70: memgpt.memory.v1.Turn
-	(*v1.Source)(nil),               // 71: memgpt.memory.v1.Source
-	(*v1.Message)(nil),              // 72: memgpt.memory.v1.Message
-	(*v1.Block)(nil),                // 73: memgpt.memory.v1.Block
-	(v1.ProfileKind)(0),             // 74: memgpt.memory.v1.ProfileKind
-	(*v1.Profile)(nil),              // 75: memgpt.memory.v1.Profile
-	(*v1.ToolServer)(nil),           // 76: memgpt.memory.v1.ToolServer
+	(SystemEvent)(0),                   // 0: memgpt.agent.v1.SystemEvent
+	(*CreateAgentRequest)(nil),         // 1: memgpt.agent.v1.CreateAgentRequest
+	(*CreateAgentResponse)(nil),        // 2: memgpt.agent.v1.CreateAgentResponse
+	(*GetAgentRequest)(nil),            // 3: memgpt.agent.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),           // 4: memgpt.agent.v1.GetAgentResponse
+	(*ListAgentsRequest)(nil),          // 5: memgpt.agent.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),         // 6: memgpt.agent.v1.ListAgentsResponse
+	(*UpdateAgentRequest)(nil),         // 7: memgpt.agent.v1.UpdateAgentRequest
+	(*UpdateAgentResponse)(nil),        // 8: memgpt.agent.v1.UpdateAgentResponse
+	(*DeleteAgentRequest)(nil),         // 9: memgpt.agent.v1.DeleteAgentRequest
+	(*DeleteAgentResponse)(nil),        // 10: memgpt.agent.v1.DeleteAgentResponse
+	(*ExportAgentRequest)(nil),         // 11: memgpt.agent.v1.ExportAgentRequest
+	(*ExportAgentResponse)(nil),        // 12: memgpt.agent.v1.ExportAgentResponse
+	(*ImportAgentRequest)(nil),         // 13: memgpt.agent.v1.ImportAgentRequest
+	(*ImportAgentResponse)(nil),        // 14: memgpt.agent.v1.ImportAgentResponse
+	(*SendMessageRequest)(nil),         // 15: memgpt.agent.v1.SendMessageRequest
+	(*SendMessageResponse)(nil),        // 16: memgpt.agent.v1.SendMessageResponse
+	(*ResumeTurnRequest)(nil),          // 17: memgpt.agent.v1.ResumeTurnRequest
+	(*ResumeTurnResponse)(nil),         // 18: memgpt.agent.v1.ResumeTurnResponse
+	(*CancelTurnRequest)(nil),          // 19: memgpt.agent.v1.CancelTurnRequest
+	(*CancelTurnResponse)(nil),         // 20: memgpt.agent.v1.CancelTurnResponse
+	(*ListTurnsRequest)(nil),           // 21: memgpt.agent.v1.ListTurnsRequest
+	(*ListTurnsResponse)(nil),          // 22: memgpt.agent.v1.ListTurnsResponse
+	(*AttachSourceRequest)(nil),        // 23: memgpt.agent.v1.AttachSourceRequest
+	(*AttachSourceResponse)(nil),       // 24: memgpt.agent.v1.AttachSourceResponse
+	(*DetachSourceRequest)(nil),        // 25: memgpt.agent.v1.DetachSourceRequest
+	(*DetachSourceResponse)(nil),       // 26: memgpt.agent.v1.DetachSourceResponse
+	(*ListSourcesRequest)(nil),         // 27: memgpt.agent.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),        // 28: memgpt.agent.v1.ListSourcesResponse
+	(*DeleteSourceRequest)(nil),        // 29: memgpt.agent.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),       // 30: memgpt.agent.v1.DeleteSourceResponse
+	(*ContextMessage)(nil),             // 31: memgpt.agent.v1.ContextMessage
+	(*GetContextRequest)(nil),          // 32: memgpt.agent.v1.GetContextRequest
+	(*ContextTokens)(nil),              // 33: memgpt.agent.v1.ContextTokens
+	(*GetContextResponse)(nil),         // 34: memgpt.agent.v1.GetContextResponse
+	(*SetBlockRequest)(nil),            // 35: memgpt.agent.v1.SetBlockRequest
+	(*SetBlockResponse)(nil),           // 36: memgpt.agent.v1.SetBlockResponse
+	(*DeleteBlockRequest)(nil),         // 37: memgpt.agent.v1.DeleteBlockRequest
+	(*DeleteBlockResponse)(nil),        // 38: memgpt.agent.v1.DeleteBlockResponse
+	(*SummarizeRequest)(nil),           // 39: memgpt.agent.v1.SummarizeRequest
+	(*SummarizeResponse)(nil),          // 40: memgpt.agent.v1.SummarizeResponse
+	(*UndoRequest)(nil),                // 41: memgpt.agent.v1.UndoRequest
+	(*UndoResponse)(nil),               // 42: memgpt.agent.v1.UndoResponse
+	(*RetryRequest)(nil),               // 43: memgpt.agent.v1.RetryRequest
+	(*RetryResponse)(nil),              // 44: memgpt.agent.v1.RetryResponse
+	(*RethinkRequest)(nil),             // 45: memgpt.agent.v1.RethinkRequest
+	(*RethinkResponse)(nil),            // 46: memgpt.agent.v1.RethinkResponse
+	(*RewriteRequest)(nil),             // 47: memgpt.agent.v1.RewriteRequest
+	(*RewriteResponse)(nil),            // 48: memgpt.agent.v1.RewriteResponse
+	(*PutProfileRequest)(nil),          // 49: memgpt.agent.v1.PutProfileRequest
+	(*PutProfileResponse)(nil),         // 50: memgpt.agent.v1.PutProfileResponse
+	(*GetProfileRequest)(nil),          // 51: memgpt.agent.v1.GetProfileRequest
+	(*GetProfileResponse)(nil),         // 52: memgpt.agent.v1.GetProfileResponse
+	(*ListProfilesRequest)(nil),        // 53: memgpt.agent.v1.ListProfilesRequest
+	(*ListProfilesResponse)(nil),       // 54: memgpt.agent.v1.ListProfilesResponse
+	(*DeleteProfileRequest)(nil),       // 55: memgpt.agent.v1.DeleteProfileRequest
+	(*DeleteProfileResponse)(nil),      // 56: memgpt.agent.v1.DeleteProfileResponse
+	(*GetModelRequest)(nil),            // 57: memgpt.agent.v1.GetModelRequest
+	(*GetModelResponse)(nil),           // 58: memgpt.agent.v1.GetModelResponse
+	(*RegisterToolsRequest)(nil),       // 59: memgpt.agent.v1.RegisterToolsRequest
+	(*RegisterToolsResponse)(nil),      // 60: memgpt.agent.v1.RegisterToolsResponse
+	(*ListToolsRequest)(nil),           // 61: memgpt.agent.v1.ListToolsRequest
+	(*ListToolsResponse)(nil),          // 62: memgpt.agent.v1.ListToolsResponse
+	(*UnregisterToolsRequest)(nil),     // 63: memgpt.agent.v1.UnregisterToolsRequest
+	(*UnregisterToolsResponse)(nil),    // 64: memgpt.agent.v1.UnregisterToolsResponse
+	(*SetHeartbeatRequest)(nil),        // 65: memgpt.agent.v1.SetHeartbeatRequest
+	(*SetHeartbeatResponse)(nil),       // 66: memgpt.agent.v1.SetHeartbeatResponse
+	(*ListHeartbeatsRequest)(nil),      // 67: memgpt.agent.v1.ListHeartbeatsRequest
+	(*ListHeartbeatsResponse)(nil),     // 68: memgpt.agent.v1.ListHeartbeatsResponse
+	(*CancelHeartbeatRequest)(nil),     // 69: memgpt.agent.v1.CancelHeartbeatRequest
+	(*CancelHeartbeatResponse)(nil),    // 70: memgpt.agent.v1.CancelHeartbeatResponse
+	(*SetHeartbeatLimitsRequest)(nil),  // 71: memgpt.agent.v1.SetHeartbeatLimitsRequest
+	(*SetHeartbeatLimitsResponse)(nil), // 72: memgpt.agent.v1.SetHeartbeatLimitsResponse
+	(*v1.BlockEdit)(nil),               // 73: memgpt.memory.v1.BlockEdit
+	(*v1.Agent)(nil),                   // 74: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),      // 75: google.protobuf.FieldMask
+	(*v1.AgentPiece)(nil),              // 76: memgpt.memory.v1.AgentPiece
+	(*TurnEvent)(nil),                  // 77: memgpt.agent.v1.TurnEvent
+	(*v1.Turn)(nil),                    // 78: memgpt.memory.v1.Turn
+	(*v1.Source)(nil),                  // 79: memgpt.memory.v1.Source
+	(*v1.Message)(nil),                 // 80: memgpt.memory.v1.Message
+	(*v1.Block)(nil),                   // 81: memgpt.memory.v1.Block
+	(v1.ProfileKind)(0),                // 82: memgpt.memory.v1.ProfileKind
+	(*v1.Profile)(nil),                 // 83: memgpt.memory.v1.Profile
+	(*v1.ToolServer)(nil),              // 84: memgpt.memory.v1.ToolServer
+	(*Heartbeat)(nil),                  // 85: memgpt.agent.v1.Heartbeat
+	(*HeartbeatLimits)(nil),            // 86: memgpt.agent.v1.HeartbeatLimits
+	(*timestamppb.Timestamp)(nil),      // 87: google.protobuf.Timestamp
 }
 var file_memgpt_agent_v1_agent_service_proto_depIdxs = []int32{
-	65, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	66, // 1: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	66, // 2: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	66, // 3: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	66, // 4: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	67, // 5: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	66, // 6: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	68, // 7: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	68, // 8: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	66, // 9: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	73, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	74, // 1: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	74, // 2: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	74, // 3: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	74, // 4: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	75, // 5: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	74, // 6: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	76, // 7: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	76, // 8: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	74, // 9: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
 	0,  // 10: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
-	69, // 11: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	69, // 12: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	70, // 13: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	70, // 14: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	66, // 15: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	66, // 16: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	71, // 17: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
-	72, // 18: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
-	66, // 19: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
-	73, // 20: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
+	77, // 11: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	77, // 12: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	78, // 13: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	78, // 14: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	74, // 15: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	74, // 16: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	79, // 17: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
+	80, // 18: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
+	74, // 19: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
+	81, // 20: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
 	31, // 21: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
 	33, // 22: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
-	65, // 23: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
-	73, // 24: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
-	69, // 25: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	72, // 26: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
-	72, // 27: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
-	74, // 28: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	75, // 29: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	74, // 30: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	75, // 31: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	74, // 32: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	75, // 33: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
-	74, // 34: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	76, // 35: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	76, // 36: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	1,  // 37: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
-	3,  // 38: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
-	5,  // 39: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
-	7,  // 40: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
-	9,  // 41: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
-	11, // 42: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
-	13, // 43: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
-	15, // 44: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
-	17, // 45: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
-	19, // 46: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
-	21, // 47: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
-	23, // 48: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
-	25, // 49: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
-	27, // 50: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
-	29, // 51: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
-	32, // 52: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
-	35, // 53: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
-	37, // 54: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
-	39, // 55: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
-	41, // 56: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
-	43, // 57: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
-	45, // 58: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
-	47, // 59: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
-	49, // 60: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
-	51, // 61: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
-	53, // 62: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
-	55, // 63: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
-	57, // 64: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
-	59, // 65: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
-	61, // 66: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
-	63, // 67: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
-	2,  // 68: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
-	4,  // 69: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
-	6,  // 70: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
-	8,  // 71: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
-	10, // 72: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
-	12, // 73: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
-	14, // 74: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
-	16, // 75: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
-	18, // 76: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
-	20, // 77: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
-	22, // 78: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
-	24, // 79: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
-	26, // 80: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
-	28, // 81: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
-	30, // 82: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
-	34, // 83: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
-	36, // 84: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
-	38, // 85: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
-	40, // 86: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
-	42, // 87: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
-	44, // 88: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
-	46, // 89: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
-	48, // 90: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
-	50, // 91: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
-	52, // 92: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
-	54, // 93: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
-	56, // 94: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
-	58, // 95: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
-	60, // 96: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
-	62, // 97: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
-	64, // 98: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
-	68, // [68:99] is the sub-list for method output_type
-	37, // [37:68] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	73, // 23: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
+	81, // 24: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
+	77, // 25: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	80, // 26: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
+	80, // 27: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
+	82, // 28: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	83, // 29: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	82, // 30: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	83, // 31: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	82, // 32: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	83, // 33: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
+	82, // 34: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	84, // 35: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	84, // 36: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	85, // 37: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	85, // 38: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	85, // 39: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
+	86, // 40: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	87, // 41: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
+	86, // 42: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	86, // 43: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	1,  // 44: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
+	3,  // 45: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
+	5,  // 46: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
+	7,  // 47: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
+	9,  // 48: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
+	11, // 49: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
+	13, // 50: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
+	15, // 51: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
+	17, // 52: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
+	19, // 53: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
+	21, // 54: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
+	23, // 55: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
+	25, // 56: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
+	27, // 57: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
+	29, // 58: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
+	32, // 59: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
+	35, // 60: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
+	37, // 61: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
+	39, // 62: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
+	41, // 63: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
+	43, // 64: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
+	45, // 65: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
+	47, // 66: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
+	49, // 67: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
+	51, // 68: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
+	53, // 69: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
+	55, // 70: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
+	65, // 71: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
+	67, // 72: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
+	69, // 73: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
+	71, // 74: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
+	57, // 75: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
+	59, // 76: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
+	61, // 77: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
+	63, // 78: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
+	2,  // 79: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
+	4,  // 80: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
+	6,  // 81: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
+	8,  // 82: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
+	10, // 83: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
+	12, // 84: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
+	14, // 85: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
+	16, // 86: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
+	18, // 87: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
+	20, // 88: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
+	22, // 89: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
+	24, // 90: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
+	26, // 91: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
+	28, // 92: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
+	30, // 93: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
+	34, // 94: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
+	36, // 95: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
+	38, // 96: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
+	40, // 97: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
+	42, // 98: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
+	44, // 99: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
+	46, // 100: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
+	48, // 101: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
+	50, // 102: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
+	52, // 103: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
+	54, // 104: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
+	56, // 105: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
+	66, // 106: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
+	68, // 107: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
+	70, // 108: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
+	72, // 109: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
+	58, // 110: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
+	60, // 111: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
+	62, // 112: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
+	64, // 113: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
+	79, // [79:114] is the sub-list for method output_type
+	44, // [44:79] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_agent_v1_agent_service_proto_init() }
@@ -4283,6 +4751,7 @@ func file_memgpt_agent_v1_agent_service_proto_init() {
 		return
 	}
 	file_memgpt_agent_v1_event_proto_init()
+	file_memgpt_agent_v1_heartbeat_proto_init()
 	file_memgpt_agent_v1_agent_service_proto_msgTypes[2].OneofWrappers = []any{
 		(*GetAgentRequest_AgentId)(nil),
 		(*GetAgentRequest_Name)(nil),
@@ -4297,7 +4766,7 @@ func file_memgpt_agent_v1_agent_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_agent_v1_agent_service_proto_rawDesc), len(file_memgpt_agent_v1_agent_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   64,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

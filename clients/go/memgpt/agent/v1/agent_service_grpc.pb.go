@@ -19,37 +19,41 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_CreateAgent_FullMethodName     = "/memgpt.agent.v1.AgentService/CreateAgent"
-	AgentService_GetAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/GetAgent"
-	AgentService_ListAgents_FullMethodName      = "/memgpt.agent.v1.AgentService/ListAgents"
-	AgentService_UpdateAgent_FullMethodName     = "/memgpt.agent.v1.AgentService/UpdateAgent"
-	AgentService_DeleteAgent_FullMethodName     = "/memgpt.agent.v1.AgentService/DeleteAgent"
-	AgentService_ExportAgent_FullMethodName     = "/memgpt.agent.v1.AgentService/ExportAgent"
-	AgentService_ImportAgent_FullMethodName     = "/memgpt.agent.v1.AgentService/ImportAgent"
-	AgentService_SendMessage_FullMethodName     = "/memgpt.agent.v1.AgentService/SendMessage"
-	AgentService_ResumeTurn_FullMethodName      = "/memgpt.agent.v1.AgentService/ResumeTurn"
-	AgentService_CancelTurn_FullMethodName      = "/memgpt.agent.v1.AgentService/CancelTurn"
-	AgentService_ListTurns_FullMethodName       = "/memgpt.agent.v1.AgentService/ListTurns"
-	AgentService_AttachSource_FullMethodName    = "/memgpt.agent.v1.AgentService/AttachSource"
-	AgentService_DetachSource_FullMethodName    = "/memgpt.agent.v1.AgentService/DetachSource"
-	AgentService_ListSources_FullMethodName     = "/memgpt.agent.v1.AgentService/ListSources"
-	AgentService_DeleteSource_FullMethodName    = "/memgpt.agent.v1.AgentService/DeleteSource"
-	AgentService_GetContext_FullMethodName      = "/memgpt.agent.v1.AgentService/GetContext"
-	AgentService_SetBlock_FullMethodName        = "/memgpt.agent.v1.AgentService/SetBlock"
-	AgentService_DeleteBlock_FullMethodName     = "/memgpt.agent.v1.AgentService/DeleteBlock"
-	AgentService_Summarize_FullMethodName       = "/memgpt.agent.v1.AgentService/Summarize"
-	AgentService_Undo_FullMethodName            = "/memgpt.agent.v1.AgentService/Undo"
-	AgentService_Retry_FullMethodName           = "/memgpt.agent.v1.AgentService/Retry"
-	AgentService_Rethink_FullMethodName         = "/memgpt.agent.v1.AgentService/Rethink"
-	AgentService_Rewrite_FullMethodName         = "/memgpt.agent.v1.AgentService/Rewrite"
-	AgentService_PutProfile_FullMethodName      = "/memgpt.agent.v1.AgentService/PutProfile"
-	AgentService_GetProfile_FullMethodName      = "/memgpt.agent.v1.AgentService/GetProfile"
-	AgentService_ListProfiles_FullMethodName    = "/memgpt.agent.v1.AgentService/ListProfiles"
-	AgentService_DeleteProfile_FullMethodName   = "/memgpt.agent.v1.AgentService/DeleteProfile"
-	AgentService_GetModel_FullMethodName        = "/memgpt.agent.v1.AgentService/GetModel"
-	AgentService_RegisterTools_FullMethodName   = "/memgpt.agent.v1.AgentService/RegisterTools"
-	AgentService_ListTools_FullMethodName       = "/memgpt.agent.v1.AgentService/ListTools"
-	AgentService_UnregisterTools_FullMethodName = "/memgpt.agent.v1.AgentService/UnregisterTools"
+	AgentService_CreateAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/CreateAgent"
+	AgentService_GetAgent_FullMethodName           = "/memgpt.agent.v1.AgentService/GetAgent"
+	AgentService_ListAgents_FullMethodName         = "/memgpt.agent.v1.AgentService/ListAgents"
+	AgentService_UpdateAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/UpdateAgent"
+	AgentService_DeleteAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/DeleteAgent"
+	AgentService_ExportAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/ExportAgent"
+	AgentService_ImportAgent_FullMethodName        = "/memgpt.agent.v1.AgentService/ImportAgent"
+	AgentService_SendMessage_FullMethodName        = "/memgpt.agent.v1.AgentService/SendMessage"
+	AgentService_ResumeTurn_FullMethodName         = "/memgpt.agent.v1.AgentService/ResumeTurn"
+	AgentService_CancelTurn_FullMethodName         = "/memgpt.agent.v1.AgentService/CancelTurn"
+	AgentService_ListTurns_FullMethodName          = "/memgpt.agent.v1.AgentService/ListTurns"
+	AgentService_AttachSource_FullMethodName       = "/memgpt.agent.v1.AgentService/AttachSource"
+	AgentService_DetachSource_FullMethodName       = "/memgpt.agent.v1.AgentService/DetachSource"
+	AgentService_ListSources_FullMethodName        = "/memgpt.agent.v1.AgentService/ListSources"
+	AgentService_DeleteSource_FullMethodName       = "/memgpt.agent.v1.AgentService/DeleteSource"
+	AgentService_GetContext_FullMethodName         = "/memgpt.agent.v1.AgentService/GetContext"
+	AgentService_SetBlock_FullMethodName           = "/memgpt.agent.v1.AgentService/SetBlock"
+	AgentService_DeleteBlock_FullMethodName        = "/memgpt.agent.v1.AgentService/DeleteBlock"
+	AgentService_Summarize_FullMethodName          = "/memgpt.agent.v1.AgentService/Summarize"
+	AgentService_Undo_FullMethodName               = "/memgpt.agent.v1.AgentService/Undo"
+	AgentService_Retry_FullMethodName              = "/memgpt.agent.v1.AgentService/Retry"
+	AgentService_Rethink_FullMethodName            = "/memgpt.agent.v1.AgentService/Rethink"
+	AgentService_Rewrite_FullMethodName            = "/memgpt.agent.v1.AgentService/Rewrite"
+	AgentService_PutProfile_FullMethodName         = "/memgpt.agent.v1.AgentService/PutProfile"
+	AgentService_GetProfile_FullMethodName         = "/memgpt.agent.v1.AgentService/GetProfile"
+	AgentService_ListProfiles_FullMethodName       = "/memgpt.agent.v1.AgentService/ListProfiles"
+	AgentService_DeleteProfile_FullMethodName      = "/memgpt.agent.v1.AgentService/DeleteProfile"
+	AgentService_SetHeartbeat_FullMethodName       = "/memgpt.agent.v1.AgentService/SetHeartbeat"
+	AgentService_ListHeartbeats_FullMethodName     = "/memgpt.agent.v1.AgentService/ListHeartbeats"
+	AgentService_CancelHeartbeat_FullMethodName    = "/memgpt.agent.v1.AgentService/CancelHeartbeat"
+	AgentService_SetHeartbeatLimits_FullMethodName = "/memgpt.agent.v1.AgentService/SetHeartbeatLimits"
+	AgentService_GetModel_FullMethodName           = "/memgpt.agent.v1.AgentService/GetModel"
+	AgentService_RegisterTools_FullMethodName      = "/memgpt.agent.v1.AgentService/RegisterTools"
+	AgentService_ListTools_FullMethodName          = "/memgpt.agent.v1.AgentService/ListTools"
+	AgentService_UnregisterTools_FullMethodName    = "/memgpt.agent.v1.AgentService/UnregisterTools"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -145,6 +149,15 @@ type AgentServiceClient interface {
 	ListProfiles(ctx context.Context, in *ListProfilesRequest, opts ...grpc.CallOption) (*ListProfilesResponse, error)
 	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist.
 	DeleteProfile(ctx context.Context, in *DeleteProfileRequest, opts ...grpc.CallOption) (*DeleteProfileResponse, error)
+	// Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+	// (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+	SetHeartbeat(ctx context.Context, in *SetHeartbeatRequest, opts ...grpc.CallOption) (*SetHeartbeatResponse, error)
+	// Lists an agent's timed heartbeats, its limits, and until when they are paused.
+	ListHeartbeats(ctx context.Context, in *ListHeartbeatsRequest, opts ...grpc.CallOption) (*ListHeartbeatsResponse, error)
+	// Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent.
+	CancelHeartbeat(ctx context.Context, in *CancelHeartbeatRequest, opts ...grpc.CallOption) (*CancelHeartbeatResponse, error)
+	// Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent.
+	SetHeartbeatLimits(ctx context.Context, in *SetHeartbeatLimitsRequest, opts ...grpc.CallOption) (*SetHeartbeatLimitsResponse, error)
 	// Returns the models that the service uses. Read-only.
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error)
 	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
@@ -476,6 +489,46 @@ func (c *agentServiceClient) DeleteProfile(ctx context.Context, in *DeleteProfil
 	return out, nil
 }
 
+func (c *agentServiceClient) SetHeartbeat(ctx context.Context, in *SetHeartbeatRequest, opts ...grpc.CallOption) (*SetHeartbeatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetHeartbeatResponse)
+	err := c.cc.Invoke(ctx, AgentService_SetHeartbeat_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListHeartbeats(ctx context.Context, in *ListHeartbeatsRequest, opts ...grpc.CallOption) (*ListHeartbeatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHeartbeatsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListHeartbeats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) CancelHeartbeat(ctx context.Context, in *CancelHeartbeatRequest, opts ...grpc.CallOption) (*CancelHeartbeatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelHeartbeatResponse)
+	err := c.cc.Invoke(ctx, AgentService_CancelHeartbeat_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) SetHeartbeatLimits(ctx context.Context, in *SetHeartbeatLimitsRequest, opts ...grpc.CallOption) (*SetHeartbeatLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetHeartbeatLimitsResponse)
+	err := c.cc.Invoke(ctx, AgentService_SetHeartbeatLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetModelResponse)
@@ -609,6 +662,15 @@ type AgentServiceServer interface {
 	ListProfiles(context.Context, *ListProfilesRequest) (*ListProfilesResponse, error)
 	// Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist.
 	DeleteProfile(context.Context, *DeleteProfileRequest) (*DeleteProfileResponse, error)
+	// Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+	// (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+	SetHeartbeat(context.Context, *SetHeartbeatRequest) (*SetHeartbeatResponse, error)
+	// Lists an agent's timed heartbeats, its limits, and until when they are paused.
+	ListHeartbeats(context.Context, *ListHeartbeatsRequest) (*ListHeartbeatsResponse, error)
+	// Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent.
+	CancelHeartbeat(context.Context, *CancelHeartbeatRequest) (*CancelHeartbeatResponse, error)
+	// Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent.
+	SetHeartbeatLimits(context.Context, *SetHeartbeatLimitsRequest) (*SetHeartbeatLimitsResponse, error)
 	// Returns the models that the service uses. Read-only.
 	GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error)
 	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
@@ -711,6 +773,18 @@ func (UnimplementedAgentServiceServer) ListProfiles(context.Context, *ListProfil
 }
 func (UnimplementedAgentServiceServer) DeleteProfile(context.Context, *DeleteProfileRequest) (*DeleteProfileResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteProfile not implemented")
+}
+func (UnimplementedAgentServiceServer) SetHeartbeat(context.Context, *SetHeartbeatRequest) (*SetHeartbeatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetHeartbeat not implemented")
+}
+func (UnimplementedAgentServiceServer) ListHeartbeats(context.Context, *ListHeartbeatsRequest) (*ListHeartbeatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHeartbeats not implemented")
+}
+func (UnimplementedAgentServiceServer) CancelHeartbeat(context.Context, *CancelHeartbeatRequest) (*CancelHeartbeatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelHeartbeat not implemented")
+}
+func (UnimplementedAgentServiceServer) SetHeartbeatLimits(context.Context, *SetHeartbeatLimitsRequest) (*SetHeartbeatLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetHeartbeatLimits not implemented")
 }
 func (UnimplementedAgentServiceServer) GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetModel not implemented")
@@ -1192,6 +1266,78 @@ func _AgentService_DeleteProfile_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_SetHeartbeat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetHeartbeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SetHeartbeat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SetHeartbeat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SetHeartbeat(ctx, req.(*SetHeartbeatRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListHeartbeats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHeartbeatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListHeartbeats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListHeartbeats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListHeartbeats(ctx, req.(*ListHeartbeatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_CancelHeartbeat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelHeartbeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).CancelHeartbeat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_CancelHeartbeat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).CancelHeartbeat(ctx, req.(*CancelHeartbeatRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_SetHeartbeatLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetHeartbeatLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).SetHeartbeatLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_SetHeartbeatLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).SetHeartbeatLimits(ctx, req.(*SetHeartbeatLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_GetModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetModelRequest)
 	if err := dec(in); err != nil {
@@ -1358,6 +1504,22 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteProfile",
 			Handler:    _AgentService_DeleteProfile_Handler,
+		},
+		{
+			MethodName: "SetHeartbeat",
+			Handler:    _AgentService_SetHeartbeat_Handler,
+		},
+		{
+			MethodName: "ListHeartbeats",
+			Handler:    _AgentService_ListHeartbeats_Handler,
+		},
+		{
+			MethodName: "CancelHeartbeat",
+			Handler:    _AgentService_CancelHeartbeat_Handler,
+		},
+		{
+			MethodName: "SetHeartbeatLimits",
+			Handler:    _AgentService_SetHeartbeatLimits_Handler,
 		},
 		{
 			MethodName: "GetModel",

@@ -1347,7 +1347,10 @@ type CommitStepRequest struct {
 	// Messages that leave the window, if any.
 	Eviction *Eviction `protobuf:"bytes,7,opt,name=eviction,proto3" json:"eviction,omitempty"`
 	// Ends the turn, if set.
-	Outcome       *TurnOutcome `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome *TurnOutcome `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The agent's timed heartbeats, if the step changed them. ABORTED (ETAG_MISMATCH) if they have changed since they were
+	// read.
+	Heartbeats    *Heartbeats `protobuf:"bytes,9,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,6 +1437,13 @@ func (x *CommitStepRequest) GetEviction() *Eviction {
 func (x *CommitStepRequest) GetOutcome() *TurnOutcome {
 	if x != nil {
 		return x.Outcome
+	}
+	return nil
+}
+
+func (x *CommitStepRequest) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		return x.Heartbeats
 	}
 	return nil
 }
@@ -2498,6 +2508,290 @@ func (*DeleteToolServerResponse) Descriptor() ([]byte, []int) {
 	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{38}
 }
 
+// Request of PutHeartbeats.
+type PutHeartbeatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// What to write.
+	Heartbeats    *Heartbeats `protobuf:"bytes,2,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutHeartbeatsRequest) Reset() {
+	*x = PutHeartbeatsRequest{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutHeartbeatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutHeartbeatsRequest) ProtoMessage() {}
+
+func (x *PutHeartbeatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutHeartbeatsRequest.ProtoReflect.Descriptor instead.
+func (*PutHeartbeatsRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PutHeartbeatsRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *PutHeartbeatsRequest) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
+// Response of PutHeartbeats.
+type PutHeartbeatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is stored now.
+	Heartbeats    *Heartbeats `protobuf:"bytes,1,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutHeartbeatsResponse) Reset() {
+	*x = PutHeartbeatsResponse{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutHeartbeatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutHeartbeatsResponse) ProtoMessage() {}
+
+func (x *PutHeartbeatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutHeartbeatsResponse.ProtoReflect.Descriptor instead.
+func (*PutHeartbeatsResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *PutHeartbeatsResponse) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
+// Request of ListHeartbeats.
+type ListHeartbeatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One agent; empty for all that have timed heartbeats.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The most agents to return; 0 means 50, more than 100 means 100, less than 0 is INVALID_ARGUMENT.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The last response's `next_page_token`, or empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHeartbeatsRequest) Reset() {
+	*x = ListHeartbeatsRequest{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHeartbeatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHeartbeatsRequest) ProtoMessage() {}
+
+func (x *ListHeartbeatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHeartbeatsRequest.ProtoReflect.Descriptor instead.
+func (*ListHeartbeatsRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListHeartbeatsRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ListHeartbeatsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListHeartbeatsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListHeartbeats.
+type ListHeartbeatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A page of agents.
+	Agents []*AgentHeartbeats `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// Token of the next page; empty at the end, and only there.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHeartbeatsResponse) Reset() {
+	*x = ListHeartbeatsResponse{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHeartbeatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHeartbeatsResponse) ProtoMessage() {}
+
+func (x *ListHeartbeatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHeartbeatsResponse.ProtoReflect.Descriptor instead.
+func (*ListHeartbeatsResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ListHeartbeatsResponse) GetAgents() []*AgentHeartbeats {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ListHeartbeatsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// The timed heartbeats of an agent.
+type AgentHeartbeats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// IANA name of its time zone.
+	TimeZone string `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Its timed heartbeats.
+	Heartbeats    *Heartbeats `protobuf:"bytes,3,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentHeartbeats) Reset() {
+	*x = AgentHeartbeats{}
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentHeartbeats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentHeartbeats) ProtoMessage() {}
+
+func (x *AgentHeartbeats) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentHeartbeats.ProtoReflect.Descriptor instead.
+func (*AgentHeartbeats) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *AgentHeartbeats) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *AgentHeartbeats) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *AgentHeartbeats) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
 // Request of RewindMessages.
 type RewindMessagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2515,7 +2809,7 @@ type RewindMessagesRequest struct {
 
 func (x *RewindMessagesRequest) Reset() {
 	*x = RewindMessagesRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2821,7 @@ func (x *RewindMessagesRequest) String() string {
 func (*RewindMessagesRequest) ProtoMessage() {}
 
 func (x *RewindMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[39]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2834,7 @@ func (x *RewindMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindMessagesRequest.ProtoReflect.Descriptor instead.
 func (*RewindMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{39}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RewindMessagesRequest) GetAgentId() string {
@@ -2575,7 +2869,7 @@ type RewindMessagesResponse struct {
 
 func (x *RewindMessagesResponse) Reset() {
 	*x = RewindMessagesResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2881,7 @@ func (x *RewindMessagesResponse) String() string {
 func (*RewindMessagesResponse) ProtoMessage() {}
 
 func (x *RewindMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[40]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2894,7 @@ func (x *RewindMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewindMessagesResponse.ProtoReflect.Descriptor instead.
 func (*RewindMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{40}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RewindMessagesResponse) GetRewoundCount() int64 {
@@ -2631,7 +2925,7 @@ type EditMessageRequest struct {
 
 func (x *EditMessageRequest) Reset() {
 	*x = EditMessageRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2937,7 @@ func (x *EditMessageRequest) String() string {
 func (*EditMessageRequest) ProtoMessage() {}
 
 func (x *EditMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[41]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2950,7 @@ func (x *EditMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditMessageRequest.ProtoReflect.Descriptor instead.
 func (*EditMessageRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{41}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EditMessageRequest) GetAgentId() string {
@@ -2712,7 +3006,7 @@ type EditMessageResponse struct {
 
 func (x *EditMessageResponse) Reset() {
 	*x = EditMessageResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +3018,7 @@ func (x *EditMessageResponse) String() string {
 func (*EditMessageResponse) ProtoMessage() {}
 
 func (x *EditMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[42]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +3031,7 @@ func (x *EditMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditMessageResponse.ProtoReflect.Descriptor instead.
 func (*EditMessageResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{42}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EditMessageResponse) GetMessage() *Message {
@@ -2758,7 +3052,7 @@ type ExportAgentRequest struct {
 
 func (x *ExportAgentRequest) Reset() {
 	*x = ExportAgentRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +3064,7 @@ func (x *ExportAgentRequest) String() string {
 func (*ExportAgentRequest) ProtoMessage() {}
 
 func (x *ExportAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[43]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +3077,7 @@ func (x *ExportAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAgentRequest.ProtoReflect.Descriptor instead.
 func (*ExportAgentRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{43}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExportAgentRequest) GetAgentId() string {
@@ -2804,7 +3098,7 @@ type ExportAgentResponse struct {
 
 func (x *ExportAgentResponse) Reset() {
 	*x = ExportAgentResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3110,7 @@ func (x *ExportAgentResponse) String() string {
 func (*ExportAgentResponse) ProtoMessage() {}
 
 func (x *ExportAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[44]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3123,7 @@ func (x *ExportAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportAgentResponse.ProtoReflect.Descriptor instead.
 func (*ExportAgentResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{44}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExportAgentResponse) GetPiece() *AgentPiece {
@@ -2854,7 +3148,7 @@ type ImportAgentRequest struct {
 
 func (x *ImportAgentRequest) Reset() {
 	*x = ImportAgentRequest{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3160,7 @@ func (x *ImportAgentRequest) String() string {
 func (*ImportAgentRequest) ProtoMessage() {}
 
 func (x *ImportAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[45]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3173,7 @@ func (x *ImportAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportAgentRequest.ProtoReflect.Descriptor instead.
 func (*ImportAgentRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{45}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ImportAgentRequest) GetPiece() *AgentPiece {
@@ -2916,7 +3210,7 @@ type ImportAgentResponse struct {
 
 func (x *ImportAgentResponse) Reset() {
 	*x = ImportAgentResponse{}
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3222,7 @@ func (x *ImportAgentResponse) String() string {
 func (*ImportAgentResponse) ProtoMessage() {}
 
 func (x *ImportAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[46]
+	mi := &file_memgpt_memory_v1_agent_state_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3235,7 @@ func (x *ImportAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportAgentResponse.ProtoReflect.Descriptor instead.
 func (*ImportAgentResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{46}
+	return file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ImportAgentResponse) GetAgent() *Agent {
@@ -2962,7 +3256,7 @@ var File_memgpt_memory_v1_agent_state_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
-	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x9e\x04\n" +
+	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x9e\x04\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -3045,7 +3339,7 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x10cancel_requested\x18\x02 \x01(\bR\x0fcancelRequested\"a\n" +
 	"\bEviction\x120\n" +
 	"\x0fbefore_sequence\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x0ebeforeSequence\x12#\n" +
-	"\asummary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\asummary\"\xbe\x03\n" +
+	"\asummary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\asummary\"\xfc\x03\n" +
 	"\x11CommitStepRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x125\n" +
 	"\x05lease\x18\x02 \x01(\v2\x17.memgpt.memory.v1.LeaseB\x06\xbaH\x03\xc8\x01\x01R\x05lease\x12\x1b\n" +
@@ -3054,7 +3348,10 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x06blocks\x18\x05 \x03(\v2\x1b.memgpt.memory.v1.BlockEditB\b\xbaH\x05\x92\x01\x02\x10 R\x06blocks\x12(\n" +
 	"\x05notes\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10@\"\br\x06\x10\x01(\x80\x80@R\x05notes\x126\n" +
 	"\beviction\x18\a \x01(\v2\x1a.memgpt.memory.v1.EvictionR\beviction\x127\n" +
-	"\aoutcome\x18\b \x01(\v2\x1d.memgpt.memory.v1.TurnOutcomeR\aoutcome\"\xa6\x01\n" +
+	"\aoutcome\x18\b \x01(\v2\x1d.memgpt.memory.v1.TurnOutcomeR\aoutcome\x12<\n" +
+	"\n" +
+	"heartbeats\x18\t \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
+	"heartbeats\"\xa6\x01\n" +
 	"\x12CommitStepResponse\x12*\n" +
 	"\x04step\x18\x01 \x01(\v2\x16.memgpt.memory.v1.StepR\x04step\x128\n" +
 	"\acontext\x18\x05 \x01(\v2\x1e.memgpt.memory.v1.AgentContextR\acontextJ\x04\b\x02\x10\x05R\x06blocksR\rmessage_countR\rpassage_count\"\xec\x01\n" +
@@ -3120,7 +3417,30 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
 	"\aaddress\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\aaddress\"\x1a\n" +
-	"\x18DeleteToolServerResponse\"\xaf\x01\n" +
+	"\x18DeleteToolServerResponse\"\x95\x01\n" +
+	"\x14PutHeartbeatsRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12D\n" +
+	"\n" +
+	"heartbeats\x18\x02 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"heartbeats\"U\n" +
+	"\x15PutHeartbeatsResponse\x12<\n" +
+	"\n" +
+	"heartbeats\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
+	"heartbeats\"\x8c\x01\n" +
+	"\x15ListHeartbeatsRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aagentId\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"{\n" +
+	"\x16ListHeartbeatsResponse\x129\n" +
+	"\x06agents\x18\x01 \x03(\v2!.memgpt.memory.v1.AgentHeartbeatsR\x06agents\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n" +
+	"\x0fAgentHeartbeats\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1b\n" +
+	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x12<\n" +
+	"\n" +
+	"heartbeats\x18\x03 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
+	"heartbeats\"\xaf\x01\n" +
 	"\x15RewindMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12)\n" +
 	"\n" +
@@ -3157,7 +3477,7 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\vMessagePart\x12\x1c\n" +
 	"\x18MESSAGE_PART_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MESSAGE_PART_THOUGHT\x10\x01\x12\x16\n" +
-	"\x12MESSAGE_PART_REPLY\x10\x022\xa7\x0f\n" +
+	"\x12MESSAGE_PART_REPLY\x10\x022\xee\x10\n" +
 	"\x11AgentStateService\x12Z\n" +
 	"\vCreateAgent\x12$.memgpt.memory.v1.CreateAgentRequest\x1a%.memgpt.memory.v1.CreateAgentResponse\x12Q\n" +
 	"\bGetAgent\x12!.memgpt.memory.v1.GetAgentRequest\x1a\".memgpt.memory.v1.GetAgentResponse\x12W\n" +
@@ -3177,7 +3497,9 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\tListTurns\x12\".memgpt.memory.v1.ListTurnsRequest\x1a#.memgpt.memory.v1.ListTurnsResponse\x12`\n" +
 	"\rPutToolServer\x12&.memgpt.memory.v1.PutToolServerRequest\x1a'.memgpt.memory.v1.PutToolServerResponse\x12f\n" +
 	"\x0fListToolServers\x12(.memgpt.memory.v1.ListToolServersRequest\x1a).memgpt.memory.v1.ListToolServersResponse\x12i\n" +
-	"\x10DeleteToolServer\x12).memgpt.memory.v1.DeleteToolServerRequest\x1a*.memgpt.memory.v1.DeleteToolServerResponse\x12Z\n" +
+	"\x10DeleteToolServer\x12).memgpt.memory.v1.DeleteToolServerRequest\x1a*.memgpt.memory.v1.DeleteToolServerResponse\x12`\n" +
+	"\rPutHeartbeats\x12&.memgpt.memory.v1.PutHeartbeatsRequest\x1a'.memgpt.memory.v1.PutHeartbeatsResponse\x12c\n" +
+	"\x0eListHeartbeats\x12'.memgpt.memory.v1.ListHeartbeatsRequest\x1a(.memgpt.memory.v1.ListHeartbeatsResponse\x12Z\n" +
 	"\vLoadContext\x12$.memgpt.memory.v1.LoadContextRequest\x1a%.memgpt.memory.v1.LoadContextResponse\x12c\n" +
 	"\x0eRewindMessages\x12'.memgpt.memory.v1.RewindMessagesRequest\x1a(.memgpt.memory.v1.RewindMessagesResponse\x12Z\n" +
 	"\vEditMessage\x12$.memgpt.memory.v1.EditMessageRequest\x1a%.memgpt.memory.v1.EditMessageResponse\x12\\\n" +
@@ -3198,7 +3520,7 @@ func file_memgpt_memory_v1_agent_state_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_memory_v1_agent_state_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_memory_v1_agent_state_service_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_memgpt_memory_v1_agent_state_service_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(MessagePart)(0),                 // 0: memgpt.memory.v1.MessagePart
 	(*CreateAgentRequest)(nil),       // 1: memgpt.memory.v1.CreateAgentRequest
@@ -3240,120 +3562,135 @@ var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(*ListToolServersResponse)(nil),  // 37: memgpt.memory.v1.ListToolServersResponse
 	(*DeleteToolServerRequest)(nil),  // 38: memgpt.memory.v1.DeleteToolServerRequest
 	(*DeleteToolServerResponse)(nil), // 39: memgpt.memory.v1.DeleteToolServerResponse
-	(*RewindMessagesRequest)(nil),    // 40: memgpt.memory.v1.RewindMessagesRequest
-	(*RewindMessagesResponse)(nil),   // 41: memgpt.memory.v1.RewindMessagesResponse
-	(*EditMessageRequest)(nil),       // 42: memgpt.memory.v1.EditMessageRequest
-	(*EditMessageResponse)(nil),      // 43: memgpt.memory.v1.EditMessageResponse
-	(*ExportAgentRequest)(nil),       // 44: memgpt.memory.v1.ExportAgentRequest
-	(*ExportAgentResponse)(nil),      // 45: memgpt.memory.v1.ExportAgentResponse
-	(*ImportAgentRequest)(nil),       // 46: memgpt.memory.v1.ImportAgentRequest
-	(*ImportAgentResponse)(nil),      // 47: memgpt.memory.v1.ImportAgentResponse
-	(*BlockEdit)(nil),                // 48: memgpt.memory.v1.BlockEdit
-	(*NewMessage)(nil),               // 49: memgpt.memory.v1.NewMessage
-	(*Agent)(nil),                    // 50: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),    // 51: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
-	(*Turn)(nil),                     // 53: memgpt.memory.v1.Turn
-	(*Lease)(nil),                    // 54: memgpt.memory.v1.Lease
-	(*AgentContext)(nil),             // 55: memgpt.memory.v1.AgentContext
-	(*TurnOutcome)(nil),              // 56: memgpt.memory.v1.TurnOutcome
-	(*Step)(nil),                     // 57: memgpt.memory.v1.Step
-	(*ToolServer)(nil),               // 58: memgpt.memory.v1.ToolServer
-	(*Message)(nil),                  // 59: memgpt.memory.v1.Message
-	(*AgentPiece)(nil),               // 60: memgpt.memory.v1.AgentPiece
+	(*PutHeartbeatsRequest)(nil),     // 40: memgpt.memory.v1.PutHeartbeatsRequest
+	(*PutHeartbeatsResponse)(nil),    // 41: memgpt.memory.v1.PutHeartbeatsResponse
+	(*ListHeartbeatsRequest)(nil),    // 42: memgpt.memory.v1.ListHeartbeatsRequest
+	(*ListHeartbeatsResponse)(nil),   // 43: memgpt.memory.v1.ListHeartbeatsResponse
+	(*AgentHeartbeats)(nil),          // 44: memgpt.memory.v1.AgentHeartbeats
+	(*RewindMessagesRequest)(nil),    // 45: memgpt.memory.v1.RewindMessagesRequest
+	(*RewindMessagesResponse)(nil),   // 46: memgpt.memory.v1.RewindMessagesResponse
+	(*EditMessageRequest)(nil),       // 47: memgpt.memory.v1.EditMessageRequest
+	(*EditMessageResponse)(nil),      // 48: memgpt.memory.v1.EditMessageResponse
+	(*ExportAgentRequest)(nil),       // 49: memgpt.memory.v1.ExportAgentRequest
+	(*ExportAgentResponse)(nil),      // 50: memgpt.memory.v1.ExportAgentResponse
+	(*ImportAgentRequest)(nil),       // 51: memgpt.memory.v1.ImportAgentRequest
+	(*ImportAgentResponse)(nil),      // 52: memgpt.memory.v1.ImportAgentResponse
+	(*BlockEdit)(nil),                // 53: memgpt.memory.v1.BlockEdit
+	(*NewMessage)(nil),               // 54: memgpt.memory.v1.NewMessage
+	(*Agent)(nil),                    // 55: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),    // 56: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),      // 57: google.protobuf.Duration
+	(*Turn)(nil),                     // 58: memgpt.memory.v1.Turn
+	(*Lease)(nil),                    // 59: memgpt.memory.v1.Lease
+	(*AgentContext)(nil),             // 60: memgpt.memory.v1.AgentContext
+	(*TurnOutcome)(nil),              // 61: memgpt.memory.v1.TurnOutcome
+	(*Heartbeats)(nil),               // 62: memgpt.memory.v1.Heartbeats
+	(*Step)(nil),                     // 63: memgpt.memory.v1.Step
+	(*ToolServer)(nil),               // 64: memgpt.memory.v1.ToolServer
+	(*Message)(nil),                  // 65: memgpt.memory.v1.Message
+	(*AgentPiece)(nil),               // 66: memgpt.memory.v1.AgentPiece
 }
 var file_memgpt_memory_v1_agent_state_service_proto_depIdxs = []int32{
-	48, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	49, // 1: memgpt.memory.v1.CreateAgentRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	50, // 2: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	50, // 3: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	50, // 4: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	50, // 5: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	51, // 6: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	50, // 7: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	49, // 8: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
-	52, // 9: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
+	53, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	54, // 1: memgpt.memory.v1.CreateAgentRequest.messages:type_name -> memgpt.memory.v1.NewMessage
+	55, // 2: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	55, // 3: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	55, // 4: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	55, // 5: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	56, // 6: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	55, // 7: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	54, // 8: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
+	57, // 9: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
 	14, // 10: memgpt.memory.v1.BeginTurnResponse.queued:type_name -> memgpt.memory.v1.QueuePosition
 	16, // 11: memgpt.memory.v1.BeginTurnResponse.granted:type_name -> memgpt.memory.v1.TurnGrant
 	15, // 12: memgpt.memory.v1.BeginTurnResponse.cancel_requested:type_name -> memgpt.memory.v1.CancelRequested
 	13, // 13: memgpt.memory.v1.BeginTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
-	53, // 14: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
-	54, // 15: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
-	55, // 16: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
-	54, // 17: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	54, // 18: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
-	54, // 19: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
-	49, // 20: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	48, // 21: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	58, // 14: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
+	59, // 15: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
+	60, // 16: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
+	59, // 17: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	59, // 18: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
+	59, // 19: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
+	54, // 20: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
+	53, // 21: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
 	19, // 22: memgpt.memory.v1.CommitStepRequest.eviction:type_name -> memgpt.memory.v1.Eviction
-	56, // 23: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	57, // 24: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
-	55, // 25: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	54, // 26: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
-	56, // 27: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	53, // 28: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	54, // 29: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	53, // 30: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
-	57, // 31: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
-	53, // 32: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	13, // 33: memgpt.memory.v1.ReadTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
-	53, // 34: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	55, // 35: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	58, // 36: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
-	58, // 37: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	58, // 38: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	0,  // 39: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
-	59, // 40: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
-	60, // 41: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	60, // 42: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	50, // 43: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	1,  // 44: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
-	3,  // 45: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
-	5,  // 46: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
-	7,  // 47: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
-	9,  // 48: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
-	11, // 49: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
-	17, // 50: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
-	20, // 51: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
-	22, // 52: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
-	24, // 53: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
-	26, // 54: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
-	28, // 55: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
-	30, // 56: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
-	34, // 57: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
-	36, // 58: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
-	38, // 59: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
-	32, // 60: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
-	40, // 61: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
-	42, // 62: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
-	44, // 63: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
-	46, // 64: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
-	2,  // 65: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
-	4,  // 66: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
-	6,  // 67: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
-	8,  // 68: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
-	10, // 69: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
-	12, // 70: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
-	18, // 71: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
-	21, // 72: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
-	23, // 73: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
-	25, // 74: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
-	27, // 75: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
-	29, // 76: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
-	31, // 77: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
-	35, // 78: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
-	37, // 79: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
-	39, // 80: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
-	33, // 81: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
-	41, // 82: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
-	43, // 83: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
-	45, // 84: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
-	47, // 85: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
-	65, // [65:86] is the sub-list for method output_type
-	44, // [44:65] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	61, // 23: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	62, // 24: memgpt.memory.v1.CommitStepRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	63, // 25: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
+	60, // 26: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	59, // 27: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
+	61, // 28: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	58, // 29: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	59, // 30: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	58, // 31: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
+	63, // 32: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
+	58, // 33: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	13, // 34: memgpt.memory.v1.ReadTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
+	58, // 35: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	60, // 36: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	64, // 37: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
+	64, // 38: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	64, // 39: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	62, // 40: memgpt.memory.v1.PutHeartbeatsRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	62, // 41: memgpt.memory.v1.PutHeartbeatsResponse.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	44, // 42: memgpt.memory.v1.ListHeartbeatsResponse.agents:type_name -> memgpt.memory.v1.AgentHeartbeats
+	62, // 43: memgpt.memory.v1.AgentHeartbeats.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	0,  // 44: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
+	65, // 45: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
+	66, // 46: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	66, // 47: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	55, // 48: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	1,  // 49: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
+	3,  // 50: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
+	5,  // 51: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
+	7,  // 52: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
+	9,  // 53: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
+	11, // 54: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
+	17, // 55: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
+	20, // 56: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
+	22, // 57: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
+	24, // 58: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
+	26, // 59: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
+	28, // 60: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
+	30, // 61: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
+	34, // 62: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
+	36, // 63: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
+	38, // 64: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
+	40, // 65: memgpt.memory.v1.AgentStateService.PutHeartbeats:input_type -> memgpt.memory.v1.PutHeartbeatsRequest
+	42, // 66: memgpt.memory.v1.AgentStateService.ListHeartbeats:input_type -> memgpt.memory.v1.ListHeartbeatsRequest
+	32, // 67: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
+	45, // 68: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
+	47, // 69: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
+	49, // 70: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
+	51, // 71: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
+	2,  // 72: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
+	4,  // 73: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
+	6,  // 74: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
+	8,  // 75: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
+	10, // 76: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
+	12, // 77: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
+	18, // 78: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
+	21, // 79: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
+	23, // 80: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
+	25, // 81: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
+	27, // 82: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
+	29, // 83: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
+	31, // 84: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
+	35, // 85: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
+	37, // 86: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
+	39, // 87: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
+	41, // 88: memgpt.memory.v1.AgentStateService.PutHeartbeats:output_type -> memgpt.memory.v1.PutHeartbeatsResponse
+	43, // 89: memgpt.memory.v1.AgentStateService.ListHeartbeats:output_type -> memgpt.memory.v1.ListHeartbeatsResponse
+	33, // 90: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
+	46, // 91: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
+	48, // 92: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
+	50, // 93: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
+	52, // 94: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
+	72, // [72:95] is the sub-list for method output_type
+	49, // [49:72] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_state_service_proto_init() }
@@ -3365,6 +3702,7 @@ func file_memgpt_memory_v1_agent_state_service_proto_init() {
 	file_memgpt_memory_v1_agent_piece_proto_init()
 	file_memgpt_memory_v1_block_proto_init()
 	file_memgpt_memory_v1_context_proto_init()
+	file_memgpt_memory_v1_heartbeat_proto_init()
 	file_memgpt_memory_v1_message_proto_init()
 	file_memgpt_memory_v1_tool_proto_init()
 	file_memgpt_memory_v1_turn_proto_init()
@@ -3389,7 +3727,7 @@ func file_memgpt_memory_v1_agent_state_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_agent_state_service_proto_rawDesc), len(file_memgpt_memory_v1_agent_state_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

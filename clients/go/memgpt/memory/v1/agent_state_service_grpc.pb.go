@@ -35,6 +35,8 @@ const (
 	AgentStateService_PutToolServer_FullMethodName    = "/memgpt.memory.v1.AgentStateService/PutToolServer"
 	AgentStateService_ListToolServers_FullMethodName  = "/memgpt.memory.v1.AgentStateService/ListToolServers"
 	AgentStateService_DeleteToolServer_FullMethodName = "/memgpt.memory.v1.AgentStateService/DeleteToolServer"
+	AgentStateService_PutHeartbeats_FullMethodName    = "/memgpt.memory.v1.AgentStateService/PutHeartbeats"
+	AgentStateService_ListHeartbeats_FullMethodName   = "/memgpt.memory.v1.AgentStateService/ListHeartbeats"
 	AgentStateService_LoadContext_FullMethodName      = "/memgpt.memory.v1.AgentStateService/LoadContext"
 	AgentStateService_RewindMessages_FullMethodName   = "/memgpt.memory.v1.AgentStateService/RewindMessages"
 	AgentStateService_EditMessage_FullMethodName      = "/memgpt.memory.v1.AgentStateService/EditMessage"
@@ -114,6 +116,11 @@ type AgentStateServiceClient interface {
 	ListToolServers(ctx context.Context, in *ListToolServersRequest, opts ...grpc.CallOption) (*ListToolServersResponse, error)
 	// Removes the functions of an address. Idempotent.
 	DeleteToolServer(ctx context.Context, in *DeleteToolServerRequest, opts ...grpc.CallOption) (*DeleteToolServerResponse, error)
+	// Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then.
+	PutHeartbeats(ctx context.Context, in *PutHeartbeatsRequest, opts ...grpc.CallOption) (*PutHeartbeatsResponse, error)
+	// Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+	// with or without them.
+	ListHeartbeats(ctx context.Context, in *ListHeartbeatsRequest, opts ...grpc.CallOption) (*ListHeartbeatsResponse, error)
 	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(ctx context.Context, in *LoadContextRequest, opts ...grpc.CallOption) (*LoadContextResponse, error)
 	// Takes messages back: they leave the window permanently, and searches find them only on request; recall memory keeps
@@ -328,6 +335,26 @@ func (c *agentStateServiceClient) DeleteToolServer(ctx context.Context, in *Dele
 	return out, nil
 }
 
+func (c *agentStateServiceClient) PutHeartbeats(ctx context.Context, in *PutHeartbeatsRequest, opts ...grpc.CallOption) (*PutHeartbeatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PutHeartbeatsResponse)
+	err := c.cc.Invoke(ctx, AgentStateService_PutHeartbeats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentStateServiceClient) ListHeartbeats(ctx context.Context, in *ListHeartbeatsRequest, opts ...grpc.CallOption) (*ListHeartbeatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHeartbeatsResponse)
+	err := c.cc.Invoke(ctx, AgentStateService_ListHeartbeats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentStateServiceClient) LoadContext(ctx context.Context, in *LoadContextRequest, opts ...grpc.CallOption) (*LoadContextResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LoadContextResponse)
@@ -462,6 +489,11 @@ type AgentStateServiceServer interface {
 	ListToolServers(context.Context, *ListToolServersRequest) (*ListToolServersResponse, error)
 	// Removes the functions of an address. Idempotent.
 	DeleteToolServer(context.Context, *DeleteToolServerRequest) (*DeleteToolServerResponse, error)
+	// Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then.
+	PutHeartbeats(context.Context, *PutHeartbeatsRequest) (*PutHeartbeatsResponse, error)
+	// Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+	// with or without them.
+	ListHeartbeats(context.Context, *ListHeartbeatsRequest) (*ListHeartbeatsResponse, error)
 	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(context.Context, *LoadContextRequest) (*LoadContextResponse, error)
 	// Takes messages back: they leave the window permanently, and searches find them only on request; recall memory keeps
@@ -545,6 +577,12 @@ func (UnimplementedAgentStateServiceServer) ListToolServers(context.Context, *Li
 }
 func (UnimplementedAgentStateServiceServer) DeleteToolServer(context.Context, *DeleteToolServerRequest) (*DeleteToolServerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteToolServer not implemented")
+}
+func (UnimplementedAgentStateServiceServer) PutHeartbeats(context.Context, *PutHeartbeatsRequest) (*PutHeartbeatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PutHeartbeats not implemented")
+}
+func (UnimplementedAgentStateServiceServer) ListHeartbeats(context.Context, *ListHeartbeatsRequest) (*ListHeartbeatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHeartbeats not implemented")
 }
 func (UnimplementedAgentStateServiceServer) LoadContext(context.Context, *LoadContextRequest) (*LoadContextResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LoadContext not implemented")
@@ -856,6 +894,42 @@ func _AgentStateService_DeleteToolServer_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentStateService_PutHeartbeats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PutHeartbeatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentStateServiceServer).PutHeartbeats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentStateService_PutHeartbeats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentStateServiceServer).PutHeartbeats(ctx, req.(*PutHeartbeatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentStateService_ListHeartbeats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHeartbeatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentStateServiceServer).ListHeartbeats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentStateService_ListHeartbeats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentStateServiceServer).ListHeartbeats(ctx, req.(*ListHeartbeatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentStateService_LoadContext_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LoadContextRequest)
 	if err := dec(in); err != nil {
@@ -990,6 +1064,14 @@ var AgentStateService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteToolServer",
 			Handler:    _AgentStateService_DeleteToolServer_Handler,
+		},
+		{
+			MethodName: "PutHeartbeats",
+			Handler:    _AgentStateService_PutHeartbeats_Handler,
+		},
+		{
+			MethodName: "ListHeartbeats",
+			Handler:    _AgentStateService_ListHeartbeats_Handler,
 		},
 		{
 			MethodName: "LoadContext",

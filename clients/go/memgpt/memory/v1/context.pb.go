@@ -35,7 +35,9 @@ type AgentContext struct {
 	// Number of passages that the agent can search: its own notes and those of the attached sources.
 	ArchivalCount int64 `protobuf:"varint,5,opt,name=archival_count,json=archivalCount,proto3" json:"archival_count,omitempty"`
 	// Remote functions that the agent may call, by address, in order of registration.
-	ToolServers   []*ToolServer `protobuf:"bytes,6,rep,name=tool_servers,json=toolServers,proto3" json:"tool_servers,omitempty"`
+	ToolServers []*ToolServer `protobuf:"bytes,6,rep,name=tool_servers,json=toolServers,proto3" json:"tool_servers,omitempty"`
+	// Its timed heartbeats.
+	Heartbeats    *Heartbeats `protobuf:"bytes,7,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,18 +114,28 @@ func (x *AgentContext) GetToolServers() []*ToolServer {
 	return nil
 }
 
+func (x *AgentContext) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
 var File_memgpt_memory_v1_context_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_context_proto_rawDesc = "" +
 	"\n" +
-	"\x1ememgpt/memory/v1/context.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xa7\x02\n" +
+	"\x1ememgpt/memory/v1/context.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xe5\x02\n" +
 	"\fAgentContext\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\x12/\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x17.memgpt.memory.v1.BlockR\x06blocks\x12\x18\n" +
 	"\asummary\x18\x03 \x01(\tR\asummary\x125\n" +
 	"\bmessages\x18\x04 \x03(\v2\x19.memgpt.memory.v1.MessageR\bmessages\x12%\n" +
 	"\x0earchival_count\x18\x05 \x01(\x03R\rarchivalCount\x12?\n" +
-	"\ftool_servers\x18\x06 \x03(\v2\x1c.memgpt.memory.v1.ToolServerR\vtoolServersB\xf6\x01\n" +
+	"\ftool_servers\x18\x06 \x03(\v2\x1c.memgpt.memory.v1.ToolServerR\vtoolServers\x12<\n" +
+	"\n" +
+	"heartbeats\x18\a \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
+	"heartbeatsB\xf6\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\fContextProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (
@@ -145,17 +157,19 @@ var file_memgpt_memory_v1_context_proto_goTypes = []any{
 	(*Block)(nil),        // 2: memgpt.memory.v1.Block
 	(*Message)(nil),      // 3: memgpt.memory.v1.Message
 	(*ToolServer)(nil),   // 4: memgpt.memory.v1.ToolServer
+	(*Heartbeats)(nil),   // 5: memgpt.memory.v1.Heartbeats
 }
 var file_memgpt_memory_v1_context_proto_depIdxs = []int32{
 	1, // 0: memgpt.memory.v1.AgentContext.agent:type_name -> memgpt.memory.v1.Agent
 	2, // 1: memgpt.memory.v1.AgentContext.blocks:type_name -> memgpt.memory.v1.Block
 	3, // 2: memgpt.memory.v1.AgentContext.messages:type_name -> memgpt.memory.v1.Message
 	4, // 3: memgpt.memory.v1.AgentContext.tool_servers:type_name -> memgpt.memory.v1.ToolServer
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 4: memgpt.memory.v1.AgentContext.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_context_proto_init() }
@@ -165,6 +179,7 @@ func file_memgpt_memory_v1_context_proto_init() {
 	}
 	file_memgpt_memory_v1_agent_proto_init()
 	file_memgpt_memory_v1_block_proto_init()
+	file_memgpt_memory_v1_heartbeat_proto_init()
 	file_memgpt_memory_v1_message_proto_init()
 	file_memgpt_memory_v1_tool_proto_init()
 	type x struct{}

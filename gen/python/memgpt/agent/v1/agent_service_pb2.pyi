@@ -7,9 +7,11 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from memgpt.agent.v1 import event_pb2 as _event_pb2
+from memgpt.agent.v1 import heartbeat_pb2 as _heartbeat_pb2
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import agent_piece_pb2 as _agent_piece_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
@@ -1852,3 +1854,212 @@ class UnregisterToolsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnregisterToolsResponse: _TypeAlias = UnregisterToolsResponse  # noqa: Y015
+
+@_typing.final
+class SetHeartbeatRequest(_message.Message):
+    """Request of SetHeartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    request_id: _builtins.str
+    """Makes the call repeatable: the id of a new heartbeat follows from it. Empty for an id that is made up."""
+    @_builtins.property
+    def heartbeat(self) -> _heartbeat_pb2.Heartbeat:
+        """The heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        heartbeat: _heartbeat_pb2.Heartbeat | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeat", b"heartbeat", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetHeartbeatRequest: _TypeAlias = SetHeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class SetHeartbeatResponse(_message.Message):
+    """Response of SetHeartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heartbeat(self) -> _heartbeat_pb2.Heartbeat:
+        """The heartbeat as it is stored."""
+
+    def __init__(
+        self,
+        *,
+        heartbeat: _heartbeat_pb2.Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetHeartbeatResponse: _TypeAlias = SetHeartbeatResponse  # noqa: Y015
+
+@_typing.final
+class ListHeartbeatsRequest(_message.Message):
+    """Request of ListHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeartbeatsRequest: _TypeAlias = ListHeartbeatsRequest  # noqa: Y015
+
+@_typing.final
+class ListHeartbeatsResponse(_message.Message):
+    """Response of ListHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    PAUSED_UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heartbeats(self) -> _containers.RepeatedCompositeFieldContainer[_heartbeat_pb2.Heartbeat]:
+        """Its timed heartbeats, in the order in which they were set."""
+
+    @_builtins.property
+    def limits(self) -> _heartbeat_pb2.HeartbeatLimits:
+        """Its limits."""
+
+    @_builtins.property
+    def paused_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when `pause_heartbeats` is in force; unset if it is not."""
+
+    def __init__(
+        self,
+        *,
+        heartbeats: _abc.Iterable[_heartbeat_pb2.Heartbeat] | None = ...,
+        limits: _heartbeat_pb2.HeartbeatLimits | None = ...,
+        paused_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "paused_until", b"paused_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats", "limits", b"limits", "paused_until", b"paused_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeartbeatsResponse: _TypeAlias = ListHeartbeatsResponse  # noqa: Y015
+
+@_typing.final
+class CancelHeartbeatRequest(_message.Message):
+    """Request of CancelHeartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    heartbeat_id: _builtins.str
+    """The heartbeat."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        heartbeat_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeat_id", b"heartbeat_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelHeartbeatRequest: _TypeAlias = CancelHeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class CancelHeartbeatResponse(_message.Message):
+    """Response of CancelHeartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelHeartbeatResponse: _TypeAlias = CancelHeartbeatResponse  # noqa: Y015
+
+@_typing.final
+class SetHeartbeatLimitsRequest(_message.Message):
+    """Request of SetHeartbeatLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    @_builtins.property
+    def limits(self) -> _heartbeat_pb2.HeartbeatLimits:
+        """The limits, in place of those before."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        limits: _heartbeat_pb2.HeartbeatLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetHeartbeatLimitsRequest: _TypeAlias = SetHeartbeatLimitsRequest  # noqa: Y015
+
+@_typing.final
+class SetHeartbeatLimitsResponse(_message.Message):
+    """Response of SetHeartbeatLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _heartbeat_pb2.HeartbeatLimits:
+        """The limits as they are stored."""
+
+    def __init__(
+        self,
+        *,
+        limits: _heartbeat_pb2.HeartbeatLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetHeartbeatLimitsResponse: _TypeAlias = SetHeartbeatLimitsResponse  # noqa: Y015

@@ -175,6 +175,26 @@ class AgentServiceStub:
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileRequest.SerializeToString,
                 response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileResponse.FromString,
                 _registered_method=True)
+        self.SetHeartbeat = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/SetHeartbeat',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatResponse.FromString,
+                _registered_method=True)
+        self.ListHeartbeats = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/ListHeartbeats',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsResponse.FromString,
+                _registered_method=True)
+        self.CancelHeartbeat = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/CancelHeartbeat',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatResponse.FromString,
+                _registered_method=True)
+        self.SetHeartbeatLimits = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/SetHeartbeatLimits',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/memgpt.agent.v1.AgentService/GetModel',
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.GetModelRequest.SerializeToString,
@@ -423,6 +443,35 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetHeartbeat(self, request, context):
+        """Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+        (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHeartbeats(self, request, context):
+        """Lists an agent's timed heartbeats, its limits, and until when they are paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelHeartbeat(self, request, context):
+        """Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetHeartbeatLimits(self, request, context):
+        """Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Returns the models that the service uses. Read-only.
         """
@@ -592,6 +641,26 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DeleteProfile,
                     request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileRequest.FromString,
                     response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileResponse.SerializeToString,
+            ),
+            'SetHeartbeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetHeartbeat,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatResponse.SerializeToString,
+            ),
+            'ListHeartbeats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeartbeats,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsResponse.SerializeToString,
+            ),
+            'CancelHeartbeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelHeartbeat,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatResponse.SerializeToString,
+            ),
+            'SetHeartbeatLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetHeartbeatLimits,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -1349,6 +1418,114 @@ class AgentService:
             '/memgpt.agent.v1.AgentService/DeleteProfile',
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileRequest.SerializeToString,
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetHeartbeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/SetHeartbeat',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeartbeats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/ListHeartbeats',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListHeartbeatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelHeartbeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/CancelHeartbeat',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.CancelHeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetHeartbeatLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/SetHeartbeatLimits',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.SetHeartbeatLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -131,6 +131,16 @@ class AgentServiceStub:
     """
     DeleteProfile: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteProfileRequest, _agent_service_pb2.DeleteProfileResponse]
     """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
+    SetHeartbeat: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetHeartbeatRequest, _agent_service_pb2.SetHeartbeatResponse]
+    """Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+    (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+    """
+    ListHeartbeats: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListHeartbeatsRequest, _agent_service_pb2.ListHeartbeatsResponse]
+    """Lists an agent's timed heartbeats, its limits, and until when they are paused."""
+    CancelHeartbeat: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CancelHeartbeatRequest, _agent_service_pb2.CancelHeartbeatResponse]
+    """Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent."""
+    SetHeartbeatLimits: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetHeartbeatLimitsRequest, _agent_service_pb2.SetHeartbeatLimitsResponse]
+    """Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]
     """Returns the models that the service uses. Read-only."""
     RegisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]
@@ -249,6 +259,16 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     DeleteProfile: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteProfileRequest, _agent_service_pb2.DeleteProfileResponse]  # type: ignore[assignment]
     """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
+    SetHeartbeat: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetHeartbeatRequest, _agent_service_pb2.SetHeartbeatResponse]  # type: ignore[assignment]
+    """Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+    (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+    """
+    ListHeartbeats: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListHeartbeatsRequest, _agent_service_pb2.ListHeartbeatsResponse]  # type: ignore[assignment]
+    """Lists an agent's timed heartbeats, its limits, and until when they are paused."""
+    CancelHeartbeat: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CancelHeartbeatRequest, _agent_service_pb2.CancelHeartbeatResponse]  # type: ignore[assignment]
+    """Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent."""
+    SetHeartbeatLimits: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetHeartbeatLimitsRequest, _agent_service_pb2.SetHeartbeatLimitsResponse]  # type: ignore[assignment]
+    """Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent."""
     GetModel: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetModelRequest, _agent_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns the models that the service uses. Read-only."""
     RegisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterToolsRequest, _agent_service_pb2.RegisterToolsResponse]  # type: ignore[assignment]
@@ -526,6 +546,40 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteProfileResponse, _abc.Awaitable[_agent_service_pb2.DeleteProfileResponse]]:
         """Deletes a profile. FAILED_PRECONDITION for one that ships with the suite; NOT_FOUND if it does not exist."""
+
+    @_abc_1.abstractmethod
+    def SetHeartbeat(
+        self,
+        request: _agent_service_pb2.SetHeartbeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.SetHeartbeatResponse, _abc.Awaitable[_agent_service_pb2.SetHeartbeatResponse]]:
+        """Sets a timed heartbeat, a new one or one that replaces another with its id. An agent has at most 32
+        (FAILED_PRECONDITION beyond). INVALID_ARGUMENT for a cron expression that is not one, or that never comes.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHeartbeats(
+        self,
+        request: _agent_service_pb2.ListHeartbeatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.ListHeartbeatsResponse, _abc.Awaitable[_agent_service_pb2.ListHeartbeatsResponse]]:
+        """Lists an agent's timed heartbeats, its limits, and until when they are paused."""
+
+    @_abc_1.abstractmethod
+    def CancelHeartbeat(
+        self,
+        request: _agent_service_pb2.CancelHeartbeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.CancelHeartbeatResponse, _abc.Awaitable[_agent_service_pb2.CancelHeartbeatResponse]]:
+        """Cancels a timed heartbeat. A turn that runs is not cancelled with it. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def SetHeartbeatLimits(
+        self,
+        request: _agent_service_pb2.SetHeartbeatLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.SetHeartbeatLimitsResponse, _abc.Awaitable[_agent_service_pb2.SetHeartbeatLimitsResponse]]:
+        """Limits what an agent may do on timed heartbeats, and lets it set its own. Idempotent."""
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -14,6 +14,7 @@ from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import agent_piece_pb2 as _agent_piece_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
 from memgpt.memory.v1 import context_pb2 as _context_pb2
+from memgpt.memory.v1 import heartbeat_pb2 as _heartbeat_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 from memgpt.memory.v1 import turn_pb2 as _turn_pb2
@@ -671,6 +672,7 @@ class CommitStepRequest(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     EVICTION_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     step: _builtins.int
@@ -701,6 +703,12 @@ class CommitStepRequest(_message.Message):
     def outcome(self) -> _turn_pb2.TurnOutcome:
         """Ends the turn, if set."""
 
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """The agent's timed heartbeats, if the step changed them. ABORTED (ETAG_MISMATCH) if they have changed since they were
+        read.
+        """
+
     def __init__(
         self,
         *,
@@ -712,10 +720,11 @@ class CommitStepRequest(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         eviction: Global___Eviction | None = ...,
         outcome: _turn_pb2.TurnOutcome | None = ...,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["eviction", b"eviction", "lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eviction", b"eviction", "heartbeats", b"heartbeats", "lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "blocks", b"blocks", "eviction", b"eviction", "lease", b"lease", "messages", b"messages", "notes", b"notes", "outcome", b"outcome", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "blocks", b"blocks", "eviction", b"eviction", "heartbeats", b"heartbeats", "lease", b"lease", "messages", b"messages", "notes", b"notes", "outcome", b"outcome", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1236,6 +1245,148 @@ class DeleteToolServerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteToolServerResponse: _TypeAlias = DeleteToolServerResponse  # noqa: Y015
+
+@_typing.final
+class PutHeartbeatsRequest(_message.Message):
+    """Request of PutHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """What to write."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeats", b"heartbeats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutHeartbeatsRequest: _TypeAlias = PutHeartbeatsRequest  # noqa: Y015
+
+@_typing.final
+class PutHeartbeatsResponse(_message.Message):
+    """Response of PutHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """What is stored now."""
+
+    def __init__(
+        self,
+        *,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutHeartbeatsResponse: _TypeAlias = PutHeartbeatsResponse  # noqa: Y015
+
+@_typing.final
+class ListHeartbeatsRequest(_message.Message):
+    """Request of ListHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """One agent; empty for all that have timed heartbeats."""
+    page_size: _builtins.int
+    """The most agents to return; 0 means 50, more than 100 means 100, less than 0 is INVALID_ARGUMENT."""
+    page_token: _builtins.str
+    """The last response's `next_page_token`, or empty for the first page."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeartbeatsRequest: _TypeAlias = ListHeartbeatsRequest  # noqa: Y015
+
+@_typing.final
+class ListHeartbeatsResponse(_message.Message):
+    """Response of ListHeartbeats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end, and only there."""
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentHeartbeats]:
+        """A page of agents."""
+
+    def __init__(
+        self,
+        *,
+        agents: _abc.Iterable[Global___AgentHeartbeats] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeartbeatsResponse: _TypeAlias = ListHeartbeatsResponse  # noqa: Y015
+
+@_typing.final
+class AgentHeartbeats(_message.Message):
+    """The timed heartbeats of an agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    time_zone: _builtins.str
+    """IANA name of its time zone."""
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """Its timed heartbeats."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeats", b"heartbeats", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentHeartbeats: _TypeAlias = AgentHeartbeats  # noqa: Y015
 
 @_typing.final
 class RewindMessagesRequest(_message.Message):

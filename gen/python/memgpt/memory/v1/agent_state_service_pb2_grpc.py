@@ -118,6 +118,16 @@ class AgentStateServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.FromString,
                 _registered_method=True)
+        self.PutHeartbeats = channel.unary_unary(
+                '/memgpt.memory.v1.AgentStateService/PutHeartbeats',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsResponse.FromString,
+                _registered_method=True)
+        self.ListHeartbeats = channel.unary_unary(
+                '/memgpt.memory.v1.AgentStateService/ListHeartbeats',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsResponse.FromString,
+                _registered_method=True)
         self.LoadContext = channel.unary_unary(
                 '/memgpt.memory.v1.AgentStateService/LoadContext',
                 request_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.LoadContextRequest.SerializeToString,
@@ -295,6 +305,21 @@ class AgentStateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutHeartbeats(self, request, context):
+        """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHeartbeats(self, request, context):
+        """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+        with or without them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LoadContext(self, request, context):
         """Reads the whole content of an agent's context window, as of one instant.
         """
@@ -428,6 +453,16 @@ def add_AgentStateServiceServicer_to_server(servicer, server):
                     servicer.DeleteToolServer,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.SerializeToString,
+            ),
+            'PutHeartbeats': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutHeartbeats,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsResponse.SerializeToString,
+            ),
+            'ListHeartbeats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeartbeats,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsResponse.SerializeToString,
             ),
             'LoadContext': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadContext,
@@ -891,6 +926,60 @@ class AgentStateService:
             '/memgpt.memory.v1.AgentStateService/DeleteToolServer',
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.DeleteToolServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutHeartbeats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/PutHeartbeats',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.PutHeartbeatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeartbeats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.AgentStateService/ListHeartbeats',
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_agent__state__service__pb2.ListHeartbeatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,6 +109,12 @@ class AgentStateServiceStub:
     """Lists an agent's addresses and their functions, in order of registration."""
     DeleteToolServer: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteToolServerRequest, _agent_state_service_pb2.DeleteToolServerResponse]
     """Removes the functions of an address. Idempotent."""
+    PutHeartbeats: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutHeartbeatsRequest, _agent_state_service_pb2.PutHeartbeatsResponse]
+    """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then."""
+    ListHeartbeats: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListHeartbeatsRequest, _agent_state_service_pb2.ListHeartbeatsResponse]
+    """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+    with or without them.
+    """
     LoadContext: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]
     """Reads the whole content of an agent's context window, as of one instant."""
     RewindMessages: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.RewindMessagesRequest, _agent_state_service_pb2.RewindMessagesResponse]
@@ -221,6 +227,12 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     """Lists an agent's addresses and their functions, in order of registration."""
     DeleteToolServer: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteToolServerRequest, _agent_state_service_pb2.DeleteToolServerResponse]  # type: ignore[assignment]
     """Removes the functions of an address. Idempotent."""
+    PutHeartbeats: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutHeartbeatsRequest, _agent_state_service_pb2.PutHeartbeatsResponse]  # type: ignore[assignment]
+    """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then."""
+    ListHeartbeats: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListHeartbeatsRequest, _agent_state_service_pb2.ListHeartbeatsResponse]  # type: ignore[assignment]
+    """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+    with or without them.
+    """
     LoadContext: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]  # type: ignore[assignment]
     """Reads the whole content of an agent's context window, as of one instant."""
     RewindMessages: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.RewindMessagesRequest, _agent_state_service_pb2.RewindMessagesResponse]  # type: ignore[assignment]
@@ -426,6 +438,24 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.DeleteToolServerResponse, _abc.Awaitable[_agent_state_service_pb2.DeleteToolServerResponse]]:
         """Removes the functions of an address. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def PutHeartbeats(
+        self,
+        request: _agent_state_service_pb2.PutHeartbeatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_state_service_pb2.PutHeartbeatsResponse, _abc.Awaitable[_agent_state_service_pb2.PutHeartbeatsResponse]]:
+        """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then."""
+
+    @_abc_1.abstractmethod
+    def ListHeartbeats(
+        self,
+        request: _agent_state_service_pb2.ListHeartbeatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_state_service_pb2.ListHeartbeatsResponse, _abc.Awaitable[_agent_state_service_pb2.ListHeartbeatsResponse]]:
+        """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
+        with or without them.
+        """
 
     @_abc_1.abstractmethod
     def LoadContext(

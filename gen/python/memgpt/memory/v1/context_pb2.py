@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from memgpt.memory.v1 import agent_pb2 as memgpt_dot_memory_dot_v1_dot_agent__pb2
 from memgpt.memory.v1 import block_pb2 as memgpt_dot_memory_dot_v1_dot_block__pb2
+from memgpt.memory.v1 import heartbeat_pb2 as memgpt_dot_memory_dot_v1_dot_heartbeat__pb2
 from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message__pb2
 from memgpt.memory.v1 import tool_pb2 as memgpt_dot_memory_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/context.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xa7\x02\n\x0c\x41gentContext\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\x12/\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x17.memgpt.memory.v1.BlockR\x06\x62locks\x12\x18\n\x07summary\x18\x03 \x01(\tR\x07summary\x12\x35\n\x08messages\x18\x04 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12%\n\x0e\x61rchival_count\x18\x05 \x01(\x03R\rarchivalCount\x12?\n\x0ctool_servers\x18\x06 \x03(\x0b\x32\x1c.memgpt.memory.v1.ToolServerR\x0btoolServersB\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0c\x43ontextProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/context.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xe5\x02\n\x0c\x41gentContext\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\x12/\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x17.memgpt.memory.v1.BlockR\x06\x62locks\x12\x18\n\x07summary\x18\x03 \x01(\tR\x07summary\x12\x35\n\x08messages\x18\x04 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12%\n\x0e\x61rchival_count\x18\x05 \x01(\x03R\rarchivalCount\x12?\n\x0ctool_servers\x18\x06 \x03(\x0b\x32\x1c.memgpt.memory.v1.ToolServerR\x0btoolServers\x12<\n\nheartbeats\x18\x07 \x01(\x0b\x32\x1c.memgpt.memory.v1.HeartbeatsR\nheartbeatsB\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0c\x43ontextProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +37,6 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.context_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\014ContextProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
-  _globals['_AGENTCONTEXT']._serialized_start=174
-  _globals['_AGENTCONTEXT']._serialized_end=469
+  _globals['_AGENTCONTEXT']._serialized_start=208
+  _globals['_AGENTCONTEXT']._serialized_end=565
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
+from memgpt.memory.v1 import heartbeat_pb2 as _heartbeat_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
@@ -34,6 +35,7 @@ class AgentContext(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
     TOOL_SERVERS_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """Recursive summary of the evicted messages; empty if none were evicted."""
     archival_count: _builtins.int
@@ -54,6 +56,10 @@ class AgentContext(_message.Message):
     def tool_servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
         """Remote functions that the agent may call, by address, in order of registration."""
 
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """Its timed heartbeats."""
+
     def __init__(
         self,
         *,
@@ -63,10 +69,11 @@ class AgentContext(_message.Message):
         messages: _abc.Iterable[_message_pb2.Message] | None = ...,
         archival_count: _builtins.int = ...,
         tool_servers: _abc.Iterable[_tool_pb2.ToolServer] | None = ...,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "heartbeats", b"heartbeats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "messages", b"messages", "summary", b"summary", "tool_servers", b"tool_servers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "heartbeats", b"heartbeats", "messages", b"messages", "summary", b"summary", "tool_servers", b"tool_servers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,8 @@ import type { Agent } from "./agent_pb.js";
 import { file_memgpt_memory_v1_agent } from "./agent_pb.js";
 import type { Block } from "./block_pb.js";
 import { file_memgpt_memory_v1_block } from "./block_pb.js";
+import type { Heartbeats } from "./heartbeat_pb.js";
+import { file_memgpt_memory_v1_heartbeat } from "./heartbeat_pb.js";
 import type { Message as Message$1 } from "./message_pb.js";
 import { file_memgpt_memory_v1_message } from "./message_pb.js";
 import type { ToolServer } from "./tool_pb.js";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/context.proto.
  */
 export const file_memgpt_memory_v1_context: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL2NvbnRleHQucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEi6QEKDEFnZW50Q29udGV4dBImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSJwoGYmxvY2tzGAIgAygLMhcubWVtZ3B0Lm1lbW9yeS52MS5CbG9jaxIPCgdzdW1tYXJ5GAMgASgJEisKCG1lc3NhZ2VzGAQgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEhYKDmFyY2hpdmFsX2NvdW50GAUgASgDEjIKDHRvb2xfc2VydmVycxgGIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlckL2AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIMQ29udGV4dFByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_tool]);
+  fileDesc("Ch5tZW1ncHQvbWVtb3J5L3YxL2NvbnRleHQucHJvdG8SEG1lbWdwdC5tZW1vcnkudjEimwIKDEFnZW50Q29udGV4dBImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQSJwoGYmxvY2tzGAIgAygLMhcubWVtZ3B0Lm1lbW9yeS52MS5CbG9jaxIPCgdzdW1tYXJ5GAMgASgJEisKCG1lc3NhZ2VzGAQgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEhYKDmFyY2hpdmFsX2NvdW50GAUgASgDEjIKDHRvb2xfc2VydmVycxgGIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuVG9vbFNlcnZlchIwCgpoZWFydGJlYXRzGAcgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5IZWFydGJlYXRzQvYBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgxDb250ZXh0UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_heartbeat, file_memgpt_memory_v1_message, file_memgpt_memory_v1_tool]);
 
 /**
  * The content of an agent's context window, as of one instant.
@@ -67,6 +69,13 @@ export type AgentContext = Message<"memgpt.memory.v1.AgentContext"> & {
    * @generated from field: repeated memgpt.memory.v1.ToolServer tool_servers = 6;
    */
   toolServers: ToolServer[];
+
+  /**
+   * Its timed heartbeats.
+   *
+   * @generated from field: memgpt.memory.v1.Heartbeats heartbeats = 7;
+   */
+  heartbeats?: Heartbeats | undefined;
 };
 
 /**

@@ -1,0 +1,177 @@
+"""The timed heartbeats of an agent: when they come, how far they have been run, and what limits them.
+
+Times are POSIX seconds. A plan is a value: Memory keeps it as a text, and every change writes the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict
+
+MAX_HEARTBEATS = 32
+MAX_REASON_CHARACTERS = 500
+MAX_PLAN_BYTES = 16 * 1024
+DEFAULT_TURNS_PER_DAY = 24
+
+
+class PlanError(ValueError):
+    """A change that the plan does not take. The text says what is wrong."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Heartbeat(_Value):
+    """One timed heartbeat. Exactly one of ``interval``, ``cron`` and ``at`` is set.
+
+    Attributes:
+        heartbeat_id: Identity within the agent.
+        interval: Seconds from one time to the next, counted from ``created``.
+        cron: Cron expression of five fields, in the agent's time zone.
+        at: The only time.
+        reason: What it is for.
+        created: When it was set; its first time comes later.
+        last: The last time that was run or skipped; 0 if there was none.
+        by_agent: Whether the agent set it itself.
+    """
+
+    heartbeat_id: str
+    interval: float = 0
+    cron: str = ""
+    at: float = 0
+    reason: str = ""
+    created: float = 0
+    last: float = 0
+    by_agent: bool = False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes more than once."""
+        return not self.at
+
+    def due(self, now: float, zone: tzinfo) -> float | None:
+        """Return the latest time up to ``now`` that was not run yet; None if there is none."""
+        after = max(self.created, self.last)
+        if self.at:
+            return self.at if self.at <= now and not self.last else None
+        if self.interval:
+            latest = self.created + (now - self.created) // self.interval * self.interval
+        else:
+            # Backwards from a second later: the search leaves out the moment it begins at.
+            begin = _moment(now, zone).replace(microsecond=0) + timedelta(seconds=1)
+            latest = next(CronSim(self.cron, begin, reverse=True)).timestamp()
+        return latest if after < latest <= now else None
+
+    def following(self, now: float, zone: tzinfo) -> float | None:
+        """Return the next time after ``now``; None if it does not come again."""
+        if self.at:
+            return self.at if not self.last else None
+        if self.interval:
+            return self.created + ((now - self.created) // self.interval + 1) * self.interval
+        return next(CronSim(self.cron, _moment(now, zone))).timestamp()
+
+
+class HeartbeatPlan(_Value):
+    """The timed heartbeats of an agent.
+
+    Attributes:
+        heartbeats: In the order in which they were set.
+        paused_until: End of the pause that the agent asked for; 0 for none.
+        self_scheduled: Whether the agent may set heartbeats itself.
+        max_turns_per_day: Limit of turns a day, in the agent's time zone.
+        max_tokens_per_day: Limit of tokens a day; 0 for none.
+    """
+
+    heartbeats: tuple[Heartbeat, ...] = ()
+    paused_until: float = 0
+    self_scheduled: bool = False
+    max_turns_per_day: int = DEFAULT_TURNS_PER_DAY
+    max_tokens_per_day: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> HeartbeatPlan:
+        """Read a plan; an empty text is the empty plan."""
+        return cls.model_validate_json(text) if text else NO_PLAN
+
+    def text(self) -> str:
+        """Return the plan as Memory keeps it; empty for the empty plan.
+
+        Raises:
+            PlanError: It is too large.
+        """
+        text = self.model_dump_json(exclude_defaults=True)
+        if len(text.encode()) > MAX_PLAN_BYTES:
+            raise PlanError("the timed heartbeats have too much text; cancel some, or shorten their reasons")
+        return "" if self == NO_PLAN else text
+
+    def with_heartbeat(self, new: Heartbeat) -> HeartbeatPlan:
+        """Return the plan with a heartbeat, in place of the one with its id.
+
+        Raises:
+            PlanError: There would be too many.
+        """
+        if not any(one.heartbeat_id == new.heartbeat_id for one in self.heartbeats):
+            if len(self.heartbeats) >= MAX_HEARTBEATS:
+                raise PlanError(f"an agent has at most {MAX_HEARTBEATS} timed heartbeats; cancel one first")
+            return self._with((*self.heartbeats, new))
+        return self._with(tuple(new if one.heartbeat_id == new.heartbeat_id else one for one in self.heartbeats))
+
+    def without(self, heartbeat_id: str) -> HeartbeatPlan:
+        """Return the plan without a heartbeat."""
+        return self._with(tuple(one for one in self.heartbeats if one.heartbeat_id != heartbeat_id))
+
+    def settled(self, heartbeat_id: str, time: float) -> HeartbeatPlan:
+        """Return the plan after a time of a heartbeat was run or skipped. One that comes only once is gone."""
+        kept = (
+            one.model_copy(update={"last": max(one.last, time)}) if one.heartbeat_id == heartbeat_id else one
+            for one in self.heartbeats
+            if one.heartbeat_id != heartbeat_id or one.repeats
+        )
+        return self._with(tuple(kept))
+
+    def paused(self, until: float) -> HeartbeatPlan:
+        """Return the plan with a pause."""
+        return self.model_copy(update={"paused_until": until})
+
+    def due(self, now: float, zone: tzinfo) -> Iterator[tuple[Heartbeat, float]]:
+        """Yield each heartbeat that is due, with its time."""
+        for one in self.heartbeats:
+            if (time := one.due(now, zone)) is not None:
+                yield one, time
+
+    def skips(self, heartbeat: Heartbeat, time: float) -> bool:
+        """Whether the time of a repeating heartbeat fell into the pause."""
+        return heartbeat.repeats and time <= self.paused_until
+
+    def _with(self, heartbeats: tuple[Heartbeat, ...]) -> HeartbeatPlan:
+        return self.model_copy(update={"heartbeats": heartbeats})
+
+
+NO_PLAN = HeartbeatPlan()
+
+
+def check_cron(expression: str, now: float, zone: tzinfo) -> None:
+    """Check a cron expression.
+
+    Raises:
+        PlanError: It is not one, or never comes.
+    """
+    try:
+        if len(expression.split()) != 5:
+            raise CronSimError("five fields are needed")
+        next(CronSim(expression, _moment(now, zone)))
+        next(CronSim(expression, _moment(now, zone), reverse=True))
+    except (CronSimError, StopIteration, OverflowError) as error:
+        problem = str(error).lower() or "it never comes"
+        raise PlanError(
+            f'cron expression "{expression}" is not valid: {problem}; write minute, hour, day of month, month and day'
+            " of week, such as 0 9 * * 1-5"
+        ) from None
+
+
+def _moment(time: float, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(time, zone)

@@ -1,0 +1,1 @@
+"""Timed heartbeats: what is stored of them, and the scheduler that wakes agents on any replica."""

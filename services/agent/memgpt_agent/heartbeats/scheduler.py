@@ -1,0 +1,163 @@
+"""Wakes agents at the times of their heartbeats. Every replica runs one; none knows of the others.
+
+A time of a heartbeat is one turn, whose ``request_id`` follows from agent, heartbeat and time. So it runs exactly once
+whichever replicas begin it, and whatever crashes: a turn that was begun is continued, one that has ended is only
+marked in the plan. A time is marked after its turn has ended. What is due is computed from the plan alone, the latest
+time only: that is the one catch-up after downtime, and what merges times that pass while the agent is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from memgpt_runtime import context, errors
+from memgpt_runtime.errors import ServiceError
+
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.domain import Message, Role, StoredPlan
+from memgpt_agent.heartbeat_plan import Heartbeat, HeartbeatPlan
+from memgpt_agent.heartbeats.store import HeartbeatMemory, TurnRunner, change
+from memgpt_agent.loop.turn_request import TurnRequest
+
+_log = structlog.get_logger(__name__)
+
+REQUEST_PREFIX = "heartbeat-"
+"""How the request ids of these turns begin."""
+
+_BUSY_SECONDS = 0.5
+"""How long a heartbeat waits in the agent's queue before it is left for the next look."""
+
+_MAX_AGENTS_AT_A_TIME = 16
+
+
+class HeartbeatScheduler:
+    """Looks for heartbeats that are due, and runs their turns."""
+
+    def __init__(
+        self, memory: HeartbeatMemory, turns: TurnRunner, poll_seconds: float, now: Callable[[], datetime]
+    ) -> None:
+        """Prepare to look every ``poll_seconds``."""
+        self._memory = memory
+        self._turns = turns
+        self._poll_seconds = poll_seconds
+        self._now = now
+        self._woken: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_MAX_AGENTS_AT_A_TIME)
+
+    async def run(self) -> None:
+        """Look for due heartbeats until cancelled."""
+        try:
+            while True:
+                with context.background("heartbeats"):
+                    await self._look_safely()
+                await asyncio.sleep(self._poll_seconds)
+        finally:
+            tasks = list(self._woken.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Begin to wake every agent that has a heartbeat due, and that is not being woken already."""
+        async for stored in self._memory.list_plans():
+            zone, now = envelopes.zone(stored.time_zone), self._now().timestamp()
+            if stored.agent_id in self._woken or not any(True for _ in stored.plan.due(now, zone)):
+                continue
+            task = asyncio.create_task(self._wake(stored), name=f"heartbeat:{stored.agent_id}")
+            self._woken[stored.agent_id] = task
+            task.add_done_callback(partial(self._forget, stored.agent_id))
+
+    def _forget(self, agent_id: str, _: asyncio.Task[None]) -> None:
+        self._woken.pop(agent_id, None)
+
+    async def settle(self) -> None:
+        """Wait until every agent that is being woken has been."""
+        while self._woken:
+            await asyncio.gather(*self._woken.values(), return_exceptions=True)
+
+    async def _look_safely(self) -> None:
+        try:
+            await self.look()
+        except ServiceError as error:
+            _log.info("heartbeats_not_listed", reason=error.reason)
+        except Exception:  # noqa: BLE001 - a bug; the other agents, and the next look, must not suffer from it
+            _log.exception("heartbeats_broke")
+
+    async def _wake(self, stored: StoredPlan) -> None:
+        """Run what is due for an agent, one after the other."""
+        async with self._slots:
+            try:
+                zone, now = envelopes.zone(stored.time_zone), self._now()
+                for heartbeat, time in stored.plan.due(now.timestamp(), zone):
+                    await self._run(stored, heartbeat, time, now)
+            except ServiceError as error:
+                _log.info("heartbeat_postponed", agent_id=stored.agent_id, reason=error.reason)
+            except Exception:  # noqa: BLE001 - a bug; it is this agent's alone
+                _log.exception("heartbeat_broke", agent_id=stored.agent_id)
+
+    async def _run(self, stored: StoredPlan, heartbeat: Heartbeat, time: float, now: datetime) -> None:
+        """Run one time of a heartbeat, and mark it in the plan; leave it if it may not or cannot run now."""
+        agent_id, plan = stored.agent_id, stored.plan
+        if not plan.skips(heartbeat, time):
+            if now.timestamp() < plan.paused_until:
+                return
+            max_tokens = await self._budget(stored, now)
+            if max_tokens is None:
+                _log.info("heartbeat_over_budget", agent_id=agent_id, heartbeat_id=heartbeat.heartbeat_id)
+                return
+            try:
+                await self._turns.run(_request(agent_id, heartbeat, time, max_tokens))
+            except errors.DeadlineExceeded:
+                # The agent is busy. A later time of the same heartbeat takes the place of this one.
+                return
+        with suppress(errors.NotFound):
+            await change(self._memory, agent_id, lambda plan: plan.settled(heartbeat.heartbeat_id, time))
+
+    async def _budget(self, stored: StoredPlan, now: datetime) -> int | None:
+        """Return the tokens that a turn may take, 0 for any number; None if the day's turns or tokens are used up.
+
+        Counted from the turns themselves, so that no crash loses count.
+        """
+        plan: HeartbeatPlan = stored.plan
+        local = now.astimezone(envelopes.zone(stored.time_zone))
+        midnight = local - timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+        turns, tokens = 0, 0
+        async for turn in self._memory.turns_since(stored.agent_id, midnight.timestamp()):
+            if not turn.request_id.startswith(REQUEST_PREFIX) or not turn.state.ended:
+                continue
+            turns += 1
+            if plan.max_tokens_per_day:
+                tokens += await self._memory.turn_tokens(stored.agent_id, turn.request_id)
+        if turns >= plan.max_turns_per_day or 0 < plan.max_tokens_per_day <= tokens:
+            return None
+        return plan.max_tokens_per_day - tokens if plan.max_tokens_per_day else 0
+
+
+def request_id_of(agent_id: str, heartbeat_id: str, time: float) -> str:
+    """Return the id of the turn of one time of a heartbeat: the same on every replica."""
+    digest = hashlib.sha256(f"{agent_id}\0{heartbeat_id}\0{round(time * 1000)}".encode()).hexdigest()
+    return f"{REQUEST_PREFIX}{digest[:40]}"
+
+
+def _request(agent_id: str, heartbeat: Heartbeat, time: float, max_tokens: int) -> TurnRequest:
+    reason = heartbeat.reason.strip() or "no reason was given."
+    placeholder = f"time-{secrets.token_hex(12)}"
+    event = envelopes.heartbeat(prompt.HEARTBEAT_TIMED.format(reason=reason), placeholder)
+    request_id = request_id_of(agent_id, heartbeat.heartbeat_id, time)
+    return TurnRequest(
+        agent_id,
+        request_id,
+        fingerprint=request_id.encode(),
+        messages=(Message(Role.USER, event),),
+        max_tokens=max_tokens,
+        time_placeholder=placeholder,
+        queue_timeout=_BUSY_SECONDS,
+    )
