@@ -132,6 +132,8 @@ class _Labels:
         row, below = rows[header], rows[header + used :]
         return (
             row.heading
+            or header > 0  # below a title
+            or labels == self._labels
             or len(labels) != self._width
             or any(index < len(labels) and labels[index] for index in self._values)
             or any(cell and is_value(cell) for each in below for cell in each.cells)

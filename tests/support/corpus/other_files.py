@@ -40,7 +40,7 @@ def samples() -> Iterator[Sample]:
         "letter.rtf", lambda: rb"{\rtf1\ansi The dugong wrote a rich letter.}", "The dugong wrote a rich letter."
     )
     yield good("letter.odt", lambda: _open_document("text", _PARAGRAPH), "The fossa wrote an open letter.")
-    yield good("stock.ods", lambda: _open_document("spreadsheet", _TABLE), "The fossa wrote an open letter.", 1)
+    yield good("stock.ods", lambda: _open_document("spreadsheet", _TABLE), "The tarsier counts open stock.", 1)
     yield skipped("random.bin", lambda: random.Random(1).randbytes(4096), "neither text")
     yield skipped("song.mp3", lambda: b"ID3\x03\0\0\0\0\0\0" + random.Random(2).randbytes(4096), "neither text")
 
@@ -64,7 +64,7 @@ def _database() -> bytes:
 _PARAGRAPH = "<text:p>The fossa wrote an open letter.</text:p>"
 _TABLE = (
     "<table:table table:name='A'><table:table-row>"
-    f"<table:table-cell>{_PARAGRAPH}</table:table-cell></table:table-row></table:table>"
+    "<table:table-cell><text:p>The tarsier counts open stock.</text:p></table:table-cell></table:table-row></table:table>"
 )
 
 

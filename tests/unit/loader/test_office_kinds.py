@@ -89,6 +89,11 @@ def test_symbols_are_read() -> None:
     assert [symbol("Symbol", code) for code in (0xF06D, 0xF0B3, 0xF0AE)] == ["μ", "≥", "→"]
 
 
+def test_letters_of_symbol_fonts_are_read() -> None:
+    body = '<w:p><w:r><w:rPr><w:rFonts w:ascii="Wingdings"/></w:rPr><w:t>\uf0fc</w:t></w:r><w:r><w:t xml:space="preserve"> done</w:t></w:r></w:p>'
+    assert read_bytes(docx(body), "a.docx").text == "✓ done"
+
+
 def test_lists_keep_their_numbers() -> None:
     assert read("docx_numbered_a.docx").text == (
         "Rules of the club\n\n1. Be on time.\n2. Wear a vest.\n3. Report damage to the steward.\n\nWhoever breaks rule 3 pays."

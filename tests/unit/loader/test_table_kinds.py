@@ -117,6 +117,11 @@ def test_a_blank_row_within_a_table_changes_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_a_title_tells_a_new_table() -> None:
+    rows = [["Team A"], ["Name", "Role"], ["Ada", "lead"], [], ["Team B"], ["Name", "Role"], ["Bob", "hand"]]
+    assert list(table_lines(rows))[3:] == ["Team B", "Name | Role", "Name: Bob | Role: hand"]
+
+
 def test_a_bold_row_behind_a_blank_one_is_a_header() -> None:
     rows: list[Row | list[str]] = [
         Row(["Name", "Town"], heading=True),

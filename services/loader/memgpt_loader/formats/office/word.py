@@ -61,6 +61,8 @@ class WordReader:
         self._blocks = Blocks()
         self._waiting: list[Element | str] = []
         """Text boxes, drawings and comments, which stand behind the paragraph or table that they belong to."""
+        self._font = ""
+        """Of the run that is being read, if it names one."""
         self._carried = ""
         """Text of a paragraph whose mark is deleted: it goes on in the next one."""
         self._frames: dict[str, list[str]] = {"header": [], "footer": []}
@@ -176,8 +178,12 @@ class WordReader:
                 if any((each.text or "").strip() for each in child.iter() if local(each) == "t"):
                     self._notes.add(NoteKind.HIDDEN, "hidden text")
                 return ""
+            case "r":
+                self._font = next((_font(each) for each in _properties(child, "rPr") if local(each) == "rFonts"), "")
+                return self._inline(child)
             case "t":
-                return _PRIVATE.sub(lambda match: symbol("Symbol", ord(match.group())), child.text or "")
+                font = self._font or "Symbol"
+                return _PRIVATE.sub(lambda match: symbol(font, ord(match.group())), child.text or "")
             case "tab" | "ptab":
                 return " "
             case "br" | "cr":
@@ -324,6 +330,10 @@ class WordReader:
 
 def _properties(element: Element, name: str) -> Element | tuple[()]:
     return next((child for child in element if local(child) == name), ())
+
+
+def _font(fonts: Element) -> str:
+    return attribute(fonts, "ascii") or attribute(fonts, "hAnsi")
 
 
 def _mark_is_deleted(properties: Element | tuple[()]) -> bool:
