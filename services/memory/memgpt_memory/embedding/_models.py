@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,11 +103,9 @@ class WordLlama:
 
     def __init__(self) -> None:
         """Loads the model from its wheel."""
-        import wordllama
+        from memgpt_memory.embedding._static_vectors import StaticVectors
 
-        self._model = wordllama.WordLlama.load(
-            cache_dir=Path(wordllama.__file__).parent, disable_download=True, dim=self.dimension
-        )
+        self._vectors = StaticVectors()
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """See `Embedder.embed`."""
@@ -120,7 +117,7 @@ class WordLlama:
         """See `Embedder.close`."""
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
-        return unit_vectors(np.asarray(self._model.embed(list(texts), norm=True), dtype=np.float32))
+        return unit_vectors(self._vectors.embed(texts))
 
 
 _STEPS = 2_048
