@@ -24,7 +24,12 @@ COPY services/loader/pyproject.toml services/loader/
 COPY services/agent/pyproject.toml services/agent/
 RUN uv pip compile --quiet --constraints constraints.txt --output-file /tmp/requirements.txt \
       "services/${SERVICE:?give --build-arg SERVICE=memory, loader or agent}/pyproject.toml" \
- && sed -i '/^-e /d' /tmp/requirements.txt \
+ && sed -i '/^-e /d; /^wordllama==/d' /tmp/requirements.txt \
+ && if [ "${SERVICE}" = memory ]; then \
+      # Only the weights of wordllama are used: where it has no wheel for this machine, that of another one will do.
+      uv pip install --python /opt/memgpt/bin/python --constraints constraints.txt --no-deps \
+        --python-platform x86_64-manylinux_2_28 --python-version 3.13 wordllama; \
+    fi \
  && uv pip install --python /opt/memgpt/bin/python --constraints constraints.txt --requirements /tmp/requirements.txt
 COPY LICENSE ./
 COPY gen gen

@@ -1,5 +1,5 @@
 # Every target sets up what it needs. Needed beforehand: Linux, Python 3.11 or later, make and a package index.
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -8,7 +8,7 @@ PYTHON_BIN := .venv/bin
 .PHONY: help demo server test conformance bench lint format generate docs lock release docker-images clean setup tools
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Load a paper, ask an agent about it, without a key: the tutorial in one go
 	@scripts/setup run
