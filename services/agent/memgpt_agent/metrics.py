@@ -47,6 +47,7 @@ class AgentMetrics:
         self.evictions = Counter("memgpt_agent_evictions", "Summaries that took messages' place.", registry=registry)
         tokens = Counter("memgpt_agent_tokens", "Tokens of models, by kind.", ("kind",), registry=registry)
         self.prompt_tokens, self.completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
+        self.cached_tokens = tokens.labels("cached")
         seconds = Histogram(
             "memgpt_agent_model_seconds",
             "Time of calls of models, their repetitions included, by outcome.",
@@ -82,6 +83,7 @@ class MeteredModel:
         finally:
             self._metrics.model_seconds[outcome].observe(time.perf_counter() - begin)
         self._metrics.prompt_tokens.inc(completion.usage.prompt_tokens)
+        self._metrics.cached_tokens.inc(completion.usage.cached_tokens)
         self._metrics.completion_tokens.inc(completion.usage.completion_tokens)
         return completion
 

@@ -24,6 +24,8 @@ class VendorModel:
     vendor: Vendor
     asked: int = 0
     refused: list[str] = field(default_factory=list)
+    script: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Calls to make first, one an answer."""
 
     def __call__(self, request: Request) -> Reply:
         """Answers, or refuses."""
@@ -42,6 +44,8 @@ class VendorModel:
 
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
         """What the model calls, as an answer by tools has it."""
+        if self.script:
+            return [self.script.pop(0)]
         note = ("core_memory_append", {"name": "human", "content": "Ada", "request_heartbeat": False})
         speak = ("send_message", {"message": MESSAGE})
         return [note, speak] if self.vendor.shape == "parallel" else [speak]
@@ -50,7 +54,8 @@ class VendorModel:
         if request.json.get("tools"):
             events = self._by_tools()
         elif "### Functions" in request.messages[0]["content"]:
-            chosen = {"inner_thoughts": "", "call": {"function": "send_message", "arguments": {"message": MESSAGE}}}
+            name, values = self.calls()[-1]
+            chosen = {"inner_thoughts": "", "call": {"function": name, "arguments": values}}
             events = self._text(json.dumps(chosen))
         else:
             events = self._text(SUMMARY)
