@@ -118,6 +118,9 @@ class Load:
         removed: How many were.
         tags: Labels that its files get; None when each keeps those that it has.
         holder: The process that has hold of it, see `Spool.name`; empty when none has.
+        results: Files that other Loaders have loaded, and the holder has not merged yet.
+        cancel_requested: Whether another Loader was asked to cancel it.
+        lease_time: When the holder last wrote the record, if another Loader has written it since.
     """
 
     load_id: str
@@ -135,6 +138,9 @@ class Load:
     removed: int = 0
     tags: tuple[str, ...] | None = None
     holder: str = ""
+    results: dict[str, LoadFile] = field(default_factory=dict)
+    cancel_requested: bool = False
+    lease_time: dt.datetime | None = None
 
     @property
     def documents(self) -> int:

@@ -9,5 +9,6 @@
 | `processing`, `pipeline` | the work on a file: parse, chunk, store, or change its labels |
 | `lifecycle` | how a load is saved, released, lost, cancelled and ended |
 | `leases`, `records` | which Loader works on a load, and the encoding of a load in Memory |
+| `remote` | uploads, withdrawals and cancellations for loads that another Loader works on |
 | `background`, `keyed_lock`, `stats` | tasks, locks and counters |
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from dataclasses import replace
 
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Unavailable
@@ -44,6 +45,9 @@ class LoadLeases:
         in time.
         """
         load = records.from_record(record, tenant())
+        for name, result in load.results.items():
+            if not load.files[name].state.ended:
+                load.files[name] = replace(result, sequence=load.files[name].sequence)
         if load.end_time is None and not self._is_leased_elsewhere(load, record):
             load.state = LoadState.INTERRUPTED
             expiry = record.update_time + TAKEOVER_WINDOW
@@ -72,7 +76,7 @@ class LoadLeases:
         if load.state is LoadState.RUNNING:
             raise load_elsewhere(load.load_id)
         if load.state is LoadState.INTERRUPTED:
-            load.state = LoadState.RUNNING
+            load = records.from_record(record, tenant())  # results become events when they are merged
         live = LiveLoad(load)
         live.etag = record.etag
         return live
@@ -83,21 +87,31 @@ class LoadLeases:
         Raises:
             Aborted: Another Loader has taken the load over.
         """
-        live.load.holder = "" if release else self._spool.name
-        try:
-            live.etag = await self._memory.put_record(_record_of(live.load, live.etag))
-        except Aborted:
-            # The response to an earlier write may have been lost: then the record is our own.
-            stored = await self._memory.find_record(live.load.load_id)
-            if stored is None or records.from_record(stored, live.load.tenant).holder != self._spool.name:
-                raise
-            live.etag = await self._memory.put_record(_record_of(live.load, stored.etag))
+        while True:
+            live.load.holder, live.load.lease_time = "" if release else self._spool.name, None
+            try:
+                live.etag = await self._memory.put_record(_record_of(live.load, live.etag))
+                break
+            except Aborted:
+                # The response to an earlier write may have been lost, or another Loader has added a result.
+                record = await self._memory.find_record(live.load.load_id)
+                stored = None if record is None else records.from_record(record, live.load.tenant)
+                if record is None or stored is None or stored.holder != self._spool.name:
+                    raise
+                live.merge(stored)
+                live.etag = record.etag
         live.saved_at = time.monotonic()
+
+    async def has_changed(self, live: LiveLoad) -> bool:
+        """Whether another Loader has written the record."""
+        record = await self._memory.find_record(live.load.load_id)
+        return record is not None and record.etag != live.etag
 
     def _is_leased_elsewhere(self, load: Load, record: LoadRecord) -> bool:
         if not load.holder or load.holder == self._spool.name or self._spool.has_died(load.holder):
             return False
-        return (dt.datetime.now(dt.UTC) - record.update_time).total_seconds() < LEASE_SECONDS
+        renewed = load.lease_time or record.update_time
+        return (dt.datetime.now(dt.UTC) - renewed).total_seconds() < LEASE_SECONDS
 
 
 def load_not_found(load_id: str) -> NotFound:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from memgpt_runtime.context import Principal, background
 from memgpt_runtime.errors import Aborted, NotFound, ServiceError
@@ -73,6 +74,14 @@ class LoadLifecycle:
                         self._lose(live)
                     except ServiceError as error:  # the next save may succeed
                         _log.warning("load_save_failed", load_id=live.load.load_id, reason=error.reason)
+            if not release and live.load.end_time is None:
+                await self._act_on_merge(live)
+
+    async def merge_results(self, live: LiveLoad) -> None:
+        """Merge what other Loaders have added to the record."""
+        with background("merge", principal=Principal(live.load.tenant)), suppress(ServiceError):
+            if await self._leases.has_changed(live):
+                await self.save(live)
 
     async def release(self, live: LiveLoad) -> None:
         """Release the lease of an unused load, so that any Loader can take it over."""
@@ -123,6 +132,13 @@ class LoadLifecycle:
             for name in (await self._memory.visible_files(load.source_id)).keys() - load.files.keys():
                 await self._memory.delete_file(load.source_id, name)
                 load.removed += 1
+
+    async def _act_on_merge(self, live: LiveLoad) -> None:
+        """Do what follows from what a save merged from the record."""
+        if live.load.cancel_requested:
+            await self.cancel(live)
+        elif live.complete:
+            await self.settle(live)
 
     async def _save_end(self, live: LiveLoad, state: LoadState) -> None:
         policy = RetryPolicy(seconds=_END_SECONDS, retryable=_may_pass, initial=0.5, maximum=15.0)

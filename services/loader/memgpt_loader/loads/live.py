@@ -14,6 +14,7 @@ from memgpt_runtime.broadcast import Broadcast
 from memgpt_runtime.errors import Unavailable
 
 from memgpt_loader.failures import FailureReason
+from memgpt_loader.loads import plan
 from memgpt_loader.loads.events import FileChanged, LoadEnded, LoadEvent
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState
 
@@ -107,6 +108,21 @@ class LiveLoad:
         file = self.load.files[name]
         file.state, file.reason, file.message = state, reason, message
         self._number(file)
+
+    def needs_upload(self, file: LoadFile) -> bool:
+        """See `plan.needs_upload`."""
+        return plan.needs_upload(self.load, file, cancelling=self.cancelling)
+
+    def merge(self, stored: Load) -> None:
+        """Take over what other Loaders have added to the record of this load."""
+        self.load.cancel_requested = stored.cancel_requested
+        for name, result in stored.results.items():
+            file = self.load.files.get(name)
+            if file is not None and not file.state.ended and name not in self.tasks:
+                file.notes = result.notes
+                file.documents, file.passages = result.documents, result.passages
+                self.set_state(name, result.state, reason=result.reason, message=result.message)
+        self.load.results = {}
 
     def end(self, state: LoadState) -> None:
         """End the load, once. Watchers are told by `announce_end`."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from memgpt_runtime.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Reason
 
 from memgpt_loader.failures import FailureReason
-from memgpt_loader.loads.live import LiveLoad
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
 
 
@@ -103,13 +102,13 @@ def get_file(load: Load, name: str) -> LoadFile:
     return file
 
 
-def needs_upload(live: LiveLoad, file: LoadFile) -> bool:
+def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> bool:
     """Whether a file's bytes are still missing.
 
     Raises:
         FailedPrecondition: They are not wanted any more.
     """
-    if live.cancelling or live.load.end_time is not None:
+    if cancelling or load.cancel_requested or load.end_time is not None:
         if file.state is FileState.LOADED:
             return False
         why = "its load has ended; create a new one"
@@ -124,5 +123,5 @@ def needs_upload(live: LiveLoad, file: LoadFile) -> bool:
     raise FailedPrecondition(
         Reason.UPLOAD_NOT_EXPECTED,
         f"the file is not wanted: {why}",
-        metadata={"load_id": live.load.load_id, "file": file.manifest.name, "state": file.state.value},
+        metadata={"load_id": load.load_id, "file": file.manifest.name, "state": file.state.value},
     )

@@ -1,7 +1,7 @@
 """The encoding of a load as Memory persists it.
 
-JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, tags, holder, files}`, each file
-as a list.
+JSON, compressed: `{v, source, digest, created, ended, state, sequence, sync, removed, tags, holder, results, cancel,
+leased, files}`, each file as a list.
 """
 
 from __future__ import annotations
@@ -45,21 +45,10 @@ def to_record(load: Load, etag: str = "") -> LoadRecord:
         "removed": load.removed,
         "tags": load.tags,
         "holder": load.holder,
-        "files": [
-            [
-                file.manifest.name,
-                file.manifest.size,
-                file.manifest.sha256,
-                file.state.value,
-                file.documents,
-                file.passages,
-                file.reason.value if file.reason else None,
-                file.message,
-                file.sequence,
-                *([notes] if (notes := [list(astuple(note)) for note in budget.take(file.notes)]) else ()),
-            ]
-            for file in load.files.values()
-        ],
+        "results": [_row(file, budget) for file in load.results.values()],
+        "cancel": load.cancel_requested,
+        "leased": load.lease_time.timestamp() if load.lease_time else None,
+        "files": [_row(file, budget) for file in load.files.values()],
     }
     state = zlib.compress(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
     if len(state) > MAX_BYTES:
@@ -94,9 +83,28 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
             removed=document.get("removed", 0),
             tags=None if (tags := document.get("tags")) is None else tuple(tags),
             holder=document.get("holder", ""),
+            results={file[0]: _file(file) for file in document.get("results", ())},
+            cancel_requested=document.get("cancel", False),
+            lease_time=None if (leased := document.get("leased")) is None else _time(leased),
         )
     except (zlib.error, KeyError, IndexError, TypeError) as error:
         raise ValueError(f"not a load record: {error!r}") from error
+
+
+def _row(file: LoadFile, budget: _NotesBudget) -> list[Any]:
+    notes = [list(astuple(note)) for note in budget.take(file.notes)]
+    return [
+        file.manifest.name,
+        file.manifest.size,
+        file.manifest.sha256,
+        file.state.value,
+        file.documents,
+        file.passages,
+        file.reason.value if file.reason else None,
+        file.message,
+        file.sequence,
+        *([notes] if notes else ()),
+    ]
 
 
 def _file(row: list[Any]) -> LoadFile:

@@ -25,6 +25,7 @@ from memgpt_loader.loads.lifecycle import LoadLifecycle
 from memgpt_loader.loads.live import LiveLoad
 from memgpt_loader.loads.pipeline import Pipeline
 from memgpt_loader.loads.processing import FileProcessor
+from memgpt_loader.loads.remote import RemoteLoads
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.loads.stats import LoadStats
 from memgpt_loader.memory.port import Memory
@@ -81,6 +82,9 @@ class LoadRegistry:
         self._tasks = BackgroundTasks()
         self._lifecycle = LoadLifecycle(memory, self._leases, self._tasks, self.stats, self._forget)
         self._processor = FileProcessor(pipeline, self._lifecycle, self._tasks, self.stats)
+        self._remote = RemoteLoads(
+            memory, self._leases, pipeline, spool, self._tasks, self.stats, limits.seconds_per_mib
+        )
         self._tasks.start(self._upkeep(), "loads:upkeep")
 
     async def create(
@@ -155,17 +159,21 @@ class LoadRegistry:
         Raises:
             ServiceError: Unknown load or file, not wanted, differs from the manifest, no room, too slow.
         """
-        live = await self._get_live(load_id)
+        live = await self._find_live(load_id)
+        if live is None:
+            file = await self._remote.upload(load_id, name, chunks)
+            await self._find_live(load_id)  # takes the load over if its Loader has released it in the meantime
+            return file
         file = plan.get_file(live.load, name)
-        if not plan.needs_upload(live, file):
+        if not live.needs_upload(file):
             return file
         with live.uploading(), await self._spool.reserve(file.manifest, load_id) as spooled:
             # In the meantime, the file may have been cancelled, or uploaded by another call: look again.
-            if plan.needs_upload(live, file):
+            if live.needs_upload(file):
                 await uploads.receive(chunks, spooled, self._limits.seconds_per_mib, live.touch)
             if live.lost:
                 raise load_elsewhere(load_id)
-            if plan.needs_upload(live, file):
+            if live.needs_upload(file):
                 self._processor.load(live, file, spooled)
         return file
 
@@ -183,9 +191,13 @@ class LoadRegistry:
         Raises:
             ServiceError: Unknown load or file, or the file is not wanted.
         """
-        live = await self._get_live(load_id)
+        live = await self._find_live(load_id)
+        if live is None:
+            file = await self._remote.withdraw(load_id, name, why)
+            await self._find_live(load_id)
+            return file
         file = plan.get_file(live.load, name)
-        if file.reason is not FailureReason.NOT_SENT and plan.needs_upload(live, file):
+        if file.reason is not FailureReason.NOT_SENT and live.needs_upload(file):
             await self._processor.withdraw(live, file, why)
         return file
 
@@ -204,7 +216,12 @@ class LoadRegistry:
 
     async def cancel(self, load_id: str) -> Load:
         """Cancel a load; one that has ended is left alone."""
-        live = await self._get_live(load_id)
+        live = await self._find_live(load_id)
+        if live is None:
+            await self._remote.request_cancel(load_id)
+        while live is None:
+            await asyncio.sleep(_POLL_SECONDS)
+            live = await self._find_live(load_id)
         await self._tasks.finish(self._lifecycle.cancel(live), f"cancel:{load_id}")
         return live.load
 
@@ -274,6 +291,15 @@ class LoadRegistry:
             raise load_not_found(load_id)
         return live
 
+    async def _find_live(self, load_id: str) -> LiveLoad | None:
+        """Return a live load; None while another Loader works on it."""
+        try:
+            return await self._get_live(load_id)
+        except Unavailable as error:
+            if error.reason != Reason.LOAD_HELD_ELSEWHERE:
+                raise
+            return None
+
     async def _open(self, record: LoadRecord) -> LiveLoad:
         """Return the live load of a record; one that no Loader works on is taken over.
 
@@ -292,7 +318,9 @@ class LoadRegistry:
     async def _take_over(self, live: LiveLoad) -> None:
         load = live.load
         age = dt.datetime.now(dt.UTC) - load.create_time
+        load.state = LoadState.RUNNING
         load.sequence = max(load.sequence, int(age.total_seconds() * 1000) * _SEQUENCES_PER_MILLISECOND)
+        live.merge(load)
         relabel: Mapping[str, StoredFile] = {}
         end_state = LoadState.COMPLETED
         try:
@@ -310,7 +338,9 @@ class LoadRegistry:
                 raise load_elsewhere(load.load_id) from error
         _log.info("load_taken_over", load_id=load.load_id)
         self._processor.relabel(live, relabel)
-        if live.complete:
+        if load.cancel_requested:
+            await self._lifecycle.cancel(live)
+        elif live.complete:
             async with live.lock:
                 await self._lifecycle.end(live, end_state)
 
@@ -367,6 +397,8 @@ class LoadRegistry:
                     await self._lifecycle.release(live)
                 elif time.monotonic() - live.saved_at > RENEW_SECONDS:
                     await self._lifecycle.save(live)
+                else:
+                    await self._lifecycle.merge_results(live)
 
 
 def _shutting_down() -> Unavailable:

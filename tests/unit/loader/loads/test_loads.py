@@ -319,15 +319,84 @@ async def test_reading_a_load_leaves_it_where_it_is_worked_on(
     assert (await other.loads.get(load_id)).state is LoadState.RUNNING
     assert [each.state for each in (await other.loads.list("", 10, ""))[0]] == [LoadState.RUNNING]
     assert (await other.loads.create("r", SOURCE, manifests)).load_id == load_id
-    with pytest.raises(Unavailable) as error:
-        await other.loads.upload(load_id, "a.txt", chunks(b"One."))
-    assert (error.value.reason, error.value.retry_after) == (Reason.LOAD_HELD_ELSEWHERE, 2)
-    with pytest.raises(Unavailable):
-        await other.loads.cancel(load_id)
     following = asyncio.create_task(ended(other.loads, load_id))
     for name, data in (("a.txt", b"One."), ("b.txt", b"Two.")):
         await one.loads.upload(load_id, name, chunks(data))
     assert states(await following) == {"a.txt": FileState.LOADED, "b.txt": FileState.LOADED}
+    await one.close()
+    await other.close()
+
+
+async def test_any_loader_accepts_any_upload(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(lifecycle_module, "SAVE_SECONDS", 0.01)
+    loaders = [Loader(tmp_path, pool, memory) for _ in range(3)]
+    files = {f"{n}.txt": f"File {n}.".encode() for n in range(12)} | {"bad.pdf": b"%PDF-1.7 nonsense", "gone.txt": b"x"}
+    manifests = [manifest(name, data) for name, data in files.items()]
+    created = await loaders[0].loads.create("r", SOURCE, manifests, tags=("x",))
+    watches = [asyncio.create_task(ended(each.loads, created.load_id)) for each in loaders]
+    uploads = [
+        loaders[number % 3].loads.upload(created.load_id, name, chunks(data))
+        for number, (name, data) in enumerate(files.items())
+        if name != "gone.txt"
+    ]
+    withdrawal = loaders[1].loads.withdraw(created.load_id, "gone.txt", "the file was deleted")
+    async with asyncio.timeout(60):
+        await asyncio.gather(withdrawal, *uploads)
+        results = await asyncio.gather(*watches)
+    assert results[0].state is LoadState.COMPLETED
+    assert {name: file.state for name, file in results[0].files.items() if file.state is not FileState.LOADED} == {
+        "bad.pdf": FileState.FAILED,
+        "gone.txt": FileState.FAILED,
+    }
+    assert results[0].files["gone.txt"].message == "the file was deleted"
+    assert [states(each) for each in results] == [states(results[0])] * 3
+    assert {file.tags for file in (await memory.visible_files("source_papers")).values()} == {("x",)}
+    assert [each.spool.used_bytes for each in loaders] == [0, 0, 0]
+    assert sum(each.loads.stats.passages_stored for each in loaders) == 12
+    assert all(each.loads.stats.passages_stored for each in loaders)
+    for each in loaders:
+        await each.close()
+
+
+async def test_what_another_loader_loaded_outlives_the_one_that_coordinates(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory
+) -> None:
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    created = await one.loads.create("r", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
+    last = (await one.loads.get(created.load_id)).sequence
+    result = await other.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    assert (result.state, result.passages) == (FileState.LOADED, 1)  # it waits for the end
+    await one.kill(memory)
+    events = other.loads.watch(created.load_id, last)
+    first = await anext(events)
+    assert isinstance(first, FileChanged)
+    assert (first.file.manifest.name, first.file.state) == ("a.txt", FileState.LOADED)
+    await other.loads.upload(created.load_id, "b.txt", chunks(b"Two."))
+    assert [type(event) async for event in events][-1] is LoadEnded
+    assert memory.stores == 2
+    await other.close()
+
+
+async def test_a_load_is_cancelled_at_any_loader(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
+    await other.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    async with asyncio.timeout(10):
+        cancelled = await other.loads.cancel(created.load_id)
+    assert cancelled.state is LoadState.CANCELLED
+    assert states(cancelled) == {"a.txt": FileState.LOADED, "b.txt": FileState.CANCELLED}
+    assert states(await one.loads.get(created.load_id)) == states(cancelled)
+    for loader in (one, other):
+        with pytest.raises(FailedPrecondition):
+            await loader.loads.upload(created.load_id, "b.txt", chunks(b"Two."))
     await one.close()
     await other.close()
 
@@ -392,6 +461,7 @@ async def test_who_was_believed_dead_stops_when_another_has_taken_the_load_up(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle_module, "SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 1000)  # it notices with its own write
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One."), manifest("b.txt", b"Two.")])
     load_id = created.load_id

@@ -39,17 +39,16 @@ const (
 // client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
 // that are already visible are not uploaded again.
 //
-// With several Loaders, one of them works on a load at a time. The others can report its progress, and return
-// UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
-// that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
-// resumes the load on the next call.
+// With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+// it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+// Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
 type LoaderServiceClient interface {
 	// Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
 	// unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
 	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(ctx context.Context, in *CreateLoadRequest, opts ...grpc.CallOption) (*CreateLoadResponse, error)
 	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-	// before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+	// before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
 	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
 	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
 	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
@@ -168,17 +167,16 @@ func (c *loaderServiceClient) ListFormats(ctx context.Context, in *ListFormatsRe
 // client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
 // that are already visible are not uploaded again.
 //
-// With several Loaders, one of them works on a load at a time. The others can report its progress, and return
-// UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
-// that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
-// resumes the load on the next call.
+// With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+// it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+// Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
 type LoaderServiceServer interface {
 	// Creates a load, and its source if no source has the name. A file whose version is already visible is UNCHANGED,
 	// unless its tags change; the others are AWAITING_UPLOAD. Idempotent by `request_id`: a repetition returns the
 	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(context.Context, *CreateLoadRequest) (*CreateLoadResponse, error)
 	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-	// before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+	// before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
 	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
 	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
 	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its

@@ -34,10 +34,9 @@ class LoaderServiceStub:
     client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
     that are already visible are not uploaded again.
 
-    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
-    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
-    resumes the load on the next call.
+    With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+    it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+    Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
     """
 
     @_typing.overload
@@ -51,7 +50,7 @@ class LoaderServiceStub:
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]
     """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-    before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+    before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
     withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
     stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
     DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
@@ -77,10 +76,9 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
     that are already visible are not uploaded again.
 
-    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
-    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
-    resumes the load on the next call.
+    With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+    it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+    Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,7 +89,7 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]  # type: ignore[assignment]
     """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-    before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+    before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
     withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
     stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
     DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
@@ -116,10 +114,9 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
     client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
     that are already visible are not uploaded again.
 
-    With several Loaders, one of them works on a load at a time. The others can report its progress, and return
-    UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
-    that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
-    resumes the load on the next call.
+    With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+    it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+    Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
     """
 
     @_abc_1.abstractmethod
@@ -140,7 +137,7 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.UploadFileResponse, _abc.Awaitable[_loader_service_pb2.UploadFileResponse]]:
         """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-        before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+        before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
         withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
         stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
         DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
