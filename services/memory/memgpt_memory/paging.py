@@ -17,7 +17,7 @@ PAGE_BYTES = 3 << 20
 class Page(Generic[Item]):
     """A page of a list; `next_token` is empty at the end."""
 
-    items: list[Item]
+    items: Sequence[Item]
     next_token: str
     total: int = 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -141,3 +143,43 @@ async def test_lists_agree_with_what_was_made_and_deleted(serve: Serve, milvus_l
         page = await memory.agents.ListAgents(state.ListAgentsRequest())
         assert [agent.name for agent in page.agents] == ["a0", "a2", "a3", "a4"]
         assert page.total_size == 4
+
+
+async def listed_turns(memory: Memory, agent_id: str) -> list[str]:
+    """The requests of an agent's turns, the latest first, in pages of two; asserts the total."""
+    found: list[str] = []
+    token = ""
+    while True:
+        page = await memory.agents.ListTurns(state.ListTurnsRequest(agent_id=agent_id, page_size=2, page_token=token))
+        found += [turn.request_id for turn in page.turns]
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def test_turns_are_listed_by_key_also_those_of_an_older_version(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [f"r{number}" for number in range(5)]
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = (await memory.agent("a")).agent_id
+        for request_id in requests:
+            grant = await memory.begin(agent_id, request_id, "hello")
+            await memory.end(agent_id, grant.lease)
+        with monkeypatch.context() as patch:
+            without_queries(memory, patch)
+            assert await listed_turns(memory, agent_id) == requests[::-1]
+        # As an older version leaves them: without numbers.
+        records = memory.core().agents._records
+        await records.delete([row.id for row in await records.find("turnkey")])
+        row = await records.get(agent_id)
+        assert row is not None
+        body = json.loads(row.body)
+        del body["turn_count"]
+        await records.put(replace(row, body=json.dumps(body)))
+    async with serve(milvus_lite_uri) as memory:
+        assert await listed_turns(memory, agent_id) == requests[::-1]
+        await memory.begin(agent_id, "r5", "hello")
+        with monkeypatch.context() as patch:
+            without_queries(memory, patch)
+            assert await listed_turns(memory, agent_id) == ["r5", *requests[::-1]]

@@ -17,6 +17,7 @@ from memgpt_memory.agents._commands import (
     DetachSource,
     EndTurn,
     InsertNotes,
+    NoteTurn,
     PutToolServer,
     ResumeTurn,
     SetBlock,
@@ -26,7 +27,14 @@ from memgpt_memory.agents._commands import (
     TurnStart,
     UpdateSettings,
 )
-from memgpt_memory.agents._decide import MAX_ATTACHMENTS, Transition, decide, settings_etag
+from memgpt_memory.agents._decide import (
+    MAX_ATTACHMENTS,
+    Transition,
+    decide,
+    settings_etag,
+    turn_pointer,
+    turn_pointer_id,
+)
 from memgpt_memory.agents._errors import unknown_block
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live import LEASE_SECONDS, LiveAgent, Waiter
@@ -79,6 +87,7 @@ __all__ = [
     "Link",
     "LiveAgent",
     "NoTurn",
+    "NoteTurn",
     "Profile",
     "Profiles",
     "PutToolServer",
@@ -105,5 +114,7 @@ __all__ = [
     "heartbeats_etag",
     "lease_lost",
     "settings_etag",
+    "turn_pointer",
+    "turn_pointer_id",
     "unknown_block",
 ]

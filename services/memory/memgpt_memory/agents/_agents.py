@@ -377,13 +377,14 @@ class Agents:
     async def _purge(self, live: LiveAgent) -> None:
         """Delete all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
         tenant = live.row.tenant
+        requests, names = await self._records.find_owned(live.id)
         if not live.row.importing:  # else the request may be sent again
-            await self._requests.forget(tenant, live.id, Reason.AGENT_NOT_FOUND)
+            await self._requests.forget(requests, Reason.AGENT_NOT_FOUND)
         await self.messages.delete_from(live.id)
         for forget in self.on_purge:
             await forget(live)
         await self.passages.delete_where(tenant, live.id)
-        await self._names.release_all(tenant, live.id)
+        await self._names.release_all(names, live.id)
         await self._records.delete_children(live.id)
         await self._records.delete([live.id])
         await self._journal.end(live.id)

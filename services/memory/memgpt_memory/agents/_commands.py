@@ -157,12 +157,27 @@ class StartTurn:
         turn: The turn.
         start: What the turn does as it begins.
         records: The turn's row, and that of the turn before, as it ended, if that is not stored yet.
+        indexed: Turns that the index of an agent of an older version has by now.
     """
 
     key: str
     turn: TurnRow
     start: TurnStart
     records: Sequence[Record]
+    indexed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTurn:
+    """Store a turn that ended before it began.
+
+    Attributes:
+        record: Its row.
+        indexed: As in `StartTurn`.
+    """
+
+    record: Record
+    indexed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,7 @@ Command = (
     | DeleteToolServer
     | SetHeartbeats
     | StartTurn
+    | NoteTurn
     | ResumeTurn
     | AddStep
     | EndTurn

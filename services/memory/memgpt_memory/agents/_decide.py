@@ -24,6 +24,7 @@ from memgpt_memory.agents._commands import (
     DetachSource,
     EndTurn,
     InsertNotes,
+    NoteTurn,
     PutToolServer,
     ResumeTurn,
     SetBlock,
@@ -161,6 +162,12 @@ class _Draft:
         """Put a turn in place of the one that the agent was in."""
         self.row.turn = turn_row_of(turn)
 
+    def index_turn(self, key: str, indexed: int) -> None:
+        """Append a turn to the index of the agent's turns."""
+        number = indexed if self.row.turn_count is None else self.row.turn_count
+        self.records.append(turn_pointer(self.before, number, key))
+        self.row.turn_count = number + 1
+
     def finish(self) -> Transition:
         """The transition from the state before to this one."""
         row, version = self.row, self.row.next_text
@@ -204,6 +211,7 @@ def _apply(command: object, draft: _Draft) -> bool | None:
 
 @_apply.register
 def _(command: CreateAgent, draft: _Draft) -> None:
+    draft.row.turn_count = 0
     draft.edit_blocks(command.blocks, by_people=True)
     draft.add_messages(command.messages, "", 0)
     given: dict[str, Any] = {
@@ -306,12 +314,19 @@ def _(command: StartTurn, draft: _Draft) -> None:
     start, turn, first = command.start, command.turn, draft.row.message_count
     draft.add_messages(start.messages, turn.turn_id, start.step)
     draft.records += command.records
+    draft.index_turn(command.key, command.indexed)
     if start.rewind_from is not None:
         rewind = Rewind(start.rewind_from, first, turn.turn_id, turn.created)
         draft.set(rewinds=draft.before.rewinds.add(rewind))
     draft.row.epoch += 1
     running = RunningTurn(command.key, turn.turn_id, turn.request_id, first, draft.row.message_count, start.step)
     draft.set_turn(running.ended(TurnState.COMPLETED, "", draft.time) if start.completed else running)
+
+
+@_apply.register
+def _(command: NoteTurn, draft: _Draft) -> None:
+    draft.records.append(command.record)
+    draft.index_turn(command.record.id, command.indexed)
 
 
 @_apply.register
@@ -358,6 +373,16 @@ def _(command: CancelTurn, draft: _Draft) -> bool:
         return False
     draft.set_turn(replace(turn, cancel=True))
     return True
+
+
+def turn_pointer_id(agent_id: str, number: int) -> str:
+    """Return the key of the row that names an agent's turn by its number."""
+    return f"{agent_id}-t{number}"
+
+
+def turn_pointer(state: AgentState, number: int, key: str) -> Record:
+    """Return the row that names an agent's turn by its number; `key` is that of the turn's row."""
+    return Record(turn_pointer_id(state.id, number), "turnkey", state.row.tenant, state.id, 0, key)
 
 
 def settings_etag(row: AgentRow) -> str:

@@ -92,7 +92,8 @@ class AgentRow(StoredModel):
     """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
 
     One that is being imported is marked as deleted until it is complete. Texts of any length have rows of their own,
-    and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum.
+    and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum. `turn_count` is None
+    as long as the turns of an agent of an older version have no index.
     """
 
     tenant: str
@@ -123,6 +124,7 @@ class AgentRow(StoredModel):
     dead_count: int = 0
     epoch: int = 0
     turn: CurrentTurn | None = None
+    turn_count: int | None = None
     inserts: list[Insert] = Field(default=[])
 
     def copied(self) -> AgentRow:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,7 @@ from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceErro
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
-from memgpt_memory.records._records import Records, key_of, text_records
+from memgpt_memory.records._records import Records, ids_of, key_of, text_records
 from memgpt_memory.tasks import run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -138,24 +139,28 @@ class IdempotencyStore:
 
     async def forget_old(self) -> None:
         """Delete responses older than `RETENTION`."""
-        for id_ in await self._records.older("request", now() - RETENTION):
-            await self._records.delete_children(id_)
-            await self._records.delete([id_])
+        old = await self._records.older("request", now() - RETENTION)
+        await self._delete_texts(old)
+        await self._records.delete(old)
 
-    async def forget(self, tenant: str, owner: str, reason: Reason) -> None:
+    async def forget(self, requests: Sequence[Record], reason: Reason) -> None:
         """Delete the responses about an agent or a source that is being deleted; wait for requests in progress.
 
         Args:
-            tenant: Whose it is.
-            owner: The agent or source.
+            requests: Their rows.
             reason: What a repetition is told.
         """
-        for found in await self._records.find("request", tenant=tenant, parent=owner):
-            lock = self._locks.setdefault(found.id, asyncio.Lock())
-            async with lock:
-                await self._records.delete_children(found.id)
-                body = {"fingerprint": json.loads(found.body)["fingerprint"], "gone": reason.value}
-                await self._put(found.id, tenant, "", body)
+        async with AsyncExitStack() as stack:
+            for request in sorted(requests, key=lambda one: one.id):
+                await stack.enter_async_context(self._locks.setdefault(request.id, asyncio.Lock()))
+            await self._delete_texts(ids_of(requests))
+            if requests:
+                await self._records.put(*(_gone(request, reason) for request in requests))
+
+    async def _delete_texts(self, keys: Sequence[str]) -> None:
+        """Delete the long responses of requests, also those that a crash left."""
+        texts = await self._records.find_children("text", keys) if keys else ()
+        await self._records.delete(ids_of(texts))
 
     async def _put(self, key: str, tenant: str, owner: str, body: dict[str, Any]) -> None:
         await self._records.put(Record(key, "request", tenant, owner, now(), json.dumps(body)))
@@ -173,3 +178,9 @@ def _check_same(request_id: str, fingerprint: bytes, body: Mapping[str, Any]) ->
         raise NotFound(
             Reason(body["gone"]), f'what request "{request_id}" created has been deleted; use a new request_id'
         )
+
+
+def _gone(request: Record, reason: Reason) -> Record:
+    """The row of a request whose result has been deleted."""
+    body = {"fingerprint": json.loads(request.body)["fingerprint"], "gone": reason.value}
+    return Record(request.id, "request", request.tenant, "", now(), json.dumps(body))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -61,9 +61,9 @@ class Names:
             if await self._holder(key) == owner:
                 await self._records.delete([key])
 
-    async def release_all(self, tenant: str, owner: str) -> None:
-        """Release every name of `owner`, also one that a crash left."""
-        for record in await self._records.find("name", tenant=tenant, parent=owner):
+    async def release_all(self, names: Sequence[Record], owner: str) -> None:
+        """Release names, if `owner` has them."""
+        for record in names:
             lock = self._locks.setdefault(record.id, asyncio.Lock())
             async with lock:
                 if await self._holder(record.id) == owner:

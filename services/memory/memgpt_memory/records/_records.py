@@ -19,6 +19,9 @@ from memgpt_memory.store.rows import Key, RecordKind, RecordOwner, Row
 _PARENTS = 500
 """Keys that one filter names."""
 
+_OWNERS = ("request", "load", "profile")
+"""Kinds of rows to which others belong, beside agents and sources."""
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -104,6 +107,12 @@ class Records:
             return await self.find(kind)
         return await self._store.query(RECORDS, Equals("kind", kind), RecordOwner)
 
+    async def find_owned(self, parent: str) -> tuple[list[Record], list[Record]]:
+        """Return the requests about an agent or a source, and its names."""
+        condition = all_of(Equals("parent", parent), OneOf("kind", ["request", "name"]))
+        found = await self._store.query(RECORDS, condition, Record)
+        return [row for row in found if row.kind == "request"], [row for row in found if row.kind == "name"]
+
     async def older(self, kind: str, time: int) -> list[str]:
         """Return the keys of the rows of a kind that were written before a time."""
         condition = all_of(Equals("kind", kind), Between("created", end=time))
@@ -117,15 +126,15 @@ class Records:
         levels: list[list[str]] = []
         level = [parent]
         while level:
-            found: list[str] = []
+            found: list[RecordKind] = []
             for start in range(0, len(level), _PARENTS):
                 condition = OneOf("parent", level[start : start + _PARENTS])
                 rows = await self._store.query(RECORDS, condition, RecordKind)
-                found += [row.id for row in rows if row.kind != "name"]
-            levels.append(found)
-            level = found
-        for found in reversed(levels):
-            await self.delete(found)
+                found += [row for row in rows if row.kind != "name"]
+            levels.append(ids_of(found))
+            level = [row.id for row in found if row.kind in _OWNERS]
+        for ids in reversed(levels):
+            await self.delete(ids)
 
     async def read_texts(self, owner: str, references: Mapping[str, TextRef]) -> dict[str, str]:
         """Read texts of an owner by their names."""

@@ -193,9 +193,10 @@ class Sources:
         """Delete all rows of a source that is marked as deleted: its own comes last, so a crash leaves it marked."""
         tenant = live.row.tenant
         async with live.gate.write():
-            await self._requests.forget(tenant, live.id, Reason.SOURCE_NOT_FOUND)
+            requests, names = await self._records.find_owned(live.id)
+            await self._requests.forget(requests, Reason.SOURCE_NOT_FOUND)
             await self._passages.delete_where(tenant, live.id)
-            await self._names.release_all(tenant, live.id)
+            await self._names.release_all(names, live.id)
             await self._records.delete_children(live.id)
             await self._records.delete([live.id])
         await self._journal.end(live.id)

@@ -6,14 +6,14 @@ when it has ended; in between the agent's row knows better.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from memgpt_memory.agents import CurrentTurn, EndedTurn, LiveAgent, TurnRow
+from memgpt_memory.agents import CurrentTurn, EndedTurn, LiveAgent, TurnRow, turn_pointer, turn_pointer_id
 from memgpt_memory.messages import Message, Messages
-from memgpt_memory.paging import Page, list_page
+from memgpt_memory.paging import Page
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.turns._errors import request_id_reused, unknown_turn
 
@@ -110,20 +110,50 @@ class TurnHistory:
         return [Step(index, steps.get(index, [])) for index in range(after + 1, last + 1)]
 
     async def list(self, live: LiveAgent, size: int, after: str) -> Page[TurnRow]:
-        """Return a page of the agent's turns, the latest first, after the turn id `after`."""
-        rows = {
-            row.turn_id: row
-            for record in await self._records.find("turn", parent=live.id)
-            if (row := TurnRow.model_validate_json(record.body))
-        }
+        """Return a page of the agent's turns, the latest first.
+
+        Args:
+            live: The agent.
+            size: Most turns.
+            after: The number of the last turn of the page before, as its next token says; empty for a first page.
+        """
+        old = await self._scan(live) if live.row.turn_count is None else []
+        count = len(old) if live.row.turn_count is None else live.row.turn_count
+        end = min(int(after), count) if after.isdecimal() else count
+        numbers = range(end - 1, max(end - size, 0) - 1, -1)
+        keys = [old[number] for number in numbers] if old else await self._keys(live, numbers)
+        turns = await self._read(live, keys)
+        return Page(turns, str(numbers[-1]) if numbers and numbers[-1] else "", count)
+
+    async def index(self, live: LiveAgent) -> int:
+        """Number the turns of an agent of an older version, and return how many there are.
+
+        The numbers count from the commit on that stores the agent's counter.
+        """
+        if live.row.turn_count is not None:
+            return live.row.turn_count
+        keys = await self._scan(live)
+        await self._records.put(*(turn_pointer(live.state, number, key) for number, key in enumerate(keys)))
+        return len(keys)
+
+    async def _scan(self, live: LiveAgent) -> Sequence[str]:
+        """Return the keys of the turns of an agent of an older version, in order."""
+        found = await self._records.find("turn", parent=live.id)
+        ids = {record.id: TurnRow.model_validate_json(record.body).turn_id for record in found}
+        return sorted((key for key, turn_id in ids.items() if turn_id), key=lambda key: ids[key])
+
+    async def _keys(self, live: LiveAgent, numbers: Iterable[int]) -> Sequence[str]:
+        """Return the keys of turns by their numbers."""
+        ids = [turn_pointer_id(live.id, number) for number in numbers]
+        pointers = await self._records.get_many(ids)
+        return [pointers[id_].body for id_ in ids if id_ in pointers]
+
+    async def _read(self, live: LiveAgent, keys: Sequence[str]) -> Sequence[TurnRow]:
+        """Read turns by their keys."""
+        found = await self._records.get_many(keys)
+        rows = [TurnRow.model_validate_json(found[key].body) for key in keys if key in found]
         last = live.row.turn
-        if last is not None and last.turn_id in rows:
-            rows[last.turn_id] = _merged(rows[last.turn_id], last)
-        known = sorted((id_ for id_, row in rows.items() if row.turn_id), reverse=True)
-        places = [f"{place:012d}" for place in range(len(known))]
-        page = list_page(places, size, f"{known.index(after):012d}" if after in known else "")
-        items = [rows[known[int(place)]] for place in page.items]
-        return Page(items, items[-1].turn_id if page.next_token else "", len(known))
+        return [_merged(row, last) if last is not None and last.turn_id == row.turn_id else row for row in rows]
 
 
 def _merged(row: TurnRow, turn: CurrentTurn) -> TurnRow:

@@ -200,7 +200,8 @@ class TurnQueue:
             created=now(),
         )
         records = [*await self._history.last_ended(live), turn_record(live, key, turn)]
-        await self._repository.commit(live, StartTurn(key, turn, start, records))
+        indexed = await self._history.index(live)
+        await self._repository.commit(live, StartTurn(key, turn, start, records, indexed))
         live.turn_row = turn
         if start.completed:
             return Grant(await self._history.get(live, key, request.request_id))

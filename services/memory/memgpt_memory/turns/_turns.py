@@ -14,6 +14,7 @@ from memgpt_memory.agents import (
     EndedTurn,
     Lease,
     LiveAgent,
+    NoteTurn,
     RunningTurn,
     StepCommit,
     TurnRow,
@@ -38,7 +39,6 @@ class Turns:
 
     def __init__(self, records: Records, agents: Agents) -> None:
         """Keep turns among `records`."""
-        self._records = records
         self._lease_seconds = agents.lease_seconds
         self._repository = agents.repository
         self._history = TurnHistory(records, agents.messages)
@@ -183,7 +183,7 @@ class Turns:
                 await live.changed(self._lease_seconds)
 
     async def list(self, live: LiveAgent, size: int, after: str) -> Page[TurnRow]:
-        """Return a page of the agent's turns, the latest first, after the turn id `after`."""
+        """Return a page of the agent's turns, the latest first; see `TurnHistory.list`."""
         return await self._history.list(live, size, after)
 
     async def _cancel_queued(self, live: LiveAgent, waiter: Waiter, request_id: str) -> TurnRow:
@@ -198,7 +198,8 @@ class Turns:
             created=now(),
             ended=now(),
         )
-        await self._records.put(turn_record(live, waiter.key, turn))
+        record = turn_record(live, waiter.key, turn)
+        await self._repository.commit(live, NoteTurn(record, await self._history.index(live)))
         return turn
 
 
