@@ -74,62 +74,68 @@ async def open_core(store: Store, models: Models, *, lease_seconds: float = LEAS
 
 
 async def _assemble(store: Store, records: Records, models: Models, lease: StoreLease, lease_seconds: float) -> Core:
-    identity = await Identity.read(records)
-    if identity is not None:
-        former = identity
-
-        async def note(layout: int) -> None:
-            await former.migrated(layout).write(records)
-
-        await migrate(store, identity.layout, note)
-        identity = identity.migrated(SCHEMA_VERSION)
-    embedder = await models.make(identity.choose(models) if identity else models.configured)
-    if identity is None:
-        # A dimension that is not the model's must not be written down for good: ask the model first.
-        await embedder.embed(["memory"])
-        identity = Identity.new(models.configured.name, full_text=store.capabilities.full_text)
-        await identity.write(records)
+    identity, embedder = await _identify(store, records, models)
     collection = passages(*identity.model, full_text=identity.full_text)
     await store.open([MESSAGES, collection])
-    clock = lease.clock
-    names = Names(records)
-    of_passages = Passages(store, EmbeddingIndex(embedder, collection))
-    messages = Messages(store)
-    index = MessageIndex(messages, of_passages)
-    await index.open()
-    idempotency = IdempotencyStore(records)
-    journal = Journal(records)
-    repository = AgentRepository(records, messages, of_passages, clock)
-    agents = Agents(repository, records, names, idempotency, journal, lease_seconds)
-    sources = Sources(records, of_passages, names, idempotency, journal, clock)
-    archive = Archive(of_passages, sources, clock)
-    reembedding = Reembedding(records, of_passages, models, identity, lease.lost)
-    recall = Recall(messages, of_passages, index)
-    agents.on_purge.append(recall.forget)
-    reembedding.on_switch += [archive.rankings.clear, recall.rankings.clear]
-    if not await journal.open():
-        await agents.find_unfinished()
-        await sources.find_unfinished()
-        await journal.write()
-    await agents.resume_deletions()
-    await sources.resume_deletions()
-    reembedding.resume()
-    idempotency.keep_tidy()
-    return Core(
+    names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
+    messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
+    agents = Agents(
+        AgentRepository(records, messages, indexed, clock), records, names, idempotency, journal, lease_seconds
+    )
+    sources = Sources(records, indexed, names, idempotency, journal, clock)
+    message_index = MessageIndex(messages, indexed)
+    core = Core(
         store=store,
-        passages=of_passages,
+        passages=indexed,
         token_key=bytes.fromhex(identity.token_key),
         agents=agents,
         turns=Turns(records, agents),
         edits=Edits(messages),
         attachments=Attachments(agents, sources, clock),
         sources=sources,
-        transfers=Transfers(agents, sources, messages, of_passages, clock),
-        archive=archive,
-        recall=recall,
+        transfers=Transfers(agents, sources, messages, indexed, clock),
+        archive=Archive(indexed, sources, clock),
+        recall=Recall(messages, indexed, message_index),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),
         idempotency=idempotency,
-        reembedding=reembedding,
+        reembedding=Reembedding(records, indexed, models, identity, lease.lost),
         lease=lease,
     )
+    agents.on_purge.append(core.recall.forget)
+    core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
+    await message_index.open()
+    await _finish_deletions(agents, sources, journal)
+    core.reembedding.resume()
+    idempotency.keep_tidy()
+    return core
+
+
+async def _identify(store: Store, records: Records, models: Models) -> tuple[Identity, Embedder]:
+    """Return what the store is, after migrations, and the configured model that it was made with."""
+    identity = await Identity.read(records)
+    if identity is None:
+        embedder = await models.make(models.configured)
+        # A dimension that is not the model's must not be written down for good: ask the model first.
+        await embedder.embed(["memory"])
+        identity = Identity.new(models.configured.name, full_text=store.capabilities.full_text)
+        await identity.write(records)
+        return identity, embedder
+    former = identity
+
+    async def note(layout: int) -> None:
+        await former.migrated(layout).write(records)
+
+    await migrate(store, former.layout, note)
+    identity = former.migrated(SCHEMA_VERSION)
+    return identity, await models.make(identity.choose(models))
+
+
+async def _finish_deletions(agents: Agents, sources: Sources, journal: Journal) -> None:
+    """Finish what the process before left of deletions and imports."""
+    if not await journal.open():
+        await agents.find_unfinished()
+        await sources.find_unfinished()
+        await journal.write()
+    await agents.resume_deletions()
+    await sources.resume_deletions()
