@@ -76,6 +76,22 @@ async def test_a_write_that_may_have_happened_is_looked_for_again() -> None:
     assert shelf.reads == ["agent", "agent"]
 
 
+async def test_a_write_that_may_have_happened_while_a_kind_is_read_is_looked_for_again() -> None:
+    shelf = Shelf(row("a"))
+    shelf.opened.clear()
+    directory = Directory(shelf.read)
+    reading = asyncio.create_task(directory.ids("agent", "t"))
+    await shelf.reading.wait()
+    shelf.rows.append(row("b"))
+    directory.doubt([row("b")])
+    shelf.opened.set()
+    await reading
+    directory.delete(["a"])
+    shelf.rows.pop(0)
+    assert list(await directory.ids("agent", "t")) == ["b"]
+    assert shelf.reads == ["agent", "agent"]
+
+
 async def test_a_failure_to_read_is_not_kept() -> None:
     shelf = Shelf(row("a"))
     failures = [OSError("first")]

@@ -49,6 +49,7 @@ class Directory:
         self._where: dict[str, tuple[str, str]] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._written: dict[str, Record | None] = {}
+        self._doubted: set[str] = set()
 
     async def ids(self, kind: str, tenant: str) -> Sequence[str]:
         """Return the keys of a tenant's rows of a kind, in order."""
@@ -78,12 +79,13 @@ class Directory:
             self._delete(id_)
 
     def doubt(self, records: Iterable[Record]) -> None:
-        """Forget what is known of the kinds of rows whose write failed, and may have happened."""
+        """Read the kinds of rows again whose write failed, and may have happened."""
         for kind in {record.kind for record in records if record.id not in self._where}:
-            if self._loads.pop(kind, None) is not None:
-                for key in [key for key in self._listings if key[0] == kind]:
-                    for id_ in self._listings.pop(key).bodies:
-                        del self._where[id_]
+            task = self._loads.get(kind)
+            if task is not None and task.done():
+                del self._loads[kind]
+            elif task is not None:
+                self._doubted.add(kind)
 
     async def _listing(self, kind: str, tenant: str) -> _Listing:
         task = self._loads.get(kind)
@@ -98,6 +100,9 @@ class Directory:
         return self._listings.setdefault((kind, tenant), _Listing())
 
     async def _load(self, kind: str) -> None:
+        for key in [key for key in self._listings if key[0] == kind]:
+            for id_ in self._listings.pop(key).bodies:
+                del self._where[id_]
         with_bodies = kind in _WITH_BODIES
         for row in await self._read(kind, with_bodies):
             self._put(kind, row.tenant, row.id, row.body if isinstance(row, Record) else "")
@@ -109,6 +114,9 @@ class Directory:
                 del self._written[id_]
         if all(task.done() or other == kind for other, task in self._loads.items()):
             self._written.clear()
+        if kind in self._doubted:
+            self._doubted.remove(kind)
+            del self._loads[kind]  # it is read again when it is next needed
 
     def _note(self, record: Record) -> None:
         self._put(record.kind, record.tenant, record.id, record.body if record.kind in _WITH_BODIES else "")
