@@ -38,7 +38,7 @@ from memgpt_memory.agents import (
     decide,
 )
 from memgpt_memory.messages import NewMessage, Role
-from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 
 TIME = 1_000
 NEW = AgentState("agent_1", AgentRow(tenant="t", name="n", created=1, updated=1))
@@ -136,7 +136,7 @@ def test_attaching_drops_links_to_deleted_sources_and_stops_at_the_maximum() -> 
     links = [Link(source_id=f"s{n}", stamp=n, attached=n) for n in range(MAX_ATTACHMENTS)]
     full = replace(NEW, links=links)
     new = Link(source_id="new", stamp=9, attached=9)
-    with pytest.raises(FailedPrecondition):
+    with pytest.raises(ResourceExhausted):
         decide(full, AttachSource(new, frozenset()), (), TIME)
     state = after(full, AttachSource(new, frozenset({"s0"})))
     assert [link.source_id for link in state.links] == [*[f"s{n}" for n in range(1, MAX_ATTACHMENTS)], "new"]
