@@ -85,5 +85,5 @@ class ChatModel(Protocol):
     """A chat model."""
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Answers one request, streaming text to ``sink`` where it can."""
+        """Return the answer to one request, streaming text to ``sink`` where possible."""
         ...

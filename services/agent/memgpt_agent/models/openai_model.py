@@ -58,7 +58,7 @@ class OpenAIModel:
     """A chat model behind an endpoint."""
 
     def __init__(self, settings: EndpointSettings, calibration: TokenCalibration, count: CountTokens) -> None:
-        """Connects to nothing yet.
+        """Prepare a client; nothing is sent yet.
 
         Args:
             settings: The endpoint.
@@ -75,15 +75,15 @@ class OpenAIModel:
         self._dialects: dict[str, Dialect] = {}
 
     def mode(self, model: str = "") -> Mode:
-        """How functions are called, as far as it is known."""
+        """Return how functions are called, as far as it is known."""
         return self._modes.shown(model or self._settings.model)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._transport.close()
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Answers one request, asking again as far as that may help."""
+        """Return the answer to one request, asking again where that may help."""
         if not request.functions:
             return await self._text(request, sink)
         name = request.model or self._settings.model

@@ -32,7 +32,7 @@ class Transport:
     """Connections to one endpoint."""
 
     def __init__(self, address: Address, api_key: str, connect_timeout: float) -> None:
-        """Connects to nothing yet.
+        """Prepare a client; nothing is sent yet.
 
         Args:
             address: The endpoint.
@@ -53,7 +53,7 @@ class Transport:
         )
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.close()
 
     async def chunks(self, body: Mapping[str, object], path: str) -> AsyncIterator[object]:

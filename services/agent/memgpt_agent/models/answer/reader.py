@@ -39,7 +39,7 @@ class AnswerReader:
     """
 
     def __init__(self, sink: Sink, names: FunctionNames, *, as_json: bool) -> None:
-        """Begins an answer.
+        """Begin an answer.
 
         Args:
             sink: Gets thoughts and messages as they come.
@@ -65,7 +65,7 @@ class AnswerReader:
         self.size = 0
 
     def chunk(self, chunk: object) -> None:
-        """More of the answer, as decoded JSON.
+        """Take more of the answer, as decoded JSON.
 
         Raises:
             MalformedError: It grows beyond all bounds, or repeats itself.
@@ -89,7 +89,7 @@ class AnswerReader:
             self._write(choice["text"])
 
     def answer(self) -> Answer:
-        """The answer, after its last chunk."""
+        """Return the answer, after its last chunk."""
         self._show(self._without_reasoning.end())
         if self._held and not _MARKUP.match(self._held) and not looks_like_a_call(self._held, self._names):
             self._sink.delta(DeltaKind.THOUGHT, self._held)

@@ -116,7 +116,7 @@ class OfflineModel:
     """The built-in model."""
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Answers from the prompt alone. Never fails."""
+        """Return an answer made from the prompt alone. Never fails."""
         prompt_tokens = sum(count_tokens(message.text) for message in request.messages)
         if not request.functions:
             text = _summarise(request.messages[-1].text)
