@@ -233,10 +233,7 @@ class WorkbookReader:
         return part if part in self._package.names else ""
 
     def _around(self, sheet: Sheet, related: Mapping[str, Relationship]) -> _Around:
-        data = self._package.read(sheet.part)
-        end = _SHEET_END.search(data)
-        behind = data[end.end() :] if end else b""
-        del data
+        behind = self._package.after(sheet.part, _SHEET_END)
         around = _Around()
         for count, match in enumerate(_MERGED.finditer(behind)):
             first, _, last = match[1].decode().partition(":")

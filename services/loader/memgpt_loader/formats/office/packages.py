@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from defusedxml.ElementTree import iterparse
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.spec import File, Limits, broken, encrypted
 
+_PIECE = 1024 * 1024
 _MOST_ENTRIES = 20_000
 _MOST_RATIO = 200
 """Bytes that one packed byte may become, from `_RATIO_FROM` on: office documents reach some dozens."""
@@ -58,6 +60,21 @@ class Package:
         """
         with self._errors():
             return self._archive.read(name)
+
+    def after(self, name: str, mark: re.Pattern[bytes]) -> bytes:
+        """A part's bytes after the first match of a mark of at most 64 bytes; none if it is not found.
+
+        Raises:
+            FileFailure: BROKEN: it is not there, or damaged.
+        """
+        rest = b""
+        with self._errors(), self._archive.open(name) as stream:
+            while piece := stream.read(_PIECE):
+                rest += piece
+                if match := mark.search(rest):
+                    return rest[match.end() :] + stream.read()
+                rest = rest[-64:]
+        return b""
 
     def elements(self, name: str) -> Iterator[tuple[str, Element]]:
         """The events `start` and `end` of a part's elements, as they are read; clear those that are done with.
