@@ -248,13 +248,17 @@ def test_the_tutorial_in_chinese(home: Home) -> None:
         chat.send("/attach 论文" + ENTER)
         chat.wait("Attached data source 论文")
         chat.wait(lambda text: text.count(PROMPT) == 2)
-        chat.send("你好，我叫王芳，请记住我喜欢绿茶。" + ENTER)
+        chat.send("我叫王芳。" + ENTER)
         chat.wait(lambda text: text.count(PROMPT) == 3)
+        chat.send("记住我喜欢绿茶。" + ENTER)
+        chat.wait(lambda text: text.count(PROMPT) == 4)
         chat.send(QUESTION + ENTER)
-        screen = chat.wait(lambda text: text.count(PROMPT) == 4)
-        assert "searching memory with archival_memory_search" in screen
-        chat.send("/dump" + ENTER)
         screen = chat.wait(lambda text: text.count(PROMPT) == 5)
-        assert "🧑 你好，我叫王芳，请记住我喜欢绿茶。" in screen.rpartition("/dump")[2]
+        assert "searching memory with archival_memory_search" in screen
+        assert "(memgpt_research_paper.pdf, page" in " ".join(screen.split())
+        chat.send("/memory" + ENTER)
+        screen = chat.wait(lambda text: text.count(PROMPT) == 6).rpartition("/memory")[2]
+        assert "王芳" in screen
+        assert "喜欢绿茶" in screen
         chat.send(END)
         chat.wait_end()

@@ -32,15 +32,15 @@ def test_an_agent_and_a_store_go_into_files_and_come_back(tmp_path: Path) -> Non
     with Suite(home) as suite:
         with suite.client() as client:
             client.agents.create(CreateAgentRequest(name="Ada", persona="memgpt_doc"))
-        assert "Exported agent 'Ada'" in suite.cli("export", "agent", "Ada", "-o", str(file))
+        assert "Exported agent Ada:" in suite.cli("export", "agent", "Ada", "-o", str(file))
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         assert [next(iter(line)) for line in lines[:2]] == ["header", "agent"]
         assert suite.run("export", "agent", "Ada", "-o", str(file)).returncode == 2  # it is there already
-        assert "Imported agent 'Eve'" in suite.cli("import", "agent", str(file), "--name", "Eve")
+        assert "Imported agent Eve:" in suite.cli("import", "agent", str(file), "--name", "Eve")
         lines[1]["agent"]["nonsense"] = 1
         file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
         broken = suite.run("import", "agent", str(file), "--name", "Mallory")
-        assert (broken.returncode, "line 2 is no piece of an agent" in broken.stderr) == (1, True)
+        assert (broken.returncode, "line 2 is not a piece of an exported agent" in broken.stderr) == (1, True)
         addresses = {
             "MEMGPT_CLIENT_AGENT_ADDRESS": suite.agent_address,
             "MEMGPT_CLIENT_LOADER_ADDRESS": suite.loader_address,

@@ -114,7 +114,7 @@ def test_a_page(site: str, path: str, expected: bytes) -> None:
         ("/ssh", "cannot be understood: SSH-2.0-OpenSSH$"),
         ("/loop", "more than 5 redirects"),
         ("/file", "must begin with http"),
-        ("/short", "broke off"),
+        ("/short", "closed early"),
     ],
 )
 def test_a_page_that_cannot_be_had(site: str, path: str, says: str) -> None:

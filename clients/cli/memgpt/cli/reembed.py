@@ -15,11 +15,11 @@ from memgpt.client import Store
 from memgpt.config import Config, config_path
 
 _NEW, _USED = "reembed", "embedding"
-"""How the keys of ``[memory]`` begin that name the model to move to, and the one to use."""
+"""Prefixes of the keys of ``[memory]`` for the model to move to, and for the one in use."""
 
 
 def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: str, api_key: str, dimension: int) -> str:
-    """Writes the model to move to into the configuration file, where Memory reads it; answers Memory's name of it.
+    """Write the model to move to into the configuration file, where Memory reads it, and return Memory's name of it.
 
     Raises:
         CliError: The services are not those of this file, or the endpoint does not give a vector.
@@ -55,7 +55,7 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
 
 
 def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
-    """Moves the store, shows how far it is, and has the configuration file name the model as the one to use.
+    """Move the store, show the progress, and make the model the one in use in the configuration file.
 
     Args:
         ui: The terminal.
@@ -69,14 +69,14 @@ def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
                 progress = event.done if event.HasField("done") else event.progress
                 bar.show(Progress(progress.passage_count, progress.total_passage_count))
         except KeyboardInterrupt:
-            ui.note("`memgpt reembed` goes on with it, `memgpt reembed --abandon` gives it up.")
+            ui.note("`memgpt reembed` continues the move, `memgpt reembed --abandon` gives it up.")
             raise
-    ui.line(f"The store has the embedding model {progress.embedding_model} now", "bold green")
+    ui.line(f"The store now uses the embedding model {progress.embedding_model}", "bold green")
     _settle(ui, progress.embedding_model, keep_former=keep_former)
 
 
 def abandon(ui: Ui, store: Store) -> None:
-    """Gives a move up; the model stays what it is."""
+    """Give up a move; the store keeps its model."""
     if not store.cancel_reembed():
         raise CliError("there is no move to another embedding model to give up")
     path = config_path()

@@ -1,4 +1,4 @@
-"""`memgpt export agent` and `memgpt import agent`: a file with one piece of an agent a line, as JSON."""
+"""`memgpt export agent` and `memgpt import agent`: a file with a piece of an agent on each line, as JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import IO
 
 from google.protobuf import json_format
 from memgpt.cli.errors import CliError
-from memgpt.cli.terminal.ui import Ui
+from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.cli.upkeep import STANDARD
 from memgpt.client import MemGPT
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 
 _MAX_LINE = 16 << 20
-"""Bytes of a line: a message of 1 MiB takes up to six times that, should JSON escape all of it."""
+"""Bytes of a line; a message of 1 MiB takes up to six times that if JSON escapes all of it."""
 
 
 def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
-    """Writes an agent to `target`; tells of it unless `quiet`."""
+    """Write an agent to `target`, and tell of it unless `quiet`."""
     agent = memgpt.agents.find(name)
     with ui.busy("Exporting..."):
         for piece in memgpt.agents.export(agent.agent_id):
@@ -32,12 +32,13 @@ def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet:
             )
     if not quiet:
         end = piece.end
-        ui.line(f"Exported agent {agent.name!r}: {end.message_count} messages, {end.passage_count} notes.", "green")
+        counted = f"{plural(end.message_count, 'message')}, {plural(end.passage_count, 'note')}"
+        ui.line(f"Exported agent {agent.name}: {counted}.", "green")
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """A file to read from; `-` is standard input."""
+    """Open a file to read from; ``-`` is standard input."""
     if file == STANDARD:
         yield sys.stdin.buffer
         return
@@ -46,18 +47,15 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
 
 
 def import_agent(ui: Ui, memgpt: MemGPT, source: IO[bytes], name: str) -> None:
-    """Makes an agent from a file, and says which of its sources are not here."""
+    """Make an agent from a file, and say which of its data sources are missing here."""
     with ui.busy("Importing..."):
         imported = memgpt.agents.import_(_pieces(source), name)
     agent = imported.agent
-    ui.line(
-        f"Imported agent {agent.name!r} (id={agent.agent_id}): {agent.message_count} messages, "
-        f"{agent.passage_count} notes.",
-        "green",
-    )
+    counted = f"{plural(agent.message_count, 'message')}, {plural(agent.passage_count, 'note')}"
+    ui.line(f"Imported agent {agent.name}: {counted}.", "green")
     if imported.missing_source_names:
         names = ", ".join(repr(each) for each in imported.missing_source_names)
-        ui.note(f"Not attached, since they are not here: {names}. Load them, then `memgpt attach`")
+        ui.note(f"Missing data sources: {names}; load them, then attach them with `memgpt attach`")
 
 
 def _pieces(source: IO[bytes]) -> Iterator[AgentPiece]:
@@ -65,10 +63,10 @@ def _pieces(source: IO[bytes]) -> Iterator[AgentPiece]:
     while line := source.readline(_MAX_LINE + 1):
         number += 1
         if len(line) > _MAX_LINE:
-            raise CliError(f"line {number} is longer than {_MAX_LINE >> 20} MiB: this is no exported agent")
+            raise CliError(f"line {number} is longer than {_MAX_LINE >> 20} MiB; the file is not an exported agent")
         try:
             yield json_format.Parse(line.decode(), AgentPiece())
         except (json_format.ParseError, UnicodeDecodeError) as error:
-            raise CliError(f"line {number} is no piece of an agent: {error}") from error
+            raise CliError(f"line {number} is not a piece of an exported agent: {error}") from error
     if not number:
         raise CliError("the file is empty")

@@ -1,4 +1,4 @@
-"""`memgpt compact`, `backup` and `restore`: the upkeep of the store."""
+"""`memgpt compact`, `backup` and `restore`: maintenance of the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STANDARD = Path("-")
 
 
 def compact(ui: Ui, store: Store) -> None:
-    """Removes what was deleted from the store's files, and says what that gave back."""
+    """Remove what was deleted from the store's files, and say how much space that freed."""
     with ui.busy("Compacting..."):
         done = store.compact()
     if done.bytes_before:
@@ -31,12 +31,12 @@ def compact(ui: Ui, store: Store) -> None:
             f"Compacted the store: {_megabytes(done.bytes_before)} before, {_megabytes(done.bytes_after)} now", "green"
         )
     else:
-        ui.line("Compacted; the Milvus server removes its former files when their time has come", "green")
+        ui.line("Compacted; the Milvus server removes its old files at its next garbage collection", "green")
 
 
 @contextmanager
 def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
-    """A file to write to, under another name until it is whole; `-` is standard output.
+    """Yield a file to write to, under another name until it is complete; ``-`` is standard output.
 
     Raises:
         CliError: It is there already, and is not to be replaced.
@@ -46,7 +46,7 @@ def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     if file.exists() and not replace:
-        raise CliError(f"{file} is there already; --force replaces it", MISUSE)
+        raise CliError(f"{file} exists already; --force replaces it", MISUSE)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with draft.open("xb") as target:
@@ -59,7 +59,7 @@ def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
 
 
 def backup(ui: Ui, store: Store, target: IO[bytes], file: Path) -> None:
-    """Writes a backup to `target`, which will be `file`."""
+    """Write a backup to `target`, which will be `file`."""
     with ui.busy("Backing up..."):
         size = sum(target.write(chunk) for chunk in store.backup())
     if file != STANDARD:
@@ -67,13 +67,13 @@ def backup(ui: Ui, store: Store, target: IO[bytes], file: Path) -> None:
 
 
 def restore(config: Config[ClientSettings], file: Path, *, replace: bool) -> None:
-    """Has Memory's own command put a backup in place, since it knows where its store is.
+    """Have Memory's own command put a backup in place; it knows where its store is.
 
     Raises:
         CliError: The store is not on this machine.
     """
     if config.service.agent_address:
-        raise CliError("the services run elsewhere: run `memgpt-memory restore` where Memory does", MISUSE)
+        raise CliError("the services run elsewhere; run `memgpt-memory restore` on the machine of Memory", MISUSE)
     require_installed("memory")
     command = [
         sys.executable,

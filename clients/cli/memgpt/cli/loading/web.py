@@ -1,4 +1,4 @@
-"""Fetches web pages to load: public ones, within bounds on time and size.
+"""Fetch web pages to load: public ones, within bounds on time and size.
 
 The address of a host is looked up once, checked, and connected to; so a name that changes its address meanwhile leads
 nowhere else. Each redirect is checked anew.
@@ -36,7 +36,7 @@ _EMBEDDED = ((ipaddress.IPv6Network("64:ff9b::/96"), 0), (ipaddress.IPv6Network(
 
 
 def fetch(url: str, *, allow_private: bool = False, seconds: float = _SECONDS, max_bytes: int = MAX_BYTES) -> bytes:
-    """Fetches a page.
+    """Fetch a page.
 
     Args:
         url: With http or https.
@@ -65,7 +65,7 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float = _SECONDS, m
             if len(data) > max_bytes:
                 raise CliError(f"{url}: it has more than {max_bytes:,} bytes; download it and load the file")
             if response.length:
-                raise CliError(f"{url}: the connection broke off")
+                raise CliError(f"{url}: the connection was closed early")
             return _readable(data, response.headers.get_content_type(), response.headers.get_content_charset() or "")
     raise CliError(f"{url}: more than {_MOST_REDIRECTS} redirects")
 
@@ -112,11 +112,11 @@ def _parts(url: str) -> SplitResult:
         _ = parts.port
         host = (parts.hostname or "").encode("idna").decode("ascii")
     except (ValueError, UnicodeError) as error:
-        raise CliError(f"{url} is no address of a page") from error
+        raise CliError(f"{url} is not the URL of a page") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise CliError(f"{url} is no address of a page: it must begin with http:// or https://")
+        raise CliError(f"{url} is not the URL of a page; it must begin with http:// or https://")
     if parts.username is not None:
-        raise CliError(f"{parts.hostname}: an address with a user's name in it is not fetched")
+        raise CliError(f"{parts.hostname}: URLs with a user name are not fetched")
     netloc = f"[{host}]" if ":" in host else host
     netloc = netloc if parts.port is None else f"{netloc}:{parts.port}"
     return SplitResult(parts.scheme, netloc, _escaped(parts.path), _escaped(parts.query), "")
@@ -154,7 +154,7 @@ def _connect(host: str, port: int, *, allow_private: bool) -> socket.socket:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet."""
+    """Whether an IP address belongs to the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:

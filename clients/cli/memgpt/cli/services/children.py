@@ -37,7 +37,7 @@ STOP_TIMEOUT = 20.0
 """Seconds for a service to stop before it is killed; its own drain takes at most 13."""
 
 _TELLING = 8.0
-"""Seconds after which it is said what a service waits for, such as a Milvus that does not answer."""
+"""Seconds after which a person is told that a service is not ready yet."""
 
 _HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
@@ -94,7 +94,7 @@ class Child:
     """
 
     def __init__(self, name: str, environ: Mapping[str, str], log: Path | None, lifeline: Lifeline) -> None:
-        """Starts the process.
+        """Start the process.
 
         Args:
             name: `memory`, `loader` or `agent`.
@@ -128,7 +128,7 @@ class Child:
             )
 
     def heard(self) -> bool:
-        """Reads what the service announced; False at the end of its announcements."""
+        """Read an announcement of the service; return False after the last one."""
         line = self.ready.readline()
         if not line:
             return False
@@ -139,7 +139,7 @@ class Child:
         return True
 
     def failure(self) -> CliError:
-        """Why the service is gone, in its own words where it left some."""
+        """Return why the service ended, in its own words if it left any."""
         code = self.process.wait()
         if self.log is None:
             return CliError(f"the {self.name} service ended, exit code {code}; what it said is above", _exit_code(code))
@@ -150,7 +150,7 @@ class Child:
         return CliError(f"the {self.name} service ended, exit code {code}; its log is {self.log}", _exit_code(code))
 
     def _lines(self) -> list[str]:
-        """What it has logged."""
+        """The lines of its log."""
         if self.log is None:
             return []
         with self.log.open("rb") as file:
@@ -158,7 +158,7 @@ class Child:
             return file.read().decode(errors="replace").splitlines()
 
     def wait(self) -> None:
-        """Waits for the end, and kills a service that does not come to it."""
+        """Wait for the end, and kill the service if it takes too long."""
         try:
             self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:

@@ -19,7 +19,7 @@ _LOOK_INTERVAL = 0.25
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the wish to stop
-    """SIGINT or SIGTERM came."""
+    """SIGINT or SIGTERM arrived."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def _signals() -> Iterator[None]:
 
 
 def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
-    """Starts the services where their own settings say, and keeps them up until SIGINT or SIGTERM.
+    """Start the services where their own settings say, and keep them up until SIGINT or SIGTERM.
 
     Raises:
         CliError: One did not start, or ended; the others are stopped.
@@ -58,7 +58,7 @@ def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
 
 
 def _watch(children: list[Child]) -> None:
-    """Waits until a service ends, which is a failure."""
+    """Wait until a service ends, which is a failure."""
     while True:
         for child in children:
             if child.process.poll() is not None:

@@ -22,9 +22,9 @@ class Progress:
         done: Units that are done.
         total: Units that are to be done.
         extra: More to say of it.
-        before: Units among `done` that took no work, and so say nothing of the rate.
-        work: The share of the work that is done, from 0 to 1, where units take more and less of it; None where they are
-            alike.
+        before: Units among `done` that took no work and do not count for the rate.
+        work: The share of the work that is done, from 0 to 1, where units differ in size; None if they are
+            equal.
     """
 
     done: int = 0
@@ -91,7 +91,7 @@ class Bar:
         return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit, self._ui.width))
 
     def show(self, progress: Progress) -> None:
-        """Moves the bar."""
+        """Move the bar."""
         self._progress = progress
 
     def __enter__(self) -> Bar:
