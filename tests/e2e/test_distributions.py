@@ -20,7 +20,7 @@ OWN: dict[str, set[str]] = {
     "memgpt_milvus_agent": {"memgpt_agent"},
     "memgpt_milvus_cli": {"memgpt/cli"},
     "memgpt_milvus_client": {"memgpt/client"},
-    "memgpt_milvus_config": {"memgpt/config"},
+    "memgpt_milvus_config": {"memgpt/config", "memgpt/endpoints"},
     "memgpt_milvus_loader": {"memgpt_loader"},
     "memgpt_milvus_memory": {"memgpt_memory"},
     "memgpt_milvus_protos": {"memgpt/agent", "memgpt/common", "memgpt/loader", "memgpt/memory", "memgpt/tool"},

@@ -10,6 +10,8 @@ import importlib
 import os
 import resource
 import sys
+import threading
+import time
 import traceback
 from dataclasses import astuple
 from pathlib import Path
@@ -20,6 +22,8 @@ from memgpt_loader.formats import Limits, Notes
 from memgpt_loader.parsing import extract, frames
 
 _PASSAGES_PER_FRAME = 128
+_WATCH_SECONDS = 0.02
+_OUT_OF_MEMORY = 9
 _MAX_OPEN_FILES = 64
 
 
@@ -40,10 +44,26 @@ def main() -> None:
 
 
 def _limit(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    _limit_memory(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Limit the address space; macOS does not know that limit, so the resident size is watched there instead."""
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    except (OSError, ValueError):
+        threading.Thread(target=_end_beyond, args=(memory_bytes,), daemon=True).start()
+
+
+def _end_beyond(memory_bytes: int) -> None:
+    """End this process once its resident size has been larger; the parent reports the file as too large."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit <= memory_bytes:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(_OUT_OF_MEMORY)
 
 
 def _limit_cpu(seconds: int) -> None:
