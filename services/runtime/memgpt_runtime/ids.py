@@ -1,4 +1,4 @@
-"""Ids: ASCII, ours, sortable by the time they were made.
+"""Ids that are ASCII and sortable by time.
 
 The layout is that of a ULID (https://github.com/ulid/spec): 48 bits of Unix milliseconds and 80 random bits in
 Crockford's base 32, here in lower case.
@@ -20,9 +20,9 @@ _last = 0
 
 
 def new_id(prefix: str) -> str:
-    """Makes an id such as ``agent_01jd2z6y3x8q4m7k9s5t0v1w2b``.
+    """Return a new id such as ``agent_01jd2z6y3x8q4m7k9s5t0v1w2b``.
 
-    Ids of one process come in strictly ascending order, also within a millisecond and when the clock steps back.
+    Ids of one process ascend strictly, also within a millisecond and when the clock steps back.
 
     Args:
         prefix: The kind of thing: a lower-case letter, then at most 12 more letters or digits.
@@ -31,7 +31,7 @@ def new_id(prefix: str) -> str:
         The prefix, ``_``, and 26 characters: at most 40 in all.
 
     Raises:
-        ValueError: A prefix of another form.
+        ValueError: Invalid prefix.
     """
     global _last
     if not _PREFIX.fullmatch(prefix):
@@ -39,12 +39,12 @@ def new_id(prefix: str) -> str:
     with _lock:
         made = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
         if made >> _RANDOM_BITS <= _last >> _RANDOM_BITS:
-            # A random step, not one: the id after a known one must not be guessable.
+            # A random step, so that the next id cannot be guessed.
             made = _last + 1 + secrets.randbits(40)
         _last = made
     return f"{prefix}_{encode_base32(made, 26)}"
 
 
 def encode_base32(number: int, length: int) -> str:
-    """Crockford's base 32 in lower case, `length` digits, most significant first."""
+    """Encode in Crockford's base 32, lower case, `length` digits, most significant first."""
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (length - 1), -1, -5))

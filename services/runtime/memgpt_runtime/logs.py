@@ -39,11 +39,11 @@ _SECRET_VALUE = re.compile(
 )
 
 _SIGNS = ("k-", "k_", "f-", "f_", "ghp", "gho", "xox", "eyj", "bearer ", "basic ", "://", "-----begin")
-"""In lower case: every secret value has one of these."""
+"""Every secret value contains one of these, in lower case."""
 
 
 def redact(value: object) -> object:
-    """Replaces what looks like a secret, in text, mappings and sequences, however deep."""
+    """Redact what looks like a secret, in text, mappings and sequences, at any depth."""
     if isinstance(value, str):
         return _SECRET_VALUE.sub(REDACTED, value)
     if isinstance(value, Mapping):
@@ -87,7 +87,7 @@ def _add_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventD
 
 
 def configure(service: str, *, level: str = "info", fmt: str = "console", stream: TextIO | None = None) -> None:
-    """Sets logging up for this process; a second call replaces the first.
+    """Configure logging for this process; a second call replaces the first.
 
     Args:
         service: Name on every line.
@@ -149,10 +149,9 @@ def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
 
 
 def adopt_loggers() -> None:
-    """Routes the loggers of libraries through ours, also those that were set up to write by themselves.
+    """Route the loggers of libraries through ours, including those that have their own handlers.
 
-    Some libraries give their loggers handlers of their own when they are imported; a server calls this again once
-    everything is.
+    Some libraries add handlers when they are imported; a server calls this again after all imports.
     """
     root = logging.getLogger()
     least = logging.INFO if root.level <= logging.DEBUG else max(logging.WARNING, root.level)
@@ -165,10 +164,10 @@ def adopt_loggers() -> None:
 
 
 _CHATTY = ("asyncio", "grpc", "httpcore", "httpx", "milvus_lite", "openai", "pymilvus", "pypdf")
-"""Libraries whose lines below WARNING only help when something is searched for."""
+"""Libraries whose lines below WARNING only help in debugging."""
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger: ``log.info("a short event", key=value)``. The values are scrubbed, the event should be constant."""
+    """Return a logger: ``log.info("event_name", key=value)``. Values are redacted; the event is constant."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger

@@ -46,11 +46,11 @@ class ServerMetrics:
         self.registry.register(_Read(name, text, read, label))
 
     def started(self, kind: str, service: str, method: str) -> None:
-        """Counts an RPC that has begun."""
+        """Count an RPC that has begun."""
         self._of(kind, service, method)[0].inc()
 
     def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
-        """Counts an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
+        """Count an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
         self._handled.labels(kind, service, method, code).inc()
         self._of(kind, service, method)[1].observe(seconds)
 
@@ -63,7 +63,7 @@ class ServerMetrics:
 
 
 class _Read(Collector):
-    """A counter whose numbers are somebody else's."""
+    """A counter that reads its numbers from elsewhere."""
 
     def __init__(self, name: str, text: str, read: Callable[[], Mapping[str, float]], label: str) -> None:
         self._name = name
@@ -72,7 +72,7 @@ class _Read(Collector):
         self._labels = [label] if label else []
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """The numbers now."""
+        """Return the current numbers."""
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for value, number in self._read().items():
             family.add_metric([value] if self._labels else [], number)

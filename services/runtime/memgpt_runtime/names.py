@@ -1,4 +1,4 @@
-"""Names that people give to what they make: two that look alike are the same, and one that is there can be seen."""
+"""Rules for the names that people give: names that look alike are equal, and every name is visible."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _UNSEEN = {"Cc": "a control character", "Cf": "an invisible character", "Zl": "a
 """General categories of Unicode; bidirectional marks and zero-width characters are among Cf."""
 
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-"""Letters and marks that show nothing."""
+"""Letters and marks without a visible glyph."""
 
 _JOINERS = "\u200c\u200d"
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuses a name that is blank, or that does not show what it is.
+    """Check a name.
 
     Raises:
-        InvalidArgument: It says of `field` what is wrong.
+        InvalidArgument: It is blank, has white space at its ends, or contains invisible characters.
     """
     if not name.strip():
         raise invalid(field, f"{field} must not be blank; give it a name")
@@ -29,19 +29,21 @@ def check_name(field: str, name: str) -> None:
         what = _UNSEEN.get(unicodedata.category(character), "")
         if character in _BLANKS:
             what = "an invisible character"
-        elif _never_a_character(ord(character)):
-            what = "what is no character"
+        elif _is_noncharacter(ord(character)):
+            what = "a noncharacter code point"
         if what and not _joins(name, index):
-            raise invalid(field, f"{field} must not hold {what} (U+{ord(character):04X}, at {index + 1}); remove it")
+            raise invalid(
+                field, f"{field} must not contain {what} (U+{ord(character):04X} at position {index + 1}); remove it"
+            )
 
 
-def _never_a_character(code: int) -> bool:
-    """Whether it is one of the 66 that Unicode gives to none, ever; those not given yet may be in a newer version."""
+def _is_noncharacter(code: int) -> bool:
+    """Whether Unicode reserves it as a noncharacter; unassigned code points may be assigned in a newer version."""
     return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
 
 
 def _joins(name: str, index: int) -> bool:
-    """Whether it is a joiner between what it may join: emoji, and the letters of Persian or Indian words."""
+    """Whether it is a joiner in its place: between emoji, or letters of Persian or Indian words."""
     around = name[index - 1 : index] + name[index + 1 : index + 2]
     return (
         name[index] in _JOINERS

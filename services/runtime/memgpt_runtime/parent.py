@@ -1,4 +1,4 @@
-"""How a service and the process that started it know of each other.
+"""Pipes between a service and the process that started it.
 
 The command line starts the services on free ports. It learns the ports by a pipe, and the services learn by another
 that it is gone, even by ``kill -9``: the kernel closes its end.
@@ -25,7 +25,7 @@ PARENT_FD = "MEMGPT_PARENT_FD"
 
 
 def take_descriptor(variable: str) -> int | None:
-    """Takes a descriptor over from the environment, and keeps it from this process's own children.
+    """Take a descriptor from the environment, and keep it from this process's own children.
 
     Raises:
         ConfigError: Not the number of an open descriptor.
@@ -42,13 +42,13 @@ def take_descriptor(variable: str) -> int | None:
 
 
 class Announcer:
-    """Tells the parent how far the start has come; without a descriptor it tells nobody."""
+    """Tells the parent how far the start has come; without a descriptor it does nothing."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def announce(self, service: str, host: str, port: int, state: str) -> None:
-        """Writes a line. A parent that no longer reads is not an error."""
+        """Write a line. A parent that no longer reads is not an error."""
         if self._descriptor is None:
             return
         line = json.dumps({"service": service, "host": host, "port": port, "state": state}) + "\n"
@@ -56,14 +56,14 @@ class Announcer:
             os.write(self._descriptor, line.encode())
 
     def close(self) -> None:
-        """Closes the descriptor. Idempotent."""
+        """Close the descriptor. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 def watch_parent(descriptor: int, on_gone: Callable[[], None]) -> Callable[[], None]:
-    """Calls `on_gone` once when the other end of a pipe is closed.
+    """Call `on_gone` once when the other end of a pipe is closed.
 
     Args:
         descriptor: A pipe or a socket to read from; closed at the end.

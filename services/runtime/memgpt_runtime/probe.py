@@ -1,4 +1,4 @@
-"""Asks a server for its health, for container runtimes that can only run a command: ``python -m memgpt_runtime.probe``.
+"""Check a server's health, for container runtimes that can only run a command: ``python -m memgpt_runtime.probe``.
 
 Exit codes: 0 when it serves, 1 when it does not or does not answer, 2 for a mistake in the arguments.
 """
@@ -25,7 +25,7 @@ def probe(
     credentials: grpc.ChannelCredentials | None = None,
     server_name: str = "",
 ) -> str:
-    """The server's status.
+    """Return the server's status.
 
     Args:
         address: ``host:port``.
@@ -37,7 +37,7 @@ def probe(
     Returns:
         ``SERVING``, ``NOT_SERVING`` and so on; the gRPC status, such as ``UNAVAILABLE``, where there was no answer.
     """
-    # A probe is about this very address: no proxy of the environment may stand in between.
+    # A probe is about this very address: a proxy of the environment must not be in between.
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
@@ -56,7 +56,7 @@ def probe(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the status, and answers the exit code."""
+    """Print the status, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m memgpt_runtime.probe", description="Ask a server for its health.")
     parser.add_argument("address", help="host:port of the server")
     parser.add_argument("--service", default="", help="one service of the server, by its full name")

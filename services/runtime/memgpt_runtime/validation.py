@@ -18,7 +18,7 @@ _SIZE_RULES = ("string.max_bytes", "bytes.max_len")
 
 
 def validate(message: Message) -> None:
-    """Checks a message; takes about 10 µs.
+    """Check a message; takes about 10 µs.
 
     Raises:
         InvalidArgument: Names every field that breaks a constraint, by its path, such as ``files[2].name``.
@@ -42,9 +42,9 @@ def _limit(violation: protovalidate.Violation) -> int:
 def _violation(message: Message, violation: protovalidate.Violation) -> FieldViolation:
     path = _path(violation.proto)
     oneof = message.DESCRIPTOR.oneofs_by_name.get(path)
-    if oneof is not None:  # The validator does not say which fields there are.
+    if oneof is not None:  # protovalidate does not list the fields.
         return FieldViolation(path, f"set exactly one of {', '.join(field.name for field in oneof.fields)}")
-    # Of a field that was left out it says which pattern nothing does not match.
+    # For an unset field, protovalidate reports the pattern instead of saying that the field is missing.
     match violation.proto.rule_id, violation.field_value:
         case (("string.min_len" | "string.pattern"), ""):
             return FieldViolation(path, "must not be empty")
