@@ -30,6 +30,7 @@ from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
 from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.lite.checksums import LogChecksums, find_damage
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.index.segment import has_words
 from memgpt_memory.store.mapping import Columns
@@ -52,6 +53,10 @@ class EngineError(Exception):
     """Lite, or the disk below it, failed."""
 
 
+class DamageError(Exception):
+    """A collection's files are not what was written."""
+
+
 class Engine:
     """A Lite file that is open in this process. Writes to a collection must not run concurrently with anything else."""
 
@@ -64,6 +69,8 @@ class Engine:
         """
         _return_freed_memory()
         private.keep_files_slim()
+        private.keep_checksums()
+        self._checksums: dict[str, LogChecksums] = {}
         if durable:
             private.write_files_durably()
         self._durable = durable
@@ -81,6 +88,7 @@ class Engine:
         removed. Its own indexes, which earlier versions built, are dropped: nothing searches them any more.
 
         Raises:
+            DamageError: A file is missing or altered.
             Exception: Whatever reads the files raises what it likes; see `disk.is_damage`.
         """
         folder = private.folder_of(self._database, name)
@@ -89,6 +97,8 @@ class Engine:
             with suppress(FileNotFoundError):
                 folder.rmdir()
             return
+        if damage := find_damage(folder) or self._log_checksums(name).find_damage():
+            raise DamageError(damage)
         found = self._database.get_collection(name)
         for index in found.list_indexes():
             found.release()
@@ -111,6 +121,7 @@ class Engine:
 
     def drop(self, name: str) -> None:
         """Drop a collection, or what a crash has left of one."""
+        self._log_checksums(name).remove()
         with _failures():
             if self.has(name):
                 self._database.drop_collection(name)
@@ -154,7 +165,14 @@ class Engine:
     def sync(self, name: str) -> None:
         """Return when every write to a collection is on the disk."""
         with _failures():
-            private.sync_log(self._database.get_collection(name))
+            for log in private.sync_log(self._database.get_collection(name)):
+                self._log_checksums(name).note(log)
+
+    def _log_checksums(self, name: str) -> LogChecksums:
+        if name not in self._checksums:
+            logs = private.folder_of(self._database, name) / "wal"
+            self._checksums[name] = LogChecksums(self._path / files.CHECKSUMS / name, logs)
+        return self._checksums[name]
 
     def _sync_created(self, folder: Path) -> None:
         with (folder / "schema.json").open("rb") as schema:
@@ -211,8 +229,9 @@ class Engine:
             return files.link(store, into)
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Flush and close the file; no logs are left."""
         self._database.close()
+        shutil.rmtree(self._path / files.CHECKSUMS, ignore_errors=True)
 
     def abandon(self) -> None:
         """Drop the engine with nothing flushed; the file can then be opened again. Nothing may call it any more."""

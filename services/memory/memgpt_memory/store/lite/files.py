@@ -18,7 +18,10 @@ SNAPSHOTS = "backup"
 INDEXES = "search"
 """Folder within a store for the search indexes."""
 
-_LEFT_OUT = frozenset({"LOCK", SNAPSHOTS, INDEXES, "indexes", "snapshots"})
+CHECKSUMS = "checksums"
+"""Folder within a store for the checksums of logs."""
+
+_LEFT_OUT = frozenset({"LOCK", SNAPSHOTS, INDEXES, CHECKSUMS, "indexes", "snapshots"})
 """Not in a snapshot: locks, and indexes, which are rebuilt when they are missing."""
 
 _UNSTEADY = (".prev", ".tmp")

@@ -22,10 +22,14 @@ from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine import compaction as compaction_module
 from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
+from milvus_lite.storage import data_file as data_file_module
+from milvus_lite.storage import delta_file as delta_file_module
 from milvus_lite.storage.data_file import parse_seq_range
+from milvus_lite.storage.manifest import Manifest
 from milvus_lite.storage.segment import Segment
 
 from memgpt_memory.store.layout import WORDS
+from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import Chunk
 
 _CHUNK_ROWS = 16_384
@@ -90,6 +94,9 @@ USES = (
         "write rows durably before their old files go",
         callable=True,
     ),
+    Use("data_file_module", "pq", "write and check the checksums of files of rows"),
+    Use("delta_file_module", "pq", "write and check the checksums of files of deletions"),
+    Use("manifest_class", "_to_payload", "add a checksum to a manifest", callable=True),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
 )
 
@@ -104,6 +111,9 @@ def missing_uses(database: MilvusLite, collection: Collection) -> list[str]:
             "engine_module": engine_module,
             "flush_module": flush_module,
             "compaction_module": compaction_module,
+            "data_file_module": data_file_module,
+            "delta_file_module": delta_file_module,
+            "manifest_class": Manifest,
         }
         owner = owners[use.owner.split(".")[0]]
         for step in use.owner.split(".")[1:]:
@@ -213,7 +223,7 @@ class _SlimSegment(Segment):  # type: ignore[misc]
     @classmethod
     def load(cls, file_path: str, partition: str, pk_field: str, vector_field: str | None) -> Segment:
         """Read the other columns."""
-        file = pq.ParquetFile(file_path)
+        file = pq.ParquetFile(file_path, page_checksum_verification=True)
         table = file.read([field.name for field in file.schema_arrow if not _is_searched(field)])
         keys = table.column(pk_field).to_pylist()
         return cls(
@@ -237,8 +247,40 @@ def keep_files_slim() -> None:
     engine_module.Segment = _SlimSegment
 
 
-def sync_log(collection: Collection) -> None:
-    """Return when every write to a collection is on the disk."""
+class _CheckedParquet:
+    """What Lite uses of pyarrow.parquet, with checksums of every page."""
+
+    @staticmethod
+    def write_table(table: pa.Table, path: str) -> None:
+        pq.write_table(table, path, write_page_checksum=True)
+
+    @staticmethod
+    def read_table(path: str) -> pa.Table:
+        return pq.read_table(path, page_checksum_verification=True)
+
+
+def keep_checksums() -> None:
+    """Have Lite write files with checksums; those without are read as before."""
+    data_file_module.pq = delta_file_module.pq = _CheckedParquet
+    if not hasattr(Manifest._to_payload, "checked"):
+        Manifest._to_payload = _with_checksum(Manifest._to_payload)
+
+
+def _with_checksum(to_payload: Callable[[object], dict[str, object]]) -> Callable[[object], dict[str, object]]:
+    def payload(manifest: object) -> dict[str, object]:
+        made = to_payload(manifest)
+        return {**made, CHECKSUM: manifest_checksum(made)}
+
+    payload.checked = True  # type: ignore[attr-defined]
+    return payload
+
+
+def sync_log(collection: Collection) -> list[str]:
+    """Return when every write to a collection is on the disk.
+
+    Returns:
+        The names of its log files.
+    """
     wal = collection._wal
     logs = [log for log in (wal._data_sink, wal._delta_sink) if log is not None]
     for log in logs:
@@ -246,6 +288,7 @@ def sync_log(collection: Collection) -> None:
     if _named_logs.get(wal, 0) < len(logs):  # a new file: its name must be on the disk as well
         sync_folder(Path(collection.data_dir) / "wal")
         _named_logs[wal] = len(logs)
+    return [Path(log.name).name for log in logs]
 
 
 _named_logs: WeakKeyDictionary[object, int] = WeakKeyDictionary()
@@ -319,13 +362,14 @@ def _chunks(
     key = collection.pk_field
     latest: dict[str, int] = {}
     for file in files:
-        table = pq.read_table(file, columns=[key, "_seq"])
+        table = pq.read_table(file, columns=[key, "_seq"], page_checksum_verification=True)
         for id_, number in zip(table.column(key).to_pylist(), table.column("_seq").to_pylist(), strict=True):
             if number > max(latest.get(id_, since), deletions.get(id_, since)):
                 latest[id_] = number
     waiting: list[pa.Table] = []
     for file in files:
-        table = pq.read_table(file, columns=["_seq", key, *columns, vector, *([words] if words else [])])
+        names = ["_seq", key, *columns, vector, *([words] if words else [])]
+        table = pq.read_table(file, columns=names, page_checksum_verification=True)
         pairs = zip(table.column(key).to_pylist(), table.column("_seq").to_pylist(), strict=True)
         rows = [row for row, (id_, number) in enumerate(pairs) if latest.get(id_) == number]
         if rows:

@@ -25,7 +25,7 @@ from memgpt_memory.store.expressions import render
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.lite import disk, files
-from memgpt_memory.store.lite.engine import VERSION, Engine, EngineError
+from memgpt_memory.store.lite.engine import VERSION, DamageError, Engine, EngineError
 from memgpt_memory.store.lite.index.hits import Hits
 from memgpt_memory.store.lite.index.search_index import SearchIndex
 from memgpt_memory.store.locks import ReadWriteLock
@@ -497,10 +497,10 @@ class LiteStore(ThreadedStore):
             self._open_engine.load(collection.name)
         except Exception as error:
             if disk.is_damage(error):
+                what = str(error) if isinstance(error, DamageError) else type(error).__name__
                 raise reasons.wrong_state(
                     f"the Milvus Lite file {self._path} is damaged: its collection {collection.name} cannot be read "
-                    f"({type(error).__name__}); restore a backup (`memgpt-memory restore`), or set another file "
-                    "(memory.uri)",
+                    f"({what}); restore a backup (`memgpt-memory restore`), or set another file (memory.uri)",
                     resource="store",
                     state="DAMAGED",
                 ) from error

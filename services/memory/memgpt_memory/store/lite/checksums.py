@@ -1,0 +1,111 @@
+"""Checksums of a Lite store's files, checked before Lite opens a collection.
+
+Lite reads a damaged log up to the damage, falls back to an older manifest, passes over files that are missing, and
+then removes those that its manifest does not name: each of that loses rows without a word. Files of rows carry the
+checksums of Parquet's pages, and a manifest one of its own (see `private`). For logs, a file beside them notes how long
+each was when it was synced, and its checksum up to there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+CHECKSUM = "memgpt_checksum"
+"""The key of a manifest's own checksum."""
+
+_VERSION = "version"
+_READ_BYTES = 1 << 20
+_SUFFIX = ".crc"
+
+
+def manifest_checksum(manifest: Mapping[str, object]) -> int:
+    """Return the checksum of a manifest, without itself and the version that Lite adds later."""
+    kept = {key: value for key, value in manifest.items() if key not in (CHECKSUM, _VERSION)}
+    return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+
+
+class LogChecksums:
+    """The checksums of one collection's logs."""
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        """Keep checksums in `folder` for the logs in `logs`."""
+        self._folder = folder
+        self._logs = logs
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def note(self, name: str) -> None:
+        """Note the length and the checksum of a log that was synced just now."""
+        size, checksum = self._known.get(name, (0, 0))
+        with (self._logs / name).open("rb") as log:
+            log.seek(size)
+            while data := log.read(_READ_BYTES):
+                size += len(data)
+                checksum = zlib.crc32(data, checksum)
+        if name not in self._known:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_obsolete()
+        self._known[name] = size, checksum
+        with (self._folder / f"{name}{_SUFFIX}").open("a") as notes:
+            notes.write(f"{size} {checksum}\n")
+
+    def find_damage(self) -> str:
+        """Return what is wrong with the logs; empty if nothing is."""
+        for notes in sorted(self._folder.glob("*")):
+            log = self._logs / notes.stem
+            complete, _, _ = notes.read_text().rpartition("\n")  # the last line may be torn
+            if complete and not log.exists() and _number(log.name) >= _first_log(self._logs.parent):
+                return f"the log {log.name} is missing"
+            if complete and log.exists():
+                size, checksum = map(int, complete.rpartition("\n")[2].split())
+                content = log.read_bytes()
+                if len(content) < size:
+                    return f"the log {log.name} is truncated"
+                if zlib.crc32(content[:size]) != checksum:
+                    return f"the log {log.name} has been altered"
+        return ""
+
+    def remove(self) -> None:
+        """Remove the checksums of a collection that is dropped."""
+        self._known.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _remove_obsolete(self) -> None:
+        for notes in self._folder.glob("*"):
+            if not (self._logs / notes.stem).exists():
+                notes.unlink()
+                self._known.pop(notes.stem, None)
+
+
+def _number(log: str) -> int:
+    return int(log.partition(".")[0].rpartition("_")[2])
+
+
+def _first_log(folder: Path) -> int:
+    """Return the number of the first log that a collection's manifest does not say is in files."""
+    path = folder / "manifest.json"
+    return int(json.loads(path.read_text()).get("active_wal_number") or 0) if path.exists() else 0
+
+
+def find_damage(folder: Path) -> str:
+    """Return what is wrong with the manifest of a collection, or the files that it names; empty if nothing is."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return "its manifest is missing" if any(folder.glob("partitions/*/*/*.parquet")) else ""
+    try:
+        manifest = json.loads(path.read_text())
+        partitions = manifest["partitions"]
+        named = [
+            folder / "partitions" / partition / file
+            for partition, files in partitions.items()
+            for file in (*files["data_files"], *files["delta_files"])
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "its manifest cannot be read"
+    if CHECKSUM in manifest and manifest[CHECKSUM] != manifest_checksum(manifest):
+        return "its manifest has been altered"
+    missing = [file.name for file in named if not file.exists()]
+    return f"{missing[0]} is missing" if missing else ""

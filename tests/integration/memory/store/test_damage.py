@@ -1,0 +1,107 @@
+"""Files of a Milvus Lite store that are removed, cut off or altered: it is reported, or does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memgpt_memory.store.filters import EVERY_ROW
+from memgpt_memory.store.layout import RECORDS, partition_name, passages
+from memgpt_memory.store.lite.store import LiteStore
+from memgpt_memory.store.rows import IndexedPassageRow, Owned, PassageRow, RecordRow
+from memgpt_runtime.errors import FailedPrecondition
+
+PASSAGES = passages("damage", 4, full_text=True)
+HERE = partition_name(0)
+
+Content = tuple[list[RecordRow], list[PassageRow], list[tuple[str, float]]]
+
+
+def new_store(path: Path) -> LiteStore:
+    return LiteStore(path, observe=lambda *_: None)
+
+
+def records(first: int, last: int) -> list[RecordRow]:
+    return [
+        RecordRow(f"r{number}", "agent", "t", "", number, f"body of {number} " * 9) for number in range(first, last)
+    ]
+
+
+def notes(first: int, last: int) -> list[IndexedPassageRow]:
+    vectors = np.random.default_rng(first).normal(size=(last - first, 4)).astype(np.float32)
+    return [
+        IndexedPassageRow(f"n{n}", "o", "", n, n, n, "", f"text {n}", embedding=vector, words=f"text {n}")
+        for n, vector in enumerate(vectors, first)
+    ]
+
+
+async def content(store: LiteStore) -> Content:
+    await store.open([RECORDS, PASSAGES])
+    # Until its files are verified in the background, a search may meet a flipped bit of the index.
+    await asyncio.to_thread(store._indexes[PASSAGES.name]._background.submit(lambda: None).result)
+    found = await store.search(PASSAGES, np.ones(4, np.float32), EVERY_ROW, Owned, partitions=[HERE], limit=1_000)
+    return (
+        await store.query(RECORDS, EVERY_ROW, RecordRow),
+        await store.query(PASSAGES, EVERY_ROW, PassageRow),
+        [(match.id, match.score) for match in found.found],
+    )
+
+
+def harms(path: Path, samples: int) -> Iterator[bytes | None]:
+    """What a file may become."""
+    whole = path.read_bytes()
+    source = random.Random(path.name)
+    yield None
+    for place in (0, *(source.randrange(max(len(whole), 1)) for _ in range(samples // 4))):
+        yield whole[:place]
+    for _ in range(samples if whole else 0):
+        place, altered = source.randrange(len(whole)), bytearray(whole)
+        altered[place] ^= 1 << source.randrange(8)
+        yield bytes(altered)
+
+
+@pytest.mark.timeout(1_800)
+async def test_no_damage_is_silent(tmp_path: Path, kills: int) -> None:
+    path = tmp_path / "whole.db"
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    for first in (0, 40):
+        await store.upsert(RECORDS, records(first, first + 40))
+        await store.upsert(PASSAGES, notes(first, first + 40), partition=HERE)
+        await store.delete(RECORDS, [f"r{first + 3}"])
+        for collection in (RECORDS, PASSAGES):
+            store._open_engine.flush(collection.name)
+    await store.upsert(RECORDS, records(90, 95))  # only in the log
+    await store.upsert(PASSAGES, notes(90, 95), partition=HERE)
+    await store.delete(RECORDS, ["r91"])
+    expected = await content(store)
+    store._indexes[PASSAGES.name].checkpoint()
+    store._open_engine.settle()
+    copy = tmp_path / "copy.db"
+    files = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file() and file.name != "LOCK")
+    assert len(files) > 8
+    silent: list[str] = []
+    reported = 0
+    for file in files:
+        for number, harm in enumerate(harms(path / file, kills or 2)):
+            shutil.copytree(path, copy)
+            (copy / file).unlink()
+            if harm is not None:
+                (copy / file).write_bytes(harm)
+            damaged = new_store(copy)
+            try:
+                if await content(damaged) != expected:
+                    silent.append(f"{file} {number}")
+            except FailedPrecondition as error:
+                reported += "is damaged" in error.message
+            finally:
+                await damaged.close()
+                shutil.rmtree(copy)
+    await store.close()
+    assert not silent
+    assert reported > len(files)
