@@ -1,5 +1,7 @@
 """The Agent service: the MemGPT loop over any chat model, with all of its state in Memory.
 
-The domain (envelopes, functions, prompt, window, loop, events, models' ports) knows neither gRPC nor a vendor's client:
-``memory_client`` speaks to Memory, ``models.openai_model`` to a chat endpoint, ``servicer`` to clients.
+``loop`` runs turns. ``functions`` are what agents can call, one module each. ``context_window`` composes prompts and
+keeps them within the model's window. ``models`` asks chat models. ``memory`` and ``remote_tools`` call other services.
+``heartbeats`` wakes agents at set times. ``rpc`` is the surface for clients. Only ``memory``, ``remote_tools`` and
+``rpc`` know gRPC, and only ``models`` knows a vendor's client.
 """

@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 
 @asynccontextmanager
 async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
-    """Opens what the Agent needs, and closes it after the drain: turns first, then the model, then Memory."""
+    """Open the parts of the Agent, and close them after the drain: turns first, then the model, then Memory."""
     settings = app.config.service
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
@@ -51,9 +51,9 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             endpoint = OpenAIModel(where, calibration, count)
             stack.push_async_callback(endpoint.close)
         if not settings.model:
-            _log.warning("no chat model is configured: the built-in offline model answers", fix="set agent.model")
+            _log.warning("offline_model_used", reason="no chat model is configured", fix="set agent.model")
         else:
-            _log.info("chat model", model=settings.model, mode=settings.mode if endpoint else settings.model)
+            _log.info("chat_model_configured", model=settings.model, mode=settings.mode if endpoint else settings.model)
         metrics = AgentMetrics(app.metrics.registry)
         memory = MeteredMemory(channel, metrics)
         model = MeteredModel(ModelRouter(settings.model_name(), OfflineModel(), endpoint), metrics)
@@ -85,7 +85,7 @@ def _tool_credentials(settings: AgentSettings) -> grpc.ChannelCredentials:
 
 
 def main() -> None:
-    """Runs the service until it is told to stop."""
+    """Run the service until it is told to stop."""
     run(ServiceSpec("agent", AgentSettings, setup))
 
 

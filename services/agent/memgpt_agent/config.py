@@ -118,16 +118,16 @@ class AgentSettings(MemoryClientSection):
         return self
 
     def model_name(self) -> str:
-        """The model that agents ask which name none."""
+        """Return the model of agents that set none."""
         return self.model or OFFLINE
 
     def window_tokens(self) -> int:
-        """The context window of agents that name none."""
+        """Return the context window of agents that set none."""
         default = OFFLINE_CONTEXT_WINDOW if self.model_name() == OFFLINE else DEFAULT_CONTEXT_WINDOW
         return self.context_window or default
 
     def endpoint(self) -> EndpointSettings | None:
-        """Where the model is; None for the built-in one without an endpoint beside it."""
+        """Return the model's endpoint; None if only the built-in model is used."""
         key = self.api_key.get_secret_value()
         if not (self.base_url or key):
             return None
@@ -144,7 +144,7 @@ class AgentSettings(MemoryClientSection):
         )
 
     def counts(self) -> CountTokens:
-        """Counts tokens as the model's tokenizer does, if it is known.
+        """Return a token counter: the model's tokenizer if it is configured.
 
         Raises:
             ConfigError: It cannot be read.
@@ -157,7 +157,7 @@ class AgentSettings(MemoryClientSection):
             raise ConfigError(str(error)) from error
 
     def loop(self) -> LoopSettings:
-        """How the loop runs."""
+        """Return the settings of the loop."""
         return LoopSettings(
             context_window=self.window_tokens(),
             max_answer_tokens=self.max_answer_tokens,

@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function call as the model made it; ``arguments`` is JSON text that is not sure to parse."""
+    """A function call as the model made it; ``arguments`` is JSON text that may not parse."""
 
     call_id: str
     name: str
@@ -34,7 +34,7 @@ class FunctionCall:
 
 
 def new_call_id() -> str:
-    """A fresh id of a function call: 29 characters, 96 random bits."""
+    """Return a new id for a function call: 29 characters, 96 random bits."""
     return f"call_{secrets.token_hex(12)}"
 
 
@@ -166,7 +166,7 @@ class Context:
 
     @property
     def open_call(self) -> FunctionCall | None:
-        """The call that was committed and has no result yet: it is to be made, before anything else."""
+        """The committed call without a result; it must be made before anything else."""
         return self.messages[-1].function_call if self.messages else None
 
 
@@ -206,7 +206,7 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class Eviction:
-    """What leaves the window: every message before ``before_sequence``; ``summary`` stands for all that ever left."""
+    """Messages before ``before_sequence`` leave the window; ``summary`` replaces all that ever left."""
 
     before_sequence: int
     summary: str
@@ -232,7 +232,7 @@ class TurnState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether the turn has ended."""
         return self not in (TurnState.QUEUED, TurnState.RUNNING)
 
 
@@ -257,7 +257,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to an agent, for the time of one turn."""
+    """The right to write to an agent during one turn."""
 
     turn_id: str
     epoch: int

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 TIME_FORMAT = "%Y-%m-%d %I:%M:%S %p %Z%z"
 
 SYSTEM_NOTE = "[This is an automated system message hidden from the user] "
-"""How every event begins that the system made up itself."""
+"""Prefix of events that no user wrote."""
 
 NEVER = "Never (this is the first login)"
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of an IANA name; UTC for an empty one.
+    """Return the time zone of an IANA name; UTC for an empty one.
 
     Raises:
         ValueError: The name is unknown.
@@ -32,17 +32,17 @@ def zone(name: str) -> tzinfo:
 
 
 def format_time(moment: datetime, time_zone: str) -> str:
-    """``moment`` as the agent reads it."""
+    """Format a time as the agent reads it."""
     return moment.astimezone(zone(time_zone)).strftime(TIME_FORMAT)
 
 
 def dumps(value: object) -> str:
-    """JSON text with everything that is not ASCII left readable."""
+    """Return JSON text with non-ASCII characters left readable."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def user_message(message: str, time: str, name: str = "") -> str:
-    """A user's message; ``name`` is told only when there is one."""
+    """Return the event of a user's message; without ``name`` if it is empty."""
     envelope = {"type": "user_message", "message": message, "time": time}
     if name:
         envelope["name"] = name
@@ -50,27 +50,27 @@ def user_message(message: str, time: str, name: str = "") -> str:
 
 
 def heartbeat(reason: str, time: str) -> str:
-    """An event that lets the agent go on without a message of the user."""
+    """Return an event that lets the agent continue without a message from the user."""
     return dumps({"type": "heartbeat", "reason": SYSTEM_NOTE + reason, "time": time})
 
 
 def login(last_login: str, time: str) -> str:
-    """The event of a user logging in."""
+    """Return the event of a login."""
     return dumps({"type": "login", "last_login": last_login, "time": time})
 
 
 def system_alert(message: str, time: str) -> str:
-    """An alert of the system to the agent."""
+    """Return an alert to the agent."""
     return dumps({"type": "system_alert", "message": SYSTEM_NOTE + message, "time": time})
 
 
 def function_result(ok: bool, message: str, time: str) -> str:
-    """The result of a function call."""
+    """Return the result of a function call."""
     return dumps({"status": "OK" if ok else "Failed", "message": message, "time": time})
 
 
 def parse(text: str) -> Mapping[str, object]:
-    """The envelope in ``text``; an empty one when the text is none."""
+    """Return the envelope in ``text``; an empty one if it holds none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -79,15 +79,15 @@ def parse(text: str) -> Mapping[str, object]:
 
 
 def kind(text: str) -> str:
-    """The ``type`` of an event's envelope; empty when it has none."""
+    """Return the ``type`` of an event; empty if it has none."""
     return str(parse(text).get("type", ""))
 
 
 def result_ok(text: str) -> bool:
-    """Whether the result in ``text`` tells of success."""
+    """Whether the result in ``text`` reports success."""
     return parse(text).get("status") == "OK"
 
 
 def result_text(text: str) -> str:
-    """The message of the result in ``text``."""
+    """Return the message of the result in ``text``."""
     return str(parse(text).get("message", text))

@@ -1,4 +1,4 @@
-"""What the Agent tells Prometheus of itself, beside ``grpc_server_*``: by wrappers, of which the loop knows nothing."""
+"""Prometheus metrics of the Agent beside ``grpc_server_*``, counted by wrappers that the loop does not know of."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _OUTCOMES: dict[type[BaseException], str] = {
     errors.FailedPrecondition: "refused",
     asyncio.CancelledError: "cancelled",
 }
-"""How a model's call ends that brings no answer; what else it raises is a bug, and counts as ``broken``."""
+"""Outcomes of model calls by what they raise; anything else is a bug, and counts as ``broken``."""
 
 
 class AgentMetrics:
-    """The numbers of turns and of the model."""
+    """Metrics of turns and model calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         states = [state.value for state in TurnState if state.ended]
@@ -60,19 +60,19 @@ class AgentMetrics:
         self._running = Gauge("memgpt_agent_turns_running", "Turns that are asked for or run here.", registry=registry)
 
     def watch_running(self, read: Callable[[], int]) -> None:
-        """Takes the number of running turns from `read`."""
+        """Read the number of running turns from ``read``."""
         self._running.set_function(lambda: float(read()))
 
 
 class MeteredModel:
-    """A chat model whose calls are counted."""
+    """A chat model with its calls counted and timed."""
 
     def __init__(self, model: ChatModel, metrics: AgentMetrics) -> None:
         self._model = model
         self._metrics = metrics
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """See `ChatModel.complete`."""
+        """Answer a request, and record time, outcome and tokens."""
         begin = time.perf_counter()
         outcome = "answered"
         try:
@@ -89,14 +89,14 @@ class MeteredModel:
 
 
 class MeteredMemory(MemoryClient):
-    """Memory, with a count of the steps and ends of turns that it has taken."""
+    """Memory with committed steps and ended turns counted."""
 
     def __init__(self, channel: grpc.aio.Channel, metrics: AgentMetrics) -> None:
         super().__init__(channel)
         self._metrics = metrics
 
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
-        """See `Memory.commit_step`."""
+        """Commit a step, and count it."""
         committed = await super().commit_step(agent_id, lease, step, context)
         self._metrics.steps.inc()
         if step.eviction is not None:
@@ -106,11 +106,11 @@ class MeteredMemory(MemoryClient):
         return committed
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
-        """See `Memory.end_turn`."""
+        """End a turn, and count it."""
         await super().end_turn(agent_id, lease, outcome, call_result)
         self._metrics.turns[outcome.state].inc()
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """See `Memory.release_lease`."""
+        """Give a lease back, and count the turn as suspended."""
         self._metrics.turns[_SUSPENDED].inc()
         await super().release_lease(agent_id, lease)

@@ -197,7 +197,7 @@ def test_what_goes_wrong_in_a_call_is_told_to_the_model(agents: Agents, scripted
         hang.set()
     assert spoken(events) == ["Done."]
     found = dict(zip(functions, results(events), strict=False))
-    assert found["broken"] == (False, "broken failed. It does not say why.")
+    assert found["broken"] == (False, "broken failed without giving a reason.")
     assert found["refuses"] == (False, "refuses failed: no such city")
     assert found["fails"] == (False, "The lamp is off already.")
     assert found["flaky"] == (True, "there again")
@@ -220,7 +220,7 @@ def test_an_address_that_is_no_longer_allowed_is_not_called(agents: Agents, scri
             register(stub, agent_id, tool.address)
         with agent_service(agents, llm, MEMGPT_AGENT_TOOL_ADDRESSES="127.0.0.1:1") as stub:
             events = send(stub, agent_id, "Ping!", skip_verify=True)
-        assert results(events)[0] == (False, "ping cannot be called any more: its address is no longer allowed.")
+        assert results(events)[0] == (False, "ping can no longer be called: its address is not allowed.")
         assert tool.calls == []
 
 

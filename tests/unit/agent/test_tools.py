@@ -102,8 +102,8 @@ def test_regular_expressions_are_left_to_the_tool() -> None:
         ("two words", "x", "", "is not 1 to 64"),
         ("send_message", "x", "", "built-in"),
         ("f", " ", "", "f: the description must have"),
-        ("f", "x", "{", "f: the parameters are no JSON"),
-        ("f", "x", "[" * 9000, "f: the parameters are no JSON"),
+        ("f", "x", "{", "f: the parameters are not valid JSON"),
+        ("f", "x", "[" * 9000, "f: the parameters are not valid JSON"),
         ("f", "x", "[]", "must be a JSON object"),
         ("f", "x", '{"type": "array"}', "must be of type object"),
         ("f", "x", '{"properties": {"a": {"type": "text"}}}', "not valid at properties/a/type"),
@@ -144,9 +144,9 @@ def test_addresses() -> None:
 
 @pytest.mark.parametrize("address", ["", "localhost", "unix:/tmp/x", "http://x:1", "a b:1", "x:0", "x:99999", "x:1/y"])
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is not an address"):
         normal(address)
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is not an address"):
         AllowedAddresses([address])
 
 

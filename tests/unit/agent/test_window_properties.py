@@ -166,5 +166,5 @@ def test_a_model_of_its_own_tokenizer_is_counted_exactly(tmp_path: Path) -> None
     counts = settings_with(str(path)).counts()
     assert counts("one two extraordinarily") == 3
     assert settings_with("").counts()("extraordinarily") > 1
-    with pytest.raises(ConfigError, match=r"no readable tokenizer\.json"):
+    with pytest.raises(ConfigError, match=r"not a readable tokenizer\.json"):
         settings_with(str(tmp_path)).counts()

@@ -1,4 +1,4 @@
-"""How many tokens a text has: by the model's own tokenizer where there is one, else by an estimate that learns.
+"""Token counts: by the model's own tokenizer if there is one, otherwise by an estimate that is calibrated.
 
 No network is needed. What an endpoint reports as the size of a prompt corrects the counts of its model from then on.
 """
@@ -29,7 +29,10 @@ _FALL = 0.2
 
 
 class Counter:
-    """Counts tokens, and remembers the counts: most of a prompt is the same from one step to the next."""
+    """Counts tokens and caches the counts: most of a prompt is the same from one step to the next.
+
+    A plain first-in-first-out dictionary, since prompts have thousands of look-ups and cachetools is slower.
+    """
 
     def __init__(self, count: CountTokens = count_tokens) -> None:
         self._count = count
@@ -48,7 +51,7 @@ class Counter:
 
 
 class TokenCalibration:
-    """How the endpoint's counts relate to ours, model by model. Held in memory: a new process learns it again."""
+    """Ratio of the endpoint's token counts to ours, per model. Kept in memory; a new process learns it again."""
 
     def __init__(self) -> None:
         self._scales: dict[str, float] = {}
@@ -74,7 +77,7 @@ class TokenCalibration:
         return stuck and reported < ours * self.scale(model) * _CUT
 
     def scale(self, model: str) -> float:
-        """What our counts are to be multiplied by; 1 while nothing is known."""
+        """Return the factor for our counts; 1 while nothing is known."""
         return self._scales.get(model, 1.0)
 
     def observe(self, model: str, ours: int, reported: int) -> None:
@@ -87,10 +90,10 @@ class TokenCalibration:
 
 
 def from_tokenizer(path: Path) -> CountTokens:
-    """Counts as the ``tokenizer.json`` of a model does.
+    """Return a counter that uses a model's ``tokenizer.json``.
 
     Raises:
-        ValueError: The package ``tokenizers`` is missing, or the file is none of its; the text says what to do.
+        ValueError: The package ``tokenizers`` is missing, or the file is not valid; the text says what to do.
     """
     try:
         from tokenizers import Tokenizer
@@ -99,5 +102,5 @@ def from_tokenizer(path: Path) -> CountTokens:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # It raises bare ones.
-        raise ValueError(f"agent.tokenizer is no readable tokenizer.json: {path}") from error
+        raise ValueError(f"agent.tokenizer is not a readable tokenizer.json: {path}") from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

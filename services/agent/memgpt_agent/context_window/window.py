@@ -1,4 +1,4 @@
-"""How the window is kept within the model's context: counting, the alert, eviction, and eliding what is too large."""
+"""The limits of a model's context window: token counts, the pressure alert, eviction, and shortening messages."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ class ContextWindow:
 
     @property
     def limit(self) -> int:
-        """The most tokens that a prompt may have."""
+        """Token limit of a prompt."""
         return self.tokens - self.reserve
 
     @property
     def threshold(self) -> int:
-        """Tokens of a prompt from which on the agent is alerted."""
+        """Tokens of a prompt above which the agent is alerted."""
         return min(int(self.tokens * self.pressure), int(self.limit * _IN_FORCE))
 
     def size(self, message: Message) -> int:
@@ -97,11 +97,11 @@ class ContextWindow:
         return self._scaled(self.count(text))
 
     def function_tokens(self, functions: Sequence[Function]) -> int:
-        """Tokens of the functions' declarations, estimated: their words, and a little for the JSON around them."""
+        """Return an estimate of the tokens of the functions' schemas."""
         return self._scaled(raw_function_tokens(functions, self.count))
 
     def shaped(self, context: Context) -> Context:
-        """The context with instructions, functions and messages in short where the window is too small for all of it.
+        """Return the context, abbreviated if the window is too small for all of it.
 
         What is stored stays whole.
         """
@@ -123,7 +123,7 @@ class ContextWindow:
         return self.fixed(context, functions) + sum(map(self.size, context.messages))
 
     def alerted(self, context: Context, functions: Sequence[Function]) -> bool:
-        """Whether an alert of this cycle stands in the window.
+        """Whether the window holds an alert of this cycle.
 
         A cycle ends with an eviction, which takes the prompt to at most nine tenths of the threshold. So an alert is of
         this cycle if the prompt up to it is larger than that: no flag is kept beside the messages.
@@ -136,7 +136,7 @@ class ContextWindow:
         return False
 
     def under_pressure(self, context: Context, functions: Sequence[Function]) -> bool:
-        """Whether the agent is to be alerted now.
+        """Whether the agent must be alerted now.
 
         Not in a window so small that an alert and its answer would take what room is left.
         """
@@ -149,7 +149,7 @@ class ContextWindow:
         return self.total(context, functions) > self.limit
 
     def plan_eviction(self, context: Context, functions: Sequence[Function]) -> int:
-        """How many of the oldest messages are to go; 0 when none can.
+        """Return how many of the oldest messages to evict; 0 if none can go.
 
         At most ``keep`` of the messages' tokens remain, and the prompt with its new summary falls clearly
         below the alert's threshold, as far as the last three messages allow. A function's result never stays
@@ -170,7 +170,7 @@ class ContextWindow:
         return best
 
     def fit(self, context: Context, functions: Sequence[Function]) -> Context:
-        """The context with its largest messages elided, as little as it takes to fit the window.
+        """Return the context with its largest messages shortened as little as it takes to fit the window.
 
         What is stored stays whole: only this prompt is shortened.
 
@@ -202,7 +202,7 @@ class ContextWindow:
         )
 
     def shorten(self, text: str, tokens: int) -> str:
-        """``text`` with its middle left out, so that it has at most ``tokens`` tokens, or nothing is left of it."""
+        """Return ``text`` with its middle left out, to at most ``tokens`` tokens if possible."""
         return _shorten(text, tokens, self.text_size)
 
     def _scaled(self, tokens: int) -> int:
@@ -222,7 +222,7 @@ class ContextWindow:
         return replace(message, text=self._elide_json(message.text, max(cap - overhead, 1)))
 
     def _elide_json(self, text: str, tokens: int) -> str:
-        """Shortens the longest string of a JSON object, so that it stays one; any other text as a whole."""
+        """Shorten the longest string of a JSON object, which stays valid, or any other text as a whole."""
         if self.text_size(text) <= tokens:
             return text
         envelope = dict(envelopes.parse(text))
@@ -242,7 +242,7 @@ class ContextWindow:
 
 
 def raw_size(message: Message, count: CountTokens) -> int:
-    """Tokens of a message as ``count`` has them."""
+    """Return the tokens of a message by ``count``."""
     size = count(message.text) + _MESSAGE_OVERHEAD
     if message.function_call is not None:
         size += count(message.function_call.name) + count(message.function_call.arguments) + _CALL_OVERHEAD
@@ -252,7 +252,7 @@ def raw_size(message: Message, count: CountTokens) -> int:
 
 
 def raw_function_tokens(functions: Sequence[Function], count: CountTokens) -> int:
-    """Tokens of functions as ``count`` has them; 0 for none."""
+    """Return the tokens of functions by ``count``; 0 for none."""
     tokens = sum(_function_size(function, count) for function in functions)
     return tokens + _REMINDER if tokens else 0
 
@@ -269,7 +269,7 @@ def _function_size(function: Function, count: CountTokens) -> int:
 
 
 def in_short(message: Message) -> Message:
-    """The message without its time; of the result of a ``send_message`` that went well, that it did."""
+    """Return the message without its time, and without the text of a successful ``send_message`` result."""
     if message.role not in (Role.USER, Role.TOOL):
         return message
     envelope = {key: value for key, value in envelopes.parse(message.text).items() if key != "time"}

@@ -23,10 +23,10 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
-    """Checks a call of one of ``functions``.
+    """Check a call to one of ``functions``.
 
     Raises:
-        FunctionError: The function is unknown, the arguments are no JSON object, one is missing, unexpected, of the
+        FunctionError: The function is unknown, the arguments are not a JSON object, one is missing, unexpected, of the
             wrong type or out of its range.
     """
     function = next((function for function in functions if function.name == call.name), None)

@@ -13,14 +13,14 @@ _THOUGHTS_DESCRIPTION = "Your private thinking, in a few words."
 
 
 def in_short(function: Function) -> Function:
-    """The same function with the first sentence of its description, and none of its parameters'."""
+    """Return the function with the first sentence of its description, and no descriptions of parameters."""
     parameters = tuple(replace(parameter, description="") for parameter in function.parameters)
     description = function.description.partition(". ")[0].rstrip(".")
     return replace(function, description=f"{description}.", parameters=parameters, brief=True)
 
 
 def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool = False) -> Mapping[str, object]:
-    """The JSON schema of a function's arguments.
+    """Return the JSON schema of a function's arguments.
 
     Args:
         function: The function.
@@ -44,8 +44,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
     if function.chains:
         heartbeat = _described(function, "boolean", _HEARTBEAT_DESCRIPTION)
         if function.searches:
-            # Small models say false, and their turn ends with a search that nobody reads. One that says so
-            # all the same, where decoding is not constrained, is taken at its word.
+            # Small models say false, and their turn would end with a search result that nobody reads.
             heartbeat["enum"] = [True]
         properties[REQUEST_HEARTBEAT] = heartbeat
         required.append(REQUEST_HEARTBEAT)
@@ -53,7 +52,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
 
 
 def constrained(schema: object) -> dict[str, object]:
-    """What servers that constrain decoding understand of a schema.
+    """Return the part of a schema that servers with constrained decoding support.
 
     Every property is required, as they want it; one that may be left out may be null.
     """

@@ -21,13 +21,13 @@ _MAX_PROBLEM_CHARACTERS = 300
 
 @lru_cache(maxsize=1024)
 def function_of(tool: Tool) -> Function:
-    """The tool as a function of an agent."""
+    """Return the tool as a function of an agent."""
     schema: dict[str, object] = {"properties": {}, **json.loads(tool.parameters)}
     return Function(tool.name, tool.description, (), heartbeat_default=True, tool=tool, schema=schema)
 
 
 def check(function: Function, arguments: Mapping[str, object]) -> dict[str, object]:
-    """The arguments of a call as the tool gets them: without nulls that stand for what was left out.
+    """Return the arguments as the tool gets them: without nulls for omitted properties.
 
     Raises:
         ValueError: They break the schema. The text is for the model.
@@ -43,7 +43,7 @@ def check(function: Function, arguments: Mapping[str, object]) -> dict[str, obje
 
 @lru_cache(maxsize=1024)
 def _validator(parameters: str) -> Validator:
-    """Checks everything but regular expressions, which can take for ever, and never fetches anything."""
+    """Return a validator that checks everything but regular expressions, and never fetches anything."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
     from referencing import Registry
@@ -73,7 +73,7 @@ def _best(validator: Validator, given: dict[str, Any]) -> str | None:
 
 
 def _without_nulls(value: object, schema: object) -> object:
-    """Leaves out properties that are null, need not be there, and may not be null."""
+    """Drop null properties that are optional and not nullable."""
     if not isinstance(schema, Mapping):
         return value
     if isinstance(value, list):

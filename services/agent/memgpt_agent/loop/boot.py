@@ -14,9 +14,9 @@ _GREETING = "Hello, I am here."
 
 
 def boot_sequence(now: datetime, time_zone: str, call_id: Callable[[], str] = new_call_id) -> list[Message]:
-    """An assistant's message with a thought and a ``send_message``, its result, and the user's first login.
+    """Return an assistant message with a thought and a ``send_message``, its result, and the user's first login.
 
-    It shows the model by example how it is to answer.
+    It shows the model by example how to answer.
     """
     time = envelopes.format_time(now, time_zone)
     call = FunctionCall(call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": _GREETING}))

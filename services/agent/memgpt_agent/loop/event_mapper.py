@@ -27,7 +27,7 @@ class EventMapper:
 
     def __init__(self) -> None:
         self.next_step = 0
-        """Index of the step that is told next."""
+        """Index of the next step to map."""
         self.model_steps = 0
         """Steps so far in which the model was asked."""
         self.usage = Usage()
@@ -36,7 +36,7 @@ class EventMapper:
         self._called: FunctionCall | None = None
 
     def step(self, step: Step) -> list[Event]:
-        """The events of a step. One told already gives none; those left out before it have no messages."""
+        """Return the events of a step; none if it was mapped before. Skipped steps before it have no messages."""
         events: list[Event] = []
         while self.next_step < step.index:
             events += self._tell(Step(self.next_step))
@@ -45,7 +45,7 @@ class EventMapper:
         return events
 
     def end(self, turn: Turn) -> list[Event]:
-        """The last events of a turn that has ended."""
+        """Return the last events of a turn that has ended."""
         events: list[Event] = []
         while self.next_step <= turn.committed_steps:
             events += self._tell(Step(self.next_step))

@@ -28,7 +28,7 @@ from memgpt_agent.models.base import DeltaKind
 
 @dataclass(slots=True)
 class _Text:
-    """Text of one kind, without anything else between."""
+    """Consecutive text of one kind."""
 
     kind: DeltaKind
     attempt: int
@@ -37,7 +37,7 @@ class _Text:
 
 @dataclass(slots=True)
 class _Place:
-    """How far a reader is in what is provisional."""
+    """A reader's position in the provisional events."""
 
     generation: int = -1
     item: int = 0
@@ -46,7 +46,7 @@ class _Place:
     told: dict[DeltaKind, int] = field(default_factory=dict)
 
     def index(self, text: _Text) -> int:
-        """Place of the next piece among those of its kind and try that this reader gets."""
+        """Return the index of the next delta of its kind and attempt for this reader."""
         if text.attempt != self.attempt:
             self.attempt = text.attempt
             self.told.clear()
@@ -73,39 +73,39 @@ class EventStream:
 
     @property
     def ended(self) -> bool:
-        """Whether the end of the turn was told, or its failure."""
+        """Whether the stream has the turn's end, or its failure."""
         return self._closed
 
     # Written by the turn.
 
     def queued(self, ahead: int) -> None:
-        """The turn waits for ``ahead`` others."""
+        """Record that the turn waits for ``ahead`` others."""
         self._provisional(Queued(ahead))
 
     def started(self, turn_id: str) -> None:
-        """The turn left the queue."""
+        """Record that the turn left the queue."""
         self.turn_id = turn_id
         self._changed.set()
 
     def step(self, step: Step) -> None:
-        """A step was committed. One that was told already is passed over."""
+        """Add the events of a committed step, unless the stream has them."""
         self._add(self.mapper.step(step))
         self._attempt = 1
 
     def end(self, turn: Turn) -> None:
-        """The turn ended."""
+        """Add the end of the turn."""
         if not self._closed:
             self._add(self.mapper.end(turn))
             self._close()
 
     def fail(self, failure: BaseException) -> None:
-        """The turn could not go on here: readers get ``failure``."""
+        """End the stream because the turn cannot continue here; readers get ``failure``."""
         if not self._closed:
             self._failure = failure
             self._close()
 
     def delta(self, kind: DeltaKind, text: str) -> None:
-        """Text of the step that runs."""
+        """Add text of the running step."""
         if not text:
             return
         last = self._running[-1] if self._running else None
@@ -116,7 +116,7 @@ class EventStream:
             self._provisional(_Text(kind, self._attempt, [text]))
 
     def restart(self, reason: str) -> None:
-        """The step that runs starts again."""
+        """Record that the running step starts again."""
         self._attempt += 1
         # What was streamed of it is void, also for those who have not read it yet.
         self._forget_running()
@@ -127,7 +127,7 @@ class EventStream:
     async def events(
         self, *, after_sequence: int = 0, deltas: bool = True, keep_alive: float | None = None
     ) -> AsyncIterator[Event]:
-        """The events from the first on, then as they come, up to and with ``Done``.
+        """Yield the events from the first one on, then as they come, up to and including ``Done``.
 
         Args:
             after_sequence: Durable events up to and including this one are left out.
@@ -159,7 +159,7 @@ class EventStream:
             raise self._failure
 
     def _next_provisional(self, place: _Place, *, deltas: bool) -> Event | None:
-        """What comes next of what is provisional; None when there is nothing new."""
+        """Return the next provisional event; None if there is nothing new."""
         if place.generation != self._generation:
             place.generation, place.item, place.piece = self._generation, 0, 0
         while place.item < len(self._running):

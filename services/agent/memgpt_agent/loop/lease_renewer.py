@@ -1,4 +1,4 @@
-"""Keeping a lease while a turn runs under it."""
+"""Renewal of a lease while a turn runs under it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _log = structlog.get_logger(__name__)
 
 
 class LeaseRenewer:
-    """Renews a lease in the background. Its task ends when the turn is to be cancelled, or the lease is lost.
+    """Renews a lease in the background. Its task ends when the turn must be cancelled, or the lease is lost.
 
-    A wish to cancel comes at once, behind the grant; where that stream breaks, with the next renewal.
+    A request to cancel arrives at once, after the grant; if that stream breaks, with the next renewal.
     """
 
     def __init__(
         self, memory: Memory, agent_id: str, lease: Lease, events: AsyncGenerator[TurnEvent, None], seconds: float
     ) -> None:
-        """Keeps ``lease`` by renewing it every ``seconds``, from when it is entered until it is left.
+        """Prepare to renew ``lease`` every ``seconds`` while the context manager is open.
 
-        ``events`` are what comes behind the grant; they are closed in the end.
+        ``events`` are the events that follow the grant; they are closed on exit.
         """
         self.cancelled = False
         self.lost = False

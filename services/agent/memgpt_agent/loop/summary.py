@@ -21,15 +21,15 @@ class _Nowhere:
 
 
 async def evict(context: Context, count: int, model: ChatModel, window: ContextWindow) -> tuple[Eviction, Usage]:
-    """Summarises the ``count`` oldest messages of the window together with the former summary.
+    """Summarize the ``count`` oldest messages of the window together with the earlier summary.
 
-    A user's message that still waits for its answer is kept word by word.
+    A user message that is not answered yet is kept verbatim.
     """
     gone, kept = context.messages[:count], context.messages[count:]
     instructions = Message(Role.SYSTEM, prompt.SUMMARY_INSTRUCTIONS)
     room = window.limit - window.size(instructions) - window.size(Message(Role.USER, ""))
     former = window.shorten(context.summary, room // 3)
-    former = f"Your former summary: {former}\n\n" if former else ""
+    former = f"Your earlier summary: {former}\n\n" if former else ""
     text = former + window.shorten(prompt.transcript(gone), max(room - window.text_size(former), 1))
     request = ModelRequest(
         (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=window.reserve
@@ -46,7 +46,7 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
 
 
 def open_question(gone: tuple[Message, ...], kept: tuple[Message, ...]) -> str:
-    """The last message of the user in ``gone``, if the agent has said nothing since; empty otherwise."""
+    """Return the user's last message in ``gone`` if the agent has not answered since; empty otherwise."""
     for message in reversed((*gone, *kept)):
         call = message.function_call
         if call is not None and call.name == SEND_MESSAGE.name:

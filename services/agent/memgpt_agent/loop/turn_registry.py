@@ -1,4 +1,4 @@
-"""The turns that this process runs, so that any number of callers may follow one, and each may go away."""
+"""The turns that this process runs. Any number of callers can follow one, and each may disconnect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TurnRegistry:
-    """Runs every turn in a task of its own, which goes on when its callers are gone."""
+    """Runs each turn in a task of its own, which continues when its callers disconnect."""
 
     def __init__(self, loop: TurnLoop) -> None:
         self._loop = loop
@@ -24,33 +24,33 @@ class TurnRegistry:
         self._closing = False
 
     def __len__(self) -> int:
-        """How many turns are under way here."""
+        """Return the number of turns that run here."""
         return len(self._running)
 
     def open(self, request: TurnRequest) -> EventStream:
-        """The feed of a turn; begins or continues the turn unless it runs here already.
+        """Return the stream of a turn; begin or continue the turn unless it runs here already.
 
         Raises:
-            InvalidArgument: A turn of this id runs with another input.
+            InvalidArgument: A turn with this id runs with another input.
             Unavailable: The service is stopping.
         """
         if self._closing:
-            raise errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is stopping; send the same request again")
+            raise errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is shutting down; send the same request again")
         key = (context.tenant(), request.agent_id, request.request_id)
         if key in self._running:
-            running, feed, _ = self._running[key]
+            running, stream, _ = self._running[key]
             if request.fingerprint and running.fingerprint and request.fingerprint != running.fingerprint:
                 raise errors.InvalidArgument(
                     Reason.REQUEST_ID_REUSED,
                     f"request_id {request.request_id!r} was used for another input; choose a new one",
                     field="request_id",
                 )
-            return feed
-        feed = EventStream()
-        task = asyncio.create_task(self._run(request, feed), name=f"turn:{request.request_id}")
-        self._running[key] = (request, feed, task)
+            return stream
+        stream = EventStream()
+        task = asyncio.create_task(self._run(request, stream), name=f"turn:{request.request_id}")
+        self._running[key] = (request, stream, task)
         task.add_done_callback(lambda _: self._running.pop(key, None))
-        return feed
+        return stream
 
     async def run(self, request: TurnRequest) -> None:
         """Run a turn, or follow it, until it has ended.
@@ -62,25 +62,25 @@ class TurnRegistry:
             pass
 
     async def close(self) -> None:
-        """Stops every turn after giving its lease back: another replica, or the next request, goes on with it."""
+        """Stop every turn after giving its lease back; another replica, or the next request, continues it."""
         self._closing = True
         tasks = [task for _, _, task in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, request: TurnRequest, feed: EventStream) -> None:
+    async def _run(self, request: TurnRequest, stream: EventStream) -> None:
         with context.background("turn"):
             try:
-                await self._loop.run(request, feed)
+                await self._loop.run(request, stream)
             except ServiceError as error:
                 _log.info("turn_suspended", agent_id=request.agent_id, reason=error.reason, message=error.message)
-                feed.fail(error)
+                stream.fail(error)
             except asyncio.CancelledError:
-                feed.fail(
-                    errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is stopping; send the same request again")
+                stream.fail(
+                    errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is shutting down; send the same request again")
                 )
                 raise
             except Exception as error:  # noqa: BLE001 - a bug: the readers' calls raise it, and the server maps it
                 _log.exception("turn_broke", agent_id=request.agent_id)
-                feed.fail(error)
+                stream.fail(error)

@@ -95,7 +95,7 @@ REPEATABLE = tuple(
 
 
 async def call(answer: Awaitable[T]) -> T:
-    """Awaits an answer of Memory; its errors come as those of ``memgpt_runtime.errors``."""
+    """Await a response of Memory; raise its errors as those of ``memgpt_runtime.errors``."""
     try:
         return await answer
     except grpc.aio.AioRpcError as error:
@@ -109,10 +109,10 @@ def _duration(seconds: float) -> Duration:
 
 
 class MemoryClient:
-    """Memory: what the loop needs in the domain's words, and the stubs for what is only passed on."""
+    """The Memory service: methods for the loop, in the domain's types, and stubs for calls that are only passed on."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Uses a channel of ``memgpt_runtime.channel.open_memory_channel`` with ``REPEATABLE``."""
+        """Use a channel of ``memgpt_runtime.channel.open_memory_channel`` with ``REPEATABLE``."""
         self.agents: AgentStateServiceAsyncStub = AgentStateServiceStub(channel)
         self.archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
         self.blocks: BlockServiceAsyncStub = BlockServiceStub(channel)
@@ -134,7 +134,7 @@ class MemoryClient:
         retry: bool = False,
         time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
-        """See `Memory`."""
+        """Yield queue positions, then one grant; see ``port.Memory``."""
         until = time.monotonic() + queue_timeout
         granted = False
 
@@ -165,12 +165,12 @@ class MemoryClient:
                     yield CancelRequested()
 
     async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
-        """Keeps the lease; answers whether the turn is to be cancelled."""
+        """Renew the lease; return whether the turn must be cancelled."""
         request = state_pb.RenewLeaseRequest(agent_id=agent_id, lease=memory_protos.lease_proto(lease))
         return (await call(self.agents.RenewLease(request))).cancel_requested
 
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
-        """Commits a step."""
+        """Commit a step."""
         response = await call(self.agents.CommitStep(memory_protos.commit_request(agent_id, lease, step)))
         committed = memory_protos.step(response.step)
         if not response.HasField("context"):
@@ -180,7 +180,7 @@ class MemoryClient:
         return CommittedStep(committed, memory_protos.context(response.context, (*kept, *committed.messages)))
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
-        """Ends the turn without a step."""
+        """End the turn without a step."""
         request = state_pb.EndTurnRequest(
             agent_id=agent_id,
             lease=memory_protos.lease_proto(lease),
@@ -190,14 +190,14 @@ class MemoryClient:
         await call(self.agents.EndTurn(request))
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """Gives the lease back."""
+        """Give the lease back."""
         request = state_pb.ReleaseLeaseRequest(agent_id=agent_id, lease=memory_protos.lease_proto(lease))
         await call(self.agents.ReleaseLease(request))
 
     async def read_turn(
         self, agent_id: str, request_id: str, *, after_step: int, follow: bool
     ) -> AsyncIterator[Step | Turn]:
-        """The committed steps after ``after_step``, then the turn."""
+        """Yield the committed steps after ``after_step``, then the turn."""
         known = after_step
 
         def read() -> UnaryStreamCall[state_pb.ReadTurnRequest, state_pb.ReadTurnResponse]:
@@ -216,7 +216,7 @@ class MemoryClient:
                     yield memory_protos.turn(response.turn)
 
     async def export_agent(self, agent_id: str) -> AsyncIterator[AgentPiece]:
-        """The pieces of an agent."""
+        """Yield the pieces of an agent."""
         stream = self.agents.ExportAgent(state_pb.ExportAgentRequest(agent_id=agent_id))
         try:
             async for response in stream:
@@ -284,15 +284,15 @@ class MemoryClient:
         return tokens
 
     async def load_context(self, agent_id: str) -> Context:
-        """All that fills the agent's window now."""
+        """Return what fills the agent's window now."""
         return memory_protos.context(await self.load_context_proto(agent_id))
 
     async def load_context_proto(self, agent_id: str) -> context_pb2.AgentContext:
-        """The same as Memory answers it, for clients."""
+        """Return what fills the agent's window now, as a proto for clients."""
         return (await call(self.agents.LoadContext(state_pb.LoadContextRequest(agent_id=agent_id)))).context
 
     async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:
-        """A page of the ranking of the agent's notes and attached documents."""
+        """Return a page of the ranking of the agent's notes and attached documents."""
         request = archival_pb.SearchPassagesRequest(
             scope=archival_pb.PassageScope(agent_id=agent_id), query=query, page_size=page_size, skip=skip
         )
@@ -301,7 +301,7 @@ class MemoryClient:
     async def search_recall(
         self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
     ) -> MessagePage:
-        """A page of the messages with these words, or of these days, the latest first."""
+        """Return a page of the messages with these words, or of these days, latest first."""
         request = recall_pb.SearchMessagesRequest(
             agent_id=agent_id,
             query=query,

@@ -1,4 +1,4 @@
-"""What the loop needs of Memory. ``memory_client`` has the one that speaks gRPC.
+"""What the loop needs of Memory. ``client`` implements it over gRPC.
 
 All methods raise the errors of ``memgpt_runtime.errors``.
 """
@@ -36,12 +36,12 @@ class TurnGrant:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The turn that was granted is to be cancelled."""
+    """The granted turn must be cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommittedStep:
-    """A step as it is stored, and what fills the window behind it: None when the step has ended the turn."""
+    """A step as it is stored, and what fills the window after it; None if the step ended the turn."""
 
     step: Step
     context: Context | None
@@ -77,28 +77,28 @@ class Memory(MemorySearch, Protocol):
         ...
 
     async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
-        """Keeps the lease; answers whether the turn is to be cancelled. Aborted when it has passed to another."""
+        """Renew the lease; return whether the turn must be cancelled. Aborted if another replica has it."""
         ...
 
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
-        """Commits a step whole or not at all; one that is committed already is answered as it was.
+        """Commit a step whole or not at all; return one that is committed already as it was.
 
         ``context`` is what filled the window before it.
         """
         ...
 
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
-        """Ends the turn without a step. ``call_result`` becomes the result of a call that has none yet."""
+        """End the turn without a step. ``call_result`` becomes the result of a call that has none yet."""
         ...
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """Gives the lease back, so that another can continue the turn at once."""
+        """Give the lease back, so that another replica can continue the turn at once."""
         ...
 
     def read_turn(self, agent_id: str, request_id: str, *, after_step: int, follow: bool) -> AsyncIterator[Step | Turn]:
-        """The committed steps after ``after_step``, then the turn: when it ends, or as it is now without ``follow``."""
+        """Yield the steps after ``after_step``, then the turn: when it ends, or as it is now without ``follow``."""
         ...
 
     async def load_context(self, agent_id: str) -> Context:
-        """All that fills the agent's window now."""
+        """Return what fills the agent's window now."""
         ...

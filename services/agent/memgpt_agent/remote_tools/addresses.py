@@ -1,4 +1,4 @@
-"""Which addresses of tools the operator allows.
+"""Addresses of remote tools that the operator allows.
 
 An entry is ``host:port``. A host that begins with ``*.`` stands for every name below the rest, ``*`` alone for every
 host, a port of ``*`` for every port. ``tls://`` before an entry has the addresses called by TLS, else in plaintext.
@@ -28,18 +28,18 @@ class _Entry:
 
 
 class AllowedAddresses:
-    """The operator's list; an empty one allows nothing."""
+    """The allowed addresses; an empty list allows none."""
 
     def __init__(self, entries: Iterable[str]) -> None:
-        """Reads the list.
+        """Parse the list.
 
         Raises:
-            ValueError: An entry is none. The text names it.
+            ValueError: An entry is not an address. The text names it.
         """
         self._entries = tuple(map(_parse, entries))
 
     def tls(self, address: str) -> bool | None:
-        """Whether an address is to be called by TLS, by the first entry that covers it; None when none does."""
+        """Whether to call an address over TLS, by the first entry that covers it; None if it is not allowed."""
         match = _ADDRESS.fullmatch(address)
         if match is None:
             return None
@@ -47,19 +47,19 @@ class AllowedAddresses:
 
 
 def normal(address: str) -> str:
-    """The address as it is compared and stored.
+    """Return the address in the form in which it is compared and stored.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not an address.
     """
     match = _ADDRESS.fullmatch(address.strip().lower())
     if match is None or not 0 < int(match["port"]) < 65536:
-        raise ValueError(f"{address[:80]!r} is no address: write host:port, such as tools.example.org:443")
+        raise ValueError(f"{address[:80]!r} is not an address; write host:port, such as tools.example.org:443")
     return f"{match['host']}:{int(match['port'])}"
 
 
 def normal_or_same(address: str) -> str:
-    """The normal form of an address; what is none comes back as it is."""
+    """Return the normal form of an address; anything else as it is."""
     try:
         return normal(address)
     except ValueError:
@@ -70,6 +70,6 @@ def _parse(entry: str) -> _Entry:
     match = _ENTRY.fullmatch(entry.strip().lower())
     if match is None or not (match["port"] == "*" or 0 < int(match["port"]) < 65536):
         raise ValueError(
-            f"{entry!r} is no address: write host:port, *.domain:port or host:*, with tls:// before it for TLS"
+            f"{entry!r} is not an address; write host:port, *.domain:port or host:*, with tls:// before it for TLS"
         )
     return _Entry(match["host"], match["port"], match["tls"] is not None)

@@ -48,12 +48,12 @@ _TELLING = frozenset(
 
 
 class ToolClient:
-    """Asks tools for what they can do, and calls them."""
+    """Lists and calls the functions of remote tools."""
 
     def __init__(
         self, allowed: AllowedAddresses, timeout: float, credentials: grpc.ChannelCredentials | None = None
     ) -> None:
-        """Knows how to reach tools.
+        """Prepare to reach tools.
 
         Args:
             allowed: The addresses that may be called.
@@ -66,12 +66,12 @@ class ToolClient:
         self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
 
     async def list(self, address: str) -> tuple[str, tuple[Tool, ...]]:
-        """What an address offers, checked; with the address as it is to be stored.
+        """Return the functions at an address, checked, and the address in the form to store.
 
         Raises:
-            InvalidArgument: It is no address.
+            InvalidArgument: It is not an address.
             PermissionDenied: The operator does not allow it.
-            Unavailable: Nothing answers there.
+            Unavailable: No server answers there.
             FailedPrecondition: What it lists cannot be used.
         """
         try:
@@ -81,12 +81,12 @@ class ToolClient:
         tls = self._allowed.tls(address)
         if tls is None:
             raise reasons.not_permitted(
-                f"the address {address} is not allowed; whoever runs the Agent can add it to agent.tool_addresses"
+                f"the address {address} is not allowed; the operator can add it to agent.tool_addresses"
                 " (MEMGPT_AGENT_TOOL_ADDRESSES)",
                 permission="tools.register",
                 address=address,
             )
-        # A channel of its own: what cannot be used is not to keep a connection.
+        # A channel of its own: an unusable server must not keep a connection.
         async with self._open(address, tls=tls) as channel:
             stub: ToolServiceAsyncStub = ToolServiceStub(channel)
             try:
@@ -97,11 +97,11 @@ class ToolClient:
         return address, _usable(address, answer)
 
     async def call(self, call: ToolCall) -> ToolResult:
-        """Makes a call; whatever goes wrong with it is a result too."""
+        """Make a call; a failure is a result too."""
         name, address = call.tool.name, call.tool.address
         tls = self._allowed.tls(address)
         if tls is None:
-            return ToolResult(False, f"{name} cannot be called any more: its address is no longer allowed.")
+            return ToolResult(False, f"{name} can no longer be called: its address is not allowed.")
         if len(call.arguments.encode()) > MAX_BYTES:
             return ToolResult(False, f"The arguments of {name} are larger than {MAX_BYTES:,} bytes. Make them shorter.")
         stub: ToolServiceAsyncStub = ToolServiceStub(await self._channel(address, tls=tls))
@@ -126,10 +126,10 @@ class ToolClient:
             case "error":
                 return ToolResult(False, response.error)
             case _:
-                return ToolResult(False, f"{name} gave neither a result nor an error.")
+                return ToolResult(False, f"{name} returned neither a result nor an error.")
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         while self._channels:
             await self._channels.popitem()[1].close()
 
@@ -137,17 +137,17 @@ class ToolClient:
         match error.code():
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return (
-                    f"{name} gave no answer within {self._timeout:g} s. It may have happened all the same: find out"
-                    " before you call it again."
+                    f"{name} gave no answer within {self._timeout:g} s. It may have taken effect; check before you"
+                    " call it again."
                 )
             case grpc.StatusCode.UNAVAILABLE:
-                return f"{name} cannot be reached now. Try again later, or do without it."
+                return f"{name} cannot be reached now. Try again later, or continue without it."
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                return f"{name} has too much to do, or its result is larger than {MAX_BYTES:,} bytes."
+                return f"{name} is overloaded, or its result is larger than {MAX_BYTES:,} bytes."
             case code if code in _TELLING and error.details():
                 return f"{name} failed: {(error.details() or '')[:_MAX_TEXT]}"
             case _:
-                return f"{name} failed. It does not say why."
+                return f"{name} failed without giving a reason."
 
     async def _channel(self, address: str, *, tls: bool) -> grpc.aio.Channel:
         channel = self._channels.get(address)

@@ -36,7 +36,7 @@ class UnusableToolError(Exception):
 
 
 def describe(name: str, description: str, parameters: str, address: str) -> Tool:
-    """Checks what a server says of a function, and resolves the references in its schema.
+    """Check a server's description of a function, and resolve the references in its schema.
 
     Raises:
         UnusableToolError: It cannot be offered to a model.
@@ -54,12 +54,12 @@ def describe(name: str, description: str, parameters: str, address: str) -> Tool
     except UnusableToolError as error:
         raise UnusableToolError(f"{name}: {error}") from None
     except (ValueError, RecursionError):
-        raise UnusableToolError(f"{name}: the parameters are no JSON") from None
+        raise UnusableToolError(f"{name}: the parameters are not valid JSON") from None
     return Tool(name, description.strip(), json.dumps(schema, ensure_ascii=False), address)
 
 
 def _resolved(schema: object) -> Schema:
-    """The schema with its references written out.
+    """Return the schema with its references resolved.
 
     Raises:
         UnusableToolError: One leads elsewhere or nowhere, or into itself; or the schema grows too large.

@@ -1,4 +1,4 @@
-"""What the loop needs of functions that run elsewhere. ``tool_client`` has what speaks gRPC with them."""
+"""What the loop needs of functions that run elsewhere. ``client`` implements it over gRPC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memgpt_agent.domain import Tool
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that is committed and to be made. ``arguments`` is JSON text that fits the tool's schema."""
+    """A committed call that must be made. ``arguments`` is JSON text that fits the tool's schema."""
 
     tool: Tool
     arguments: str
@@ -20,13 +20,13 @@ class ToolCall:
 
     @property
     def key(self) -> str:
-        """The same for the same call, whoever makes it and however often."""
+        """Idempotency key: the same for every attempt at the same call, on any replica."""
         return f"{self.turn_id}-{self.step}"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call: a result, or what went wrong; the text is for the model."""
+    """The outcome of a call: a result or an error; the text is for the model."""
 
     ok: bool
     text: str
@@ -36,5 +36,5 @@ class Tools(Protocol):
     """Functions that run elsewhere."""
 
     async def call(self, call: ToolCall) -> ToolResult:
-        """Makes a call. Whatever goes wrong with it is a result too: it raises nothing."""
+        """Make a call. A failure is a result too; nothing is raised."""
         ...

@@ -99,12 +99,12 @@ class AgentRpcs(ServicerBase):
 
 
 def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[block_pb2.BlockEdit]:
-    """Core memory of a new agent: the blocks of its profiles, with those that were asked for over and behind them."""
+    """Return the core memory of a new agent: the blocks of its profiles, overridden and extended by the request's."""
     limit = request.core_memory_limit
     blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
-    for wished in request.blocks:
-        if sum(block.label == wished.label for block in request.blocks) > 1:
-            raise invalid("blocks.label", f"the block {wished.label!r} is given twice")
-        block = blocks.setdefault(wished.label, block_pb2.BlockEdit(limit=limit))
-        block.MergeFrom(wished)
+    for given in request.blocks:
+        if sum(block.label == given.label for block in request.blocks) > 1:
+            raise invalid("blocks.label", f"duplicate block {given.label!r}; give each label once")
+        block = blocks.setdefault(given.label, block_pb2.BlockEdit(limit=limit))
+        block.MergeFrom(given)
     return list(blocks.values())

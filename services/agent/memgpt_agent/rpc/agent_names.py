@@ -1,4 +1,4 @@
-"""Names for agents whose makers give none, such as ``PoliteButterfly``."""
+"""Generated names for agents, such as ``PoliteButterfly``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Penguin Puffin Raven Robin Salmon Seal Sparrow Squirrel Starling Swallow Tiger T
 
 
 def agent_name(seed: str, attempt: int = 0) -> str:
-    """A name that follows from ``seed``, so that a repeated request makes the same one; later attempts add a number."""
+    """Return a name derived from ``seed``, the same for a repeated request; later attempts add a number."""
     adjectives, animals = _ADJECTIVES.split(), _ANIMALS.split()
     digest = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
     name = adjectives[digest[0] % len(adjectives)] + animals[digest[1] % len(animals)]

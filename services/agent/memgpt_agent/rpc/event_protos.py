@@ -17,12 +17,12 @@ _DELTA_KINDS = {
 
 
 def composed_message(value: Message) -> message_pb2.Message:
-    """A message that is not stored: the system message, or the summary's."""
+    """Convert a message that is not stored: the system message, or the summary."""
     return message_pb2.Message(role=ROLES[value.role], text=value.text, sequence=value.sequence)
 
 
 def event(value: events.Event) -> event_pb2.TurnEvent:
-    """An event of a turn."""
+    """Convert an event of a turn."""
     proto = event_pb2.TurnEvent(sequence=value.sequence, step=value.step)
     match value.body:
         case events.Started(turn_id):  # the servicer, which knows the request, adds its id

@@ -1,4 +1,4 @@
-"""Profiles: those that ship with the suite, and after them those that people added, which lie in Memory."""
+"""Profiles: those that ship with the suite, then those that users added, which are stored in Memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProfileStore:
         self._memory = memory
 
     async def text(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> str:
-        """The text of a profile.
+        """Return the text of a profile.
 
         Raises:
             NotFound: There is none; the message names those that ship.
@@ -40,7 +40,7 @@ class ProfileStore:
         return (await self.get(kind, name)).text
 
     async def get(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> profile_pb2.Profile:
-        """A profile. Raises NotFound, see ``text``."""
+        """Return a profile. Raises NotFound, see ``text``."""
         texts = built_in(_KINDS[kind])
         if name in texts:
             return _shipped(kind, name)
@@ -56,20 +56,20 @@ class ProfileStore:
             ) from error
 
     async def put(self, kind: profile_pb2.ProfileKind.ValueType, name: str, text: str) -> profile_pb2.Profile:
-        """Writes a profile. Raises FailedPrecondition for one that ships."""
+        """Write a profile. Raises FailedPrecondition for one that ships with the suite."""
         self._must_be_added(kind, name)
         request = pb.PutProfileRequest(kind=kind, name=name, text=text)
         return (await call(self._memory.profiles.PutProfile(request))).profile
 
     async def delete(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:
-        """Deletes a profile. Raises FailedPrecondition for one that ships, NotFound when there is none."""
+        """Delete a profile. Raises FailedPrecondition for one that ships with the suite, NotFound if unknown."""
         self._must_be_added(kind, name)
         await call(self._memory.profiles.DeleteProfile(pb.DeleteProfileRequest(kind=kind, name=name)))
 
     async def page(
         self, kind: profile_pb2.ProfileKind.ValueType, page_size: int, page_token: str
     ) -> tuple[list[profile_pb2.Profile], str]:
-        """A page of profiles, and the token of the next one."""
+        """Return a page of profiles, and the token of the next page."""
         size = normalise_page_size(page_size)
         names = list(built_in(_KINDS[kind]))
         begin = self._place(kind, page_token, len(names))
@@ -78,7 +78,7 @@ class ProfileStore:
             return found, f"builtin-{kind}-{begin + size}"
         token = page_token.removeprefix(_MEMORY_TOKEN) if page_token.startswith(_MEMORY_TOKEN) else ""
         if len(found) == size:
-            # Exactly full. Is there anything behind it?
+            # Exactly full: is there another page?
             probe = pb.ListProfilesRequest(kind=kind, page_size=1)
             behind = (await call(self._memory.profiles.ListProfiles(probe))).profiles
             return found, f"builtin-{kind}-{len(names)}" if behind else ""
@@ -96,7 +96,7 @@ class ProfileStore:
         if match is None or int(match[1]) != kind or not 0 < int(match[2]) <= count:
             raise errors.InvalidArgument(
                 Reason.INVALID_PAGE_TOKEN,
-                "page_token is not one of this request's; begin again without it",
+                "page_token is not valid for this request; start again without it",
                 field="page_token",
             )
         return int(match[2])
