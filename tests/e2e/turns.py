@@ -47,11 +47,11 @@ def answer(request: Request) -> Reply:
         return say("A summary.")
     mark, done = "", 0
     for message in request.messages:
-        envelope = _envelope(message["content"]) if message["role"] == "user" else {}
-        if envelope.get("type") == "user_message":
-            mark, done = envelope["message"], 0
-        elif message["role"] == "assistant":
+        if message["role"] == "assistant":
             done += 1
+        for envelope in _envelopes(message["content"]) if message["role"] == "user" else ():
+            if envelope.get("type") == "user_message":
+                mark, done = envelope["message"], 0
     # Whoever is alerted behind the last call is asked once more.
     name, arguments = plan(mark)[min(done, len(STEPS) - 1)]
     return call(name, thought=f"step {done} of {mark}", **arguments)
@@ -94,6 +94,11 @@ def _check_call(told: deque[Message], number: int, mark: str, name: str, argumen
     assert (made.function_call.name, json.loads(made.function_call.arguments)) == (name, arguments)
     assert result.call_id == made.function_call.call_id
     assert _envelope(result.text)["status"] == "OK", result.text
+
+
+def _envelopes(text: object) -> list[dict[str, Any]]:
+    """The envelopes of a message as the model sees it: several that follow each other, and notes of the Agent's own."""
+    return [_envelope(line) for line in str(text).splitlines() if line.startswith("{")]
 
 
 def _envelope(text: object) -> dict[str, Any]:
