@@ -2,24 +2,26 @@
 
 ======================= ==============================================================================================
 `server`                the life of a server process: `run`, `ServiceSpec`, `App`, `StartError`
+`interceptors`          what happens around every RPC, one module per stage, in one order
 `config`                settings from file and environment: `load_config`, `ServiceSection`, `ConfigError`
-`errors`                what can go wrong, in the domain's words: `ServiceError` and its tree, `Reason`, `invalid`
-`status`                the same on the wire: the table, `from_rpc_error`
-`context`               the call being served: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
-`channel`               channels to other services: `open_channel`, `open_memory_channel`, `HealthWatcher`
-`health`                `Readiness`, and `grpc.health.v1` on top of it
-`interceptors`          what happens around every RPC, in order; `validation` is one part of it
+`errors`, `status`      what can go wrong: `ServiceError` and its tree, and the table to gRPC status and back
+`context`               the current call: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
+`channel`               channels to other services: `open_channel`, `open_memory_channel`
+`call_details`          metadata and timeout of every outgoing call
+`reloading_channel`     a channel that connects anew with renewed certificates; `tls` reads the files
+`health`                `Readiness`, and ``grpc.health.v1`` on top of it; `health_watcher` follows another service's
+`retry`                 `RetryPolicy`, for stamina
+`broadcast`             `Broadcast`, which wakes all tasks that wait for a change
 `logs`                  `get_logger`; structlog with ids on every line and without secrets
 `metrics`               ``grpc_server_*`` for Prometheus, and what services add
 `parent`                pipes between a service and the process that started it
-`tls`                   credentials from PEM files
+`early_sigterm`         ends a process that is still importing on SIGTERM
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalise_page_size`
-`names`                 `check_name`, for what people name
-`tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences
+`names`                 `check_name`, for the names that people give
+`validation`            ``buf.validate`` constraints of requests
+`tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`
 `ids`                   `new_id`, sortable by time
-`retry`                 `RetryPolicy`, for stamina
-`broadcast`             `Broadcast`, which wakes all tasks that wait for a change
 ======================= ==============================================================================================
 
 A service's ``__main__``, whole::
@@ -40,7 +42,7 @@ A service's ``__main__``, whole::
     def main() -> None:
         run(ServiceSpec("agent", AgentSettings, setup))
 
-Servicers raise `ServiceError` and let everything else pass: the server turns it into a status. They are ``async def``,
+Servicers raise `ServiceError`; the server turns whatever is raised into a status. They are ``async def``,
 or async generators where they stream. Around a downstream call::
 
     try:
