@@ -169,3 +169,10 @@ def test_an_archive_that_expands_without_end_is_refused() -> None:
     with pytest.raises(FileFailure) as failure:
         read_bytes(gzip.compress(bytes(30 << 20)), "a.gz")
     assert failure.value.reason is FailureReason.TOO_LARGE
+
+
+def test_xml_in_an_encoding_that_there_is_not_is_a_typed_failure() -> None:
+    data = flat("text", "<text:p>x</text:p>").replace(b'version="1.0"', b'version="1.0" encoding="UTF-2"', 1)
+    with pytest.raises(FileFailure) as failure:
+        read_bytes(data, "a.fodt")
+    assert failure.value.reason is FailureReason.BROKEN

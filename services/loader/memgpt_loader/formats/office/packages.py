@@ -113,7 +113,7 @@ class Package:
         return _errors_of(self._what)
 
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, ValueError, OSError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, LookupError, EOFError, NotImplementedError, ValueError, OSError)
 
 
 @contextmanager
