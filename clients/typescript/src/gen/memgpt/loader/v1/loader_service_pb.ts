@@ -550,10 +550,9 @@ export const ListFormatsResponseSchema: GenMessage<ListFormatsResponse> = /*@__P
  * client, and any number of clients can watch it. To resume an interrupted load, send the same CreateLoad again: files
  * that are already visible are not uploaded again.
  *
- * With several Loaders, one of them works on a load at a time. The others can report its progress, and return
- * UNAVAILABLE with LOAD_HELD_ELSEWHERE to calls that would change it. A Loader releases a load that nobody watches and
- * that has nothing to process; the loads of a Loader that is gone are released within 30 seconds. Any Loader then
- * resumes the load on the next call.
+ * With several Loaders, any of them serves any call. One of them coordinates a load; a file is loaded by the Loader that
+ * it was uploaded to. A Loader releases a load that nobody watches and that has nothing to process; the loads of a
+ * Loader that is gone are released within 30 seconds. Any Loader then resumes the load on the next call.
  *
  * @generated from service memgpt.loader.v1.LoaderService
  */
@@ -572,7 +571,7 @@ export const LoaderService: GenService<{
   },
   /**
    * Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-   * before the file is processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
+   * before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
    * withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
    * stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
    * DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
