@@ -171,15 +171,9 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: 
         for target in (info, bad, retry, request):
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
-    ours = rich is not None and info.domain == DOMAIN
-    if not ours and code in _BROKEN:
-        code = grpc.StatusCode.UNAVAILABLE
-    cls = _CLASSES.get(code, errors.Internal)
-    if rich is None or not ours:
-        reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
-        metadata = {"service": name} if name and reason is Reason.SERVICE_UNAVAILABLE else {}
-        return cls(reason, message.format(service=service), metadata=metadata)
-    return cls(
+    if rich is None or info.domain != DOMAIN:
+        return _foreign_error(code, service, name)
+    return _CLASSES.get(code, errors.Internal)(
         Reason(info.reason) if info.reason in Reason.__members__ else info.reason,
         rich.message,
         violations=[FieldViolation(v.field, v.description) for v in bad.field_violations],
@@ -187,3 +181,12 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: 
         retry_after=retry.retry_delay.ToMicroseconds() / 1e6 if retry.HasField("retry_delay") else None,
         request_id=request.request_id or None,
     )
+
+
+def _foreign_error(code: grpc.StatusCode, service: str, name: str) -> ServiceError:
+    """Return the error for a status without our ErrorInfo."""
+    if code in _BROKEN:
+        code = grpc.StatusCode.UNAVAILABLE
+    reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
+    metadata = {"service": name} if name and reason is Reason.SERVICE_UNAVAILABLE else {}
+    return _CLASSES.get(code, errors.Internal)(reason, message.format(service=service), metadata=metadata)
