@@ -8,22 +8,22 @@ from itertools import pairwise
 
 import numpy as np
 from memgpt.memory.v1 import passage_pb2
-from memgpt_memory.embedding import WordLlama
+from memgpt_memory.embedding._static_vectors import StaticVectors
 
 TOLERANCE = 1e-3
 """By which a score may differ from the true cosine: Memory rounds vectors so that inner products are exact."""
 
 
 @cache
-def model() -> WordLlama:
+def model() -> StaticVectors:
     """The bundled model."""
-    return WordLlama()
+    return StaticVectors()
 
 
 @cache
 def vector(text: str) -> np.ndarray:
     """The embedding of a text."""
-    found: np.ndarray = model()._model.embed([text], norm=True)[0]
+    found: np.ndarray = model().embed([text])[0]
     return found
 
 
