@@ -94,7 +94,9 @@ def find_damage(folder: Path) -> str:
     """Return what is wrong with the manifest of a collection, or the files that it names; empty if nothing is."""
     path = folder / "manifest.json"
     if not path.exists():
-        return "its manifest is missing" if any(folder.glob("partitions/*/*/*.parquet")) else ""
+        # The first flush writes files, then the manifest, and only then removes the first log.
+        flushed = any(folder.glob("partitions/*/*/*.parquet")) and not any(folder.glob("wal/*_000001.arrow"))
+        return "its manifest is missing" if flushed else ""
     try:
         manifest = json.loads(path.read_text())
         partitions = manifest["partitions"]
