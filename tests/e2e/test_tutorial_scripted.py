@@ -197,7 +197,7 @@ def test_every_command_of_the_chat(memgpt: Run, server: subprocess.Popen[str], t
     assert "rules\t18/30\tno\tBe brief. Be kind." in listed
     assert memgpt("delete", "block", "rules", "--agent", "Ada").returncode == 0
     again = memgpt("delete", "block", "rules", "--agent", "Ada")
-    assert (again.returncode, "no block 'rules'" in again.stderr) == (1, True)
+    assert (again.returncode, 'no block "rules"' in again.stderr) == (1, True)
 
 
 def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, server: subprocess.Popen[str]) -> None:
