@@ -81,7 +81,7 @@ async def _stop_watches(stopping: asyncio.Event, loads: LoadRegistry) -> None:
 
 
 def main() -> None:
-    """Run the Loader until it is told to stop."""
+    """Run the Loader until it receives a signal to stop."""
     # A watch lasts as long as its load; an upload waits for room, and has a limit for each MiB.
     streams = ("WatchLoad", "UploadFile")
     deadlines = dict.fromkeys(f"/memgpt.loader.v1.LoaderService/{stream}" for stream in streams)

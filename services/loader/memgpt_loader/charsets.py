@@ -1,4 +1,4 @@
-"""Which encoding bytes are probably in that are not UTF-8 and say nothing about themselves."""
+"""Guess the encoding of bytes that are not UTF-8 and declare no encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TWO_BYTES_OF_CHARDET = {
     "cp949": "cp949", "gb18030": "gb18030", "euc_jis_2004": "euc_jp", "cp932": "cp932", "big5hkscs": "big5hkscs",
 }  # fmt: skip
 _LEAST_COMMON = 0.9
-"""From this fraction of common characters on a guess at an encoding of two bytes is believed at once."""
+"""A guess at a two-byte encoding is accepted at once from this fraction of common characters on."""
 _FEWEST_PAIRS = 3
 _SUPERSETS = {
     "gb2312": "gb18030",
@@ -40,19 +40,19 @@ def superset(name: str) -> str:
     """The encoding that programs mean when they declare another one: windows-1252 by Latin-1, GB18030 by GB2312.
 
     Args:
-        name: The codec's own name.
+        name: Name of the codec, as Python spells it.
     """
     return _SUPERSETS.get(name.replace("-", "_") if name.startswith(("shift", "euc", "tis")) else name, name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where the common characters of an encoding of two bytes lie: its script, its punctuation, and level 1 of Han."""
+    """The rows of a two-byte encoding that hold its common characters: its script, punctuation, and level 1 of Han."""
 
     leads: tuple[tuple[int, int], ...]
     """Ranges of the first byte."""
     trail: int
-    """The least second byte."""
+    """Lowest second byte."""
 
 
 # By the standards' rows: JIS X 0208, GB 2312, Big5, KS X 1001. Kana in GB 2312 do not count.
@@ -66,13 +66,13 @@ _COMMON = {
 
 
 def likely_encodings(sample: bytes) -> list[str]:
-    """Encodings, the likeliest first.
+    """Return candidate encodings, the most likely first.
 
-    Text in an encoding of two bytes is told by its structure: hardly any other text falls into pairs of bytes that are
+    Text in a two-byte encoding is recognized by its structure: hardly any other text consists of byte pairs that are
     all common characters. The rest is left to chardet.
 
     Args:
-        sample: The beginning of the text, not broken off within a character.
+        sample: The beginning of the text; it must not end within a character.
     """
     common = {name: _common(sample, name) for name in _OF_TWO_BYTES}
     found = sorted((name for name in common if common[name] >= _LEAST_COMMON), key=lambda name: -common[name])
@@ -80,7 +80,7 @@ def likely_encodings(sample: bytes) -> list[str]:
 
 
 def _common(sample: bytes, encoding: str) -> float:
-    """Which fraction of the characters beyond ASCII is common; 0 if there are few, or the bytes do not fit."""
+    """Return the fraction of non-ASCII characters that are common; 0 if there are few, or the bytes do not fit."""
     try:
         text = sample.decode(encoding)
     except UnicodeDecodeError:
@@ -95,7 +95,7 @@ def _common(sample: bytes, encoding: str) -> float:
 
 
 def _by_statistics(sample: bytes) -> list[str]:
-    import chardet  # 0.1 s, that UTF-8 can do without
+    import chardet  # 0.1 s, skipped for UTF-8
 
     names = [*_TWO_BYTES_OF_CHARDET, *_OF_ONE_BYTE]
     found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=names, compat_names=False)
@@ -104,7 +104,7 @@ def _by_statistics(sample: bytes) -> list[str]:
 
 
 def _worded(sample: bytes, encoding: str) -> bool:
-    """Whether bytes read like words in an encoding: noise does not, nor does text in the wrong one."""
+    """Whether bytes decode to words in an encoding. Noise does not, nor does text in a different encoding."""
     try:
         text = sample.decode(encoding)
     except (UnicodeDecodeError, LookupError):
@@ -123,4 +123,4 @@ _CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 _OTHER_SCRIPT = re.compile("[\u0370-\u03ff\u0400-\u052f\u0590-\u06ff\u0e00-\u0e7f]")
 _BOXED = re.compile("(?<=[^\\W\\d_A-Za-z])[\u2500-\u259f]|[\u2500-\u259f](?=[^\\W\\d_A-Za-z])")
-"""Lines of boxes within a word, as wrong guesses have them."""
+"""Box-drawing characters within a word, which a wrong guess produces."""

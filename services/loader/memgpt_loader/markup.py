@@ -1,6 +1,6 @@
-"""Structure as readable text: headings, lists, links and tables, much as Markdown has them.
+"""Document structure as readable text: headings, lists, links and tables in a Markdown-like form.
 
-Blocks are set apart by blank lines, where passages may be cut; items of a list and rows of a table are lines.
+Blocks are separated by blank lines, where passages may be cut; list items and table rows are lines.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _ALL_SPACES = re.compile(r"\s+")
-# Where a word may be broken: soft hyphens, spaces without width, joiners of words, stray byte order marks.
+# Invisible characters: soft hyphens, zero-width spaces, word joiners, stray byte order marks.
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 _WORTH_KEEPING = ("http://", "https://", "mailto:")
 _MOST_LEVELS = 6
 
 
 class Blocks:
-    """A text that grows block by block."""
+    """Builds a text block by block."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._last_is_line = False
 
     def paragraph(self, text: str) -> None:
-        """Adds a paragraph; its lines stay lines."""
+        """Add a paragraph; line breaks are kept."""
         self._add(tidy(text), line=False)
 
     def heading(self, level: int, text: str) -> None:
-        """Adds a heading of a level from 1."""
+        """Add a heading; levels start at 1."""
         if words := one_line(text):
             self._add(f"{'#' * min(level, _MOST_LEVELS)} {words}", line=False)
 
     def item(self, depth: int, text: str, marker: str = "-") -> None:
-        """Adds an item of a list, at a depth from 0, with a number or "-" before it."""
+        """Add a list item with a marker (a number or "-"); depths start at 0."""
         if words := one_line(text):
             self._add(f"{'  ' * min(depth, 8)}{marker} {words}", line=True)
 
     def row(self, cells: Sequence[str]) -> None:
-        """Adds a row of a table; one whose cells are all empty is left out."""
+        """Add a table row, unless all its cells are empty."""
         words = [one_line(cell) for cell in cells]
         if any(words):
             self._add(" | ".join(words).strip(), line=True)
 
     def verbatim(self, text: str) -> None:
-        """Adds text whose white space counts."""
+        """Add preformatted text."""
         self._add(text.strip("\n").rstrip(), line=False)
 
     def gap(self) -> None:
-        """Ends a list or a table: what follows is another one."""
+        """End the current list or table, so that the next item or row starts a new one."""
         self._last_is_line = False
 
     def text(self) -> str:
-        """All blocks."""
+        """Return all blocks as one text."""
         return "".join(self._pieces)
 
     def _add(self, text: str, *, line: bool) -> None:
@@ -67,7 +67,7 @@ class Blocks:
 
 
 def link(words: str, target: str) -> str:
-    """A link: its words, and its target where that means something outside the document."""
+    """Return a link: its text, and its target if that is meaningful outside of the document."""
     target = target.strip()
     words = words.strip()
     if not target.lower().startswith(_WORTH_KEEPING):
@@ -79,11 +79,11 @@ def link(words: str, target: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Runs of blanks become one, of blank lines as well."""
+    """Collapse runs of blanks and runs of blank lines."""
     text = _LINE_EDGES.sub("\n", _SPACES.sub(" ", text.translate(_INVISIBLE)))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def one_line(text: str) -> str:
-    """All white space becomes single blanks."""
+    """Collapse all white space to single blanks."""
     return _ALL_SPACES.sub(" ", text.translate(_INVISIBLE)).strip()

@@ -11,7 +11,7 @@ from memgpt_loader.parsing.pool import ParserPool
 
 
 def export_metrics(metrics: ServerMetrics, stats: LoadStats, pool: ParserPool) -> None:
-    """Export what the loads and the parser pool count."""
+    """Export the counters of the loads and the parser pool."""
 
     def files() -> dict[str, float]:
         return {state.lower(): stats.files_ended[state] for state in FileState if state.ended}

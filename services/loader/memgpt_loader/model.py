@@ -1,4 +1,4 @@
-"""What a load is made of."""
+"""The domain model of loads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONG_AGO = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 class FileState(StrEnum):
-    """How far a file has come: `memgpt.loader.v1.FileState` without its prefix."""
+    """The state of a file: `memgpt.loader.v1.FileState` without its prefix."""
 
     AWAITING_UPLOAD = "AWAITING_UPLOAD"
     PROCESSING = "PROCESSING"
@@ -36,7 +36,7 @@ class FileState(StrEnum):
 
     @classmethod
     def of(cls, reason: FailureReason) -> FileState:
-        """How a file ends that could not be loaded: not every one of them has failed."""
+        """Return the final state for a failure reason; some reasons mean that the file was skipped or empty."""
         match reason:
             case FailureReason.EMPTY:
                 return cls.EMPTY
@@ -47,18 +47,18 @@ class FileState(StrEnum):
 
 
 class LoadState(StrEnum):
-    """How far a load has come: `memgpt.loader.v1.LoadState` without its prefix."""
+    """The state of a load: `memgpt.loader.v1.LoadState` without its prefix."""
 
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     CANCELLED = "CANCELLED"
     INTERRUPTED = "INTERRUPTED"
-    """Never remembered: what a running load is of which no living Loader has hold."""
+    """Never persisted: a running load whose lease no living Loader holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A file as its owner describes it.
+    """A file as the client describes it.
 
     Attributes:
         name: A label, unique within the load; never a path on this machine.
@@ -76,15 +76,15 @@ class LoadFile:
     """A file of a load.
 
     Attributes:
-        manifest: What it is.
-        state: How far it has come.
+        manifest: The client's description of the file.
+        state: State of the file.
         documents: Documents read so far.
         passages: Passages stored so far.
-        reason: Why it was not loaded, if so.
-        message: The same for people.
-        notes: What was left out of a file that is loaded; mostly empty.
-        tags: Labels that it is to bear; known where its load is worked on.
-        sequence: Number of the event that its last change was.
+        reason: Why it was not loaded, if it was not.
+        message: The reason for people.
+        notes: Content that was left out of a loaded file; usually empty.
+        tags: Labels to set; known only to the Loader that works on the load.
+        sequence: Number of the event of its last change.
     """
 
     manifest: Manifest
@@ -100,26 +100,26 @@ class LoadFile:
 
 @dataclass(slots=True)
 class Load:
-    """Some files on their way into a source.
+    """A load: files that are being added to a source.
 
     Attributes:
-        load_id: Identity.
-        tenant: Whose it is.
-        source_id: The source it loads into.
-        source_name: Its name.
+        load_id: Id of the load.
+        tenant: The tenant that owns it.
+        source_id: Id of the source that it loads into.
+        source_name: Name of the source.
         request_id: The request that created it; empty if it had none.
-        digest: Of that request's body.
-        files: By name, in order of the manifest.
-        state: How far it has come.
-        create_time: In UTC.
-        end_time: In UTC; None until it ends.
+        digest: Digest of that request's body.
+        files: Files by name, in order of the manifest.
+        state: State of the load.
+        create_time: Time of creation in UTC.
+        end_time: Time of its end in UTC; None until it ends.
         sequence: Number of the last event.
-        sync: Whether files of the source that are not in the manifest are dropped in the end.
-        removed: How many were.
-        tags: Labels that its files get; None when each keeps those that it has.
-        holder: The process that has hold of it, see `Spool.name`; empty when none has.
-        results: Files that other Loaders have loaded, and the holder has not merged yet.
-        cancel_requested: Whether another Loader was asked to cancel it.
+        sync: Whether files of the source that are not in the manifest are removed at the end.
+        removed: Number of files removed by `sync`.
+        tags: Labels of its files; None if each file keeps its labels.
+        holder: The process that holds the lease, see `Spool.name`; empty if none does.
+        results: Files that other Loaders have loaded and the holder has not merged yet.
+        cancel_requested: Whether cancellation was requested at another Loader.
         lease_time: When the holder last wrote the record, if another Loader has written it since.
     """
 
@@ -144,23 +144,23 @@ class Load:
 
     @property
     def documents(self) -> int:
-        """Documents that are visible through its files."""
+        """Number of documents in its visible files."""
         return sum(file.documents for file in self.files.values() if file.state.visible)
 
     @property
     def passages(self) -> int:
-        """Passages that are visible through its files."""
+        """Number of passages in its visible files."""
         return sum(file.passages for file in self.files.values() if file.state.visible)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """A source, or the wish for one.
+    """A reference to a source, which may have to be created.
 
     Attributes:
-        source_id: Of an existing one; empty to find it by name.
-        name: Its name; created if there is none.
-        description: Of one that is created.
+        source_id: Id of an existing source; empty to find it by name.
+        name: Name of the source; it is created if absent.
+        description: Description of a source that is created.
     """
 
     source_id: str = ""
@@ -170,7 +170,7 @@ class SourceRef:
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """A file as it was read, by which rules, and the labels that it is to bear."""
+    """A version of a file: its content, the chunking rules applied to it, and its labels."""
 
     manifest: Manifest
     media_type: str
@@ -187,23 +187,23 @@ class StoredFile:
     documents: int
     passages: int
     unchanged: bool = field(default=False)
-    """Whether it was visible before, so that nothing was written."""
+    """Whether it was already visible, so that nothing was written."""
     notes: tuple[Note, ...] = ()
-    """What was left out of it."""
+    """Notes on content that was left out."""
     media_type: str = ""
     tags: tuple[str, ...] = ()
-    """Its labels."""
+    """Labels of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """What is remembered of a load beyond this process."""
+    """The persisted record of a load."""
 
     load_id: str
     source_id: str
     request_id: str
     state: bytes
     etag: str = ""
-    """Of what was read: it is written only over that. Empty writes over anything."""
+    """Etag of the version that was read; a write fails if the record has changed. Empty writes unconditionally."""
     update_time: dt.datetime = _LONG_AGO
-    """When it was last written, in UTC, by Memory's clock."""
+    """Time of the last write in UTC, by Memory's clock."""

@@ -1,4 +1,4 @@
-"""Tables as lines that are each understood alone: `name: Ada | born: 1815`. Finds out which rows name the columns."""
+"""Tables as self-contained lines (`name: Ada | born: 1815`), with detection of the header rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain, islice
 from memgpt_loader.markup import one_line
 
 _LOOKED_AT = 50
-"""Rows of a table by which its header is found; a table may be longer than memory."""
+"""Rows inspected to find the header; a table may be larger than memory."""
 _MAX_LABEL_CHARS = 80
 
 
@@ -19,18 +19,18 @@ class Row:
     """A row of a table."""
 
     cells: Sequence[str]
-    """From the first column on."""
+    """The cells from the first column on."""
     heading: bool = False
-    """Whether it is set like a header: in bold, say."""
+    """Whether it is formatted like a header, for example in bold."""
     spans: Mapping[int, int] = field(default_factory=dict)
-    """By the index of a cell that is merged with others to its right: how many columns it covers."""
+    """Column spans of merged cells, by the index of the first cell."""
 
 
 def table_lines(rows: Iterable[Sequence[str] | Row]) -> Iterator[str]:
-    """The lines of a table, or of several that are set apart by empty rows.
+    """Yield the lines of one table, or of several separated by empty rows.
 
-    A header names the columns of the rows below it, until a table with a header of its own begins. What stands above
-    the header is a title or a preamble.
+    A header names the columns of the rows below it, until a table with its own header begins. Rows above the header
+    are a title or a preamble.
     """
     source = (_tidied(row) for row in rows)
     head = list(islice(source, _LOOKED_AT))
@@ -42,7 +42,7 @@ def table_lines(rows: Iterable[Sequence[str] | Row]) -> Iterator[str]:
 
 
 def _preamble(rows: Sequence[Row]) -> int:
-    """How many rows come before the first table: narrow ones, set apart, as above the bookings of a bank account."""
+    """Return the number of preamble rows: narrow, separate rows above the first table, as in bank statements."""
     widest = _usual_width(rows)
     at = 0
     while at < len(rows):
@@ -55,7 +55,7 @@ def _preamble(rows: Sequence[Row]) -> int:
 
 
 def _is_evident(rows: Sequence[Row]) -> bool:
-    """Whether rows are a table for certain: names above, and values below."""
+    """Whether rows are clearly a table: names above values."""
     labels = _labels(rows[0].cells) if rows else []
     return bool(labels) and any(
         cell and is_value(cell) and index < len(labels) for row in rows[1:] for index, cell in enumerate(row.cells)
@@ -63,7 +63,7 @@ def _is_evident(rows: Sequence[Row]) -> bool:
 
 
 def _blocks(source: Iterator[Row]) -> Iterator[Iterator[Row]]:
-    """Runs of rows without an empty one between them; each must be consumed before the next is asked for."""
+    """Yield runs of rows without an empty row; each must be consumed before the next is requested."""
     for first in source:
         if any(first.cells):
             yield _run(first, source)
@@ -84,17 +84,17 @@ def _tidied(row: Sequence[str] | Row) -> Row:
 
 
 class _Labels:
-    """The labels of the columns, as far as the rows so far tell."""
+    """Tracks the column labels while rows are read."""
 
     def __init__(self) -> None:
         self._labels: list[str] = []
         self._values: set[int] = set()
-        """Columns of the table before that hold numbers, dates and the like."""
+        """Columns of the previous table that hold values such as numbers and dates."""
         self._begun = False
         self._width = 0
 
     def lines(self, rows: Iterator[Row]) -> Iterator[str]:
-        """The lines of a block."""
+        """Yield the lines of a block."""
         seen = list(islice(rows, _LOOKED_AT))
         width = _usual_width(seen)
         header = next((at for at, row in enumerate(seen) if _width(row) >= max(width, 2)), None)
@@ -124,11 +124,11 @@ class _Labels:
         return " | ".join(pieces)
 
     def _is_new(self, rows: Sequence[Row], header: int, used: int, labels: Sequence[str]) -> bool:
-        """Whether what looks like a header is one: always at the first table, later only where something tells."""
+        """Whether a header candidate is one: always in the first table, later only with further evidence."""
         if not self._begun:
             return True
         if header + used >= len(rows) and header == 0:
-            return False  # a row alone
+            return False  # a single row
         row, below = rows[header], rows[header + used :]
         return (
             row.heading
@@ -155,7 +155,7 @@ def _plain(row: Row) -> str:
 
 
 def _labels_at(rows: Sequence[Row], at: int) -> tuple[list[str], int]:
-    """The labels that begin with a row, and how many rows they take: one, two or none."""
+    """Return the labels that start at a row, and the number of header rows: none, one or two."""
     for first in (at - 1, at):
         if first >= 0 and first + 1 < len(rows) and (labels := _two_rows(rows[first], rows[first + 1])):
             return labels, first + 2 - at
@@ -164,7 +164,7 @@ def _labels_at(rows: Sequence[Row], at: int) -> tuple[list[str], int]:
 
 
 def _two_rows(upper: Row, lower: Row) -> list[str]:
-    """Labels of two rows, where the upper one stands over several columns of the lower one."""
+    """Combine two header rows, where cells of the upper one span several columns of the lower one."""
     last = max((index for index, cell in enumerate(lower.cells) if cell), default=-1) + 1
     names = list(lower.cells[:last])
     if sum(map(bool, upper.cells)) < 2 or sum(map(bool, names)) <= sum(map(bool, upper.cells)):
@@ -177,7 +177,7 @@ def _two_rows(upper: Row, lower: Row) -> list[str]:
 
 
 def _spread(row: Row, width: int) -> list[str]:
-    """The cells of a row over all columns that they stand over: those merged, or all empty ones to their right."""
+    """Repeat each cell over the columns that it spans: merged ones, or else all empty cells to its right."""
     spread: list[str] = []
     last, left = "", 0
     for index in range(width):
@@ -190,7 +190,7 @@ def _spread(row: Row, width: int) -> list[str]:
 
 
 def _labels(cells: Sequence[str]) -> list[str]:
-    """The cells of a row, if they may be labels: almost all filled, all different, none of them a value."""
+    """Return the cells of a row if they may be labels: almost all filled, all different, and none a value."""
     last = max((index for index, cell in enumerate(cells) if cell), default=-1) + 1
     labels = list(cells[:last])
     filled = [cell for cell in labels if cell]

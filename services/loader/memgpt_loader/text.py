@@ -1,4 +1,4 @@
-"""Bytes to text: which encoding they are in, or the reason why they are no text."""
+"""Decoding of bytes to text: detects the encoding, or explains why the bytes are not text."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.notes import NoteKind, Notes
 
 SAMPLE_BYTES = 64 * 1024
-"""Bytes at the start of a file by which its encoding is guessed, where it must be guessed."""
+"""Bytes at the start of a file that are used to guess its encoding."""
 
 BLOCK_CHARS = 1024 * 1024
-"""Text is read in blocks of about this many characters, so that memory is bounded however long it is."""
+"""Approximate characters of a block; reading in blocks bounds memory for text of any length."""
 
 _READ_BYTES = 1024 * 1024
 _LONGEST_CHARACTER = 256
-"""Parts of what a reader sees as one character, at most, that are kept together at the end of a block."""
+"""Maximum code points of a grapheme that are kept together at the end of a block."""
 
-# UTF-32 first: its little-endian mark begins with that of UTF-16. The codecs named take the mark away.
+# UTF-32 first: its little-endian mark begins with that of UTF-16. These codecs remove the mark.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -34,39 +34,39 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-# What sets Japanese apart in ISO-2022-JP.
+# Escape sequences that identify Japanese in ISO-2022-JP.
 _ESCAPES = (b"\x1b$@", b"\x1b$B")
 _MOST_JIS_BYTES = 64 * 1024 * 1024
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?:<=>]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][A-Z0-9]|[@-Z\\^_=>])")
-"""Codes that color a terminal's text or move its cursor."""
+"""Terminal escape codes for colors and cursor movement."""
 _MULTIPLE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _LEAST_VALID = 4
-"""Characters of several bytes to each byte that does not fit, from which on bytes are taken for damaged UTF-8."""
+"""Minimum ratio of multibyte characters to invalid bytes for content to count as damaged UTF-8."""
 
 _NUL_IN_WORD = re.compile(rb"[^\r\n\x00]\x00+(?![\r\n\x00])")
 _NUL_IN_LINE = re.compile(r"[^\n\x00]\x00+(?![\n\x00])")
-"""A log has NULs at the ends of lines, where a machine lost its power; binary data have them anywhere."""
+"""A log has NULs at line ends where a machine lost power; binary data has them anywhere."""
 
 _ZEROS = 0.3
-"""Above this fraction of zeros in every other byte text without a mark is taken for UTF-16: Latin letters are so."""
+"""Text without a byte order mark counts as UTF-16 above this fraction of zeros in every other byte (Latin letters)."""
 
-# C0 controls that no text file has any use for; tab, line feed, form feed, carriage return and escape may stay.
+# C0 controls that do not occur in text, which are all but tab, line feed, form feed, carriage return and escape.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROLS = 0.01
-"""Above this fraction of control characters the content is taken for binary."""
-# Lone surrogates cannot be written as UTF-8; the other two are no characters.
+"""Content counts as binary above this fraction of control characters."""
+# Lone surrogates cannot be encoded as UTF-8; the other two are noncharacters.
 _UNWRITABLE = re.compile(r"[\ud800-\udfff\ufffe\uffff]")
 _DECLARED = re.compile(rb"""<[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 
 
 def decode(data: bytes, declared: str = "", notes: Notes | None = None) -> str:
-    r"""Decodes a document that must be had whole.
+    r"""Decode a whole document.
 
-    Line ends become `\n`, other control characters vanish.
+    Line ends become `\n`, other control characters are removed.
 
     Args:
-        data: All of it.
+        data: The content.
         declared: The encoding that something beside the bytes declares; believed if the bytes fit it.
         notes: Told of bytes that cannot be decoded.
 
@@ -80,7 +80,7 @@ def decode(data: bytes, declared: str = "", notes: Notes | None = None) -> str:
 
 
 def blocks(stream: BinaryIO, declared: str = "", notes: Notes | None = None) -> Iterator[str]:
-    r"""Decodes a stream, and closes it, in blocks of about `BLOCK_CHARS`, cut between paragraphs, lines or words.
+    r"""Decode a stream in blocks of about `BLOCK_CHARS`, cut between paragraphs, lines or words, and close it.
 
     Line ends become `\n`, other control characters vanish; the blocks, joined, are the text of the file.
 
@@ -108,13 +108,13 @@ def declared_encoding(head: bytes) -> str:
 
 
 def find_encoding(stream: BinaryIO, declared: str = "") -> str:
-    """Tells in which encoding a stream of bytes is; leaves it at its start.
+    """Detect the encoding of a stream, and rewind it.
 
-    A byte order mark decides; else UTF-8, if all bytes fit it; else what is declared, if it fits; else the likeliest of
-    some wide-spread ones.
+    In order: the byte order mark, UTF-8 if all bytes are valid, the declared encoding if it fits, and the most likely
+    of the common encodings.
 
     Raises:
-        FileFailure: UNSUPPORTED: it is no text.
+        FileFailure: UNSUPPORTED: it is not text.
     """
     stream.seek(0)
     sample = stream.read(SAMPLE_BYTES)
@@ -126,7 +126,7 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
         return wide
     if b"\x00" in sample and (_NUL_IN_WORD.search(sample) or not sample.strip(b"\x00")):
         raise _binary()
-    if any(escape in sample for escape in _ESCAPES):  # which is ASCII, too
+    if any(escape in sample for escape in _ESCAPES):  # its bytes are ASCII, too
         return "iso2022_jp" if _fits(stream, "iso2022_jp") else JIS_EXTENDED
     if _fits(stream, "utf-8"):
         return "utf-8"
@@ -144,12 +144,12 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
 
 
 JIS_EXTENDED = "iso2022_jp with characters of cp932"
-"""Not a codec of Python's: see `decode_jis`."""
+"""Not a Python codec: see `decode_jis`."""
 DAMAGED_UTF8 = "utf-8 with bytes that do not fit"
 
 
 def decode_jis(data: bytes) -> str:
-    """Decodes ISO-2022-JP with the characters that Windows adds to it, such as ① and ㈱."""
+    """Decode ISO-2022-JP including the characters that Windows adds, such as ① and ㈱."""
     pieces: list[bytes] = []
     double = kana = False
     for part in re.split(rb"(\x1b\$[@B]|\x1b\([BJI])", data):
@@ -163,7 +163,7 @@ def decode_jis(data: bytes) -> str:
 
 
 def _shift_jis(pairs: bytes) -> bytes:
-    """Pairs of bytes of JIS X 0208 as Shift JIS has them; line ends between them stay."""
+    """Convert byte pairs of JIS X 0208 to Shift JIS; line ends between them stay."""
     found = bytearray()
     at = 0
     while at < len(pairs):
@@ -180,7 +180,7 @@ def _shift_jis(pairs: bytes) -> bytes:
 
 
 def is_utf8(stream: BinaryIO) -> bool:
-    """Whether a stream is text in UTF-8, or has a byte order mark; leaves it at its start."""
+    """Whether a stream is UTF-8 text or has a byte order mark. Rewinds the stream."""
     sample = stream.read(SAMPLE_BYTES)
     stream.seek(0)
     if any(sample.startswith(mark) for mark, _ in _MARKS):
@@ -217,12 +217,12 @@ def _blocks(stream: BinaryIO, encoding: str, notes: Notes | None) -> Generator[s
 
 
 def without_terminal_codes(text: str) -> str:
-    """The text without codes that color it, or move the cursor of a terminal."""
+    """Return the text without terminal escape codes for colors and cursor movement."""
     return _ANSI.sub("", text)
 
 
 def writable(text: str) -> str:
-    """The text without what cannot be written as UTF-8, or is no text: lone surrogates, controls."""
+    """Return the text without lone surrogates and controls."""
     return _UNWRITABLE.sub("", _CONTROLS.sub("", text))
 
 
@@ -236,9 +236,9 @@ def _plain(piece: str) -> str:
 
 
 def _cut(text: str) -> int:
-    """Where a block may end: after a blank line in its second half, a line, or a word; else before its last character.
+    """Return where to cut a block: after a blank line, line or word in its second half, else before its last character.
 
-    That one may go on in the next block, if it is of several parts.
+    Text in the next block may complete the last character if that has several code points.
     """
     half = len(text) // 2
     for mark in ("\n\n", "\n", " "):
@@ -250,7 +250,7 @@ def _cut(text: str) -> int:
 
 
 def _unmarked_wide(sample: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark: where the zeros of Latin letters lie tells which."""
+    """Detect UTF-16 or UTF-32 without a mark by the position of the zero bytes of Latin letters."""
     zeros = [sample[at::4].count(0) * 4 / len(sample) for at in range(4)] if sample else [0.0] * 4
     match [zero > _ZEROS for zero in zeros]:
         case [False, True, True, True] if zeros[3] == 1:
@@ -265,7 +265,7 @@ def _unmarked_wide(sample: bytes) -> str | None:
 
 
 def _unmarked_script(sample: bytes) -> str | None:
-    """UTF-16 without a mark in another script than Latin: hardly any other bytes make so many common characters."""
+    """Detect UTF-16 without a mark in a non-Latin script, in which most characters must be common ones."""
     even = sample[: len(sample) // 2 * 2]
     if len(even) < _FEWEST_WIDE_BYTES or (even.isascii() and b"\x00" not in even and b"\x04" not in even):
         return None
@@ -287,7 +287,7 @@ _FEWEST_WIDE_BYTES = 12
 
 
 def _is_damaged_utf8(stream: BinaryIO) -> bool:
-    """Whether nearly all bytes beyond ASCII are UTF-8: a stray byte, or one cut off at the end, changes nothing."""
+    """Whether nearly all non-ASCII bytes are UTF-8; a few stray or truncated bytes are tolerated."""
     stream.seek(0)
     valid = invalid = 0
     rest = b""
@@ -304,25 +304,25 @@ def _is_damaged_utf8(stream: BinaryIO) -> bool:
 
 
 def _count_utf8(data: bytes) -> tuple[int, int]:
-    """Characters of several bytes, and bytes beyond ASCII outside of them."""
+    """Return the number of multibyte characters, and of non-ASCII bytes outside of them."""
     left, valid = _MULTIPLE.subn(b"", data)
     return valid, len(_BEYOND_ASCII.findall(left))
 
 
 _CUT_OFF = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]{1,2})$")
-"""The first bytes of a character at the end of a file."""
+"""The first bytes of a truncated character at the end of a file."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def known_encoding(name: str) -> str:
-    """The codec that a declared encoding stands for, see `charsets.superset`; empty if there is none."""
+    """Return the codec for a declared encoding, see `charsets.superset`; empty if unknown."""
     name = name.strip().lower()
     for spelled in (name, name.removeprefix("x-"), re.sub(r"[^a-z0-9]", "", name)):
         try:
             info = codecs.lookup(spelled)
         except (LookupError, ValueError):
             continue
-        return superset(info.name) if info._is_text_encoding else ""  # `rot13` and the like are none
+        return superset(info.name) if info._is_text_encoding else ""  # codecs such as `rot13` are not encodings
     return ""
 
 
@@ -340,7 +340,7 @@ def _fits(stream: BinaryIO, encoding: str) -> bool:
 
 
 def _whole(sample: bytes) -> bytes:
-    """A sample that does not break off within a character, where it was cut: up to the end of a line."""
+    """Return a truncated sample up to its last line end, so that it does not end within a character."""
     if len(sample) < SAMPLE_BYTES:
         return sample
     return sample[: sample.rfind(b"\n", SAMPLE_BYTES // 2) + 1] or sample

@@ -1,12 +1,12 @@
-"""The formats that are read, each declared in a module of its own.
+"""The supported document formats, each declared in its own module.
 
 | module | what |
 | --- | --- |
 | `spec` | what a format is, what its parser gets and returns |
 | `registry` | the list of formats |
-| `sniffing`, `probe` | which format a file is of |
-| `notes` | what the text lacks that a person sees in the file |
-| `office` | what office documents share: ZIP archives of XML within bounds, drawings, equations |
+| `sniffing`, `probe` | how the format of a file is detected |
+| `notes` | notes on content that the extracted text leaves out |
+| `office` | code shared by office formats: bounded ZIP archives of XML, drawings, equations |
 | `embedded` | files within files |
 
 To add a format, write a module with a `FORMAT`, list it in `registry.FORMATS`, and add a test. A format imports its
@@ -37,4 +37,4 @@ __all__ = [
 ]
 
 VERSION = 3
-"""Part of the ids of passages. Raise it when the same file of any format would give another text."""
+"""Part of passage ids. Increase it whenever a parser change makes any file yield different text."""

@@ -1,4 +1,4 @@
-"""Archives: each file in one is a document, under its name."""
+"""Archives: each member file is a document, listed under its name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
     chars = 0
-    # A name may occur twice: members are told apart by their order.
+    # A name may occur twice, so members are identified by position.
     for number, (name, data) in enumerate(_contents(file, limits), start=1):
         if number > len(members):
             raise broken(_WHAT)
@@ -100,14 +100,14 @@ def _contents(file: File, limits: Limits) -> Iterator[tuple[str, bytes]]:
 
 
 def _counts(name: str) -> bool:
-    """Whether a member is a file that its owner knows of."""
+    """Whether a member is a file that the archive's author added, rather than one the system created."""
     path = PurePosixPath(name)
     return not (name.endswith("/") or "__MACOSX" in path.parts or path.name in _DEBRIS or path.name.startswith("._"))
 
 
 @contextmanager
 def _unpacked(file: File, limits: Limits) -> Iterator[BinaryIO]:
-    """The bytes of a tar archive or a single packed file, unpacked within bounds, in memory."""
+    """Unpack a tar archive or a single compressed file in memory, within the size limits."""
     with file.open() as stream:
         if file.media_type == TAR:
             yield stream
@@ -153,7 +153,7 @@ def _inner_name(file: File) -> str:
 
 
 def _signature(probe: Probe) -> str:
-    # Other things are ZIP archives, too: programs, and documents of kinds that are not read.
+    # Programs and unsupported document formats are ZIP archives, too.
     if probe.parts is not None and (not probe.suffix or probe.suffix == ".zip" or probe.named.startswith("text/")):
         return ARCHIVE
     if probe.head.startswith(_TAR, _TAR_AT):

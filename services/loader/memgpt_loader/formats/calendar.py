@@ -35,7 +35,7 @@ _ESCAPED = re.compile(r"\\([\\;,nN])")
 
 
 def calendar_text(source: str) -> str:
-    """The events of a calendar (RFC 5545), each a block of lines."""
+    """Return the events of a calendar (RFC 5545), each as a block of lines."""
     blocks = Blocks()
     for event in _events(_FOLDED.sub("", source.replace("\r\n", "\n"))):
         blocks.paragraph("\n".join(event))

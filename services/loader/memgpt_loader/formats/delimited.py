@@ -19,7 +19,7 @@ _SEPARATORS = ",;\t|"
 _SAMPLE_CHARS = 16 * 1024
 _MOST_CELL_CHARS = 10_000_000
 _MOST_CELL_LINES = 500
-"""Lines of a cell in quotes; a quote that is open for longer was never meant to be one."""
+"""Maximum lines of a quoted cell. A quote left open for longer is treated as an ordinary character."""
 _MOST_OPEN_CHARS = 1_000_000
 _OPEN_QUOTE = "a quotation mark is never closed; read as it stands"
 _DECLARED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -29,7 +29,7 @@ csv.field_size_limit(_MOST_CELL_CHARS)
 
 
 def _parse(file: File, limits: Limits) -> Parsed:
-    """Opens a table. It may be very long: its text is never in memory as a whole."""
+    """Open a table. It is streamed, because it may be larger than memory."""
     notes = Notes()
     return Parsed(1, _pieces(file, notes), notes)
 
@@ -76,7 +76,7 @@ class _Dialect:
         self._escapes = escapes
 
     def rows(self, lines: Iterator[str]) -> Iterator[tuple[list[str] | None, int, bool]]:
-        """Rows, each with the number of its lines, and whether all of its quotes are closed; None for a broken one."""
+        """Yield each row with its number of lines and whether all its quotes are closed; None for a broken row."""
         waiting: list[str] = []
         while True:
             line = waiting.pop(0) if waiting else next(lines, None)
@@ -115,7 +115,7 @@ class _Dialect:
         return [cell for row in rows for cell in row]
 
     def _ends_open(self, line: str, *, within: bool) -> bool:
-        """Whether a line ends within quotes; `within` is whether it begins so."""
+        """Whether a line ends within quotes; `within` says whether it begins within quotes."""
         if '"' not in line:
             return within
         if line.count('"') % 2 == 0 and not within and not self._escapes:
@@ -134,7 +134,7 @@ class _Dialect:
 
 
 def _lines(blocks: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends, whatever blocks they come in."""
+    """Yield lines with their line ends, regardless of block boundaries."""
     rest = ""
     for block in blocks:
         *lines, rest = (rest + block).split("\n")
@@ -144,7 +144,7 @@ def _lines(blocks: Iterator[str]) -> Iterator[str]:
 
 
 def _separator(sample: str) -> str:
-    """The character that cuts most lines into the same number of cells, and into the most of them."""
+    """Return the separator that splits the most lines into the same number of cells; ties go to more cells."""
     lines = [line for line in sample.split("\n")[:30] if line.strip()]
     if len(lines) > 1:
         lines = lines[:-1]  # it may be cut off

@@ -7,23 +7,23 @@ from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.spec import File, Limits
 
 MOST_DEPTH = 3
-"""Files within files within files, beyond the outermost."""
+"""Maximum nesting depth of embedded files, not counting the outermost file."""
 
 
 def embedded_text(name: str, data: bytes, outer: File, limits: Limits, notes: Notes) -> str:
-    """The text of a file within another one.
+    """Return the text of a file embedded in another file.
 
     Args:
-        name: What it is called.
-        data: Its bytes.
-        outer: The file that it is in.
-        limits: What it may ask for.
-        notes: Takes over what is noted of it.
+        name: Name of the embedded file.
+        data: Its content.
+        outer: The file that contains it.
+        limits: Limits of parsing.
+        notes: Receives the notes on the embedded file.
 
     Raises:
         FileFailure: It cannot be read.
     """
-    from memgpt_loader.formats import registry, sniffing  # which list the modules that use this one
+    from memgpt_loader.formats import registry, sniffing  # a cycle: the registry imports formats
 
     if outer.depth >= MOST_DEPTH:
         raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")

@@ -1,4 +1,4 @@
-"""EPUB books: a chapter, as the book's spine lists them, is a page."""
+"""EPUB books: each chapter in the book's spine is a page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FONTS = (".ttf", ".otf", ".woff", ".woff2")
 
 
 def parse(file: File, limits: Limits) -> Parsed:
-    """Opens a book."""
+    """Open a book."""
     notes = Notes()
     with open_package(file, _WHAT, limits) as package:
         chapters = _chapters(package, notes)
@@ -45,7 +45,7 @@ def _pages(file: File, chapters: list[str], limits: Limits, notes: Notes) -> Ite
             words = ""
             if data.strip():
                 source = text.decode(data, text.declared_encoding(data), notes)
-                # Titles of chapters' files are mostly the book's own, again and again.
+                # The title of a chapter's file is mostly the title of the book, repeated.
                 words = to_text(source if "<?xml" in source[:200] else f"<?xml?>{source}", title=False)
             any_text = any_text or bool(words)
             yield PageText(number, words)
@@ -58,7 +58,7 @@ def _pages(file: File, chapters: list[str], limits: Limits, notes: Notes) -> Ite
 
 
 def _chapters(package: Package, notes: Notes) -> list[str]:
-    """Names of the chapters' parts, in order of reading."""
+    """Return the names of the chapter parts in reading order."""
     if _CONTAINER not in package.names:
         raise broken(_WHAT)
     contents = [each.get("full-path", "") for each in package.root(_CONTAINER).iter() if local(each) == "rootfile"]
@@ -83,19 +83,19 @@ def _chapters(package: Package, notes: Notes) -> list[str]:
             notes.add(NoteKind.MISSING_PART, item.get("href", reference))
         elif not _is_readable(item):
             notes.add(NoteKind.PICTURE if item.get("media-type", "").startswith("image/") else NoteKind.OBJECT, name)
-        elif name not in found[-1:]:  # a file may be named once for each of its sections
+        elif name not in found[-1:]:  # a file may be listed once for each of its sections
             found.append(name)
     return found
 
 
 def _is_readable(item: Element) -> bool:
-    """Whether an item of a book is text, whatever kind of it is claimed."""
+    """Whether an item of a book is text, regardless of the exact media type that it declares."""
     kind = item.get("media-type", "")
     return kind.startswith("text/") or "xml" in kind
 
 
 def _is_protected(package: Package) -> bool:
-    """Whether more than fonts, which are often obfuscated, is encrypted."""
+    """Whether anything other than fonts is encrypted; fonts are often merely obfuscated."""
     if _ENCRYPTION not in package.names:
         return False
     uris = [each.get("URI", "") for each in package.root(_ENCRYPTION).iter() if local(each) == "CipherReference"]

@@ -1,4 +1,4 @@
-"""Equations as a line of text: `(a + b)/2`, `√(l/g)`, `x_1^2`. Reads Office Math and MathML elements."""
+"""Equations as single lines of text: `(a + b)/2`, `√(l/g)`, `x_1^2`, from Office Math and MathML elements."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NOT_READ = frozenset(
 
 
 def linear(element: Element) -> str:
-    """An equation as a line.
+    """Return an equation as a single line of text.
 
     Args:
-        element: `m:oMath` or `m:oMathPara` of Office Math, or `math` of MathML, or what is within one.
+        element: `m:oMath` or `m:oMathPara` of Office Math, `math` of MathML, or an element inside one of them.
     """
     return _SPACES.sub(" ", _read(element, 0)).strip()
 
@@ -59,7 +59,7 @@ _LEAVES = frozenset({"t", "mi", "mn", "mo", "mtext", "ms", "mspace"})
 
 
 def _group(text: str) -> str:
-    """A part as it stands beside an operator: in brackets if it is more than one thing."""
+    """Return an operand, in brackets if it has more than one term."""
     text = text.strip()
     return text if _SIMPLE.fullmatch(text) or (text.startswith("(") and _closes_at_end(text)) else f"({text})"
 

@@ -23,7 +23,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 
 def _signature(probe: Probe) -> str:
-    return HTML if probe.named != MARKDOWN and _START.match(probe.head) else ""  # Markdown may well begin with it
+    return HTML if probe.named != MARKDOWN and _START.match(probe.head) else ""  # Markdown files often begin with it
 
 
 FORMAT = Format(

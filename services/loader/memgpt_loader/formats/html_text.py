@@ -1,4 +1,4 @@
-"""The readable text of HTML, by selectolax: what a reader sees, without scripts, forms and navigation."""
+"""The readable text of HTML, extracted with selectolax: no scripts, forms or navigation."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _BLOCKS = frozenset(
     | {"figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "main", "ol", "p", "section"}
     | {"summary", "table", "tbody", "tfoot", "thead", "tr", "td", "th", "ul", "li", "pre", "caption", *_HEADINGS}
 )
-# A table with one of these in it lays a page out; its cells are read like any other block.
+# A table that contains one of these is a layout table; its cells are read like ordinary blocks.
 _LAYOUT = "table, ul, ol, h1, h2, h3, h4, h5, h6, p + p, div + div, pre"
 _SPACES = re.compile(r"\s+")
 
 
 def to_text(html: str, *, title: bool = True) -> str:
-    """The readable text of an HTML document or fragment.
+    """Return the readable text of an HTML document or fragment.
 
     Args:
         html: The document.
-        title: Whether its title heads the text, where it is not its first heading anyway.
+        title: Whether to start the text with the title, unless the first heading repeats it.
     """
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, html)
@@ -54,7 +54,7 @@ def to_text(html: str, *, title: bool = True) -> str:
 
 
 def drawing_labels(svg: str) -> list[str]:
-    """The title, description and labels of an SVG drawing, each once, in order."""
+    """Return the title, description and labels of an SVG drawing in order, without repetitions."""
     document = LexborHTMLParser(re.sub(r"<(/?)(?:svg|s):", r"<\1", svg))
     return _labels(document.body) if document.body is not None else []
 
@@ -71,19 +71,19 @@ _VOID = frozenset("area base br col embed hr img input link meta param source tr
 
 
 def _opened(match: re.Match[str]) -> str:
-    """An element that XHTML closes within its tag, which HTML would take for open to the end of the file."""
+    """Rewrite an element that is self-closed in XHTML; an HTML parser would leave it open to the end of the file."""
     name, attributes = match.groups()
     return match.group() if name.lower() in _VOID else f"<{name}{attributes}></{name}>"
 
 
 def _without_frames(document: LexborHTMLParser) -> str:
-    """What a page of frames says to readers without frames."""
+    """Return the text of a frameset page for browsers without frames."""
     texts = (each.text(deep=True) for each in document.css("noframes"))
     return "\n\n".join(filter(None, (to_text(each, title=False) for each in texts if each.strip())))
 
 
 def _contents(document: LexborHTMLParser) -> list[LexborNode]:
-    """The part of a page that is about something: its only `main`, if most of the text is in it; else all of it."""
+    """Return the content of a page: its only `main` element if that holds most of the text, else everything."""
     mains = document.css("main, [role=main]")
     if len(mains) == 1 and _text_size(mains[0]) >= _MAIN * _text_size(document.body):
         return mains
@@ -91,7 +91,7 @@ def _contents(document: LexborHTMLParser) -> list[LexborNode]:
 
 
 def _text_size(node: LexborNode | None) -> int:
-    """Characters of what is set as text, outside of navigation, headers and footers."""
+    """Return the number of text characters outside of navigation, headers and footers."""
     if node is None:
         return 0
     framed = {each.mem_id for frame in node.css(_FRAME) for each in frame.css(_TEXT)}
@@ -99,41 +99,41 @@ def _text_size(node: LexborNode | None) -> int:
 
 
 _MAIN = 0.8
-"""Fraction of the text that is in `main` where that is what the page is about."""
+"""Minimum fraction of the text that `main` must hold to count as the page's content."""
 _TEXT = "p, li, td, h1, h2, h3, h4, pre, blockquote, dd"
 _FRAME = "nav, header, footer, aside, form"
 
 
 class _Table(Enum):
     DATA = auto()
-    """Its rows are lines."""
+    """A data table; each row becomes a line."""
     LAYOUT = auto()
-    """It lays the page out; its cells are read like any other block."""
+    """A layout table; its cells are read like ordinary blocks."""
     NESTED = auto()
-    """It is within a cell of a table of data."""
+    """A table inside a cell of a data table."""
 
 
 class _Reader:
-    """Walks over a document without recursion, since its depth is its author's choice."""
+    """Walks a document without recursion, because the nesting depth of the input is unbounded."""
 
     def __init__(self) -> None:
         self.blocks = Blocks()
         self._words: list[str] = []
         self._links: list[tuple[int, str]] = []
-        """Links that are open: where their words begin, and where they lead."""
+        """Open links: where their text begins, and their targets."""
         self._tables: list[_Table] = []
         self._row: list[str] | None = None
-        """Cells of the row of a table of data that is being read."""
+        """Cells of the current row of a data table."""
         self._going_down: dict[int, tuple[int, str]] = {}
-        """By column: for how many more rows a cell from above counts, and its words."""
+        """By column: how many more rows a cell from above spans, and its text."""
         self._spans = (1, 1)
-        """Rows and columns of the cell that is being read."""
+        """Row and column spans of the current cell."""
         self._lists = 0
         self._verbatim = 0
 
     def read(self, root: LexborNode) -> None:
         node: LexborNode | None = root
-        last = root.mem_id  # nodes are compared by all that is in them
+        last = root.mem_id  # comparing nodes compares their whole content
         while node is not None:
             if self._enter(node):
                 if (child := node.child) is not None:
@@ -148,7 +148,7 @@ class _Reader:
         self._flush()
 
     def _enter(self, node: LexborNode) -> bool:
-        """Begins a node; returns whether there is anything in it to read."""
+        """Begin a node. Returns whether its content should be read."""
         tag = node.tag or ""
         if tag == "-text":
             words = node.text_content or ""
@@ -156,7 +156,7 @@ class _Reader:
             return False
         if tag == "iframe" and (page := node.attributes.get("srcdoc")) and "<iframe" not in page:
             self._words.append(f" {to_text(page, title=False)} ")
-        if not tag[:1].isalpha() or tag in _NOT_READ:  # comments and the like
+        if not tag[:1].isalpha() or tag in _NOT_READ:  # comments and other non-elements
             return False
         if tag in _DRAWN:
             self._draw(tag, node)
@@ -187,7 +187,7 @@ class _Reader:
 
     @staticmethod
     def _is_for_readers(node: LexborNode) -> bool:
-        """Whether it says more than that scripts are needed."""
+        """Whether it contains more than a notice that scripts are required."""
         words = node.text(deep=True)
         return len(words) > _MOST_NOTICE_CHARS or not _SCRIPTS_WANTED.search(words)
 
@@ -241,7 +241,7 @@ class _Reader:
                 self._boundary()
 
     def _cell(self, words: str) -> None:
-        """Adds a cell; one over several rows counts for each of them."""
+        """Add a cell; one that spans several rows is repeated in each of them."""
         assert self._row is not None  # noqa: S101 - called within a row
         rows, columns = self._spans
         if rows > 1:
@@ -250,7 +250,7 @@ class _Reader:
         self._spans = (1, 1)
 
     def _fill(self) -> None:
-        """Adds the cells that reach down from the rows above."""
+        """Add the cells that span down from the rows above."""
         assert self._row is not None  # noqa: S101 - called within a row
         while (cell := self._going_down.get(len(self._row))) is not None:
             rows, words = cell
@@ -278,7 +278,7 @@ class _Reader:
             self.blocks.paragraph(words)
 
     def _take(self) -> str:
-        """The words so far; a link that is open goes on behind them."""
+        """Return the text so far; an open link continues after it."""
         if self._links:
             begin, target = self._links[-1]
             self._words[begin:] = _linked("".join(self._words[begin:]), target)
@@ -288,7 +288,7 @@ class _Reader:
 
 
 def _linked(words: str, target: str) -> list[str]:
-    """A link, with the space around its words outside of it."""
+    """Return a link, with the white space around its text moved outside."""
     before = " " if words[:1].isspace() else ""
     after = " " if words[-1:].isspace() else ""
     return [before, link(words, target) if words.strip() else "", after]
@@ -304,7 +304,7 @@ def _span(cell: LexborNode, name: str) -> int:
 
 
 def _element(node: LexborNode, depth: int) -> Element:
-    """A node of MathML as an element."""
+    """Convert a MathML node to an element."""
     element = Element(node.tag or "")
     child = node.child if depth < _MOST_MATH_DEPTH else None
     while child is not None:

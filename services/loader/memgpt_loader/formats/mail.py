@@ -1,4 +1,4 @@
-"""E-mail messages: who wrote what to whom, and what is attached; attached documents are read as well."""
+"""E-mail messages: headers, text and attachments; attached documents are parsed as well."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEADER = re.compile(
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _MOST_PARTS = 1000
 _MOST_MULTIPARTS = 50
-"""Multiparts within multiparts."""
+"""Maximum depth of nested multiparts."""
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 _STUB = re.compile(
     r"view (?:it|this (?:e-?mail|message)|the (?:e-?mail|message))? ?(?:in|online|with)"
@@ -43,26 +43,26 @@ _STUB = re.compile(
 _MOST_STUB_WORDS = 60
 _SOME_WORDS = 10
 _SAME = 0.9
-"""Fraction of the words of an HTML part that its plain twin holds, from which on the plain one is as good."""
+"""The plain-text alternative is used if it holds at least this fraction of the words of the HTML part."""
 _ADDRESS = re.compile(r"\]\([^)\s]*\)|https?://\S+")
 _WORD = re.compile(r"\w+")
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
 def _parse(file: File, limits: Limits) -> Parsed:
-    """Opens a message. It has no pages; documents attached to it become parts of its text, under their names."""
+    """Open a message. It has no pages; attached documents become sections of its text, under their names."""
     notes = Notes()
     return Parsed(1, flowing(message_text(file.read(), file, limits, notes)), notes)
 
 
 def message_text(data: bytes, file: File, limits: Limits, notes: Notes) -> str:
-    """The text of a message and of what is attached to it.
+    """Return the text of a message and of its attachments.
 
     Args:
         data: The message.
-        file: The file that it is in.
-        limits: What it may ask for.
-        notes: Told what is left out.
+        file: The file that contains it.
+        limits: Limits of parsing.
+        notes: Receives notes on content that is left out.
 
     Raises:
         FileFailure: It cannot be read.
@@ -71,7 +71,7 @@ def message_text(data: bytes, file: File, limits: Limits, notes: Notes) -> str:
         return _MessageReader(file, limits, notes).text(_message(data), file.depth)
     except (FileFailure, MemoryError):
         raise
-    except Exception as error:  # a structure that makes no sense: the library fails in any way
+    except Exception as error:  # on a malformed structure the library raises arbitrary exceptions
         raise broken("the message", error) from error
 
 
@@ -82,27 +82,27 @@ def is_message(probe: Probe) -> bool:
 
 
 def _message(data: bytes) -> EmailMessage:
-    # What cannot be parsed is a defect that the library notes, never an exception; so are wrong encodings.
+    # The library records unparsable parts and wrong encodings as defects instead of raising.
     return email.message_from_bytes(data.removeprefix(_MARK).lstrip(b"\r\n"), policy=email.policy.default)
 
 
 @dataclass
 class _Shown:
-    """What a part shows, and what is attached to it."""
+    """The text of a part, and its attachments."""
 
     texts: list[str] = field(default_factory=list)
     attached: list[EmailMessage] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
-    """Texts that stand beside the alternatives, such as an invitation."""
+    """Texts that accompany the alternatives, such as an invitation."""
     files: list[tuple[str, bytes]] = field(default_factory=list)
-    """Files within the text."""
+    """Inline files."""
 
     @property
     def words(self) -> list[str]:
         return _WORD.findall(_ADDRESS.sub(" ", " ".join(self.texts).lower()))
 
     def add(self, other: _Shown) -> None:
-        """Takes over all of another part."""
+        """Append the content of another part."""
         self.texts += other.texts
         self.extra += other.extra
         self.attached += other.attached
@@ -117,7 +117,7 @@ class _MessageReader:
         self._parts = 0
 
     def text(self, message: EmailMessage, depth: int) -> str:
-        """All of a message."""
+        """Return the whole text of the message."""
         blocks = Blocks()
         for name in _HEADERS:
             if value := _header(message, name):
@@ -165,7 +165,7 @@ class _MessageReader:
             case "text/rfc822-headers":
                 return _Shown(texts=[_decoded(part, self._notes)])
             case _ if kind in _SIGNATURES or (part.get_content_maintype() == "image" and not part.is_attachment()):
-                return _Shown()  # pictures within the text
+                return _Shown()  # inline pictures
             case _:
                 return _Shown(attached=[part])
 
@@ -181,7 +181,7 @@ class _MessageReader:
         return _Shown(texts=[_unflowed(part, _UUENCODED.sub("", words) if files else words)], files=files)
 
     def _alternative(self, part: EmailMessage, children: list[_Shown]) -> _Shown:
-        """The one of several twins that holds the text; files and invitations of all of them."""
+        """Return the best of several alternatives, with the files and invitations of all of them."""
         written = [child for child in children if child.words]
         chosen = written[0].texts if written else []
         if len(written) > 1:
@@ -231,7 +231,7 @@ def _children(part: EmailMessage) -> list[EmailMessage]:
 
 
 def _undone(part: EmailMessage, inner: EmailMessage) -> EmailMessage:
-    """A forwarded message, which the library leaves encoded where it should not have been."""
+    """Decode a forwarded message whose invalid transfer encoding the library leaves in place."""
     encoding = str(part.get("Content-Transfer-Encoding") or "").strip().lower()
     if encoding != "base64" or inner.keys():
         return inner
@@ -247,7 +247,7 @@ def _decoded(part: EmailMessage, notes: Notes) -> str:
     if not isinstance(data, bytes) or not data.strip():
         return ""
     declared = part.get_content_charset() or ""
-    if declared in ("us-ascii", "ascii"):  # what some programs declare of anything
+    if declared in ("us-ascii", "ascii"):  # some programs declare it for every file
         declared = ""
     if part.get_content_type() == "text/html":
         declared = declared or text.declared_encoding(data)
@@ -255,7 +255,7 @@ def _decoded(part: EmailMessage, notes: Notes) -> str:
 
 
 def _unflowed(part: EmailMessage, words: str) -> str:
-    """Joins the lines of a paragraph that was broken for sending (RFC 3676)."""
+    """Join the lines of paragraphs that were wrapped for sending (RFC 3676)."""
     if str(part.get_param("format", "")).lower() != "flowed":
         return words
     delete = str(part.get_param("delsp", "")).lower() == "yes"
@@ -280,7 +280,7 @@ def _uudecoded(lines: str) -> bytes:
     for line in lines.split("\n"):
         try:
             pieces.append(binascii.a2b_uu(line))
-        except (binascii.Error, ValueError):  # some programs count wrong: as many bytes as the line says
+        except (binascii.Error, ValueError):  # broken encoders: read only the bytes that the line declares
             size = ((ord(line[0]) - 32) & 63) * 4 // 3 + 4 if line else 0
             try:
                 pieces.append(binascii.a2b_uu(line[: size + 1].rstrip()))
@@ -290,7 +290,7 @@ def _uudecoded(lines: str) -> bytes:
 
 
 def _status(part: EmailMessage) -> str:
-    """The fields of a delivery report."""
+    """Return the fields of a delivery report."""
     groups = [[f"{name}: {one_line(str(value))}" for name, value in block.items()] for block in _children(part)]
     return "\n\n".join("\n".join(lines) for lines in groups if lines)
 
@@ -303,7 +303,7 @@ def _header(message: EmailMessage, name: str) -> str:
         return one_line(decoded_header(str(raw)))
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - dates beyond parsing: the library fails in any way
+    except Exception:  # noqa: BLE001 - on malformed dates the library raises arbitrary exceptions
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Headers of e-mails as people read them, whatever encoding they are in or declare."""
+"""Decoded e-mail headers, including raw and wrongly declared encodings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FOLDED = re.compile(r"\r?\n[ \t]*")
 
 
 def decoded_header(raw: str) -> str:
-    """The value of a header.
+    """Return the decoded value of a header.
 
     Args:
-        raw: As it stands in the message; bytes beyond ASCII as lone surrogates.
+        raw: The raw value from the message, with non-ASCII bytes as lone surrogates.
     """
     value = _BETWEEN.sub(r"\1\2", _FOLDED.sub(" ", raw))
     pieces: list[str] = []
@@ -27,7 +27,7 @@ def decoded_header(raw: str) -> str:
     for match in _ENCODED.finditer(value):
         before = value[at : match.start()]
         data, declared = _bytes(match), match[1].partition("*")[0].lower()
-        if pending and (before or declared != charset):  # a character may be cut in two by the words
+        if pending and (before or declared != charset):  # a character may be split across two encoded words
             pieces.append(_text(pending, charset))
             pending = b""
         pieces.append(_unlabelled(before))

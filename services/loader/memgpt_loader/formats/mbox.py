@@ -1,4 +1,4 @@
-"""Archives of e-mail messages (RFC 4155): one message after the other, each with what is attached to it."""
+"""Archives of e-mail messages (RFC 4155): consecutive messages with their attachments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
 def parse(file: File, limits: Limits) -> Parsed:
-    """Opens an archive. It may be very long: no more than a message is in memory at a time."""
+    """Open an archive. It may be very large, so only one message is in memory at a time."""
     notes = Notes()
     return Parsed(1, _pieces(file, limits, notes), notes)
 
@@ -42,7 +42,7 @@ def _pieces(file: File, limits: Limits, notes: Notes) -> Iterator[PageText]:
 
 
 def _messages(stream: BinaryIO) -> Iterator[bytes]:
-    """Messages, without the lines that set them apart: `From `, at the beginning or behind a blank line."""
+    """Yield the messages without their separator lines: `From ` at the beginning or after a blank line."""
     lines: list[bytes] = []
     blank = True
     for line in stream:

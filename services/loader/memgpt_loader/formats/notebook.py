@@ -1,4 +1,4 @@
-"""Jupyter notebooks: text and code of the cells, and what the code put out as text."""
+"""Jupyter notebooks: text and code of the cells, and the text output of the code."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _outputs(cell: dict[str, Any], number: int, notes: Notes) -> Iterator[str]:
 def _shown(data: dict[str, Any]) -> str:
     for kind in ("text/markdown", "text/latex", "text/plain", "text"):
         words = _joined(data.get(kind))
-        # Of a plot the text only says what class it is of.
+        # The text of a plot only names its class.
         if words.strip() and not (words.strip().startswith("<") and any(str(key).startswith("image/") for key in data)):
             return words
     if page := _joined(data.get("text/html")):

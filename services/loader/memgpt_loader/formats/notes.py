@@ -1,4 +1,4 @@
-"""Notes: what a person sees in a file, or would miss, and the loaded text lacks."""
+"""Notes on content that a person sees in a file but the loaded text lacks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_NOTES = 15
-"""Notes of a file; the rest are counted in a last one."""
+"""Maximum notes of a file; a last note counts the rest."""
 MAX_WHERE_CHARS = 200
 MAX_MESSAGE_CHARS = 300
 _MOST_PLACES = 8
 
 
 class NoteKind(StrEnum):
-    """The kinds, which never change their meaning: `memgpt.common.v1.FileNoteKind` without its prefix."""
+    """Kinds of notes: `memgpt.common.v1.FileNoteKind` without its prefix. Their meaning is stable."""
 
     SCANNED_PAGE = "SCANNED_PAGE"
     UNDECODABLE_TEXT = "UNDECODABLE_TEXT"
@@ -30,7 +30,7 @@ class NoteKind(StrEnum):
     TOO_MUCH = "TOO_MUCH"
 
 
-# One, many, and what to do about it.
+# Singular, plural, and what to do about it.
 _WORDS: dict[NoteKind, tuple[str, str, str]] = {
     NoteKind.SCANNED_PAGE: (
         "page without text but with pictures, probably a scan",
@@ -65,11 +65,11 @@ class Note:
 
     kind: NoteKind
     count: int
-    """How many of it, at least 1."""
+    """Number of occurrences, at least 1."""
     where: str
-    """Where in the file, for people: "pages 3, 5-7"; empty if it is all over the file."""
+    """Where in the file, for people: "pages 3, 5-7"; empty if it concerns the whole file."""
     message: str
-    """All of it for people, with what to do about it."""
+    """The complete note for people, with what to do about it."""
 
 
 class _Group:
@@ -82,7 +82,7 @@ class _Group:
 
 
 class Notes:
-    """Notes of one file, gathered by kind while it is read."""
+    """Collects the notes of one file by kind while it is read."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[NoteKind, str], _Group] = {}
@@ -100,15 +100,15 @@ class Notes:
     def add(
         self, kind: NoteKind, where: str = "", *, page: int = 0, unit: str = "page", count: int = 1, reason: str = ""
     ) -> None:
-        """Notes something that is left out.
+        """Note content that is left out.
 
         Args:
-            kind: What it is.
-            where: Where it is, if not on a page.
-            page: Number of its page, from 1.
-            unit: What a page is called: "slide".
+            kind: The kind of content.
+            where: Its place, if not a page.
+            page: Page number, from 1.
+            unit: The word for a page, such as "slide".
             count: How many there are.
-            reason: Why it is left out and what to do, in place of what is said of the kind.
+            reason: Why it is left out and what to do; replaces the kind's default text.
         """
         group = self._groups.setdefault((kind, reason), _Group())
         group.count += count
@@ -119,7 +119,7 @@ class Notes:
             group.places.append(where)
 
     def extend(self, notes: Iterable[Note], within: str) -> None:
-        """Takes over the notes of a file within this one, under its name."""
+        """Add the notes of an embedded file, under its name."""
         for note in notes:
             if len(self._others) > MAX_NOTES * 2:
                 return
@@ -141,7 +141,7 @@ def _listed(places: Sequence[str]) -> str:
 
 
 def _ranges(numbers: Sequence[int], unit: str) -> str:
-    """Numbers in ascending order, as words: "pages 3, 5-7"."""
+    """Format ascending numbers as ranges: "pages 3, 5-7"."""
     spans: list[list[int]] = []
     for number in sorted(set(numbers)):
         if spans and number == spans[-1][1] + 1:

@@ -32,7 +32,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
             raise encrypted()
         styles = package.root("styles.xml") if "styles.xml" in package.names else None
         parsed = _parsed(OpenDocumentReader(package.root("content.xml"), styles, package, notes), limits, notes)
-        # All of it is in memory, and what is embedded is read while the package is open.
+        # The content is in memory, but embedded parts can only be read while the package is open.
         return Parsed(parsed.documents, iter(list(parsed.pages)), notes)
 
 

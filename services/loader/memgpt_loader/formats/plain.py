@@ -1,4 +1,4 @@
-"""Text, Markdown, TeX, logs, configuration, XML and source code: the text itself, in blocks."""
+"""Text, Markdown, TeX, logs, configuration, XML and source code, read as plain text in blocks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PROSE = ".adoc .asciidoc .bib .log .nfo .org .po .rst .tex .text .textile .txt 
 _XML = ".atom .dbk .gpx .kml .opml .rss .tei .xml .xsd .xsl .xslt"
 XML = "application/xml"
 _SETTINGS = ".cfg .conf .env .ini .properties .toml .yaml .yml"
-# As XML, Python, Emacs and CSS declare it in the first lines.
+# Encoding declarations of XML, Python, Emacs and CSS in the first lines.
 _DECLARED = re.compile(rb"(?:coding\s*[:=]\s*[\"']?|@charset\s+\"|\\inputenc\w*\[)([-\w.]{2,40})")
 _DECLARED_WITHIN = 200
 
 
 def parse(file: File, limits: Limits) -> Parsed:
-    """Opens a text file. It may be very long: its text is never in memory as a whole."""
+    """Open a text file. It is streamed, because it may be larger than memory."""
     notes = Notes()
     return Parsed(1, _pieces(file, notes), notes)
 

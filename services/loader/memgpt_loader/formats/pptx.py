@@ -28,7 +28,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 
 def _slides(package: Package, notes: Notes) -> list[str]:
-    """Names of the slides' parts, in the order in which they are shown."""
+    """Return the names of the slide parts in presentation order."""
     main = package.main_part()
     parts = package.relationships(main)
     order = [relationship_id(each) for each in package.root(main).iter() if local(each) == "sldId"]

@@ -1,4 +1,4 @@
-"""The formats that are read, in the order in which their signatures are tried."""
+"""The registry of formats, in the order in which their signatures are tried."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ _BY_MEDIA_TYPE = {media_type: each for each in FORMATS for media_type in each.me
 
 
 def media_type_named(suffix: str) -> str:
-    """The media type that an extension names; empty if none."""
+    """Return the media type that an extension stands for; empty if unknown."""
     return _BY_EXTENSION.get(suffix, "")
 
 
 def format_of(media_type: str) -> Format:
-    """The format that declares a media type."""
+    """Return the format that declares a media type."""
     return _BY_MEDIA_TYPE[media_type]
 
 
 def parse(file: File, limits: Limits) -> Parsed:
-    """Opens a file by the parser of its format.
+    """Open a file with the parser of its format.
 
     Raises:
         FileFailure: It cannot be read.

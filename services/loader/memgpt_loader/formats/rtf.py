@@ -1,4 +1,4 @@
-"""Rich Text Format, by striprtf."""
+"""Rich Text Format, read with striprtf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RTF = "application/rtf"
 _SIGNATURE = b"{\\rtf"
 _PICTURE = re.compile(rb"\\pict\b")
 _SHADOW = re.compile(rb"\\nonshppict\b")
-# What the library leaves out, for it stands apart from the text.
+# Destinations that the library leaves out because they are not part of the body text.
 _FRAME = re.compile(rb"\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
 _OBJECT = re.compile(rb"\\objdata\b")
 
@@ -26,12 +26,12 @@ def _parse(file: File, limits: Limits) -> Parsed:
     notes = Notes()
     data = file.read()
     try:
-        # Latin-1 keeps every byte; the library decodes escaped ones by the code page that the document names.
+        # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         source = _FRAME.sub(_as_text, data).decode("latin-1")
         words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
-    except Exception as error:  # a structure that makes no sense: the library fails in any way
+    except Exception as error:  # on a malformed structure the library raises arbitrary exceptions
         raise broken("the RTF document", error) from error
     if pictures := len(_PICTURE.findall(data)) - len(_SHADOW.findall(data)):
         notes.add(NoteKind.PICTURE, count=max(pictures, 1))

@@ -1,4 +1,4 @@
-"""What kind of file it is: told by its content first, by its name second."""
+"""Detection of file formats, by content first and by name second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"
 _OCR = "run OCR on it, if it shows text"
 
-# What is not read, by its first bytes, and what to do about it.
+# Unsupported formats by their first bytes, and what to do about them.
 _FOREIGN = (
     (b"PK\x03\x04", "a ZIP archive", _UNPACK),
     (b"\x89PNG", "a PNG image", _OCR),
@@ -34,7 +34,7 @@ _FOREIGN = (
     (b"MZ\x90", "a program", _CONVERT),
     (b"SQLite format 3", "a database", _CONVERT),
 )
-# What is in a compound file, by the name of a stream that only this kind has.
+# Formats in compound files, by a stream name that only this format has.
 _COMPOUND = (
     ("WordDocument", "a legacy Word (.doc) file", "save it as .docx and load that"),
     ("PowerPoint Document", "a legacy PowerPoint (.ppt) file", "save it as .pptx and load that"),
@@ -43,20 +43,20 @@ _COMPOUND = (
 
 
 def media_type_of(name: str, source: BinaryIO | bytes) -> str:
-    """Decides the kind of a file.
+    """Return the media type of a file.
 
-    A file with a signature (PDF, office documents, EPUB, HTML, e-mail) is known by it, whatever its name. Text has
-    none, so its name tells which kind of text it is, and without a known name it is plain text.
+    A file with a signature (PDF, office documents, EPUB, HTML, e-mail) is identified by it, whatever its name. Text has
+    no signature, so its extension decides which kind of text it is; with an unknown extension it is plain text.
 
     Args:
         name: The file's name; only its extension counts.
-        source: Its bytes; a stream is left anywhere.
+        source: The file; the position of a stream is undefined afterwards.
 
     Returns:
         One of the media types of `registry.FORMATS`.
 
     Raises:
-        FileFailure: EMPTY, ENCRYPTED, BROKEN (is not what its name says) or UNSUPPORTED.
+        FileFailure: EMPTY, ENCRYPTED, BROKEN (the content does not match the extension) or UNSUPPORTED.
     """
     named = media_type_named(suffix_of(name))
     probe = Probe(name, source, named)
@@ -68,7 +68,7 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
         raise encrypted()
     if named and (first := format_of(named).first_bytes):
         if probe.head.startswith(first) and probe.parts is None:
-            return named  # its parser says what is damaged
+            return named  # the parser reports what is damaged
         named = format_of(named).also_text if _is_text(probe) else ""
         if not named:
             raise _misnamed(probe, media_type_named(probe.suffix))
@@ -98,7 +98,7 @@ def _misnamed(probe: Probe, named: str) -> FileFailure:
 
 
 def _foreign(probe: Probe) -> tuple[str, str] | None:
-    """What a file is that the Loader does not read, and what to do; None if nothing tells."""
+    """Return the name of an unsupported format and what to do about it; None if it is not recognized."""
     if probe.head.startswith(OLE):
         found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
         return found or ("a legacy office document", _CONVERT)

@@ -1,4 +1,4 @@
-"""What a format is, what a parser gets, and what it returns."""
+"""The interface of a format: what a parser gets and what it returns."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ MARKDOWN = "text/markdown"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may ask for."""
+    """Limits of parsing one file."""
 
     max_pages: int
-    """Pages, slides, sheets, chapters or files of an archive."""
+    """Maximum pages, slides, sheets, chapters or archive members."""
     max_chars: int
-    """Characters of text in all."""
+    """Maximum characters of text in total."""
     max_unpacked_bytes: int
-    """Bytes of all that is packed in a file, such as the parts of an office document."""
+    """Maximum unpacked bytes, such as of the parts of an office document."""
     max_tokens: int
-    """Tokens of a passage."""
+    """Maximum tokens of a passage."""
     overlap_tokens: int = 0
-    """Tokens that a passage repeats of the one before it."""
+    """Tokens that a passage repeats from the previous one."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file to read."""
+    """A file to parse."""
 
     source: Path | bytes
-    """Where its bytes are, or the bytes."""
+    """Path of the file, or its content."""
     name: str
-    """What its owner calls it; only the extension counts."""
+    """The client's name for it; only the extension matters."""
     media_type: str
-    """One of those that `registry.FORMATS` declare."""
+    """One of the media types that `registry.FORMATS` declare."""
     depth: int = 0
-    """How many files this one is packed in: 1 for the attachment of an e-mail."""
+    """Number of files that enclose this one: 1 for the attachment of an e-mail."""
 
     def open(self) -> BinaryIO:
-        """Its bytes, as a stream that can be sought in; the caller closes it."""
+        """Open the file as a seekable stream; the caller closes it."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def read(self) -> bytes:
-        """All of its bytes."""
+        """Return the whole content."""
         return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
 
@@ -64,53 +64,53 @@ class PageText:
     number: int
     """From 1; 0 for a document without pages."""
     text: str
-    """Cleaned; may be empty."""
+    """The cleaned text; may be empty."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file that could be opened."""
+    """An opened file."""
 
     documents: int
-    """Number of its pages, at least 1; 1 for a document without pages."""
+    """Number of pages, at least 1; 1 for a document without pages."""
     pages: Iterator[PageText]
-    """In order. Reads on as it is consumed, and raises FileFailure."""
+    """The pages in order, parsed as they are consumed; iteration may raise FileFailure."""
     notes: Notes = field(default_factory=Notes)
-    """What a person sees in the file and the text lacks; complete when the pages have been consumed."""
+    """Notes on content that the text lacks; complete when the pages have been consumed."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file that is read. Each is declared in a module of its own and listed in `registry.FORMATS`."""
+    """A supported format. Each is declared in its own module and listed in `registry.FORMATS`."""
 
     name: str
-    """For people, as in "is not a PDF"."""
+    """Name for people, as in "is not a PDF"."""
     media_types: Mapping[str, tuple[str, ...]]
-    """The extensions, lower case and with their dot, by the media type that they name."""
+    """Extensions, in lower case and with their dot, by media type."""
     parse: Callable[[File, Limits], Parsed]
-    """Opens a file; raises FileFailure if it cannot be read. Imports what is large only when it is called."""
+    """Opens a file; raises FileFailure if it cannot be read. Imports large libraries only when called."""
     reads: str
-    """What is read of a file, for people: a phrase without a full stop."""
+    """The content that is extracted, for people: a phrase without a full stop."""
     omits: str = ""
-    """What is not read and noted instead, for people; empty if nothing is."""
+    """The content that is left out and noted, for people; empty if there is none."""
     pages: str = ""
-    """What its documents are: "pages", "slides"; empty if it has none."""
+    """The word for its documents, such as "pages" or "slides"; empty if it has none."""
     signature: Callable[[Probe], str] | None = None
-    """Tells by the content: returns the media type, or an empty string. None for text, which its name tells."""
+    """Returns the media type by content, or an empty string. None for text, which is identified by its extension."""
     first_bytes: bytes = b""
-    """What every such file begins with; one with the extension that begins otherwise is broken. Empty for text."""
+    """Bytes that every such file begins with; a file with the extension but other bytes is broken. Empty for text."""
 
     also_text: str = ""
-    """The media type as which text with its extension is read: some programs give tables a workbook's name."""
+    """Media type for text files with this extension: some programs save tables as text with a workbook's extension."""
 
     @cached_property
     def extensions(self) -> tuple[str, ...]:
-        """All extensions, in order."""
+        """All extensions in order."""
         return tuple(sorted(extension for each in self.media_types.values() for extension in each))
 
 
 def flowing(text: str) -> Iterator[PageText]:
-    """A document without pages, of one piece.
+    """Yield a document that is a single text without pages.
 
     Raises:
         FileFailure: EMPTY.
@@ -121,13 +121,13 @@ def flowing(text: str) -> Iterator[PageText]:
 
 
 def closing(stream: BinaryIO, pages: Iterator[PageText]) -> Iterator[PageText]:
-    """The pages; closes the stream that they are read from after the last."""
+    """Yield the pages, and close their stream after the last."""
     with stream:
         yield from pages
 
 
 def too_many_pages(pages: int, what: str, limits: Limits) -> FileFailure:
-    """The failure of a file with more pages than it may have."""
+    """Return the failure for a file with too many pages."""
     return FileFailure(
         FailureReason.TOO_LARGE,
         f"the file has {pages:,} {what}, more than the {limits.max_pages:,} that the Loader accepts; "
@@ -136,11 +136,11 @@ def too_many_pages(pages: int, what: str, limits: Limits) -> FileFailure:
 
 
 def broken(what: str, error: Exception | None = None) -> FileFailure:
-    """The failure of a damaged file.
+    """Return the failure for a damaged file.
 
     Args:
         what: What cannot be read: "the presentation".
-        error: Of the library; goes to the log only.
+        error: The library's error, for the log only.
     """
     return FileFailure(
         FailureReason.BROKEN,
@@ -150,7 +150,7 @@ def broken(what: str, error: Exception | None = None) -> FileFailure:
 
 
 def encrypted() -> FileFailure:
-    """The failure of a file that needs a password."""
+    """Return the failure for a file that needs a password."""
     return FileFailure(
         FailureReason.ENCRYPTED, "the file is protected by a password; save a copy without the password and load that"
     )

@@ -1,4 +1,4 @@
-"""JSON and JSON lines: a line for each value, with the path to it; records are set apart by blank lines."""
+"""JSON and JSON Lines: one line per value, with its path; records are separated by blank lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_DEPTH = 200
 
 
 def _parse(file: File, limits: Limits) -> Parsed:
-    """Opens a JSON document, or a file with one to a line."""
+    """Open a JSON document or a JSON Lines file."""
     notes = Notes()
     return Parsed(1, _records(file, notes) if file.media_type == JSONL else _document(file, notes), notes)
 
@@ -30,7 +30,7 @@ def _document(file: File, notes: Notes) -> Iterator[PageText]:
         values = [_decoded(source)]
     except ValueError as error:
         lines = [line for line in source.split("\n", 2) if line.strip()]
-        if len(lines) > 1 and _is_json(lines[0]):  # JSON lines under another name
+        if len(lines) > 1 and _is_json(lines[0]):  # JSON Lines with another extension
             return _records(file, notes)
         values = _several(source) or _several(_plain(source))
         if not values:
@@ -42,7 +42,7 @@ def _document(file: File, notes: Notes) -> Iterator[PageText]:
 
 
 def _several(source: str) -> list[Any]:
-    """The values of a file that holds one or more, one after the other; none if it holds anything else."""
+    """Return the consecutive JSON values of a file; none if it contains anything else."""
     values, at = [], 0
     while (at := _NOT_BLANK.search(source, at).start()) < len(source):  # type: ignore[union-attr]
         try:
@@ -56,7 +56,7 @@ def _several(source: str) -> list[Any]:
 
 
 def _plain(source: str) -> str:
-    """A document as JSON has it, of one with comments, trailing commas, single quotes or bare names (JSON5)."""
+    """Convert JSON5 (comments, trailing commas, single quotes, bare names) to JSON."""
     return _TRAILING.sub(lambda match: match[1] or "", _TOKEN.sub(_as_json, source))
 
 
@@ -84,7 +84,7 @@ def _records(file: File, notes: Notes) -> Iterator[PageText]:
         except ValueError as error:
             bad += 1
             notes.add(NoteKind.BAD_RECORD, f"line {number:,}")
-            if bad == number:  # nothing before it was right, either
+            if bad == number:  # there was no valid value before it, either
                 first = error
             continue
         if not record:
@@ -124,7 +124,7 @@ def _decoded(source: str) -> Any:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object in which a key occurs twice."""
+    """An object with duplicate keys, kept as pairs."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Pairs:
@@ -132,7 +132,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Pairs:
     return unique if len(unique) == len(pairs) else _Pairs(pairs)
 
 
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_pairs)  # numbers as they are written
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_pairs)  # keep numbers as written
 _NOT_BLANK = re.compile(r"[^\s,\x1e]|\Z")
 _TOKEN = re.compile(
     r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\n]*|/\*.*?\*/|\#[^\n]*)|\'(?P<single>(?:[^\'\\]|\\.)*)\'|(?P<name>[^\W\d][\w$]*)'

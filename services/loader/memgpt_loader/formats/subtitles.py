@@ -1,4 +1,4 @@
-"""Subtitles: what is said, a line for each, without numbers and times."""
+"""Subtitles: the spoken lines, without numbers and times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
 
 
 def spoken(source: str, media_type: str) -> Iterator[str]:
-    """The lines that are shown, in order; one that is shown again at once is given once."""
+    """Yield the displayed lines in order, without immediate repetitions."""
     cues = _dialogue(source) if media_type == ASS else _cues(source)
     before = ""
     for cue in cues:

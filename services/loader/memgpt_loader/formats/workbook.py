@@ -1,4 +1,4 @@
-"""The sheets of Excel workbooks, row by row, as they are displayed."""
+"""The sheets of Excel workbooks, row by row, with cells as Excel displays them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memgpt_loader.tables import Row, table_lines
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _MOST_COLUMNS = 16_384
 _MOST_MERGED = 100_000
-# Merged cells and links stand behind the rows, and are wanted before them; a sheet may be larger than memory.
+# Merged cells and links come after the rows in a part but are needed first; a sheet may exceed memory.
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref=\"([A-Z0-9:]{4,24})\"")
 _SHEET_END = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData\s*/>")
 
@@ -46,23 +46,23 @@ class _Merged:
 
 @dataclass
 class _Around:
-    """What belongs to the cells of a sheet and stands elsewhere."""
+    """Data of a sheet's cells that is stored outside of its rows."""
 
     merged: dict[int, list[_Merged]] = field(default_factory=dict)
-    """By their first row."""
+    """Merged ranges by their first row."""
     links: dict[str, str] = field(default_factory=dict)
-    """Targets by the reference of a cell."""
+    """Link targets by cell reference."""
 
 
 class WorkbookReader:
     """Reads one workbook."""
 
     def __init__(self, package: Package, notes: Notes) -> None:
-        """Opens a workbook.
+        """Open a workbook.
 
         Args:
-            package: Its parts.
-            notes: Told what is left out.
+            package: The package of the workbook.
+            notes: Receives notes on content that is left out.
         """
         self._package = package
         self._notes = notes
@@ -73,7 +73,7 @@ class WorkbookReader:
         self._strings: list[str] | None = None
 
     def sheets(self) -> list[Sheet]:
-        """The sheets in order."""
+        """Return the sheets in order."""
         found = []
         for each in self._package.root(self._main).iter():
             match local(each):
@@ -89,7 +89,7 @@ class WorkbookReader:
         return found
 
     def lines(self, sheet: Sheet) -> Iterator[str]:
-        """The rows of a sheet as lines, then its comments, text boxes and charts."""
+        """Yield the rows of a sheet as lines, then its comments, text boxes and charts."""
         related = self._package.relationships(sheet.part)
         yield from table_lines(self._rows(sheet, related))
         threads = [each.target for each in related.values() if each.kind == "threadedComment"]
@@ -292,7 +292,7 @@ def _put(cells: list[str], column: int, text: str) -> None:
 
 
 def _rich(element: Element) -> str:
-    """The text of a string with formats in it, without readings in another script."""
+    """Return the text of a rich string, without phonetic readings."""
     pieces = []
     for child in element:
         match local(child):

@@ -1,4 +1,4 @@
-"""Legacy Excel workbooks, by xlrd: a sheet is a page."""
+"""Legacy Excel workbooks, read with xlrd: a sheet is a page."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
     notes = Notes()
     try:
-        # Formats are wanted for what cells display; what the library has to say of oddities is not.
+        # Formats are needed to display cells; the library's messages about irregularities are dropped.
         book = xlrd.open_workbook(
             file_contents=file.read(), formatting_info=True, on_demand=True, logfile=io.StringIO()
         )
         count = book.nsheets
     except MemoryError:
         raise
-    except Exception as error:  # a structure that makes no sense: the library fails in any way
+    except Exception as error:  # on a malformed structure the library raises arbitrary exceptions
         if "encrypted" in str(error).lower():
             raise encrypted() from error
         raise broken(_WHAT, error) from error
@@ -53,7 +53,7 @@ def _pages(book: Any, limits: Limits) -> Iterator[PageText]:
             for line in _lines(book, sheet):
                 chars += len(line)
                 lines.append(line)
-                if chars > limits.max_chars:  # reported where characters are counted
+                if chars > limits.max_chars:  # the character limit reports it
                     break
             name = one_line(sheet.name)
             book.unload_sheet(index)

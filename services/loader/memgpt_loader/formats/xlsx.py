@@ -42,7 +42,7 @@ def _pages(file: File, sheets: Sequence[Sheet], limits: Limits, notes: Notes) ->
             for line in reader.lines(sheet):
                 chars += len(line)
                 lines.append(line)
-                if chars > limits.max_chars:  # reported where characters are counted
+                if chars > limits.max_chars:  # the character limit reports it
                     break
             any_text = any_text or bool(lines)
             yield PageText(number, f"# {sheet.name}\n\n" + "\n".join(lines) if lines else "")

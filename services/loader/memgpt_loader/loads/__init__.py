@@ -2,7 +2,7 @@
 
 | module | what |
 | --- | --- |
-| `registry` | the operations on loads, and all loads that this process works on |
+| `registry` | the operations on loads, and the loads that this process works on |
 | `live`, `events` | one such load, its numbered events and its watchers |
 | `plan` | which files of a manifest must be uploaded, given what the source already holds |
 | `uploads`, `spool`, `spooled_file` | the bytes of an upload, on disk until they are parsed, within a quota |

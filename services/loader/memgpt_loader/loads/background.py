@@ -8,7 +8,7 @@ from typing import Any
 
 
 class BackgroundTasks:
-    """Keeps references to running tasks, and cancels them at the end."""
+    """Holds references to running tasks, and cancels them at shutdown."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -21,7 +21,7 @@ class BackgroundTasks:
         return task
 
     async def finish(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run work that continues to its end if the caller is cancelled."""
+        """Run work to completion even if the caller is cancelled."""
         await asyncio.shield(self.start(work, name))
 
     async def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""What watchers of a load are told."""
+"""Events that watchers of a load receive."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from memgpt_loader.model import Load, LoadFile
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """A file changed.
+    """A change of a file.
 
     Attributes:
         sequence: Number of the event.
-        file: The file as it was then.
+        file: The file at that time.
     """
 
     sequence: int
@@ -26,7 +26,7 @@ class LoadEnded:
 
     Attributes:
         sequence: Number of the event.
-        load: The load as it ended.
+        load: The ended load.
     """
 
     sequence: int

@@ -1,7 +1,7 @@
 """Which Loader works on a load: the one that the load's record names, as long as it keeps renewing the record.
 
-Any Loader may read a record, but writes it only over what it read (by its etag). So of two Loaders that want to take
-over a load one succeeds, and a Loader that was wrongly believed dead learns from its next write that it has lost the
+Any Loader may read a record, but a write succeeds only if the etag is current. So of two Loaders that try to take over
+a load only one succeeds, and a Loader that was wrongly believed dead learns from its next write that it has lost the
 load. If both stored passages of a file in the meantime, they stored the same passages under the same ids.
 """
 
@@ -21,20 +21,20 @@ from memgpt_loader.memory.port import Memory
 from memgpt_loader.model import FileState, Load, LoadRecord, LoadState
 
 RENEW_SECONDS = 8.0
-"""How often a record is written while nothing changes."""
+"""Seconds between writes of a record while nothing changes."""
 
 LEASE_SECONDS = 30.0
-"""How long a lease lasts after a write of the record. Memory's clock and the reader's may differ by a few seconds."""
+"""Seconds that a lease lasts after a write of the record; tolerates clocks that differ by a few seconds."""
 
 TAKEOVER_WINDOW = dt.timedelta(hours=24)
-"""How long an interrupted load can be taken over: as long as its CreateLoad can be repeated."""
+"""How long an interrupted load can be taken over, which is also how long its CreateLoad can be repeated."""
 
 
 class LoadLeases:
     """Takes, keeps and releases the leases of loads for this process."""
 
     def __init__(self, memory: Memory, spool: Spool) -> None:
-        """Use the name of `spool` as the holder's: its file lock shows other Loaders on this machine when it died."""
+        """Use the name of `spool` as the holder: its lock shows other Loaders on this machine that it is alive."""
         self._memory = memory
         self._spool = spool
 

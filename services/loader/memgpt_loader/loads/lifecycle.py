@@ -1,4 +1,4 @@
-"""How a live load is saved, lost to another Loader, released, cancelled and ended."""
+"""The life cycle of a live load: saving, release, loss to another Loader, cancellation and end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memgpt_loader.model import FileState, Load, LoadState
 _log = get_logger(__name__)
 
 SAVE_SECONDS = 1.0
-"""How long after a change a load is saved: files that end within this time share a write."""
+"""Seconds from a change to the save of a load; files that end within this time share a write."""
 
 _END_SECONDS = 60.0
 """How long the end of a load is retried while Memory is unavailable."""
@@ -41,11 +41,11 @@ class LoadLifecycle:
         """Connect the parts.
 
         Args:
-            memory: Holds the sources and the records.
+            memory: The Memory service, which stores sources and records.
             leases: Leases of this process.
             tasks: Runs delayed saves.
             stats: Counts files that ended.
-            forget: Called for a load that this process no longer works on.
+            forget: Called with a load that this process no longer works on.
         """
         self._memory = memory
         self._leases = leases
@@ -54,7 +54,7 @@ class LoadLifecycle:
         self._forget = forget
 
     async def settle(self, live: LiveLoad) -> None:
-        """End a load whose last file has ended; save any other one."""
+        """End a load if its last file has ended; otherwise save it."""
         if live.lost:
             return
         if live.complete and not live.cancelling:
@@ -89,7 +89,7 @@ class LoadLifecycle:
         if live.unused_seconds:
             self._forget(live)
             live.stop_watches(load_elsewhere(live.load.load_id))
-        else:  # it has been used in the meantime
+        else:  # it was used in the meantime
             await self.save(live)
 
     async def cancel(self, live: LiveLoad) -> None:
@@ -118,7 +118,7 @@ class LoadLifecycle:
             self._lose(live)
             return
         except ServiceError as error:
-            # Whoever takes the load over finds its files stored and unchanged: nothing is lost.
+            # A Loader that takes the load over finds its files stored and unchanged, so nothing is lost.
             _log.warning("load_end_save_failed", load_id=live.load.load_id, exc_info=error)
         finally:
             if not live.lost:
@@ -134,7 +134,7 @@ class LoadLifecycle:
                 load.removed += 1
 
     async def _act_on_merge(self, live: LiveLoad) -> None:
-        """Do what follows from what a save merged from the record."""
+        """React to the changes that a save merged from the record."""
         if live.load.cancel_requested:
             await self.cancel(live)
         elif live.complete:
@@ -150,7 +150,7 @@ class LoadLifecycle:
                     live.end(state)
                     await self._leases.save(live)
         except NotFound:
-            pass  # the source was deleted in the meantime, and its loads with it
+            pass  # the source and its loads were deleted in the meantime
 
     def _save_soon(self, live: LiveLoad) -> None:
         if not live.save_pending:

@@ -1,4 +1,4 @@
-"""A load that this process works on: its numbered changes, and its watchers."""
+"""The in-memory state of a load that this process works on, with numbered changes and watchers."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class LiveLoad:
         self._number(file)
 
     def needs_upload(self, file: LoadFile) -> bool:
-        """See `plan.needs_upload`."""
+        """Whether a file's bytes are still missing; see `plan.needs_upload`."""
         return plan.needs_upload(self.load, file, cancelling=self.cancelling)
 
     def merge(self, stored: Load) -> None:
-        """Take over what other Loaders have added to the record of this load."""
+        """Merge the changes that other Loaders made to the record of this load."""
         self.load.cancel_requested = stored.cancel_requested
         for name, result in stored.results.items():
             file = self.load.files.get(name)
@@ -133,7 +133,7 @@ class LiveLoad:
         self.load.sequence += 1
 
     def reopen(self) -> None:
-        """Undo an end that was not announced: the load belongs to another Loader."""
+        """Undo an unannounced end, because the load belongs to another Loader."""
         self.load.state, self.load.end_time = LoadState.RUNNING, None
 
     def announce_end(self) -> None:
@@ -171,7 +171,7 @@ class LiveLoad:
             while True:
                 change, end_announced = self._changed.next, self._end_announced
                 for sequence, file in self._since(cursor):
-                    # A file that changed again while the watcher was busy comes again, later.
+                    # A file that changed again while the watcher was busy is yielded again later.
                     if file.sequence == sequence:
                         cursor = sequence
                         yield FileChanged(sequence, copy.copy(file))

@@ -1,4 +1,4 @@
-"""One file on its way: parsed, chunked into passages, stored in Memory; all of it retried while that may help."""
+"""The pipeline of one file: parse it, chunk it into passages, store them in Memory, and retry temporary failures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Pipeline:
     """Parses files and stores their passages.
 
     Attributes:
-        chunker_version: Version of the chunking rules; a file that was chunked by other rules is loaded again.
+        chunker_version: Version of the chunking rules; a file that was chunked with another version is loaded again.
     """
 
     def __init__(self, pool: ParserPool, memory: Memory, chunker_version: str, retry_seconds: float) -> None:
@@ -58,7 +58,7 @@ class Pipeline:
             memory: Stores passages.
             chunker_version: Version of the chunking rules.
             retry_seconds: How long a file is retried while Memory is unavailable or no parser can be started, from the
-                first failure since the file last got further.
+                first failure since the file last made progress.
         """
         self._pool = pool
         self._memory = memory
@@ -70,8 +70,8 @@ class Pipeline:
 
         Args:
             job: The file, and the load and source it belongs to.
-            path: Where its bytes are.
-            progress: Called as the work goes on, and with zeros before another attempt.
+            path: Path of its bytes.
+            progress: Called with the progress, and with zeros before another attempt.
             finishing: Called before the file becomes visible; from then on it should not be cancelled.
 
         Raises:
@@ -149,7 +149,7 @@ class Pipeline:
 
 
 class _Batches:
-    """Gathers passages into batches, across pages."""
+    """Collects passages into batches across pages."""
 
     def __init__(self, writer: FileWriter) -> None:
         self._writer = writer
@@ -173,7 +173,7 @@ class _Batches:
 
 
 def _tracking(policy: RetryPolicy, progress: Progress) -> Progress:
-    """Wrap `progress` so that the policy notes when the file gets further than in any attempt before."""
+    """Wrap `progress` so that the policy is renewed when the file gets further than in any previous attempt."""
     furthest = 0
 
     def tracked(documents: int, passages: int) -> None:

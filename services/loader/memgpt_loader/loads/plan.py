@@ -106,7 +106,7 @@ def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> boo
     """Whether a file's bytes are still missing.
 
     Raises:
-        FailedPrecondition: They are not wanted any more.
+        FailedPrecondition: The file has ended, so its bytes are not needed.
     """
     if cancelling or load.cancel_requested or load.end_time is not None:
         if file.state is FileState.LOADED:

@@ -1,4 +1,4 @@
-"""Work on the files of live loads: each file in a task of its own, whose outcome becomes the file's state."""
+"""Processing of the files of live loads: each file has its own task, whose outcome becomes the file's state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FileProcessor:
             self._start(live, file, partial(self._relabel, live, file, held))
 
     async def withdraw(self, live: LiveLoad, file: LoadFile, why: str) -> None:
-        """Fail a file that its owner cannot send."""
+        """Fail a file that the client cannot send."""
         live.set_state(file.manifest.name, FileState.FAILED, reason=FailureReason.NOT_SENT, message=why)
         self._stats.files_ended[file.state] += 1
         await self._tasks.finish(self._settle(live), f"withdraw:{live.load.load_id}")

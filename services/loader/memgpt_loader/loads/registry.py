@@ -38,10 +38,10 @@ _ENDED_LOADS_KEPT = 100
 """Ended loads that are still served without reading their records."""
 
 _UPKEEP_SECONDS = 2.0
-"""How often leases are renewed and unused loads looked for."""
+"""Seconds between renewals of leases and searches for unused loads."""
 
 _POLL_SECONDS = 1.0
-"""How often the record of a load is read that is watched here, while another Loader works on it."""
+"""Seconds between reads of the record of a load that is watched here but runs on another Loader."""
 
 _CLOSE_SECONDS = 5.0
 
@@ -51,12 +51,12 @@ _SEQUENCES_PER_MILLISECOND = 1000
 
 @dataclass(frozen=True)
 class LoadLimits:
-    """Limits of loads."""
+    """Limits of loads and uploads."""
 
     max_file_bytes: int
-    """Bytes of a file."""
+    """Maximum bytes of a file."""
     seconds_per_mib: float
-    """Longest time of an upload for each MiB, and for the rest; else a slow one would keep its room indefinitely."""
+    """Maximum time of an upload per MiB or part of one, so that a slow upload does not hold its room indefinitely."""
     idle_seconds: float
     """Time without an upload after which a load that waits for files is cancelled."""
 
@@ -157,7 +157,8 @@ class LoadRegistry:
             The file as it is now. A file that was uploaded before is left alone.
 
         Raises:
-            ServiceError: Unknown load or file, not wanted, differs from the manifest, no room, too slow.
+            ServiceError: The load or file is unknown, the file is not needed or differs from the manifest, the disk is
+            full, or the upload is too slow.
         """
         live = await self._find_live(load_id)
         if live is None:
@@ -232,7 +233,7 @@ class LoadRegistry:
             live.stop_watches(_shutting_down())
 
     async def close(self) -> None:
-        """Stop all work, and release the loads, so that other Loaders can take them over."""
+        """Stop all work, and release the loads so that other Loaders can take them over."""
         await self._tasks.cancel()
         running = [live for live in self._live.values() if live.load.end_time is None]
         with suppress(TimeoutError):  # if Memory is gone already, the leases expire
@@ -271,7 +272,7 @@ class LoadRegistry:
         return live.load
 
     async def _watch_elsewhere(self, load_id: str, after: int) -> AsyncGenerator[LoadEvent]:
-        """Yield what another Loader has saved of a load, while it has the lease."""
+        """Yield the events that another Loader saves while it holds the lease of a load."""
         while load_id not in self._live:
             load = self._leases.load_of(await self._leases.get_record(load_id))
             if load.state is LoadState.INTERRUPTED:
@@ -345,7 +346,7 @@ class LoadRegistry:
                 await self._lifecycle.end(live, end_state)
 
     def _restart_files(self, live: LiveLoad, stored: Mapping[str, StoredFile]) -> Mapping[str, StoredFile]:
-        """Want the files again whose bytes went with the former process."""
+        """Request files again whose bytes were lost with the previous process."""
         load = live.load
         before = {name: file.state for name, file in load.files.items()}
         for file in load.files.values():
@@ -353,7 +354,7 @@ class LoadRegistry:
                 file.state = FileState.AWAITING_UPLOAD
         relabel = self._reconcile(load, stored, FileState.LOADED)
         for name, file in load.files.items():
-            # A file may have been uploaded after the last save: watchers must be told that it is wanted again.
+            # A file may have been uploaded after the last save: watchers must learn that it is needed again.
             if file.state is not before[name] or file.state is FileState.AWAITING_UPLOAD:
                 live.set_state(name, file.state, reason=file.reason, message=file.message)
         return relabel

@@ -1,8 +1,8 @@
-"""Loads that another Loader works on: what this one can do for them.
+"""Uploads, withdrawals and cancellations for loads that another Loader works on.
 
-The record of a load is what the two share. This Loader loads the file that was uploaded to it, and adds the result to
-the record, over what it read (by the etag); the other one, which holds the lease, merges the results that it finds
-there. So any Loader accepts any upload, a load is worked on by all of them, and no Loader needs the address of another.
+The two Loaders share only the record of the load. This Loader loads the file that was uploaded to it and adds the
+result to the record, checking the etag; the other one, which holds the lease, merges the results that it finds there.
+So any Loader accepts any upload, all of them work on a load, and no Loader needs the address of another.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RemoteLoads:
     async def upload(self, load_id: str, name: str, chunks: AsyncIterator[bytes]) -> LoadFile:
         """Receive a file's bytes and load the file.
 
-        Returns when its result is in the record: until then nobody else knows of the bytes.
+        Returns when the result is in the record; until then no other process knows of the bytes.
 
         Raises:
             ServiceError: See `LoadRegistry.upload`.

@@ -33,9 +33,9 @@ class _Waiter:
 
 
 class Spool:
-    """A folder with a quota, of which a single owner gets at most half, or one file.
+    """A folder with a quota, of which one owner gets at most half, or a single file.
 
-    Room is granted in the order of the requests, except that an owner that would get more than half is passed over.
+    Room is granted in the order of requests, except that an owner that would exceed half is passed over.
     """
 
     def __init__(self, parent: Path, quota_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Spool:
 
         Args:
             parent: Folder of all spools; created if absent.
-            quota_bytes: Bytes of all files together.
+            quota_bytes: Maximum bytes of all files together.
 
         Raises:
             OSError: The folder is not writable.
@@ -71,7 +71,7 @@ class Spool:
         return self._used.total()
 
     def has_died(self, name: str) -> bool:
-        """Whether a process is known to be dead. Only known if its folder is, or was, in the same parent folder."""
+        """Whether a process is known to be dead, which requires that its folder is or was in the same parent folder."""
         if name not in self._dead:
             siblings = (each for each in self._folder.parent.glob(f"{_PREFIX}*") if each.name == name)
             self._dead.update(each.name for each in siblings if _remove_if_dead(each))
@@ -130,9 +130,9 @@ class Spool:
             if owned and owned + waiter.size > self._quota // 2:
                 continue
             if self.used_bytes + waiter.size > self._quota:
-                return  # else a large file would wait indefinitely behind small ones
+                return  # otherwise small files could make a large one wait indefinitely
             self._waiters.remove(waiter)
-            if not waiter.granted.done():  # else it was cancelled
+            if not waiter.granted.done():  # otherwise it was cancelled
                 self._used[waiter.owner] += waiter.size
                 waiter.granted.set_result(None)
 

@@ -14,7 +14,7 @@ from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
 from memgpt_loader.model import Manifest
 
 _WRITE_BYTES = 1024 * 1024
-"""Chunks are gathered into writes of this size, each in a thread."""
+"""Size of a write in bytes; chunks are collected, and each write runs in a thread."""
 
 
 class SpooledFile:
@@ -23,7 +23,7 @@ class SpooledFile:
     As a context manager it discards itself at the end, unless `keep` was called.
 
     Attributes:
-        path: Where it is.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path, stream: BinaryIO, manifest: Manifest, release: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class SpooledFile:
         """Append bytes.
 
         Raises:
-            InvalidArgument: More bytes than the manifest says.
+            InvalidArgument: The file is larger than the manifest says.
         """
         self._size += len(chunk)
         if self._size > self._manifest.size:

@@ -1,4 +1,4 @@
-"""What this process counts of its loads, for metrics."""
+"""Counters of this process's loads, for metrics."""
 
 from __future__ import annotations
 

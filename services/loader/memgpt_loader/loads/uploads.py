@@ -1,4 +1,4 @@
-"""Receive the bytes of an upload, at a minimum pace: its room in the spool is reserved, and others may wait for it."""
+"""Receive the bytes of an upload at a minimum pace, since other uploads may wait for its reserved room in the spool."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ async def receive(
 
     Args:
         chunks: The bytes.
-        spooled: Where they go.
-        seconds_per_mib: Longest time for each MiB, and for the rest.
+        spooled: The file to write to.
+        seconds_per_mib: Maximum time for each MiB or part of one.
         on_chunk: Called for every chunk.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Memory as the Loader uses it: `port` says what the Loader needs, `client` calls the Memory service over gRPC."""
+"""The Memory service as the Loader uses it: `port` is the interface, `client` implements it over gRPC."""

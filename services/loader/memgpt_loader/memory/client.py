@@ -23,7 +23,7 @@ from memgpt_loader.memory.port import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.parsing.results import ParsedPassage
 
-if TYPE_CHECKING:  # known to the type checker only
+if TYPE_CHECKING:  # only known to the type checker
     from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
 
 _SERVICE = "/memgpt.memory.v1.SourceService"
@@ -66,13 +66,13 @@ class MemoryClient:
         try:
             found = (await _call(self._stub.GetSource(by_name))).source
         except NotFound:
-            check_name("source_name", ref.name)  # Memory does too, but calls the field by another name
+            check_name("source_name", ref.name)  # Memory checks this too, but under another field name
             new = source_service_pb2.CreateSourceRequest(
                 request_id=new_id("req"), name=ref.name, description=ref.description
             )
             try:
                 found = (await _call(self._stub.CreateSource(new))).source
-            except AlreadyExists:  # created by another client just now
+            except AlreadyExists:  # another client has just created it
                 found = (await _call(self._stub.GetSource(by_name))).source
         return found.source_id, found.name
 
@@ -145,7 +145,7 @@ class _Upsert:
     """One stream of passages. Memory may respond before its end: with an error, or because the version is visible."""
 
     def __init__(self, stub: SourceServiceAsyncStub) -> None:
-        # One message at a time: what Memory cannot take yet waits in the parser, not here.
+        # One message at a time: if Memory is slow, the parser waits and nothing accumulates here.
         self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=1)
         self._call = stub.UpsertPassages(self._requests())
         self._response = asyncio.create_task(self._wait())

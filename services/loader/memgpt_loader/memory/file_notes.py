@@ -8,7 +8,7 @@ from memgpt_loader.formats import Note
 
 
 def to_proto(note: Note) -> file_note_pb2.FileNote:
-    """Returns a note as Memory keeps it and callers get it."""
+    """Convert a note to the message that Memory stores and callers receive."""
     return file_note_pb2.FileNote(
         kind=file_note_pb2.FileNoteKind.Value(f"FILE_NOTE_KIND_{note.kind.value}"),
         count=note.count,

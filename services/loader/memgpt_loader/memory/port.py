@@ -14,7 +14,7 @@ BATCH_PASSAGES = 256
 """Maximum passages of a batch: embedding models are most efficient with a few hundred."""
 
 BATCH_BYTES = 1024 * 1024
-"""Maximum UTF-8 bytes of text of a batch; a message may have 4 MiB."""
+"""Maximum UTF-8 bytes of text in a batch; the maximum message size is 4 MiB."""
 
 
 class FileWriter(Protocol):

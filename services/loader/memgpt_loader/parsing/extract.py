@@ -1,4 +1,4 @@
-"""From a file to its passages. Runs in a parser process only."""
+"""Extraction of passages from a file. Runs only in a parser process."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from memgpt_loader.formats import File, Limits, Notes, PageText
 from memgpt_loader.text import writable
 
 MAX_PASSAGE_CHARS = 4096
-"""Characters of a passage at most, so that its UTF-8 has no more than the 16 KiB that Memory takes. Only white space,
-which counts no tokens, makes passages as long as that."""
+"""Maximum characters of a passage, so that its UTF-8 stays within Memory's limit of 16 KiB. Only white space, which has
+no tokens, makes passages that long."""
 
 
 _LAST_SPACE = re.compile(r".*\s", re.DOTALL)
 
 
 def chunker_version(max_tokens: int, overlap_tokens: int) -> str:
-    """Names the rules by which files become passages: a file read by other rules is read anew."""
+    """Return the version of the chunking rules; a file that was loaded with another version is loaded again."""
     overlap = f"+{overlap_tokens}" if overlap_tokens else ""
     return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}{overlap}"
 
 
 @dataclass(frozen=True)
 class Page:
-    """Passages of a page, or of a piece of a long text without pages."""
+    """The passages of a page, or of a piece of a long text without pages."""
 
     number: int
     """From 1; 0 for a document without pages."""
     passages: list[Chunk]
-    """In order; none of them reaches beyond the page. Offsets are those within the page's text."""
+    """The passages in order. None crosses the page; offsets refer to the page's text."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A file that could be opened."""
+    """An opened file."""
 
     media_type: str
     documents: int
     """Number of pages, at least 1."""
     pages: Iterator[Page]
-    """Reads on as it is consumed, and raises FileFailure."""
+    """The pages, parsed as they are consumed; iteration may raise FileFailure."""
     notes: Notes
-    """What a person should know of a file that is loaded all the same; complete when the pages have been consumed."""
+    """Notes on content that was left out; complete when the pages have been consumed."""
 
 
 def extract(path: Path, name: str, limits: Limits) -> Extraction:
-    """Opens a file.
+    """Open a file for extraction.
 
     Args:
-        path: Where its bytes are.
-        name: What its owner calls it; only the extension counts.
-        limits: What it may ask for.
+        path: Path of its bytes.
+        name: The client's name for it; only the extension matters.
+        limits: Limits of parsing.
 
     Raises:
         FileFailure: It cannot be read.
@@ -92,7 +92,7 @@ def _pages(texts: Iterator[PageText], limits: Limits) -> Iterator[Page]:
 
 @contextmanager
 def _closed(texts: Iterator[PageText]) -> Iterator[None]:
-    """Lets a parser close its files also when not all is read."""
+    """Close a parser's iterator, and so its files, even if it was not exhausted."""
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class FairSemaphore:
-    """Limits concurrent holders to `slots`, plus one for an owner that holds none.
+    """Limits concurrent holders to `slots`, plus one extra slot for an owner that holds none.
 
     The next slot goes to the waiting owner with the fewest slots; among equals, to the one that was served longest ago.
     """
@@ -47,7 +47,7 @@ class FairSemaphore:
                 self._waiters.move_to_end(owner)
             else:
                 del self._waiters[owner]
-            if not granted.done():  # else the waiter was cancelled
+            if not granted.done():  # otherwise the waiter was cancelled
                 self._held[owner] += 1
                 granted.set_result(None)
 

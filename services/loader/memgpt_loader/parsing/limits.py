@@ -10,19 +10,19 @@ class ParserLimits:
     """Limits of parsing, for each file."""
 
     processes: int
-    """Files parsed concurrently, each in its own process; one more for a load that would have none."""
+    """Files parsed concurrently, each in its own process, plus one for a load that would otherwise have none."""
     memory_bytes: int
-    """Address space of a parser process."""
+    """Maximum address space of a parser process, in bytes."""
     seconds: float
     """How long the Loader waits for the parser, and again for every million characters parsed. Time spent on storing
     passages does not count."""
     max_pages: int
-    """Pages, slides, sheets or chapters of a file."""
+    """Maximum pages, slides, sheets or chapters of a file."""
     max_chars: int
-    """Characters of text in a file."""
+    """Maximum characters of text in a file."""
     max_unpacked_bytes: int
-    """Bytes of everything packed in a file."""
+    """Maximum unpacked bytes of a file."""
     max_tokens: int
-    """Tokens of a passage."""
+    """Maximum tokens of a passage."""
     overlap_tokens: int = 0
     """Tokens that a passage repeats from the previous one."""

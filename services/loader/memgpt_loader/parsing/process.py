@@ -20,7 +20,7 @@ from memgpt_loader.parsing.results import Noted, Opened, PageRead, ParsedPassage
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _START_SECONDS = 60.0
 _CHARS_PER_TIME_LIMIT = 1_000_000
-"""The time limit applies again after this many characters: a long file may take long, a stuck one may not."""
+"""The time limit restarts after this many characters, so that it stops a stuck parser but not a long file."""
 
 
 class ParserUnavailable(Exception):  # noqa: N818 - a condition, like a gRPC status
@@ -31,7 +31,7 @@ class ParserProcess:
     """A process that parses one file after the other.
 
     Attributes:
-        files: Number of files it was given.
+        files: Number of files that it has been given.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:

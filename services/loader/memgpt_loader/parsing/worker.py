@@ -33,7 +33,7 @@ def main() -> None:
     # The pipe is for frames alone: whatever a library prints goes to the log.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    # Before the limits apply, and while files are still being uploaded.
+    # Import early: before the limits apply, and while files are still being uploaded.
     importlib.import_module("memgpt_loader.formats.pdf.reader")
     _limit(memory_bytes)
     frames.write(output, {"ready": True})
@@ -51,7 +51,7 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Limit the address space; macOS does not know that limit, so the resident size is watched there instead."""
+    """Limit the address space. macOS has no such limit, so the resident size is watched there instead."""
     try:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def _limit_memory(memory_bytes: int) -> None:
 
 
 def _end_beyond(memory_bytes: int) -> None:
-    """End this process once its resident size has been larger; the parent reports the file as too large."""
+    """End this process when its resident size exceeds the limit; the parent reports the file as too large."""
     unit = 1 if sys.platform == "darwin" else 1024
     while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit <= memory_bytes:
         time.sleep(_WATCH_SECONDS)
@@ -67,7 +67,7 @@ def _end_beyond(memory_bytes: int) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """Limit CPU time, in case the process computes on after its parent has died; a living parent kills it earlier."""
+    """Limit CPU time, in case the process goes on after its parent has died; a living parent kills it earlier."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(usage.ru_utime + usage.ru_stime) + seconds + 1
@@ -95,7 +95,7 @@ TOO_COMPLEX = (
     "The file expands beyond the parser's memory. If it is to be trusted, print it to a new PDF or split it, "
     "or raise loader.parser_memory_bytes."
 )
-"""The message for a file that exhausts the parser."""
+"""Return the message for a file that exhausts the parser."""
 
 
 def _read(job: frames.Frame, output: BinaryIO) -> Notes:

@@ -1,1 +1,1 @@
-"""What Word, PowerPoint and Excel files share: drawings, equations, symbol fonts, numbering and number formats."""
+"""Code shared by Word, PowerPoint and Excel: drawings, symbol fonts, numbering and number formats."""

@@ -17,12 +17,12 @@ class Drawings:
     """Reads the charts, diagrams and pictures that a part of a document refers to."""
 
     def __init__(self, package: Package, parts: Mapping[str, Relationship], notes: Notes, where: str = "") -> None:
-        """Reads for a part.
+        """Read the drawings of one part.
 
         Args:
             package: The document.
-            parts: What the part refers to.
-            notes: Told what holds no text.
+            parts: Relationships of the part.
+            notes: Receives notes on drawings without text.
             where: The page or sheet, for notes.
         """
         self._package = package
@@ -31,7 +31,7 @@ class Drawings:
         self._where = where
 
     def lines(self, element: Element) -> list[str]:
-        """The lines of what is drawn within an element, such as `w:drawing` or `p:graphicFrame`; text boxes apart."""
+        """Return the text of the drawings in an element (`w:drawing`, `p:graphicFrame`) except text boxes, as lines."""
         found: list[str] = []
         shown = False
         for each in element.iter():
@@ -64,7 +64,7 @@ class Drawings:
 
 
 def description(element: Element) -> str:
-    """The alternative text of a picture or shape, from its properties; else its title."""
+    """Return the alternative text of a picture or shape from its properties, or else its title."""
     for each in element.iter():
         words = ""
         if local(each) in ("docPr", "cNvPr"):
@@ -81,20 +81,20 @@ def _is_decorative(element: Element) -> bool:
 
 
 def plain_text(element: Element) -> str:
-    """The text of DrawingML within an element: paragraphs as lines."""
+    """Return the DrawingML text in an element, one line per paragraph."""
     paragraphs = (each for each in element.iter() if local(each) == "p")
     lines = ("".join(each.text or "" for each in paragraph.iter() if local(each) == "t") for paragraph in paragraphs)
     return "\n".join(filter(None, map(str.strip, lines)))
 
 
 def diagram_lines(data: Element) -> list[str]:
-    """The labels of SmartArt, in order, each a line."""
+    """Return the labels of a SmartArt diagram in order, one per line."""
     texts = (one_line(plain_text(each)) for each in data.iter() if local(each) == "pt")
     return [f"- {text}" for text in texts if text]
 
 
 def chart_lines(chart: Element) -> list[str]:
-    """A chart as lines: its title, the titles of its axes, then a line for each category with the values."""
+    """Return a chart as lines: its title, the titles of its axes, then a line with the values for each category."""
     title = next((each for each in _path(chart, "chart", "title")), None)
     lines = [f"Chart: {words}" if title is not None and (words := _rich(title)) else "Chart"]
     axes = [each for each in chart.iter() if local(each) in _AXES]
@@ -128,7 +128,7 @@ def _of(series: Element, *names: str) -> dict[int, str]:
 
 
 def _points(element: Element) -> dict[int, str]:
-    """Cached points by their index; those of several levels together."""
+    """Return the cached points by index; points of several levels are joined."""
     found: dict[int, list[str]] = {}
     for each in element.iter():
         match local(each):

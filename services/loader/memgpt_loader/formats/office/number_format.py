@@ -15,7 +15,7 @@ BUILT_IN = {
     39: "#,##0.00;(#,##0.00)", 40: "#,##0.00;(#,##0.00)", 45: "mm:ss", 46: "[h]:mm:ss", 47: "mm:ss.0", 48: "##0.0E+0",
     49: "@",
 }  # fmt: skip
-"""By the number that a style has for it. Dates in the order of the reader's country (14, 22) are given as ISO 8601."""
+"""Built-in formats by id. Formats whose date order depends on the locale (14, 22) use ISO 8601."""
 
 _TOKENS = re.compile(
     r'"(?P<text>[^"]*)"?|\\(?P<escaped>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<ampm>AM/PM|A/P)|(?P<general>General)'
@@ -29,17 +29,17 @@ _FRACTION = re.compile(r"(?P<whole>[#?0]+ )?[#?0]+/(?P<below>[#?]+|\d+)")
 _MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
 _MOST_FORMAT_CHARS = 255
-_LEAST_SERIAL = -690_000  # some programs count days before 1900, too
+_LEAST_SERIAL = -690_000  # some programs use negative numbers for days before 1900
 _MOST_SERIAL = 2_958_466  # the last day of the year 9999
 
 
 def displayed(value: float, code: str, *, from_1904: bool = False) -> str:
-    """A number as a cell with a format shows it.
+    """Return a number as a cell with this format displays it.
 
     Args:
-        value: The number, also of a date: days since 1900, or 1904.
+        value: The number. A date is a number of days since 1900 or 1904.
         code: The format.
-        from_1904: Whether days are counted from 1904.
+        from_1904: Whether days are counted from 1904 instead of 1900.
     """
     try:
         shown = _displayed(value, code[:_MOST_FORMAT_CHARS], from_1904=from_1904)
@@ -49,7 +49,7 @@ def displayed(value: float, code: str, *, from_1904: bool = False) -> str:
 
 
 def general(value: float) -> str:
-    """A number without a format."""
+    """Return a number as the format "General" displays it."""
     value = float(value)
     if value.is_integer() and abs(value) < 1e15:
         return str(int(value))
@@ -75,7 +75,7 @@ def _displayed(value: float, code: str, *, from_1904: bool) -> str:
 
 
 def _section(sections: list[list[tuple[str, str]]], value: float) -> tuple[list[tuple[str, str]], bool]:
-    """The part of a format that holds for a value, and whether it shows the sign itself."""
+    """Return the section of a format that applies to a value, and whether it shows the sign itself."""
     conditions = [next((text for kind, text in section if kind == "condition"), "") for section in sections]
     if any(conditions):
         for section, condition in zip(sections, conditions, strict=True):
@@ -102,7 +102,7 @@ def _holds(value: float, condition: str) -> bool:
 
 @lru_cache(maxsize=500)
 def _sections(code: str) -> list[list[tuple[str, str]]]:
-    """A format as the tokens of each of its sections, which semicolons set apart."""
+    """Split a format into the tokens of each of its semicolon-separated sections."""
     sections: list[list[tuple[str, str]]] = [[]]
     for match in _TOKENS.finditer(code):
         kind, text = match.lastgroup, match.group()
@@ -166,7 +166,7 @@ def _number(value: float, tokens: list[tuple[str, str]]) -> str:
 
 
 def _filled(tokens: list[tuple[str, str]], integer: str, fraction: str, *, grouped: bool) -> str:
-    """Puts digits in the places of a format; text between places of the whole part stays, as in 000-0000."""
+    """Fill the placeholders of a format with digits; literals between integer placeholders stay, as in 000-0000."""
     places = [(at, text) for at, (kind, text) in enumerate(tokens) if kind == "digits"]
     point = next((at for at, text in places if "." in text), places[-1][0] if places else -1)
     before = [at for at, _ in places if at <= point]
@@ -239,7 +239,7 @@ def _date(value: float, tokens: list[tuple[str, str]], *, from_1904: bool) -> st
 
 def _moment(ticks: int, step: int, *, from_1904: bool) -> dt.datetime:
     days = ticks // (86_400 * step)
-    # Excel has a 29th of February 1900, which there never was.
+    # Excel counts February 29, 1900, which did not exist.
     epoch = dt.datetime(1904, 1, 1) if from_1904 else dt.datetime(1899, 12, 31 if 0 <= days < 60 else 30)
     return epoch + dt.timedelta(milliseconds=ticks * 1000 // step)
 
@@ -250,7 +250,7 @@ def _elapsed(seconds: int, text: str) -> str:
 
 
 def _is_minutes(tokens: list[tuple[str, str]], at: int) -> bool:
-    """Whether the letters at a place, if they are m, are minutes: behind hours, or before seconds."""
+    """Whether an m at a position means minutes (after hours or before seconds) rather than months."""
     before = [text[0] for kind, text in tokens[:at] if kind in ("date", "elapsed") and text != "ampm"]
     after = [text[0] for kind, text in tokens[at + 1 :] if kind in ("date", "elapsed") and text != "ampm"]
     return before[-1:] == ["h"] or after[:1] == ["s"]

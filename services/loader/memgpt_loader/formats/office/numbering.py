@@ -1,4 +1,4 @@
-"""Numbers of lists and headings in Word documents, which are not stored but counted."""
+"""Numbers of lists and headings in Word documents, which Word computes and does not store."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class _Level:
     text: str = ""
     start: int = 1
     decimal: bool = False
-    """Whether numbers of levels above it are decimal, whatever their own format ("legal" numbering)."""
+    """Whether numbers of higher levels are shown as decimals regardless of their own format ("legal" numbering)."""
 
 
 @dataclass(frozen=True)
 class ListPlace:
-    """Where a paragraph belongs in the lists of a document."""
+    """The list and level of a paragraph."""
 
     list_id: str
     level: int
@@ -40,7 +40,7 @@ class Numbering:
     """Counts the paragraphs of all lists of a document, in order."""
 
     def __init__(self, root: Element | None) -> None:
-        """Reads the part `numbering`; None if there is none."""
+        """Read the part `numbering`; None if the document has none."""
         self._levels: dict[tuple[str, int], _Level] = {}
         self._lists: dict[str, str] = {}
         self._overrides: dict[tuple[str, int], _Level] = {}
@@ -58,11 +58,11 @@ class Numbering:
         }
 
     def place_of_style(self, style_id: str) -> ListPlace | None:
-        """The list that a paragraph style belongs to by itself."""
+        """Return the list that a paragraph style belongs to."""
         return self._styled.get(style_id)
 
     def marker(self, place: ListPlace) -> str:
-        """Counts a paragraph, and returns what stands before it: "2.1", or "-" for a bullet."""
+        """Count a paragraph and return its marker: "2.1", or "-" for a bullet."""
         abstract = self._lists.get(place.list_id)
         if abstract is None:
             return "-"
@@ -151,7 +151,7 @@ def _written(value: int, form: str) -> str:
 
 
 def roman(value: int) -> str:
-    """A number from 1 to 3999 in lower-case Roman numerals."""
+    """Return a number from 1 to 3999 in lower-case Roman numerals."""
     pieces = []
     for worth, letters in _ROMAN:
         count, value = divmod(value, worth)
@@ -160,5 +160,5 @@ def roman(value: int) -> str:
 
 
 def number(text: str) -> int:
-    """A number from 0 as XML has it; 0 for anything else."""
+    """Parse a non-negative number from XML; 0 for anything else."""
     return min(int(text), _MOST) if text.isascii() and text.isdigit() and len(text) < 12 else 0

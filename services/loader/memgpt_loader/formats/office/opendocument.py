@@ -23,7 +23,7 @@ _NOT_SHOWN = frozenset(
     | {"soft-page-break", "bookmark", "calculation-settings", "table-source", "named-expressions", "hidden-text"}
 )
 _ROW_POINTS = 28.0
-"""Shapes whose tops differ by less are read from left to right."""
+"""Shapes whose tops differ by less than this are read from left to right."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class OpenDocumentReader:
     """Reads the body of one document."""
 
     def __init__(self, root: Element, styles: Element | None, package: Package | None, notes: Notes) -> None:
-        """Opens a document.
+        """Open a document.
 
         Args:
-            root: Of its content.
-            styles: Root of its styles; None if they are in the content, or there are none.
-            package: Its parts, for what is embedded; None for a flat document.
-            notes: Told what is left out.
+            root: Root element of the content.
+            styles: Root element of the styles; None if they are in the content or absent.
+            package: The package, for embedded parts; None for a flat document.
+            notes: Receives notes on content that is left out.
         """
         self._root = root
         self._package = package
@@ -71,12 +71,12 @@ class OpenDocumentReader:
 
     @property
     def kind(self) -> str:
-        """What the document is: `text`, `spreadsheet`, `presentation`, `drawing`."""
+        """The kind of document: `text`, `spreadsheet`, `presentation` or `drawing`."""
         body = self._body()
         return local(body) if body is not None else ""
 
     def text(self) -> str:
-        """All of a text document."""
+        """Return the text of a text document."""
         frames = [*self._frames("header"), *self._frames("footer")]
         headers = [each for each in frames if each.startswith("Header")]
         footers = [each for each in frames if each.startswith("Footer")]
@@ -84,13 +84,13 @@ class OpenDocumentReader:
         return "\n\n".join(filter(None, (*headers, self._blocks.text(), *footers)))
 
     def sheets(self) -> list[tuple[str, Element]]:
-        """Names and elements of the sheets."""
+        """Return the names and elements of the sheets."""
         body = self._body()
         tables = [] if body is None else [each for each in body if local(each) == "table"]
         return [(one_line(attribute(each, "name")), each) for each in tables]
 
     def sheet_lines(self, table: Element) -> Iterator[str]:
-        """The rows of a sheet, then its comments, charts and text boxes."""
+        """Yield the rows of a sheet, then its comments, charts and text boxes."""
         comments: list[str] = []
         yield from table_lines(self._rows(table, comments))
         yield from comments
@@ -101,12 +101,12 @@ class OpenDocumentReader:
         yield from filter(None, self._blocks.text().split("\n"))
 
     def slides(self) -> list[Element]:
-        """The slides of a presentation, or the pages of a drawing."""
+        """Return the slides of a presentation, or the pages of a drawing."""
         body = self._body()
         return [] if body is None else [each for each in body if local(each) == "page"]
 
     def slide_text(self, page: Element) -> str:
-        """The shapes of a slide from its top to its bottom, then the speaker's notes."""
+        """Return the text of a slide's shapes from top to bottom, then the speaker's notes."""
         self._blocks = Blocks()
         notes = [child for child in page if local(child) == "notes"]
         for shape in _from_top([child for child in page if local(child) != "notes"]):
@@ -188,7 +188,7 @@ class OpenDocumentReader:
             self._blocks.gap()
 
     def _marker(self) -> str:
-        """What stands before the next paragraph of a list; only the first one of an item has a number."""
+        """Return the marker of the next paragraph in a list; only the first paragraph of an item has a number."""
         current = self._lists[-1]
         level = self._styles.lists.get(current.style, {}).get(len(self._lists), _Level())
         if not level.form or current.count is None:
@@ -252,7 +252,7 @@ class OpenDocumentReader:
         return f"Comment ({author}): {words}" if author else f"Comment: {words}"
 
     def _frame(self, frame: Element) -> None:
-        """A text box, an object or a picture, or several forms of one."""
+        """Read a frame: a text box, an object or a picture, or alternatives of one."""
         before = self._blocks.text()
         words = one_line(" ".join("".join(each.itertext()) for each in frame if local(each) in ("title", "desc")))
         pictures = False
@@ -270,7 +270,7 @@ class OpenDocumentReader:
             self._notes.add(NoteKind.PICTURE)
 
     def _object(self, element: Element) -> None:
-        """An equation or a chart, within the element or in a part of its own."""
+        """Read an equation or a chart, inline or in its own part."""
         roots = list(element)
         name = attribute(element, "href").removeprefix("./").rstrip("/")
         if not roots and self._package is not None and f"{name}/content.xml" in self._package.names:
@@ -341,7 +341,7 @@ class OpenDocumentReader:
         return " ".join(pieces)
 
     def _frames(self, kind: str) -> Iterator[str]:
-        """Headers or footers, each once."""
+        """Yield the headers or footers without repetitions."""
         seen = set()
         for each in self._master.iter():
             if local(each) in (kind, f"{kind}-left", f"{kind}-first"):
@@ -401,7 +401,7 @@ def _written(value: int, form: str) -> str:
 
 
 def _from_top(shapes: Sequence[Element]) -> list[Element]:
-    """Shapes by rows, from left to right; the title first."""
+    """Sort shapes into rows, each from left to right, with the title first."""
     keyed = []
     for at, shape in enumerate(shapes):
         title = attribute(shape, "class") == "title"

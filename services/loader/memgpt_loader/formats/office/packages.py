@@ -1,4 +1,4 @@
-"""Documents that are ZIP archives of XML: opened with an eye on bombs."""
+"""Documents that are ZIP archives of XML, opened with limits against decompression bombs."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from memgpt_loader.formats.spec import File, Limits, broken, encrypted
 _PIECE = 1024 * 1024
 _MOST_ENTRIES = 20_000
 _MOST_RATIO = 200
-"""Bytes that one packed byte may become, from `_RATIO_FROM` on: office documents reach some dozens."""
+"""Maximum compression ratio for parts from `_RATIO_FROM` bytes on; office documents reach a few dozen."""
 _RATIO_FROM = 16 * 1024 * 1024
 _MOST_DEPTH = 200
-"""Elements within elements: Word's own limit for tables in tables is far below."""
+"""Maximum nesting depth of elements, far above Word's own limit for nested tables."""
 
 
 @dataclass(frozen=True)
 class Relationship:
-    """What a part of an office document refers to."""
+    """A reference from a part of an office document to a part or an address."""
 
     kind: str
-    """The last part of its type: `slide`, `hyperlink`."""
+    """The last segment of its type, such as `slide` or `hyperlink`."""
     target: str
-    """Name of a part, or an address outside."""
+    """Name of a part, or an external address."""
 
 
 class Package:
     """An open archive.
 
     Attributes:
-        names: Names of its parts.
-        in_order: The same as they stand in the archive.
+        names: Names of the parts.
+        in_order: The names in archive order.
     """
 
     def __init__(self, archive: zipfile.ZipFile, what: str) -> None:
@@ -53,7 +53,7 @@ class Package:
         self.names = frozenset(self.in_order)
 
     def read(self, name: str) -> bytes:
-        """A part's bytes.
+        """Return the bytes of a part.
 
         Raises:
             FileFailure: BROKEN: it is not there, or damaged.
@@ -62,7 +62,7 @@ class Package:
             return self._archive.read(name)
 
     def after(self, name: str, mark: re.Pattern[bytes]) -> bytes:
-        """A part's bytes after the first match of a mark of at most 64 bytes; none if it is not found.
+        """Return a part's bytes after the first match of a mark of at most 64 bytes; no bytes if it is not found.
 
         Raises:
             FileFailure: BROKEN: it is not there, or damaged.
@@ -77,7 +77,7 @@ class Package:
         return b""
 
     def elements(self, name: str) -> Iterator[tuple[str, Element]]:
-        """The events `start` and `end` of a part's elements, as they are read; clear those that are done with.
+        """Yield the `start` and `end` events of a part's elements as it is read; clear finished elements.
 
         Raises:
             FileFailure: BROKEN; TOO_LARGE for XML that declares entities, or is nested too deep.
@@ -86,11 +86,11 @@ class Package:
             yield from _elements(stream)
 
     def root(self, name: str) -> Element:
-        """A small part as a tree; the failures are those of `elements`."""
+        """Return a small part as a tree; raises like `elements`."""
         return _first(self.elements(name), self._what)
 
     def relationships(self, part: str) -> dict[str, Relationship]:
-        """What an office document's part refers to, by the ids that it uses; `part` is empty for the package itself."""
+        """Return the relationships of a part by id; an empty `part` means the package itself."""
         path = PurePosixPath(part)
         name = str(path.parent / "_rels" / f"{path.name}.rels")
         if name not in self.names:
@@ -103,7 +103,7 @@ class Package:
         return found
 
     def main_part(self) -> str:
-        """Name of the part with an office document's content."""
+        """Return the name of the part that holds an office document's content."""
         for each in self.relationships("").values():
             if each.kind == "officeDocument" and each.target in self.names:
                 return each.target
@@ -127,7 +127,7 @@ def _errors_of(what: str) -> Iterator[None]:
 
 
 def parse_tree(stream: IO[bytes], what: str) -> Element:
-    """Reads a document of XML that is not in an archive; the failures are those of `Package.elements`."""
+    """Parse an XML document that is not in an archive; raises like `Package.elements`."""
     with _errors_of(what):
         return _first(_elements(stream), what)
 
@@ -143,12 +143,12 @@ def _first(elements: Iterator[tuple[str, Element]], what: str) -> Element:
 
 @contextmanager
 def open_package(file: File, what: str, limits: Limits) -> Iterator[Package]:
-    """Opens an archive whose parts, unpacked, are within bounds.
+    """Open an archive and check that its unpacked parts are within the limits.
 
     Args:
         file: The file.
-        what: What it is to be, as the beginning of a sentence: "The presentation".
-        limits: What it may ask for.
+        what: What the file is expected to be, as the start of an error message: "The presentation".
+        limits: Limits of parsing.
 
     Raises:
         FileFailure: BROKEN, ENCRYPTED or TOO_LARGE.
@@ -157,7 +157,7 @@ def open_package(file: File, what: str, limits: Limits) -> Iterator[Package]:
         parts = archive.infolist()
         if any(part.flag_bits & 1 for part in parts):
             raise encrypted()
-        # What is declared here is all that the library unpacks of a part.
+        # The library unpacks no more of a part than its declared size.
         unpacked = sum(part.file_size for part in parts)
         if (
             unpacked > limits.max_unpacked_bytes
@@ -180,7 +180,7 @@ def _opened(stream: BinaryIO, what: str) -> zipfile.ZipFile:
 
 
 def declares_entities(what: str, error: Exception) -> FileFailure:
-    """The failure of a file with XML that declares entities."""
+    """Return the failure for a file whose XML declares entities."""
     return FileFailure(
         FailureReason.TOO_LARGE,
         f"{what} declares XML entities, as bombs do and no such document needs. "
@@ -190,7 +190,7 @@ def declares_entities(what: str, error: Exception) -> FileFailure:
 
 
 def resolve(part: str, target: str) -> str:
-    """The name of the part that another one refers to."""
+    """Resolve a reference to the name of the part."""
     pieces: list[str] = [] if target.startswith("/") else list(PurePosixPath(part).parent.parts)
     for piece in target.split("/"):
         if piece == "..":
@@ -202,17 +202,17 @@ def resolve(part: str, target: str) -> str:
 
 
 def local(element: Element) -> str:
-    """An element's name without its namespace; empty for comments and the like."""
+    """Return an element's name without its namespace; empty for comments and other non-elements."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
 def attribute(element: Element, name: str) -> str:
-    """The value of an attribute, whatever its namespace; empty if it is not there."""
+    """Return the value of an attribute in any namespace; empty if absent."""
     return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
 def relationship_id(element: Element) -> str:
-    """The id of a relationship: `r:id`, where `id` alone is another thing."""
+    """Return the relationship id `r:id`, as opposed to a plain `id` attribute."""
     return next((value for key, value in element.attrib.items() if key.endswith("relationships}id")), "")
 
 

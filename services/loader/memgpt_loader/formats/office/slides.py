@@ -40,7 +40,7 @@ class SlideReader:
         self._authors = self._comment_authors()
 
     def text(self, part: str, number: int) -> str:
-        """The text of a slide: its title, its shapes, comments and the speaker's notes."""
+        """Return the text of a slide: its title, its shapes, comments and the speaker's notes."""
         related = self._package.relationships(part)
         blocks = Blocks()
         root = self._package.root(part)
@@ -67,7 +67,7 @@ class SlideReader:
             blocks.paragraph(f"Notes: {words.text()}")
 
     def _places(self, related: Mapping[str, Relationship]) -> Mapping[tuple[str, str], _Place]:
-        """Where the placeholders of a slide's layout are, by their kind and index."""
+        """Return the positions of the placeholders in a slide's layout, by kind and index."""
         layout = next((each.target for each in related.values() if each.kind == "slideLayout"), "")
         if layout not in self._layouts:
             places: dict[tuple[str, str], _Place] = {}
@@ -108,7 +108,7 @@ def _placeholders(root: Element) -> Iterator[tuple[tuple[str, str], _Place]]:
 
 
 def _placeholder(shape: Element) -> tuple[str, str]:
-    """The kind and index of a placeholder; empty for another shape."""
+    """Return the kind and index of a placeholder; empty for other shapes."""
     for properties in shape:
         if local(properties).startswith("nv"):
             for each in properties.iter():
@@ -152,7 +152,7 @@ class _Shapes:
         self._number = number
 
     def add(self, element: Element, depth: int = 0) -> None:
-        """Adds the text of all shapes in an element, from its top to its bottom."""
+        """Add the text of all shapes in an element, from top to bottom."""
         if depth > _MOST_DEPTH:
             return
         shapes = [child for child in element if local(child) in _SHAPES]
@@ -168,7 +168,7 @@ class _Shapes:
                     self.add(child, depth + 1)
 
     def _in_order(self, shapes: list[Element]) -> list[Element]:
-        """The title first; then by rows, from left to right; a shape without a place stays behind the one before it."""
+        """Sort shapes: title, then rows from left to right; a shape without a position follows its predecessor."""
         keyed = []
         last = _Place(0, 0)
         for at, shape in enumerate(shapes):
@@ -230,7 +230,7 @@ class _Shapes:
         for row in (one for one in table if local(one) == "tr"):
             cells = [one for one in row if local(one) == "tc"]
             texts = [self._plain(cell) for cell in cells]
-            for at, cell in enumerate(cells):  # a cell over several rows counts for each
+            for at, cell in enumerate(cells):  # a cell that spans several rows is repeated in each
                 if attribute(cell, "vMerge") in ("1", "true"):
                     texts[at] = above.get(at, "")
                 above[at] = texts[at]
@@ -265,7 +265,7 @@ def _words(run: Element) -> str:
 
 
 def _marker(paragraph: Element, numbers: dict[int, int]) -> tuple[int, str]:
-    """A paragraph's depth, and what stands before it if it is numbered; counts."""
+    """Count a paragraph; return its depth, and its marker if it is numbered."""
     properties = next((each for each in paragraph if local(each) == "pPr"), None)
     level = "" if properties is None else attribute(properties, "lvl")
     depth = int(level) if level.isascii() and level.isdigit() and len(level) < 3 else 0

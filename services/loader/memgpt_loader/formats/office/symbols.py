@@ -1,8 +1,8 @@
-"""Characters of symbol fonts, by the code that a document has for them."""
+"""Unicode characters of symbol fonts, by their codes in a document."""
 
 from __future__ import annotations
 
-# The encoding of the font Symbol (Adobe), from 0x20 on, 0x7F to 0xA0 left out.
+# Adobe's encoding of the font Symbol from 0x20 on, without 0x7F to 0xA0.
 _SYMBOL_LOW = " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"
 _SYMBOL_HIGH = "ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪"
 _SYMBOL_LAST = "〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭"
@@ -34,7 +34,7 @@ _FONTS = {
 
 
 def symbol(font: str, code: int) -> str:
-    """The character at a code of a font; empty if it is not known. Codes from 0xF000 are those less 0xF000."""
+    """Return the character for a code of a symbol font; empty if unknown. An offset of 0xF000 is ignored."""
     low = code - 0xF000 if 0xF000 <= code <= 0xF0FF else code
     table = _FONTS.get(font.strip().lower())
     if table is not None:
@@ -43,5 +43,5 @@ def symbol(font: str, code: int) -> str:
 
 
 def is_symbol_font(font: str) -> bool:
-    """Whether letters in a font stand for other characters."""
+    """Whether the letters of a font stand for other characters."""
     return font.strip().lower() in _FONTS

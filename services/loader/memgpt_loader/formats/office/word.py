@@ -1,4 +1,4 @@
-"""The text of Word documents, as last revised."""
+"""The text of Word documents, with all revisions accepted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_STYLES_BASED = 20
 @dataclass(frozen=True)
 class _Style:
     level: int = 0
-    """Of a heading, from 1; 0 for other text."""
+    """Level of a heading, from 1; 0 for other text."""
     place: ListPlace | None = None
     listed: bool = False
     hidden: bool = False
@@ -40,13 +40,13 @@ class WordReader:
     """Reads one document."""
 
     def __init__(self, package: Package, file: File, limits: Limits, notes: Notes) -> None:
-        """Opens a document.
+        """Open a document.
 
         Args:
-            package: Its parts.
-            file: The file, for what is embedded in it.
-            limits: What it may ask for.
-            notes: Told what is left out.
+            package: The package of the document.
+            file: The file that contains embedded files.
+            limits: Limits of parsing.
+            notes: Receives notes on content that is left out.
         """
         self._package = package
         self._file = file
@@ -60,20 +60,20 @@ class WordReader:
         self._drawings = Drawings(package, self._links, notes)
         self._blocks = Blocks()
         self._waiting: list[Element | str] = []
-        """Text boxes, drawings and comments, which stand behind the paragraph or table that they belong to."""
+        """Text boxes, drawings and comments, which follow the paragraph or table that they belong to."""
         self._font = ""
-        """Of the run that is being read, if it names one."""
+        """Font of the current run, if it names one."""
         self._carried = ""
-        """Text of a paragraph whose mark is deleted: it goes on in the next one."""
+        """Text of a paragraph whose paragraph mark is deleted; it continues in the next paragraph."""
         self._frames: dict[str, list[str]] = {"header": [], "footer": []}
-        """Ids of the parts of headers and footers."""
+        """Relationship ids of headers and footers."""
 
     def text(self) -> str:
-        """All of the document."""
+        """Return the text of the whole document."""
         depth = 0
         for event, element in self._package.elements(self._main):
             depth += 1 if event == "start" else -1
-            if event == "end" and depth == 2:  # within the document and its body
+            if event == "end" and depth == 2:  # the document and its body
                 self._block(element)
                 element.clear()
         if self._carried:
@@ -103,7 +103,7 @@ class WordReader:
                 self._section(element)
             case "oMathPara" | "oMath":
                 self._blocks.paragraph(linear(element))
-            case name if name not in _NOT_SHOWN:  # content controls, custom XML, insertions: what is in them
+            case name if name not in _NOT_SHOWN:  # content controls, custom XML and insertions: read their content
                 for child in element:
                     self._block(child)
 
@@ -147,7 +147,7 @@ class WordReader:
                 properties = {local(each): attribute(each, "val") for each in _properties(cell, "tcPr")}
                 at = len(cells)
                 text = self._cell(cell)
-                if "vMerge" in properties:  # a cell over several rows counts for each
+                if "vMerge" in properties:  # a cell that spans several rows is repeated in each
                     text = above.get(at, text) if properties["vMerge"] in ("", "continue") else text
                     above[at] = text
                 cells.append(text)
@@ -229,7 +229,7 @@ class WordReader:
         return False
 
     def _style(self, properties: Element | tuple[()]) -> _Style:
-        """A paragraph's style."""
+        """Return the style of a paragraph."""
         style = _Style()
         for each in properties:
             match local(each):
@@ -297,7 +297,7 @@ class WordReader:
                 self._frames[kind].append(relationship_id(each))
 
     def _frame(self, kind: str) -> str:
-        """The text of all headers or footers, each once; numbers of pages alone are none."""
+        """Return the distinct headers or footers, except those that are only page numbers."""
         texts: list[str] = []
         main, blocks = self._links, self._blocks
         for id_ in self._frames[kind]:
@@ -305,7 +305,7 @@ class WordReader:
             if related is None or related.target not in self._package.names:
                 continue
             self._links = self._package.relationships(related.target)
-            self._drawings = Drawings(self._package, self._links, Notes())  # a logo is not worth a note
+            self._drawings = Drawings(self._package, self._links, Notes())  # no note: usually a logo
             self._blocks = Blocks()
             for child in self._package.root(related.target):
                 self._block(child)
@@ -316,7 +316,7 @@ class WordReader:
         return "\n\n".join(f"{kind.capitalize()}: {each}" for each in texts)
 
     def _imported(self, related: Relationship | None) -> None:
-        """Adds a document that is imported whole, as Word shows it."""
+        """Add a document that is imported as a whole (altChunk), which Word shows inline."""
         if related is None or related.target not in self._package.names:
             self._notes.add(NoteKind.MISSING_PART, "imported document")
             return
@@ -345,7 +345,7 @@ def _texts(element: Element) -> Iterator[str]:
 
 
 def _within(element: Element, name: str) -> Iterator[Element]:
-    """The nearest descendants of a name, whatever they are wrapped in."""
+    """Yield the nearest descendants with a name, regardless of wrappers."""
     for child in element:
         if local(child) == name:
             yield child

@@ -13,7 +13,7 @@ _HEADER_WITHIN = 1024
 
 def _signature(probe: Probe) -> str:
     header = probe.head[:_HEADER_WITHIN].find(b"%PDF-")
-    # Other files may well speak of the header.
+    # Other files may contain the header as text.
     return PDF if header == 0 or (header > 0 and probe.named == PDF) else ""
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Surrogates cannot be encoded as UTF-8; controls other than tab and line feed are debris of fonts.
+# Surrogates cannot be encoded as UTF-8; other controls than tab and line feed are font artifacts.
 _DEBRIS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-# What compatibility decomposition may touch: ligatures and letters drawn as mathematical symbols. Superscripts,
-# fractions and full-width forms carry meaning, or are what the author wrote.
-# Letters of Hebrew and Arabic in the forms that they take beside others are letters.
+# Characters to decompose (NFKC): ligatures and letters drawn as mathematical symbols. Superscripts,
+# fractions and full-width forms stay, because they carry meaning or are what the author wrote.
+# Presentation forms of Hebrew and Arabic become plain letters.
 _COMPATIBILITY = re.compile(r"[\ufb00-\ufb06\ufb1d-\ufdcf\ufe70-\ufefc\U0001d400-\U0001d7ff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" *\n *")
@@ -29,7 +29,7 @@ _FIRST_HALVES = frozenset(
     task context word sentence question multi pre so
     """.split()  # noqa: SIM905 - as a list it fills a page
 )
-"""Words that mostly stand before a hyphen, where no word of the document tells."""
+"""Prefixes that usually keep their hyphen; used if the document does not spell out the word elsewhere."""
 _ENDINGS = frozenset(
     """
     ness ing ings ed er ers est age ages ly ward wards ment ments en ens ish ism ist ists able ible tion
@@ -42,9 +42,10 @@ _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 class PageCleaner:
     r"""Cleans the pages of one document, in order.
 
-    Lone surrogates, NULs and other controls vanish; ligatures and mathematical letters become letters; NFC; runs of
-    blanks become one; a word that was broken at the end of a line is joined. Whether `long-\nterm` is "long-term" or
-    "longterm" is decided by which of them this page, or an earlier one, spells out; failing that it is joined.
+    Removes lone surrogates, NULs and other controls, turns ligatures and mathematical letters into plain letters,
+    normalizes to NFC, collapses runs of blanks, and joins words that are broken at the end of a line. `long-\nterm`
+    becomes "long-term" or "longterm", whichever this page or an earlier one spells out. If neither is, words with a
+    usual first half of a compound keep the hyphen, and others are joined.
     """
 
     def __init__(self) -> None:

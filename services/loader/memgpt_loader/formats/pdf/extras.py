@@ -1,4 +1,4 @@
-"""What a PDF holds beside the text of its pages: fields of forms and attached files. By pypdf, within its limits."""
+"""Form fields and attached files of a PDF, read with pypdf within its limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_NODES = 5000
 
 
 def field_lines(page: DictionaryObject) -> list[str]:
-    """The filled fields of the form on a page, each with its label: "Applicant: Ada"."""
+    """Return the filled form fields on a page, each with its label: "Applicant: Ada"."""
     lines: list[str] = []
     for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
         if not isinstance(annotation, DictionaryObject) or annotation.get("/Subtype") != "/Widget":
@@ -25,7 +25,7 @@ def field_lines(page: DictionaryObject) -> list[str]:
         if value:
             label = _text(_inherited(annotation, "/TU")) or _text(_inherited(annotation, "/T"))
             line = f"{label}: {value}" if label else value
-            if line not in lines:  # a field may be shown several times
+            if line not in lines:  # a field may appear several times
                 lines.append(line)
     return lines
 
@@ -74,11 +74,11 @@ class Attachment:
     name: str
     stream: StreamObject
     number: int
-    """Of its object; 0 if it has none."""
+    """Number of its PDF object; 0 if it has none."""
 
 
 def attachments(reader: PdfReader) -> list[Attachment]:
-    """The files attached to a document, or gathered in a portfolio; each once."""
+    """Return the files attached to a document or collected in a portfolio, without repetitions."""
     root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
     names = _dictionary(root.get("/Names"))
     tree = _dictionary(names.get("/EmbeddedFiles")) if names is not None else None
@@ -95,7 +95,7 @@ def attachments(reader: PdfReader) -> list[Attachment]:
 
 
 def page_attachments(page: DictionaryObject) -> list[Attachment]:
-    """The files attached to places on a page."""
+    """Return the files of the attachment annotations on a page."""
     found: dict[int, Attachment] = {}
     for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
         if isinstance(annotation, DictionaryObject) and annotation.get("/Subtype") == "/FileAttachment":
@@ -132,6 +132,6 @@ def _items(value: Any) -> list[Any]:
             found.append(each.get_object())
         except (LimitReachedError, MemoryError):
             raise
-        except Exception:  # noqa: BLE001, S112 - a reference to nothing
+        except Exception:  # noqa: BLE001, S112 - a dangling reference
             continue
     return found

@@ -1,4 +1,4 @@
-"""Characters of a page with their places, as PDFium sees them: for pages that are not drawn in the order of reading."""
+"""Characters of a page with their positions from PDFium, for pages that are not drawn in reading order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pypdfium2 import raw
 
 _QUARTER = math.pi / 2
 UNKNOWN = "\ufffd"
-"""Stands for a character that cannot be decoded."""
+"""Replaces a character that cannot be decoded."""
 _HYPHEN = 2
-"""What PDFium makes of a hyphen at the end of a line."""
+"""The character that PDFium returns for a hyphen at the end of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +27,21 @@ class Glyph:
     right: float
     top: float
     turns: int
-    """Quarter turns counter-clockwise of the line that it stands on, 0 to 3."""
+    """Rotation of its line in counter-clockwise quarter turns, 0 to 3."""
     made_up: bool
-    """Whether it is a space or line end that PDFium put there."""
+    """Whether it is a space or line end that PDFium inserted."""
 
     @property
     def height(self) -> float:
-        """Of its box, ascent and descent included."""
+        """Height of the box, including ascent and descent."""
         return self.top - self.bottom
 
 
 def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
-    """Reads the characters of a page.
+    """Read the characters of a page.
 
     Returns:
-        All of them in the order in which they are drawn, and how many cannot be decoded: see `UNKNOWN`.
+        All characters in drawing order, and the number of those that cannot be decoded (see `UNKNOWN`).
     """
     found: list[Glyph] = []
     doubtful: list[int] = []
@@ -64,7 +64,7 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
 
 
 def reads_like_text(chars: str) -> bool:
-    """Whether codes of a font that says nothing of Unicode happen to be ASCII, as those of many plots are."""
+    """Whether the codes of a font without a Unicode map happen to be ASCII, as in many plots."""
     if not chars.isascii() or not chars.isprintable():
         return False
     letters = [char for char in chars.lower() if char.isalpha()]
@@ -74,7 +74,7 @@ def reads_like_text(chars: str) -> bool:
 
 
 def upright(found: Sequence[Glyph]) -> Iterator[list[Glyph]]:
-    """Turns the glyphs of each direction so that their lines run from left to right; the commonest direction first."""
+    """Rotate the glyphs of each direction so that lines run from left to right, most common direction first."""
     groups: dict[int, list[Glyph]] = {}
     turns = 0
     for glyph in found:
@@ -86,12 +86,12 @@ def upright(found: Sequence[Glyph]) -> Iterator[list[Glyph]]:
 
 
 def laid_flat(found: Sequence[Glyph]) -> list[Glyph]:
-    """Turns vertical lines, the right one first, to horizontal ones, the upper one first."""
+    """Turn vertical lines (rightmost first) into horizontal ones (topmost first)."""
     return [replace(each, left=-each.top, right=-each.bottom, bottom=each.left, top=each.right) for each in found]
 
 
 def is_vertical(found: Sequence[Glyph]) -> bool:
-    """Whether most characters stand below the one before them, as in Japanese and Chinese books."""
+    """Whether most characters are below their predecessor, as in vertical Japanese and Chinese text."""
     down = across = 0
     drawn = [each for each in found if not each.made_up]
     for before, after in pairwise(drawn):

@@ -14,11 +14,11 @@ from memgpt_loader.formats.pdf.glyphs import Glyph
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 _GAP = 0.9
-"""White space within a row, in line heights, from which on its sides may belong to different columns."""
+"""Minimum gap within a row, in line heights, that may separate two columns."""
 LEAST_ROWS = 3
-"""Rows with text on both sides of a gap that make two columns of them."""
+"""Minimum number of rows with text on both sides of a gap for two columns."""
 _LEAST_WIDTH = 4.5
-"""Of a column of prose, in line heights: cells of tables and labels of forms are mostly narrower."""
+"""Minimum width of a column of prose, in line heights; table cells and form labels are mostly narrower."""
 _SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _RAISED = re.compile(r"[0-9+\-−=()n]{1,6}")
 _BRACKETS = str.maketrans("()[]{}<>", ")(][}{><")
@@ -26,7 +26,7 @@ _BRACKETS = str.maketrans("()[]{}<>", ")(][}{><")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a row, drawn without a gap."""
+    """A piece of a row that is drawn without a gap."""
 
     text: str
     left: float
@@ -36,7 +36,7 @@ class Segment:
 
     @property
     def height(self) -> float:
-        """Of its box."""
+        """Height of the box."""
         return self.top - self.bottom
 
 
@@ -44,7 +44,7 @@ Row = list[Segment]
 
 
 def segments(found: Sequence[Glyph]) -> list[Segment]:
-    """Gathers glyphs, upright and in the order in which they are drawn, into segments."""
+    """Group upright glyphs, in drawing order, into segments."""
     pieces: list[Segment] = []
     run: list[Glyph] = []
     for glyph in found:
@@ -87,7 +87,7 @@ def _segment(run: Sequence[Glyph]) -> list[Segment]:
 
 
 def _in_order(run: Sequence[Glyph]) -> str:
-    """The glyphs of a run from left to right, with spaces where there is white space."""
+    """Return the glyphs of a run from left to right, with spaces where there is white space."""
     drawn = sorted((each for each in run if not each.char.isspace()), key=lambda each: each.left + each.right)
     pieces = [drawn[0].char]
     for before, after in pairwise(drawn):
@@ -98,18 +98,18 @@ def _in_order(run: Sequence[Glyph]) -> str:
 
 
 def lines(pieces: Sequence[Segment], *, from_top: bool) -> list[str]:
-    """The lines of a page in reading order.
+    """Return the lines of a page in reading order.
 
     Args:
-        pieces: The segments in the order in which they are drawn.
-        from_top: Whether rows are read from top to bottom, in whatever order they are drawn.
+        pieces: The segments in drawing order.
+        from_top: Whether rows are read from top to bottom regardless of drawing order.
     """
     rows = _rows_from_top(pieces) if from_top else rows_as_drawn(pieces)
     return [text for row in _ordered(rows) if (text := row_text(row))]
 
 
 def rows_as_drawn(pieces: Sequence[Segment]) -> list[Row]:
-    """Gathers segments that are drawn one after the other, side by side, into rows."""
+    """Group segments that are drawn consecutively and side by side into rows."""
     rows: list[Row] = []
     for piece in pieces:
         before = rows[-1][-1] if rows else None
@@ -137,7 +137,7 @@ def _overlap(one: Segment, other: Segment) -> float:
 
 
 def _ordered(rows: Sequence[Row]) -> Iterator[Row]:
-    """Rows, with columns of prose one after the other."""
+    """Yield the rows with columns of prose one after the other."""
     at = 0
     while at < len(rows):
         end, gutter = column_block(rows, at)
@@ -159,10 +159,10 @@ def _ordered(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def column_block(rows: Sequence[Row], first: int) -> tuple[int, tuple[float, float]]:
-    """Finds the rows from `first` on that are set in two columns of prose, or more.
+    """Find the rows from `first` on that form two or more columns of prose.
 
     Returns:
-        One past the last of them, or `first` if there are none; and the white space between the first two columns.
+        The index after the last such row (`first` if there are none), and the gap between the first two columns.
     """
     for gap in gaps(rows[first]):
         left, right = gap
@@ -180,14 +180,14 @@ def column_block(rows: Sequence[Row], first: int) -> tuple[int, tuple[float, flo
 
 
 def gaps(row: Row) -> Iterator[tuple[float, float]]:
-    """White space within a row that may be between columns."""
+    """Yield the gaps within a row that may separate columns."""
     for before, after in pairwise(row):
         if after.left - before.right > before.height * _GAP:
             yield before.right, after.left
 
 
 def _narrowed(row: Row, left: float, right: float) -> tuple[float, float] | None:
-    """The white space between two columns that is left beside a row; None if the row goes over it."""
+    """Return the part of a column gap that a row leaves free; None if the row crosses it."""
     middle = (left + right) / 2
     for each in row:
         if each.right <= middle:
@@ -200,7 +200,7 @@ def _narrowed(row: Row, left: float, right: float) -> tuple[float, float] | None
 
 
 def _is_prose(rows: Sequence[Row], middle: float) -> bool:
-    """Whether both sides are wide enough, and mostly filled, as columns are and cells of tables are not."""
+    """Whether both sides are as wide and as filled as columns of prose, unlike table cells."""
     for side in (
         [[each for each in row if each.right <= middle] for row in rows],
         [[each for each in row if each.left >= middle] for row in rows],
@@ -212,13 +212,13 @@ def _is_prose(rows: Sequence[Row], middle: float) -> bool:
         if median(widths) < height * _LEAST_WIDTH or median(widths) < full * 0.55:
             return False
         texts = [" ".join(each.text for each in row).strip() for row in filled]
-        if any(texts) and sum(map(_is_line, texts)) < 0.6 * len(texts):  # boxes alone have no text to judge by
+        if any(texts) and sum(map(_is_line, texts)) < 0.6 * len(texts):  # segments without text give no evidence
             return False
     return True
 
 
 def _is_line(text: str) -> bool:
-    """Whether text may be a line of prose, and not only a cell."""
+    """Whether text may be a line of prose rather than a table cell."""
     return len(text.split()) > 2 or len(_WIDE.findall(text)) > 5
 
 
@@ -226,7 +226,7 @@ _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 
 
 def row_text(row: Row) -> str:
-    """A row as it is read."""
+    """Return the text of a row in reading order."""
     pieces: list[str] = []
     before: Segment | None = None
     for each in row:
@@ -243,7 +243,7 @@ def row_text(row: Row) -> str:
 
 
 def is_superscript(before: Segment, each: Segment) -> bool:
-    """Whether a segment is an exponent or a mark of a note, set smaller and higher behind another one."""
+    """Whether a segment is an exponent or a footnote mark: smaller and higher than the segment before it."""
     return (
         each.height < before.height * 0.8
         and each.bottom > before.bottom + before.height * 0.15
@@ -255,7 +255,7 @@ def is_superscript(before: Segment, each: Segment) -> bool:
 
 
 def superscript(text: str) -> str:
-    """Digits and signs as Unicode has them raised."""
+    """Return digits and signs as Unicode superscripts."""
     return text.translate(_SUPERSCRIPTS)
 
 
@@ -264,7 +264,7 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _logical(text: str) -> str:
-    """A line of a right-to-left script, as it stands on the page from left to right, in the order of reading."""
+    """Convert a line of a right-to-left script from visual (left to right) to reading order."""
     reversed_text = text[::-1]
     runs = re.sub(
         r"[^\W\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?:[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]*"
@@ -272,7 +272,7 @@ def _logical(text: str) -> str:
         lambda match: match.group()[::-1],
         reversed_text,
     )
-    # A mark stands behind its letter.
+    # A combining mark follows its letter.
     ordered = re.sub(r"([\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]+)(\w)", _behind, runs)
     opening, closing = ordered.find("("), ordered.find(")")
     return ordered.translate(_BRACKETS) if closing >= 0 and (opening < 0 or closing < opening) else ordered

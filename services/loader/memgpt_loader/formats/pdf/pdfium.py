@@ -1,4 +1,4 @@
-"""What is on a PDF's pages by PDFium, the library of Chrome: fast, but in C++, and without limits of its own."""
+"""The content of PDF pages, read with PDFium (Chrome's PDF library), which is fast but sets no resource limits."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from memgpt_loader.formats.pdf.layout import Segment
 from memgpt_loader.formats.spec import File
 
 _PAGES_AN_OPENING = 100
-"""PDFium keeps the fonts of all pages that it has read: a file is opened anew after so many, so memory is bounded."""
+"""Pages after which the file is reopened: PDFium keeps the fonts of every page it has read."""
 
 _BROKEN_OFF = "\ufffe"
-"""What PDFium makes of a hyphen at the end of a line, and of the line's end."""
+"""What PDFium returns for a hyphen at the end of a line, including the line end."""
 _SAMPLED = 32
-"""Of so many characters one is looked at: it takes Python longer than all of PDFium to look at each."""
+"""Only one of this many characters is inspected: checking each in Python takes longer than PDFium itself."""
 _SAMPLED_AGAIN = 4
-"""Of so many one is looked at on a page where some may be undecodable."""
+"""The same for pages that may contain undecodable characters."""
 _MOST_GLYPHS = 60_000
-"""A page with more of them stays as PDFium orders it, so that its time is bounded."""
+"""A page with more characters keeps PDFium's order, which bounds the time it takes."""
 _MOST_ANNOTATIONS = 2000
 _HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"\S+")
 _TITLE = 1.25
-"""A line in letters taller than the page's other text by this factor is a title."""
+"""A line whose letters are taller than the page's other text by this factor is a title."""
 _WITH_TEXT = {
     raw.FPDF_ANNOT_TEXT: "Note",
     raw.FPDF_ANNOT_FREETEXT: "",
@@ -56,26 +56,26 @@ _DRAWN |= {raw.FPDF_ANNOT_SCREEN, raw.FPDF_ANNOT_RICHMEDIA, raw.FPDF_ANNOT_THREE
 
 @dataclass
 class DrawnPage:
-    """What is on a page."""
+    """The content of a page."""
 
     text: str = ""
-    """In reading order, as drawn."""
+    """Text in reading order, not yet cleaned."""
     titles: frozenset[str] = frozenset()
-    """Lines at its edges in letters taller than the others, each with single spaces."""
+    """Title lines at the page's edges, in larger letters than other text; white space collapsed."""
     undecodable: int = 0
-    """Characters in fonts without a way back to Unicode."""
+    """Number of characters in fonts that do not map to Unicode."""
     comments: list[str] = field(default_factory=list)
-    """What is written in its annotations."""
+    """Text of its annotations."""
     drawings: int = 0
-    """Annotations that people see, and that hold no text."""
+    """Number of visible annotations without text."""
     has_fields: bool = False
-    """Whether it has fields of a form."""
+    """Whether it has form fields."""
     has_attachments: bool = False
-    """Whether files are attached to places on it."""
+    """Whether it has attachment annotations."""
 
 
 class PdfiumTexts:
-    """A PDF as PDFium sees it; a context manager."""
+    """A PDF opened with PDFium; a context manager."""
 
     def __init__(self, file: File) -> None:
         self._file = file
@@ -83,13 +83,13 @@ class PdfiumTexts:
         self._pages_left = 0
 
     def page(self, number: int) -> DrawnPage | None:
-        """Reads a page.
+        """Read a page.
 
         Args:
-            number: From 1.
+            number: Page number, from 1.
 
         Returns:
-            What is on it; None if PDFium cannot open the page.
+            The content; None if PDFium cannot open the page.
         """
         try:
             page = self._opened()[number - 1]
@@ -146,7 +146,7 @@ def _drawn(page: PdfPage) -> DrawnPage:
 
 
 def _boxes(text_page: Any) -> list[Segment]:
-    """The boxes of the pieces that text is drawn in, without their text."""
+    """Return the boxes of the drawn pieces of text, without their text."""
     found = []
     left, top, right, bottom = (ctypes.c_double() for _ in range(4))
     references = [ctypes.byref(each) for each in (left, top, right, bottom)]
@@ -157,7 +157,7 @@ def _boxes(text_page: Any) -> list[Segment]:
 
 
 def _is_turned(page: PdfPage, text_page: Any, text: str, count: int, boxes: Sequence[Segment]) -> bool:
-    """Whether lines are not drawn from left to right, one below the other."""
+    """Whether the text is rotated, vertical, or drawn from bottom to top."""
     if page.get_rotation() or _goes_upwards(boxes):
         return True
     if _HAN_OR_KANA.search(text) and any(box.height > 3 * (box.right - box.left) for box in boxes):
@@ -168,7 +168,7 @@ def _is_turned(page: PdfPage, text_page: Any, text: str, count: int, boxes: Sequ
 
 
 def _needs_care(text_page: Any, text: str, count: int) -> bool:
-    """Whether it is in a script from right to left, or some of it cannot be decoded."""
+    """Whether the text is in a right-to-left script or partly undecodable."""
     if layout.RIGHT_TO_LEFT.search(text):
         return True
     if not any(raw.FPDFText_HasUnicodeMapError(text_page, index) == 1 for index in range(0, count, _SAMPLED)):
@@ -228,7 +228,7 @@ def _mostly_known(word: re.Match[str]) -> str:
 
 
 def _with_superscripts(text_page: Any, text: str, boxes: Sequence[Segment]) -> str:
-    """Raises digits of exponents: 10 to the power of 6 is not 106."""
+    """Turn exponents into superscript digits, so that 10⁶ does not become 106."""
     for before, after in pairwise(boxes):
         raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height
         short = after.right - after.left < before.height * 3
@@ -248,7 +248,7 @@ def _raised(text_page: Any, text: str, before: Segment, after: Segment) -> str:
 
 
 def _segment_at(text_page: Any, box: Segment) -> Segment:
-    """A segment with its text, and with the height of its font instead of that of its letters."""
+    """Return a segment with its text and the height of its font, rather than of its letters."""
     text = str(text_page.get_text_bounded(box.left, box.bottom, box.right, box.top)).strip()
     middle = (box.bottom + box.top) / 2
     index = raw.FPDFText_GetCharIndexAtPos(text_page, box.right - 0.5, middle, 2, 2)

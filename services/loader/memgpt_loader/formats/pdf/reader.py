@@ -1,7 +1,7 @@
-"""PDF files: a page is a document. Runs in a parser process only, since its libraries block and one may crash.
+"""PDF files: each page is a document. Runs only in a parser process, since its libraries block and may crash.
 
-pypdf reads the structure: it says what is wrong with a file, and refuses what nests or expands beyond its limits.
-PDFium then gives the text, ten times faster; for a page that it cannot open, pypdf does that as well.
+pypdf reads the structure: it reports what is wrong with a file, and rejects excessive nesting and expansion.
+PDFium then extracts the text, ten times faster; pypdf extracts the pages that PDFium cannot open.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import without_furniture
 from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, encrypted, too_many_pages
 
-# pypdf reports every oddity of a file that it can read all the same.
+# pypdf logs every irregularity, even in files that it can read.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 
 def parse(file: File, limits: Limits) -> Parsed:
-    """Opens a PDF; one that is encrypted is tried with the empty password."""
+    """Open a PDF; an encrypted one is tried with the empty password."""
     stream = file.open()
     try:
         reader = PdfReader(stream, strict=False)
@@ -82,7 +82,7 @@ def _without_text(pages: int, *, undecodable: bool) -> FileFailure:
 
 
 class _Texts:
-    """Cleaned texts of the pages, and what stands beside them."""
+    """The cleaned texts of the pages, with form fields, annotations and attachments."""
 
     def __init__(
         self, file: File, reader: PdfReader, pages: int, limits: Limits, notes: Notes, titles: dict[int, frozenset[str]]
@@ -96,12 +96,12 @@ class _Texts:
         self._cleaner = PageCleaner()
         self._expanded: set[int] = set()
         self.beside: dict[int, str] = {}
-        """By page: fields and annotations."""
+        """Fields and annotations by page."""
         self.met: set[int] = {0}
-        """Objects of attached files that are read elsewhere."""
+        """Object numbers of attachments that are read elsewhere."""
 
     def read(self) -> Iterator[str]:
-        """The texts, page by page."""
+        """Yield the texts page by page."""
         with PdfiumTexts(self._file) as texts:
             for number in range(1, self._pages + 1):
                 try:
@@ -134,7 +134,7 @@ class _Texts:
 
 
 def _attached(each: Attachment, file: File, limits: Limits, notes: Notes) -> str:
-    """The text of an attached file, under its name."""
+    """Return the text of an attached file, under its name."""
     heading = f"# Attached file: {each.name}"
     try:
         return f"{heading}\n\n{embedded_text(each.name, each.stream.get_data(), file, limits, notes)}"
@@ -142,20 +142,20 @@ def _attached(each: Attachment, file: File, limits: Limits, notes: Notes) -> str
         notes.add(NoteKind.ATTACHMENT, each.name, reason=failure.message)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a damaged attachment costs the PDF nothing
+    except Exception as error:  # noqa: BLE001 - a damaged attachment must not fail the PDF
         notes.add(NoteKind.ATTACHMENT, each.name, reason=_failure(error, "it").message)
     return heading
 
 
 def _expand(page: DictionaryObject, seen: set[int]) -> None:
-    """Unpacks what is painted on a page within pypdf's limits, which PDFium has not.
+    """Decompress the content of a page within pypdf's limits, because PDFium has none.
 
     Args:
-        page: The page, or a form that is painted on one.
-        seen: Numbers of the forms that need no second look; grows.
+        page: The page, or a form XObject that is painted on one.
+        seen: Object numbers of forms that were already checked; extended in place.
 
     Raises:
-        LimitReachedError: It expands too far.
+        LimitReachedError: The content expands beyond the limit.
     """
     try:
         if isinstance(page, PageObject):
@@ -164,7 +164,7 @@ def _expand(page: DictionaryObject, seen: set[int]) -> None:
             page.get_data()
     except (LimitReachedError, MemoryError):
         raise
-    except Exception:  # noqa: BLE001 - something that pypdf does not know; PDFium may
+    except Exception:  # noqa: BLE001 - pypdf cannot read it, but PDFium may
         return
     for number, each in _painted(page):
         if each.get("/Subtype") == "/Form" and number not in seen:
@@ -173,7 +173,7 @@ def _expand(page: DictionaryObject, seen: set[int]) -> None:
 
 
 def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
-    """Pictures and forms that may be painted on a page, with the numbers of their objects."""
+    """Return the pictures and forms that a page may paint, with their object numbers."""
     try:
         resources = cast("DictionaryObject", page["/Resources"].get_object())
         listed = cast("DictionaryObject", resources["/XObject"].get_object()).values()
@@ -183,7 +183,7 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
         ]
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - a page without resources, or with odd ones: it is read as far as it can be
+    except Exception:  # noqa: BLE001 - missing or malformed resources: read as much as possible
         return []
 
 

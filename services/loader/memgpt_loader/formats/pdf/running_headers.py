@@ -1,6 +1,6 @@
-"""Running headers, footers and page numbers: lines that come again and again at the edges of pages.
+"""Detection of running headers, footers and page numbers: lines that repeat at the edges of pages.
 
-They are told by their repetition among the pages around, so pages can be read one after the other.
+A line is compared with neighboring pages only, so pages can be streamed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 _EDGE_LINES = 3
-"""Lines at the top of a page, and at its bottom, that may be furniture."""
+"""Number of lines at the top and at the bottom of a page that may be running headers or footers."""
 _WINDOW = 5
-"""Pages before and behind one that it is compared with."""
+"""Number of pages before and after a page that it is compared with."""
 _MOST_CHARS = 120
 _AGAIN_ON = 3
-"""Other pages in the window on which furniture comes again; all of them in a short document. Left and right pages may
-differ: each kind has five in a full window."""
+"""Minimum number of other pages in the window that repeat the line; all of them in a short document. Left and right
+pages may differ: each side has five in a full window."""
 
 _NUMBER = re.compile(r"\d{1,6}")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -24,7 +24,7 @@ _PAGE_WORDS = (
     r"pages?|pg|p|pp|seiten?|s|blatt|folio|fol|f|leaf|página|pagina|pág|pag|strona|str|страница|стр|с|sivu|sida|sid|side"
     r"|oldal|lap|sayfa|σελίδα|σελ|עמוד|صفحة|صفحه|第|頁|页"
 )
-# Words straight before a number, unless they are a word for a page or end with a mark that sets the number apart.
+# Words directly before a number, unless they mean "page" or end with a mark that separates the number.
 _LABEL = re.compile(rf"(?!(?:.*\W)?(?:{_PAGE_WORDS})\W*$).*[^\W\d_]\W?\s")
 
 
@@ -35,7 +35,7 @@ class _Page:
         filled = [index for index, line in enumerate(self.lines) if line.strip()]
         edges = {*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]}
         lines = {index: _keys(self.lines[index], number) for index in edges if len(self.lines[index]) <= _MOST_CHARS}
-        # By the index of a line that may go: what it may be on other pages.
+        # By line index: the keys under which the line may repeat on other pages.
         self.keys = {index: keys for index, keys in lines.items() if self.lines[index] not in titles}
         self.all_keys = frozenset().union(*lines.values())
 
@@ -43,17 +43,17 @@ class _Page:
 def without_furniture(
     texts: Iterator[str], count: int, titles: Mapping[int, frozenset[str]] | None = None
 ) -> Iterator[str]:
-    """Takes running headers, footers and page numbers out of the pages of a document.
+    """Remove running headers, footers and page numbers from the pages of a document.
 
-    Where a header is first met it stays, since that may be the document's title.
+    The first occurrence of a header stays, since it may be the document's title.
 
     Args:
         texts: The pages' texts.
-        count: How many there are; below 3 nothing is taken out.
-        titles: By number of a page, known once its text is: lines that are titles, and stay.
+        count: Number of pages; below 3 nothing is removed.
+        titles: Title lines by page number, filled as texts are read; they are never removed.
 
     Yields:
-        The pages' texts, in order; a page comes when the `_WINDOW` pages behind it have been read.
+        The texts of the pages in order; a page is yielded once the next `_WINDOW` pages have been read.
     """
     if count < 3:
         yield from texts
@@ -63,7 +63,7 @@ def without_furniture(
     around: Counter[str] = Counter()
     met: set[str] = set()
     pages = (_Page(number, text, (titles or {}).get(number, frozenset())) for number, text in enumerate(texts, start=1))
-    at = 0  # the next page to give, within the window
+    at = 0  # index of the next page to yield, within the window
     for page in pages:
         window.append(page)
         around.update(page.all_keys)
@@ -73,13 +73,13 @@ def without_furniture(
         if at > _WINDOW:
             around.subtract(window.popleft().all_keys)
             at -= 1
-    # The last ones are compared with as many pages as the others, only that most of them lie before.
+    # The last pages are compared with as many pages as the others, most of them earlier ones.
     for index in range(at, len(window)):
         yield _stripped(window[index], around, met, len(window), needed)
 
 
 def _stripped(page: _Page, around: Counter[str], met: set[str], pages: int, needed: int) -> str:
-    numbered = max(needed, (pages - 1) // 2 - 1)  # a page's number is on all of them, at least on all left ones
+    numbered = max(needed, (pages - 1) // 2 - 1)  # a page number is on every page, or on every left or right page
     gone = {
         index
         for index, keys in page.keys.items()
@@ -87,7 +87,7 @@ def _stripped(page: _Page, around: Counter[str], met: set[str], pages: int, need
     }
     met |= page.all_keys
     left = "\n".join(line for index, line in enumerate(page.lines) if index not in gone).strip()
-    return left or page.text  # a page is more than its furniture
+    return left or page.text  # a page must keep some text
 
 
 def _again(key: str, around: Counter[str], needed: int, met: set[str]) -> bool:
@@ -98,18 +98,18 @@ def _again(key: str, around: Counter[str], needed: int, met: set[str]) -> bool:
             return around[key] > needed
         case "~":
             return False
-        case _:  # a label and a number: "Invoice 1001", unless the words are a running title elsewhere
+        case _:  # "Invoice 1001" is a label with a number, unless the words are a running title on other pages
             words = key[1 : key.index("<")].strip()
             return around[key] > needed and (around[f"={words}"] > 0 or around[f"~{words}"] > 0)
 
 
 def _keys(line: str, page: int) -> frozenset[str]:
-    """What a line may be on other pages.
+    """Return the keys under which a line may repeat on other pages.
 
     Returns:
         Keys that begin with `=` for the same words everywhere; with `#` for words with the page's number, counted from
-        anywhere; with `?` for words before such a number that may be a label of what is on the page, as in "Lesson 3";
-        and with `~` for the words behind a number.
+        anywhere; with `?` for words before such a number that may label the page's content, as in "Lesson 3";
+        and with `~` for the words after a number.
     """
     words = " ".join(line.split()).casefold()
     numbers = list(_NUMBER.finditer(words))
