@@ -10,7 +10,7 @@
         for hit in memgpt.sources.find("papers").search("virtual context"):
             print(hit.passage.text)
 
-`AsyncMemGPT` has the same methods, to be awaited. Every failed call raises a `ServiceError`. Threads may share the
+`AsyncMemGPT` has the same methods as coroutines. Every failed call raises a `ServiceError`. Threads may share the
 synchronous client.
 """
 

@@ -1,4 +1,4 @@
-"""Ids that a client chooses."""
+"""Ids that clients generate."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import uuid
 
 
 def new_request_id() -> str:
-    """Return an id of 122 random bits, which names a turn or makes a call repeatable."""
+    """Return an id of 122 random bits, which identifies a turn or makes a call idempotent."""
     return uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""When a broken call is retried, and when it is given up."""
+"""The retry policy for broken calls."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ LONGEST_PAUSE = 5.0
 
 
 class RetryPolicy:
-    """Pauses that double from 0.2 s to 5 s, until a deadline that every sign of life moves on.
+    """Exponential backoff from 0.2 s to 5 s, until a deadline that every sign of life extends.
 
     Attributes:
-        interrupted: Whether a failure came after the last sign of life.
+        interrupted: Whether a failure occurred after the last sign of life.
     """
 
     def __init__(self, seconds: float, renewed: float | None = None) -> None:
@@ -23,7 +23,7 @@ class RetryPolicy:
 
         Args:
             seconds: Time until the first sign of life.
-            renewed: Time after each sign of life; None for the same.
+            renewed: Time after each sign of life; None for `seconds`.
         """
         self.interrupted = False
         self._renewed = seconds if renewed is None else renewed
@@ -31,23 +31,23 @@ class RetryPolicy:
         self._pause = FIRST_PAUSE
 
     def renew(self) -> None:
-        """Note a sign of life: the deadline moves on, and the next pause is short again."""
+        """Record a sign of life: extend the deadline and reset the pause."""
         self.interrupted = False
         self._deadline = max(self._deadline, time.monotonic() + self._renewed)
         self._pause = FIRST_PAUSE
 
     def pause(self, error: ServiceError) -> float:
-        """Return the seconds to wait before the next try.
+        """Return the seconds to wait before the next attempt.
 
         Args:
-            error: Why the last try failed; its `retry_after` is a lower bound of the pause.
+            error: Why the last attempt failed; its `retry_after` is a lower bound of the pause.
 
         Raises:
-            ServiceError: `error` itself, when the deadline would pass.
+            ServiceError: `error` itself, if the next attempt would be after the deadline.
         """
         self.interrupted = True
-        # Many clients lose the same server at the same time; they should not return in step.
-        pause = max(self._pause * random.uniform(0.8, 1.2), error.retry_after or 0.0)  # noqa: S311 - no secret
+        # Jitter: many clients may lose the same server at once and should not reconnect at once.
+        pause = max(self._pause * random.uniform(0.8, 1.2), error.retry_after or 0.0)  # noqa: S311 - not a secret
         if time.monotonic() + pause > self._deadline:
             raise error
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

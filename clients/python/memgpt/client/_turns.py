@@ -1,4 +1,4 @@
-"""What a client remembers of a turn, and how it resumes one, without any input or output."""
+"""The state of a turn in a client, and the logic to resume it, without I/O."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from memgpt.common.v1.reasons import Reason
 from memgpt.memory.v1.turn_pb2 import TurnState
 
 TURN_SECONDS = 30.0
-"""Seconds for which a broken turn is resumed without a sign of the Agent."""
+"""Seconds for which a broken turn is resumed while the Agent does not respond."""
 
 _FIRST_SECONDS = 5.0
-"""The same before the Agent's first sign: it may not be there at all."""
+"""The same before the Agent's first response, when it may not exist at all."""
 
 _REPLICA_REASONS = frozenset({Reason.SHUTTING_DOWN, Reason.SERVICE_UNAVAILABLE, Reason.OVERLOADED})
-"""Reasons that a service gives for itself, and that another replica, or the same one later, would not."""
+"""Reasons that concern one replica at one time; another replica, or the same one later, may succeed."""
 
 _TRANSPORT_ERRORS = (Unavailable, Internal, Cancelled, DeadlineExceeded)
-"""Classes of a broken transport. Without details from the service they come from gRPC itself or from a proxy: a reset
-connection, a hop that ran out of time, a call that a draining server cancelled."""
+"""Errors of a broken transport. Without details from the service, they come from gRPC itself or from a proxy: a reset
+connection, a timeout of a proxy, a call that a draining server cancelled."""
 
-# The events that an Agent sends before it does anything: they do not say that the turn moves on.
+# Events that an Agent sends before it does any work; they do not show that the turn makes progress.
 _SILENT = ("started", "step_restarted")
 
 Request = TypeVar("Request", agent_pb.SendMessageRequest, agent_pb.RetryRequest, agent_pb.ResumeTurnRequest)
 
 
 def is_resumable(error: ServiceError) -> bool:
-    """Whether the same request may go on with the turn, here or at another replica."""
+    """Whether sending the same request again can continue the turn, at this or another replica."""
     if error.request_id is None:
         return isinstance(error, _TRANSPORT_ERRORS)
     return error.reason in _REPLICA_REASONS
 
 
 class TurnProgress(Generic[Request]):
-    """How far a turn was seen.
+    """Tracks how much of a turn was received.
 
     Attributes:
-        request: What to send next; its `after_sequence` is the last durable event that was seen.
-        turn_id: Identity of the turn; empty until the server has told it.
+        request: The request to send next; its `after_sequence` is the last durable event received.
+        turn_id: Id of the turn; empty until the server has sent it.
         state: How the turn ended; unspecified while it runs.
     """
 
     def __init__(self, request: Request, seconds: float = TURN_SECONDS) -> None:
-        """Begin before the first event.
+        """Start before the first event.
 
         Args:
-            request: Copied; without a `request_id` the copy gets a new one.
-            seconds: How long the turn is resumed without a sign of the Agent.
+            request: The request, which is copied; the copy gets a new `request_id` if it has none.
+            seconds: How long the turn is resumed while the Agent does not respond.
         """
         self.request: Request = type(request)()
         self.request.CopyFrom(request)
@@ -64,11 +64,11 @@ class TurnProgress(Generic[Request]):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the stream is broken, and nothing came since."""
+        """Whether the stream broke and nothing was received since."""
         return self._policy.interrupted
 
     def observe(self, event: TurnEvent) -> None:
-        """Note an event."""
+        """Record an event."""
         kind = event.WhichOneof("event")
         if kind == "started":
             self.turn_id = event.started.turn_id or self.turn_id
@@ -82,15 +82,15 @@ class TurnProgress(Generic[Request]):
         """Return the seconds to wait before the request is sent again.
 
         Args:
-            error: What the stream failed with; None if it ended before the turn did.
+            error: The error of the stream; None if it ended before the turn did.
 
         Raises:
-            ServiceError: The error cannot be mended by sending the request again, or it is too late.
+            ServiceError: Sending the request again cannot help, or the deadline has passed.
         """
         if error is None:
             error = Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the turn did")
         elif not is_resumable(error):
             raise error
         if error.reason == Reason.SHUTTING_DOWN:
-            self._policy.renew()  # the server's last sign of life: its successor needs time to start
+            self._policy.renew()  # counts as a sign of life: the next server needs time to start
         return self._policy.pause(error)

@@ -1,4 +1,4 @@
-"""Channels: keepalive, message limits, and the retry policy as a service config."""
+"""gRPC channels with keepalive, message limits, and a retry policy as a service config."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import grpc.aio
 from memgpt.client.tls import Tls
 
 CALL_TIMEOUT = 60.0
-"""Seconds for a unary call that asks no model."""
+"""Seconds for a unary call that does not call a model."""
 
 MODEL_TIMEOUT = 600.0
-"""Seconds for a unary call that waits for the agent's turns and for a model."""
+"""Seconds for a unary call that waits for the agent's turns and a model."""
 
 STORE_TIMEOUT = 3600.0
 """Seconds for a call that reads or writes the files of the whole store."""
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Largest message that is received or sent; the servers' own limit is lower."""
+"""Maximum bytes of a message that is received or sent; the servers' limit is lower."""
 
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "ipv4:127.", "ipv6:[::1]")
 
-# Calls that change nothing, that are idempotent by nature, or that carry a request_id.
+# Calls that only read, that are inherently idempotent, or that carry a request_id.
 _RETRYABLE = {
     "memgpt.agent.v1.AgentService": (
         "CreateAgent",
@@ -57,7 +57,7 @@ _RETRYABLE = {
 
 
 def service_config() -> str:
-    """Return the service config: which calls gRPC itself repeats, how often, and how it chooses a replica."""
+    """Return the service config: which calls gRPC retries, how often, and how it chooses a replica."""
     names = [{"service": service, "method": method} for service, methods in _RETRYABLE.items() for method in methods]
     policy = {
         "maxAttempts": 4,
@@ -76,19 +76,19 @@ def channel_options(address: str) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # A connection that vanished or hangs is noticed within 40 s, also while a model thinks or a chat is idle.
+        # A lost or hung connection is detected within 40 s, even while a model thinks or a chat is idle.
         # keepalive_timeout alone has no effect while the peer's kernel acknowledges; ping_timeout then applies.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # By default a lost server is looked for every two minutes in the end; min_reconnect_backoff is also how long a
-        # connection may take to be made.
+        # By default gRPC ends up looking for a lost server only every two minutes. min_reconnect_backoff is also the
+        # timeout for establishing a connection.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 20_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        # A proxy for the network must not get calls to this machine.
+        # Calls to this machine must not go through a network proxy.
         ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
         ("grpc.service_config", service_config()),
     ]
@@ -108,7 +108,7 @@ def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
 
 
 def open_async_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
-    """Open a channel for the running event loop; the rest is as for `open_channel`."""
+    """Open an asyncio channel for the running event loop; see `open_channel`."""
     if tls is None:
         return grpc.aio.insecure_channel(address, options=channel_options(address))
     return grpc.aio.secure_channel(address, tls.credentials(), options=channel_options(address))

@@ -40,11 +40,11 @@ _LOST_ANSWER = "Internal error from Core"
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """A field of the request and what is wrong with it.
+    """An invalid field of a request.
 
     Attributes:
-        field: Path such as ``page_size`` or ``files[2].name``.
-        description: What is wrong, and what would be right.
+        field: Path of the field, such as ``page_size`` or ``files[2].name``.
+        description: What is wrong, and what is valid.
     """
 
     field: str
@@ -55,10 +55,10 @@ class ServiceError(Exception):
     """Base of every error that a call raises.
 
     Attributes:
-        reason: A `Reason`, or plain text for one that this version does not know.
+        reason: A `Reason`, or a plain string for a reason that this version does not know.
         message: One line for people.
         violations: The offending fields of the request.
-        metadata: Details for programs, as `google.rpc.ErrorInfo` carries them.
+        metadata: Details for programs, from `google.rpc.ErrorInfo`.
         retry_after: Seconds to wait before retrying; None if the service did not say.
         request_id: Id under which the server logged the failure; None if the error did not come from a service.
     """
@@ -94,7 +94,7 @@ class Unauthenticated(ServiceError):
 
 
 class PermissionDenied(ServiceError):
-    """The credential does not permit this."""
+    """The credential does not permit this call."""
 
 
 class NotFound(ServiceError):
@@ -126,7 +126,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class Unimplemented(ServiceError):
-    """Not in this version of the service."""
+    """The service does not implement this in its version."""
 
 
 class Cancelled(ServiceError):
@@ -155,7 +155,7 @@ _CLASSES: Mapping[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
     grpc.StatusCode.CANCELLED: Cancelled,
 }
-"""Every other code is an `Internal` error."""
+"""Error classes by status code; every other code is an `Internal` error."""
 
 # A status without ErrorInfo comes from gRPC itself, from a proxy or from another server. Its text may name addresses.
 _WITHOUT_DETAILS: Mapping[grpc.StatusCode, tuple[str, str]] = {
@@ -176,18 +176,18 @@ _OTHERWISE = (Reason.INTERNAL, "the service failed in a way it should not")
 def from_rpc_error(error: grpc.RpcError) -> ServiceError:
     """Decode the error of a call.
 
-    Chain it: ``raise from_rpc_error(error) from error``.
+    Raise it chained: ``raise from_rpc_error(error) from error``.
 
     Args:
         error: An error raised by a gRPC stub, synchronous or asynchronous.
 
     Returns:
-        An error of the class that belongs to the status code, with the details that the service sent.
+        An error of the class for the status code, with the details that the service sent.
     """
     call: Any = error
     code: grpc.StatusCode = call.code()
     if code is grpc.StatusCode.INTERNAL and call.details() == _LOST_ANSWER:
-        code = grpc.StatusCode.UNAVAILABLE  # a retry gets the status that was lost
+        code = grpc.StatusCode.UNAVAILABLE  # a retry returns the lost status
     cls = _CLASSES.get(code, Internal)
     status = _details(call.trailing_metadata() or ())
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()

@@ -12,12 +12,12 @@ from memgpt.client.errors import CredentialsError
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to reach services that speak TLS.
+    """TLS configuration of a client.
 
     Attributes:
-        ca: PEM file with the authority that signed the servers' certificates; None for gRPC's own list.
-        cert: PEM file with this client's certificate chain, if the servers ask for one.
-        key: PEM file with its private key, without a passphrase.
+        ca: PEM file of the authority that signed the servers' certificates; None for gRPC's default roots.
+        cert: PEM file of this client's certificate chain, if the servers require one.
+        key: PEM file of its private key, without a passphrase.
     """
 
     ca: Path | None = None
@@ -25,7 +25,7 @@ class Tls:
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files.
+        """Read the files, and return gRPC channel credentials.
 
         Raises:
             CredentialsError: A file cannot be read or used, or the key does not belong to the certificate.

@@ -31,7 +31,7 @@ OnInterrupt = Callable[[ServiceError], None]
 
 
 class AsyncAgent:
-    """An agent, and what one does with it every day.
+    """An agent, with shortcuts for the most common operations.
 
     Attributes:
         info: The agent as it was last read.
@@ -46,35 +46,35 @@ class AsyncAgent:
 
     @property
     def agent_id(self) -> str:
-        """Identity."""
+        """Id of the agent."""
         return self.info.agent_id
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Display name."""
         return self.info.name
 
     @property
     def message_count(self) -> int:
-        """Messages in its recall memory."""
+        """Number of messages in its recall memory."""
         return self.info.message_count
 
     @property
     def passage_count(self) -> int:
-        """Its own notes in archival memory."""
+        """Number of its own notes in archival memory."""
         return self.info.passage_count
 
     def send(self, text: str, *, stream_deltas: bool = False, user_name: str = "", request_id: str = "") -> AsyncTurn:
-        """Give the agent a message of the user.
+        """Send a message from the user to the agent.
 
         Args:
             text: The message.
-            stream_deltas: Whether the model's text comes in pieces as well, as it is written.
-            user_name: Told to the agent; may be empty.
-            request_id: Names the turn; a new id if empty. Sent again, it replays and continues the same turn.
+            stream_deltas: Whether to yield the model's text also in pieces while it is generated.
+            user_name: Name of the user, which the agent sees; may be empty.
+            request_id: Id of the turn; a new one if empty. Sending it again replays and continues the same turn.
 
         Returns:
-            The turn: iterate over its events, or take its `reply`.
+            The turn: iterate over its events, or call `reply`.
         """
         return self._client.agents.send(
             agent_pb.SendMessageRequest(
@@ -87,7 +87,7 @@ class AsyncAgent:
         )
 
     async def ask(self, text: str) -> str:
-        """Give the agent a message and return its reply."""
+        """Send a message to the agent and return its reply."""
         return await self.send(text).reply()
 
     def resume(self, request_id: str, after_sequence: int = 0, *, stream_deltas: bool = False) -> AsyncTurn:
@@ -95,33 +95,41 @@ class AsyncAgent:
         return self._client.agents.resume(self.agent_id, request_id, after_sequence, stream_deltas=stream_deltas)
 
     def turns(self) -> AsyncPages[TurnRecord]:
-        """The turns, the latest first."""
+        """List the turns, the latest first."""
         return self._client.agents.turns(self.agent_id)
 
     async def attach(self, source: AsyncSource | str) -> None:
-        """Let the agent search a source, given as such or by name or id."""
+        """Let the agent search a source.
+
+        Args:
+            source: The source, or its name or id.
+        """
         found = await self._client.sources.find(source) if isinstance(source, str) else source
         self.info = (await self._client.agents.attach(self.agent_id, found.source_id)).info
 
     async def detach(self, source: AsyncSource | str) -> None:
-        """Take a source away from the agent."""
+        """Detach a source from the agent.
+
+        Args:
+            source: The source, or its name or id.
+        """
         found = await self._client.sources.find(source) if isinstance(source, str) else source
         self.info = (await self._client.agents.detach(self.agent_id, found.source_id)).info
 
     def search(self, query: str, **options: Any) -> AsyncPages[PassageHit]:
-        """Search its notes and attached sources; see `AsyncMemory.search` for the options."""
+        """Search the agent's notes and attached sources; see `AsyncMemory.search` for the options."""
         return self._client.memory.search(query, agent_id=self.agent_id, **options)
 
     def notes(self) -> AsyncPages[Passage]:
-        """Its own notes, in order of storing."""
+        """List the agent's own notes, oldest first."""
         return self._client.memory.notes(self.agent_id)
 
     async def context(self) -> agent_pb.GetContextResponse:
-        """What fills its context window now."""
+        """Return what fills the agent's context window now."""
         return await self._client.agents.context(self.agent_id)
 
     async def set_block(self, label: str, value: str) -> Block:
-        """Write a block of its core memory."""
+        """Write a block of the agent's core memory."""
         return await self._client.agents.set_block(self.agent_id, BlockEdit(label=label, value=value))
 
     async def update(self, **fields: str | int) -> None:
@@ -129,7 +137,11 @@ class AsyncAgent:
         self.info = (await self._client.agents.update(self.agent_id, fields)).info
 
     async def undo(self, count: int = 0) -> int:
-        """Take back the last message of the user and all that followed, or the last `count` messages."""
+        """Take back messages and return how many.
+
+        Args:
+            count: Number of messages; 0 for the last message of the user and everything after it.
+        """
         return await self._client.agents.undo(self.agent_id, count)
 
     async def refresh(self) -> None:
@@ -137,7 +149,7 @@ class AsyncAgent:
         self.info = (await self._client.agents.get(self.agent_id)).info
 
     async def delete(self) -> None:
-        """Delete the agent with all it remembers."""
+        """Delete the agent with its whole memory."""
         await self._client.agents.delete(self.agent_id)
 
 
@@ -169,20 +181,20 @@ class AsyncAgents:
         """Create an agent.
 
         Args:
-            name: Its name; the server makes one up if empty. A whole request takes the place of all arguments.
-            persona: Name of its persona; the server's default if empty, as below.
+            name: Its name; the server generates one if empty. A request object replaces all other arguments.
+            persona: Name of its persona; the server's default if empty, as for the arguments below.
             human: Name of its human profile.
             preset: Name of its preset.
-            system: Instructions instead of the preset's.
-            model: The chat model it asks.
-            context_window: Tokens of its context window.
-            core_memory_limit: Characters of the blocks ``persona`` and ``human``.
-            time_zone: IANA name.
-            blocks: Further blocks of core memory.
+            system: System instructions that replace the preset's.
+            model: Name of its chat model.
+            context_window: Size of its context window in tokens.
+            core_memory_limit: Maximum characters of each of the blocks ``persona`` and ``human``.
+            time_zone: IANA name of its time zone, such as ``Europe/Paris``.
+            blocks: Additional blocks of core memory.
 
         Raises:
             AlreadyExists: The name is taken.
-            NotFound: There is no such profile.
+            NotFound: A named profile does not exist.
         """
         if isinstance(name, str):
             request = agent_pb.CreateAgentRequest(
@@ -199,20 +211,24 @@ class AsyncAgents:
             )
         else:
             request = name
-        if not request.request_id:  # so that a repeated call makes no second agent
+        if not request.request_id:  # so that a retried call does not create a second agent
             request.request_id = new_request_id()
         return self._agent((await call(self._stub.CreateAgent, request, CALL_TIMEOUT)).agent)
 
     async def get(self, agent_id: str) -> AsyncAgent:
-        """Read an agent by its id."""
+        """Get an agent by id.
+
+        Raises:
+            NotFound: The agent does not exist.
+        """
         request = agent_pb.GetAgentRequest(agent_id=agent_id)
         return self._agent((await call(self._stub.GetAgent, request, CALL_TIMEOUT)).agent)
 
     async def find(self, name: str) -> AsyncAgent:
-        """Read an agent by its name, or else by its id.
+        """Find an agent by name, or else by id.
 
         Raises:
-            NotFound: There is no such agent.
+                    NotFound: The agent does not exist.
         """
         request = agent_pb.GetAgentRequest(name=name)
         try:
@@ -225,7 +241,7 @@ class AsyncAgents:
             raise not_found from None
 
     def list(self) -> AsyncPages[AsyncAgent]:
-        """All agents, in order of creation."""
+        """List all agents in order of creation."""
 
         async def fetch(token: str) -> AsyncPage[AsyncAgent]:
             request = agent_pb.ListAgentsRequest(page_size=PAGE_SIZE, page_token=token)
@@ -238,9 +254,9 @@ class AsyncAgents:
         """Change settings of an agent.
 
         Args:
-            agent_id: The agent.
+            agent_id: Id of the agent.
             fields: Any of `name`, `system`, `model`, `context_window` and `time_zone`, with the new values.
-            etag: The change fails if the agent has another one by now; empty to change it in any case.
+            etag: Etag of the agent as it was read; the change fails if it is outdated. Empty to change it in any case.
 
         Raises:
             Aborted: The etag is outdated.
@@ -250,22 +266,22 @@ class AsyncAgents:
         return self._agent((await call(self._stub.UpdateAgent, request, CALL_TIMEOUT)).agent)
 
     async def delete(self, agent_id: str) -> None:
-        """Delete an agent with all it remembers."""
+        """Delete an agent with its whole memory."""
         request = agent_pb.DeleteAgentRequest(agent_id=agent_id, request_id=new_request_id())
         await call(self._stub.DeleteAgent, request, CALL_TIMEOUT)
 
     async def export(self, agent_id: str) -> AsyncIterator[AgentPiece]:
-        """Yield an agent whole, in pieces, as of one instant."""
+        """Yield a consistent snapshot of an agent in pieces."""
         request = agent_pb.ExportAgentRequest(agent_id=agent_id)
         async for response in stream(self._stub.ExportAgent(request, timeout=STORE_TIMEOUT)):
             yield response.piece
 
     async def import_(self, pieces: Iterable[AgentPiece], name: str = "") -> agent_pb.ImportAgentResponse:
-        """Make an agent out of pieces, all or nothing; an exception of `pieces` passes through.
+        """Create an agent from exported pieces, or nothing if that fails. Exceptions raised by `pieces` propagate.
 
         Args:
-            pieces: As `export` yields them.
-            name: Its name; the exported one if empty.
+            pieces: The pieces that `export` yielded.
+            name: Name of the new agent; the exported name if empty.
         """
         failures: list[Exception] = []
 
@@ -287,12 +303,12 @@ class AsyncAgents:
             raise
 
     async def attach(self, agent_id: str, source_id: str) -> AsyncAgent:
-        """Let an agent search a source."""
+        """Attach a source, so that the agent can search it."""
         request = agent_pb.AttachSourceRequest(agent_id=agent_id, source_id=source_id)
         return self._agent((await call(self._stub.AttachSource, request, CALL_TIMEOUT)).agent)
 
     async def detach(self, agent_id: str, source_id: str) -> AsyncAgent:
-        """Take a source away from an agent."""
+        """Detach a source from an agent."""
         request = agent_pb.DetachSourceRequest(agent_id=agent_id, source_id=source_id)
         return self._agent((await call(self._stub.DetachSource, request, CALL_TIMEOUT)).agent)
 
@@ -307,7 +323,7 @@ class AsyncAgents:
         return (await call(self._stub.ListTools, request, CALL_TIMEOUT)).servers
 
     async def unregister_tools(self, agent_id: str, address: str) -> None:
-        """Take the functions of an address away from an agent."""
+        """Stop an agent from calling the functions of an address."""
         request = agent_pb.UnregisterToolsRequest(agent_id=agent_id, address=address)
         await call(self._stub.UnregisterTools, request, CALL_TIMEOUT)
 
@@ -322,12 +338,12 @@ class AsyncAgents:
         return await call(self._stub.Summarize, request, MODEL_TIMEOUT)
 
     async def set_block(self, agent_id: str, block: BlockEdit) -> Block:
-        """Write a block of core memory; it is made if the agent has none of its label."""
+        """Write a block of core memory; it is created if the agent has no block with this label."""
         request = agent_pb.SetBlockRequest(agent_id=agent_id, block=block)
         return (await call(self._stub.SetBlock, request, CALL_TIMEOUT)).block
 
     async def delete_block(self, agent_id: str, label: str) -> None:
-        """Delete a block of core memory; one that is absent stays so."""
+        """Delete a block of core memory. Idempotent."""
         request = agent_pb.DeleteBlockRequest(agent_id=agent_id, label=label)
         await call(self._stub.DeleteBlock, request, CALL_TIMEOUT)
 
@@ -336,7 +352,7 @@ class AsyncAgents:
 
         Args:
             agent_id: The agent.
-            count: The last so many; 0 for the last message of the user and all that followed.
+            count: Number of messages; 0 for the last message of the user and everything after it.
         """
         request = agent_pb.UndoRequest(agent_id=agent_id, request_id=new_request_id(), count=count)
         return (await call(self._stub.Undo, request, MODEL_TIMEOUT)).removed_count
@@ -356,16 +372,16 @@ class AsyncAgents:
         return await call(self._stub.GetModel, agent_pb.GetModelRequest(), CALL_TIMEOUT)
 
     def send(self, request: agent_pb.SendMessageRequest, on_interrupt: OnInterrupt | None = None) -> AsyncTurn:
-        """Give an agent a message or an event; see `AsyncTurn`.
+        """Send a message or an event to an agent; see `AsyncTurn`.
 
         Args:
-            request: Copied; without a `request_id` the copy gets a new one.
+            request: The request, which is copied; the copy gets a new `request_id` if it has none.
             on_interrupt: See `OnInterrupt`.
         """
         return self._turn(request, self._stub.SendMessage, on_interrupt)
 
     def retry(self, request: agent_pb.RetryRequest, on_interrupt: OnInterrupt | None = None) -> AsyncTurn:
-        """Undo the last turn and run it again; the rest is as for `send`."""
+        """Undo the last turn and run it again. Otherwise like `send`."""
         return self._turn(request, self._stub.Retry, on_interrupt)
 
     def resume(
@@ -382,8 +398,8 @@ class AsyncAgents:
         Args:
             agent_id: The agent.
             request_id: The turn.
-            after_sequence: Durable events up to and including this one are left out.
-            stream_deltas: Whether the model's text comes in pieces as well.
+            after_sequence: Sequence number of the last durable event to leave out; 0 to replay all.
+            stream_deltas: Whether to yield the model's text also in pieces.
             on_interrupt: See `OnInterrupt`.
         """
         request = agent_pb.ResumeTurnRequest(
@@ -398,7 +414,7 @@ class AsyncAgents:
         return AsyncTurn(TurnProgress(request, self._turn_seconds), method, cancel, on_interrupt)
 
     def turns(self, agent_id: str) -> AsyncPages[TurnRecord]:
-        """An agent's turns, the latest first."""
+        """List an agent's turns, the latest first."""
 
         async def fetch(token: str) -> AsyncPage[TurnRecord]:
             request = agent_pb.ListTurnsRequest(agent_id=agent_id, page_token=token)
@@ -408,6 +424,6 @@ class AsyncAgents:
         return AsyncPages(fetch)
 
     async def cancel(self, agent_id: str, request_id: str) -> TurnRecord:
-        """Cancel a turn, also within a running call of the model or of a tool."""
+        """Cancel a turn, even during a call of the model or of a tool."""
         request = agent_pb.CancelTurnRequest(agent_id=agent_id, request_id=request_id)
         return (await call(self._stub.CancelTurn, request, CALL_TIMEOUT)).turn

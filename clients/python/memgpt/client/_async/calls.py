@@ -1,4 +1,4 @@
-"""Calls of the stubs: their errors decoded, their pages as one iterator."""
+"""Calls of the stubs, with decoded errors and automatic pagination."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from memgpt.client.errors import from_rpc_error
 T = TypeVar("T")
 
 PAGE_SIZE = 1000
-"""Items of a page of a list, which is read whole."""
+"""Items per page of a list, which is usually read completely."""
 
 HITS = 20
-"""Hits of a page of a search, of which the first ones matter most."""
+"""Hits per page of a search, of which usually only the first ones are read."""
 
 
 async def call(method: Callable[..., Awaitable[T]], request: Any, seconds: float | None) -> T:
-    """Make a call that has one response, and return it.
+    """Make a call with a single response, and return it.
 
     Raises:
         ServiceError: The call failed.
@@ -47,11 +47,11 @@ async def stream(responses: Any) -> AsyncIterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class AsyncPage(Generic[T]):
-    """A page of a list or of a ranking.
+    """A page of a list or a search.
 
     Attributes:
         items: The items.
-        response: The response they came in, with `total_size` and the like.
+        response: The response that contained them, with fields such as `total_size`.
     """
 
     items: Iterable[T]
@@ -59,13 +59,13 @@ class AsyncPage(Generic[T]):
 
 
 class AsyncPages(Generic[T]):
-    """All items of a list or a ranking, page by page as they are read. Iterating again begins at the first page."""
+    """The items of a list or a search, fetched page by page. Iterating again starts at the first page."""
 
     def __init__(self, fetch: Callable[[str], Awaitable[AsyncPage[T]]]) -> None:
         self._fetch = fetch
 
     async def pages(self) -> AsyncIterator[AsyncPage[T]]:
-        """Yield the pages, the last one included."""
+        """Yield the pages."""
         token = ""
         while True:
             page = await self._fetch(token)
@@ -80,7 +80,7 @@ class AsyncPages(Generic[T]):
                 yield item
 
     async def first(self, count: int) -> list[T]:
-        """Return at most `count` items from the start."""
+        """Return the first items, at most `count`."""
         found: list[T] = []
         async for page in self.pages():
             found.extend(page.items)
@@ -89,7 +89,7 @@ class AsyncPages(Generic[T]):
         return found[:count]
 
     async def all(self) -> list[T]:
-        """Return every item."""
+        """Fetch all pages and return every item."""
         found: list[T] = []
         async for page in self.pages():
             found.extend(page.items)

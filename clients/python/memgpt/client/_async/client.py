@@ -1,4 +1,4 @@
-"""The client as a whole."""
+"""The client of all services."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from memgpt.common.v1.reasons import Reason
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 
 AGENT, MEMORY, LOADER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
-"""Where `memgpt server` listens."""
+"""Default addresses of `memgpt server`."""
 
 
 class AsyncMemGPT:
-    """The services, as a client sees them; a context manager.
+    """A client of the services; a context manager.
 
     Attributes:
         agents: Agents and their turns.
@@ -47,10 +47,10 @@ class AsyncMemGPT:
 
         Args:
             agent: ``host:port`` of the Agent, or any target that gRPC resolves.
-            loader: The same of the Loader.
+            loader: Address of the Loader.
             tls: None for plaintext.
-            memory: The same of Memory, for `memory` and `store`; empty if it cannot be reached from here.
-            turn_seconds: Seconds for which a broken turn is resumed without a sign of the Agent.
+            memory: Address of Memory, for `memory` and `store`; empty if it is not reachable.
+            turn_seconds: Seconds for which a broken turn is resumed while the Agent does not respond.
         """
         self._channels = [open_async_channel(agent, tls), open_async_channel(loader, tls)]
         self._memory_address, self._tls = memory, tls
@@ -62,16 +62,16 @@ class AsyncMemGPT:
 
     @cached_property
     def memory(self) -> AsyncMemory:
-        """Memory itself.
+        """Memory, for searches, notes, messages and files.
 
         Raises:
-            FailedPrecondition: The client has no address of Memory.
+            FailedPrecondition: The client was created without an address of Memory.
         """
         return AsyncMemory(self._memory_channel)
 
     @cached_property
     def store(self) -> AsyncStore:
-        """The store behind Memory; the rest is as for `memory`."""
+        """Operations on the store of Memory; raises like `memory`."""
         return AsyncStore(self._memory_channel)
 
     @cached_property
@@ -84,7 +84,7 @@ class AsyncMemGPT:
         return self._channels[-1]
 
     async def aclose(self) -> None:
-        """Close the channels. Turns and loads under way go on at the servers."""
+        """Close the channels. Running turns and loads continue on the servers."""
         for channel in self._channels:
             await channel.close()
 

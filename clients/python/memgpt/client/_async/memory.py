@@ -1,4 +1,4 @@
-"""Memory itself: searches, notes, messages and files."""
+"""Direct access to Memory: searches, notes, messages and files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _timestamp(when: datetime | None) -> Timestamp | None:
 
 
 class AsyncMemory:
-    """Searches in the memory of agents and in sources, and what they hold."""
+    """Searches and lists of agents' memories and of sources."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
@@ -63,19 +63,19 @@ class AsyncMemory:
         created_before: datetime | None = None,
         page_size: int = HITS,
     ) -> AsyncPages[PassageHit]:
-        """Rank passages by a query, to the very last one.
+        """Rank all passages by a query; pages can be read to the last passage.
 
         Args:
-            query: Words or a question.
-            agent_id: Search the notes of this agent and its attached sources.
-            source_id: Search this source; exactly one of the two is given.
+            query: Keywords or a question.
+            agent_id: Id of an agent, to search its notes and attached sources.
+            source_id: Id of a source to search. Give either this or `agent_id`.
             mode: ``hybrid``, ``dense`` (by similarity) or ``text`` (by keywords); the store's best if empty.
             source_ids: Only passages of these sources.
             file_names: Only passages of these files.
             tags: Only passages with all of these tags.
-            created_from: Only passages stored at this instant, which knows its time zone, or later.
+            created_from: Only passages stored at or after this instant, which must have a time zone.
             created_before: Only passages stored before this instant.
-            page_size: Hits that are fetched at a time.
+            page_size: Number of hits per page.
         """
         scope = archival_pb.PassageScope(agent_id=agent_id)
         if source_id:
@@ -104,7 +104,7 @@ class AsyncMemory:
     def list_passages(
         self, scope: archival_pb.PassageScope, wanted: archival_pb.PassageFilter | None = None
     ) -> AsyncPages[Passage]:
-        """The passages of an agent or a source that pass a filter, in order of storing."""
+        """List the passages of an agent or a source that match a filter, oldest first."""
 
         async def fetch(token: str) -> AsyncPage[Passage]:
             request = archival_pb.ListPassagesRequest(scope=scope, filter=wanted, page_size=PAGE_SIZE, page_token=token)
@@ -114,7 +114,7 @@ class AsyncMemory:
         return AsyncPages(fetch)
 
     def notes(self, agent_id: str) -> AsyncPages[Passage]:
-        """An agent's own notes, in order of storing."""
+        """List an agent's own notes, oldest first."""
 
         async def fetch(token: str) -> AsyncPage[Passage]:
             request = archival_pb.ListPassagesRequest(
@@ -126,17 +126,17 @@ class AsyncMemory:
         return AsyncPages(fetch)
 
     async def delete_notes(self, agent_id: str, passage_ids: Sequence[str]) -> int:
-        """Delete notes of an agent and return how many there were."""
+        """Delete notes of an agent and return the number of deleted ones."""
         request = archival_pb.DeletePassagesRequest(agent_id=agent_id, passage_ids=passage_ids)
         return (await call(self._archival.DeletePassages, request, CALL_TIMEOUT)).deleted_count
 
     def passages(self, source_id: str, file_name: str = "") -> AsyncPages[Passage]:
-        """The passages of a source, or of one of its files, in order of storing."""
+        """List the passages of a source, or of one of its files, oldest first."""
         wanted = archival_pb.PassageFilter(file_names=[file_name]) if file_name else None
         return self.list_passages(archival_pb.PassageScope(source_id=source_id), wanted)
 
     def files(self, source_id: str) -> AsyncPages[SourceFile]:
-        """The files of a source, by name."""
+        """List the files of a source by name."""
 
         async def fetch(token: str) -> AsyncPage[SourceFile]:
             request = source_pb.ListFilesRequest(source_id=source_id, page_size=PAGE_SIZE, page_token=token)
@@ -146,12 +146,12 @@ class AsyncMemory:
         return AsyncPages(fetch)
 
     async def delete_file(self, source_id: str, name: str) -> None:
-        """Delete a file of a source with its passages; one that is absent stays so."""
+        """Delete a file of a source with its passages. Idempotent."""
         request = source_pb.DeleteFileRequest(source_id=source_id, name=name)
         await call(self._sources.DeleteFile, request, MODEL_TIMEOUT)
 
     def messages(self, agent_id: str) -> AsyncPages[Message]:
-        """Every message of an agent, the latest first."""
+        """List all messages of an agent, the latest first."""
 
         async def fetch(token: str) -> AsyncPage[Message]:
             request = recall_pb.ListMessagesRequest(agent_id=agent_id, page_size=PAGE_SIZE, page_token=token)
@@ -161,8 +161,8 @@ class AsyncMemory:
         return AsyncPages(fetch)
 
     async def search_messages(self, request: recall_pb.SearchMessagesRequest) -> recall_pb.SearchMessagesResponse:
-        """Return one page of a search in messages.
+        """Return one page of a search in an agent's messages.
 
-        The first search by similarity embeds all of the agent's messages, which takes time.
+        The first search by similarity takes longer, because it embeds all messages of the agent.
         """
         return await call(self._recall.SearchMessages, request, MODEL_TIMEOUT)

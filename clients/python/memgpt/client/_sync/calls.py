@@ -1,5 +1,5 @@
 # Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
-"""Calls of the stubs: their errors decoded, their pages as one iterator."""
+"""Calls of the stubs, with decoded errors and automatic pagination."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from memgpt.client.errors import from_rpc_error
 T = TypeVar("T")
 
 PAGE_SIZE = 1000
-"""Items of a page of a list, which is read whole."""
+"""Items per page of a list, which is usually read completely."""
 
 HITS = 20
-"""Hits of a page of a search, of which the first ones matter most."""
+"""Hits per page of a search, of which usually only the first ones are read."""
 
 
 def call(method: Callable[..., T], request: Any, seconds: float | None) -> T:
-    """Make a call that has one response, and return it.
+    """Make a call with a single response, and return it.
 
     Raises:
         ServiceError: The call failed.
@@ -48,11 +48,11 @@ def stream(responses: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A page of a list or of a ranking.
+    """A page of a list or a search.
 
     Attributes:
         items: The items.
-        response: The response they came in, with `total_size` and the like.
+        response: The response that contained them, with fields such as `total_size`.
     """
 
     items: Iterable[T]
@@ -60,13 +60,13 @@ class Page(Generic[T]):
 
 
 class Pages(Generic[T]):
-    """All items of a list or a ranking, page by page as they are read. Iterating again begins at the first page."""
+    """The items of a list or a search, fetched page by page. Iterating again starts at the first page."""
 
     def __init__(self, fetch: Callable[[str], Page[T]]) -> None:
         self._fetch = fetch
 
     def pages(self) -> Iterator[Page[T]]:
-        """Yield the pages, the last one included."""
+        """Yield the pages."""
         token = ""
         while True:
             page = self._fetch(token)
@@ -81,7 +81,7 @@ class Pages(Generic[T]):
                 yield item
 
     def first(self, count: int) -> list[T]:
-        """Return at most `count` items from the start."""
+        """Return the first items, at most `count`."""
         found: list[T] = []
         for page in self.pages():
             found.extend(page.items)
@@ -90,7 +90,7 @@ class Pages(Generic[T]):
         return found[:count]
 
     def all(self) -> list[T]:
-        """Return every item."""
+        """Fetch all pages and return every item."""
         found: list[T] = []
         for page in self.pages():
             found.extend(page.items)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 
 RESUME_SECONDS = 120.0
-"""Seconds for which a broken stream is resumed without a sign of its service; a restart of a service takes less."""
+"""Seconds for which a broken stream is resumed while the service does not respond; a restart takes less."""
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes of a file in a message of an upload: the most that the Loader takes."""
+"""Bytes of a file in a message of an upload: the maximum that the Loader accepts."""
 
 
 class Loads:
@@ -43,14 +43,14 @@ class Loads:
         sync: bool = False,
         tags: Sequence[str] | None = None,
     ) -> Load:
-        """Create a load; its files in state AWAITING_UPLOAD are to be uploaded.
+        """Create a load. Files in state AWAITING_UPLOAD must then be uploaded.
 
         Args:
-            source_name: The source; it is made if there is none of the name.
+            source_name: Name of the source; it is created if absent.
             files: The files to load.
-            description: Of a source that is made.
-            sync: Whether other files of the source are removed.
-            tags: Labels of the files, in place of those that they have; None leaves them.
+            description: Description of a source that is created.
+            sync: Whether other files of the source are removed at the end.
+            tags: Labels that replace those of the files; None keeps them.
         """
         request = loader_pb.CreateLoadRequest(
             request_id=new_request_id(),
@@ -63,15 +63,15 @@ class Loads:
         return (call(self._stub.CreateLoad, request, CALL_TIMEOUT)).load
 
     def get(self, load_id: str) -> Load:
-        """Read a load with its files."""
+        """Get a load with its files."""
         return (call(self._stub.GetLoad, loader_pb.GetLoadRequest(load_id=load_id), CALL_TIMEOUT)).load
 
     def formats(self) -> Sequence[loader_pb.FileFormat]:
-        """Return the formats of files that the Loader reads."""
+        """Return the file formats that the Loader supports."""
         return (call(self._stub.ListFormats, loader_pb.ListFormatsRequest(), CALL_TIMEOUT)).formats
 
     def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
-        """Send a file, as fast as the Loader takes it, and return its state when all of it has arrived.
+        """Upload a file, and return its state once the Loader has received all of it.
 
         Raises:
             OSError: The file cannot be read.
@@ -84,7 +84,7 @@ class Loads:
             try:
                 while chunk := file.read(CHUNK_BYTES):
                     yield loader_pb.UploadFileRequest(chunk=chunk)
-            except OSError as error:  # gRPC, which asks for the pieces, does not pass it on
+            except OSError as error:  # gRPC consumes the pieces and would swallow the error
                 failures.append(error)
                 raise
 
@@ -97,13 +97,13 @@ class Loads:
                 raise
 
     def withdraw(self, load_id: str, name: str, reason: str) -> LoadFile:
-        """Give up a file that cannot be sent; the load goes on without it."""
+        """Withdraw a file that cannot be sent; the load continues without it."""
         header = loader_pb.UploadFileRequest.Header(load_id=load_id, name=name, withdrawal_reason=reason)
         requests = iter([loader_pb.UploadFileRequest(header=header)])
         return (call(self._stub.UploadFile, requests, CALL_TIMEOUT)).file
 
     def list(self) -> Pages[Load]:
-        """Loads, the latest first, without their files."""
+        """List loads, the latest first, without their files."""
 
         def fetch(token: str) -> Page[Load]:
             request = loader_pb.ListLoadsRequest(page_size=PAGE_SIZE, page_token=token)
@@ -115,11 +115,11 @@ class Loads:
     def watch(
         self, load_id: str, on_interrupt: Callable[[], None] = lambda: None
     ) -> Iterator[loader_pb.WatchLoadResponse]:
-        """Yield what happens in a load until it ends, through restarts of the Loader and of Memory.
+        """Yield the events of a load until it ends, surviving restarts of the Loader and of Memory.
 
         Args:
             load_id: The load.
-            on_interrupt: Called each time the Loader goes away, before the stream is resumed.
+            on_interrupt: Called each time the stream breaks, before it is resumed.
         """
         sequence = 0
         policy = RetryPolicy(RESUME_SECONDS)
@@ -146,6 +146,6 @@ class Loads:
             time.sleep(pause)
 
     def cancel(self, load_id: str) -> Load:
-        """Cancel a load; files that are not visible yet are dropped."""
+        """Cancel a load; files that are not yet visible are dropped."""
         request = loader_pb.CancelLoadRequest(load_id=load_id)
         return (call(self._stub.CancelLoad, request, CALL_TIMEOUT)).load

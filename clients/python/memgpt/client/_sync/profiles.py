@@ -21,7 +21,7 @@ class Profiles:
         self._stub = stub
 
     def list(self, kind: ProfileKind.ValueType) -> Pages[Profile]:
-        """The profiles that ship with the suite, then the others by name."""
+        """List the built-in profiles, then the others by name."""
 
         def fetch(token: str) -> Page[Profile]:
             request = agent_pb.ListProfilesRequest(kind=kind, page_size=PAGE_SIZE, page_token=token)
@@ -31,12 +31,12 @@ class Profiles:
         return Pages(fetch)
 
     def get(self, kind: ProfileKind.ValueType, name: str) -> Profile:
-        """Read a profile."""
+        """Get a profile."""
         request = agent_pb.GetProfileRequest(kind=kind, name=name)
         return (call(self._stub.GetProfile, request, CALL_TIMEOUT)).profile
 
     def put(self, kind: ProfileKind.ValueType, name: str, text: str) -> Profile:
-        """Write a profile; one of the same name is replaced."""
+        """Create a profile, or replace the one with the same name."""
         request = agent_pb.PutProfileRequest(kind=kind, name=name, text=text)
         return (call(self._stub.PutProfile, request, CALL_TIMEOUT)).profile
 

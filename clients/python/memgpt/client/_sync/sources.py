@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memgpt.client._sync.client import MemGPT
 
 _NAMED = 8
-"""Names that an error lists."""
+"""Maximum number of names that an error lists."""
 
 
 class Source:
@@ -38,33 +38,33 @@ class Source:
 
     @property
     def source_id(self) -> str:
-        """Identity."""
+        """Id of the source."""
         return self.info.source_id
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Display name."""
         return self.info.name
 
     @property
     def passage_count(self) -> int:
-        """Passages that are visible."""
+        """Number of visible passages."""
         return self.info.passage_count
 
     def search(self, query: str, **options: Any) -> Pages[PassageHit]:
-        """Search its passages; see `Memory.search` for the options."""
+        """Search the passages of the source; see `Memory.search` for the options."""
         return self._client.memory.search(query, source_id=self.source_id, **options)
 
     def files(self) -> Pages[source_pb2.SourceFile]:
-        """Its files, by name."""
+        """List the files of the source by name."""
         return self._client.memory.files(self.source_id)
 
     def passages(self, file_name: str = "") -> Pages[Passage]:
-        """Its passages, or those of one file, in order of storing."""
+        """List the passages of the source, or of one file, oldest first."""
         return self._client.memory.passages(self.source_id, file_name)
 
     def delete_file(self, name: str) -> None:
-        """Delete a file with its passages; one that is absent stays so."""
+        """Delete a file with its passages. Idempotent."""
         self._client.memory.delete_file(self.source_id, name)
 
     def delete(self) -> None:
@@ -80,7 +80,7 @@ class Sources:
         self._stub = stub
 
     def list(self) -> Pages[Source]:
-        """All sources, in order of creation."""
+        """List all sources in order of creation."""
 
         def fetch(token: str) -> Page[Source]:
             request = agent_pb.ListSourcesRequest(page_size=PAGE_SIZE, page_token=token)
@@ -90,10 +90,10 @@ class Sources:
         return Pages(fetch)
 
     def find(self, name: str) -> Source:
-        """Read a source by its name, or else by its id.
+        """Find a source by name, or else by id.
 
         Raises:
-            NotFound: There is no such source; the message lists some that there are.
+            NotFound: The source does not exist; the message lists some that do.
         """
         sources = self.list().all()
         for source in sources:

@@ -1,5 +1,5 @@
 # Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
-"""What an operator does with the store behind Memory."""
+"""Operations on the store of Memory, for operators."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 
 _SECONDS, _RENEWED_SECONDS = 5.0, 120.0
-"""Time for which a broken stream is joined again, before and after Memory's first sign."""
+"""Seconds for which a broken stream is resumed, before and after Memory's first response."""
 
 
 class Store:
-    """What an operator does with the store behind Memory."""
+    """Operations on the store of Memory, for operators."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub: StoreServiceStub = StoreServiceStub(channel)
 
     def info(self) -> store_pb.GetStoreResponse:
-        """Return what the store is and what it can do."""
+        """Return the kind and the capabilities of the store."""
         return call(self._stub.GetStore, store_pb.GetStoreRequest(), CALL_TIMEOUT)
 
     def reembed(self, embedding_model: str = "") -> Iterator[store_pb.ReembedResponse]:
-        """Move the store to the embedding model that Memory's configuration names; yield the progress, up to ``done``.
+        """Move the store to the embedding model in Memory's configuration, and yield the progress up to ``done``.
 
-        When the connection breaks, the move goes on and is joined again.
+        If the connection breaks, the move continues and the client follows it again.
 
         Args:
-            embedding_model: The model that the configuration must name; empty for any.
+            embedding_model: The model that Memory must be configured with; empty for any.
         """
         request = store_pb.ReembedRequest(embedding_model=embedding_model)
         policy = RetryPolicy(_SECONDS, _RENEWED_SECONDS)
@@ -49,21 +49,21 @@ class Store:
                     if response.HasField("done"):
                         return
             except ServiceError as error:
-                # The deadline of a stream is the stream's; the move has none.
+                # A deadline ends only the stream; the move itself has none.
                 if not is_resumable(error) and not isinstance(error, DeadlineExceeded):
                     raise
                 failure = error
             time.sleep(policy.pause(failure))
 
     def cancel_reembed(self) -> bool:
-        """Give up a move and return whether there was one."""
+        """Cancel a move and return whether one was running."""
         return (call(self._stub.CancelReembed, store_pb.CancelReembedRequest(), CALL_TIMEOUT)).cancelled
 
     def compact(self) -> store_pb.CompactResponse:
-        """Remove what was deleted or replaced from the files of the store."""
+        """Compact the store: remove deleted and replaced data from its files."""
         return call(self._stub.Compact, store_pb.CompactRequest(), STORE_TIMEOUT)
 
     def backup(self) -> Iterator[bytes]:
-        """Yield a backup of a Milvus Lite store in pieces; it is whole when the iteration ends without an error."""
+        """Yield a backup of a Milvus Lite store in pieces; it is complete if the iteration ends without an error."""
         for response in stream(self._stub.Backup(store_pb.BackupRequest(), timeout=STORE_TIMEOUT)):
             yield response.chunk

@@ -1,5 +1,5 @@
 # Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
-"""A turn as it happens."""
+"""A running turn and its events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from memgpt.memory.v1 import turn_pb2
 
 
 class Turn:
-    """The events of a turn, up to and with ``done``; to be iterated over once.
+    """The events of a turn, up to and including ``done``. It can be iterated over once.
 
-    When the stream breaks (an Agent was stopped or killed, a proxy gave up), the same request is sent again, to any
-    replica. Durable events come once each, in order. Leaving the iteration leaves the turn running.
+    When the stream breaks (an Agent stops, a proxy times out), the same request is sent again, to any replica. Each
+    durable event is yielded once, in order. Leaving the iteration does not stop the turn.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class Turn:
 
     @property
     def request_id(self) -> str:
-        """The request that the turn answers; it names the turn in `resume` and `cancel`."""
+        """Id of the turn's request, which identifies the turn in `resume` and `cancel`."""
         return str(self._progress.request.request_id)
 
     @property
     def turn_id(self) -> str:
-        """Identity of the turn; empty until the server has told it."""
+        """Id of the turn; empty until the server has sent it."""
         return self._progress.turn_id
 
     @property
     def sequence(self) -> int:
-        """The last durable event that was seen; 0 before the first."""
+        """Sequence number of the last durable event received; 0 before the first."""
         return int(self._progress.request.after_sequence)
 
     @property
     def state(self) -> turn_pb2.TurnState.ValueType:
-        """How the turn ended; unspecified until ``done`` was seen."""
+        """How the turn ended; unspecified until ``done`` was received."""
         return self._progress.state
 
     def __iter__(self) -> Turn:
@@ -62,15 +62,15 @@ class Turn:
         return next(self._stream)
 
     def close(self) -> None:
-        """Stop reading; the turn goes on at the server."""
+        """Stop reading; the turn continues on the server."""
         self._stream.close()  # type: ignore[attr-defined]
 
     def cancel(self) -> turn_pb2.Turn:
-        """Cancel the turn at the server; its stream then ends with ``done``."""
+        """Cancel the turn on the server; its stream then ends with ``done``."""
         return self._cancel(self.request_id)
 
     def reply(self) -> str:
-        """Read the turn to its end and return what the agent said to the user, a line for each message."""
+        """Read the turn to its end and return the agent's messages to the user, one per line."""
         return "\n".join([event.message.text for event in self if event.HasField("message")])
 
     def _events(self) -> Iterator[TurnEvent]:
