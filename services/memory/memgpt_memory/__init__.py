@@ -9,16 +9,16 @@ From the outside in:
 - `archival` and `recall`: search and listing of passages and of messages.
 - `agents`: the agent as an aggregate, and the commands that change it.
 - `sources`: documents, their files and versions, and the records of loads.
-- `ranking`: where a search is ranked, and where its pages are cut.
+- `ranking`: the ranking of search results, and their pages.
 - `passages` and `messages`: the rows that are searched and read.
 - `embedding` and `fulltext`: texts to vectors, and to words.
 - `records`: small rows by key, unique names, idempotency, the journal of unfinished work.
 - `store`: the port to Milvus, and its adapters.
 
-A module whose name begins with an underscore is its package's own. import-linter checks the order of the layers.
+A module whose name begins with an underscore is private to its package. import-linter checks the order of the layers.
 """
 
 import os
 
-# Read when numpy is imported. Searches run in threads of their own, and OpenBLAS's would wait for each other.
+# numpy reads this at import. Searches run in threads of their own, and OpenBLAS's threads would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

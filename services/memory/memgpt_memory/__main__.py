@@ -21,7 +21,7 @@ READ_TURN = "/memgpt.memory.v1.AgentStateService/ReadTurn"
 
 @asynccontextmanager
 async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
-    # Milvus's client takes seconds to import. Here the port is bound already, and clients that wait for it can connect.
+    # Milvus's client takes seconds to import. By now the port is bound, so that waiting clients can connect.
     from memgpt_memory.service import setup
 
     async with setup(app):
@@ -40,7 +40,7 @@ def main() -> None:
             MemorySettings,
             _setup,
             trust_principal=True,
-            # A stream for each turn of every Agent: the Agents' own limits bound them.
+            # Every Agent holds one stream per turn; the Agents' own limits bound them.
             unlimited=frozenset({BEGIN_TURN, READ_TURN}),
             keep_alive={
                 BEGIN_TURN: BeginTurnResponse(keep_alive=KeepAlive()),

@@ -20,7 +20,7 @@ def now() -> int:
 
 
 class Clock:
-    """Gives out revisions, and knows which of them are still being written."""
+    """Gives out revisions, and tracks which of them are still being written."""
 
     def __init__(self, last: int = 0) -> None:
         """Start after a revision that was given out before."""

@@ -17,7 +17,7 @@ class ModelSettings:
     """The settings of one embedding model.
 
     Attributes:
-        keys: How their names begin, such as ``memory.embedding``.
+        keys: Prefix of their names, such as ``memory.embedding``.
     """
 
     keys: str

@@ -61,7 +61,7 @@ async def open_core(store: Store, models: Models, *, lease_seconds: float = LEAS
 
     Raises:
         FailedPrecondition: They do not fit, or another process holds the store.
-        Unavailable: Milvus does not answer; call it again.
+        Unavailable: Milvus does not respond; retry.
     """
     await store.open([RECORDS])
     records = Records(store)
@@ -112,11 +112,11 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
 
 
 async def _identify(store: Store, records: Records, models: Models) -> tuple[Identity, Embedder]:
-    """Return what the store is, after migrations, and the configured model that it was made with."""
+    """Return the store's identity, after migrations, and the configured model that it was made with."""
     identity = await Identity.read(records)
     if identity is None:
         embedder = await models.make(models.configured)
-        # A dimension that is not the model's must not be written down for good: ask the model first.
+        # Call the model first: a wrong dimension must not be stored permanently.
         await embedder.embed(["memory"])
         identity = Identity.new(models.configured.name, full_text=store.capabilities.full_text)
         await identity.write(records)
@@ -132,7 +132,7 @@ async def _identify(store: Store, records: Records, models: Models) -> tuple[Ide
 
 
 async def _finish_deletions(agents: Agents, sources: Sources, journal: Journal) -> None:
-    """Finish what the process before left of deletions and imports."""
+    """Finish deletions and imports that the previous process left unfinished."""
     if not await journal.open():
         await agents.find_unfinished()
         await sources.find_unfinished()

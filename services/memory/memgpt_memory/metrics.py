@@ -1,4 +1,4 @@
-"""Metrics of Memory, beside ``grpc_server_*``."""
+"""Metrics of Memory, in addition to ``grpc_server_*``."""
 
 from __future__ import annotations
 

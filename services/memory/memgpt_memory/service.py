@@ -88,7 +88,7 @@ class StoreStartup:
         """Return Memory's parts.
 
         Raises:
-            FailedPrecondition: The store, reached at last, is not for this process.
+            FailedPrecondition: The store was reached, but cannot be used by this process.
             Unavailable: The store is not open yet, or has been lost to another process.
         """
         if self._refusal is not None:
@@ -107,14 +107,14 @@ class StoreStartup:
         """Try once to open the store.
 
         Raises:
-            FailedPrecondition: It never will: another process holds it, or it does not fit.
-            Unavailable: Milvus does not answer.
+            FailedPrecondition: It cannot be opened: another process holds it, or it does not fit.
+            Unavailable: Milvus does not respond.
         """
         if self._core is None:
             self._core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
 
     async def open_later(self) -> None:
-        """Retry until Milvus responds. If the store then turns out not to fit, every caller is told."""
+        """Retry until Milvus responds. If the store then turns out not to fit, every call fails with that error."""
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             try:
@@ -144,7 +144,7 @@ class StoreStartup:
 def _quieten_lite() -> None:
     """Keep Milvus Lite, which runs in this process, from filling the log.
 
-    pymilvus makes calls that Lite does not implement, and does without them; Lite's server logs each as an error.
+    pymilvus makes calls that Lite does not implement, and works without them; Lite's server logs each as an error.
     """
     for name, level in (
         ("grpc._server", logging.CRITICAL),

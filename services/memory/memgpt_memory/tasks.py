@@ -15,7 +15,7 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
     running = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
-        # As `asyncio.wait` does it for many: every commit passes here.
+        # What `asyncio.wait` does, for one task only: every commit runs this.
         woken = running.get_loop().create_future()
         running.add_done_callback(partial(_wake, woken))
         try:
@@ -24,14 +24,14 @@ async def run_to_end(work: Awaitable[_T]) -> _T:
             cancelled = error
     if cancelled is not None:
         if not running.cancelled():
-            running.exception()  # seen, so that nobody warns of it
+            running.exception()  # retrieved, so that asyncio does not warn about it
         raise cancelled
     return running.result()
 
 
 async def all_to_end(*works: Awaitable[object]) -> None:
-    """Await all works to their ends, then raise the first failure, if any."""
-    if len(works) == 1:  # as most often: without a task
+    """Await all of `works` to their ends, then raise the first failure, if any."""
+    if len(works) == 1:  # the usual case, without a task
         await works[0]
         return
     for outcome in await asyncio.gather(*works, return_exceptions=True):

@@ -55,7 +55,7 @@ class Agents:
         self._names = names
         self._requests = requests
         self._journal = journal
-        # An agent that someone waits for must stay, whatever its age: no cache of cachetools asks for that.
+        # Not a cache of cachetools, since an agent with waiters must stay, however long ago it was used.
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()
@@ -71,17 +71,17 @@ class Agents:
         *,
         fallback_names: Sequence[str] = (),
     ) -> LiveAgent:
-        """Create an agent, all or nothing. Repeated under the same id, return the agent that is there.
+        """Create an agent, all or nothing. If an agent with this id exists, return that one.
 
         Args:
-            tenant: Whose it is.
+            tenant: The tenant that owns it.
             agent_id: Its id.
             settings: Its row.
             content: Its texts, blocks and first messages.
-            fallback_names: What to call it if its name is taken: the first that is free.
+            fallback_names: Alternatives if its name is taken; the first free one is used.
 
         Raises:
-            AlreadyExists: Other agents have the name and all the others.
+            AlreadyExists: The name and every fallback name are taken.
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
         """
         check_settings(settings)
@@ -103,7 +103,7 @@ class Agents:
         """Return an agent.
 
         Raises:
-            NotFound: There is none, or it is another tenant's.
+            NotFound: There is no such agent, or it belongs to another tenant.
         """
         live = await self._load(agent_id)
         if live is None or live.row.tenant != tenant:
@@ -112,10 +112,10 @@ class Agents:
         return live
 
     async def get_by_name(self, tenant: str, name: str) -> LiveAgent:
-        """Return the agent of a name.
+        """Return the agent with a name.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such agent.
         """
         agent_id = await self._names.find(tenant, "agent", name)
         live = await self._load(agent_id) if agent_id else None
@@ -147,10 +147,10 @@ class Agents:
         """Change settings.
 
         Args:
-            tenant: Whose it is.
+            tenant: The tenant that owns it.
             agent_id: The agent.
             changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`.
-            etag: What was read, or empty for no check.
+            etag: The etag that was read; empty to skip the check.
 
         Raises:
             Aborted: The settings have changed since.
@@ -172,20 +172,20 @@ class Agents:
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
-        """Delete an agent with all it owns. It is gone with the first write; the rest follows, also after a crash.
+        """Delete an agent with everything it owns. The first write hides it; the rest is deleted even after a crash.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such agent.
         """
         live = await self._load(agent_id)
-        if live is None or live.row.tenant != tenant or not live.row.deleting:  # else it goes on where it failed
+        if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id)
             async with self._journal.beginning("agent", agent_id) as journal:
                 await self.repository.execute(live, DeleteAgent(journal))
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
-        """Finish deletions that failed or that a crash interrupted, and remove what is left of imports."""
+        """Finish deletions that failed or that a crash interrupted, and remove the remains of failed imports."""
         for agent_id in self._journal.of("agent"):
             if agent_id not in self._importing:
                 record = await self._records.get(agent_id)
@@ -196,17 +196,17 @@ class Agents:
                     await self._purge(LiveAgent(AgentState(agent_id, row)))
 
     async def find_unfinished(self) -> None:
-        """Look for deletions and imports that are under way, in a store that is older than its journal."""
+        """Find deletions and imports in progress in a store that predates the journal."""
         for record in await self._records.find("agent"):
             if AgentRow.model_validate_json(record.body).deleting:
                 self._journal.pending[record.id] = "agent"
 
     @asynccontextmanager
     async def importing(self, agent_id: str, settings: AgentRow) -> AsyncIterator[LiveAgent | None]:
-        """Create an agent in many writes, of which nothing is visible before `complete`; without that, they are undone.
+        """Create an agent in many writes. Nothing is visible before `complete`; without it, the writes are undone.
 
         Yields:
-            The agent that is there under this id already, for the caller to leave as it is; None if there is none.
+            The agent that already has this id, which the caller must not change; None if there is none.
 
         Raises:
             AlreadyExists: Another agent has the name.
@@ -216,12 +216,12 @@ class Agents:
             yield existing
             return
         async with self._names.claim(settings.tenant, "agent", settings.name, agent_id, self._called(settings.name)):
-            pass  # said before anything is sent; it is claimed again at the end
+            pass  # fail before anything is sent; the name is claimed again at the end
         row = settings.model_copy(update={"deleting": True, "importing": True})
         mark = Record(agent_id, "agent", row.tenant, "", row.created, row.model_dump_json())
 
         async def purge() -> None:
-            await self._records.put(mark)  # the last write may have happened though it failed
+            await self._records.put(mark)  # the last write may have taken effect although it failed
             await self._purge(LiveAgent(AgentState(agent_id, row)))
 
         self._importing.add(agent_id)
@@ -240,7 +240,7 @@ class Agents:
                 await self._journal.end(agent_id)
 
     async def complete(self, agent_id: str, settings: AgentRow, content: CreateAgent) -> LiveAgent:
-        """End an import: from now on the agent exists.
+        """Complete an import, which makes the agent visible.
 
         Args:
             agent_id: Its id.
@@ -256,7 +256,7 @@ class Agents:
             return self._keep(live)
 
     async def sweep(self) -> None:
-        """Delete rows that no agent uses any longer, and that a failure or a crash has left."""
+        """Delete unused rows that a failure or a crash left behind."""
         for record in await self._records.find("agent"):  # of every tenant
             live = await self._load(record.id)
             if live is not None and not live.row.deleting:
@@ -264,7 +264,7 @@ class Agents:
                     await self.repository.sweep(live)
 
     async def set_block(self, live: LiveAgent, edit: BlockEdit) -> Block:
-        """Write a block, as people do; a new label makes a new block.
+        """Write a block on behalf of a person; a new label creates a block.
 
         Raises:
             Aborted: The block's etag does not match.
@@ -274,7 +274,7 @@ class Agents:
         return (await self.repository.execute(live, SetBlock(edit))).blocks[0]
 
     async def insert_notes(self, live: LiveAgent, command: InsertNotes) -> Sequence[Passage]:
-        """Store notes. For a request that has stored them before, return what it stored."""
+        """Store notes. A repeated request returns the notes that it stored before."""
         async with live.lock:
             await self.repository.settle(live)
             key = command.request_key
@@ -286,20 +286,20 @@ class Agents:
             return [passage_of(rows[id_]) for id_ in ids if id_ in rows]
 
     async def delete_notes(self, live: LiveAgent, ids: Iterable[str]) -> int:
-        """Delete notes, and return how many there were. Ids of anything else are ignored."""
+        """Delete notes and return how many existed. Ids of anything else are ignored."""
         numbers = {number for id_ in ids if (number := _note_number(live.id, id_)) is not None}
         async with live.lock:
             await self.repository.settle(live)
             before = live.state.dead_notes
             await self.repository.commit(live, DeleteNotes(numbers))
             deleted = [n for n in sorted(numbers) if n in live.state.dead_notes and n not in before]
-        if deleted:  # invisible already; their rows go now, or with the agent
+        if deleted:  # already invisible; their rows are deleted now or with the agent
             gone = [note_id(live.id, number) for number in deleted]
             await self.repository.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
         return len(deleted)
 
     async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, Sequence[Message]]:
-        """Read what fills the context window, as of one instant.
+        """Read the agent's state, and the messages in its context window, as of one instant.
 
         Args:
             live: The agent.
@@ -311,13 +311,13 @@ class Agents:
             return state, await self.messages.read(live.id, state.window) if messages else []
 
     async def read_state(self, live: LiveAgent) -> AgentState:
-        """Return the agent as of one instant; after a failed write, find out first whether it happened."""
+        """Return the agent as of one instant; after a failed write, first find out whether it took effect."""
         async with live.lock:
             await self.repository.settle(live)
             return live.state
 
     async def _load_many(self, ids: Sequence[str]) -> dict[str, LiveAgent | None]:
-        """Return agents from the cache or the store, also those that are being deleted; None for absent ones."""
+        """Return agents from the cache or the store, including those being deleted; None for missing ones."""
         missing = [id_ for id_ in ids if id_ not in self._cache]
         states = await self.repository.read_many(missing) if missing else {}
         for id_, state in states.items():
@@ -340,16 +340,16 @@ class Agents:
     async def _read(self, agent_id: str) -> LiveAgent | None:
         state = await self.repository.read(agent_id)
         if state is None:
-            return self._cache.get(agent_id)  # it may have been made in the meantime
+            return self._cache.get(agent_id)  # it may have been created in the meantime
         return self._admit(agent_id, state)
 
     def _admit(self, agent_id: str, state: AgentState) -> LiveAgent:
-        """Put an agent that was read into the cache. One that was made or read in the meantime stays."""
+        """Add an agent that was read to the cache. An entry that was added in the meantime stays."""
         held = self._cache.get(agent_id)
         if held is not None:
             return held
         live = self._cache[agent_id] = LiveAgent(state)
-        # A lease that was held when this process started may still be: it gets its whole time.
+        # A lease that was held when this process started may still be in use, so it gets its full duration.
         live.lease_ends = self._started + self.lease_seconds
         if len(self._cache) > _MAX_CACHED:
             for id_ in [id_ for id_, old in list(self._cache.items())[: _MAX_CACHED // 8] if old.idle]:
@@ -358,7 +358,7 @@ class Agents:
         return live
 
     def _keep(self, live: LiveAgent) -> LiveAgent:
-        """Put a new agent into the cache. One that was read and is in use stays: two would overwrite each other."""
+        """Add a new agent to the cache. An entry in use stays, since two would overwrite each other."""
         held = self._cache.get(live.id)
         if held is not None and not held.row.deleting:
             return held
@@ -366,7 +366,7 @@ class Agents:
         return live
 
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
-        """Return a check whether an id is that of an agent of this name: an outdated claim of a name does not count."""
+        """Return a check that an id belongs to an agent with this name: an outdated claim of a name does not count."""
 
         async def check(agent_id: str) -> bool:
             live = await self._load(agent_id)
@@ -375,10 +375,10 @@ class Agents:
         return check
 
     async def _purge(self, live: LiveAgent) -> None:
-        """Delete all rows of an agent that is marked as deleted: its own comes last, so a crash leaves it marked."""
+        """Delete all rows of an agent marked as deleted; its own row goes last, so that a crash leaves the mark."""
         tenant = live.row.tenant
         requests, names = await self._records.find_owned(live.id)
-        if not live.row.importing:  # else the request may be sent again
+        if not live.row.importing:  # the request of a failed import may be sent again
             await self._requests.forget(requests, Reason.AGENT_NOT_FOUND)
         await self.messages.delete_from(live.id)
         for forget in self.on_purge:
@@ -400,13 +400,13 @@ def _note_number(agent_id: str, id_: str) -> int | None:
 
 
 def check_settings(row: AgentRow) -> None:
-    """Refuse settings that no agent may have."""
+    """Reject invalid settings."""
     check_time_zone(row.time_zone)
     _check_context_window(row.context_window)
 
 
 def check_time_zone(name: str) -> None:
-    """Refuse an unknown time zone."""
+    """Reject an unknown time zone."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -21,7 +21,7 @@ class Attachments:
         self._clock = clock
 
     async def attach(self, live: LiveAgent, source_id: str) -> None:
-        """Attach a source; one that is attached stays so.
+        """Attach a source; do nothing if it is attached already.
 
         Raises:
             FailedPrecondition: The agent has too many sources.
@@ -36,7 +36,7 @@ class Attachments:
                 await self._agents.repository.commit(live, AttachSource(link, gone))
 
     async def detach(self, live: LiveAgent, source_id: str) -> None:
-        """Detach a source; an absent one is no error."""
+        """Detach a source; a missing one is not an error."""
         await self._agents.repository.execute(live, DetachSource(source_id))
 
     async def of(self, state: AgentState) -> list[tuple[Link, LiveSource]]:

@@ -12,13 +12,13 @@ MAX_BLOCKS = 32
 
 
 def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_people: bool, time: int) -> BlockRef:
-    """Edit one block of a row in the making.
+    """Edit one block of an agent whose next row is being built.
 
     Args:
-        row: Its row in the making; the block's reference is changed, or appended.
-        values: The blocks' values in the making.
-        edit: What the block is to hold.
-        by_people: Whether people edit it: they may make new ones, and write those that are read-only.
+        row: The agent's next row; the block's reference in it is changed or appended.
+        values: The values of the agent's blocks by label; the edited one is replaced.
+        edit: The new content of the block.
+        by_people: Whether a person makes the edit; people may create blocks and write read-only ones.
         time: Microseconds since 1970.
 
     Returns:
@@ -28,7 +28,7 @@ def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_peo
         Aborted: The block's etag does not match.
         FailedPrecondition: The block is read-only, or there are too many.
         InvalidArgument: The value is over the block's limit.
-        NotFound: There is no such block, and the agent cannot make it.
+        NotFound: There is no such block, and the agent may not create it.
     """
     found = next((reference for reference in row.blocks if reference.label == edit.label), None)
     if found is None:

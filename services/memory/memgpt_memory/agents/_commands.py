@@ -1,4 +1,4 @@
-"""Everything that can be done to an agent: one command a kind of change."""
+"""The commands that change an agent, one for each kind of change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memgpt_memory.records import Record
 
 @dataclass(frozen=True, slots=True)
 class CreateAgent:
-    """Give a new agent its texts, blocks and first messages; its row comes with the state."""
+    """Create an agent with its texts, blocks and first messages; its row is part of the state."""
 
     system: str = ""
     summary: str = ""
@@ -32,7 +32,7 @@ class UpdateSettings:
     Attributes:
         changes: New values of fields of the agent's row.
         system: New instructions; None to keep them.
-        etag: What was read, or empty for no check.
+        etag: The etag that was read; empty to skip the check.
     """
 
     changes: Mapping[str, str | int]
@@ -45,7 +45,7 @@ class DeleteAgent:
     """Mark the agent as deleted.
 
     Attributes:
-        journal: The row that says so to the next start; written with the agent's, and before it.
+        journal: The journal's row, which tells the next start of the deletion; written before the agent's row.
     """
 
     journal: Record
@@ -53,14 +53,14 @@ class DeleteAgent:
 
 @dataclass(frozen=True, slots=True)
 class SetBlock:
-    """Write a block as people do: they may make new ones, and write those that are read-only."""
+    """Write a block on behalf of a person, who may create blocks and write read-only ones."""
 
     edit: BlockEdit
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteBlock:
-    """Delete a block; an absent one is no error."""
+    """Delete a block; a missing one is not an error."""
 
     label: str
 
@@ -72,7 +72,7 @@ class InsertNotes:
     Attributes:
         notes: Their texts.
         tags: Their labels.
-        request_key: Key of the request, which is remembered in the row; empty for none.
+        request_key: Key of the request, which is kept in the agent's row; empty for none.
     """
 
     notes: Sequence[str]
@@ -82,18 +82,18 @@ class InsertNotes:
 
 @dataclass(frozen=True, slots=True)
 class DeleteNotes:
-    """Delete notes by their numbers; absent ones are no error."""
+    """Delete notes by their numbers; missing ones are not an error."""
 
     numbers: Set[int]
 
 
 @dataclass(frozen=True, slots=True)
 class AttachSource:
-    """Attach a source; one that is attached stays as it is.
+    """Attach a source; do nothing if it is attached already.
 
     Attributes:
         link: The attachment.
-        gone: Ids of sources that were deleted; links to them go.
+        gone: Ids of deleted sources; links to them are removed.
     """
 
     link: Link
@@ -102,21 +102,21 @@ class AttachSource:
 
 @dataclass(frozen=True, slots=True)
 class DetachSource:
-    """Detach a source; an absent one is no error."""
+    """Detach a source; a missing one is not an error."""
 
     source_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class PutToolServer:
-    """Give the agent the functions of an address, in place of those it had from there."""
+    """Register the functions of an address, replacing those that it had before."""
 
     server: ToolServer
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteToolServer:
-    """Take the functions of an address away; an absent one is no error."""
+    """Remove the functions of an address; a missing one is not an error."""
 
     address: str
 
@@ -134,8 +134,8 @@ class TurnStart:
 
     Attributes:
         messages: Messages it adds.
-        rewind_from: The first message that it takes back, with all after it; None for none.
-        completed: Whether that was all: the turn ends with it. Its messages are step 1 then, else its input, step 0.
+        rewind_from: The first message to take back, together with all after it; None for none.
+        completed: Whether the turn ends with this commit. Its messages are then step 1, otherwise the input, step 0.
     """
 
     messages: Sequence[NewMessage] = ()
@@ -156,8 +156,8 @@ class StartTurn:
         key: Key of the turn's row.
         turn: The turn.
         start: What the turn does as it begins.
-        records: The turn's row, and that of the turn before, as it ended, if that is not stored yet.
-        indexed: Turns that the index of an agent of an older version has by now.
+        records: The turn's row, and the final row of the previous turn if it is not stored yet.
+        indexed: Number of turns that are indexed already; used for an agent of an older version.
     """
 
     key: str
@@ -182,7 +182,7 @@ class NoteTurn:
 
 @dataclass(frozen=True, slots=True)
 class ResumeTurn:
-    """Take the running turn over under a new epoch."""
+    """Take over the running turn under a new epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class AddStep:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """End the running turn without a step of its holder's.
+    """End the running turn without a step from its holder.
 
     Attributes:
         state: How it ends.

@@ -1,4 +1,4 @@
-"""What a command does to an agent: a pure function from a state and a command to the next state and what to write."""
+"""The effect of a command on an agent: a pure function from a state and a command to the next state and its writes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MAX_ATTACHMENTS = 1_000
 """Most sources that one agent can search."""
 
 _REMEMBERED_INSERTS = 8
-"""Requests that stored notes and are known in the agent's own row: see `Insert`."""
+"""Most requests that stored notes and are kept in the agent's own row; see `Insert`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,16 @@ class Transition:
     Attributes:
         state: The agent after the commit.
         time: Microseconds since 1970.
-        messages: New messages, which follow the former ones.
-        turn_id: The turn they came about in.
-        step: Its step.
-        passages: Texts of new passages, which follow the former ones.
+        messages: New messages, appended to the existing ones.
+        turn_id: The turn that the messages belong to.
+        step: The step of that turn.
+        passages: Texts of new passages, appended to the existing ones.
         tags: Labels of the passages.
         records: Rows to be written before the agent's.
         beside: Rows to be written together with the agent's.
-        superseded: Keys of rows that nobody reads after the commit.
+        superseded: Keys of rows that are no longer read after the commit.
         touched: Blocks that were edited.
-        reorders: Whether a search of archival memory finds something else from now on.
+        reorders: Whether the commit changes the results of archival searches.
     """
 
     state: AgentState
@@ -106,7 +106,7 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
 
 
 class _Draft:
-    """A state in the making: a private copy that the commands edit."""
+    """The next state while a command builds it: a private copy."""
 
     def __init__(self, state: AgentState, time: int) -> None:
         self.before = state
@@ -125,7 +125,7 @@ class _Draft:
         self._superseded: list[str] = []
 
     def set(self, **values: Any) -> None:
-        """Give fields that are texts of their own new values."""
+        """Set new values of the fields that are stored as separate texts."""
         self._values.update(values)
 
     def add_messages(self, messages: Sequence[NewMessage], turn_id: str, step: int) -> None:
@@ -159,7 +159,7 @@ class _Draft:
         self._superseded += text_ids(self.before.id, block_text_name(reference.label), reference.text)
 
     def set_turn(self, turn: AgentTurn) -> None:
-        """Put a turn in place of the one that the agent was in."""
+        """Replace the agent's current turn."""
         self.row.turn = turn_row_of(turn)
 
     def index_turn(self, key: str, indexed: int) -> None:
@@ -169,7 +169,7 @@ class _Draft:
         self.row.turn_count = number + 1
 
     def finish(self) -> Transition:
-        """The transition from the state before to this one."""
+        """Return the transition from the previous state to this one."""
         row, version = self.row, self.row.next_text
         row.next_text += 1
         row.next_note += len(self.passages)
@@ -192,7 +192,7 @@ class _Draft:
             beside=self.beside,
             superseded=self._superseded,
             touched=self.touched,
-            # Only what archival memory holds has a place in the order of commits: after a step, rankings stay good.
+            # Only changes of archival memory invalidate rankings: they stay valid after a step.
             reorders=bool(self.passages) or not self._values.keys().isdisjoint(("links", "dead_notes")),
         )
 
@@ -205,7 +205,7 @@ class _Draft:
 
 @singledispatch
 def _apply(command: object, draft: _Draft) -> bool | None:
-    """Edit the draft as a command says; False if there is nothing to change."""
+    """Apply a command to the draft; return False if it changes nothing."""
     raise TypeError(f"not a command: {command!r}")
 
 
@@ -391,7 +391,7 @@ def settings_etag(row: AgentRow) -> str:
 
 
 def text_references(row: AgentRow) -> dict[str, TextRef]:
-    """Which versions of which texts the agent's row points to, by the names under which they are stored."""
+    """Return the text versions that the agent's row points to, by the names under which they are stored."""
     return {
         **{text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()},
         **{block_text_name(reference.label): reference.text for reference in row.blocks},
@@ -399,6 +399,6 @@ def text_references(row: AgentRow) -> dict[str, TextRef]:
 
 
 def used_text_ids(state: AgentState) -> set[str]:
-    """Keys of all texts that the agent's row points to."""
+    """Return the keys of all texts that the agent's row points to."""
     references = text_references(state.row).items()
     return {id_ for name, reference in references for id_ in text_ids(state.id, name, reference)}

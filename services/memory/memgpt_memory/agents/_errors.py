@@ -1,4 +1,4 @@
-"""The errors that agents raise, one constructor a reason: the same text for the same thing everywhere."""
+"""The errors that agents raise, one constructor per reason, so that the same error has the same text everywhere."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def too_many_functions(most: int, most_addresses: int) -> FailedPrecondition:
 
 
 def turn_has_ended(state: str) -> FailedPrecondition:
-    """A step is to be added to a turn that has ended."""
+    """A step was sent for a turn that has ended."""
     return reasons.wrong_state(f"the turn has ended ({state}); begin another one", resource="turn", state=state)
 
 

@@ -13,7 +13,7 @@ HEARTBEAT = "heartbeat"
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatEdit:
-    """A new text of the timed heartbeats, over the one that was read under `etag`."""
+    """A new text of the timed heartbeats, to replace the one that was read with `etag`."""
 
     plan: str
     etag: str = ""

@@ -1,4 +1,4 @@
-"""An agent as this process holds it: its state, the lock for its writes, its queue and the end of its lease."""
+"""The in-memory form of an agent: its state, the lock for its writes, its queue and the end of its lease."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memgpt_memory.agents._state import AgentState
 from memgpt_memory.agents._turn_state import RunningTurn
 
 LEASE_SECONDS = 10.0
-"""How long a lease holds unless renewed, if nothing else is configured."""
+"""Default duration of a lease that is not renewed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,9 +23,9 @@ class Waiter:
     Attributes:
         key: Key of the turn's row.
         fingerprint: Digest of its request.
-        cancelled: Whether it is not to begin any longer.
-        kept_for: Epoch of the lease that was given to its caller for another turn, whose holder had died: the place is
-            kept while that lease holds, since the caller comes back when that turn has ended. 0 while the caller waits.
+        cancelled: Whether it must no longer begin.
+        kept_for: Epoch of the lease that its caller got to finish another turn, whose holder had died. The place in the
+            queue is kept while that lease holds, since the caller returns when that turn has ended. 0 while it waits.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Attempt:
         messages: Keys of its messages.
         notes: Keys of its passages.
         texts: Keys of its texts.
-        committing: Whether the agent's row was written, too, so that the commit may have happened.
+        committing: Whether the agent's row was written too, so that the commit may have taken effect.
     """
 
     messages: Sequence[str]
@@ -57,13 +57,13 @@ class LiveAgent:
 
     Attributes:
         state: The agent as its last commit left it.
-        lock: Held by whoever writes.
-        attempt: The commit whose rows must be cleared away, or found to have happened, before the next one; None when
-            the last commit went well.
+        lock: Held while writing.
+        attempt: A failed commit: its rows must be deleted, or it must be found to have taken effect, before the next
+            one. None if the last commit succeeded.
         queue: Turns that wait, in order of arrival.
-        lease_ends: On the monotonic clock; only meaningful while a turn is running.
+        lease_ends: When the lease ends, on the monotonic clock; only meaningful while a turn is running.
         turn_row: The row that was written when the last turn began, if it is known.
-        recent_notes: Of the last commits with notes: their revisions, and the numbers at which their notes begin.
+        recent_notes: For each of the last commits with notes, its revision and the number of its first note.
     """
 
     state: AgentState
@@ -88,7 +88,7 @@ class LiveAgent:
 
     @property
     def uncertain(self) -> bool:
-        """Whether the agent's row must be read again: a write of it failed, and may have happened."""
+        """Whether the agent's row must be read again, since a failed write of it may have taken effect."""
         return self.attempt is not None and self.attempt.committing
 
     @property
@@ -109,11 +109,11 @@ class LiveAgent:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for it, so that it may be dropped from the cache."""
+        """Whether nothing waits for it, so that it may be dropped from the cache."""
         return not (self.lock.locked() or self.head() or self._watchers or self.leased or self.attempt)
 
     def notes_at(self, snapshot: int) -> int:
-        """The number below which notes belong to a snapshot that was taken a moment ago."""
+        """Return the number below which notes belong to a snapshot that was taken a moment ago."""
         end = self.row.next_note
         for revision, first in reversed(self.recent_notes):
             if revision <= snapshot:
@@ -122,17 +122,17 @@ class LiveAgent:
         return end
 
     def keep_lease(self, seconds: float) -> None:
-        """Let the lease hold from now on for its whole time."""
+        """Extend the lease to `seconds` from now."""
         self.lease_ends = time.monotonic() + seconds
 
     def head(self) -> Waiter | None:
-        """The turn that is next. Places that were kept for callers who did not come back in time are dropped."""
+        """Return the next turn, after dropping the places kept for callers that did not come back in time."""
         held = self.row.epoch if self.lease_seconds_left > 0 else -1
         self.queue[:] = [waiter for waiter in self.queue if waiter.kept_for in (0, held)]
         return self.queue[0] if self.queue else None
 
     def notify(self) -> None:
-        """Wake everybody that waits for a change."""
+        """Wake all tasks that wait for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 

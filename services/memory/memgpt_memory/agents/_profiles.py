@@ -1,4 +1,4 @@
-"""Profiles: personas, humans and presets that people added, as texts under names."""
+"""Profiles: named texts of personas, humans and presets that users added."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Profiles:
         """Read a profile.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such profile.
         """
         found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
         if found is None:
@@ -69,7 +69,7 @@ class Profiles:
         """Delete a profile.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such profile.
         """
         key = key_of("profile", tenant, kind, name)
         async with self._rows.lock(key):

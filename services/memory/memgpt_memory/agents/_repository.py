@@ -1,8 +1,8 @@
-"""Where agents are stored: the one place that writes them.
+"""Storage of agents; the only module that writes them.
 
-A commit writes rows under numbers and versions that nobody reads yet, and then the agent's row, which makes all of
-them count. Whatever lies beyond the row's counters does not exist, so a crash at any instant leaves the agent as it
-was before or after.
+A commit first writes rows under numbers and versions that are not read yet, and then the agent's row, which makes all
+of them visible. Rows beyond the counters in the agent's row are ignored, so a crash at any instant leaves the agent as
+it was before or after the commit.
 """
 
 from __future__ import annotations
@@ -62,26 +62,26 @@ class AgentRepository:
             return await self.commit(live, command)
 
     async def commit(self, live: LiveAgent, command: Command) -> CommitResult:
-        """Do a command whole, or nothing of it that anybody can see. Hold `live.lock`.
+        """Commit a command atomically. Hold `live.lock`.
 
-        It runs to its end even when the caller goes away.
+        The commit runs to its end even if the caller is cancelled.
 
         Raises:
             NotFound: The agent has been deleted in the meantime.
             ServiceError: What `decide` raises; nothing was written.
-            Unavailable: The store failed; the change has happened whole or not at all.
+            Unavailable: The store failed; the change has taken effect as a whole or not at all.
         """
         await self.settle(live)
         check_exists(live)
         return await run_to_end(self._commit(live, command))
 
     async def settle(self, live: LiveAgent) -> None:
-        """After a failed write, find out whether it happened, and clear away what it left behind.
+        """Settle a failed write: find out whether it took effect, and delete what it left behind.
 
         Hold `live.lock`, and call it before reading the state to decide on a change.
 
         Raises:
-            Unavailable: The store does not answer, or has not yet undone the write.
+            Unavailable: The store does not respond, or the write could not be undone yet.
         """
         if not live.lock.locked():
             raise RuntimeError("the agent's lock is not held")
@@ -120,14 +120,14 @@ class AgentRepository:
         return (await self.read_many([agent_id])).get(agent_id)
 
     async def read_many(self, agent_ids: Sequence[str]) -> dict[str, AgentState]:
-        """Read the rows of agents; absent ones are absent from the result."""
+        """Read the rows of agents; missing ones are not in the result."""
         records = (await self._records.get_many(agent_ids)).values()
         rows = {record.id: AgentRow.model_validate_json(record.body) for record in records if record.kind == "agent"}
         texts = await self._records.read_texts_of_many({id_: text_references(row) for id_, row in rows.items()})
         return {id_: _state(id_, row, texts[id_]) for id_, row in rows.items()}
 
     async def sweep(self, live: LiveAgent) -> None:
-        """Delete rows that the agent no longer uses, and that a failure or a crash has left. Hold `live.lock`."""
+        """Delete unused rows that a failure or a crash left behind. Hold `live.lock`."""
         await self.settle(live)
         row, used = live.row, used_text_ids(live.state)
         texts = ids_of(await self._records.find("text", parent=live.id))
@@ -140,14 +140,14 @@ class AgentRepository:
         await self.messages.delete_from(live.id, row.message_count)
 
     async def tidy(self, work: Awaitable[object]) -> None:
-        """Clear away what nobody sees any longer; a failure costs only space, until the owner is deleted."""
+        """Run a cleanup of invisible rows; a failure only costs space until their owner is deleted."""
         try:
             await work
         except ServiceError as error:
             _log.info("tidying_failed", error=str(error))
 
     async def close(self) -> None:
-        """Wait for work in the background."""
+        """Wait for background work."""
         if self._background:
             await asyncio.wait(self._background)
 
@@ -177,7 +177,7 @@ class AgentRepository:
         embedded: Embedded | None,
         revision: int,
     ) -> None:
-        """Write a transition's rows, and then the agent's. `live.attempt` stays when that fails."""
+        """Write a transition's rows, and then the agent's. `live.attempt` stays set if that fails."""
         first_note, row = live.row.next_note, transition.state.row
         attempt = live.attempt = Attempt(
             messages=ids_of(messages),
@@ -209,10 +209,10 @@ class AgentRepository:
 
 
 def check_exists(live: LiveAgent) -> None:
-    """Refuse an agent that has been deleted. Look again once the lock is held: nothing may come after a deletion.
+    """Reject a deleted agent. Check again once the lock is held: nothing may be written after a deletion.
 
     Raises:
-        NotFound: It has been.
+        NotFound: The agent has been deleted.
     """
     if live.row.deleting:
         raise unknown_agent(live.id)

@@ -1,4 +1,4 @@
-"""Messages of an agent that were taken back: they stay in recall memory, but only those who ask see them."""
+"""Messages of an agent that were taken back; they stay in recall memory, but are returned only on request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rewinds:
         return sum(rewind.end - rewind.first for rewind in self._rewinds if rewind.turn_id == turn_id)
 
     def add(self, new: Rewind) -> Rewinds:
-        """Return these rewinds, and what `new` takes back in addition."""
+        """Return these rewinds with those messages of `new` that they do not have."""
         pieces = list(self._rewinds)
         first = new.first
         for rewind in self._rewinds:
@@ -58,7 +58,7 @@ class Rewinds:
         return Rewinds(sorted(pieces, key=lambda rewind: rewind.first))
 
     def dump(self) -> str:
-        """Return the rewinds as text; none give the empty text."""
+        """Return the rewinds as text, which is empty if there are none."""
         rows = [[rewind.first, rewind.end, rewind.turn_id, rewind.time] for rewind in self._rewinds]
         return json.dumps(rows, separators=(",", ":")) if rows else ""
 

@@ -10,11 +10,11 @@ from pydantic import Field
 from memgpt_memory.records import StoredModel, TextRef
 
 DEFAULT_BLOCK_LIMIT = 2_000
-"""Characters of a core-memory block unless said otherwise (MemGPT's own default)."""
+"""Default limit of a core-memory block, in characters (MemGPT's own default)."""
 
 
 class TurnState(StrEnum):
-    """How far a turn has come."""
+    """The state of a turn."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockEdit:
-    """An edit of a block. An empty etag skips the check; None, and a limit of 0, keep what there is."""
+    """An edit of a block. An empty etag skips the check; None and a limit of 0 keep the current value."""
 
     label: str
     value: str | None
@@ -78,7 +78,7 @@ class CurrentTurn(StoredModel):
 
 
 class Insert(StoredModel):
-    """A request that stored notes, by which they are found if it is repeated after a crash.
+    """A request that stored notes, kept so that its repetition after a crash finds them.
 
     The response is kept elsewhere, and for longer.
     """
@@ -89,11 +89,11 @@ class Insert(StoredModel):
 
 
 class AgentRow(StoredModel):
-    """An agent. Writing this row is the commit: what lies beyond its counters and versions does not exist.
+    """An agent. Writing this row is the commit: rows beyond its counters and versions are ignored.
 
-    One that is being imported is marked as deleted until it is complete. Texts of any length have rows of their own,
-    and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum. `turn_count` is None
-    as long as the turns of an agent of an older version have no index.
+    An agent that is being imported is marked as deleted until it is complete. Texts of any length have rows of their
+    own, and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum. `turn_count` is
+    None for an agent of an older version whose turns are not indexed yet.
     """
 
     tenant: str
@@ -128,7 +128,7 @@ class AgentRow(StoredModel):
     inserts: list[Insert] = Field(default=[])
 
     def copied(self) -> AgentRow:
-        """Return a copy to be edited. It shares what is only replaced: a deep copy takes a tenth of a commit."""
+        """Return a copy to edit. It shares values that are only replaced: a deep copy takes a tenth of a commit."""
         blocks = [block.model_copy() for block in self.blocks]
         return self.model_copy(update={"blocks": blocks, "turn": self.turn and self.turn.model_copy()})
 

@@ -1,4 +1,4 @@
-"""What an agent is: an immutable value that each commit replaces."""
+"""The state of an agent: an immutable value that each commit replaces."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class AgentState:
 
     @property
     def turn(self) -> AgentTurn:
-        """The turn that it is in, or was in last."""
+        """The agent's current turn, or its last one."""
         return turn_of(self.row.turn)
 
     def turn_under(self, lease: Lease) -> RunningTurn | EndedTurn:
-        """The turn of a lease.
+        """Return the turn of a lease.
 
         Raises:
             Aborted: Another worker has the lease by now.
@@ -60,7 +60,7 @@ class AgentState:
 
     @property
     def note_count(self) -> int:
-        """Notes that exist."""
+        """Number of notes that exist."""
         return self.row.next_note - self.row.dead_count
 
     @property
@@ -69,7 +69,7 @@ class AgentState:
         return [s for s in range(self.row.window_start, self.row.message_count) if s not in self.rewinds]
 
     def block(self, reference: BlockRef) -> Block:
-        """A block with its value."""
+        """Return a block with its value."""
         return Block(
             reference.label,
             self.blocks[reference.label],
@@ -80,11 +80,11 @@ class AgentState:
         )
 
     def find_block(self, label: str) -> Block | None:
-        """The block of a label, or None."""
+        """Return the block with a label, or None."""
         return next((self.block(reference) for reference in self.row.blocks if reference.label == label), None)
 
     def all_blocks(self) -> list[Block]:
-        """Every block, in order of creation."""
+        """Return all blocks, in order of creation."""
         return [self.block(reference) for reference in self.row.blocks]
 
 
@@ -94,8 +94,8 @@ class TextField:
 
     Attributes:
         stored_name: Name under which the text is stored.
-        dump: Makes the text; an empty one is not stored.
-        parse: Reads it.
+        dump: Converts the value to text; an empty text is not stored.
+        parse: Converts the text back to the value.
     """
 
     stored_name: str
@@ -128,7 +128,7 @@ TEXT_FIELDS: Mapping[str, TextField] = {
     "dead_notes": TextField("dead", Ranges.dump, Ranges.parse),
     "rewinds": TextField("rewinds", Rewinds.dump, Rewinds.parse),
 }
-"""By the names of fields, both of the state and of the agent's row, which says which version of the text holds."""
+"""By field name, which the state and the agent's row share; the row says which version of the text is current."""
 
 
 def block_etag(reference: BlockRef) -> str:

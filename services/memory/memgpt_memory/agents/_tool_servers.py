@@ -9,11 +9,11 @@ from memgpt_memory.agents._rows import ToolServer
 
 MAX_SERVERS = 16
 MAX_FUNCTIONS = 100
-"""Of one agent. Endpoints take 128 functions at most, the built-in ones among them."""
+"""Most functions of one agent. Endpoints accept 128 at most, including the built-in ones."""
 
 
 def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServer]:
-    """The servers with the functions of an address in place of those from there before.
+    """Return the servers with `new` in place of the one with its address, or added.
 
     Raises:
         AlreadyExists: Another address has a function of the same name.
@@ -28,10 +28,10 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
         raise errors.too_many_functions(MAX_FUNCTIONS, MAX_SERVERS)
     if len(others) == len(servers):
         return [*servers, new]
-    # At its former place: a registration that is repeated moves nothing.
+    # In the same place, so that a repeated registration does not change the order.
     return [new if server.address == new.address else server for server in servers]
 
 
 def without_server(servers: Sequence[ToolServer], address: str) -> list[ToolServer]:
-    """The servers without an address."""
+    """Return the servers without the one at an address."""
     return [server for server in servers if server.address != address]

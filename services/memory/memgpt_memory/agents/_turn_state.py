@@ -1,4 +1,4 @@
-"""The turn that an agent is in, or was in last, as a sum type; and the lease under which a turn writes."""
+"""The current or last turn of an agent, as a sum type, and the lease under which a turn writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _BegunTurn:
     Attributes:
         key: Key of the turn's own row.
         turn_id: Its id.
-        request_id: The request it answers.
+        request_id: The request that it answers.
         first_sequence: Its first message.
         end_sequence: The message after its last one.
         steps: Steps that were committed.
@@ -52,18 +52,18 @@ class RunningTurn(_BegunTurn):
     """A turn that has not ended."""
 
     def with_step(self, index: int, end_sequence: int) -> RunningTurn:
-        """The turn after its step `index`, whose messages end at `end_sequence`."""
+        """Return the turn after its step `index`, whose messages end before `end_sequence`."""
         return replace(self, steps=index, end_sequence=end_sequence)
 
     def ended(self, state: TurnState, reason: str, time: int) -> EndedTurn:
-        """The turn after its end."""
+        """Return the turn as it ended."""
         shared = {field.name: getattr(self, field.name) for field in fields(_BegunTurn)}
         return EndedTurn(**shared, state=state, reason=reason, time=time)
 
 
 @dataclass(frozen=True, slots=True)
 class EndedTurn(_BegunTurn):
-    """A turn that has ended, how, why and when."""
+    """A turn that has ended, with how, why and when."""
 
     state: TurnState = TurnState.COMPLETED
     reason: str = ""
@@ -74,7 +74,7 @@ AgentTurn = NoTurn | RunningTurn | EndedTurn
 
 
 def turn_of(row: CurrentTurn | None) -> AgentTurn:
-    """The turn of an agent's row."""
+    """Convert the turn in an agent's row."""
     if row is None:
         return NoTurn()
     turn = RunningTurn(
@@ -90,7 +90,7 @@ def turn_of(row: CurrentTurn | None) -> AgentTurn:
 
 
 def turn_row_of(turn: AgentTurn) -> CurrentTurn | None:
-    """A turn as the agent's row holds it."""
+    """Convert a turn to the form in the agent's row."""
     if isinstance(turn, NoTurn):
         return None
     ended = turn if isinstance(turn, EndedTurn) else None
@@ -109,7 +109,7 @@ def turn_row_of(turn: AgentTurn) -> CurrentTurn | None:
 
 
 def lease_lost(agent_id: str, epoch: int) -> Aborted:
-    """The error for a lease that another worker holds by now, or whose turn has ended."""
+    """Return the error for a lease that another worker has taken over, or whose turn has ended."""
     return reasons.lease_lost(
         "the lease has passed to another worker or its turn has ended; begin the turn again",
         agent_id=agent_id,

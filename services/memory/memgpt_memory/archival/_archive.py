@@ -37,12 +37,12 @@ from memgpt_memory.store.layout import partition_of
 from memgpt_memory.store.rows import Numbered, PassageRow
 
 _MAX_LISTED_VERSIONS = 200
-"""Versions of files that a filter names; of more it asks for all, and they are sorted out here."""
+"""Most versions of files that a filter names; with more, all are read and the others are dropped here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched: an agent with its attached sources, or one source."""
+    """The scope of a search: an agent with its attached sources, or one source."""
 
     tenant: str
     agent: LiveAgent | None
@@ -51,11 +51,11 @@ class Scope:
 
 @dataclass(frozen=True)
 class _View:
-    """What a snapshot of a scope contains, as of the moment in which it was made (see `ranking.View`).
+    """The contents of a scope at a snapshot, as of the moment in which the view was made (see `ranking.View`).
 
     Attributes:
-        tenant: Whose it is.
-        snapshot: Stamp of the last write that belongs to it.
+        tenant: The tenant that owns it.
+        snapshot: Revision of the last write that belongs to it.
         filter: Conditions on what belongs to it.
         agent: The agent whose notes belong to it, if any.
         end: The number at which the agent's notes end.
@@ -123,7 +123,7 @@ class _View:
 
     @cached_property
     def counts(self) -> Predicate:
-        """Whether a row of passages belongs to it."""
+        """A predicate for the rows of passages that belong to the view."""
         return for_rows(self._exact)
 
     @property
@@ -156,7 +156,7 @@ class _View:
         return [OneOf("version", list(self.versions))] if self.versions else []
 
     def passage(self, row: PassageRow) -> Passage:
-        """Return a row as a passage; one of a document has the time and the tags of its file."""
+        """Convert a row to a passage; a document's passage has the time and the tags of its file."""
         return passage_of(row, self.versions[row.version][1] if row.version else None)
 
 
@@ -181,7 +181,7 @@ class Archive:
         return self._passages.collection.full_text
 
     def mode(self, wanted: Mode | None) -> Mode:
-        """Return the mode that the store uses for a wanted one; None asks for the best."""
+        """Return the mode that the store uses for a requested one; None requests the best."""
         if not self.full_text:
             return Mode.DENSE
         return wanted or Mode.HYBRID
@@ -201,7 +201,7 @@ class Archive:
         Raises:
             FailedPrecondition: The store has changed its embedding model since the position was given.
         """
-        index = self._passages.index  # to the end, whatever model the store moves to
+        index = self._passages.index  # kept to the end, even if the store moves to another model
         if position is not None:
             position.check(index)
         async with index.reading():
@@ -222,10 +222,10 @@ class Archive:
         """Return a page of passages in order of storing: own notes first, then the files of each source.
 
         Args:
-            scope: What is listed.
-            wanted: Which passages of it.
+            scope: The passages to list from.
+            wanted: The filter.
             size: Most passages.
-            cursor: Where the last page ended: snapshot, total, stamp of the file or 0, its version or "", number.
+            cursor: Where the last page ended: snapshot, total, revision of the file or 0, its version or "", number.
 
         Returns:
             The passages, the next cursor or None, and the total as of the first page.
@@ -262,7 +262,7 @@ class Archive:
         return sorted(row.sequence for row in rows)
 
     async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:
-        """Return those of the passages that exist in the scope, in the order of `ids`."""
+        """Return the passages that exist in the scope, in the order of `ids`."""
         view = await self._view(scope)
         rows = await self._passages.read(
             scope.tenant, {owner: ids if not i else [] for i, owner in enumerate(view.owners)}
@@ -283,11 +283,11 @@ class Archive:
     ) -> _View:
         agent = scope.agent
         links = {link.source_id: link.stamp for link in agent.state.links} if agent is not None else {}
-        sources = await self._sources_of(scope)  # of the same links: it reads them at once
+        sources = await self._sources_of(scope)  # of the links above: they are read without an await in between
         await self._sources.files.load(sources)
         owners = [source.id for source in sources] + ([agent.id] if agent is not None else [])
         pinned = await self._clock.snapshot(owners) if snapshot is None else snapshot
-        # Nothing is awaited from here on: the view is that of one moment.
+        # Nothing is awaited from here on, so that the view is that of one moment.
         notes = agent if agent is not None and wanted.takes_notes else None
         return _View(
             scope.tenant,
@@ -306,7 +306,7 @@ class Archive:
         )
 
     async def _read(self, view: _View, hits: list[HeadHit]) -> list[Passage | None]:
-        """Read the passages of hits; None for those that are gone."""
+        """Read the passages of hits; None for deleted ones."""
         rows = await self._passages.read(view.tenant, _by_owner((hit.id, hit.owner) for hit in hits if hit.id))
         return [view.passage(rows[hit.id]) if hit.id in rows and view.counts(rows[hit.id]) else None for hit in hits]
 

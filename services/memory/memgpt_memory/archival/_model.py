@@ -46,7 +46,7 @@ class PassageFilter:
         return bool(self.tags) or self.created_from is not None or self.created_before is not None
 
     def spans(self, created: int) -> bool:
-        """Whether a time passes."""
+        """Whether a time is within the bounds of the filter."""
         return (self.created_from is None or created >= self.created_from) and (
             self.created_before is None or created < self.created_before
         )

@@ -1,4 +1,4 @@
-"""Embedding models behind an endpoint that speaks OpenAI's protocol; only this module knows its library."""
+"""Embedding models at OpenAI-compatible endpoints; only this module uses the client library."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _INPUT_TYPES = (
     ("document", ("query", "document")),
     ("", ("query", "passage")),
 )
-"""Words of a refusal for want of an ``input_type``, and the types of queries and of passages to send from then on."""
+"""Words of a refusal that demands an ``input_type``, and the types to send then for queries and for passages."""
 
 _DEFAULT_RETRY_AFTER = 5.0
 _BLANK = "."
-"""Stands for a blank text, which endpoints refuse."""
+"""Sent in place of a blank text, which endpoints refuse."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Where an embedding model is and how it is asked.
+    """The endpoint of an embedding model, and the options of its requests.
 
     Attributes:
         model: Name sent to the endpoint.
@@ -60,7 +60,7 @@ class EndpointSettings:
         batch: Most texts of one request; fewer are sent where the endpoint refuses so many.
         headers: Further headers of every request; values may be secret.
         query: Further query parameters of every request.
-        keys: How the settings begin that name the model, for messages.
+        keys: Prefix of the settings that name the model, for error messages.
     """
 
     model: str
@@ -85,7 +85,7 @@ class OpenAIEmbedder:
     """Any endpoint that speaks OpenAI's embeddings protocol."""
 
     def __init__(self, settings: EndpointSettings) -> None:
-        """Connects to nothing yet."""
+        """Prepare a client, which connects with its first request."""
         self.model = settings.model
         self.dimension = settings.dimension
         self.batch = settings.batch
@@ -121,7 +121,7 @@ class OpenAIEmbedder:
             await self._client.close()
 
     async def _in_parts(self, text: str, query: bool, refusal: Refusal) -> Numbers:
-        """The vector of a text that is too long: the mean of its halves'."""
+        """Return the vector of a text that is too long: the mean of the vectors of its halves."""
         if len(text) <= _SHORTEST or refusal.meaning is not Meaning.TOO_LONG:
             raise self._error(refusal)
         _log.info("embedding_input_split", characters=len(text), quote=refusal.quote)
@@ -136,7 +136,7 @@ class OpenAIEmbedder:
         return mean
 
     async def _adapted(self, texts: Sequence[str], query: bool) -> list[Numbers]:
-        """The vectors of one request, made again without the options that the endpoint refuses."""
+        """Return the vectors of one request, retried without the options that the endpoint refuses."""
         while True:
             try:
                 return await self._request(texts, query)
@@ -146,7 +146,7 @@ class OpenAIEmbedder:
                 _log.info("embedding_request_adapted", quote=error.refusal.quote)
 
     def _adapt(self, refusal: Refusal) -> bool:
-        """Change what a refusal names; False if it names nothing that can be changed."""
+        """Change the option that a refusal names; return False if it names none that can be changed."""
         text = refusal.text
         if refusal.status == 404 and len(self._paths) > 1 and "model" not in text.lower():
             self._paths.pop(0)
@@ -281,7 +281,7 @@ def _remedy(meaning: Meaning, keys: str, model: str) -> str:
 
 
 def _fewer(sent: int, text: str) -> int:
-    """How many texts to send after so many were refused: as the refusal says, else half."""
+    """Return how many texts to send after `sent` were refused: the number in the refusal, else half."""
     said = [int(number) for number in _NUMBER.findall(text)]
     fitting = [number for number in said if sent // 32 < number < sent]
     return max(fitting) if fitting else max(sent // 2, 1)

@@ -1,4 +1,4 @@
-"""Texts to vectors, by the bundled model or an OpenAI-compatible endpoint; only this module knows their libraries."""
+"""Embedding models: their interface, the bundled model, and the choice of a model by the configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Embedder(Protocol):
 
         Args:
             texts: The texts.
-            query: Whether they are searched with, as against searched; some models embed the two differently.
+            query: Whether the texts are queries and not passages; some models embed the two differently.
 
         Returns:
             Unit vectors, ``(len(texts), dimension)``.
@@ -40,12 +40,12 @@ class Embedder(Protocol):
         Raises:
             Unavailable: The model cannot be reached.
             ResourceExhausted: The model's endpoint is rate limiting requests.
-            FailedPrecondition: It answers vectors of another dimension, or refuses the key or the model's name.
+            FailedPrecondition: The vectors have another dimension, or the endpoint refuses the key or the model.
         """
         ...
 
     async def close(self) -> None:
-        """Frees what it holds."""
+        """Release the model's resources."""
         ...
 
 
@@ -56,7 +56,7 @@ class ModelChoice:
     Attributes:
         model: Its name.
         dimension: Dimensions of its vectors.
-        make: Makes it; blocks for as long as loading takes.
+        make: Creates the model; blocks until it is loaded.
     """
 
     model: str
@@ -65,32 +65,32 @@ class ModelChoice:
 
     @property
     def name(self) -> tuple[str, int]:
-        """What a store remembers of it."""
+        """The model's name and dimension, as a store records them."""
         return self.model, self.dimension
 
 
 class Models:
-    """The embedding models that the configuration names; each is made when it is needed.
+    """The embedding models that the configuration names; each is created when it is needed.
 
     Attributes:
         configured: The one to use.
-        target: Answers the one to move to, if any, as the configuration names it now.
+        target: Returns the model to move to, if any, as the configuration currently names it.
     """
 
     def __init__(self, configured: ModelChoice, target: Callable[[], ModelChoice | None]) -> None:
-        """Makes nothing yet."""
+        """Keep the choices; `make` creates models."""
         self.configured = configured
         self.target = target
         self._made: dict[ModelChoice, Embedder] = {}
 
     async def make(self, choice: ModelChoice) -> Embedder:
-        """Makes a model; it lives until `close`."""
+        """Create a model, which is open until `close`."""
         if choice not in self._made:
             self._made[choice] = await asyncio.to_thread(choice.make)
         return self._made[choice]
 
     async def close(self) -> None:
-        """Closes what was made."""
+        """Close all models that were created."""
         while self._made:
             await self._made.popitem()[1].close()
 
@@ -102,7 +102,7 @@ class WordLlama:
     dimension = 256
 
     def __init__(self) -> None:
-        """Loads the model from its wheel."""
+        """Load the model from its wheel."""
         from memgpt_memory.embedding._static_vectors import StaticVectors
 
         self._vectors = StaticVectors()
@@ -121,7 +121,7 @@ class WordLlama:
 
 
 _STEPS = 2_048
-"""Steps of a vector's numbers between 0 and 1: an error of 0.0002 in a cosine.
+"""Steps of a vector's components between 0 and 1: an error of 0.0002 in a cosine.
 
 With numbers that are multiples of 2^-11, products are multiples of 2^-22, and no sum of them in the inner product of
 two unit vectors needs more than the 24 bits of single precision. So the inner product is exact, in whatever order it
@@ -131,9 +131,9 @@ the order of equal passages between two pages of one search.
 
 
 def unit_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Vectors:
-    """Scales vectors to length one, and rounds their numbers to steps in which inner products are exact.
+    """Scale vectors to length one, and round their components to steps in which inner products are exact.
 
-    What is not a number becomes zero: Milvus Lite would take it as it is.
+    NaN and infinity become zero, since Milvus Lite would store them as they are.
     """
     exact = np.nan_to_num(vectors.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     norms = np.linalg.norm(exact, axis=1, keepdims=True)

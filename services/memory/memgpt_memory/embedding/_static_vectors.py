@@ -38,7 +38,7 @@ class StaticVectors:
         self._tokenizer.no_padding()
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return a vector of length one for each text; not a number for a text without tokens."""
+        """Return a vector of length one for each text; NaN for a text without tokens."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         means = np.stack([self._mean(each.ids) for each in encoded])
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Vectors in the responses of embedding endpoints, in whatever shape they come."""
+"""Parsing of the vectors in the responses of embedding endpoints, which have several shapes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Numbers = npt.NDArray[np.float64]
 
 
 class UnusableResponseError(Exception):
-    """A response without one usable vector for each text. The text says what is wrong with it."""
+    """A response without one usable vector for each text. The message says what is wrong with it."""
 
 
 def vectors_in(response: object, count: int) -> list[Numbers]:
-    """The vectors of ``count`` texts, in the order of the texts.
+    """Return the vectors of ``count`` texts, in the order of the texts.
 
     Raises:
         UnusableResponseError: There is not one finite vector for each text.
@@ -30,7 +30,7 @@ def vectors_in(response: object, count: int) -> list[Numbers]:
 
 
 def _items(response: object) -> list[Any]:
-    """The items of a response: OpenAI's ``data``, or what some servers send in its place."""
+    """Return the items of a response: OpenAI's ``data``, or what some servers send in its place."""
     if isinstance(response, Mapping):
         for key in ("data", "embeddings", "embedding", "results"):
             value = response.get(key)
@@ -45,7 +45,7 @@ def _items(response: object) -> list[Any]:
 
 
 def _in_order(items: Sequence[Any]) -> Sequence[Any]:
-    """The items by their index; as they came where no index tells them apart."""
+    """Return the items in order of index, or as they came if they have no distinct indexes."""
     indices = [item.get("index") if isinstance(item, Mapping) else None for item in items]
     if len(set(indices)) == 1:
         return items

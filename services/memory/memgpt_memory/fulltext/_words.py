@@ -18,7 +18,7 @@ from importlib.resources import files
 
 import Stemmer
 
-# Han, kana, Hangul is left out (it has spaces); Thai, Lao, Myanmar, Khmer.
+# Han, kana, Thai, Lao, Myanmar and Khmer. Not Hangul, which has spaces.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -35,7 +35,7 @@ def words_of(text: str) -> list[str]:
 
 
 def query_words(query: str) -> list[str]:
-    """Return the words of a query: as `words_of`, but without function words."""
+    """Return the words of a query: those of `words_of` without function words."""
     words = _split(query)
     return [_stem(word) for word in words if word not in _FUNCTION_WORDS] or [_stem(word) for word in words]
 

@@ -1,4 +1,5 @@
 """Work on a whole store: identity, migrations, backup and restore, erasure, re-embedding, export and import.
 
-Restoring needs no Milvus, whose import takes seconds: import the modules, this package imports none of them.
+Import the modules directly: this package imports none of them, since restoring does not need Milvus, whose import
+takes seconds.
 """

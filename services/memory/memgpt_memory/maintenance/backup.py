@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
-if TYPE_CHECKING:  # restoring needs no Milvus, whose import takes seconds
+if TYPE_CHECKING:  # restoring does not need Milvus, whose import takes seconds
     from memgpt_memory.store import Store
 
 FORMAT = 1
@@ -61,7 +61,7 @@ async def backup(store: Store) -> AsyncIterator[bytes]:
                     yield chunk
             yield _padding(file.size)
             checksums[FILES + file.name] = digest.hexdigest()
-    # The largest piece that is not one of a file: some 100 bytes for each file of the store.
+    # The largest piece that is not part of a file: about 100 bytes for each file of the store.
     last = _small(CHECKSUMS, checksums, created) + bytes(2 * _BLOCK)
     for start in range(0, len(last), _CHUNK):
         yield last[start : start + _CHUNK]

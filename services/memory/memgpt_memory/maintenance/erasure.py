@@ -1,8 +1,8 @@
 """Erasure: removing what was deleted or replaced from the store's files, too.
 
-Rows that nobody sees any longer are deleted right after the write that made them so. Where that failed, or a crash came
-in between, they stay until their owner is deleted: so erasure looks for them first. Then the files are rewritten
-without what was deleted (see `Store.compact`).
+Rows are deleted right after the write that made them invisible. If that fails, or a crash comes in between, they stay
+until their owner is deleted, so erasure looks for them first. Then the files are rewritten without what was deleted
+(see `Store.compact`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Erased:
 async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
     """Remove everything that was deleted or replaced from the store's files. Other calls go on in the meantime.
 
-    It may be repeated, and interrupted at any time.
+    It can be interrupted and repeated at any time.
 
     Raises:
-        FailedPrecondition: The store is being moved to another embedding model, and has its texts twice.
+        FailedPrecondition: The store is being moved to another embedding model, so its texts are stored twice.
         ResourceExhausted: The disk has no room for new files.
     """
     if reembedding.unfinished:

@@ -1,9 +1,9 @@
-"""The identity of a store: one row, which a new store gets, and which changes only with its embedding model.
+"""The identity of a store: one row, written with a new store, and changed by migrations and moves to another model.
 
-The row names the store's embedding model. While passages are copied for another model, it names that one too; the write
-that puts it in the place of the former is the switch. A model whose collection is no longer needed is named until it
-has been dropped. So a crash at any instant leaves a store of one model or the other, and the row says what is left to
-do.
+The row names the store's embedding model. While passages are copied for another model, it names that one too; the
+switch is the write that replaces the former model by the new one. A model whose collection is no longer needed stays in
+the row until the collection has been dropped. So a crash at any instant leaves a store of one model or the other, and
+the row says what is left to do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Identity:
     Attributes:
         layout: Version of the layout of its collections.
         token_key: Key of the page tokens' MAC, in hexadecimal digits.
-        model: The embedding model that counts.
+        model: The current embedding model.
         full_text: Whether its passages can be ranked by words.
         moving_to: The model for which passages are being copied, if any.
         former: Models whose collections are to be dropped.
@@ -48,10 +48,10 @@ class Identity:
 
     @staticmethod
     async def read(records: Records) -> Identity | None:
-        """Read the row; None for a new store. See `migrations` for one of another layout.
+        """Read the row; None for a new store. `migrations` handles rows of other layouts.
 
         Raises:
-            FailedPrecondition: The row is none that any version has written.
+            FailedPrecondition: No version has written such a row.
         """
         record = await records.get(_ID)
         if record is None:
@@ -118,7 +118,7 @@ class Identity:
         """Return the configured model that the store was made with, or was moved to.
 
         Raises:
-            FailedPrecondition: Neither is.
+            FailedPrecondition: The configuration names another model.
         """
         if models.configured.name == self.model:
             return models.configured

@@ -39,13 +39,13 @@ async def migrate(
 
     Args:
         store: The store.
-        layout: What it has.
-        note: Writes down a layout that has been reached.
+        layout: The layout that it has.
+        note: Records a layout that has been reached.
         to: The layout to reach.
-        steps: The steps there are.
+        steps: The available steps.
 
     Raises:
-        FailedPrecondition: It is newer, or older than any step; nothing was changed.
+        FailedPrecondition: The layout is newer, or older than every step; nothing was changed.
     """
     if layout > to or any(version not in steps for version in range(layout, to)):
         raise reasons.wrong_state(

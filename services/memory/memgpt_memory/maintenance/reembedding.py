@@ -1,11 +1,11 @@
 """The move of a store to another embedding model, while it is in use.
 
-Passages are copied, with vectors of the other model, into a collection that nobody reads. The copy compares ids and
+Passages are copied, with vectors of the other model, into a collection that is not read yet. The copy compares ids and
 revisions of both collections, partition by partition, and embeds what differs; so it resumes where a crash left it.
 What is written in the meantime is noted in memory and copied afterwards. At the end a write barrier holds writes back
-for the last few of those, and one write of the store's row makes the other model the store's (see `identity`). Ids,
-revisions and counters stay the same. Then the former collection is dropped, and with it the index of messages, which is
-built again with the other model as agents are searched.
+while the last few changes are copied, and one write of the store's row switches to the other model (see `identity`).
+Ids, revisions and counters stay the same. Then the former collection is dropped together with the index of messages,
+which is built again with the other model as agents are searched.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ BATCH = 128
 """Passages that are embedded and written at a time: the most that one call of an endpoint takes."""
 
 _CHANGES = 4 * BATCH
-"""Passages that are copied at a time when they have changed: such a read waits for 0.2 s on a server."""
+"""Changed passages that are copied at a time: each read of them waits 0.2 s on a server."""
 
 _REST = 0.25
-"""Part of the time that a batch took for which the copy then rests, so that others get on."""
+"""Pause after each batch, as a fraction of the time that it took, so that other calls make progress."""
 
 _RETRY_SECONDS = 300.0
-"""Seconds for which a batch that fails is tried again, before the move stops."""
+"""Seconds for which a failing batch is retried before the move stops."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _PASSES = 4
-"""Comparisons of the collections at most: a busy store always has a passage that was written just now."""
+"""Most comparisons of the collections: a busy store always has a passage that was just written."""
 
 _FEW = 64
-"""Changes that are few enough to hold writes back until they are copied."""
+"""Most changes for which writes are held back until they are copied."""
 
 _ROUNDS = 10
-"""Batches of changes in which they must become fewer; else writes come faster than they can be copied."""
+"""Batches after which fewer changes must be left; if not, writes come faster than they can be copied."""
 
 _WAIT_SECONDS = 2.0
 """Longest wait for writes in progress, during which other writes wait, too."""
 
 _BARRIER_SECONDS = 2.0
-"""Longest time for which writes are held back to copy the last changes. Then they go on for `_PAUSE_SECONDS`, and it is
-tried again: so in the end they are slowed to the pace of the copy."""
+"""Longest time for which writes are held back to copy the last changes. If that does not suffice, they continue for
+`_PAUSE_SECONDS` before the next attempt, so that writes are slowed to the pace of the copy."""
 
 _PAUSE_SECONDS = 0.25
 
@@ -87,7 +87,7 @@ class Progress:
         model: The model to move to.
         state: Whether it runs.
         copied: Passages that have vectors of that model.
-        total: Passages, about.
+        total: Approximate number of passages.
     """
 
     model: ModelName
@@ -97,16 +97,16 @@ class Progress:
 
 
 class Reembedding:
-    """Moves a store to another model: one move at a time, in the background, whatever becomes of the caller."""
+    """Moves a store to another model: one move at a time, in the background, even if the caller goes away."""
 
     def __init__(
         self, records: Records, of_passages: Passages, models: Models, identity: Identity, lost: asyncio.Event
     ) -> None:
-        """Do nothing yet; `resume` continues what is left to do.
+        """Do nothing yet; `resume` continues a move.
 
         Args:
             records: Where the store's row is.
-            of_passages: What is moved.
+            of_passages: The passages to move.
             models: The models that the configuration names.
             identity: The store's row.
             lost: Set when another process has taken the store.
@@ -135,11 +135,11 @@ class Reembedding:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is a collection of passages beside the store's own."""
+        """Whether there is a collection of passages besides the store's own."""
         return bool(self._identity.moving_to or self._identity.former)
 
     def resume(self) -> None:
-        """Continue what a former process began, if the configuration still asks for it."""
+        """Continue the move that a previous process began, if the configuration still asks for it."""
         target = self._models.target() if self._identity.moving_to is not None else None
         if target is not None and target.name == self._identity.moving_to:
             self._launch(target)
@@ -152,11 +152,11 @@ class Reembedding:
         """Start the move to the configured target, continue it, or join the one that runs.
 
         Args:
-            expected: The model that the caller thinks it is; empty for any.
+            expected: The model that the caller expects the target to be; empty for any.
 
         Raises:
             FailedPrecondition: No target is configured, another one is expected, or another move was begun.
-            ServiceError: The target's endpoint does not give such vectors.
+            ServiceError: The target's endpoint does not return vectors of that model.
         """
         async with self._deciding:
             if self._running:
@@ -184,7 +184,7 @@ class Reembedding:
                     state="MOVING",
                 )
             embedder = await self._models.make(target)
-            await embedder.embed(["memory"])  # a key, a name or a dimension that is wrong is found out before anything
+            await embedder.embed(["memory"])  # a wrong key, name or dimension fails before anything is changed
             await self._stop()
             await self._tidy()
             if begun is None:
@@ -195,7 +195,7 @@ class Reembedding:
         """Yield the progress of the move until it is done.
 
         Raises:
-            ServiceError: It has stopped, and why.
+            ServiceError: The move has stopped; the error says why.
         """
         while self._progress is not None:
             changed, progress = self._changed, self._progress
@@ -224,7 +224,7 @@ class Reembedding:
                 self._cancelled = False
 
     async def close(self) -> None:
-        """Stop; the next process continues."""
+        """Stop the move; the next process continues it."""
         self._closing.set()
         await self._stop()
 
@@ -268,14 +268,14 @@ class Reembedding:
         failure = self._failure
         if failure is None:
             return reasons.wrong_state(left, resource="move", state="STOPPED")
-        if isinstance(failure, DeadlineExceeded):  # the endpoint's; the caller has time
+        if isinstance(failure, DeadlineExceeded):  # the endpoint's deadline, not the caller's
             return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
         return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)
 
     async def _retrying(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Retry work that may fail for a while, as the endpoint asks for it, and no longer than the store is ours.
+        """Retry work with the delays that the endpoint asks for, as long as this process has the store.
 
-        A library's policy would need both of these as hooks, and be no shorter.
+        A retry library would need hooks for both, and would not be shorter.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + _RETRY_SECONDS
@@ -306,7 +306,7 @@ class Reembedding:
         except ServiceError as error:
             self._stopped(error)
             return
-        except Exception:  # noqa: BLE001 - a bug: who waits for the move must hear that it has stopped
+        except Exception:  # noqa: BLE001 - a bug: callers that follow the move must learn that it has stopped
             _log.exception("reembedding_crashed")
             self._stopped(None)
             return
@@ -336,7 +336,7 @@ class Reembedding:
         await self._retrying(lambda: self._passages.store.open([index.collection]))
         while True:
             changes = self._passages.changes = Changes()
-            for _ in range(_PASSES):  # the last one finds that everything is in
+            for _ in range(_PASSES):  # the last pass finds nothing left to copy
                 if not await self._copy_all(index, changes):
                     break
             await self._catch_up(index, changes)
@@ -360,7 +360,7 @@ class Reembedding:
             )
             for name, there, copied in zip(names, stamps, stamps[at_a_time:], strict=False):
                 changes.add(name, copied.keys() - there.keys())
-                # What has changed since the start is copied in the end.
+                # Passages that have changed since the start are copied at the end.
                 wanted = [
                     id_ for id_, stamp in there.items() if copied.get(id_) != stamp and not changes.among(name, id_)
                 ]
@@ -375,7 +375,7 @@ class Reembedding:
         return differed
 
     async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
-        """Return the revisions of the rows of a partition by their ids: the two identify a content."""
+        """Return the revisions of a partition's rows by their ids: the two together identify the content."""
         rows = await self._retrying(
             lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
         )
@@ -403,7 +403,7 @@ class Reembedding:
         return [id_ for id_ in ids if id_ not in found]
 
     async def _catch_up(self, index: EmbeddingIndex, changes: Changes) -> None:
-        """Copy what has changed in the meantime, until little is left, or it no longer becomes less."""
+        """Copy what has changed in the meantime, until little is left or the rest no longer shrinks."""
         left = len(changes) + 1
         while _FEW < len(changes) < left:
             left = len(changes)
@@ -411,7 +411,7 @@ class Reembedding:
                 await self._retrying(lambda: self._copy_changes(index, changes))
 
     async def _copy_changes(self, index: EmbeddingIndex, changes: Changes) -> None:
-        """Copy a batch of changes; what fails is left for another time."""
+        """Copy a batch of changes; those that fail are kept for the next attempt."""
 
         async def copy(partition: str, ids: list[str]) -> None:
             try:
@@ -424,7 +424,7 @@ class Reembedding:
         await all_to_end(*(copy(*batch) for batch in changes.take(_CHANGES).items()))
 
     async def _switch(self, index: EmbeddingIndex, changes: Changes) -> bool:
-        """Copy the last changes behind the write barrier, and switch; return whether that succeeded in time."""
+        """Copy the last changes while the write barrier holds, and switch; return whether that succeeded in time."""
         async with self._passages.write_barrier(_WAIT_SECONDS) as alone:
             if not alone:
                 return False
@@ -450,7 +450,7 @@ class Reembedding:
             try:
                 await switched.write(self._records)
                 break
-            except ServiceError as error:  # it may have happened: nothing is written before that is known
+            except ServiceError as error:  # it may have taken effect: nothing may be written before that is known
                 _log.warning("reembedding_switch_failed", error=str(error))
                 try:
                     async with asyncio.timeout(_FIRST_PAUSE):
@@ -470,7 +470,7 @@ class Reembedding:
         self._identity = identity
 
     async def _tidy(self) -> None:
-        """Drop the collections that are no longer needed, once nobody reads them."""
+        """Drop the collections that are no longer needed, once they have no readers."""
         identity = self._identity
         for former in identity.former:
             if former not in (identity.model, identity.moving_to):

@@ -44,7 +44,7 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
         replace: Whether a store that is there may be moved aside.
 
     Raises:
-        FailedPrecondition: A store is in the way, is in use, or the backup is of a newer version.
+        FailedPrecondition: A store exists or is in use, or the backup is of a newer version.
         InvalidArgument: It is not a backup, or it is damaged or truncated. Nothing was changed.
     """
     if store.exists() and not replace:

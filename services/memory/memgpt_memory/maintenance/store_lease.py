@@ -16,11 +16,11 @@ from memgpt_memory.records import Record, Records
 _log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 3.0
-"""How often the holder of a store says that it is alive."""
+"""Seconds between two heartbeats of the process that holds a store."""
 
 _WATCH_SECONDS = 2.5 * BEAT_SECONDS
 _STAMP_MARGIN = 30_000_000
-"""Microseconds by which a restart goes beyond the last stamp written down: more than pass between two beats."""
+"""Microseconds that a restart adds to the last stored revision: more than pass between two heartbeats."""
 
 
 class StoreLease:

@@ -1,9 +1,9 @@
 """Export and import of agents, whole, as streams of pieces.
 
 An export is of one instant: messages and notes never change, and the counters that were read at its beginning say how
-many of them count. An import writes them under a new agent's numbers while the agent's row is marked as deleted; the
-last write replaces that row by the true one. So a crash leaves what any deletion leaves, and the next start removes
-it.
+many of them belong to it. An import writes them under a new agent's numbers while the agent's row is marked as deleted;
+the last write replaces that row by the final one. So a crash leaves the same state as an interrupted deletion, and the
+next start removes it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 _MESSAGES = 32
 _MESSAGE_BYTES = 4 << 20
 _NOTES = 128
-"""What is read or written at a time."""
+"""Notes that are read or written at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ Piece = Block | Window | Message | Passage | Counts
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an imported agent is beside its memory: its row, its instructions, the names of its sources."""
+    """An imported agent apart from its memory: its row, its instructions, the names of its sources."""
 
     row: AgentRow
     system: str
@@ -87,7 +87,7 @@ class Transfers:
         """Yield the agent as of this instant, then its pieces in the order in which an import takes them.
 
         Raises:
-            Aborted: It is being deleted in the meantime.
+            Aborted: The agent was deleted in the meantime.
         """
         agent = await self._agents.read_state(live)
         yield agent
@@ -110,7 +110,7 @@ class Transfers:
             ids = [note_id(agent.id, number) for number in piece]
             rows = await self._passages.read(agent.row.tenant, {agent.id: ids})
             for id_ in ids:
-                if id_ in rows:  # else it was deleted in the meantime
+                if id_ in rows:  # otherwise it was deleted in the meantime
                     notes += 1
                     yield passage_of(rows[id_])
         if live.row.deleting:
@@ -124,7 +124,7 @@ class Transfers:
 
         Raises:
             AlreadyExists: The name is taken.
-            InvalidArgument: A piece is out of order or too long, or the stream is not whole. Nothing is left of it.
+            InvalidArgument: A piece is out of order or too long, or the stream is incomplete. Nothing is kept.
         """
         missing = []
         links: list[Link] = []
@@ -162,8 +162,8 @@ class _Taking:
     """An import in progress.
 
     Attributes:
-        messages: Messages that have come.
-        notes: Notes that have been written.
+        messages: Number of messages received.
+        notes: Number of notes written.
     """
 
     _agent_id: str

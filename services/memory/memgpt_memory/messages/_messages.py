@@ -1,4 +1,4 @@
-"""Messages as rows: one row a message, and more for a text that is longer than a row."""
+"""Messages as rows: one row per message, and more for a text that is longer than a row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INLINE_ARGUMENTS = 32_768
 """Arguments longer than this many bytes go after the text, so that the head always fits its column."""
 
 _MAX_CACHED_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
-"""Of the rows that stay in memory, and of one beside its texts."""
+"""Bytes of all cached rows, and of one row without its texts."""
 
 
 def message_id(agent_id: str, sequence: int) -> str:
@@ -74,10 +74,10 @@ def message_rows(
 
 
 class Messages:
-    """Reads messages by their sequences; a sequence at or above the agent's counter must not be asked for.
+    """Reads messages by their sequences, which must be below the agent's counter.
 
-    A window is read at every step, and most of it was read at the step before: rows are cached, the latest used first,
-    up to a bound. Only this process writes to the store, so they are never out of date.
+    A window is read at every step, and most of it was read at the step before, so rows are kept in an LRU cache of
+    bounded size. Only this process writes to the store, so they are never out of date.
     """
 
     def __init__(self, store: Store) -> None:
@@ -90,7 +90,7 @@ class Messages:
         try:
             await self._store.upsert(MESSAGES, rows)
         except BaseException:
-            self._forget(row.id for row in rows)  # the store knows what became of them
+            self._forget(row.id for row in rows)  # they may or may not be stored now
             raise
         self._cache.update({row.id: row for row in rows})
 
@@ -129,7 +129,7 @@ class Messages:
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
             read = await self._store.get(MESSAGES, missing, MessageRow)
-            # What was written in the meantime is newer.
+            # Rows that were written in the meantime are newer.
             self._cache.update({id_: row for id_, row in read.items() if id_ not in self._cache})
             found.update(read)
         return found

@@ -1,4 +1,4 @@
-"""What was said in the messages of an agent, cached for searches by words."""
+"""The spoken text of an agent's messages, cached for searches by words."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ CHUNK = 500
 """Messages that are read and kept together."""
 
 _MAX_BYTES = 64 << 20
-"""About how much memory all that is kept takes."""
+"""Approximate size of the whole cache, in bytes."""
 
 _BYTES_OF_A_LINE = 200
 
 
 class Line(NamedTuple):
-    """A message as it is compared with words.
+    """A message in the form that is compared with words.
 
     Attributes:
         sequence: Its place in recall memory.
-        role: Who it is from.
+        role: The sender.
         created: When it was stored.
         text: What was said, case folded; empty for events of the system's own.
     """
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """Lines of a chunk, up to the sequence `end`."""
+    """The cached lines of a chunk, up to the sequence `end`."""
 
     end: int
     lines: list[Line]
@@ -63,14 +63,14 @@ class Transcripts:
             grown = sum(_BYTES_OF_A_LINE + sys.getsizeof(line.text) for line in fresh)
             kept = _Kept(end, [*kept.lines, *fresh], kept.bytes + grown)
             former = self._cache.get(key)
-            if former is None or former.end < end:  # else another search was quicker
+            if former is None or former.end < end:  # otherwise another search has cached as much
                 self._cache.pop(key, None)
-                with suppress(ValueError):  # more than the whole cache may have
+                with suppress(ValueError):  # larger than the whole cache
                     self._cache[key] = kept
         return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
 
     def forget(self, agent_id: str) -> None:
-        """Drop a deleted agent."""
+        """Drop the lines of a deleted agent."""
         for key in [key for key in self._cache if key[0] == agent_id]:
             del self._cache[key]
 
@@ -104,6 +104,6 @@ def spoken_text(message: Message) -> str:
 def _object(text: str) -> dict[str, object] | None:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):  # models write anything
+    except (ValueError, RecursionError):  # a model may write invalid JSON
         return None
     return value if isinstance(value, dict) else None

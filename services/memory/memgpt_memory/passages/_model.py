@@ -49,9 +49,9 @@ class StoredNote(StoredModel):
 
     Attributes:
         kind: Number of a `memgpt.common.v1.FileNoteKind`.
-        count: How many of it.
+        count: How many items were left out.
         where: Where in the file, for people.
-        message: All of it for people.
+        message: The whole note as text for people.
     """
 
     kind: int

@@ -29,13 +29,13 @@ MAX_NOTE_TOKENS = 300
 _R = TypeVar("_R", bound=Row)
 
 _QUICK = 20_000
-"""Characters that are cut into passages at once: some milliseconds, or 0.2 s in a script without spaces."""
+"""Characters that are cut into passages without a thread: milliseconds, or 0.2 s in a script without spaces."""
 
 _QUICK_ROWS = 512
-"""Rows that are made ready at once."""
+"""Rows that are prepared without a thread."""
 
 _GATE_SECONDS = 20.0
-"""Longest wait of a write for the moment in which the store changes its model."""
+"""Longest wait of a write while the store switches its model."""
 
 _MAX_CHANGES = 100_000
 """Ids of changed passages that are remembered for a copy; with more, all passages are compared again."""
@@ -133,9 +133,9 @@ class Passages:
 
     Attributes:
         store: Where they are.
-        space: The model and the collection that count. A move to another model replaces it, see `reembedding`.
-        changes: What was written while passages are copied to another space; None while they are not.
-        closed: Whether nothing may be written any longer, since it is not known which space counts.
+        index: The current model and its collection. A move to another model replaces it, see `reembedding`.
+        changes: Passages written while all are copied to another index; None if there is no copy in progress.
+        closed: Whether writes are refused because it is not known which index is current.
     """
 
     def __init__(self, store: Store, index: EmbeddingIndex) -> None:
@@ -161,7 +161,7 @@ class Passages:
         """Hold writes back for the block. Searches and reads go on.
 
         Args:
-            within: Longest wait for the writes in progress, in seconds; others must not wait for longer.
+            within: Longest wait for the writes in progress, in seconds; other writes wait for it too.
 
         Yields:
             Whether the writes in progress ended in time; if not, writes go on.
@@ -214,7 +214,7 @@ class Passages:
         await self.store.upsert(collection, full, partition=partition)
 
     async def read(self, tenant: str, ids_by_owner: Mapping[str, Sequence[str]]) -> dict[str, PassageRow]:
-        """Read rows by key from their owners' partitions; absent ones are absent from the result."""
+        """Read rows by key from their owners' partitions; missing ones are not in the result."""
         ids = [id_ for ids in ids_by_owner.values() for id_ in ids]
         if not ids:
             return {}
@@ -241,7 +241,7 @@ class Passages:
             await self.store.delete(self.collection, ids, partition=partition, unread=unread)
 
     async def delete_where(self, tenant: str, owner: str, condition: Condition = EVERY_ROW) -> None:
-        """Delete the passages of an owner for which a condition holds, or all of them; nobody sees them any longer."""
+        """Delete the passages of an owner for which a condition holds, or all of them; they must be invisible."""
         partition = partition_of(tenant, owner)
         ids: list[str] = []
         async with self._changing(partition, ids):
@@ -251,10 +251,10 @@ class Passages:
 
     @asynccontextmanager
     async def _changing(self, partition: str, ids: Sequence[str]) -> AsyncIterator[None]:
-        """Hold this while changing passages: `index` stays the same, and the change is noted at the end.
+        """Hold this while changing passages, so that `index` stays the same; the change is noted at the end.
 
         Raises:
-            Unavailable: The store is changing its model, and that takes long; nothing was changed.
+            Unavailable: The store has been switching its model for too long; nothing was changed.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -311,7 +311,7 @@ async def texts_of(notes: Sequence[str]) -> list[str]:
     """Return the texts of the passages that notes become; a blank note becomes none."""
     if sum(map(len, notes)) <= _QUICK:
         return _cut(notes)
-    return await asyncio.to_thread(_cut, notes)  # a mebibyte takes seconds, and others wait for nobody's
+    return await asyncio.to_thread(_cut, notes)  # a mebibyte takes seconds, which would block other calls
 
 
 def _cut(notes: Sequence[str]) -> list[str]:
@@ -360,7 +360,7 @@ def document_row(
 
 
 def passage_of(row: PassageRow, file: VisibleVersion | None = None) -> Passage:
-    """Return a row as a passage; one of a document has the time and the tags of its file."""
+    """Convert a row to a passage; a document's passage has the time and the tags of its file."""
     head = json.loads(row.head) if row.head else {}
     cite = head.get("cite")
     return Passage(

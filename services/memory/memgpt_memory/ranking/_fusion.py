@@ -1,8 +1,8 @@
-"""The head of a ranking, where keyword matches (BM25) and similarity are fused, and pinned.
+"""The head of a ranking, where keyword matches (BM25) and similarity are fused; page tokens pin it.
 
-The order by similarity can be rebuilt exactly at any time; that by BM25 cannot, for its statistics change with every
-flush, of other owners too. So only the head of a ranking depends on BM25, and the page token pins it: five bytes of a
-hash for each of its passages.
+The order by similarity can be rebuilt exactly at any time; the order by BM25 cannot, because its statistics change with
+every flush, even of other owners. So only the head of a ranking depends on BM25, and the page token pins it: five bytes
+of a hash for each of its passages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HEAD = 200
 """Passages of each ranker that are fused."""
 
 DENSE_WEIGHT = 0.25
-"""Weight of similarity; words have the rest. A weighted sum of scores normalised within the head does better than
+"""Weight of similarity; words have the rest. A weighted sum of scores normalized within the head does better than
 reciprocal ranks when one of the rankers is weaker than the other."""
 
 _MARK_BYTES = 5
@@ -24,7 +24,7 @@ _MARK_BYTES = 5
 
 @dataclass(frozen=True, slots=True)
 class HeadHit:
-    """A passage of the head; its id is empty if it is gone since it was pinned."""
+    """A passage of the head; its id is empty if it was deleted after it was pinned."""
 
     id: str
     owner: str
@@ -71,7 +71,7 @@ def pinned(text: str) -> list[bytes]:
 
 
 def mark(id_: str) -> bytes:
-    """Return five bytes for an id. Among a million passages, one of 400 collides with a chance of 1 in 2,700."""
+    """Return five bytes for an id. Among a million passages, the chance that one of 400 collides is 1 in 2,700."""
     return hashlib.blake2s(id_.encode(), digest_size=_MARK_BYTES).digest()
 
 

@@ -4,7 +4,7 @@ A ranking is a list of ids: by similarity (score, and id among equal scores), or
 a head, in which the best of both are fused, and after it everything else by similarity. A ranking by words alone has a
 head by BM25, and after it the other rows that share a word with the query, in order of time.
 
-The list is fetched from Milvus in growing pieces, cached under a bound, and cut into pages. A page token holds the
+The list is fetched from Milvus in growing pieces, cached up to a bound, and cut into pages. A page token holds the
 snapshot, the head (see `_fusion`) and the last hit's key, so any process can build the list again and continue after
 that hit. For a ranking by similarity alone a server returns just the rest of it, from that hit's score on. A `View`
 says what belongs to a snapshot.
@@ -38,10 +38,10 @@ _R = TypeVar("_R", Owned, OwnedStamped)
 _FIRST_FETCH = 24
 _GROWTH = 8
 _MAX_CACHED_BYTES = 128 << 20
-"""About how much memory all cached rankings take together; a single one that is larger is kept alone."""
+"""Approximate size of all cached rankings, in bytes; a single larger one is kept alone."""
 
 _MAX_CACHED = 128
-"""Rankings that are cached at most. Few are looked at beyond their first page, and that soon or never."""
+"""Most cached rankings. Few are read beyond their first page, and those soon after it."""
 
 _BYTES_OF_AN_ID = 200
 _BYTES_OF_A_HEAD_HIT = 300
@@ -61,7 +61,7 @@ class Position:
     """Where a page begins: the content of a page token.
 
     Attributes:
-        snapshot: What is searched, as the view understands it.
+        snapshot: The snapshot that is searched, as the view understands it.
         total: Length of the ranking at the first page.
         rank: Rank of the next hit.
         score: Score of the last hit.
@@ -116,7 +116,7 @@ class Position:
 
 
 class View(Protocol):
-    """An immutable snapshot: where its rows are, and which of them count."""
+    """An immutable snapshot: where its rows are, and which of them belong to it."""
 
     @property
     def key(self) -> str:
@@ -125,12 +125,12 @@ class View(Protocol):
 
     @property
     def snapshot(self) -> int:
-        """What a token pins."""
+        """The snapshot's number, which a token pins."""
         ...
 
     @property
     def total(self) -> int | None:
-        """How many rows count; None if they must be counted."""
+        """How many rows belong to the snapshot; None if they must be counted."""
         ...
 
     @property
@@ -140,7 +140,7 @@ class View(Protocol):
 
     @property
     def where(self) -> Condition:
-        """The condition for the rows that count."""
+        """The condition for the rows that belong to the snapshot."""
         ...
 
 
@@ -153,15 +153,15 @@ class _Ranking:
         mode: How they are ranked.
         words: The query's words.
         vector: The query's embedding; None for a ranking by words.
-        head: What comes first; None until it is known.
+        head: The first hits; None until they are known.
         pin: The head as a token holds it.
-        keys: Behind the head: (negated score, or stamp, and id) in order.
+        keys: After the head, in order: pairs of the negated score or the revision, and the id.
         owners: The owner of each key.
-        fetched: How many rows of Milvus the list covers.
-        complete: Whether there is nothing more.
-        total: How many rows count, if a search has said so.
-        scored: Whether the head bears its scores by words; one that a token pinned gets them when it is shown.
-        after: The last key before the list, for one that is only the rest of a ranking.
+        fetched: How many rows have been fetched from Milvus.
+        complete: Whether there is nothing more to fetch.
+        total: How many rows match, if a search has returned it.
+        scored: Whether the head has its scores by words; a pinned head gets them when it is returned.
+        after: The last key before the list, if the list is only the rest of a ranking.
     """
 
     collection: Collection
@@ -209,7 +209,7 @@ class _Ranking:
         ]
 
     def begin(self, head: list[HeadHit], pinned_head: str | None = None) -> None:
-        """Set the head; the rest leaves its passages out."""
+        """Set the head, whose passages are left out of the rest."""
         self.head = head
         self.pin = pin(hit.id for hit in head) if pinned_head is None else pinned_head
         self.follow(zip(self.keys, self.owners, strict=True))
@@ -225,7 +225,7 @@ class _Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A piece of a ranking: at most a page.
+    """A slice of a ranking: at most a page.
 
     Attributes:
         hits: The hits.
@@ -286,11 +286,11 @@ class Rankings:
         Args:
             index: The embedding model and its collection of passages; hold its `reading`.
             collection: Where its vectors of these rows are.
-            view: What is searched; for a page after another one, at its snapshot.
-            query: What is looked for.
+            view: The rows to search; for a later page, at the snapshot of the first one.
+            query: The text of the query.
             mode: How it is ranked.
             size: Most hits.
-            skip: Hits to pass over before a first page.
+            skip: Hits to skip before a first page.
             position: Where the page begins; None for a first page.
         """
         ranking = await self._ranking(index, collection, view, query, mode, position)
@@ -318,7 +318,7 @@ class Rankings:
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         ranking = self._cache.get(key)
         if position is not None and position.head and (ranking is None or ranking.pin != position.head):
-            # The statistics of words may have moved since that head was pinned: it goes on by itself.
+            # Word statistics may have changed since that head was pinned, so it gets a ranking of its own.
             key += position.head
             ranking = self._cache.get(key)
         after = None
@@ -339,7 +339,7 @@ class Rankings:
         return ranking
 
     async def _total(self, view: View, ranking: _Ranking) -> int:
-        """Return the length of a ranking: known, told by a search, or counted when the list is complete."""
+        """Return the length of a ranking: known, returned by a search, or counted when the list is complete."""
         if view.total is not None and ranking.mode is not Mode.TEXT:
             return view.total
         if ranking.total is None:
@@ -368,7 +368,7 @@ class Rankings:
             ranking.begin(fuse(dense, words))
 
     async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
-        """Find the head by words; the rest only if the backend cannot tell its length."""
+        """Find the head by words, and the rest only if the backend does not return its length."""
         matches = await self._search_words(view, ranking, OwnedStamped, HEAD)
         if matches.total is None and not matches.complete:
             matches = await self._every_match(view, ranking)
@@ -379,7 +379,7 @@ class Rankings:
         ranking.begin([HeadHit(one.id, one.row.owner, text=one.score) for one in best[:HEAD]])
 
     async def _restore_head(self, view: View, ranking: _Ranking, position: Position) -> None:
-        """Build the head that a token pins from the whole list; its scores are current ones."""
+        """Find the passages of a pinned head in the whole list; their scores are current ones."""
         found: dict[bytes, HeadHit] = {}
         if ranking.mode is Mode.TEXT:
             everything = (await self._every_match(view, ranking)).found
@@ -393,19 +393,19 @@ class Rankings:
         ranking.begin([found.get(one, HeadHit("", "")) for one in pinned(position.head)], position.head)
 
     async def _score_head(self, view: View, ranking: _Ranking) -> None:
-        """Add the scores by words to a pinned head; pages after the head do without this search."""
+        """Add the scores by words to a pinned head; pages after the head do not need this search."""
         matches = await self._fetch_words(view, ranking, 2 * HEAD)
         words = {match.id: match.score for match in matches.found}
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
     def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedStamped]]) -> None:
-        """Put what shares a word with the query after the head, in order of time."""
+        """Put the rows that share a word with the query after the head, in order of time."""
         ranking.follow(sorted(((float(match.row.stamp), match.id), match.row.owner) for match in matches))
         ranking.complete = True
 
     async def _place(self, view: View, ranking: _Ranking, position: Position) -> int:
-        """Return the rank after the last hit of a position: after its id, or where it would be if it is gone."""
+        """Return the rank after the last hit of a position: after its id, or where that would be if it was deleted."""
         front = len(ranking.front)
         if not position.id:
             return min(position.rank, front)
@@ -415,7 +415,7 @@ class Rankings:
             await self._grow(view, ranking, goal)
             if ranking.complete or (ranking.keys and ranking.keys[-1] > wanted):
                 place = bisect_left(ranking.keys, wanted)
-                # The score may differ in its last bit when it was computed elsewhere: the id decides.
+                # The score may differ in its last bit if another process computed it, so the id decides.
                 for near in range(max(place - 8, 0), min(place + 8, len(ranking.keys))):
                     if ranking.keys[near][1] == position.id:
                         return front + near + 1
@@ -436,7 +436,7 @@ class Rankings:
                 continue
             fresh = sorted(((-match.score, match.id), match.row.owner) for match in matches.found)
             if not matches.complete and fresh:
-                # Rows of the last score may go on after the limit: their order is not known yet.
+                # More rows with the last score may follow after the limit, so their order is not known yet.
                 last = fresh[-1][0][0]
                 fresh = [entry for entry in fresh if entry[0][0] < last]
             ranking.follow(fresh)
@@ -456,7 +456,7 @@ class Rankings:
             limit *= _GROWTH
 
     async def _every_match(self, view: View, ranking: _Ranking) -> Matches[OwnedStamped]:
-        """Return every row that counts and shares a word with the query."""
+        """Return every row of the snapshot that shares a word with the query."""
         return await self._search_words(view, ranking, OwnedStamped, None)
 
     async def _fetch_words(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:

@@ -2,8 +2,8 @@
 
 It can be built again from the messages at any time. A commit writes nothing here: a search first indexes the messages
 since the last one, so only agents that are searched by similarity cost embeddings. How far the index reaches is written
-after the rows, under an id of its own; the ids of rows follow from agent and message. So a crash costs at most one
-batch, which is then written over itself.
+after the rows, under an id of its own; the ids of rows are derived from agent and message. So a crash costs at most one
+batch, which is then written again in place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from memgpt_memory.store.rows import IndexedMessageRow, Key, Numbered
 from memgpt_memory.tasks import run_to_end
 
 _BATCH = 128
-"""Messages that are taken in at a time: about what one call of an embedding endpoint takes."""
+"""Messages that are indexed at a time: about what one call of an embedding endpoint takes."""
 
 _PIECE_TOKENS = 300
 _MAX_PIECES = 32
@@ -63,7 +63,7 @@ class MessageIndex:
         return message_index(embedder.model, embedder.dimension, full_text=index.collection.full_text)
 
     async def open(self) -> None:
-        """Open what a former process built, if there is anything."""
+        """Open the collection that a previous process built, if there is one."""
         collection = self.collection(self._passages.index)
         if await self._passages.store.has(collection):
             await self._prepare(collection)
@@ -78,13 +78,13 @@ class MessageIndex:
                 following = min(end + _BATCH, count)
                 messages = await self._messages.read(live.id, range(end, following))
                 rows = await self._rows(index, collection, messages)
-                # To its end: the lock must not be free for a deletion while rows are on their way.
+                # To the end: the lock must not be released for a deletion while rows are being written.
                 await run_to_end(self._write(index, collection, live, rows, following))
                 end = following
         return collection
 
     async def forget(self, live: LiveAgent) -> None:
-        """Delete what a deleted agent has in the index."""
+        """Delete the index rows of a deleted agent."""
         index = self._passages.index
         collection = self.collection(index)
         async with index.reading(), self._lock(live):
@@ -101,7 +101,7 @@ class MessageIndex:
     async def _prepare(self, collection: Collection) -> None:
         async with self._opening:
             if not self._passages.store.is_open(collection):
-                # It is new, or was dropped when the store went over to another model: nothing is in it yet.
+                # It is new, or was dropped when the store moved to another model: it is still empty.
                 for key in [key for key in self._ends if key[0] == collection.name]:
                     del self._ends[key]
                 await self._passages.store.open([collection])
@@ -130,7 +130,7 @@ class MessageIndex:
         rows: list[IndexedMessageRow] = []
         place = 0
         for message, text, of_one in zip(messages, texts, pieces, strict=True):
-            if not of_one:  # nothing was said in it
+            if not of_one:  # the message has no spoken text
                 continue
             mean = unit_vectors(np.mean(vectors[place : place + len(of_one)], axis=0, keepdims=True))[0]
             place += len(of_one)

@@ -38,13 +38,13 @@ class RecallMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RecallQuery:
-    """What is searched for; an empty field is no condition.
+    """A query of recall memory; an empty field is not a condition.
 
     Attributes:
-        text: Words that must all occur, case ignored; or what the messages are to be like.
+        text: Words that must all occur, ignoring case; for similarity, the text to compare with.
         first_day: ``YYYY-MM-DD`` in the agent's time zone.
-        last_day: The same; it counts whole.
-        roles: Whose messages.
+        last_day: The same; the whole day is included.
+        roles: The roles of the senders.
         mode: How they are found.
         rewound: Whether messages that were taken back are found as well.
     """
@@ -78,7 +78,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Times from `start` to before `end`, in microseconds; None is no bound."""
+    """Times from `start` to before `end`, in microseconds; None means no bound."""
 
     start: int | None
     end: int | None
@@ -106,10 +106,10 @@ class _View:
     """The messages of an agent that a search by similarity ranks (see `ranking.View`).
 
     Attributes:
-        tenant: Whose the agent is.
+        tenant: The tenant that owns the agent.
         agent: The agent.
         snapshot: How many messages there were at the first page.
-        roles: Whose messages.
+        roles: The roles of the senders.
         span: When they were stored.
         hidden: Messages that were taken back, unless they are to be found as well.
     """
@@ -125,7 +125,7 @@ class _View:
     @property
     def key(self) -> str:
         """See `ranking.View`."""
-        # What was taken back only grows, so its size says which it is.
+        # The set of messages that were taken back only grows, so its size identifies it.
         return repr((self.agent, sorted(self.roles), self.span, len(self.hidden)))
 
     @property
@@ -164,16 +164,16 @@ class Recall:
 
         Args:
             live: The agent.
-            query: What is looked for.
+            query: The query.
             size: Most messages.
-            skip: Matches to pass over before a first page.
-            at: Where the page begins, as the last one said; None for a first page.
+            skip: Matches to skip before a first page.
+            at: Where the page begins, from `Found.following`; None for a first page.
 
         Raises:
-            InvalidArgument: A day that is none, or a range of days the wrong way round.
+            InvalidArgument: A day is not a date, or the first day is after the last one.
             FailedPrecondition: The store has changed its embedding model since `at` was given.
         """
-        # Pinned like all else: the agent may move to another time zone between two pages.
+        # Pinned like everything else: the agent's time zone may change between two pages.
         span = _Span(*at["days"]) if at else _Span.of(query, ZoneInfo(live.row.time_zone))
         if query.mode is RecallMode.TEXT:
             return await self._by_words(live, query, span, size, skip, at)
@@ -222,7 +222,7 @@ class Recall:
     async def _by_similarity(
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
     ) -> Found:
-        index = self._passages.index  # to the end, whatever model the store moves to
+        index = self._passages.index  # kept to the end, even if the store moves to another model
         position = Position.parse(at["at"]) if at else None
         if position is not None:
             position.check(index)
@@ -292,5 +292,5 @@ def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> 
     try:
         when += timedelta(days=int(after))
         return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)
-    except OverflowError:  # the first and the last day that there are, such as for "ever since"
+    except OverflowError:  # the first or the last date that exists, such as for an open range
         return _EVER if after else -_EVER

@@ -1,4 +1,4 @@
-"""Small rows by key: versioned texts, unique names, and the answers of requests that may be sent twice."""
+"""Small rows by key: versioned texts, unique names, and the responses of requests that may be sent twice."""
 
 from __future__ import annotations
 

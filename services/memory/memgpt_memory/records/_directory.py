@@ -1,4 +1,4 @@
-"""Which rows there are of the kinds that are listed, kept in memory so that no list needs to look through the store."""
+"""The keys of all rows of the kinds that are listed, kept in memory so that a list need not scan the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memgpt_memory.records._model import Record
 from memgpt_memory.store.rows import RecordOwner
 
 _WITH_BODIES = ("profile", "load")
-"""Kinds whose bodies are kept, too: small ones, which say what the row is listed by."""
+"""Kinds whose bodies are kept too: they are small, and hold what the rows are listed by."""
 
 
 class _Listing:
@@ -38,12 +38,12 @@ class _Listing:
 class Directory:
     """The rows of every kind that is listed, by kind and tenant.
 
-    A kind is read from the store when it is first asked for, and kept up to date by every write: only this process
-    writes to the store. What is written while a kind is read is noted after it.
+    A kind is read from the store when it is first requested, and kept up to date by every write: only this process
+    writes to the store. Writes that come while a kind is read are noted after the read.
     """
 
     def __init__(self, read: Callable[[str, bool], Awaitable[Iterable[Record | RecordOwner]]]) -> None:
-        """Read the rows of a kind by `read`, which takes whether their bodies are needed, too."""
+        """Read rows by `read`, which takes a kind and whether the bodies are needed too."""
         self._read = read
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._where: dict[str, tuple[str, str]] = {}
@@ -64,7 +64,7 @@ class Directory:
         for record in records:
             task = self._loads.get(record.kind)
             if task is None:
-                continue  # the kind was never asked for
+                continue  # the kind was never requested
             if task.done():
                 self._note(record)
             else:
@@ -79,7 +79,7 @@ class Directory:
             self._delete(id_)
 
     def doubt(self, records: Iterable[Record]) -> None:
-        """Read the kinds of rows again whose write failed, and may have happened."""
+        """Read the kinds of these rows again: their write failed, and may have taken effect."""
         for kind in {record.kind for record in records if record.id not in self._where}:
             task = self._loads.get(kind)
             if task is not None and task.done():

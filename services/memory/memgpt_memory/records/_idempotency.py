@@ -1,11 +1,11 @@
 """Idempotency of mutations: the first response is kept under the request's id.
 
-Before the work a row with a seed is written, from which the work derives its new ids; after it, the response. A
-repetition that finds only the seed, because a crash came in between, does the work again with the same ids, and so
-creates nothing twice.
+Before the work, a row with a seed is written, from which the work derives its new ids; after the work, the response is
+written. If a crash came in between, a repeated request finds only the seed and does the work again with the same ids,
+so nothing is created twice.
 
-A response is deleted with the agent or the source that it is about. What then stays is that there was such a request: a
-late repetition must not create again what has been deleted.
+A response is deleted with the agent or the source that it is about. The fact that there was such a request stays, so
+that a late repetition does not create again what has been deleted.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from memgpt_memory.tasks import run_to_end
 _log = structlog.get_logger(__name__)
 
 RETENTION = 7 * 24 * 3600 * 1_000_000
-"""Microseconds for which an answer is kept; 24 hours are promised."""
+"""Microseconds for which a response is kept; the contract promises 24 hours."""
 
 TIDY_SECONDS = 3600.0
-"""How often older ones are looked for."""
+"""Seconds between two searches for older ones."""
 
 _FIRST_TIDY_SECONDS = 30.0
-"""After the start: the search looks at every record, and has time."""
+"""Seconds from the start to the first search, which reads every record and is not urgent."""
 
 _LONGEST_INLINE = 32_768
-"""Longer answers, in characters of base 64, lie in rows of their own."""
+"""Longer responses, in characters of base 64, are stored in rows of their own."""
 _TEXT = "answer"
 
 
@@ -68,7 +68,7 @@ class IdempotencyStore:
             delay = TIDY_SECONDS
             try:
                 await self.forget_old()
-            except ServiceError as error:  # the next time will do
+            except ServiceError as error:  # retried next time
                 _log.info("tidying_failed", error=str(error))
 
     async def run(
@@ -85,13 +85,13 @@ class IdempotencyStore:
         """Do `work`, or return what it returned before.
 
         Args:
-            tenant: Whose request it is.
+            tenant: The tenant of the request.
             method: The RPC.
             request_id: The request's id; empty to do the work without remembering it.
             fingerprint: Digest of the request's other fields.
             seed: Makes a new id.
-            work: Takes the seed and the row's key, and returns the response; run twice with the same two, it must
-                do its work once.
+            work: Takes the seed and the row's key, and returns the response. Called again with the same two, it must
+                not have its effect twice.
             about: The agent or source that the response is about; the seed if empty.
 
         Raises:
@@ -148,7 +148,7 @@ class IdempotencyStore:
 
         Args:
             requests: Their rows.
-            reason: What a repetition is told.
+            reason: The reason in the error that a repeated request gets.
         """
         async with AsyncExitStack() as stack:
             for request in sorted(requests, key=lambda one: one.id):
@@ -167,7 +167,7 @@ class IdempotencyStore:
 
 
 def _check_same(request_id: str, fingerprint: bytes, body: Mapping[str, Any]) -> None:
-    """Refuse a repetition of another request, or of one whose result has been deleted."""
+    """Reject an id of another request, or of one whose result has been deleted."""
     if body["fingerprint"] != fingerprint.hex():
         raise InvalidArgument(
             Reason.REQUEST_ID_REUSED,
@@ -181,6 +181,6 @@ def _check_same(request_id: str, fingerprint: bytes, body: Mapping[str, Any]) ->
 
 
 def _gone(request: Record, reason: Reason) -> Record:
-    """The row of a request whose result has been deleted."""
+    """Return the row of a request whose result has been deleted."""
     body = {"fingerprint": json.loads(request.body)["fingerprint"], "gone": reason.value}
     return Record(request.id, "request", request.tenant, "", now(), json.dumps(body))

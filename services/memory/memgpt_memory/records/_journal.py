@@ -1,4 +1,4 @@
-"""Which agents and sources are being deleted or imported: one row, so that a start need not look for them."""
+"""The agents and sources that are being deleted or imported: one row, so that a start need not search for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Journal:
         self.pending: dict[str, str] = {}
 
     async def open(self) -> bool:
-        """Read what the process before left; False if the store is older than its journal."""
+        """Read what the previous process left; return False if the store predates the journal."""
         record = await self._records.get(_ID)
         if record is not None:
             self.pending = dict(json.loads(record.body))
@@ -40,7 +40,7 @@ class Journal:
 
     @asynccontextmanager
     async def beginning(self, kind: str, id_: str) -> AsyncIterator[Record]:
-        """Note work that begins with a write within the block: that write takes the row, too, before its others."""
+        """Note work that begins with a write within the block; that write must include the row, as its first one."""
         async with self._lock:
             self.pending[id_] = kind
             yield self._record()
@@ -49,7 +49,7 @@ class Journal:
         """Note that work is done.
 
         Raises:
-            Unavailable: The store failed; the next start may look for the work in vain.
+            Unavailable: The store failed; the next start may search for the work although it is done.
         """
         self.pending.pop(id_, None)
         await self.write()

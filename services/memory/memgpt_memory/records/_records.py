@@ -1,6 +1,6 @@
 """Small rows by key, and texts of any length under versions.
 
-A text is replaced by writing a new version beside the old one; it becomes the text when the row that points to it is
+A text is replaced by writing a new version beside the old one; it becomes current when the row that points to it is
 written. So one row's write makes any number of changes visible at once.
 """
 
@@ -17,10 +17,10 @@ from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
 from memgpt_memory.store.rows import Key, RecordKind, RecordOwner, Row
 
 _PARENTS = 500
-"""Keys that one filter names."""
+"""Most keys in one filter."""
 
 _OWNERS = ("request", "load", "profile")
-"""Kinds of rows to which others belong, beside agents and sources."""
+"""Kinds of rows to which others belong, besides agents and sources."""
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -60,7 +60,7 @@ class Records:
         return (await self.get_many([id])).get(id)
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, Record]:
-        """Read rows; absent ones are absent from the result."""
+        """Read rows; missing ones are not in the result."""
         return await self._store.get(RECORDS, ids, Record)
 
     async def put(self, *records: Record) -> None:
@@ -73,7 +73,7 @@ class Records:
         self._directory.put(records)
 
     async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
-        """Delete rows; absent ones are no error. See `Store.delete`."""
+        """Delete rows; missing ones are not an error. See `Store.delete`."""
         await self._store.delete(RECORDS, ids, unread=unread)
         self._directory.delete(ids)
 
@@ -119,7 +119,7 @@ class Records:
         return ids_of(await self._store.query(RECORDS, condition, Key))
 
     async def delete_children(self, parent: str) -> None:
-        """Delete all rows that belong to `parent`, and before them what belongs to those: a crash leaves no orphan.
+        """Delete all rows that belong to `parent`, and first those that belong to these: a crash leaves no orphans.
 
         Names stay: their holders must release them (see `Names.release_all`).
         """
@@ -141,7 +141,7 @@ class Records:
         return (await self.read_texts_of_many({owner: references}))[owner]
 
     async def read_texts_of_many(self, references: Mapping[str, Mapping[str, TextRef]]) -> dict[str, dict[str, str]]:
-        """Read texts of owners, each by their names."""
+        """Read texts of several owners, by owner and by name."""
         wanted = {
             owner: {name: text_ids(owner, name, reference) for name, reference in of_owner.items()}
             for owner, of_owner in references.items()
@@ -158,10 +158,10 @@ def text_records(tenant: str, owner: str, name: str, version: int, text: str) ->
     """Return a text as rows to be stored, and the reference to them. The empty text needs none.
 
     Args:
-        tenant: Whose it is.
+        tenant: The tenant that owns it.
         owner: Key of the row that it belongs to.
         name: Which text of the owner, at most 11 characters.
-        version: Not used before for this owner and name, unless by a write that failed.
+        version: A version not used before for this owner and name, except by a failed write.
         text: Any length.
     """
     if not text:

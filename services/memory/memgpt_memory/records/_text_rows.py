@@ -28,7 +28,7 @@ class TextRows:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, key: str) -> asyncio.Lock:
-        """Return the lock to hold from reading a row, to decide on what to write, until it is written."""
+        """Return the lock to hold from the read that a write depends on until the write is done."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def put(self, key: str, tenant: str, body: dict[str, str], text: str, parent: str = "") -> dict[str, Any]:
@@ -46,7 +46,7 @@ class TextRows:
 
     async def get(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:
         """Read a row's body and text."""
-        async with self.lock(key):  # between the row and its text nobody may replace them
+        async with self.lock(key):  # they must not be replaced between the two reads
             return await self.get_held(key, tenant)
 
     async def get_held(self, key: str, tenant: str) -> tuple[dict[str, Any], str] | None:

@@ -1,4 +1,4 @@
-"""The RPCs of Memory: one module a service, which translates between protobuf and the domain and delegates."""
+"""The RPCs of Memory: one module per service, which translates between protobuf and the domain and delegates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
     """Return every servicer with the generated function that adds it.
 
     Args:
-        core: Answers Memory's parts; raises Unavailable while the store is not open.
+        core: Returns Memory's parts; raises Unavailable while the store is not open.
     """
     return [
         (agent_state_service_pb2_grpc.add_AgentStateServiceServicer_to_server, AgentStateServicer(core)),

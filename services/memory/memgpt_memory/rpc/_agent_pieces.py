@@ -19,11 +19,11 @@ from memgpt_memory.passages import Passage
 from memgpt_memory.rpc import _conversion as convert
 
 _LATEST = 253_370_764_800
-"""The end of the year 9998 in seconds since 1970: later ones cannot be told in every time zone."""
+"""The end of the year 9998 in seconds since 1970: later times cannot be represented in every time zone."""
 
 
 async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
-    """Return a piece as it is sent."""
+    """Convert a piece to protobuf."""
     match piece:
         case AgentState():
             return AgentPiece(agent=await convert.agent(core, piece))
@@ -46,11 +46,11 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
 
 
 def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> Settings:
-    """Return what the first two pieces say.
+    """Return the settings in the first two pieces.
 
     Raises:
-        FailedPrecondition: It is of another format.
-        InvalidArgument: They are not a header and an agent, or the agent is none that could be created.
+        FailedPrecondition: The export has another format.
+        InvalidArgument: They are not a header and an agent, or such an agent cannot be created.
     """
     if not (first.piece.HasField("header") and second.HasField("agent")):
         raise invalid("piece", "the stream must begin with a header and an agent")
@@ -63,7 +63,7 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
             state="UNKNOWN_FORMAT",
         )
     agent = second.agent
-    # The constraints are those of a new agent: they stand there, and only there.
+    # The constraints are those of a new agent, and are declared only in that request.
     new = pb.CreateAgentRequest(
         name=first.name or agent.name,
         preset=agent.preset,
@@ -93,10 +93,10 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
 
 
 def from_proto(piece: AgentPiece) -> Piece:
-    """Return a piece after the first two.
+    """Convert a piece after the first two.
 
     Raises:
-        InvalidArgument: It has not the limits of what is stored by other calls.
+        InvalidArgument: It exceeds the limits of what other calls can store.
     """
     match piece.WhichOneof("piece"):
         case "block":

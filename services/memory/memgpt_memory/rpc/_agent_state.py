@@ -32,7 +32,7 @@ from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time, write_times
 
 _PAUSE_SECONDS = 60.0
-"""Longest pause between two pieces of an import. It runs to its end, so that no cancellation ends one that stalls."""
+"""Longest pause between two pieces of an import: it runs to its end, so a cancellation would not end a stalled one."""
 
 _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
@@ -73,10 +73,10 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 ),
                 fallback_names=request.fallback_names,
             )
-            # What is remembered of the answer says no more than which agent: all else may be replaced, and erased.
+            # The stored response has only the agent's id: everything else may be replaced and erased.
             return pb.CreateAgentResponse(agent=agent_pb2.Agent(agent_id=live.id)).SerializeToString()
 
-        # The first messages tell the time of their making, which differs when the same request is made again.
+        # The first messages contain their time, which differs when the request is repeated.
         digest = convert.fingerprint(request, "messages")
         answer = await core.idempotency.run(
             owner, "CreateAgent", request.request_id, digest, lambda: new_id("agent"), create
@@ -112,7 +112,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 f"update_mask must name some of {', '.join(_UPDATABLE)}, not {', '.join(wrong) or 'nothing'}",
             )
         changes = {path: getattr(request.agent, path) for path in paths}
-        # The constraints are those of the requests that create and read an agent: they stand there, and only there.
+        # The constraints are those of the requests that create and read an agent, and are declared only there.
         validate(pb.GetAgentRequest(agent_id=request.agent.agent_id))
         validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))
         if not changes.get("time_zone", "UTC"):
@@ -302,7 +302,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         if not request.text.strip():
             raise invalid("text", "text must not be blank")
         live = await core.agents.get(tenant(), request.agent_id)
-        # The result tells the time, which differs when the same request is made again.
+        # The result contains the time, which differs when the request is repeated.
         digest = convert.fingerprint(request, "call_result", "time_placeholder")
         part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
 
@@ -341,7 +341,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 agent=agent_pb2.Agent(agent_id=live.id), missing_source_names=missing
             ).SerializeToString()
 
-        # Of a stream only its begin is known before it is taken; the export's time is in it.
+        # Only the beginning of a stream is known before it is read; it contains the time of the export.
         digest = convert.fingerprint(pb.ImportAgentRequest(piece=second.piece, name=first.name)) + convert.fingerprint(
             first
         )

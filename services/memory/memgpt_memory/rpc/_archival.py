@@ -60,7 +60,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         async def insert(_: str, key: str) -> bytes:
             live = await core.agents.get(owner, request.agent_id)
             stored.extend(await core.agents.insert_notes(live, InsertNotes(request.texts, request.tags, key)))
-            # What is remembered of the answer holds no text: the notes may be deleted, and erased.
+            # The stored response holds no text: the notes may be deleted and erased.
             ids = [passage_pb2.Passage(passage_id=passage.id) for passage in stored]
             return pb.InsertPassagesResponse(passages=ids).SerializeToString()
 
@@ -73,7 +73,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             insert,
             about=request.agent_id,
         )
-        if not stored:  # a repetition
+        if not stored:  # a repeated request
             ids = [passage.passage_id for passage in pb.InsertPassagesResponse.FromString(answer).passages]
             stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
         return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])

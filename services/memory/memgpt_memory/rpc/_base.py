@@ -30,7 +30,7 @@ class Servicer:
         """Return the size of the page, and its token's content.
 
         Raises:
-            InvalidArgument: A negative size, or a token that is not this request's own.
+            InvalidArgument: The size is negative, or the token is that of another request.
         """
         size = normalise_page_size(request.page_size)
         return size, PageTokenCodec(self._core.token_key).decode(request, request.page_token)

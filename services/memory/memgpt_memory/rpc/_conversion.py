@@ -71,7 +71,7 @@ def fingerprint(request: ProtoMessage, *but: str) -> bytes:
 
 
 def timestamp(microseconds: int) -> Timestamp | None:
-    """Return a time as protobuf has it; 0 is unset."""
+    """Convert a time to a timestamp; 0 means unset."""
     if not microseconds:
         return None
     return Timestamp(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
@@ -83,7 +83,7 @@ def microseconds(time: Timestamp) -> int:
 
 
 def cosine(score: float | None) -> float | None:
-    """Return a similarity within its range; rounded vectors may give slightly more than 1."""
+    """Clamp a similarity to its range; rounded vectors may give slightly more than 1."""
     return None if score is None else max(-1.0, min(score, 1.0))
 
 
@@ -91,7 +91,7 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
     """Return a message to be stored.
 
     Raises:
-        InvalidArgument: A call or a call's id where there must be none, or none where there must be one.
+        InvalidArgument: A call or a call's id is present where it must not be, or missing where it must be.
     """
     role = ROLES_BACK[proto.role]
     if proto.HasField("function_call") and role is not Role.ASSISTANT:
@@ -192,17 +192,17 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
 
 
 def heartbeats(state: AgentState) -> heartbeat_pb2.Heartbeats:
-    """The timed heartbeats of an agent."""
+    """Return the timed heartbeats of an agent."""
     return heartbeat_pb2.Heartbeats(plan=state.heartbeats, etag=heartbeats_etag(state.row))
 
 
 def heartbeat_edit(proto: heartbeat_pb2.Heartbeats) -> HeartbeatEdit:
-    """A new text of the timed heartbeats."""
+    """Return a new text of the timed heartbeats."""
     return HeartbeatEdit(proto.plan, proto.etag)
 
 
 def agent_heartbeats(state: AgentState) -> state_pb.AgentHeartbeats:
-    """An agent with its timed heartbeats."""
+    """Return an agent with its timed heartbeats."""
     return state_pb.AgentHeartbeats(agent_id=state.id, time_zone=state.row.time_zone, heartbeats=heartbeats(state))
 
 
@@ -337,7 +337,7 @@ def step(value: Step, rewinds: Rewinds) -> turn_pb2.Step:
 
 
 async def scope(core: Core, agent_id: str, source_id: str) -> Scope:
-    """Return what is searched or listed, by the id that is set.
+    """Return the scope to search or list, from the id that is set.
 
     Raises:
         NotFound: There is no such agent or source.

@@ -1,4 +1,4 @@
-"""The errors that sources raise, one constructor a reason."""
+"""The errors that sources raise, one constructor per reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def passage_out_of_order(index: int, following: int) -> InvalidArgument:
 
 
 def passages_missing(promised: int, received: int) -> InvalidArgument:
-    """An upload ends with another number of passages than it promised."""
+    """An upload ends with a different number of passages than it declared."""
     return InvalidArgument(
         Reason.UPLOAD_MISMATCH,
         f"finish promises {promised} passages, but {received} were received; send the file again from its header",

@@ -1,7 +1,7 @@
 """The files of a source, in versions that become visible by one write.
 
-A file's passages are written under the version's own keys, where nobody sees them. Writing the file's row makes the new
-version visible and the former one invisible in one instant. What became invisible is deleted afterwards.
+A file's passages are written under the version's own keys, where they are not visible yet. Writing the file's row makes
+the new version visible and the former one invisible in one instant. What became invisible is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """A version of a file, as the Loader read it, and the labels it is to have."""
+    """A version of a file, as the Loader read it, and its labels."""
 
     name: str
     sha256: str
@@ -50,7 +50,7 @@ class SourceFiles:
         self._clock = clock
 
     async def load(self, sources: Iterable[LiveSource]) -> None:
-        """Read all files of sources, as far as they are not known."""
+        """Read all files of the sources whose files are not all known."""
         missing = {live.id: live for live in sources if not live.complete}
         if not missing:
             return
@@ -58,7 +58,7 @@ class SourceFiles:
         for record in await self._records.find_children("file", list(missing)):
             rows[record.parent].append(FileRow.model_validate_json(record.body))
         for id_, live in missing.items():
-            if not live.complete:  # else another caller was quicker
+            if not live.complete:  # otherwise another caller has read them
                 live.know_all(rows[id_])
 
     async def read_totals(self, sources: Sequence[LiveSource]) -> None:
@@ -82,7 +82,7 @@ class SourceFiles:
         await self._count([live for live in sources if live.id not in summaries])
 
     async def _count(self, sources: Sequence[LiveSource]) -> None:
-        """Count the files of sources that are older than their summaries, and write those."""
+        """Count the files of sources from before there were summaries, and write the summaries."""
         if not sources:
             return
         await self.load(sources)
@@ -101,7 +101,7 @@ class SourceFiles:
         return Page([by_name[name] for name in page.items], page.next_token, len(by_name))
 
     async def delete(self, live: LiveSource, name: str) -> None:
-        """Delete a file with its passages; an absent one is no error."""
+        """Delete a file with its passages; a missing one is not an error."""
         async with self._locked(live, name) as row:
             if row is None:
                 return
@@ -110,13 +110,13 @@ class SourceFiles:
                 *([row.visible.version] if row.visible else []),
                 *([row.staged] if row.staged else []),
             ]
-            with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+            with self._clock.write(live.id):  # later searches have another snapshot, and so another ranking
                 await self._put(live, row.model_copy(update={"visible": None, "staged": "", "garbage": gone}))
             await self._collect(live, name)
             await self._forget(live, name)
 
     async def sweep(self, live: LiveSource) -> None:
-        """Delete what a failure or a crash has left of versions, and of files that were deleted."""
+        """Delete what a failure or a crash left behind of versions, and of deleted files."""
         await self.load([live])
         for name in list(live.files):
             async with self._locked(live, name) as row:
@@ -126,9 +126,9 @@ class SourceFiles:
                         await self._forget(live, name)
 
     async def settle(self, live: LiveSource) -> None:
-        """After failed writes, find out whether they happened. Uploads hold the object: it is changed in place."""
+        """After failed writes, find out whether they took effect. Uploads hold `live`, so it is changed in place."""
         for name in list(live.stale_files):
-            if not live.locks[name].locked():  # its holder looks itself
+            if not live.locks[name].locked():  # the holder of the lock checks that itself
                 async with self._locked(live, name):
                     pass
 
@@ -136,7 +136,7 @@ class SourceFiles:
     async def upload(self, live: LiveSource, version: FileVersion) -> AsyncIterator[Upload]:
         """Stage a version of a file, for `Upload.add` and `Upload.finish`. One upload of a file at a time.
 
-        A version that is visible already has `Upload.unchanged` set, and takes nothing.
+        For a version that is visible already, `Upload.unchanged` is set and no passages are accepted.
         """
         version_id = _version_id(live.id, version)
         async with self._locked(live, version.name) as row:
@@ -172,7 +172,7 @@ class SourceFiles:
                 )
                 for passage in passages
             ]
-            async with live.writing():  # to the end: rows of a caller that went away must not come later
+            async with live.writing():  # to the end: rows of a cancelled caller must not be written later
                 await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
 
     async def switch(
@@ -204,23 +204,23 @@ class SourceFiles:
             await self._put(live, row.model_copy(update={"visible": visible, "staged": "", "garbage": garbage}))
         try:
             await self._collect(live, version.name)
-        except ServiceError as error:  # invisible already; it is tried again with the next version
+        except ServiceError as error:  # already invisible; retried with the next version
             _log.info("tidying_failed", error=str(error))
         return visible
 
     async def _label(
         self, live: LiveSource, row: FileRow, visible: VisibleVersion, tags: tuple[str, ...]
     ) -> VisibleVersion:
-        """Give a visible file other labels."""
+        """Change the labels of a visible file."""
         if visible.tags == list(tags):
             return visible
-        with self._clock.write(live.id):  # a search from now on has another snapshot, and so another ranking
+        with self._clock.write(live.id):  # later searches have another snapshot, and so another ranking
             labelled = visible.model_copy(update={"tags": list(tags)})
             await self._put(live, row.model_copy(update={"visible": labelled}))
         return labelled
 
     async def _collect(self, live: LiveSource, name: str) -> None:
-        """Delete the passages of versions that nobody sees any longer."""
+        """Delete the passages of versions that are no longer visible."""
         row = live.files[name]
         if row is None or not row.garbage:
             return
@@ -234,7 +234,7 @@ class SourceFiles:
 
     @asynccontextmanager
     async def _locked(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:
-        """Hold a file's lock, and know its row: None if there is no such file."""
+        """Hold a file's lock, and yield its row; None if there is no such file."""
         async with live.locks.setdefault(name, asyncio.Lock()):
             if name in live.stale_files or (name not in live.files and not live.complete):
                 record = await self._records.get(_file_key(live.id, name))
@@ -247,7 +247,7 @@ class SourceFiles:
             yield live.files.get(name)
 
     async def _put(self, live: LiveSource, row: FileRow) -> None:
-        """Write a file's row; before that, if its visible version changes, the totals without it."""
+        """Write a file's row. If its visible version changes, first write the totals without the file."""
         former = live.files.get(row.name)
         changes = Totals.of([former]) != Totals.of([row])
         record = Record(_file_key(live.id, row.name), "file", live.row.tenant, live.id, now(), row.model_dump_json())
@@ -272,10 +272,10 @@ class SourceFiles:
 
 @dataclass(slots=True)
 class Upload:
-    """A version of a file on its way in.
+    """An upload of a version of a file.
 
     Attributes:
-        unchanged: The visible version, when it is this very one.
+        unchanged: The visible version, if it is the uploaded one.
     """
 
     _files: SourceFiles
@@ -323,12 +323,12 @@ def _summary_key(source_id: str) -> str:
 
 
 def summary_record(live: LiveSource) -> Record:
-    """The row of a source's totals."""
+    """Return the row of a source's totals."""
     body = live.summary().model_dump_json(exclude_defaults=True)
     return Record(_summary_key(live.id), "summary", live.row.tenant, live.id, now(), body)
 
 
 def _version_id(source_id: str, version: FileVersion) -> str:
-    """Follow from source, file name, hash and chunker version, so that loading again writes the same rows."""
+    """Derive an id from source, file name, hash and chunker version, so that loading again writes the same rows."""
     parts = "\0".join((source_id, version.name, version.sha256, version.chunker_version))
     return "v" + hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""A source as this process holds it."""
+"""The in-memory form of a source."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from memgpt_memory.store.locks import ReadWriteLock
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the visible files of a source have together.
+    """Totals of the visible files of a source.
 
     Attributes:
         files: How many there are.
-        documents: Their documents.
-        passages: Their passages.
+        documents: How many documents they have.
+        passages: How many passages they have.
         updated: When one of them last became visible; 0 for never.
     """
 
@@ -41,7 +41,7 @@ class Totals:
         )
 
     def plus(self, other: Totals) -> Totals:
-        """These and others."""
+        """Return the sum of these and other totals."""
         return Totals(
             self.files + other.files,
             self.documents + other.documents,
@@ -50,7 +50,7 @@ class Totals:
         )
 
     def minus(self, other: Totals) -> Totals:
-        """These without others; the time stays."""
+        """Return these totals without others; the time stays."""
         return Totals(
             self.files - other.files, self.documents - other.documents, self.passages - other.passages, self.updated
         )
@@ -58,20 +58,20 @@ class Totals:
 
 @dataclass(slots=True)
 class LiveSource:
-    """A source in the cache: its totals, and those of its files that were needed.
+    """A source in the cache: its totals, and those of its files that were needed so far.
 
     Attributes:
         id: The source.
         row: Its row.
-        totals: What its visible files have together.
+        totals: The totals of its visible files.
         complete: Whether `files` are all its files.
         files: Rows of files by name, None for absent ones; change them by `put` and `forget`.
         locks: For each file, held by the caller that changes it.
-        stale: Whether the row must be read again: a write of it failed, and may have happened.
-        stale_files: Names of files of which the same is true.
+        stale: Whether the row must be read again, since a failed write of it may have taken effect.
+        stale_files: Names of files whose rows must be read again for the same reason.
         switching: Names of files whose visible version is about to change.
         summary_lock: Held while the totals are written.
-        gate: Held together by all who write rows that belong to the source, and alone by who deletes it.
+        gate: Shared by writers of rows that belong to the source, and held alone to delete it.
     """
 
     id: str
@@ -89,7 +89,7 @@ class LiveSource:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Hold this while writing rows that belong to the source: none comes after those that a deletion has found.
+        """Hold this while writing rows that belong to the source, so that none is written after a deletion listed them.
 
         Raises:
             NotFound: The source has been deleted in the meantime.
@@ -100,12 +100,12 @@ class LiveSource:
             yield
 
     def put(self, name: str, file: FileRow | None) -> None:
-        """Take a file's row in place of the former one, which must be known; None if the file is gone."""
+        """Replace a file's row, which must be known; None if the file was deleted."""
         self.totals = self.totals.minus(Totals.of([self.files.get(name)])).plus(Totals.of([file]))
         self.know(name, file)
 
     def know(self, name: str, file: FileRow | None) -> None:
-        """Take a file's row that was read; the totals have it already."""
+        """Add a file's row that was read; the totals include it already."""
         if file is None and self.complete:
             self.files.pop(name, None)
         else:
@@ -113,17 +113,17 @@ class LiveSource:
         self._visible = None
 
     def know_all(self, files: Iterable[FileRow]) -> None:
-        """Take the rows of all files that were read; those that were known are newer."""
+        """Add the rows of all files; rows that are known already are newer and stay."""
         self.files = {name: file for name, file in {**{f.name: f for f in files}, **self.files}.items() if file}
         self.complete = True
         self._visible = None
 
     @property
     def visible(self) -> Sequence[tuple[FileRow, VisibleVersion]]:
-        """The visible files, in the order in which they became so. Call `SourceFiles.load` before."""
+        """Return the visible files, in the order in which they became visible. Call `SourceFiles.load` first."""
         if not self.complete:
             raise RuntimeError("the files of the source have not been loaded")
-        # Every search asks: to look at thousands of files each time takes too long.
+        # Every search calls this, and looking at thousands of files each time takes too long.
         if self._visible is None:
             pairs = ((row, row.visible) for row in self.files.values() if row is not None and row.visible is not None)
             self._visible = sorted(pairs, key=lambda pair: pair[1].stamp)
@@ -135,7 +135,7 @@ class LiveSource:
         return max(self.row.created, self.totals.updated)
 
     def summary(self) -> SummaryRow:
-        """The totals as they are stored: without the files that are changing, which are named."""
+        """Return the totals as they are stored: without the files that are changing, which are named."""
         changing = sorted(self.switching | self.stale_files)
         totals = self.totals.minus(Totals.of(self.files.get(name) for name in changing))
         return SummaryRow(

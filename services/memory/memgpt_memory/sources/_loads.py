@@ -16,7 +16,7 @@ from memgpt_memory.sources._sources import Sources
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """What the Loader remembers of a load; only the Loader reads `state`."""
+    """The Loader's record of a load; only the Loader reads `state`."""
 
     load_id: str
     source_id: str
@@ -65,7 +65,7 @@ class LoadRecords:
         """Read a record.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such record.
         """
         found = await self._rows.get(key_of("load", tenant, load_id), tenant)
         if found is None:
@@ -77,7 +77,7 @@ class LoadRecords:
         """Read the record of the load that a request created.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such record.
         """
         pointer = await self._records.get(self._request_key(tenant, request_id))
         if pointer is None:

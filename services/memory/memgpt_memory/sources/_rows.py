@@ -31,8 +31,8 @@ class FileRow(StoredModel):
 class SummaryRow(StoredModel):
     """Totals of the visible files of a source, so that they need not all be read.
 
-    The row is written before the visible version of a file changes, leaves that file out and names it: its reader adds
-    the files that it names, as their own rows have them. So it is true whether the change has happened or not.
+    The row is written before the visible version of a file changes. It leaves that file out and names it, and its
+    reader adds the named files from their own rows. So it is correct whether or not the change has taken effect.
     """
 
     files: int = 0

@@ -1,4 +1,4 @@
-"""The sources of every tenant: which there are, how they begin and end."""
+"""The sources of every tenant: create, find, list and delete them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sources:
     """The sources of every tenant.
 
     Attributes:
-        files: What is done with their files.
+        files: The operations on their files.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Sources:
         return self._passages.index.embedder.model
 
     async def create(self, tenant: str, source_id: str, name: str, description: str) -> LiveSource:
-        """Create an empty source. Repeated under the same id, return the source that is there.
+        """Create an empty source. If a source with this id exists, return that one.
 
         Raises:
             AlreadyExists: Another source has the name.
@@ -60,14 +60,14 @@ class Sources:
             row = SourceRow(tenant=tenant, name=name, description=description, created=now())
             live = LiveSource(source_id, row, complete=True)
             await self._put(source_id, row, summary_record(live))
-            # One that was read and is used already stays: two would write over each other.
+            # An entry that is in use already stays, since two would overwrite each other.
             return self._cache.setdefault(source_id, live)
 
     async def get(self, tenant: str, source_id: str) -> LiveSource:
         """Return a source.
 
         Raises:
-            NotFound: There is none, or it is another tenant's.
+            NotFound: There is no such source, or it belongs to another tenant.
         """
         live = await self.find(source_id)
         if live is None or live.row.tenant != tenant:
@@ -84,10 +84,10 @@ class Sources:
         return {id_: live for id_, live in found.items() if not live.row.deleting}
 
     async def get_by_name(self, tenant: str, name: str) -> LiveSource:
-        """Return the source of a name.
+        """Return the source with a name.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such source.
         """
         live = await self.find_by_name(tenant, name)
         if live is None:
@@ -95,7 +95,7 @@ class Sources:
         return live
 
     async def find_by_name(self, tenant: str, name: str) -> LiveSource | None:
-        """Return the source of a name, or None if there is none."""
+        """Return the source with a name, or None if there is none."""
         source_id = await self._names.find(tenant, "source", name)
         live = await self.find(source_id) if source_id else None
         return live if live is not None and live.row.name == name else None
@@ -110,13 +110,13 @@ class Sources:
         return Page([found[id_] for id_ in page.items if id_ in found], page.next_token, page.total)
 
     async def delete(self, tenant: str, source_id: str) -> None:
-        """Delete a source with its passages. It is gone with the first write; the rest follows, also after a crash.
+        """Delete a source with its passages. The first write hides it; the rest is deleted even after a crash.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such source.
         """
         live = (await self._load([source_id])).get(source_id)
-        if live is None or live.row.tenant != tenant or not live.row.deleting:  # else it goes on where it failed
+        if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, source_id)
             row = live.row.model_copy(update={"deleting": True})
             async with self._journal.beginning("source", source_id) as journal:
@@ -139,20 +139,20 @@ class Sources:
                 await self._purge(LiveSource(source_id, row))
 
     async def find_unfinished(self) -> None:
-        """Look for deletions that are under way, in a store that is older than its journal."""
+        """Find deletions in progress in a store that predates the journal."""
         for record in await self._records.find("source"):
             if SourceRow.model_validate_json(record.body).deleting:
                 self._journal.pending[record.id] = "source"
 
     async def sweep(self) -> None:
-        """Delete what a failure or a crash has left of files and their versions."""
+        """Delete what a failure or a crash left behind of files and their versions."""
         for record in await self._records.find("source"):  # of every tenant
             live = await self.find(record.id)
             if live is not None:
                 await self.files.sweep(live)
 
     async def _load(self, ids: Iterable[str]) -> dict[str, LiveSource]:
-        """Return sources from the cache or the store, also those that are being deleted."""
+        """Return sources from the cache or the store, including those being deleted."""
         wanted = list(ids)
         missing = [id_ for id_ in dict.fromkeys(wanted) if id_ not in self._cache]
         if missing:
@@ -171,10 +171,10 @@ class Sources:
         ]
         await self.files.read_totals(sources)
         for live in sources:
-            self._cache.setdefault(live.id, live)  # another caller may have been quicker
+            self._cache.setdefault(live.id, live)  # another caller may have added it
 
     async def _settle(self, live: LiveSource) -> None:
-        """After failed writes, find out whether they happened."""
+        """After failed writes, find out whether they took effect."""
         if live.stale:
             record = await self._records.get(live.id)
             if record is not None:
@@ -190,7 +190,7 @@ class Sources:
         return await self.find(source_id) is not None
 
     async def _purge(self, live: LiveSource) -> None:
-        """Delete all rows of a source that is marked as deleted: its own comes last, so a crash leaves it marked."""
+        """Delete all rows of a source marked as deleted; its own row goes last, so that a crash leaves the mark."""
         tenant = live.row.tenant
         async with live.gate.write():
             requests, names = await self._records.find_owned(live.id)

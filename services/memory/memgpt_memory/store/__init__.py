@@ -32,7 +32,7 @@ def new_store(
         timeout: Seconds that a call of a server may take.
         sync: When writes to a Lite file are on the disk; a server decides that itself.
         sync_seconds: The interval of ``sync="interval"``.
-        observe: Takes the time of every call.
+        observe: Called with the kind and the duration of every call.
     """
     # Each backend takes a second to import.
     if "://" in uri:

@@ -50,5 +50,5 @@ def after_key(key: str) -> str:
 
 
 def joined(*filters: str) -> str:
-    """Return the filter that every one of these holds; empty ones are left out."""
+    """Return the filter that requires all of these; empty ones are left out."""
     return " and ".join(filter(None, filters))

@@ -27,7 +27,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The column has one of these values; without any, no row holds."""
+    """The column has one of these values; if there are none, no row matches."""
 
     column: str
     values: Sequence[Value]
@@ -35,7 +35,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The column is at least `start` and less than `end`; None is no bound."""
+    """The column is at least `start` and less than `end`; None means no bound."""
 
     column: str
     start: int | None = None
@@ -44,7 +44,7 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every condition holds; without any, every row."""
+    """Every condition holds; if there are none, every row matches."""
 
     conditions: tuple[Condition, ...] = ()
 
@@ -109,13 +109,13 @@ EVERY_ROW: Final = AllOf()
 
 
 def all_of(*conditions: Condition) -> Condition:
-    """Return the condition that every one of these holds."""
+    """Return the condition that all of these hold."""
     kept = tuple(one for one in conditions if one != EVERY_ROW)
     return kept[0] if len(kept) == 1 else AllOf(kept)
 
 
 def any_of(*conditions: Condition) -> Condition:
-    """Return the condition that one of these holds."""
+    """Return the condition that at least one of these holds."""
     return conditions[0] if len(conditions) == 1 else AnyOf(conditions)
 
 

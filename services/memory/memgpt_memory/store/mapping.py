@@ -1,4 +1,4 @@
-"""Rows as Milvus takes and returns them, and as the domain knows them."""
+"""Conversion between rows as Milvus takes and returns them and the domain's rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def columns_of(row: type[Row]) -> tuple[str, ...]:
 
 
 def reader(row: type[R]) -> Callable[[Columns], R]:
-    """Return what makes a row of its columns; there may be more of these than it needs."""
+    """Return a function that makes a row from its columns; further columns are ignored."""
     names = columns_of(row)
     make = cast("Callable[..., R]", row)
     if len(names) == 1:
@@ -36,7 +36,7 @@ def reader(row: type[R]) -> Callable[[Columns], R]:
 
 
 def to_columns(collection: Collection, rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Return rows as the collection stores them: without what it has no column for, and with what Milvus requires."""
+    """Return rows as the collection stores them: without fields that have no column, and with what Milvus requires."""
     stored = [field for field in collection.fields if field.name != SPARSE]
     names = [field.name for field in stored if field.type is not FieldType.VECTOR]
     vector = collection.vector
@@ -49,10 +49,10 @@ def to_columns(collection: Collection, rows: Sequence[Row]) -> list[dict[str, ob
 
 
 def check_distinct(rows: Sequence[Row]) -> None:
-    """Refuse two rows with one key in one call: some backends keep both, some the last one, some refuse.
+    """Reject two rows with one key in one call: some backends keep both, some the last one, and some refuse.
 
     Raises:
-        ValueError: There are two.
+        ValueError: Two rows have the same key.
     """
     if len({row.id for row in rows}) != len(rows):
         raise ValueError("two rows of one upsert have the same key")

@@ -100,7 +100,7 @@ class Operation(Enum):
 
 
 Observe = Callable[[Operation, float], None]
-"""Takes the kind and the seconds of every call."""
+"""Called with the kind and the duration in seconds of every call."""
 
 
 class Store(Protocol):
@@ -219,7 +219,7 @@ class Store(Protocol):
             where: A condition that every row found meets.
             row: The class of the rows.
             partitions: Where to look.
-            limit: How many rows to look at; fewer are found where `where` refines.
+            limit: How many rows to look at; fewer are returned if `where` has an exact part.
             score_at_most: Leave out rows with better scores. Needs `Capabilities.range_search`.
         """
         ...

@@ -1,4 +1,4 @@
-"""The rows of each collection, and the parts of a row that a read asks for.
+"""The rows of each collection, and the parts of a row that a read can return.
 
 A class of rows names the columns that it is made of: an adapter reads or writes just those. `Key` and the classes with
 few fields are for reads that need no more. A class with an embedding is for writes only; nothing reads a vector back.
@@ -17,7 +17,7 @@ Vector = npt.NDArray[np.float32]
 
 
 class Row(Protocol):
-    """What all rows have."""
+    """The common part of all rows."""
 
     @property
     def id(self) -> str:
@@ -38,8 +38,8 @@ class RecordRow:
 
     Attributes:
         id: Its key.
-        kind: What it is.
-        tenant: Whose it is.
+        kind: The kind of record.
+        tenant: The tenant that owns it.
         parent: Id of what it belongs to and is deleted with.
         created: When it was first written, in microseconds since 1970.
         body: JSON, or a piece of a text.
@@ -75,7 +75,7 @@ class MessageRow:
 
     Attributes:
         id: Its key.
-        agent: Whose it is.
+        agent: The agent that owns it.
         sequence: Its number among the agent's messages.
         part: The number of the piece.
         created: When it was stored, in microseconds since 1970.
@@ -167,7 +167,7 @@ class IndexedMessageRow:
         owner: The agent.
         sequence: The message's number.
         created: When the message was stored, in microseconds since 1970.
-        role: Who said it.
+        role: The sender.
         embedding: The vector.
         words: The words that it is found by, separated by spaces.
     """

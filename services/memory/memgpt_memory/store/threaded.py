@@ -1,4 +1,4 @@
-"""What adapters over a blocking client share: threads, batches of writes, times, and the registry of collections."""
+"""The common part of adapters over a blocking client: threads, batches of writes, times, open collections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R", bound=Row)
 
 MAX_KEYS = 1_000
-"""Keys of one call."""
+"""Most keys of one call."""
 
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
@@ -44,7 +44,7 @@ class ThreadedStore(ABC):
         Args:
             capabilities: What is known of the backend before it is open.
             threads: How many calls may run at a time.
-            observe: Takes the time of every call.
+            observe: Called with the kind and the duration of every call.
         """
         self.capabilities = capabilities
         self.rows_written: Counter[str] = Counter()

@@ -2,7 +2,7 @@
 
 Messages never change. One that is taken back is marked, and no longer in the window or in searches. An edited one is
 taken back together with all that follow it, and they are added again as copies that say which message they replace. So
-the window is what is not taken back, in order, and everything that ever was can still be read.
+the window has the messages that are not taken back, in order, and every message can still be read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SEND_MESSAGE, _SPOKEN = "send_message", "message"
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """How a turn begins that takes back what was before it.
+    """The beginning of a turn that takes back earlier messages.
 
     Attributes:
-        plan: Decides when its time has come, under the agent's lock.
-        call_result: Becomes the result of a call that a turn left behind without one, as the edit ends it.
+        plan: Decides what to take back when the turn's time has come, under the agent's lock.
+        call_result: The result to store for an unfinished call of an abandoned turn, which the edit ends.
     """
 
     plan: Callable[[AgentState], Awaitable[TurnStart]]
@@ -41,7 +41,7 @@ class Part(StrEnum):
 
 
 class Edits:
-    """Decides what is taken back. Hold the agent's lock, so that what was read holds at the commit."""
+    """Decides what is taken back. Hold the agent's lock, so that the state does not change before the commit."""
 
     def __init__(self, messages: Messages) -> None:
         """Read `messages`."""
@@ -79,7 +79,7 @@ class Edits:
         """Replace the agent's last thought, or its last words to the user, by `text`.
 
         Raises:
-            FailedPrecondition: The window holds none.
+            FailedPrecondition: The window holds no such text.
         """
         after: list[Message] = []
         async for message in self._back(state, state.row.window_start):
@@ -147,6 +147,6 @@ def _edited(message: Message, part: Part, text: str) -> NewMessage | None:
     except (ValueError, RecursionError):
         return None
     if not isinstance(arguments, dict) or _SPOKEN not in arguments:
-        return None  # The call failed, and said nothing.
+        return None  # The call failed, so it sent no text to the user.
     spoken = json.dumps({**arguments, _SPOKEN: text}, ensure_ascii=False)
     return replace(copy, function_call=FunctionCall(call.call_id, call.name, spoken))

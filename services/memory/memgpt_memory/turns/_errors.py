@@ -1,4 +1,4 @@
-"""The errors that turns raise, one constructor a reason."""
+"""The errors that turns raise, one constructor per reason."""
 
 from __future__ import annotations
 

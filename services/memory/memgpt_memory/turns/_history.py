@@ -1,7 +1,7 @@
 """The rows of turns, by which a request is known for as long as its agent lives.
 
 The agent's row holds the turn that it is in, or was in last. A row for each request is written when the turn begins and
-when it has ended; in between the agent's row knows better.
+when it has ended; in between, the agent's row is more recent.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class _Span(Protocol):
 
 
 def turn_key(tenant: str, request_id: str) -> str:
-    """Key of a turn's row."""
+    """Return the key of a turn's row."""
     return key_of("turn", tenant, request_id)
 
 
 def turn_record(live: LiveAgent, key: str, turn: TurnRow) -> Record:
-    """A turn's row, to be stored."""
+    """Return a turn as a row to store."""
     return Record(key, "turn", live.row.tenant, live.id, turn.created, turn.model_dump_json())
 
 
 class TurnHistory:
-    """Reads what is known of turns."""
+    """Reads stored turns."""
 
     def __init__(self, records: Records, messages: Messages) -> None:
         """Read from the given parts of one store."""
@@ -68,7 +68,7 @@ class TurnHistory:
             live.turn_row = row
             return _merged(row, last)
         if row.agent_id == live.id and not row.state.ended:
-            return None  # a crash came between this row and the agent's: the turn has never begun
+            return None  # a crash came between this row and the agent's, so the turn never began
         return row
 
     async def get(self, live: LiveAgent, key: str, request_id: str) -> TurnRow:
@@ -83,7 +83,7 @@ class TurnHistory:
         return turn
 
     async def find_same(self, live: LiveAgent, key: str, request_id: str, fingerprint: bytes) -> TurnRow | None:
-        """Return what is known of a turn that is asked for; None if it was never granted.
+        """Return what is known of a requested turn; None if it was never granted.
 
         Raises:
             InvalidArgument: The request's id belongs to another agent or input.
@@ -128,7 +128,7 @@ class TurnHistory:
     async def index(self, live: LiveAgent) -> int:
         """Number the turns of an agent of an older version, and return how many there are.
 
-        The numbers count from the commit on that stores the agent's counter.
+        The numbers take effect with the commit that stores the agent's counter.
         """
         if live.row.turn_count is not None:
             return live.row.turn_count
@@ -157,7 +157,7 @@ class TurnHistory:
 
 
 def _merged(row: TurnRow, turn: CurrentTurn) -> TurnRow:
-    """A turn's row with what the agent's row knows better."""
+    """Return a turn's row, updated with the more recent values in the agent's row."""
     return row.model_copy(
         update={
             "state": turn.state,

@@ -31,5 +31,5 @@ def write_time(text: str, placeholder: str, time: int, time_zone: str) -> str:
 
 
 def write_times(messages: Sequence[NewMessage], placeholder: str, time: int, time_zone: str) -> list[NewMessage]:
-    """Do the same in the texts of messages."""
+    """Put a time in place of a placeholder in the texts of messages; see `write_time`."""
     return [replace(message, text=write_time(message.text, placeholder, time, time_zone)) for message in messages]

@@ -1,4 +1,4 @@
-"""How turns wait for each other: in order of arrival, one at a time for each agent."""
+"""The queue of turns: one turn at a time for each agent, in order of arrival."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TurnRequest:
     """A request for a turn.
 
     Attributes:
-        request_id: Names the turn for good.
+        request_id: Names the turn permanently.
         start: What the turn does as it begins; None for a turn that was begun before.
         fingerprint: Digest of the caller's own request; empty to compare nothing.
         options: What the caller needs to run the turn.
@@ -78,7 +78,7 @@ class _Waiting:
     """A request in the queue.
 
     Attributes:
-        new_at: Epoch in which the turn was not known yet; None if it was, or may be by now.
+        new_at: Epoch in which the turn was not known yet; None if it was known, or may be known by now.
         until: When its time in the queue is over, on the monotonic clock; None for never.
     """
 
@@ -104,7 +104,7 @@ class TurnQueue:
     async def begin(self, live: LiveAgent, request: TurnRequest) -> AsyncGenerator[int | Grant, None]:
         """Yield the number of turns ahead whenever it changes, then one grant.
 
-        A turn that its holder left behind is granted first, to be finished; but one that begins by an edit ends it.
+        A turn that its holder abandoned is granted first, to be finished; a request for an edit ends it instead.
 
         Raises:
             DeadlineExceeded: Others are ahead for longer than the request's timeout.
@@ -157,7 +157,7 @@ class TurnQueue:
         await self._repository.commit(live, EndTurn(state, reason, result))
 
     def lease(self, live: LiveAgent, turn_id: str) -> Lease:
-        """Keep the lease of the running turn for its whole time, and return it."""
+        """Renew the lease of the running turn, and return it."""
         live.keep_lease(self._lease_seconds)
         return Lease(turn_id, live.row.epoch, now() + int(live.lease_seconds_left * 1e6))
 
@@ -171,8 +171,8 @@ class TurnQueue:
         async with live.lock:
             await self._repository.settle(live)
             check_exists(live)
-            # Others may have asked for the same request, and have had it run, while this one waited: then the epoch is
-            # another, unless it was cancelled before it began.
+            # While this caller waited, others may have sent the same request and had it run. Then the epoch has
+            # changed, unless the turn was cancelled before it began.
             known = None
             if new_at != live.row.epoch or waiter.cancelled:
                 known = await self._history.find_same(live, waiter.key, request.request_id, request.fingerprint)
@@ -208,7 +208,7 @@ class TurnQueue:
         return Grant(turn, self.lease(live, turn.turn_id))
 
     async def _plan(self, live: LiveAgent, request: TurnRequest) -> TurnStart:
-        """What the turn does as it begins; an edit is decided on now, and ends a turn that was left behind."""
+        """Return what the turn does as it begins; an edit is decided on now, and ends an abandoned turn."""
         start = request.start
         if start is None:
             raise unknown_turn(request.request_id)
@@ -257,7 +257,7 @@ def _may_be_next(live: LiveAgent, waiter: Waiter, request: TurnRequest) -> bool:
 def _admit(
     live: LiveAgent, waiter: Waiter, request: TurnRequest, known: TurnRow | None
 ) -> Grant | RunningTurn | _Admission:
-    """Decide for a turn of which `known` is known: a grant to report, a turn to resume first, to wait or to start."""
+    """Decide on a waiting turn, stored as `known`: a grant to report, a turn to resume first, to wait or to start."""
     if known is not None and known.state.ended:
         return Grant(known)
     running = live.running
@@ -270,10 +270,10 @@ def _admit(
 
 
 def _time_left(live: LiveAgent, waiting: _Waiting) -> float | None:
-    """Seconds that a turn may still wait; None for no bound, as for a turn that has begun.
+    """Return the seconds that a turn may still wait; None for no bound, as for a turn that has begun.
 
     Raises:
-        DeadlineExceeded: None are left.
+        DeadlineExceeded: No time is left.
     """
     running = live.running
     if waiting.until is None or (running is not None and running.key == waiting.waiter.key):
@@ -285,8 +285,8 @@ def _time_left(live: LiveAgent, waiting: _Waiting) -> float | None:
 
 
 async def _next_change(live: LiveAgent, waiter: Waiter, left: float | None) -> None:
-    """Wait for the agent to change, or for a time at which the turn's place may have."""
-    # A turn that waits for another waiter will be told; else a lease may run out, and with it a place that was kept.
+    """Wait until the agent changes, or until the turn's place may change."""
+    # A turn that waits for another waiter is notified; otherwise a lease may run out, and with it a kept place.
     head = live.head()
     told = live.running is None and head is not None and head is not waiter and not head.kept_for
     lease = None if told else max(0.01, live.lease_seconds_left)
@@ -294,7 +294,7 @@ async def _next_change(live: LiveAgent, waiter: Waiter, left: float | None) -> N
 
 
 def _ahead(live: LiveAgent, key: str) -> int:
-    """Turn ahead of one that waits, the running one included; several callers of one turn count once."""
+    """Return the number of turns ahead, including the running one; several callers of one turn count once."""
     waiting = {waiter.key for waiter in takewhile(lambda waiter: waiter.key != key, live.queue)}
     running = live.running
     if running is not None:

@@ -1,4 +1,4 @@
-"""What is done with turns: begin, renew, commit, end, cancel, read and list them."""
+"""The operations on turns: begin, renew, commit, end, cancel, read and list."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Turns:
 
         Raises:
             FailedPrecondition: There is nothing to edit, or the turn was cancelled while it waited.
-            InvalidArgument: The request's id belongs to another one.
+            InvalidArgument: The request's id belongs to another request.
             ResourceExhausted: Too many turns wait.
         """
         async with aclosing(self._queue.begin(live, request)) as events:
@@ -104,7 +104,7 @@ class Turns:
         return Step(index, result.messages)
 
     async def end(self, live: LiveAgent, lease: Lease, state: TurnState, reason: str, call_result: str = "") -> TurnRow:
-        """End a turn without a step; return one that has ended already as it ended.
+        """End a turn without a step; if it has ended already, return it as it ended.
 
         Args:
             live: The agent.
@@ -123,7 +123,7 @@ class Turns:
         return await self._history.get(live, turn.key, turn.request_id)
 
     def release(self, live: LiveAgent, lease: Lease) -> None:
-        """Give a lease back; one that was taken over or whose turn has ended is left alone."""
+        """Release a lease; do nothing if it was taken over or its turn has ended."""
         turn = live.running
         if turn is not None and turn.turn_id == lease.turn_id and live.row.epoch == lease.epoch:
             live.lease_ends = 0.0
@@ -204,7 +204,7 @@ class Turns:
 
 
 def _queued(live: LiveAgent, key: str, request_id: str) -> TurnRow | None:
-    """A turn that waits; None if none does."""
+    """Return a turn that waits in the queue, or None."""
     if not any(waiter.key == key for waiter in live.queue):
         return None
     return TurnRow(

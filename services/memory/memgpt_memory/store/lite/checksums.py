@@ -1,9 +1,9 @@
 """Checksums of a Lite store's files, checked before Lite opens a collection.
 
-Lite reads a damaged log up to the damage, falls back to an older manifest, passes over files that are missing, and
-then removes those that its manifest does not name: each of that loses rows without a word. Files of rows carry the
-checksums of Parquet's pages, and a manifest one of its own (see `private`). For logs, a file beside them notes how long
-each was when it was synced, and its checksum up to there.
+Lite reads a damaged log up to the damage, falls back to an older manifest, skips missing files, and then removes those
+that its manifest does not name. Each of these loses rows silently. Files of rows carry the checksums of Parquet's
+pages, and a manifest has a checksum of its own (see `private`). For logs, a separate file records the length of each at
+its last sync, and its checksum up to there.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ ROOM_BYTES = 32 << 20
 """Free bytes below which nothing is added: a flush of Lite writes 4 MiB, a compaction a multiple."""
 
 LAST_ROOM_BYTES = 8 << 20
-"""Free bytes below which nothing is written; the difference is for deletions, which write as well."""
+"""Free bytes below which nothing is written; the difference is reserved for deletions, which write as well."""
 
 _DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 """Error numbers that mean damaged files; None is that of errors raised by a library."""

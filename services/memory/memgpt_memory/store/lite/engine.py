@@ -1,7 +1,7 @@
 """One open Lite file.
 
 Lite appends every write to a log, keeps the rows in memory, and flushes them to files later. If the disk refuses a
-part of that, two things go wrong. A torn record in the log hides the records behind it from the next start, although
+part of that, two things go wrong. A torn record in the log hides the records after it from the next start, although
 they were acknowledged. And a failed flush has dropped its rows from memory, and the next flush deletes the log that
 still held them. So after a failed write nothing more may reach this engine: it is abandoned as in a crash, with nothing
 flushed, and the file is opened again, which reads the log up to the tear.
@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-# Read when Lite and Arrow are imported. Unflushed rows are slow to search, so a small memtable is flushed early.
+# Lite and Arrow read these at import. Unflushed rows are slow to search, so a small memtable is flushed early.
 # Arrow's own allocator keeps what each thread has freed; the system's keeps less.
 os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -89,7 +89,7 @@ class Engine:
 
         Raises:
             DamageError: A file is missing or altered.
-            Exception: Whatever reads the files raises what it likes; see `disk.is_damage`.
+            Exception: The libraries that read the files raise errors of any type; see `disk.is_damage`.
         """
         folder = private.folder_of(self._database, name)
         if not self.has(name):

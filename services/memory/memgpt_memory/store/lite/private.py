@@ -296,7 +296,7 @@ _named_logs: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
 
 def write_files_durably() -> None:
-    """Have Lite's files on the disk before the manifest names them: it is what their log is removed for."""
+    """Make Lite sync files before the manifest names them, since their log is removed after that."""
     if not hasattr(flush_module.write_data_file, "durable"):
         flush_module.write_data_file = _durably(flush_module.write_data_file)
         flush_module.write_delta_file = _durably(flush_module.write_delta_file)
@@ -333,8 +333,8 @@ def changes_since(
     """Read what was written after a write, partition by partition; the log must be flushed.
 
     Args:
-        collection: Where.
-        since: The number of the write; 0 for everything.
+        collection: The collection to read.
+        since: The number of that write; 0 to read everything.
         columns: Small columns to read.
         vector: The column of the vectors.
         words: The column of the words; empty if there is none.

@@ -1,4 +1,4 @@
-"""Milvus Lite behind the port.
+"""The store on Milvus Lite.
 
 Lite loses acknowledged rows when writers run concurrently, and reads can miss rows during its automatic flush: a lock
 for each collection lets writers in one at a time and without readers. An engine whose write has failed is replaced.
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R", bound=Row)
 
 Sync = Literal["always", "interval", "never"]
-"""When writes are on the disk: before each is acknowledged, at intervals, or when the system gets to it."""
+"""When writes are synced: before each is acknowledged, at intervals, or when the operating system decides."""
 
 SYNC_SECONDS = 1.0
 """Default interval between two syncs."""
@@ -58,9 +58,9 @@ class LiteStore(ThreadedStore):
 
         Args:
             path: The Lite file, a folder that may be missing.
-            sync: When writes are on the disk, and survive a power cut.
+            sync: When writes are synced to the disk, so that they survive a power cut.
             sync_seconds: The interval of ``sync="interval"``.
-            observe: Takes the time of every call.
+            observe: Called with the kind and the duration of every call.
         """
         # Lite works under the interpreter's lock: more threads would only wait for each other.
         super().__init__(
@@ -207,7 +207,7 @@ class LiteStore(ThreadedStore):
         index: SearchIndex,
         hits: Hits,
     ) -> Matches[_R]:
-        """Make matches of hits; what the index does not know of them is read from the rows."""
+        """Convert hits to matches; columns that the index does not have are read from the rows."""
         complete = len(hits.keys) == hits.total
         wanted = columns_of(row)
         unknown = filters.columns_of(where) - index.columns
@@ -230,7 +230,7 @@ class LiteStore(ThreadedStore):
         return Matches(found, complete, None if unknown else hits.total)
 
     async def _index(self, collection: Collection) -> SearchIndex:
-        """Return the search index of a collection, whole again if it was found to be damaged."""
+        """Return the search index of a collection, rebuilt if it was found to be damaged."""
         index = self._indexes.get(collection.name)
         if index is None:
             self._check_engine()
@@ -323,7 +323,7 @@ class LiteStore(ThreadedStore):
             self._sync_now(name)
 
     def _sync_now(self, name: str) -> None:
-        """Have a write on the disk if each one must be; concurrent callers share writes, and so this."""
+        """Sync a write if every write must be synced; concurrent callers share writes, and so the sync."""
         if self._sync == "always":
             self._open_engine.sync(name)
         else:
@@ -335,7 +335,7 @@ class LiteStore(ThreadedStore):
             await self._sync_written()
 
     async def _sync_written(self) -> None:
-        """Have what was written since the last time on the disk."""
+        """Sync what was written since the last sync."""
         for collection in [self._ready[name] for name in list(self._unsynced) if name in self._ready]:
             try:
                 async with self._writing(collection, Operation.UPSERT):
@@ -368,7 +368,7 @@ class LiteStore(ThreadedStore):
         return self._locks.setdefault(collection.name, ReadWriteLock())
 
     async def _change(self, write: Callable[[], _T]) -> _T:
-        """Run a write in a thread. One that fails makes the engine unfit for any other call (see `engine`)."""
+        """Run a write in a thread. A failed write makes the engine unfit for any other call (see `engine`)."""
 
         def change() -> _T:
             try:
@@ -461,7 +461,7 @@ class LiteStore(ThreadedStore):
         self._open_engine.drop(name)
 
     def _close_file(self) -> None:
-        """Close the file; of an engine that a failed write has made unfit nothing is flushed."""
+        """Close the file; an engine that a failed write has made unfit is not flushed."""
         engine, self._engine = self._engine, None
         if engine is not None:
             (engine.abandon if self._suspect else engine.close)()
@@ -472,12 +472,12 @@ class LiteStore(ThreadedStore):
         return self._path / files.INDEXES / name
 
     def _bring_up_to_date(self, collection: Collection, index: SearchIndex) -> None:
-        """Have an index hold what the rows do: all of them if it is missing, or those that a crash kept from it."""
+        """Bring an index up to date with the rows: add all if it is missing, else those that a crash kept out of it."""
         engine, name = self._open_engine, collection.name
         last_write = engine.last_write(name)
         if index.covered == last_write:
             return
-        if index.covered > last_write:  # it belongs to another state of the rows
+        if index.covered > last_write:  # the index belongs to another state of the rows
             index.clear()
         _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
         last_write = engine.flush(name)

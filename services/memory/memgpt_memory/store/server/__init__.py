@@ -1,5 +1,5 @@
 """The adapter for a Milvus server.
 
-- `store`: the adapter. `collections`: schemas and indexes. `reads`: what a read asks for.
-- `consistency`: what a read waits for.
+- `store`: the adapter. `collections`: schemas and indexes. `reads`: the options of a read.
+- `consistency`: the writes that a read waits for.
 """

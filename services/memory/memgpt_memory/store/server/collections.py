@@ -17,7 +17,7 @@ def prepare(client: MilvusClient, collection: Collection, timeout: float) -> Non
     # FLAT is exact and keeps ties in order; approximate indexes cause duplicates and gaps between pages.
     _prepare_index(client, name, collection.vector, timeout, index_type="FLAT", metric_type="IP")
     if collection.full_text:
-        # The other algorithms bound the score of a word as of short texts, and lose matches among long ones.
+        # The other algorithms bound the score of a word as if texts were short, and lose matches among long ones.
         parameters = {**BM25, "inverted_index_algo": "TAAT_NAIVE"}
         kind = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": parameters}
         _prepare_index(client, name, SPARSE, timeout, **kind)
@@ -45,7 +45,7 @@ def _schema(client: MilvusClient, collection: Collection) -> pymilvus.Collection
                 key = field.name == collection.key
                 schema.add_field(field.name, types.VARCHAR, is_primary=key, max_length=field.size)
             case FieldType.WORDS:
-                # The words are separated by spaces already (see `words`): the simplest analyzer suffices.
+                # The words are separated by spaces already (see `fulltext`): the simplest analyzer suffices.
                 analyzer = {"tokenizer": "standard"}
                 schema.add_field(
                     field.name, types.VARCHAR, max_length=field.size, enable_analyzer=True, analyzer_params=analyzer

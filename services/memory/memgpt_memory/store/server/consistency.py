@@ -1,4 +1,4 @@
-"""What a read on a server waits for.
+"""The consistency levels of reads on a server.
 
 A read waits until the server knows all writes up to a time. A Strong read waits for the present, a Session read for
 this process's last upsert of the collection. Before 2.6 Strong costs 0.2 s and Session 2 ms; from 2.6 on a Strong read

@@ -1,4 +1,4 @@
-"""What a read asks a server for, and what becomes of its response."""
+"""The request of a read to a server, and the conversion of its response."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _READ_ROWS, _READ_LONG_ROWS = 8_192, 1_000
 
 
 class Asked(Generic[_R]):
-    """A read: its filter, its columns, and what makes rows of what comes back.
+    """A read: its filter, its columns, and the conversion of the response to rows.
 
     Attributes:
         filter: The condition as far as Milvus evaluates it.
         columns: The columns to read.
         holds: Whether the rest of the condition holds for what was read.
-        read: Makes a row.
+        read: Makes a row from its columns.
         read_rows: How many rows to read at a time.
     """
 

@@ -1,4 +1,4 @@
-"""A Milvus server behind the port; the only module that talks to one."""
+"""The store on a Milvus server; the only module that connects to one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _INVALID_CODES = range(1100, 1200)
 """Codes of Milvus for requests that are invalid, whenever they are sent."""
 
 _LEAST_SCORE = -2.0
-"""Below the inner product of any two unit vectors."""
+"""A score below the inner product of any two unit vectors."""
 
 
 class ServerStore(ThreadedStore):
@@ -56,7 +56,7 @@ class ServerStore(ThreadedStore):
             uri: URI of the server, which may end in the name of a database.
             token: ``user:password`` or an API key.
             timeout: Seconds that a call may take.
-            observe: Takes the time of every call.
+            observe: Called with the kind and the duration of every call.
         """
         super().__init__(Capabilities("milvus", range_search=True, parallel_scans=8), threads=32, observe=observe)
         self._uri = uri
@@ -210,7 +210,7 @@ class ServerStore(ThreadedStore):
         asked = Asked(collection, where, row)
         window = min(limit, WINDOW)
         hits = await self._search_words(collection, words, asked, partitions, window)
-        # Nothing follows a full window: a server has no way to go on.
+        # A full window is not continued: a server has no way to do that.
         return Matches([asked.match(hit) for hit in hits if asked.holds(hit["entity"])], len(hits) < limit)
 
     async def delete(
@@ -231,7 +231,7 @@ class ServerStore(ThreadedStore):
                 self._consistency.lose_time(collection.name)
 
     async def compact(self) -> None:
-        """See `Store`. When the server compacts, and when its old files go, is its own decision."""
+        """See `Store`. The server decides when it compacts and when it removes old files."""
         for collection in list(self._ready.values()):
             with self._timed(Operation.COMPACT):
                 await self._run(lambda one=collection: self._compact(one.name))  # type: ignore[misc]
@@ -369,7 +369,7 @@ class ServerStore(ThreadedStore):
             raise
         number = version_number(version)
         self._consistency.of_version(number)
-        # A build without a number in its version is newer than those that lack full text.
+        # A build without a number in its version is newer than the releases without full text.
         full_text = number is None or number >= _FULL_TEXT_SINCE
         _log.info("store_capabilities_detected", backend="milvus", version=version, full_text=full_text)
         return client, Capabilities("milvus", version, full_text=full_text, range_search=True, parallel_scans=8)

@@ -48,7 +48,7 @@ class Hits:
 
 
 def products(segment: Segment, rows: Numbers, query: Vector) -> Scores:
-    """Return about the inner products of some rows; reading all rows in order is faster than picking half of them."""
+    """Return approximate inner products of some rows; reading all in order is faster than picking half of them."""
     if len(rows) * 4 > len(segment):
         products = segment.vectors @ query
         return np.asarray(products if len(rows) == len(segment) else products[rows], np.float32)
@@ -56,7 +56,7 @@ def products(segment: Segment, rows: Numbers, query: Vector) -> Scores:
 
 
 def margin(query: Query) -> float:
-    """Return a bound on the error of `_products`, for vectors of length one."""
+    """Return a bound on the error of `products`, for vectors of length one."""
     return float(len(query) * np.finfo(np.float32).eps * max(float(np.linalg.norm(query)), 1.0))
 
 

@@ -25,7 +25,7 @@ from memgpt_memory.store.lite.index.words import Flags
 
 
 def mask(condition: Condition, segment: Segment) -> Flags:
-    """Return which rows meet a condition. What a segment cannot say (`Contains`) is taken to hold."""
+    """Return which rows meet a condition. A condition that a segment cannot evaluate (`Contains`) counts as met."""
     match condition:
         case Equals():
             return _one_of(segment, condition.column, [condition.value])

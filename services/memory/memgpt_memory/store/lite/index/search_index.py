@@ -2,7 +2,7 @@
 
 Writes are appended to a list and cost nothing else; the next search puts them into segments in memory. Once there are
 enough, a background thread writes these to files and merges small files into larger ones. A manifest names the files
-and the last write that they cover; a crash between two manifests loses nothing that the rows do not bring back.
+and the last write that they cover; what a crash between two manifests loses is restored from the rows.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ class _Pending:
 
 
 class SearchIndex:
-    """See the module. Every method may be called from any thread; writes come in the order of `last_write`.
+    """The search index of a collection. Methods may be called from any thread; writes come in order of `last_write`.
 
     Attributes:
         covered: The number of the last write that is in the index.
     """
 
     def __init__(self, folder: Path, collection: Collection) -> None:
-        """Open what there is; `covered` says whether that is up to date."""
+        """Open the index in a folder, or a new one; `covered` says whether it is up to date."""
         self._folder = folder
         self._collection = collection
         self._numbers, self._texts = small_columns(collection)
@@ -165,7 +165,7 @@ class SearchIndex:
                 self._parts.setdefault(partition, []).insert(0, part)
 
     def finish_filling(self, last_write: int) -> None:
-        """Note up to which write the index is filled, and write it."""
+        """Note the last write that the index covers, and write the index to files."""
         with self._lock:
             self.covered = last_write
         self.checkpoint()

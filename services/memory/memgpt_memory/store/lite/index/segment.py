@@ -35,7 +35,7 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """See the module.
+    """A segment: rows in order of the key.
 
     Attributes:
         keys: The keys, sorted and distinct.

@@ -107,7 +107,7 @@ def rank_words(query: Sequence[str], parts: Sequence[tuple[Postings, Flags]]) ->
     """Score rows by BM25; a row that is left out, or shares no word with the query, has the score zero.
 
     Args:
-        query: The words to look for. One that comes again counts again.
+        query: The words to look for. A repeated word counts again.
         parts: The words of each segment, and which of its rows meet the condition.
     """
     sizes = [int(kept.sum()) for _, kept in parts]
