@@ -1,4 +1,4 @@
-"""The command line as a whole: its groups, and what the commands have in common."""
+"""The command line application: its groups, and code shared by the commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from memgpt.client import MemGPT
 
 TALK, DOCUMENTS, THINGS, OPERATE = "Talk", "Documents", "Manage", "Set up and operate"
-"""Panels of the help, in order."""
+"""Panels of the help in order."""
 
 
 def group(text: str, *, cls: Any = None) -> typer.Typer:
@@ -51,14 +51,14 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists
 
 
 def open_ui(*, plain: bool = False) -> Ui:
-    """Return the terminal."""
+    """Return the terminal for a command."""
     from memgpt.cli.terminal.ui import Ui
 
     return Ui(plain=plain)
 
 
 def shape_of(wide: bool = False, as_json: bool = False) -> Shape:
-    """Return how a list is written."""
+    """Return the output format of a list."""
     from memgpt.cli.resources import Shape
 
     return Shape(wide, as_json)
@@ -66,11 +66,11 @@ def shape_of(wide: bool = False, as_json: bool = False) -> Shape:
 
 @contextmanager
 def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[MemGPT]:
-    """Yield a client, with services behind it for as long as the command takes.
+    """Yield a client, with running services for the duration of the command.
 
     Args:
         ui: The terminal.
-        overrides: Settings that this command wants of the services.
+        overrides: Settings of the services for this command.
     """
     from contextlib import ExitStack
 
@@ -87,7 +87,7 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
                 busy.resume()
 
             addresses = stack.enter_context(services(config, tell, overrides))
-        from memgpt.client import MemGPT  # by now it costs nothing: see `launch`
+        from memgpt.client import MemGPT  # already imported by now: see `launch`
 
         yield stack.enter_context(
             MemGPT(addresses.agent, addresses.loader, config.service.credentials(), memory=addresses.memory)

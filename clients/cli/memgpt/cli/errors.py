@@ -1,4 +1,4 @@
-"""What the command line says when something fails: one line, with what to do about it."""
+"""Errors of the command line: one line each, with what to do about it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ FAILURE = 1
 """Exit code of a command that failed."""
 
 MISUSE = 2
-"""Exit code of wrong usage or configuration, as the shell's own tools have it."""
+"""Exit code for wrong usage or configuration, as in common shell tools."""
 
 
 class CliError(Exception):
-    """Ends the command with a message.
+    """An error that ends the command with a message.
 
     Attributes:
         message: One line: what is wrong and what to do.
@@ -26,7 +26,7 @@ class CliError(Exception):
 
 
 def explain(error: ServiceError) -> str:
-    """Return the error of a service in one line for the person at the terminal."""
+    """Return the error of a service as one line for people."""
     if error.request_id is None and error.reason == Reason.SERVICE_UNAVAILABLE:
         return (
             "the services cannot be reached; start them with `memgpt server`, or correct the addresses and tls in"
@@ -40,7 +40,7 @@ def explain(error: ServiceError) -> str:
 
 
 def _readable(text: str) -> str:
-    """A message without the pattern that a value must match, which says nothing to people."""
+    """Return a message without the pattern that a value must match, which does not help people."""
     head, pattern, _ = text.partition("regex pattern")
     if not pattern:
         return text

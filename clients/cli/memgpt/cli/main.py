@@ -1,4 +1,4 @@
-"""The entry point: runs a command, and says in one line what failed."""
+"""The entry point: runs a command, and reports a failure in one line."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["app", "documents", "main", "manage", "operate", "talk"]
 
 
 def main() -> None:
-    """Run the command of this process's arguments, and exit."""
+    """Run the command given by this process's arguments, and exit."""
     # gRPC's own lines about failed connections do not help a person.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The folder of the suite, and the history of chats in it, are private.
+    # The suite's folder, with the history of chats in it, is private.
     os.umask(0o077)
     _open_closed_streams()
     sys.exit(_guarded())
 
 
 def _open_closed_streams() -> None:
-    """Open /dev/null in place of closed standard streams (``<&-``), which Python has as None."""
+    """Open /dev/null in place of closed standard streams (``<&-``), which are None in Python."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - lasts as long as we do
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - lives as long as the process
 
 
 def _guarded() -> int:
@@ -34,9 +34,9 @@ def _guarded() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BrokenPipeError:  # `memgpt list agents | head -1`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the interpreter's own last flush
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the interpreter's flush at exit
         return 1
-    except Exception as error:  # noqa: BLE001 - a person sees one line, whatever it was
+    except Exception as error:  # noqa: BLE001 - people see one line for any failure
         return _tell(error)
     return 0
 
@@ -55,7 +55,7 @@ def _tell(error: Exception) -> int:
             message, code = str(error), MISUSE
         case ServiceError():
             message, code = explain(error), FAILURE
-        case UnicodeEncodeError():  # Python keeps invalid bytes of an argument as lone surrogates
+        case UnicodeEncodeError():  # Python represents invalid bytes in arguments as lone surrogates
             message, code = f"{error.object[:100]!a} is not UTF-8 text", MISUSE
         case OSError():
             message, code = f"{error.filename or 'the system'}: {error.strerror or error}", FAILURE

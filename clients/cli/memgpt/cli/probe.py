@@ -1,8 +1,8 @@
-"""Questions to an OpenAI-compatible endpoint when it is configured: what it serves, and how functions are called.
+"""Probes of an OpenAI-compatible endpoint during configuration: its models, and how they call functions.
 
-The requests are those of the services: a chat request with a short real history, all functions and the options that the
-Agent sends (`probe_request.json`, written by `make generate`), and an embedding request as Memory sends it. Plain HTTP:
-the command line needs no model client of its own.
+The requests are the same as those of the services: a chat request with a short real history, all functions and the
+options that the Agent sends (`probe_request.json`, written by `make generate`), and an embedding request as Memory
+sends it. They use plain HTTP, so the command line needs no model client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirection alone: it would carry the key to wherever it points."""
+    """Refuses redirects, which would send the API key to another server."""
 
     def redirect_request(self, *_: object) -> None:
         return None
@@ -43,11 +43,11 @@ _DIRECT = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({
 
 
 class ProbeError(Exception):
-    """The endpoint cannot be used as it is. The message is one line for people."""
+    """The endpoint cannot be used. The message is one line for people."""
 
 
 class _RefusedError(ProbeError):
-    """The endpoint refuses this request, and may take another."""
+    """The endpoint rejects this request, but may accept a different one."""
 
     def __init__(self, message: str, refusal: Refusal) -> None:
         super().__init__(message)
@@ -56,13 +56,13 @@ class _RefusedError(ProbeError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the endpoint is.
+    """An OpenAI-compatible endpoint.
 
     Attributes:
-        base_url: Its address, as people write it.
-        api_key: Its key; never shown.
-        headers: Further headers of every request; values may be secret.
-        query: Further query parameters of every request.
+        base_url: Its base URL, as entered.
+        api_key: Its API key; never shown.
+        headers: Additional headers of every request; values may be secret.
+        query: Additional query parameters of every request.
     """
 
     base_url: str
@@ -71,7 +71,7 @@ class Endpoint:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def models(self) -> list[str]:
-        """Return the names of the models that it serves, as it lists them."""
+        """Return the names of the models that it lists."""
         answer = self._call("/models", None, _LIST_TIMEOUT)
         items = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(items, list):
@@ -79,10 +79,10 @@ class Endpoint:
         return [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item]
 
     def mode(self, model: str) -> str:
-        """Return how the model calls functions here: ``tools``, or else ``json_schema``.
+        """Return the mode in which the model calls functions here: ``tools``, or else ``json_schema``.
 
         Raises:
-            ProbeError: It does neither, or cannot be reached.
+            ProbeError: Neither mode works, or the endpoint cannot be reached.
         """
         problem = ""
         for mode, called in (("tools", _has_tool_call), ("json_schema", _has_json_call)):
@@ -116,7 +116,7 @@ class Endpoint:
         raise ProbeError(f"{self.base_url} does not return an embedding for {model}")
 
     def silent_window(self, model: str) -> int:
-        """Return the context window at which Ollama cuts a loaded model's prompts without a word; 0 elsewhere."""
+        """Return the context window at which Ollama silently truncates a loaded model's prompts; 0 elsewhere."""
         root = self.base_url.split("/v1")[0].rstrip("/")
         try:
             self._fetch(f"{root}/api/version", None, _LIST_TIMEOUT)
@@ -131,7 +131,7 @@ class Endpoint:
         return 0
 
     def _answer(self, mode: str, model: str) -> dict[str, Any]:
-        """Return the message with which the model answers the Agent's request."""
+        """Return the model's reply to the Agent's request."""
         body: dict[str, Any] = {**copy.deepcopy(_requests()[mode]), "model": model}
         for _ in range(_MAX_ADAPTATIONS):
             try:
@@ -155,7 +155,7 @@ class Endpoint:
             return self._fetch(f"{address.base_url}/v1{path}{query}", body, timeout, address)
 
     def _fetch(self, url: str, body: dict[str, Any] | None, timeout: float, address: Address | None = None) -> Any:
-        """Return the decoded response; of a stream, the list of its chunks."""
+        """Return the decoded response; for a stream, the list of its chunks."""
         headers = {"Content-Type": "application/json", "User-Agent": "memgpt", **self.headers}
         if address is not None:
             headers |= address.credential(self.api_key)
@@ -165,7 +165,7 @@ class Endpoint:
             raise ProbeError(f"{shown} is not the address of an endpoint: it must begin with http:// or https://")
         request = urllib.request.Request(url, data, headers)  # noqa: S310 - the scheme is checked above
         try:
-            # A proxy of this machine is not for calls to the machine itself.
+            # Calls to this machine itself must not go through a proxy.
             opener = _DIRECT if urlsplit(url).hostname in _LOOPBACK else _OPENER
             with opener.open(request, timeout=timeout) as response:
                 answer = _decoded(response.read(_MAX_BYTES))
@@ -216,7 +216,7 @@ def _requests() -> dict[str, dict[str, Any]]:
 
 
 def _adapt(body: dict[str, Any], refusal: Refusal) -> bool:
-    """Change one thing that a refusal names, as the Agent does; False if it names nothing."""
+    """Change one option that an error message rejects, as the Agent does; return False if it names none."""
     text = refusal.text.lower()
     if refusal.meaning is Meaning.NO_TOOLS:
         return False
@@ -242,7 +242,7 @@ def _adapt(body: dict[str, Any], refusal: Refusal) -> bool:
 
 
 def _decoded(data: bytes) -> Any:
-    """A response's JSON; of a stream, the list of its events."""
+    """Return the JSON of a response; for a stream, the list of its events."""
     text = data.decode("utf-8-sig", errors="replace").strip()
     if not text.startswith(("data:", ":", "event:")):
         return json.loads(text)
@@ -253,7 +253,7 @@ def _decoded(data: bytes) -> Any:
 
 
 def _message(answer: Any) -> dict[str, Any]:
-    """The message of an answer, put together from its chunks."""
+    """Return the message of a response, assembled from its chunks."""
     content = ""
     calls: list[Any] = []
     for chunk in answer if isinstance(answer, list) else [answer]:
@@ -271,7 +271,7 @@ def _message(answer: Any) -> dict[str, Any]:
 
 
 def _has_tool_call(message: dict[str, Any]) -> bool:
-    """Whether a message calls a function, with arguments that are a whole JSON object."""
+    """Whether a message calls a function with a complete JSON object as arguments."""
     written = ""
     for call in message.get("tool_calls") or []:
         function = call.get("function") if isinstance(call, dict) else None
@@ -283,7 +283,7 @@ def _has_tool_call(message: dict[str, Any]) -> bool:
 
 
 def _has_json_call(message: dict[str, Any]) -> bool:
-    """Whether a message is the JSON object that holds a call."""
+    """Whether a message is a JSON object that contains a call."""
     value = _object(message.get("content") or "")
     return value is not None and isinstance(value.get("call"), dict)
 
@@ -297,7 +297,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _dimension(answer: Any) -> int:
-    """Length of the vector in a response; four bytes a number where it is base64."""
+    """Return the length of the vector in a response; in base64, a number has four bytes."""
     vector = answer["data"][0]["embedding"]
     if isinstance(vector, str):
         return len(vector.rstrip("=")) * 3 // 4 // 4

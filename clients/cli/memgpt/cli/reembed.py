@@ -1,4 +1,4 @@
-"""`memgpt reembed`: the store moves to another embedding model, and the configuration with it."""
+"""`memgpt reembed`: moves the store and the configuration to another embedding model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from memgpt.client import Store
 from memgpt.config import Config, config_path
 
 _NEW, _USED = "reembed", "embedding"
-"""Prefixes of the keys of ``[memory]`` for the model to move to, and for the one in use."""
+"""Prefixes of the keys of ``[memory]`` for the target model, and for the current one."""
 
 
 def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: str, api_key: str, dimension: int) -> str:
-    """Write the model to move to into the configuration file, where Memory reads it, and return Memory's name of it.
+    """Write the target model to the configuration file, from which Memory reads it, and return Memory's name for it.
 
     Raises:
-        CliError: The services are not those of this file, or the endpoint does not give a vector.
+        CliError: The services do not use this file, or the endpoint does not return a vector.
     """
     if config.service.agent_address:
         raise CliError(
@@ -55,13 +55,13 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
 
 
 def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
-    """Move the store, show the progress, and make the model the one in use in the configuration file.
+    """Move the store, show the progress, and make the target model the current one in the configuration file.
 
     Args:
         ui: The terminal.
         store: The store.
-        expected: The model that it must be; empty for any.
-        keep_former: Whether the file is to be copied before it is changed.
+        expected: The target model that Memory must be configured with; empty for any.
+        keep_former: Whether to copy the configuration file before changing it.
     """
     with Bar(ui, "Embedding passages", "passage") as bar:
         try:
@@ -76,7 +76,7 @@ def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
 
 
 def abandon(ui: Ui, store: Store) -> None:
-    """Give up a move; the store keeps its model."""
+    """Cancel a move; the store keeps its model."""
     if not store.cancel_reembed():
         raise CliError("there is no move to another embedding model to give up")
     path = config_path()

@@ -1,4 +1,4 @@
-"""Agents, data sources, profiles, blocks, notes and tools: listed, shown, added, changed and deleted."""
+"""Operations on agents, data sources, profiles, blocks, notes and tools: list, show, add, change and delete."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a list is written.
+    """The output format of a list.
 
     Attributes:
-        wide: Whether a terminal shows every column.
-        json: Whether a program reads: one JSON object a line.
+        wide: Whether to show every column on a terminal.
+        json: Whether to write one JSON object per line for programs.
     """
 
     wide: bool = False
@@ -44,7 +44,7 @@ Columns = Sequence[str | Column]
 
 
 def _write(ui: Ui, shape: Shape, columns: Columns, items: Iterable[tuple[Message, list[str]]], nothing: str) -> None:
-    """Write a list: as JSON, or as a table; on a terminal an empty one is a sentence."""
+    """Write a list as JSON or as a table; on a terminal, an empty list becomes a sentence."""
     if shape.json:
         for message, _ in items:
             ui.json(message)
@@ -310,7 +310,7 @@ def rename_agent(ui: Ui, memgpt: MemGPT, name: str, new_name: str) -> None:
 
 
 def delete_file(ui: Ui, memgpt: MemGPT, source_name: str, name: str, *, yes: bool) -> None:
-    """Delete a file of a data source; ask first, if there is anybody to ask."""
+    """Delete a file of a data source; ask for confirmation on a terminal."""
     source = memgpt.sources.find(source_name)
     found = next((file for file in source.files() if file.version.name == name), None)
     if found is None:
@@ -322,7 +322,7 @@ def delete_file(ui: Ui, memgpt: MemGPT, source_name: str, name: str, *, yes: boo
 
 
 def delete_note(ui: Ui, memgpt: MemGPT, agent_name: str, note_id: str, *, yes: bool) -> None:
-    """Delete a note of an agent; ask first, if there is anybody to ask."""
+    """Delete a note of an agent; ask for confirmation on a terminal."""
     agent = memgpt.agents.find(agent_name)
     found = next((note for note in agent.notes() if note.passage_id == note_id), None)
     if found is None:
@@ -346,7 +346,7 @@ def set_block(ui: Ui, memgpt: MemGPT, agent_name: str, edit: BlockEdit) -> None:
 
 
 def delete_block(ui: Ui, memgpt: MemGPT, agent_name: str, label: str, *, yes: bool) -> None:
-    """Delete a block of an agent; ask first, if there is anybody to ask."""
+    """Delete a block of an agent; ask for confirmation on a terminal."""
     agent = memgpt.agents.find(agent_name)
     if label not in (block.label for block in memgpt.agents.context(agent.agent_id).blocks):
         raise CliError(f'agent "{agent.name}" has no block "{label}"; `memgpt list blocks` lists its blocks')
@@ -375,7 +375,7 @@ def read_text(text: str, file: Path | None) -> str:
 
 
 def add_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, text: str, *, yes: bool) -> None:
-    """Write a profile; ask before one is replaced, if there is anybody to ask."""
+    """Write a profile; on a terminal, ask before replacing one."""
     asking = ui.interactive and not yes
     replaces = asking and any(profile.name == name for profile in memgpt.profiles.list(_KINDS[kind]))
     if replaces and not ui.confirm(f"There is a {kind} {name} already. Replace it?", default=False):
@@ -385,7 +385,7 @@ def add_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, text: str, *, yes:
 
 
 def delete(ui: Ui, memgpt: MemGPT, kind: str, name: str, *, yes: bool) -> None:
-    """Delete an agent, a source or a profile; ask first, if there is anybody to ask."""
+    """Delete an agent, a source or a profile; ask for confirmation on a terminal."""
     if kind == "agent":
         agent = memgpt.agents.find(name)
         if _confirmed(ui, f"Delete agent {agent.name} with all it remembers for good?", yes=yes):
@@ -405,7 +405,7 @@ def delete(ui: Ui, memgpt: MemGPT, kind: str, name: str, *, yes: bool) -> None:
 
 
 def attach(ui: Ui, memgpt: MemGPT, agent_name: str, source_name: str) -> None:
-    """Let an agent search a source."""
+    """Attach a source to an agent."""
     agent = memgpt.agents.find(agent_name)
     source = memgpt.sources.find(source_name)
     memgpt.agents.attach(agent.agent_id, source.source_id)
@@ -414,7 +414,7 @@ def attach(ui: Ui, memgpt: MemGPT, agent_name: str, source_name: str) -> None:
 
 
 def detach(ui: Ui, memgpt: MemGPT, agent_name: str, source_name: str) -> None:
-    """Take a source away from an agent."""
+    """Detach a source from an agent."""
     agent = memgpt.agents.find(agent_name)
     for attachment in agent.info.attachments:
         if source_name in (attachment.source_name, attachment.source_id):
@@ -445,7 +445,7 @@ def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT) 
 
 
 def remove_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:
-    """Take the functions of an address away from an agent."""
+    """Stop an agent from calling the functions of an address."""
     agent = memgpt.agents.find(agent_name)
     known = [server.address for server in memgpt.agents.tools(agent.agent_id)]
     if address.lower() not in known:

@@ -1,4 +1,4 @@
-"""`memgpt search`: what an agent would find in its memory, or what a data source holds."""
+"""`memgpt search`: searches an agent's memory or data sources."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _RECALL_MODES = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for, as it was typed.
+    """The arguments of a search, as typed.
 
     Attributes:
-        query: The words.
-        agent: Name or id of the agent that searches; empty to search a source for itself.
+        query: The query.
+        agent: Name or id of the agent; empty to search only sources.
         sources: Names or ids of sources.
         files: Names of files.
-        tags: Tags, all of which must be there.
-        after: First day or instant; empty for no bound.
-        before: The first one that is not wanted any more.
+        tags: Tags that a passage must have, all of them.
+        after: First day or time to include; empty for no bound.
+        before: First day or time to exclude; empty for no bound.
         mode: ``hybrid``, ``dense``, ``text``, or empty for the best.
-        size: Hits a page.
+        size: Number of hits per page.
     """
 
     query: str
@@ -70,19 +70,19 @@ class _Page:
 def search(
     ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything: bool, as_json: bool, whole: bool = False
 ) -> None:
-    """Show hits page by page: all of them, as many as a person asks for, or the first page.
+    """Show hits page by page: all of them, as many as the person requests, or the first page.
 
     Args:
         ui: The terminal.
         memgpt: The client.
-        wanted: What is looked for.
-        messages: Look in what was said, rather than in archival memory.
-        everything: Go on to the end without asking.
-        as_json: One JSON object a line.
-        whole: Show the whole text of each hit, rather than what surrounds the match.
+        wanted: The arguments of the search.
+        messages: Whether to search messages instead of archival memory.
+        everything: Whether to show all pages without asking.
+        as_json: Whether to write one JSON object per line.
+        whole: Whether to show the whole text of each hit instead of an excerpt.
 
     Raises:
-        CliError: The search cannot be made as asked for.
+        CliError: The arguments are invalid.
     """
     if wanted.mode not in _MODES:
         raise CliError(f'unknown mode "{wanted.mode}"; choose hybrid, dense or text', MISUSE)
@@ -118,7 +118,7 @@ def _show(ui: Ui, number: int, lines: list[str], text: str, words: frozenset[str
 
 
 def show_hits(ui: Ui, hits: Iterable[PassageHit], query: str) -> None:
-    """Show hits, shortened around what matches."""
+    """Show hits as excerpts around the matches."""
     words = query_words(query)
     for number, hit in enumerate(hits, start=1):
         _, lines, text = _of_passage(hit)
@@ -197,7 +197,7 @@ def _messages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
 
 
 def _instant(text: str, option: str) -> Timestamp | None:
-    """A day's beginning, or an instant; of this machine's time zone unless it says another."""
+    """Parse a time, or a day as its start, in this machine's time zone unless another is given."""
     if not text:
         return None
     try:

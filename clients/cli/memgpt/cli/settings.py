@@ -1,4 +1,4 @@
-"""The command line's own settings, ``[client]``, and the files it keeps in the suite's folder."""
+"""Settings of the command line, ``[client]``, and its files in the suite's folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ClientSettings(Section):
-    """``[client]``: where the services are. Without addresses, commands start services of their own."""
+    """Settings in ``[client]``: addresses of the services. Without addresses, commands start their own services."""
 
     agent_address: str = Field("", description="host:port of the Agent; empty to start the services here.")
     loader_address: str = Field("", description="host:port of the Loader; empty to start the services here.")
@@ -34,7 +34,7 @@ class ClientSettings(Section):
         return self
 
     def credentials(self) -> Tls | None:
-        """What `memgpt.client` needs to know of TLS; None for plaintext."""
+        """Return the TLS configuration for `memgpt.client`; None for plaintext."""
         if not self.tls:
             return None
         from memgpt.client import Tls
@@ -43,5 +43,9 @@ class ClientSettings(Section):
 
 
 def load_settings() -> Config[ClientSettings]:
-    """Reads ``[client]`` from the file and the environment; ConfigError when it cannot be used."""
+    """Read ``[client]`` from the file and the environment.
+
+    Raises:
+        ConfigError: The settings are invalid.
+    """
     return load_config("client", ClientSettings)

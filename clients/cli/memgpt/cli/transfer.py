@@ -1,4 +1,4 @@
-"""`memgpt export agent` and `memgpt import agent`: a file with a piece of an agent on each line, as JSON."""
+"""`memgpt export agent` and `memgpt import agent`: files with one piece of an agent per line, as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from memgpt.client import MemGPT
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 
 _MAX_LINE = 16 << 20
-"""Bytes of a line; a message of 1 MiB takes up to six times that if JSON escapes all of it."""
+"""Maximum bytes of a line; a message of 1 MiB takes up to six times that if JSON escapes every character."""
 
 
 def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
-    """Write an agent to `target`, and tell of it unless `quiet`."""
+    """Write an agent to `target`, and report it unless `quiet`."""
     agent = memgpt.agents.find(name)
     with ui.busy("Exporting..."):
         for piece in memgpt.agents.export(agent.agent_id):
@@ -38,7 +38,7 @@ def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet:
 
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file to read from; ``-`` is standard input."""
+    """Open a file for reading; ``-`` is standard input."""
     if file == STANDARD:
         yield sys.stdin.buffer
         return
@@ -47,7 +47,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
 
 
 def import_agent(ui: Ui, memgpt: MemGPT, source: IO[bytes], name: str) -> None:
-    """Make an agent from a file, and say which of its data sources are missing here."""
+    """Create an agent from a file, and report which of its data sources are missing here."""
     with ui.busy("Importing..."):
         imported = memgpt.agents.import_(_pieces(source), name)
     agent = imported.agent

@@ -19,11 +19,11 @@ from memgpt.client import Store
 from memgpt.config import Config
 
 STANDARD = Path("-")
-"""Stands for standard input or output."""
+"""Argument that means standard input or output."""
 
 
 def compact(ui: Ui, store: Store) -> None:
-    """Remove what was deleted from the store's files, and say how much space that freed."""
+    """Remove deleted data from the store's files, and report how much space that freed."""
     with ui.busy("Compacting..."):
         done = store.compact()
     if done.bytes_before:
@@ -36,10 +36,10 @@ def compact(ui: Ui, store: Store) -> None:
 
 @contextmanager
 def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
-    """Yield a file to write to, under another name until it is complete; ``-`` is standard output.
+    """Yield a file to write, under a temporary name until it is complete; ``-`` is standard output.
 
     Raises:
-        CliError: It is there already, and is not to be replaced.
+        CliError: The file exists and may not be replaced.
     """
     if file == STANDARD:
         yield sys.stdout.buffer
@@ -59,7 +59,7 @@ def written(file: Path, *, replace: bool) -> Iterator[IO[bytes]]:
 
 
 def backup(ui: Ui, store: Store, target: IO[bytes], file: Path) -> None:
-    """Write a backup to `target`, which will be `file`."""
+    """Write a backup to `target`, which becomes `file` when it is complete."""
     with ui.busy("Backing up..."):
         size = sum(target.write(chunk) for chunk in store.backup())
     if file != STANDARD:
@@ -67,7 +67,7 @@ def backup(ui: Ui, store: Store, target: IO[bytes], file: Path) -> None:
 
 
 def restore(config: Config[ClientSettings], file: Path, *, replace: bool) -> None:
-    """Have Memory's own command put a backup in place; it knows where its store is.
+    """Restore a backup with Memory's own command, which knows where its store is.
 
     Raises:
         CliError: The store is not on this machine.
@@ -85,7 +85,7 @@ def restore(config: Config[ClientSettings], file: Path, *, replace: bool) -> Non
         "--",
         str(file),
     ]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - this very interpreter
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - this interpreter and a fixed module
 
 
 def _megabytes(size: int) -> str:

@@ -1,1 +1,1 @@
-"""The chat: an agent is chosen or created, then one turn follows the other."""
+"""The chat: chooses or creates an agent, then runs turns."""

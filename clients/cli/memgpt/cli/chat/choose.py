@@ -1,4 +1,4 @@
-"""Which agent to talk to: the one asked for, one picked from the list, or a new one."""
+"""Choice of the agent to talk to: the requested one, one picked from the list, or a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memgpt.memory.v1.block_pb2 import BlockEdit
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What `memgpt run` was asked for; see its flags. `stream` is None where the terminal decides."""
+    """The options of `memgpt run`; see its flags. `stream` is None if it depends on the terminal."""
 
     agent: str = ""
     preset: str = ""
@@ -62,7 +62,7 @@ def read_blocks(given: Iterable[str], *, read_only: bool) -> Iterator[BlockEdit]
 
 
 def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
-    """Choose the agent to talk to, and create it if it must be."""
+    """Choose the agent to talk to, creating it if necessary."""
     if wishes.agent:
         with suppress(NotFound):
             return _take_over(ui, memgpt, memgpt.agents.find(wishes.agent), wishes)
@@ -102,7 +102,7 @@ def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Chosen:
 
 
 def create_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
-    """Create the agent that was asked for, and tell of it."""
+    """Create the requested agent and report it."""
     if not wishes.strip_ui:
         ui.line()
         ui.line("🧬 Creating new agent...", "bold")

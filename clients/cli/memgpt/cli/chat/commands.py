@@ -50,22 +50,22 @@ HELP = {
 }
 
 _POPPED = 3
-"""Messages that `/pop` takes back by default."""
+"""Number of messages that `/pop` takes back by default."""
 
 _DIGITS = 9
-"""Digits of a number of messages; a request holds no more."""
+"""Maximum digits of a number of messages, so that it fits into a request."""
 
 _TURNS = 1000
-"""Turns that `/stats` counts."""
+"""Number of turns that `/stats` covers."""
 
 _HITS = 5
-"""Hits that `/search` shows."""
+"""Number of hits that `/search` shows."""
 
 _EVENTS = {"/heartbeat": pb.SYSTEM_EVENT_HEARTBEAT, "/memorywarning": pb.SYSTEM_EVENT_MEMORY_WARNING}
 
 
 class Commands:
-    """The commands, for one agent."""
+    """The chat commands for one agent."""
 
     def __init__(self, ui: Ui, memgpt: MemGPT, agent_id: str) -> None:
         self._ui = ui
@@ -93,11 +93,15 @@ class Commands:
         }
 
     def event(self, line: str) -> pb.SystemEvent.ValueType | None:
-        """The event that a command gives the agent; None for other commands."""
+        """Return the event that a command sends to the agent; None for other commands."""
         return _EVENTS.get(line.split()[0])
 
     def run(self, line: str) -> None:
-        """Runs any other command; CliError when there is none of the name, or its argument is wrong."""
+        """Run any other command.
+
+        Raises:
+            CliError: The command does not exist, or its argument is invalid.
+        """
         name, _, argument = line.partition(" ")
         command = self._table.get(name)
         if command is None:
@@ -172,7 +176,11 @@ class Commands:
         raise CliError(f'data source "{name}" is not attached; attached: {attached}')
 
     def pick(self, question: str, names: list[str]) -> str:
-        """Have one of several names chosen; where nobody can be asked, only one of one."""
+        """Let the person pick one of several names.
+
+        Raises:
+            CliError: There is no terminal, and not exactly one name.
+        """
         if self._ui.interactive:
             return self._ui.select(question, names)
         if len(names) == 1:
@@ -232,7 +240,7 @@ class Commands:
         model = self._memgpt.agents.model()
         own = self._memgpt.agents.get(self._agent_id).info.model
         served = model.model if model.mode == model.model else f"{model.model} ({model.mode})"
-        # How an agent's own model calls functions is not known here.
+        # How an agent's own model calls functions is unknown here.
         shown = f"{own} (this agent only; the others use {served})" if own not in ("", model.model) else served
         self._ui.line(f"Model: {shown}; embeddings: {model.embedding_model}")
 

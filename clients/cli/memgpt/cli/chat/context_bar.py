@@ -1,4 +1,4 @@
-"""What fills a context window, drawn as a bar."""
+"""The usage of a context window, drawn as a bar."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from memgpt.agent.v1.agent_service_pb2 import GetContextResponse
 from memgpt.cli.terminal.ui import Ui
 
 WIDTH = 60
-"""Characters of the bar on a terminal that is wide enough."""
+"""Width of the bar in characters, on a terminal that is wide enough."""
 
-# The field of ContextTokens, what it is called, and how it looks, with colors and without.
+# Field of ContextTokens, label, character, and style on a color terminal.
 _PARTS = (
     ("instructions", "instructions", "█", "blue"),
     ("blocks", "core memory", "▓", "magenta"),
@@ -38,18 +38,18 @@ def show_context(ui: Ui, context: GetContextResponse) -> None:
 
 
 def cells(sizes: Sequence[int], width: int) -> list[int]:
-    """Share `width` characters out in proportion; a part that is not empty gets at least one.
+    """Distribute `width` characters in proportion to sizes; a part that is not empty gets at least one.
 
     Args:
-        sizes: Not negative, at most `width` of them.
-        width: Characters.
+        sizes: Sizes of the parts: not negative, and at most `width` of them.
+        width: Number of characters.
     """
     total = sum(sizes)
     if not total:
         return [0] * len(sizes)
     exact = [size * width / total for size in sizes]
     shares = [max(int(share), 1) if share else 0 for share in exact]
-    while sum(shares) != width:  # A few steps: each part is off by less than one.
+    while sum(shares) != width:  # Takes few steps, since each part is off by less than one.
         step = 1 if sum(shares) < width else -1
         places = [place for place, share in enumerate(shares) if share > (0 if step > 0 else 1)]
         place = max(places, key=lambda place: (exact[place] - shares[place]) * step)

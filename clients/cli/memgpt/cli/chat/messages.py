@@ -1,4 +1,4 @@
-"""Messages, calls and results in words for people."""
+"""Messages, calls and results formatted for people."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from memgpt.memory.v1.message_pb2 import Message, Role
 
 SEARCHES = frozenset({"archival_memory_search", "conversation_search", "conversation_search_date"})
 _UPDATES = frozenset({"core_memory_append", "core_memory_replace", "archival_memory_insert"})
-# The first is for the loop alone, the second is shown as a thought.
+# The first only concerns the agent's loop; the second is shown as a thought.
 _HIDDEN_ARGUMENTS = frozenset({"request_heartbeat", "inner_thoughts"})
 _ARGUMENT_CHARACTERS = 160
 _RESULT_CHARACTERS = 200
 QUOTE_CHARACTERS = 240
-"""Characters of a message where it is quoted."""
+"""Maximum characters of a quoted message."""
 
 _PAGE = re.compile(r"\(page (\d+)/(\d+)\)")
 
@@ -29,7 +29,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def call_line(name: str) -> str:
-    """Return the line that tells of a function call."""
+    """Return the line that shows a function call."""
     if name in SEARCHES:
         return f"⚡🧠 [function] searching memory with {name}"
     if name in _UPDATES:
@@ -38,7 +38,7 @@ def call_line(name: str) -> str:
 
 
 def argument_line(arguments: str) -> str:
-    """Return the arguments of a call, ``key: value`` one after the other; as they are if they do not parse."""
+    """Return the arguments of a call as ``key: value`` pairs, or unchanged if they are not valid JSON."""
     try:
         values = json.loads(arguments)
     except (ValueError, RecursionError):
@@ -54,14 +54,14 @@ def argument_line(arguments: str) -> str:
 
 
 def result_line(result: FunctionResult) -> str:
-    """Return the result of a function in a line: of a search only its paging."""
+    """Return the result of a function on one line; for a search only its paging."""
     head, found, _ = result.text.partition("): [")
     text = f"{head})" if found and head.startswith("Showing ") else result.text
     return f"{'🟢' if result.ok else '🔴'} {shorten(text, _RESULT_CHARACTERS)}"
 
 
 def page_of(result: FunctionResult) -> str:
-    """Return which page of its hits a search gave, such as ``page 3 of 14``; empty if it gave none."""
+    """Return which page of hits a search returned, such as ``page 3 of 14``; empty if there is none."""
     page = _PAGE.search(result.text[:_RESULT_CHARACTERS]) if result.name in SEARCHES else None
     return f"page {int(page[1]) + 1} of {int(page[2]) + 1}" if page else ""
 
@@ -90,27 +90,27 @@ def message_lines(message: Message) -> Iterable[str]:
 
 
 def spoken_in(message: Message) -> str:
-    """Return what the agent said to the user in a message; empty if nothing."""
+    """Return the text that an agent's message sends to the user; empty if there is none."""
     call = message.function_call
     return _field(call.arguments, "message") if call.name == "send_message" else ""
 
 
 def asked_in(message: Message) -> str:
-    """Return what the user said in a message; empty if it is another event."""
+    """Return the user's text in a message; empty for other events."""
     user = message.role == Role.ROLE_USER and _field(message.text, "type") == "user_message"
     return _field(message.text, "message") if user else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What was last said; each may be empty."""
+    """The last messages of both sides; each may be empty."""
 
     asked: str
     answered: str
 
 
 def last_exchange(messages: Iterable[Message]) -> Exchange:
-    """Return the last message of the user, and the last one to the user."""
+    """Return the user's last message and the last message to the user."""
     asked = answered = ""
     for message in messages:
         asked = asked_in(message) or asked

@@ -1,4 +1,4 @@
-"""`memgpt ask`: one message, one answer."""
+"""`memgpt ask`: one message and its answer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from memgpt.memory.v1.turn_pb2 import TurnState
 
 
 def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_names: list[str], *, as_json: bool) -> bool:
-    """Send one message and show the answer; return whether the turn ended as it should.
+    """Send one message and show the answer; return whether the turn succeeded.
 
     Args:
         ui: The terminal.
         memgpt: The services.
         question: The message; ``-`` for standard input.
-        agent_name: The agent; created if there is none. Empty for the one that changed last.
-        source_names: Data sources that it is to search.
-        as_json: Whether every event is written as JSON.
+        agent_name: Name of the agent, which is created if absent; empty for the one that changed last.
+        source_names: Data sources to attach to the agent.
+        as_json: Whether to write every event as JSON.
     """
     text = (sys.stdin.read() if question == "-" else question).strip()
     if not text:
@@ -34,7 +34,7 @@ def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_name
     warning = model_warning()
     if warning:
         ui.warning(warning)
-    # An answer to a single question is wanted, not a greeting.
+    # A single question needs an answer, not a greeting.
     request = SendMessageRequest(
         agent_id=agent.agent_id, text=text, stream_deltas=ui.terminal and not as_json, skip_verify=True
     )

@@ -1,4 +1,4 @@
-"""A conversation with an agent, line by line."""
+"""An interactive conversation with an agent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memgpt.client import Agent, MemGPT, ServiceError
 
 
 class Chat:
-    """A conversation, until the person leaves; it may move from one agent to another."""
+    """An interactive conversation; the person may switch agents."""
 
     def __init__(self, ui: Ui, memgpt: MemGPT, chosen: Chosen, wishes: Wishes, history: Path) -> None:
         """Prepare the conversation.
@@ -29,8 +29,8 @@ class Chat:
             ui: The terminal.
             memgpt: The services.
             chosen: The agent to talk to.
-            wishes: How.
-            history: File with the lines typed so far.
+            wishes: Options of the chat.
+            history: File with the history of typed lines.
         """
         self._ui = ui
         self._memgpt = memgpt
@@ -44,7 +44,7 @@ class Chat:
         self._turns = Turns(self._ui, self._memgpt, chosen.agent.agent_id, self._wishes)
 
     def run(self) -> bool:
-        """Talk until ``/exit`` or the end of input; return whether everything went well."""
+        """Run the chat until ``/exit`` or the end of input; return whether all turns succeeded."""
         try:
             well = self._attempt(self._open)
         except EOFError:
@@ -64,12 +64,12 @@ class Chat:
             message = explain(error)
         except CliError as error:
             message = error.message
-        # The conversation goes on: what failed may work the next time.
+        # The conversation continues: the next attempt may succeed.
         self._ui.error(message)
         return False
 
     def _open(self) -> bool:
-        """Show where the conversation stands; a new agent speaks first, unless the person wants to."""
+        """Show the last messages; a new agent speaks first, unless the person wants to."""
         self._turns.look_back()
         if not self._new:
             if not self._wishes.strip_ui and self._ui.terminal:
@@ -136,7 +136,7 @@ class Chat:
         return self._open()
 
     def _read(self) -> str | None:
-        """The next line, or block of lines; None at the end."""
+        """Read the next line or block of lines; None at the end of input."""
         if not self._ui.interactive:
             line = sys.stdin.readline()
             if line.strip() != "//":

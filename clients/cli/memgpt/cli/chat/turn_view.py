@@ -1,4 +1,4 @@
-"""A turn on the screen, event by event."""
+"""Display of a turn, event by event."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _ENDS = {
 
 
 class TurnView:
-    """Shows the events of one turn as they come.
+    """Shows the events of one turn as they arrive.
 
     Attributes:
         state: How the turn ended; unspecified while it runs.
     """
 
     def __init__(self, ui: Ui, busy: Busy, *, strip: bool = False, debug: bool = False) -> None:
-        """Begin a turn.
+        """Start the view of a turn.
 
         Args:
-            ui: Where to.
-            busy: The line that says what is waited for; it makes room for text that comes in pieces.
-            strip: Only the agent's messages, bare.
-            debug: Sequence numbers, whole results and token counts as well.
+            ui: The terminal.
+            busy: The spinner line; it is hidden while text is streamed.
+            strip: Whether to show only the agent's messages, without decoration.
+            debug: Whether to show sequence numbers, full results and token counts as well.
         """
         self.state: TurnState.ValueType = TurnState.TURN_STATE_UNSPECIFIED
         self._ui = ui
@@ -79,12 +79,12 @@ class TurnView:
                 pass
 
     def stopped(self) -> None:
-        """End a text that will not be continued."""
+        """End a streamed text that will not continue."""
         self._break_line()
         self._streamed.clear()
 
     def interrupted(self) -> None:
-        """Say that the connection is lost, and is being made again."""
+        """Show that the connection was lost and is being restored."""
         self.stopped()
         self._busy.say("The Agent does not answer; trying again...")
 
@@ -128,7 +128,7 @@ class TurnView:
             self._ui.piece(self._stream.feed(printable(text)))
 
     def _break_line(self) -> None:
-        """End a text that came in pieces, and let the spinner go on."""
+        """End a streamed text and resume the spinner."""
         if self._stream is not None:
             self._ui.piece(self._stream.end())
             self._stream = None
@@ -146,7 +146,7 @@ class TurnView:
 
     def _call(self, call: FunctionCalled) -> None:
         self._busy.say("Searching..." if call.name in SEARCHES else THINKING)
-        if call.name == "send_message" or self._strip:  # the message itself says it all
+        if call.name == "send_message" or self._strip:  # the message itself is shown
             return
         self._break_line()
         self._ui.line(call_line(call.name), "magenta", indent=3)

@@ -1,4 +1,4 @@
-"""The turns of a chat: sent, shown, cancelled, and taken up again when they were left behind."""
+"""The turns of a chat: sends, shows, cancels and resumes them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _KEPT = "your message is kept and will be answered before the next one; /undo ta
 _NOT_SENT = "your message was not sent, because an earlier one is still to be answered; /undo takes that one back"
 
 _TURNS_SEARCHED = 100
-"""Turns among which one that was left behind is looked for; no more than 64 wait at a time."""
+"""Number of recent turns to search for an unfinished one; at most 64 turns wait at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """A turn that has not ended as far as it was shown: up to and with the event `sequence`."""
+    """An unfinished turn, which was shown up to and including the event `sequence`."""
 
     request_id: str
     sequence: int = 0
 
 
 class Turns:
-    """The turns of one agent, as a chat has them."""
+    """The turns of one agent in a chat."""
 
     def __init__(self, ui: Ui, memgpt: MemGPT, agent_id: str, wishes: Wishes) -> None:
         self._ui = ui
@@ -42,12 +42,12 @@ class Turns:
         self._left: _Left | None = None
 
     def look_back(self) -> None:
-        """Find the turn that an earlier chat left behind, such as one whose model could not be reached."""
+        """Find a turn that an earlier chat left unfinished, for example because the model was unreachable."""
         running = self._find(lambda turn: turn.state == TurnState.TURN_STATE_RUNNING)
         self._left = _Left(running.request_id) if running else None
 
     def send(self, *, text: str = "", event: pb.SystemEvent.ValueType = pb.SYSTEM_EVENT_UNSPECIFIED) -> bool:
-        """Send a message or an event and show the turn; return whether it ended as it should."""
+        """Send a message or an event and show the turn; return whether it succeeded."""
         if not self.take_up():
             return False
         request = pb.SendMessageRequest(
@@ -63,7 +63,7 @@ class Turns:
         return self._follow(lambda told: self._memgpt.agents.send(request, told), _Left(request.request_id))
 
     def retry(self) -> bool:
-        """Take back the last answer and ask again; the rest is as for `send`."""
+        """Take back the last answer and run the turn again; return whether it succeeded."""
         request = pb.RetryRequest(
             agent_id=self._agent_id,
             request_id=new_request_id(),
@@ -73,15 +73,15 @@ class Turns:
         return self._follow(lambda told: self._memgpt.agents.retry(request, told), _Left(request.request_id))
 
     def take_up(self) -> bool:
-        """Show a turn that was left behind to its end; return whether the next one may be sent.
+        """Show the rest of an unfinished turn; return whether the next one may be sent.
 
-        The Agent would finish it before the next one anyway, but show it to nobody.
+        The Agent would finish it before the next one anyway, but its events would not be shown.
         """
         left = self._left
         if left is None:
             return True
         turn = self._find(lambda turn: turn.request_id == left.request_id)
-        if turn is None or turn.state == TurnState.TURN_STATE_CANCELLED:  # it never began, or was taken back
+        if turn is None or turn.state == TurnState.TURN_STATE_CANCELLED:  # it never started, or was undone
             self._left = None
             return True
         if not self._wishes.strip_ui:
@@ -113,12 +113,12 @@ class Turns:
         left: _Left,
         consequence: str = _KEPT,
     ) -> bool:
-        """Show a turn; return whether it ended as it should. Ctrl-C cancels it.
+        """Show a turn; return whether it succeeded. Ctrl-C cancels it.
 
         Args:
-            begin: Starts the stream; gets what is to be called when it breaks.
-            left: The turn, and how far it was shown before.
-            consequence: Said with an error that leaves the turn behind.
+            begin: Starts the stream; its argument is called when the stream breaks.
+            left: The turn, and how much of it was already shown.
+            consequence: Text to add to an error that leaves the turn unfinished.
         """
         request_id, sequence = left.request_id, left.sequence
         with self._ui.busy(THINKING) as busy:

@@ -17,7 +17,7 @@ _HELP = ("-h", "--help")
 
 
 class _FilesByDefault(TyperGroup):
-    """Takes what is not the name of a command for files: `memgpt load paper.pdf`."""
+    """Treats arguments that are not command names as files: `memgpt load paper.pdf`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in _HELP:

@@ -1,4 +1,4 @@
-"""What there is: listed, shown, added, renamed, deleted, attached, exported and imported."""
+"""Commands that list, show, add, rename, delete, attach, export and import resources."""
 
 from __future__ import annotations
 

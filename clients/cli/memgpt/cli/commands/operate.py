@@ -1,4 +1,4 @@
-"""Setting up, running and looking after the services and the store."""
+"""Commands that set up, run and maintain the services and the store."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def reembed(
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and leave, if that is wanted."""
+    """Print the version and exit if `--version` is given."""
     if wanted:
         from memgpt.cli.setup.versions import version_of_suite
 

@@ -1,1 +1,1 @@
-"""`memgpt load`: files and web pages are found, sent, and watched until they are passages."""
+"""`memgpt load`: finds files and web pages, sends them, and follows them until they are loaded."""

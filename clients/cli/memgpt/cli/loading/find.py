@@ -1,4 +1,4 @@
-"""Files and web pages that are to be loaded, found on this machine."""
+"""Discovery of the files and web pages to load."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.terminal.ui import Ui
 
 IGNORE_FILE = ".memgptignore"
-"""Names what is passed over in its folder, as .gitignore does."""
+"""Name of the file that lists patterns to ignore in its folder, like .gitignore."""
 
-# What a name cannot hold: controls, and bytes that are not UTF-8, which Python has as lone surrogates.
+# Not allowed in names: controls, and bytes that are not UTF-8, which Python represents as lone surrogates.
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _NAMED = 12
@@ -25,7 +25,7 @@ _NAMED = 12
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file to load: its name within the source, and where it lies."""
+    """A file to load: its name in the source, and its path."""
 
     name: str
     path: Path
@@ -39,18 +39,18 @@ def find_files(
     extensions: Iterable[str] = (),
     exclude: Sequence[str] = (),
 ) -> list[Found]:
-    """Return the files to load, in order of their names.
+    """Return the files to load, sorted by name.
 
     Args:
-        directory: Folder to look in; names are relative to it. Hidden files are passed over.
-        files: Files named one by one, whatever their extension. Their own names count, or the paths as given where two
-            files would have the same name.
-        recursive: Whether to look in the folder's folders as well.
-        extensions: What to take from the folder, such as ``.md``.
-        exclude: Patterns of what to pass over in the folder, as in .gitignore; the folder's `IGNORE_FILE` has more.
+        directory: Folder to search; names are relative to it. Hidden files are skipped.
+        files: Individual files, whatever their extension. They are named by their file names, or by the given paths
+        if two files would have the same name.
+        recursive: Whether to search subfolders.
+        extensions: Extensions of the files to load from the folder, such as ``.md``.
+        exclude: Patterns of files to skip in the folder, as in .gitignore, in addition to its `IGNORE_FILE`.
 
     Raises:
-        CliError: Nothing was asked for, or nothing is found.
+        CliError: No file was given, or none was found.
     """
     check_place(directory, files)
     if directory is None:
@@ -81,12 +81,12 @@ def _named(files: Sequence[Path]) -> list[Found]:
 
 
 def label(name: str) -> str:
-    """The name of a file in its source; a character that a name cannot hold is written in hexadecimal digits."""
+    """Return the name of a file in its source; characters that names must not contain are written in hexadecimal."""
     return _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", name)
 
 
 def _ignored(directory: Path, exclude: Sequence[str]) -> Callable[[str], bool]:
-    """Tells whether a path within the directory is to be passed over; folders end with a slash."""
+    """Return a function that tells whether to skip a path in the directory; folders end with a slash."""
     ignore_file = directory / IGNORE_FILE
     lines = [*exclude]
     if ignore_file.is_file():
@@ -117,11 +117,11 @@ def _walk(directory: Path, ignored: Callable[[str], bool], *, recursive: bool) -
 
 @contextmanager
 def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
-    """Yield what comes from a stream, as a file that lasts as long as the context."""
+    """Yield the content of a stream as a file that exists while the context is open."""
     with TemporaryDirectory(prefix="memgpt-") as folder:
         path = Path(folder, "stdin")
         with path.open("wb") as file:
-            # `read` would ask a terminal again after its end, and want Ctrl-D twice.
+            # `read` would read a terminal again after its end and so require Ctrl-D twice.
             while data := stream.read1(1 << 20):
                 file.write(data)
         yield Found(label(name), path)
@@ -131,7 +131,7 @@ def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
 def downloaded(
     ui: Ui, urls: Sequence[str], *, allow_private: bool
 ) -> Iterator[tuple[list[Found], list[tuple[str, str]]]]:
-    """Yield web pages as files that last as long as the context, and those that cannot be fetched, with the reason."""
+    """Yield web pages as files that exist while the context is open, and the failed ones with the reason."""
     from memgpt.cli.loading import web
 
     found, failures = [], []
@@ -150,10 +150,10 @@ def downloaded(
 
 
 def check_place(directory: Path | None, files: Sequence[Path]) -> None:
-    """Check that what is to be loaded exists, before anything is started for it.
+    """Check that the paths exist before starting any services.
 
     Raises:
-        CliError: Nothing is given, or it does not exist.
+        CliError: No path was given, or one does not exist.
     """
     if directory is None and not files:
         raise CliError("nothing to load is given; give --input-dir FOLDER or --input-files FILE", MISUSE)
@@ -165,10 +165,10 @@ def check_place(directory: Path | None, files: Sequence[Path]) -> None:
 
 
 def split_paths(paths: Sequence[Path]) -> tuple[Path | None, list[Path]]:
-    """Return the folder, or the files, that were given.
+    """Split the given paths into a folder and files.
 
     Raises:
-        CliError: A folder is given beside something else.
+        CliError: A folder was given together with other paths.
     """
     folders = [path for path in paths if path.is_dir()]
     if not folders:
@@ -179,10 +179,10 @@ def split_paths(paths: Sequence[Path]) -> tuple[Path | None, list[Path]]:
 
 
 def source_name(name: str, paths: Sequence[Path]) -> str:
-    """Return the name of the data source: the one given, or that of the only file or folder.
+    """Return the name of the data source: the given one, or the name of the only file or folder.
 
     Raises:
-        CliError: There are several files and no name.
+        CliError: Several files were given, but no name.
     """
     if name:
         return name

@@ -1,4 +1,4 @@
-"""`memgpt load`: files are hashed, sent, and reported on."""
+"""`memgpt load`: hashes files, sends them, and reports the results."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MAX_TAGS, _MAX_TAG_CHARS = 32, 64
 
 
 def extensions_of(memgpt: MemGPT) -> list[str]:
-    """Return the extensions of the formats that the Loader reads."""
+    """Return the file extensions that the Loader supports."""
     return sorted({extension for each in memgpt.loads.formats() for extension in each.extensions})
 
 
 def manifest(item: Found) -> FileManifest:
-    """Return what the Loader is told of a file.
+    """Return the manifest of a file for the Loader.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with item.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -36,10 +36,10 @@ def manifest(item: Found) -> FileManifest:
 
 
 def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
-    """Return the tags that files are to get; None if each keeps its own.
+    """Return the tags to set; None if each file keeps its tags.
 
     Raises:
-        CliError: Both are given, or a tag is invalid.
+        CliError: Both options are given, or a tag is invalid.
     """
     if tags and untag:
         raise CliError("--tag and --untag exclude each other: --tag replaces what there is", MISUSE)
@@ -63,24 +63,24 @@ def load_files(
     tags: Sequence[str] | None = None,
     as_json: bool = False,
 ) -> bool:
-    """Load files into a source and tell what became of each.
+    """Load files into a source and report the result of each.
 
     Args:
         ui: The terminal.
         memgpt: The services.
-        name: The source.
-        found: The files.
-        description: Of a source that is made.
-        failures: What could not be fetched, and why.
-        sync: Whether files of the source that are not among these are dropped. Nothing is when one cannot be read.
-        tags: Tags of the files; None leaves each its own.
-        as_json: Whether a program reads the output.
+        name: Name of the source.
+        found: The files to load.
+        description: Description of a source that is created.
+        failures: Names that could not be fetched, with the reasons.
+        sync: Whether other files of the source are removed. None is removed if a file cannot be read.
+        tags: Tags of the files; None keeps them.
+        as_json: Whether to write JSON for programs.
 
     Returns:
-        Whether nothing failed and anything is loaded.
+        Whether no file failed and at least one is loaded.
 
     Raises:
-        CliError: There are more files than one load can have, and only a single load can remove others.
+        CliError: `sync` was requested for more files than one load can have.
     """
     if sync and len(found) > _FILES_A_LOAD:
         raise CliError(f"--sync works with up to {_FILES_A_LOAD:,} files; {len(found):,} were found", MISUSE)
@@ -126,7 +126,7 @@ def load_files(
 
 
 def nothing_found(ui: Ui, name: str, failures: Sequence[tuple[str, str]], *, as_json: bool = False) -> bool:
-    """Tell of a load of which nothing can be sent, without any service; return False."""
+    """Report a load without files to send, which needs no service; return False."""
     report = Report(ui, name, len(failures), as_json=as_json)
     for file_name, problem in failures:
         report.failed(file_name, problem)

@@ -1,4 +1,4 @@
-"""What `memgpt load` says: a bar on a terminal, a line for each file elsewhere, JSON for programs."""
+"""Output of `memgpt load`: a progress bar on a terminal, a line per file elsewhere, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ ENDS = {
     FileState.FILE_STATE_FAILED: "failed",
     FileState.FILE_STATE_CANCELLED: "cancelled",
 }
-"""States that a file ends in."""
+"""Final states of a file."""
 _BAD = ("failed", "cancelled")
 
 
 class Report:
-    """Follows the files of a command, and says how each has ended, once, and how it all did.
+    """Tracks the files of a command, and reports the result of each once and a summary.
 
-    A terminal has the bar instead of a line for each file; what is to be known of a file comes below it, in the end.
+    A terminal shows a bar instead of a line per file; failures and notes follow below it at the end.
     """
 
     def __init__(self, ui: Ui, source: str, total: int, *, as_json: bool) -> None:
-        """Prepares.
+        """Start an empty report.
 
         Args:
             ui: The terminal.
-            source: The source's name.
-            total: Files that are to be loaded.
-            as_json: Whether a program reads: one JSON object a line, nothing else.
+            source: Name of the source.
+            total: Number of files to load.
+            as_json: Whether to write only JSON objects, one per line.
         """
         self._ui = ui
         self._source = source
@@ -50,25 +50,25 @@ class Report:
         self._remarks: list[str] = []
         self._noted: list[tuple[str, list[str]]] = []
         self._problems: list[tuple[str, str]] = []
-        # Of files that are, or were, to be sent: the others take no work.
+        # Only files that are or were to be sent: the others take no work.
         self._idle = 0
         self._bytes = self._bytes_ended = 0
         self._removed = self._passages = self._documents = 0
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Shows the progress for as long as the context lasts."""
+        """Show the progress while the context is open."""
         self._show()
         with self._bar or nullcontext():
             yield
 
     def failed(self, name: str, problem: str) -> None:
-        """A file that cannot even be sent."""
+        """Report a file that cannot be sent."""
         self._idle += 1
         self._tell(name, "failed", LoadFile(), problem)
 
     def begin(self, files: Iterable[LoadFile]) -> None:
-        """Files of a load as it was created."""
+        """Report the files of a load as it was created."""
         for file in files:
             if file.state in ENDS:
                 self._idle += 1
@@ -78,7 +78,7 @@ class Report:
         self._show()
 
     def update(self, file: LoadFile, *, show: bool = True) -> None:
-        """A file as it is now."""
+        """Report the current state of a file."""
         name = file.manifest.name
         before = self._files.get(name)
         self._files[name] = file
@@ -91,7 +91,7 @@ class Report:
             self._show()
 
     def end(self, load: Load) -> None:
-        """A load that has ended."""
+        """Report the end of a load."""
         for file in load.files:
             self.update(file, show=False)
         self._documents += load.document_count
@@ -99,7 +99,7 @@ class Report:
         self._show()
 
     def finish(self) -> bool:
-        """Says how it all went; returns whether nothing has failed, and anything is in."""
+        """Write the summary; return whether no file failed and at least one is loaded."""
         inside = [file for file in self._files.values() if ENDS.get(file.state) in ("loaded", "unchanged")]
         passages = sum(file.passage_count for file in inside)
         well = not self._problems and bool(inside)
@@ -130,7 +130,7 @@ class Report:
         return well
 
     def note(self, text: str) -> None:
-        """Says something to a person."""
+        """Write a remark for people."""
         if not self._as_json:
             self._ui.note(text)
 
@@ -164,5 +164,5 @@ class Report:
 
 
 def _count(number: int, noun: str) -> str:
-    """A count as other programs read it: without commas."""
+    """Return a count in machine-readable form, without commas."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

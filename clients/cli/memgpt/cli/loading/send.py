@@ -1,4 +1,4 @@
-"""The files of a load on their way to the Loader."""
+"""Upload of the files of a load to the Loader."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
 
 _UPLOADS = 4
 _STALLS = 3
-"""Tries to send a file that the Loader did not get fast enough; this process may have been stopped in the meantime."""
+"""Attempts to send a file that was too slow for the Loader; this process may have been suspended."""
 
 _LONG_SECONDS = 30.0
-"""An upload that lasted so long had reached the Loader; only time after it counts against the retries."""
+"""An upload that lasted this many seconds had reached the Loader; only time after it counts toward the retries."""
 
 
 def transfer(report: Report, loads: Loads, load: Load, paths: Mapping[str, Path]) -> Load:
-    """Upload the files that are wanted and follow the load until it ends."""
+    """Upload the files that the Loader needs, and follow the load until it ends."""
     stop = Event()
     uploads: dict[str, Future[None]] = {}
     with ThreadPoolExecutor(_UPLOADS) as pool:
 
         def want(file: LoadFile) -> None:
             name = file.manifest.name
-            # A file that was sent is wanted again if the Loader restarted before it had read it.
+            # A file is needed again if the Loader restarted before parsing it.
             if file.state == FileState.FILE_STATE_AWAITING_UPLOAD and (name not in uploads or uploads[name].done()):
                 uploads[name] = pool.submit(send_file, loads, load.load_id, name, paths[name], stop)
                 uploads[name].add_done_callback(lambda done: _cancel_if_failed(loads, load.load_id, done))
@@ -68,7 +68,7 @@ def transfer(report: Report, loads: Loads, load: Load, paths: Mapping[str, Path]
 
 
 def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) -> None:
-    """Send a file, or tell the load to go on without it."""
+    """Send a file, or withdraw it from the load."""
     policy, stalls = RetryPolicy(RESUME_SECONDS), 0
     while not stop.is_set():
         began = time.monotonic()
@@ -96,9 +96,9 @@ def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) ->
 
 
 def _cancel_if_failed(loads: Loads, load_id: str, upload: Future[None]) -> None:
-    """Cancel the load after a failure that is not one file's own: it would wait indefinitely."""
+    """Cancel the load after a failure that does not concern a single file: it would wait indefinitely."""
     problem = None if upload.cancelled() else upload.exception()
-    # No longer wanted: another client sent it, or the load has ended.
+    # No longer needed: another client sent it, or the load has ended.
     if problem is not None and not isinstance(problem, FailedPrecondition):
         with suppress(ServiceError):
             loads.cancel(load_id)

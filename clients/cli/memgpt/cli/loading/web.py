@@ -1,7 +1,7 @@
-"""Fetch web pages to load: public ones, within bounds on time and size.
+"""Download of public web pages, with limits on time and size.
 
-The address of a host is looked up once, checked, and connected to; so a name that changes its address meanwhile leads
-nowhere else. Each redirect is checked anew.
+The address of a host is resolved once, checked, and connected to, so a DNS name that changes its address between check
+and connection has no effect. Each redirect is checked again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from memgpt.cli.errors import CliError
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of a page at most."""
+"""Maximum bytes of a page."""
 
 _SECONDS = 60.0
 _CONNECT_SECONDS = 15.0
@@ -31,7 +31,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "memgpt (loads single pages for its user)",
 }
-# Addresses of IPv4 in IPv6, which lead wherever those do: NAT64, 6to4.
+# IPv6 ranges that embed IPv4 addresses, which decide where they lead: NAT64, 6to4.
 _EMBEDDED = ((ipaddress.IPv6Network("64:ff9b::/96"), 0), (ipaddress.IPv6Network("2002::/16"), 80))
 
 
@@ -39,17 +39,17 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float = _SECONDS, m
     """Fetch a page.
 
     Args:
-        url: With http or https.
-        allow_private: Whether hosts of this machine or of a private network may be asked.
-        seconds: For all of it, redirects too.
-        max_bytes: Of the page.
+        url: URL with the scheme http or https.
+        allow_private: Whether hosts on this machine or in private networks are allowed.
+        seconds: Time limit for everything, including redirects.
+        max_bytes: Maximum size of the page.
 
     Returns:
-        The page: text in UTF-8 where the server says in what encoding it is; HTML begins as HTML does, so that its kind
-        can be told.
+        The page. Text is converted to UTF-8 if the server declares its encoding, and HTML gets a prefix by which it is
+        recognized.
 
     Raises:
-        CliError: It cannot be had, with the reason.
+        CliError: The page cannot be fetched; the message has the reason.
     """
     at, end = url, time.monotonic() + seconds
     for _ in range(_MOST_REDIRECTS + 1):
@@ -91,13 +91,13 @@ def _answer(url: str, end: float, *, allow_private: bool) -> Iterator[http.clien
         target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         connection.request("GET", target, headers={"Host": parts.netloc, **_HEADERS})
         yield connection.getresponse()
-        if late.is_set():  # what was read so far looks like all
+        if late.is_set():  # a truncated read looks complete
             raise TimeoutError
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         if late.is_set():
             why = "it took too long"
-        elif not isinstance(error, OSError):  # the standard library passes some nonsense on as a ValueError
+        elif not isinstance(error, OSError):  # the standard library raises ValueError for some malformed responses
             why = f"the server's answer cannot be understood: {why}"
         raise CliError(f"{url}: {why}") from error
     finally:
@@ -123,7 +123,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def _escaped(text: str) -> str:
-    """Text of an address, with what an address may not hold written as bytes in UTF-8."""
+    """Percent-encode the characters that a URL must not contain, as UTF-8."""
     return "".join(
         char if " " < char < "\x7f" else "".join(f"%{byte:02X}" for byte in char.encode(errors="replace"))
         for char in text
@@ -169,7 +169,7 @@ def is_public(address: str) -> bool:
 
 def _readable(data: bytes, media_type: str, charset: str) -> bytes:
     if media_type.startswith("text/") or media_type in _HTML:
-        with suppress(ValueError, LookupError):  # no such encoding, or not in it
+        with suppress(ValueError, LookupError):  # unknown encoding, or the text is not in it
             data = data.decode(charset or "utf-8").encode()
     if media_type in _HTML and not data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         data = b"<!DOCTYPE html>\n" + data
@@ -179,4 +179,4 @@ def _readable(data: bytes, media_type: str, charset: str) -> bytes:
 def _shut(sockets: list[socket.socket], late: Event) -> None:
     late.set()
     with suppress(OSError):
-        sockets[-1].shutdown(socket.SHUT_RDWR)  # the connection itself lets go of it when the answer has begun
+        sockets[-1].shutdown(socket.SHUT_RDWR)  # the connection drops its reference once the response has started

@@ -1,1 +1,1 @@
-"""The services behind a command: configured, found running, or started for it."""
+"""The services that a command uses: configured, already running, or started for it."""

@@ -1,7 +1,7 @@
 """The three services as child processes.
 
-They end when the last writer of a pipe that they read from is gone, also by ``kill -9``: see `Lifeline`. They are
-programs of other distributions, `memgpt-milvus-memory` and so on, which need not be installed here.
+They exit when the last writer of a pipe that they read from is gone, even after ``kill -9``: see `Lifeline`. They are
+programs of other distributions, such as `memgpt-milvus-memory`, which need not be installed here.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config
 
 READY_FD = "MEMGPT_READY_FD"
-"""Variable with the descriptor to which a service writes a JSON line for each state: `bound`, then `serving`."""
+"""Environment variable: the descriptor to which a service writes a JSON line per state, `bound` and then `serving`."""
 
 PARENT_FD = "MEMGPT_PARENT_FD"
-"""Variable with the descriptor of a pipe; a service stops when its other end is closed."""
+"""Environment variable: the descriptor of a pipe; a service stops when the pipe's other end is closed."""
 
 START_TIMEOUT = 120.0
-"""Seconds for a service to start: a Milvus server that was killed may take a minute and a half."""
+"""Seconds for a service to start; a Milvus server that was killed may take 90 s to recover."""
 
 STOP_TIMEOUT = 20.0
-"""Seconds for a service to stop before it is killed; its own drain takes at most 13."""
+"""Seconds for a service to stop before it is killed; its drain takes at most 13."""
 
 _TELLING = 8.0
-"""Seconds after which a person is told that a service is not ready yet."""
+"""Seconds after which the command reports that a service is not ready yet."""
 
 _HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - looked up, not listened on
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the services are, each as `host:port`."""
+    """Addresses of the services, each as `host:port`."""
 
     agent: str
     loader: str
@@ -54,13 +54,13 @@ class Addresses:
 
 
 class Lifeline:
-    """A pipe that services read from; they stop when nobody holds its other end any more."""
+    """A pipe that services read from; they stop when no process holds its other end any more."""
 
     def __init__(self, fifo: Path | None = None) -> None:
         """Open both ends.
 
         Args:
-            fifo: Where to make a named pipe, so that other processes can hold it as well; None for a nameless one.
+            fifo: Path of a named pipe to create, which other processes can hold as well; None for an anonymous pipe.
         """
         if fifo is None:
             self.read_fd, self._write_fd = os.pipe()
@@ -70,13 +70,13 @@ class Lifeline:
         self._write_fd = os.open(fifo, os.O_WRONLY)
 
     def started(self) -> None:
-        """Close the services' end here, which they have inherited."""
+        """Close the services' end in this process; they have inherited it."""
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1
 
     def let_go(self) -> None:
-        """Close our end. Idempotent."""
+        """Close this process's end. Idempotent."""
         self.started()
         if self._write_fd >= 0:
             os.close(self._write_fd)
@@ -89,8 +89,8 @@ class Child:
     Attributes:
         name: `memory`, `loader` or `agent`.
         address: `host:port`; empty until it is bound.
-        serving: Whether it answers calls.
-        log: File with its log; None if that goes to standard error.
+        serving: Whether it serves calls.
+        log: File with its log; None if the log goes to standard error.
     """
 
     def __init__(self, name: str, environ: Mapping[str, str], log: Path | None, lifeline: Lifeline) -> None:
@@ -98,9 +98,9 @@ class Child:
 
         Args:
             name: `memory`, `loader` or `agent`.
-            environ: Its settings, beside this process's own environment.
-            log: File to append its log to; None for our standard error.
-            lifeline: Whose end is the service's end.
+            environ: Its settings, in addition to this process's environment.
+            log: File to append its log to; None for standard error.
+            lifeline: The lifeline that the service depends on.
         """
         self.name = name
         self.address = ""
@@ -108,14 +108,14 @@ class Child:
         self.log = log
         self._log_start = 0
         ready_read, ready_write = os.pipe()
-        self.ready = os.fdopen(ready_read, "rb", buffering=0)  # a line in a buffer would not wake the selector
+        self.ready = os.fdopen(ready_read, "rb", buffering=0)  # the selector does not see buffered lines
         with ExitStack() as stack:
             stack.callback(os.close, ready_write)
             output: BinaryIO | None = None
             if log is not None:
                 output = stack.enter_context(_open_log(log))
                 self._log_start = output.tell()
-            self.process = subprocess.Popen(  # noqa: S603 - this very interpreter, and names of our own
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter and fixed module names
                 # -P: modules in the user's folder must not stand in for the services' own.
                 [sys.executable, "-P", "-m", f"memgpt_{name}"],
                 env={**os.environ, **environ, READY_FD: str(ready_write), PARENT_FD: str(lifeline.read_fd)},
@@ -123,12 +123,12 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,
                 stderr=output or sys.stderr,
-                # Ctrl-C at the terminal is for this process alone: it stops the services in good order.
+                # Only this process handles Ctrl-C at the terminal: it stops the services in order.
                 start_new_session=True,
             )
 
     def heard(self) -> bool:
-        """Read an announcement of the service; return False after the last one."""
+        """Read a state announcement of the service; return False after the last one."""
         line = self.ready.readline()
         if not line:
             return False
@@ -139,7 +139,7 @@ class Child:
         return True
 
     def failure(self) -> CliError:
-        """Return why the service ended, in its own words if it left any."""
+        """Return why the service ended, from its log if that tells."""
         code = self.process.wait()
         if self.log is None:
             return CliError(f"the {self.name} service ended, exit code {code}; what it said is above", _exit_code(code))
@@ -150,7 +150,7 @@ class Child:
         return CliError(f"the {self.name} service ended, exit code {code}; its log is {self.log}", _exit_code(code))
 
     def _lines(self) -> list[str]:
-        """The lines of its log."""
+        """Return the lines of its log."""
         if self.log is None:
             return []
         with self.log.open("rb") as file:
@@ -158,7 +158,7 @@ class Child:
             return file.read().decode(errors="replace").splitlines()
 
     def wait(self) -> None:
-        """Wait for the end, and kill the service if it takes too long."""
+        """Wait for the service to end, and kill it if it takes too long."""
         try:
             self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -168,7 +168,7 @@ class Child:
 
     def leave(self) -> None:
         """Leave the service to the other processes that use it."""
-        self.process.returncode = 0  # it is no longer ours to wait for
+        self.process.returncode = 0  # keeps Popen from waiting for it: other processes use it
         self.ready.close()
 
 
@@ -176,19 +176,19 @@ class Child:
 def start(
     config: Config[ClientSettings], environ: Mapping[str, str], tell: Callable[[str], None], *, logs: bool = True
 ) -> Iterator[list[Child]]:
-    """Start the three services; stop them at the end, Memory last.
+    """Start the three services, and stop them when the context ends, Memory last.
 
     Args:
-        config: Gives the folder for the logs.
+        config: Has the folder for the logs.
         environ: Settings for the services.
-        tell: Takes what is to be said while they do not get ready.
-        logs: Whether their logs go to files; else to standard error.
+        tell: Receives messages for people while services are not ready.
+        logs: Whether their logs go to files instead of standard error.
 
     Yields:
-        Memory, Loader and Agent, which all serve.
+        The serving Memory, Loader and Agent.
 
     Raises:
-        CliError: One did not start, or ``[server]`` and ``[client]`` do not agree on TLS.
+        CliError: A service did not start, or ``[server]`` and ``[client]`` do not agree on TLS.
     """
     children: list[Child] = []
     front, memory = Lifeline(), Lifeline()
@@ -208,16 +208,16 @@ def launch(
     *,
     logs: bool = True,
 ) -> list[Child]:
-    """Start the services and return them when all serve; see `start`.
+    """Start the services and return them once all serve; see `start`.
 
     Args:
-        config: Gives the folder for the logs.
+        config: Has the folder for the logs.
         environ: Settings for the services.
-        tell: Takes what is to be said while they do not get ready.
-        children: Gets each service as it is started, also when a later one fails.
+        tell: Receives messages for people while services are not ready.
+        children: Each service is appended when it starts, even if a later one fails.
         front: Lifeline of Agent and Loader.
         back: Lifeline of Memory, which must outlive them.
-        logs: Whether their logs go to files; else to standard error.
+        logs: Whether their logs go to files instead of standard error.
     """
     require_installed("memory", "loader", "agent")
     _require_agreement(config)
@@ -229,26 +229,26 @@ def launch(
 
     memory = begin("memory", back)
     back.started()
-    # Imported while Memory starts, not before: a second less to wait.
+    # Imported while Memory starts, which saves a second.
     from memgpt.cli.services.health import says_serving
     from memgpt.client import open_channel
 
     deadline = time.monotonic() + START_TIMEOUT
-    # The others need no more than Memory's address, which is known long before its store is open.
+    # The others only need Memory's address, which is known long before its store is open.
     _await(children, deadline, lambda: bool(memory.address))
     for name in ("loader", "agent"):
         begin(name, front, **_memory_settings(name, memory.address, config.service))
     front.started()
     _await(children, deadline, lambda: all(child.serving for child in children))
     for child in children:
-        # Memory serves before its store is open, and the others follow Memory.
+        # Memory serves before its store is open; the others become ready after Memory.
         with open_channel(child.address, config.service.credentials()) as channel:
             _await_ready(children, child, deadline, partial(says_serving, channel), tell)
     return children
 
 
 def stop(children: list[Child], front: Lifeline, back: Lifeline) -> None:
-    """Stop the services in good order: Agent and Loader may need Memory to the end."""
+    """Stop the services in order: Agent and Loader may need Memory until they end."""
     front.let_go()
     for child in children[1:]:
         child.wait()
@@ -258,7 +258,7 @@ def stop(children: list[Child], front: Lifeline, back: Lifeline) -> None:
 
 
 def _require_agreement(config: Config[ClientSettings]) -> None:
-    """Check that services that start with ``[server]`` can be reached with ``[client]``."""
+    """Check that services configured by ``[server]`` can be reached with the settings in ``[client]``."""
     if (config.server.tls_cert is not None) != config.service.tls:
         raise CliError(
             "the services started here would not be reached: [server] has "
@@ -282,7 +282,7 @@ def require_installed(*names: str) -> None:
     """Check that services can be started here.
 
     Raises:
-        CliError: One is not installed; the message has the command that installs it.
+        CliError: A service is not installed; the message has the command that installs it.
     """
     missing = [f"memgpt-milvus-{name}" for name in names if find_spec(f"memgpt_{name}") is None]
     if missing:
@@ -294,7 +294,7 @@ def require_installed(*names: str) -> None:
 
 
 def _memory_settings(name: str, address: str, client: ClientSettings) -> dict[str, str]:
-    """How a service reaches the Memory that was started here: as this process does."""
+    """Return the settings by which a service reaches the Memory started here, the same as this process's."""
     settings = {"memory_address": address}
     if client.tls:
         settings["memory_tls"] = "true"

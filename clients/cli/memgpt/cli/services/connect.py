@@ -1,4 +1,4 @@
-"""The services for one command: configured, those of a `memgpt server`, or shared with other commands."""
+"""The services for one command: configured, run by a `memgpt server`, or shared with other commands."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def services(
     """Yield the services for one command.
 
     Args:
-        config: Says where they are, if anywhere.
-        tell: Takes what is to be said while services do not get ready.
-        overrides: Settings that this command wants of them (`MEMGPT_AGENT_…`): only for services started here.
+        config: Has the addresses of configured services, if any.
+        tell: Receives messages for people while services are not ready.
+        overrides: Settings for this command (`MEMGPT_AGENT_…`); they require services started here.
 
     Raises:
-        CliError: They did not start, or the overrides cannot be had.
+        CliError: The services did not start, or the overrides cannot be applied.
     """
     found: Addresses | None
     if config.service.agent_address:
@@ -51,7 +51,7 @@ def services(
 
 
 def find_server(config: Config[ClientSettings]) -> Addresses | None:
-    """Return where the `memgpt server` of this home and configuration is; None if none is healthy."""
+    """Return the addresses of the `memgpt server` of this home and configuration; None if none is healthy."""
     try:
         state = json.loads(_state_file(config).read_text(encoding="utf-8"))
         os.kill(int(state["pid"]), 0)
@@ -68,7 +68,7 @@ def find_server(config: Config[ClientSettings]) -> Addresses | None:
 
 @contextmanager
 def announced(config: Config[ClientSettings], addresses: Addresses) -> Iterator[None]:
-    """Let other commands of this home find the services of a `memgpt server`, until the end."""
+    """Let other commands of this home find the services of a `memgpt server` while the context is open."""
     file = _state_file(config)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     state = {"pid": os.getpid(), "config": str(config_path()), "addresses": asdict(addresses)}

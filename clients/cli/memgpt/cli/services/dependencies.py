@@ -1,4 +1,4 @@
-"""Whether what the services need can be reached, found out before they are started."""
+"""Checks that the dependencies of the services are reachable, before the services start."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def setting(section: str, key: str, default: str = "") -> str:
-    """Return a setting of a service as the environment or the file has it.
+    """Return a service's setting from the environment or the file.
 
-    The service itself checks it: what cannot be read here is left to its error.
+    The service itself validates the setting and reports an unreadable file.
     """
     found = os.environ.get(f"MEMGPT_{section}_{key}".upper())
     if found is not None:
@@ -32,7 +32,7 @@ def setting(section: str, key: str, default: str = "") -> str:
 
 
 def unreachable(url: str, default_port: int | None = None) -> str:
-    """Return why nothing answers at the host and port of a URL; empty if something does, or it has none."""
+    """Return why the host and port of a URL cannot be reached; empty if they can, or the URL has none."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port or default_port or _PORTS.get(parts.scheme)
@@ -50,10 +50,10 @@ def unreachable(url: str, default_port: int | None = None) -> str:
 
 
 def require_milvus() -> None:
-    """Check that the Milvus server answers, if the store is one.
+    """Check that the Milvus server is reachable, if the store is on one.
 
     Raises:
-        CliError: It does not; the message has the remedy.
+        CliError: The server is not reachable; the message has the remedy.
     """
     uri = setting("memory", "uri")
     if "://" not in uri:
@@ -67,7 +67,7 @@ def require_milvus() -> None:
 
 
 def model_warning() -> str:
-    """Return what to say of a model endpoint that does not answer; empty if it does, or none is configured."""
+    """Return a warning about a model endpoint that does not respond; empty if it does, or none is configured."""
     url = setting("agent", "base_url")
     if not url or setting("agent", "model") == "offline":
         return ""
@@ -81,6 +81,6 @@ def model_warning() -> str:
 
 
 def _safe(url: str) -> str:
-    """The URL without a user's name and password."""
+    """Return the URL without user name and password."""
     parts = urlsplit(url.strip())
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

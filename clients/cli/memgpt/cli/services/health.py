@@ -1,4 +1,4 @@
-"""The health of a service, as `grpc.health.v1` tells it."""
+"""Health checks of services through `grpc.health.v1`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _TIMEOUT = 3.0
 
 
 def is_serving(address: str, tls: Tls | None) -> bool:
-    """Whether a server says that it is ready."""
+    """Whether a server reports that it is serving."""
     with open_channel(address, tls) as channel:
         return says_serving(channel)
 
 
 def says_serving(channel: grpc.Channel) -> bool:
-    """Whether the server behind a channel says that it is ready."""
+    """Whether the server at a channel reports that it is serving."""
     request = health_pb2.HealthCheckRequest()
     try:
         answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_TIMEOUT)

@@ -15,17 +15,17 @@ from memgpt.cli.terminal.ui import Ui
 from memgpt.config import Config
 
 _LOOK_INTERVAL = 0.25
-"""Seconds between two looks at whether the services still run."""
+"""Seconds between checks that the services still run."""
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the wish to stop
+class _Stopped(Exception):  # noqa: N818 - not an error, but a request to stop
     """SIGINT or SIGTERM arrived."""
 
 
 @contextmanager
 def _signals() -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        # Once: the services then get the time that they need.
+        # Only the first signal counts: the services then get the time they need to stop.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise _Stopped
@@ -41,12 +41,12 @@ def _signals() -> Iterator[None]:
 
 
 def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
-    """Start the services where their own settings say, and keep them up until SIGINT or SIGTERM.
+    """Start the services at their configured addresses, and keep them running until SIGINT or SIGTERM.
 
     Raises:
-        CliError: One did not start, or ended; the others are stopped.
+        CliError: A service did not start, or ended; the others are stopped.
     """
-    # At once: that they get ready takes seconds.
+    # Print this at once: it takes seconds until the services are ready.
     ui.progress("memgpt server is starting memory, loader and agent...")
     with _signals(), start(config, {}, ui.warning, logs=not logs) as children:
         addresses = Addresses(**{child.name: child.address for child in children})

@@ -1,8 +1,8 @@
 """Services that the commands of one home share: the first one starts them, the last one stops them.
 
-Each user of the services holds three things, all of which the kernel takes from a process that dies: the writing ends
-of two named pipes, which keep Agent and Loader, and Memory, alive; and a shared lock, by which the last user knows that
-it is the last. An exclusive lock on another file orders starts and stops.
+Each user of the services holds three things that the kernel releases when a process dies: the write end of a pipe that
+keeps Agent and Loader alive, the write end of one that keeps Memory alive, and a shared lock, by which the last user
+knows that it is the last. The pipes are named. An exclusive lock on another file serializes starts and stops.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from memgpt.config import Config, config_path
 _SECTIONS = ("SERVER", "MEMORY", "LOADER", "AGENT")
 
 _LOCK_SECONDS = 150.0
-"""Time to wait for another command that starts or stops the services."""
+"""Seconds to wait for another command that starts or stops the services."""
 
 
 @contextmanager
 def shared(
     config: Config[ClientSettings], tell: Callable[[str], None], overrides: Mapping[str, str]
 ) -> Iterator[Addresses]:
-    """Use the services of this home, starting them if they do not run.
+    """Use the services of this home, starting them if necessary.
 
     Args:
-        config: Gives the home.
-        tell: Takes what is to be said meanwhile.
-        overrides: Settings that this command wants of them.
+        config: Has the home.
+        tell: Receives messages for people while services start or stop.
+        overrides: Settings of the services for this command.
 
     Raises:
-        CliError: They did not start, or they run with other settings.
+        CliError: The services did not start, or they run with other settings.
     """
     folder = config.home / "run"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,7 +65,7 @@ class _User:
         self._front, self._back, self._lock = front, back, lock
 
     def leave(self) -> None:
-        """Let go of the services; the last user waits until they have stopped, and their store is free."""
+        """Release the services; the last user waits until they have stopped and their store is free."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -87,7 +87,7 @@ class _User:
 
 
 class _Starter(_User):
-    """The user that started the services, which are its own child processes."""
+    """The user that started the services as its child processes."""
 
     def __init__(
         self, state: dict[str, Any], folder: Path, lock: int, children: list[Child], front: Lifeline, back: Lifeline
@@ -97,7 +97,7 @@ class _Starter(_User):
         self._lifelines = front, back
 
     def leave(self) -> None:
-        """Let go of the services; see `_User`."""
+        """Release the services; see `_User`."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -114,12 +114,12 @@ class _Starter(_User):
 
 
 def _joined(folder: Path, tell: Callable[[str], None], overrides: Mapping[str, str]) -> _User | None:
-    """A share in services that run already; None if none do."""
+    """Join running services; None if there are none."""
     try:
         state = json.loads(_state_file(folder).read_text(encoding="utf-8"))
         identity = str(state["id"])
         if state["environment"] != _environment():
-            return None  # meant for another store, say: what they hold in common is refused where it is opened
+            return None  # other settings, perhaps for another store; a store in use is refused when it is opened
         held: list[int] = []
         try:
             for name, flags in (("front", os.O_WRONLY), ("back", os.O_WRONLY), ("users", os.O_RDWR)):
@@ -169,7 +169,7 @@ def _started(
             "environment": _environment(),
             "configuration": _configuration(),
         }
-        if not overrides:  # what one command asked for alone is not for the others
+        if not overrides:  # other commands must not use overrides of one command
             draft = folder / f"services.{identity}"
             draft.write_text(json.dumps(state), encoding="utf-8")
             draft.replace(_state_file(folder))
@@ -184,7 +184,7 @@ def _started(
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the lock under which services are started and stopped."""
+    """Hold the lock that serializes starts and stops of services."""
     descriptor = os.open(folder / "services.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
@@ -202,7 +202,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the files of services whose users were killed."""
+    """Remove the files left by services whose users were killed."""
     for file in folder.glob("*.users"):
         descriptor = os.open(file, os.O_RDWR)
         try:
@@ -224,14 +224,14 @@ def _state_file(folder: Path) -> Path:
 
 
 def _environment() -> str:
-    """Digest of the settings in the environment, and of where the file is."""
+    """Return a digest of the settings in the environment and the path of the file."""
     prefixes = tuple(f"MEMGPT_{section}_" for section in _SECTIONS)
     settings = sorted(f"{key}={value}" for key, value in os.environ.items() if key.startswith(prefixes))
     return hashlib.sha256("\0".join([str(config_path()), *settings]).encode(errors="surrogateescape")).hexdigest()
 
 
 def _configuration() -> str:
-    """Digest of the configuration file."""
+    """Return a digest of the configuration file."""
     try:
         return hashlib.sha256(config_path().read_bytes()).hexdigest()
     except OSError:

@@ -1,1 +1,1 @@
-"""Configuration: questions, the file, endpoints, and what is wrong with the whole."""
+"""Configuration: questions, the configuration file, endpoints, and diagnosis."""

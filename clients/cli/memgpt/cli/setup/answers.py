@@ -1,4 +1,4 @@
-"""What the services are to use, and the configuration file that says so."""
+"""The choice of models and store, and the configuration file that holds it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ WORDLLAMA = "wordllama"
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the services are to use.
+    """The models and the store that the services use.
 
     Attributes:
-        model: The chat model; `offline` for the one that is built in.
-        base_url: Its endpoint; empty for OpenAI's own.
-        api_key: Its key; empty where there is none.
-        mode: How functions are called: `auto`, `tools` or `json_schema`.
-        context_window: Its window in tokens; 0 for the service's default.
+        model: The chat model; `offline` for the built-in one.
+        base_url: Endpoint of the chat model; empty for OpenAI.
+        api_key: Its API key; empty for none.
+        mode: How the model calls functions: `auto`, `tools` or `json_schema`.
+        context_window: Its context window in tokens; 0 for the service's default.
         embedding_model: The embedding model; `wordllama` for the bundled one.
-        embedding_base_url: Its endpoint; empty for OpenAI's own.
-        embedding_api_key: Its key.
-        embedding_dimension: Dimensions of its vectors.
+        embedding_base_url: Endpoint of the embedding model; empty for OpenAI.
+        embedding_api_key: Its API key.
+        embedding_dimension: Dimension of its vectors.
         milvus_uri: A file for Milvus Lite, or a server's URI.
     """
 
@@ -49,7 +49,7 @@ class Answers:
 
 
 def default_uri() -> str:
-    """The Milvus Lite file in the suite's folder, written with `~` where that is shorter."""
+    """Return the path of the Milvus Lite file in the suite's folder, with `~` where that is shorter."""
     path = home_dir() / "milvus.db"
     try:
         return f"~/{path.relative_to(Path.home()).as_posix()}"
@@ -58,7 +58,7 @@ def default_uri() -> str:
 
 
 def document(old: dict[str, Any], answers: Answers) -> dict[str, Any]:
-    """Return the content of the configuration file: the answers, and the other settings that it had."""
+    """Return the new content of the configuration file: the answers, and the other existing settings."""
     agent = {
         "model": answers.model,
         "base_url": answers.base_url,
@@ -77,14 +77,14 @@ def document(old: dict[str, Any], answers: Answers) -> dict[str, Any]:
     }
     new = dict(old)
     for section, values in (("agent", agent), ("memory", memory)):
-        # What is empty here is left to the service's default, also when an earlier answer had set it.
+        # Empty answers remove earlier ones, so that the service's defaults apply.
         kept = {key: value for key, value in old.get(section, {}).items() if key not in values}
         new[section] = kept | {key: value for key, value in values.items() if value}
     return new
 
 
 def current(document: dict[str, Any]) -> Answers:
-    """Return the answers that a configuration file stands for."""
+    """Return the answers in a configuration file."""
     agent, memory = document.get("agent", {}), document.get("memory", {})
     bundled = memory.get("embedding", WORDLLAMA) == WORDLLAMA
     return Answers(
@@ -102,10 +102,10 @@ def current(document: dict[str, Any]) -> Answers:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return the file as it is; empty if there is none.
+    """Return the parsed configuration file; empty if it does not exist.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The file cannot be read.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def write_document(path: Path, content: dict[str, Any]) -> None:
-    """Write the file in one step, readable by its owner only: it may hold keys."""
+    """Write the file atomically, readable only by its owner since it may contain keys."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -128,7 +128,7 @@ def write_document(path: Path, content: dict[str, Any]) -> None:
 
 
 def keep_former(ui: Ui, path: Path) -> None:
-    """Copy the file before it is changed: its keys and comments are nowhere else."""
+    """Copy the file before it is changed, since its keys and comments exist nowhere else."""
     former = path.with_name(f"{path.name}.old")
     shutil.copy2(path, former)
     ui.note(f"The previous configuration is kept in {former}")

@@ -1,4 +1,4 @@
-"""Answers, checked when they are given."""
+"""Validation of answers when they are entered."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from memgpt.cli.errors import MISUSE, CliError
 
 MIN_WINDOW, DEFAULT_WINDOW, MAX_WINDOW = 1024, 8192, 10_000_000
-"""Tokens of a context window."""
+"""Allowed range of a context window in tokens."""
 
 
 def check_uri(uri: str) -> str:
-    """Return the URI of a store as it is configured: without stray blanks, a file's path absolute.
+    """Validate the URI of a store, and return it stripped; the path of a file becomes absolute.
 
     Raises:
         CliError: Memory would not accept it.
@@ -24,7 +24,7 @@ def check_uri(uri: str) -> str:
         return _checked_server(uri)
     if not uri.endswith(".db"):
         raise CliError(f'"{uri}" is neither a file that ends in .db nor a URI such as http://localhost:19530', MISUSE)
-    # A relative path would be another store in each folder.
+    # A relative path would mean a different store in each folder.
     return uri if uri.startswith("~") else str(Path(uri).absolute())
 
 
@@ -41,10 +41,10 @@ def _checked_server(uri: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return the base URL of an endpoint without stray blanks.
+    """Validate the base URL of an endpoint, and return it stripped.
 
     Raises:
-        CliError: It is not one.
+        CliError: It is not a valid URL.
     """
     url = url.strip()
     try:
@@ -59,7 +59,7 @@ def check_url(url: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return an API key without stray blanks.
+    """Validate an API key, and return it stripped.
 
     Raises:
         CliError: It cannot be sent in a header.
@@ -71,10 +71,10 @@ def check_key(key: str) -> str:
 
 
 def check_window(text: str) -> int:
-    """Return a size of a context window.
+    """Validate the size of a context window, and return it.
 
     Raises:
-        CliError: It is not a number, or not a possible one.
+        CliError: It is not a number, or out of range.
     """
     digits = text.strip().replace(",", "").replace("_", "")
     if not digits.isascii() or not digits.isdecimal() or not MIN_WINDOW <= int(digits[:9]) <= MAX_WINDOW:

@@ -1,4 +1,4 @@
-"""`memgpt configure` and `quickstart`: answers from questions or flags, completed, saved and tried out."""
+"""`memgpt configure` and `quickstart`: take answers from questions or flags, complete, test and save them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from memgpt.config import config_path
 
 
 def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
-    """Find out what the endpoints can tell, by a test message and a test embedding; say how long they took.
+    """Complete answers from the endpoints with a test message and a test embedding; report how long they took.
 
-    A chat endpoint that is not up costs no more than a warning: how the model calls functions is found out later.
+    An unreachable chat endpoint only causes a warning: how the model calls functions is detected later.
 
     Args:
         ui: The terminal.
-        answers: What was answered.
-        test: Whether the endpoints are asked even if nothing has to be found out.
+        answers: The answers so far.
+        test: Whether to call the endpoints even if no answer is missing.
 
     Raises:
-        CliError: The dimensions of the embeddings are not known.
+        CliError: The dimension of the embeddings is unknown.
     """
     if answers.model != OFFLINE and (test or answers.mode == "auto"):
         endpoint = Endpoint(answers.base_url or OPENAI_URL, answers.api_key)
@@ -42,7 +42,7 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
         try:
             with ui.busy(f"Sending {answers.model} a test message..."):
                 found = endpoint.mode(answers.model)
-            # What was found is told, and not written down: the Agent finds it out itself, and revises it.
+            # The result is shown but not saved: the Agent detects it itself, and revises it.
             mode = f"{answers.mode} ({found} now)" if answers.mode == "auto" else answers.mode
             ui.note(f"{answers.model} answered a test message in {time.monotonic() - begin:.1f} s; mode {mode}")
             _warn_of_silent_window(ui, endpoint, answers)
@@ -67,7 +67,7 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
 
 
 def _warn_of_silent_window(ui: Ui, endpoint: Endpoint, answers: Answers) -> None:
-    """Say what Ollama's window must be: it cuts what does not fit without a word."""
+    """Warn if Ollama's context window is too small, since it silently truncates prompts."""
     window, wanted = endpoint.silent_window(answers.model), answers.context_window or DEFAULT_WINDOW
     if 0 < window < wanted:
         ui.warning(
@@ -124,10 +124,10 @@ def with_embedding(answers: Answers, model: str, base_url: str, api_key: str, di
 
 
 def quick(ui: Ui, base_url: str, model: str, api_key: str) -> Answers:
-    """Return answers that need no questions: offline, or the first model of an endpoint.
+    """Return answers without asking: the offline model, or the first model of an endpoint.
 
     Raises:
-        CliError: The endpoint does not answer, or serves no model.
+        CliError: The endpoint does not respond, or serves no model.
     """
     if not base_url:
         if model:
@@ -156,7 +156,7 @@ def endpoint_overrides(base_url: str, model: str) -> dict[str, str]:
 
 
 def interview(ui: Ui) -> None:
-    """Ask a person for everything, and save the answers; Enter keeps what is configured."""
+    """Ask the person all questions, and save the answers; Enter keeps the configured values."""
     from memgpt.cli.setup.questions import ask
 
     save(ui, ask(ui, current(read_document(config_path()))), test=True)
@@ -164,7 +164,7 @@ def interview(ui: Ui) -> None:
 
 
 def show_next_steps(ui: Ui) -> None:
-    """Say what to do after the configuration is saved, to a person."""
+    """Show the next steps after the configuration is saved, on a terminal."""
     if not ui.terminal:
         return
     ui.line()

@@ -1,4 +1,4 @@
-"""What model servers tell of themselves: those on this machine, their models, their context windows."""
+"""Discovery of model servers on this machine, and of the models and context windows of endpoints."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SECONDS = 2.0
 _MAX_BYTES = 4 * 1024 * 1024
 
 SERVERS = (("Ollama", 11434), ("llama.cpp", 8080), ("LM Studio", 1234))
-"""Model servers and the ports that they listen on unless told otherwise."""
+"""Model servers and their default ports."""
 
-# Names under which servers list the size of a model's window: vLLM, OpenRouter and others, LM Studio.
+# Fields in which servers report the size of a model's window: vLLM, OpenRouter and others, LM Studio.
 _WINDOW_KEYS = ("max_model_len", "context_length", "loaded_context_length", "max_context_length", "context_window")
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -30,8 +30,8 @@ class LocalServer:
     """A model server on this machine.
 
     Attributes:
-        name: What it is, by its port.
-        base_url: Its endpoint.
+        name: Name of the server, guessed from its port.
+        base_url: Base URL of its endpoint.
         models: The models that it serves.
     """
 
@@ -41,12 +41,12 @@ class LocalServer:
 
 
 def local_servers() -> list[LocalServer]:
-    """Return the model servers that answer on their usual ports of this machine."""
+    """Return the model servers that respond on their default ports on this machine."""
 
     def look(place: tuple[str, int]) -> LocalServer | None:
         name, port = place
         url = f"http://localhost:{port}/v1"
-        # Before anything is sent: most ports have no server.
+        # Check the ports before sending requests, since most have no server.
         answer = _get(f"{url}/models")
         items = answer.get("data") if answer else None
         if not isinstance(items, list):
@@ -58,7 +58,7 @@ def local_servers() -> list[LocalServer]:
 
 
 def models(base_url: str, api_key: str) -> list[str]:
-    """Return the models of an endpoint; empty if it does not list them."""
+    """Return the models of an endpoint; empty if it does not list any."""
     try:
         return Endpoint(base_url, api_key).models()
     except ProbeError:
@@ -66,13 +66,13 @@ def models(base_url: str, api_key: str) -> list[str]:
 
 
 def context_window(base_url: str, api_key: str, model: str) -> int:
-    """Return the tokens of a model's context window as its server tells them; 0 if it does not."""
+    """Return a model's context window in tokens, as reported by its server; 0 if unknown."""
     return next((tokens for tokens in _windows(base_url.rstrip("/"), api_key, model) if tokens > 0), 0)
 
 
 def _windows(base_url: str, api_key: str, model: str) -> Iterator[int]:
     root = base_url.removesuffix("/v1")
-    # llama.cpp: the window that it was started with, not the one that the model was trained for.
+    # llama.cpp: the window that it was started with, not the one that the model was trained with.
     settings = (_get(f"{root}/props", api_key) or {}).get("default_generation_settings")
     if isinstance(settings, dict):
         yield _number(settings.get("n_ctx"))
@@ -97,7 +97,7 @@ def _number(value: object) -> int:
 
 
 def _get(url: str, api_key: str = "", body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-    """The JSON object at a URL; None if there is none."""
+    """Return the JSON object at a URL; None if there is none."""
     headers = {"Content-Type": "application/json", "User-Agent": "memgpt"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"

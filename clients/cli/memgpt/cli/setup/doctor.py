@@ -1,4 +1,4 @@
-"""`memgpt doctor`: every dependency, its version, whether it can be reached, and what to do if it cannot."""
+"""`memgpt doctor`: the version and reachability of every dependency, and what to do if one fails."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LEAST_BYTES = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one dependency.
+    """The result of checking one dependency.
 
     Attributes:
-        name: What it is.
+        name: Name of the dependency.
         ok: Whether it can be used.
-        told: Its version, or what is wrong.
-        remedy: What to do; empty if nothing has to be done.
+        told: Its version, or the problem.
+        remedy: What to do; empty if nothing needs to be done.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine(ui: Ui, *, as_json: bool) -> bool:
-    """Check everything and tell of each finding as it is made; return whether all is well."""
+    """Check all dependencies and show each finding immediately; return whether all are fine."""
     well = True
     for finding in _findings(ui):
         well &= finding.ok

@@ -1,4 +1,4 @@
-"""`memgpt config`: the settings that hold, and where each comes from."""
+"""`memgpt config`: the effective settings, and where each comes from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ENV_PREFIX, SECTIONS, Section, ServerSettings, config_path, home_dir
 
 _SECRET = ("key", "token", "password", "headers", "query")
-"""What the name of a setting ends with whose value is not shown."""
+"""Suffixes of the names of settings whose values are masked."""
 
 _DEFAULTS: dict[str, type[Section]] = {"server": ServerSettings, "client": ClientSettings}
-"""Sections whose defaults are known here; the others' are in the reference of their service."""
+"""Sections whose defaults are known here; the reference has those of the services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Setting:
     """A setting.
 
     Attributes:
-        name: ``section.key``.
+        name: Name as ``section.key``.
         value: Its value; secrets are masked.
         origin: The environment variable, the file, or ``default``.
     """
@@ -35,7 +35,7 @@ class Setting:
 
 
 def show(ui: Ui, *, as_json: bool) -> None:
-    """Write the settings; an unusable configuration is an error here as everywhere."""
+    """Write the settings; raises for an invalid configuration like every command."""
     load_settings()
     settings = effective()
     if as_json:
@@ -52,7 +52,7 @@ def show(ui: Ui, *, as_json: bool) -> None:
 
 
 def effective() -> list[Setting]:
-    """Return the settings that are set, and the defaults that are known here, by section."""
+    """Return the configured settings and the known defaults, by section."""
     document = read_document(config_path())
     found: list[Setting] = []
     for section in SECTIONS:

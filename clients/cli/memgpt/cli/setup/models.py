@@ -1,4 +1,4 @@
-"""Which models the configured endpoint serves."""
+"""Check of model names against the configured endpoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAMED = 8
 
 
 def check_model(name: str) -> None:
-    """Check that a model can be asked, as far as can be told from here.
+    """Check that a model is available, as far as the configuration and its endpoint tell.
 
     Raises:
-        CliError: No endpoint is configured here, or it does not serve the model.
+        CliError: No endpoint is configured, or it does not serve the model.
     """
     if name == OFFLINE or setting("client", "agent_address"):
         return
@@ -29,7 +29,7 @@ def check_model(name: str) -> None:
     try:
         served = Endpoint(url, setting("agent", "api_key")).models()
     except ProbeError:
-        return  # the next turn says what is wrong with it
+        return  # the next turn reports the problem
     if served and name not in served:
         close = get_close_matches(name, served, n=1)
         known = f'did you mean "{close[0]}"?' if close else f"it serves {', '.join(served[:_NAMED])}"

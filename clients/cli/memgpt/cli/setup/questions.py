@@ -1,4 +1,4 @@
-"""The questions of `memgpt configure`; Enter keeps what is configured."""
+"""The questions of `memgpt configure`; Enter keeps the configured value."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 def ask(ui: Ui, before: Answers) -> Answers:
-    """Ask a person for everything.
+    """Ask the person all questions.
 
     Args:
         ui: The terminal.
-        before: What is configured; offered as the default.
+        before: The configured answers, offered as defaults.
     """
     with ui.busy("Looking for model servers on this machine..."):
         servers = discovery.local_servers()
@@ -105,7 +105,7 @@ def _ask_compatible(ui: Ui, before: Answers, url: str) -> Answers:
 
 
 def _mode(before: Answers, model: str, url: str) -> str:
-    """The way of calling functions: what is configured for the same model, else to be found out."""
+    """Return the function calling mode: the configured one for the same model, else `auto`."""
     return before.mode if (model, url) == (before.model, before.base_url or OPENAI_URL) else "auto"
 
 

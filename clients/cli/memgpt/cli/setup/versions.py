@@ -1,4 +1,4 @@
-"""Versions of the distributions that are installed."""
+"""Versions of installed distributions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The terminal: text, tables, questions and progress on one, plain lines elsewhere."""
+"""Terminal output and input: styled text, tables, questions and progress, or plain lines without a terminal."""

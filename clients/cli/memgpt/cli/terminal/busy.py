@@ -1,4 +1,4 @@
-"""The line that says what is waited for, and for how long."""
+"""The spinner line that says what is in progress, and for how long."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rich.status import Status
 from rich.text import Text
 
 _TOLD_AFTER = 2.0
-"""Seconds after which it is said how long something takes."""
+"""Seconds after which the elapsed time is shown."""
 
 
 class BusyLine:
-    """What goes on, with the seconds it has taken; drawn again with every frame of the spinner."""
+    """The current activity with its elapsed seconds; redrawn with every frame of the spinner."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -25,7 +25,7 @@ class BusyLine:
 
 
 class Busy:
-    """Something under way, as `Ui.busy` shows it."""
+    """A running activity, as shown by `Ui.busy`."""
 
     def __init__(self, status: Status | None, line: BusyLine | None) -> None:
         self._status = status
@@ -37,11 +37,11 @@ class Busy:
             self._line.text = text
 
     def pause(self) -> None:
-        """Take the line off the screen until `resume`."""
+        """Hide the line until `resume`."""
         if self._status is not None:
             self._status.stop()
 
     def resume(self) -> None:
-        """Put the line back on the screen."""
+        """Show the line again."""
         if self._status is not None:
             self._status.start()

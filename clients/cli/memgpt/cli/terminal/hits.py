@@ -1,4 +1,4 @@
-"""Hits of a search, shortened around what matches."""
+"""Hits of a search, as excerpts with highlighted matches."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from rich.text import Text
 
 EXCERPT_CHARACTERS = 360
-"""Characters of a hit that is shortened."""
+"""Maximum characters of an excerpt."""
 
 _WORD = re.compile(r"\w+")
 _SHORT = 3
-"""Words of fewer characters match too much to be highlighted."""
+"""Minimum characters of a highlighted word; shorter ones match too much."""
 
 
 def query_words(query: str) -> frozenset[str]:
-    """Return the words of a query that are worth highlighting, lower case, without the ends that inflect them."""
+    """Return the words of a query to highlight, in lower case and without inflectional endings."""
     words = (word.lower() for word in _WORD.findall(query))
     return frozenset(_stem(word) for word in words if len(word) >= _SHORT or not word.isascii())
 
 
 def excerpt(text: str, words: frozenset[str], limit: int = EXCERPT_CHARACTERS) -> str:
-    """Return the part of a text with the most matches, cut between words."""
+    """Return the excerpt of a text with the most matches, cut between words."""
     if len(text) <= limit:
         return text
     places = [match.start() for match in _WORD.finditer(text) if _matches(match[0], words)]
@@ -54,7 +54,7 @@ def _matches(word: str, words: frozenset[str]) -> bool:
     lower = word.lower()
     if _stem(lower) in words:
         return True
-    # Scripts without blanks: the word is a whole sentence.
+    # In scripts without blanks, a "word" is a whole sentence.
     return not word.isascii() and any(each in lower for each in words if not each.isascii())
 
 

@@ -1,7 +1,7 @@
-"""Markdown for the terminal, while it comes in pieces.
+"""Markdown for the terminal, rendered while it is streamed.
 
-Headings, lists, bold text and code are shown as such; everything else stays as it is written. Libraries parse a whole
-text, and would show an answer only when it is complete.
+Headings, lists, bold text and code are styled; everything else is shown as written. Libraries parse whole texts, and
+would show an answer only when it is complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LINE_START = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)]?|#{1,6}|`{1,2})?[ \t]*")
 _FENCE = "```"
 _MARK = re.compile(r"(\*\*|`)")
 
-# Stand for the marks in text that is being wrapped: they take no room. Text for people never holds these controls.
+# Zero-width placeholders for Markdown marks while text is wrapped; printable text never contains these controls.
 BOLD_MARK, CODE_MARK = "\x01", "\x02"
 _PLACED = re.compile("([\x01\x02])")
 
@@ -27,16 +27,16 @@ _BOLD, _CODE, _HEADING_STYLE = "bold", "cyan", "bold underline"
 
 
 class MarkdownStream:
-    """Turns pieces of Markdown into styled text that breaks between words."""
+    """Converts pieces of Markdown to styled text that is wrapped between words."""
 
     def __init__(self, width: int, style: str = "", *, column: int = 0, indent: int = 0) -> None:
-        """Begin an answer.
+        """Start an answer.
 
         Args:
-            width: Cells of a line; 0 for no limit.
-            style: Style of all of it.
-            column: Cells that are taken in the first line.
-            indent: Cells that the other lines begin with.
+            width: Maximum cells of a line; 0 for no limit.
+            style: Style of the whole text.
+            column: Cells already used in the first line.
+            indent: Cells of indentation of the other lines.
         """
         self._width = width
         self._style = style
@@ -49,12 +49,12 @@ class MarkdownStream:
         self._coding = self._bold = self._code = self._heading = False
 
     def feed(self, text: str) -> Text:
-        """Return what can be shown now."""
+        """Add a piece, and return the text that can be shown now."""
         self._pending += text
         return _joined(self._parts(last=False))
 
     def end(self, text: str = "") -> Text:
-        """Return the rest, with a last piece."""
+        """Add the last piece, and return the remaining text."""
         self._pending += text
         return _joined([*self._parts(last=True), *self._rest()])
 
@@ -69,7 +69,7 @@ class MarkdownStream:
                 yield from self._begin_line()
                 continue
             line, feed, rest = self._pending.partition("\n")
-            if not feed and not last and (whole := line.rstrip("*`")) != line:  # half of a mark, maybe
+            if not feed and not last and (whole := line.rstrip("*`")) != line:  # may be half of a mark
                 yield from self._inline(whole)
                 self._pending = line[len(whole) :]
                 return
@@ -82,7 +82,7 @@ class MarkdownStream:
             self._at_start = True
 
     def _undecided(self) -> bool:
-        """Whether more text may still make a heading, a list or a fence of the line."""
+        """Whether the line may still become a heading, a list item or a fence."""
         line, feed, _ = self._pending.partition("\n")
         return not feed and (_LINE_START.fullmatch(line) is not None or line.lstrip().startswith(_FENCE))
 
@@ -128,7 +128,7 @@ class MarkdownStream:
         yield from self._styled(self._wrapper.feed(marked))
 
     def _styled(self, text: str) -> Iterator[tuple[str, str]]:
-        """The text with its marks turned into styles: only here it is known what stands in which line."""
+        """Convert marks to styles, which is only possible once lines are known."""
         for part in _PLACED.split(text):
             if part == BOLD_MARK:
                 self._bold = not self._bold
@@ -149,6 +149,6 @@ class MarkdownStream:
 
 
 def _joined(parts: Iterable[tuple[str, str]]) -> Text:
-    """The parts as one text; neighbors of one style are one span."""
+    """Join the parts to one text, merging neighbors with the same style."""
     grouped = groupby(parts, key=lambda part: part[1])
     return Text.assemble(*(("".join(text for text, _ in group), style) for style, group in grouped))

@@ -16,13 +16,13 @@ _PARTS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far something is.
+    """The progress of an operation.
 
     Attributes:
-        done: Units that are done.
-        total: Units that are to be done.
-        extra: More to say of it.
-        before: Units among `done` that took no work and do not count for the rate.
+        done: Number of completed units.
+        total: Total number of units.
+        extra: Additional text.
+        before: Units in `done` that took no work and do not count toward the rate.
         work: The share of the work that is done, from 0 to 1, where units differ in size; None if they are
             equal.
     """
@@ -35,21 +35,21 @@ class Progress:
 
     @property
     def worked(self) -> float:
-        """The share of the work that is done."""
+        """Fraction of the work that is done."""
         if self.work is not None:
             return self.work
         return (self.done - self.before) / (self.total - self.before) if self.total > self.before else 1.0
 
 
 def bar_line(label: str, progress: Progress, seconds: float, unit: str = "file", width: int = 0) -> str:
-    """Return the line that shows how far something is.
+    """Return the line that shows a progress.
 
     Args:
-        label: What it is.
-        progress: How far.
-        seconds: Since it began.
-        unit: What is counted.
-        width: Cells that the line may take; 0 for any number. The bar gets shorter first, then the rest goes.
+        label: Name of the operation.
+        progress: Its progress.
+        seconds: Elapsed time.
+        unit: Name of a unit.
+        width: Maximum cells of the line; 0 for no limit. The bar gets shorter first, then the rest is left out.
     """
     done, total, worked = progress.done, progress.total, progress.worked
     share = done / total if total else 1.0
@@ -77,7 +77,7 @@ def _clock(seconds: float) -> str:
 
 
 class Bar:
-    """A bar on a terminal while it lasts; elsewhere only its last state, as a line."""
+    """A progress bar on a terminal; elsewhere only its last state as a line."""
 
     def __init__(self, ui: Ui, label: str, unit: str = "file") -> None:
         self._ui = ui
@@ -91,7 +91,7 @@ class Bar:
         return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit, self._ui.width))
 
     def show(self, progress: Progress) -> None:
-        """Move the bar."""
+        """Update the bar."""
         self._progress = progress
 
     def __enter__(self) -> Bar:

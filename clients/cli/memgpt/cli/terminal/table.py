@@ -13,7 +13,7 @@ _GAP = 2
 """Cells between two columns."""
 
 _LEAST = 8
-"""Cells below which a text that is shortened says nothing."""
+"""Minimum cells of a shortened text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Its head.
-        whole: Whether its texts are never shortened, such as names; others end with an ellipsis.
-        number: Whether it is aligned to the right.
-        wide: Whether it is shown only if the table is to be wide, such as ids.
-        priority: Columns with the lowest one go first where the terminal is too narrow.
+        title: Its header.
+        whole: Whether its texts are never shortened, as for names; otherwise they may end with an ellipsis.
+        number: Whether it is right-aligned.
+        wide: Whether it is shown only in wide tables, as for ids.
+        priority: Columns with the lowest priority are left out first on a narrow terminal.
     """
 
     title: str
@@ -40,9 +40,9 @@ def render_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width
 
     Args:
         columns: The columns; the first one is always shown.
-        rows: A text for each column.
+        rows: Rows with one text per column.
         width: Cells of the terminal.
-        wide: Whether every column is shown, however narrow the terminal is.
+        wide: Whether to show every column, however narrow the terminal is.
     """
     needs = [
         max([cell_len(column.title), *(cell_len(row[place]) for row in rows)]) for place, column in enumerate(columns)

@@ -1,4 +1,4 @@
-"""Where a command writes to and asks: colors, spinners and questions on a terminal, plain lines elsewhere."""
+"""Input and output of commands: colors, spinners and questions on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from rich.text import Text
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-# Text of a model or a document must not control the terminal.
+# Text from a model or a document must not control the terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 _LEAST_TEXT = 30
-"""Cells that a text beside its term needs."""
+"""Minimum cells for a text next to its term."""
 
 
 def printable(text: str) -> str:
-    """Return `text` without the characters that control a terminal, line feeds and tabs excepted."""
+    """Return `text` without characters that control a terminal, except line feeds and tabs."""
     return _CONTROLS.sub("", text)
 
 
@@ -41,22 +41,22 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 
 class Ui:
-    """Where a command writes to and asks.
+    """Input and output of a command.
 
     Attributes:
-        interactive: Whether a person can be asked: standard input and output are a terminal.
+        interactive: Whether questions can be asked: standard input and output are terminals.
         terminal: Whether standard output is a terminal.
     """
 
     def __init__(self, *, plain: bool = False) -> None:
-        """Look at the standard streams.
+        """Inspect the standard streams.
 
         Args:
-            plain: No colors, spinners and Markdown even on a terminal.
+            plain: Whether to omit colors, spinners and Markdown even on a terminal.
         """
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:  # a character of another encoding becomes a question mark, not an error
+            if reconfigure is not None:  # characters outside of the encoding become question marks
                 reconfigure(errors="replace")
         self.terminal = sys.stdout.isatty()
         self.interactive = self.terminal and sys.stdin.isatty()
@@ -65,16 +65,16 @@ class Ui:
 
     @property
     def width(self) -> int:
-        """Cells of a line on a terminal; 0 elsewhere, where lines have no limit."""
+        """Cells per line on a terminal; 0 elsewhere, where lines have no limit."""
         return self.console.width if self.terminal else 0
 
     def line(self, text: str = "", style: str = "", *, indent: int | None = None) -> None:
-        """Write a line, broken between words on a terminal; nothing in it is markup.
+        """Write a line, wrapped on a terminal; markup in it is not interpreted.
 
         Args:
-            text: The line; may hold line feeds.
-            style: Its style.
-            indent: Cells that continued lines begin with; by default where the text's own begins.
+            text: The line; may contain line feeds.
+            style: Style of the line.
+            indent: Cells of indentation of wrapped lines; by default that of the text.
         """
         text = printable(text)
         if indent is None:
@@ -82,12 +82,12 @@ class Ui:
         self.console.print(Text(wrap(text, self.width, indent=indent), style=style), soft_wrap=True)
 
     def entry(self, term: str, text: str, column: int) -> None:
-        """Write a term and what it means: side by side, or on a narrow terminal one below the other.
+        """Write a term and its meaning: side by side, or one below the other on a narrow terminal.
 
         Args:
             term: The term.
-            text: What it means.
-            column: Cells from the margin to the text.
+            text: Its meaning.
+            column: Cells from the left margin to the text.
         """
         if self.width and self.width < column + _LEAST_TEXT:
             self.line(f"  {term}")
@@ -96,7 +96,7 @@ class Ui:
             self.line(f"  {term:<{column - 2}}{text}", indent=column)
 
     def styled(self, text: Text, *, indent: int = 0) -> None:
-        """Write styled text, broken between words on a terminal."""
+        """Write styled text, wrapped on a terminal."""
         if not self.width:
             self.console.print(text, soft_wrap=True)
             return
@@ -104,7 +104,7 @@ class Ui:
         self.console.print(_restyled(text, broken), soft_wrap=True)
 
     def answer(self, prefix: str, text: str, style: str = "") -> None:
-        """Write what an agent said, or thought: Markdown on a terminal, as it is elsewhere."""
+        """Write an agent's message or thought: rendered Markdown on a terminal, unchanged elsewhere."""
         if self._plain:
             self.line(prefix + text, style)
             return
@@ -112,12 +112,12 @@ class Ui:
         self.console.print(Text(prefix, style=style) + written, soft_wrap=True)
 
     def answering(self, prefix: str, style: str = "") -> MarkdownStream:
-        """Begin an answer that comes in pieces, behind a prefix."""
+        """Start a streamed answer after a prefix."""
         column = cell_len(prefix)
         return MarkdownStream(self.width, style, column=column, indent=column)
 
     def note(self, text: str) -> None:
-        """Write a line of minor weight."""
+        """Write a less important line."""
         self.line(text, "dim")
 
     def error(self, message: str) -> None:
@@ -129,7 +129,7 @@ class Ui:
         self._aside("Warning: ", "bold yellow", message)
 
     def progress(self, message: str) -> None:
-        """Write to standard error what goes on, for those who wait for it."""
+        """Write a progress message to standard error."""
         self._aside("", "", message)
 
     def _aside(self, kind: str, style: str, message: str) -> None:
@@ -139,14 +139,14 @@ class Ui:
         console.print(Text(kind, style=style) + Text(text), soft_wrap=True)
 
     def piece(self, text: str | Text, style: str = "") -> None:
-        """Write a piece of a line at once."""
+        """Write a piece of a line immediately."""
         shown = Text(printable(text), style=style) if isinstance(text, str) else text
         self.console.print(shown, end="", soft_wrap=True)
         self.console.file.flush()
 
     @contextmanager
     def busy(self, text: str) -> Iterator[Busy]:
-        """Show that something is under way, on a terminal."""
+        """Show a spinner while the context is open, on a terminal."""
         if self._plain:
             yield Busy(None, None)
             return
@@ -155,19 +155,19 @@ class Ui:
             yield Busy(status, line)
 
     def table(self, columns: Sequence[str | Column], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
-        """Write a table: aligned on a terminal, tab-separated with a head line elsewhere.
+        """Write a table: aligned on a terminal, tab-separated with a header line elsewhere.
 
         Args:
             columns: The columns; see `Column` for those that a narrow terminal does not show.
-            rows: A text for each column.
-            wide: Whether a terminal shows every column, however narrow it is.
+            rows: Rows with one text per column.
+            wide: Whether to show every column, however narrow the terminal is.
         """
         heads = [column if isinstance(column, Column) else Column(column) for column in columns]
         cells = [[printable(" ".join(cell.split())) for cell in row] for row in rows]
         if self.terminal:
             self.console.print(render_table(heads, cells, self.console.width, wide=wide), soft_wrap=wide)
             return
-        for row in ([column.title for column in heads], *cells):  # rich would make spaces of the tabs
+        for row in ([column.title for column in heads], *cells):  # rich would convert tabs to spaces
             self.console.file.write("\t".join(row) + "\n")
 
     def json(self, value: Message | dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class Ui:
         return bool(questionary.confirm(question, default=default).unsafe_ask())
 
     def select(self, question: str, choices: Sequence[str | Choice], default: str | None = None) -> str:
-        """Ask for one of several."""
+        """Ask the person to choose one of several options."""
         import questionary
 
         options = [
@@ -201,7 +201,7 @@ class Ui:
         return str(questionary.text(question, default=default).unsafe_ask()).strip()
 
     def prompt(self, question: str, history: Path | None, *, multiline: bool = False) -> str:
-        """Ask for a line, with those of `history` at the arrow keys, or for several, ended by Esc and Enter."""
+        """Ask for a line, with `history` at the arrow keys, or for several lines, ended by Esc and Enter."""
         import questionary
         from prompt_toolkit.history import FileHistory, InMemoryHistory
 
@@ -209,14 +209,14 @@ class Ui:
         return str(questionary.text(question, qmark=">", multiline=multiline, history=past).unsafe_ask())
 
     def secret(self, question: str) -> str:
-        """Ask for a line that is not shown."""
+        """Ask for a line without echo."""
         import questionary
 
         return str(questionary.password(question).unsafe_ask()).strip()
 
 
 def _restyled(text: Text, broken: str) -> Text:
-    """The broken text with the styles of the whole one: blanks may have become line feeds and margins."""
+    """Apply the styles of the original text to the wrapped one, in which line feeds and margins may replace blanks."""
     result = Text(style=text.style)
     place = 0
     for character in broken:
@@ -234,7 +234,7 @@ def _restyled(text: Text, broken: str) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several: what is shown, and the value it stands for."""
+    """An option to choose: its label and its value."""
 
     title: str
     value: str

@@ -1,4 +1,4 @@
-"""Text broken between words, also while it comes in pieces."""
+"""Word wrapping of text, also while it is streamed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 
-# A word, a run of blanks, a line feed, or one character of a script that is written without blanks.
+# A word, a run of blanks, a line feed, or one character of a script without blanks.
 _TOKENS = re.compile(
     r"\n|[^\S\n]+"
     r"|[\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]"
     r"|[^\s\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]+"
 )
 
-# No line begins with these: they close what stands before them.
+# No line starts with these, because they close the text before them.
 _CLOSING = frozenset("，。！？；：、）」』】》〉”’…％,.!?;:)]}")
 
 
 _MARKS = str.maketrans("", "", "\x01\x02")
-"""Marks that take no room; see `memgpt.cli.terminal.markdown`."""
+"""Zero-width placeholders; see `memgpt.cli.terminal.markdown`."""
 
 
 def _size(text: str) -> int:
@@ -27,23 +27,23 @@ def _size(text: str) -> int:
 
 
 def is_wide(text: str) -> bool:
-    """Whether a piece of text is a character that a line may end behind without a blank."""
+    """Whether a piece of text is a character after which a line may break without a blank."""
     return len(text) == 1 and text > "\u2e7f"
 
 
 class Wrapper:
-    """Breaks text into lines of a width; text may come in pieces of any size.
+    """Wraps text to a width; text may arrive in pieces of any size.
 
-    A word is held back until it is known to be whole. A word that is longer than a line is broken, since it must be.
+    A word is held back until it is complete. Only a word that is longer than a line is broken.
     """
 
     def __init__(self, width: int, *, column: int = 0, indent: int = 0) -> None:
-        """Begin a paragraph.
+        """Start a paragraph.
 
         Args:
-            width: Cells of a line; 0 for no limit.
-            column: Cells that are taken in the first line.
-            indent: Cells that the other lines begin with.
+            width: Maximum cells of a line; 0 for no limit.
+            column: Cells already used in the first line.
+            indent: Cells of indentation of the other lines.
         """
         self._width = width
         self._column = column
@@ -53,18 +53,18 @@ class Wrapper:
         self._start = column
 
     def feed(self, text: str) -> str:
-        """Return the text with line feeds where lines end, as far as its words are known to be whole."""
+        """Add a piece, and return the wrapped text up to the last complete word."""
         tokens = _TOKENS.findall(self._held + text)
         self._held = ""
         if tokens and not tokens[-1].isspace():
             self._held = tokens.pop()
-            # A closing mark may follow, and belongs to the same line.
+            # A closing mark may follow, which belongs to the same line.
             if tokens and is_wide(tokens[-1]) and self._held[0] in _CLOSING:
                 self._held = tokens.pop() + self._held
         return "".join(self._placed(tokens))
 
     def end(self) -> str:
-        """Return what was held back."""
+        """Return the text that was held back."""
         tokens, self._held = _TOKENS.findall(self._held), ""
         return "".join(self._placed(tokens))
 
@@ -96,7 +96,7 @@ class Wrapper:
         yield from self._fitting(word) if self._width else (word,)
 
     def _fitting(self, word: str) -> Iterator[str]:
-        """The word, broken only where a whole line is too short for it."""
+        """Yield the word, broken only if it is longer than a line."""
         line = ""
         for character in word:
             size = _size(character)
