@@ -1,4 +1,4 @@
-"""Starts the Agent: ``memgpt-agent``, or ``python -m memgpt_agent``."""
+"""Start the Agent: ``memgpt-agent``, or ``python -m memgpt_agent``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         endpoint = None
         where = settings.endpoint()
         if where is not None:
-            from memgpt_agent.models.openai_model import OpenAIModel  # A second, where no endpoint is asked.
+            from memgpt_agent.models.openai_model import OpenAIModel  # takes a second
 
             endpoint = OpenAIModel(where, calibration, count)
             stack.push_async_callback(endpoint.close)

@@ -18,10 +18,10 @@ from memgpt_agent.models.offline.model import NAME as OFFLINE
 from memgpt_agent.remote_tools.addresses import AllowedAddresses
 
 DEFAULT_CONTEXT_WINDOW = 8192
-"""What most local servers give a model unless told otherwise."""
+"""The context window, in tokens, that most local servers use by default."""
 
 OFFLINE_CONTEXT_WINDOW = 32_768
-"""The built-in model reads any length: this bounds the work."""
+"""The built-in model reads prompts of any length; this bounds its work."""
 
 MIN_CONTEXT_WINDOW = 1024
 
@@ -147,7 +147,7 @@ class AgentSettings(MemoryClientSection):
         """Return a token counter: the model's tokenizer if it is configured.
 
         Raises:
-            ConfigError: It cannot be read.
+            ConfigError: The tokenizer cannot be read.
         """
         if not self.tokenizer:
             return count_tokens

@@ -1,4 +1,4 @@
-"""The nouns of the Agent: messages, blocks, passages, turns. Plain values, free of transport and storage."""
+"""The domain of the Agent: messages, blocks, passages, turns. Plain values, without transport or storage."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from enum import StrEnum
 from memgpt_agent.heartbeat_plan import NO_PLAN, HeartbeatPlan
 
 DEFAULT_BLOCK_LIMIT = 2000
-"""Characters that a block of core memory holds unless its creator says otherwise."""
+"""Default limit of a block of core memory, in characters."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Role(StrEnum):
-    """Who a message is from."""
+    """The sender of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -40,7 +40,7 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that calls of the model took; ``cached_tokens`` are those of the prompt that its endpoint had cached."""
+    """Tokens of calls of the model; ``cached_tokens`` are those of the prompt that the endpoint had cached."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -92,7 +92,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockEdit:
-    """The whole new value of a block, to be written over what was read under ``etag``."""
+    """The whole new value of a block, to replace the one that was read with ``etag``."""
 
     label: str
     value: str
@@ -110,7 +110,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What an agent is. An empty ``model`` and a ``context_window`` of 0 stand for the service's own settings."""
+    """An agent's settings. An empty ``model`` and a ``context_window`` of 0 stand for the service's own settings."""
 
     agent_id: str
     name: str = ""
@@ -139,14 +139,14 @@ class Context:
     Attributes:
         agent: The agent.
         blocks: Its core memory.
-        summary: What stands for the messages that left the window.
+        summary: The summary of the messages that left the window.
         messages: The messages of the window.
         recall_count: Messages in recall memory, without those taken back.
         archival_count: Notes, and passages of attached sources.
         tools: Functions that run elsewhere.
         brief: Whether instructions and functions are abbreviated, because the window is small.
         plan: Its timed heartbeats.
-        plan_etag: Changes with every write of them.
+        plan_etag: Changes with every write of the heartbeats.
         now: The time of the step.
         recalled: What automatic recall found for the user's last message, as JSON values.
     """
@@ -221,7 +221,7 @@ class Step:
 
 
 class TurnState(StrEnum):
-    """How far a turn has come."""
+    """The state of a turn."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -265,7 +265,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class PlanEdit:
-    """The whole new text of the timed heartbeats, to be written over what was read under ``etag``."""
+    """The whole new text of the timed heartbeats, to replace the one that was read with ``etag``."""
 
     text: str
     etag: str = ""
@@ -296,7 +296,7 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a function did, to be committed with its step. ``plan`` is the new text of the timed heartbeats, if any."""
+    """A function's changes, to be committed with its step. ``plan`` is the new text of the heartbeats."""
 
     blocks: tuple[BlockEdit, ...] = ()
     notes: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ def function_result(ok: bool, message: str, time: str) -> str:
 
 
 def parse(text: str) -> Mapping[str, object]:
-    """Return the envelope in ``text``; an empty one if it holds none."""
+    """Return the envelope in ``text``; an empty one if there is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

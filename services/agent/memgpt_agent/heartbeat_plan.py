@@ -18,7 +18,7 @@ DEFAULT_TURNS_PER_DAY = 24
 
 
 class PlanError(ValueError):
-    """A change that the plan does not take. The text says what is wrong."""
+    """A change that the plan does not allow. The message says what is wrong."""
 
 
 class _Value(BaseModel):
@@ -32,7 +32,7 @@ class Heartbeat(_Value):
         heartbeat_id: Identity within the agent.
         interval: Seconds from one time to the next, counted from ``created``.
         cron: Cron expression of five fields, in the agent's time zone.
-        at: The only time.
+        at: The time of a heartbeat that comes only once.
         reason: What it is for.
         created: When it was set; its first time comes later.
         last: The last time that was run or skipped; 0 if there was none.
@@ -61,7 +61,7 @@ class Heartbeat(_Value):
         if self.interval:
             latest = self.created + (now - self.created) // self.interval * self.interval
         else:
-            # Backwards from a second later: the search leaves out the moment it begins at.
+            # Backwards from a second later, since the search excludes the moment at which it begins.
             begin = _moment(now, zone).replace(microsecond=0) + timedelta(seconds=1)
             latest = next(CronSim(self.cron, begin, reverse=True)).timestamp()
         return latest if after < latest <= now else None
@@ -98,10 +98,10 @@ class HeartbeatPlan(_Value):
         return cls.model_validate_json(text) if text else NO_PLAN
 
     def text(self) -> str:
-        """Return the plan as Memory keeps it; empty for the empty plan.
+        """Return the plan as the text that Memory keeps; empty for the empty plan.
 
         Raises:
-            PlanError: It is too large.
+            PlanError: The plan is too large.
         """
         text = self.model_dump_json(exclude_defaults=True)
         if len(text.encode()) > MAX_PLAN_BYTES:
@@ -125,7 +125,7 @@ class HeartbeatPlan(_Value):
         return self._with(tuple(one for one in self.heartbeats if one.heartbeat_id != heartbeat_id))
 
     def settled(self, heartbeat_id: str, time: float) -> HeartbeatPlan:
-        """Return the plan after a time of a heartbeat was run or skipped. One that comes only once is gone."""
+        """Return the plan after a time of a heartbeat was run or skipped. One that comes only once is removed."""
         kept = (
             one.model_copy(update={"last": max(one.last, time)}) if one.heartbeat_id == heartbeat_id else one
             for one in self.heartbeats
@@ -158,7 +158,7 @@ def check_cron(expression: str, now: float, zone: tzinfo) -> None:
     """Check a cron expression.
 
     Raises:
-        PlanError: It is not one, or never comes.
+        PlanError: It is not a cron expression, or has no times.
     """
     try:
         if len(expression.split()) != 5:

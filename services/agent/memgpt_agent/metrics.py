@@ -1,4 +1,4 @@
-"""Prometheus metrics of the Agent beside ``grpc_server_*``, counted by wrappers that the loop does not know of."""
+"""Prometheus metrics of the Agent besides ``grpc_server_*``, counted by wrappers that the loop is not aware of."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ class MeteredMemory(MemoryClient):
         self._metrics.turns[outcome.state].inc()
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """Give a lease back, and count the turn as suspended."""
+        """Release a lease, and count the turn as suspended."""
         self._metrics.turns[_SUSPENDED].inc()
         await super().release_lease(agent_id, lease)

@@ -1,1 +1,1 @@
-"""What fills the model's context window: the composed prompt, token counts, eviction limits."""
+"""The content of the model's context window: the composed prompt, token counts, eviction limits."""

@@ -1,7 +1,7 @@
-"""What small models are told to do next, in the ``next_step`` of the note, in the mode ``json_schema``.
+"""Advice for small models on what to do next: the ``next_step`` of the note, in the mode ``json_schema``.
 
-Before they answer, where the answer may be, or they invent one. Next to search results, the question, or they search
-indefinitely. After any other call, that the user is waiting.
+Before they answer, it says where the answer may be, since they would invent one. Next to search results it repeats the
+question, since they would search indefinitely. After any other call it says that the user is waiting.
 """
 
 from __future__ import annotations

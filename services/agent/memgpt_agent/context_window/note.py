@@ -1,6 +1,6 @@
-"""The note at the end of every prompt: whatever changes from step to step.
+"""The note at the end of every prompt: the content that changes from step to step.
 
-Everything before it only grows at its end, so that endpoints reuse what they have read of the prompt. The note is not
+Everything before it only grows at its end, so that endpoints can reuse their cache of the prompt. The note is not
 part of the conversation, and no prompt contains an earlier one.
 """
 
@@ -33,7 +33,7 @@ def note_text(context: Context, next_step: str = "") -> str:
 
 
 def note_message(context: Context) -> Message:
-    """Return the note as the message that it becomes on the wire."""
+    """Return the note as the message that is sent to the endpoint."""
     return Message(Role.USER, note_text(context))
 
 

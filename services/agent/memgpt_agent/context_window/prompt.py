@@ -1,4 +1,4 @@
-"""The prompt: the system message, the summary, then the messages of the window; and the texts of our own events."""
+"""The prompt: the system message, the summary, the messages of the window; and the texts of the Agent's own events."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SUMMARY_INSTRUCTIONS = (
 
 
 def compose(context: Context) -> list[Message]:
-    """Return what the model is shown before the note, in order. Messages that are not stored have sequence -1."""
+    """Return the prompt without the note, in order. Messages that are not stored have sequence -1."""
     messages = [Message(Role.SYSTEM, system_text(context))]
     if context.summary:
         messages.append(Message(Role.USER, summary_text(context)))
@@ -63,7 +63,7 @@ def compose(context: Context) -> list[Message]:
 def system_text(context: Context) -> str:
     """Return the system message: instructions, when to call which function, and core memory.
 
-    Only an edit of core memory or of the agent's settings changes it. What changes otherwise is in the note.
+    Only an edit of core memory or of the agent's settings changes it. Everything else that changes is in the note.
     """
     modified = max((block.updated_at for block in context.blocks), default=EPOCH)
     when = envelopes.format_time(modified, context.agent.time_zone)
@@ -87,13 +87,13 @@ def instructions_text(context: Context) -> str:
 
 
 def blocks_text(blocks: Sequence[Block]) -> str:
-    """Core memory as the system message holds it."""
+    """Return core memory as text for the system message."""
     labels = [block.label for block in blocks]
     return "\n".join(_block(block, labels) for block in blocks)
 
 
 def summary_text(context: Context) -> str:
-    """The message that stands for what left the window."""
+    """Return the message that stands for what left the window."""
     gone = context.recall_count - len(context.messages)
     time = envelopes.format_time(context.messages[0].created_at if context.messages else EPOCH, context.agent.time_zone)
     return envelopes.system_alert(
@@ -104,7 +104,7 @@ def summary_text(context: Context) -> str:
 
 
 def transcript(messages: Iterable[Message]) -> str:
-    """Messages as plain text, one a paragraph, for the summary's request."""
+    """Return messages as plain text, one paragraph each, for the request of a summary."""
     lines = []
     for message in messages:
         lines.append(f"{message.role.value}: {message.text}")
@@ -114,9 +114,9 @@ def transcript(messages: Iterable[Message]) -> str:
 
 
 def escape(text: str, labels: Iterable[str]) -> str:
-    """``text`` with every ``<label`` and ``</label`` made harmless, so that no value can end its block or open another.
+    """Escape every ``<label`` and ``</label`` in ``text``, so that no value can end its block or open another.
 
-    All else stays as it is, since ``core_memory_replace`` wants text exactly as the model sees it.
+    Everything else stays the same, since ``core_memory_replace`` needs text exactly as the model sees it.
     """
     names = "|".join(re.escape(label) for label in labels)
     return re.sub(rf"<(?=/?(?:{names})\b)", "&lt;", text) if names else text

@@ -1,6 +1,6 @@
 """Token counts: by the model's own tokenizer if there is one, otherwise by an estimate that is calibrated.
 
-No network is needed. What an endpoint reports as the size of a prompt corrects the counts of its model from then on.
+No network is needed. The prompt sizes that an endpoint reports correct the later counts for its model.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from memgpt_runtime.tokens import count_tokens
 CountTokens = Callable[[str], int]
 
 _REMEMBERED = 65_536
-"""Texts whose counts are kept: some 10 MB. The texts themselves are not."""
+"""Most texts whose counts are kept: about 10 MB. The texts themselves are not kept."""
 
 _LOWEST, _HIGHEST = 0.6, 4.0
 _IMPLAUSIBLE = 0.5
-"""Endpoints that report less than this part of our count leave out what they had cached."""
+"""Endpoints that report less than this fraction of our count leave out the cached part of the prompt."""
 
 _GREW = 32
 _CUT = 0.75
-"""A prompt that grew by so many tokens, of which so little arrived, was cut."""
+"""A prompt that grew by more than `_GREW` tokens was cut if less than this fraction of it is reported."""
 
 _FALL = 0.2
-"""How fast a correction falls. It rises at once: a prompt that is too long is worse than one that could be longer."""
+"""How fast a correction falls. It rises at once: a prompt that is too long is worse than one that is too short."""
 
 
 class Counter:
@@ -39,8 +39,8 @@ class Counter:
         self._known: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def __call__(self, text: str) -> int:
-        """Tokens of a text."""
-        # By its hash of 64 bits, so that texts are not kept alive.
+        """Return the tokens of a text."""
+        # The key has the 64-bit hash, so that texts are not kept alive.
         key = hash(text), len(text)
         known = self._known.get(key)
         if known is None:
@@ -59,17 +59,17 @@ class TokenCalibration:
         self._last: dict[str, tuple[int, int]] = {}
 
     def needed(self, model: str) -> int:
-        """Tokens that an answer needs: more than usual where reasoning counts too; 0 while nothing is known."""
+        """Return the tokens that an answer needs, with reasoning if that counts too; 0 while nothing is known."""
         return self._needed.get(model, 0)
 
     def need(self, model: str, tokens: int) -> None:
-        """Answers of the model need so many tokens."""
+        """Note that answers of the model need this many tokens."""
         self._needed[model] = max(tokens, self.needed(model))
 
     def truncated(self, model: str, ours: int, reported: int) -> bool:
-        """Whether the endpoint seems to have cut the prompt without a word, as Ollama does.
+        """Whether the endpoint seems to have cut the prompt silently, as Ollama does.
 
-        That is so when its count stays where it was, and clearly below ours, although the prompt grew.
+        This is assumed if its count has stayed the same, and clearly below ours, although the prompt grew.
         """
         before = self._last.get(model, (0, 0))
         self._last[model] = ours, reported
@@ -81,7 +81,7 @@ class TokenCalibration:
         return self._scales.get(model, 1.0)
 
     def observe(self, model: str, ours: int, reported: int) -> None:
-        """The endpoint counted ``reported`` tokens in a prompt in which we counted ``ours``, uncorrected."""
+        """Note that the endpoint counted ``reported`` tokens in a prompt; ``ours`` is our uncorrected count."""
         if ours <= 0 or reported < ours * _IMPLAUSIBLE:
             return
         ratio = min(max(reported / ours, _LOWEST), _HIGHEST)
@@ -101,6 +101,6 @@ def from_tokenizer(path: Path) -> CountTokens:
         raise ValueError("agent.tokenizer needs the package tokenizers: pip install tokenizers") from error
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # It raises bare ones.
+    except Exception as error:  # the library raises plain exceptions
         raise ValueError(f"agent.tokenizer is not a readable tokenizer.json: {path}") from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

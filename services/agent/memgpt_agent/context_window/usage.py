@@ -39,7 +39,7 @@ class ContextUsage:
 def measure(
     context: Context, window: ContextWindow, functions: Sequence[Function]
 ) -> tuple[ContextUsage, list[tuple[Message, int]]]:
-    """Return the tokens by kind, and message by message, of what the model is shown of ``context``."""
+    """Return the tokens of the prompt for ``context``, by kind and by message."""
     sizes = [(message, window.size(message)) for message in prompt.compose(context)]
     head = len(sizes) - len(context.messages)
     system, *summary = (size for _, size in sizes[:head])

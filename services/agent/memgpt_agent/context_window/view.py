@@ -1,4 +1,4 @@
-"""An agent's context as the window of its model shows it: the one place where the loop asks about the window."""
+"""An agent's context in the form that fits its model's window; the loop uses the window only through this module."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class ContextView:
         """Return the prompt's messages, the largest ones shortened if they would not fit.
 
         Raises:
-            WindowTooSmallError: They do not fit even so.
+            WindowTooSmallError: They do not fit even then.
         """
         return prompt.compose(self.window.fit(self.context, self.functions))
 
     def note(self, objection: str = "") -> str:
-        """Return the note at the end of the prompt, with what was wrong with the last answer if anything was."""
+        """Return the note at the end of the prompt; ``objection`` says what was wrong with the last answer."""
         return note_text(self.context, objection)
 
     def guided_note(self, objection: str = "") -> str:
@@ -72,7 +72,7 @@ class ContextView:
     def narrowed(self, factor: float) -> ContextView:
         """Return the view through a window of ``factor`` times the tokens of this prompt and an answer.
 
-        For endpoints that refuse the prompt: they count differently, or their window is smaller than the setting says.
+        Used for endpoints that refuse the prompt: they count differently, or their window is smaller than configured.
         """
         whole = self.window.total(self.context, self.functions) + self.window.reserve
         return ContextView.of(replace(self.window, tokens=int(min(self.window.tokens, whole) * factor)), self.context)

@@ -20,21 +20,21 @@ KEEP_LAST = 3
 """Messages that are never evicted."""
 
 _MESSAGE_OVERHEAD = 4
-"""Tokens that a message takes beside its text, as in OpenAI's chat format."""
+"""Tokens that a message takes in addition to its text, as in OpenAI's chat format."""
 
 _CALL_OVERHEAD, _RESULT_OVERHEAD = 16, 12
-"""The JSON around a call, and what a result says of its function."""
+"""Tokens of the JSON around a call, and of the function's name in a result."""
 
 _FUNCTION_OVERHEAD, _PARAMETER_OVERHEAD, _NAME_OVERHEAD = 12, 8, 4
 
 _REMINDER = 140
-"""What stands at the end of a prompt, see `models.request.hints`, and what frames a list of functions."""
+"""Tokens of the text at the end of a prompt, and of the text around a list of functions."""
 
 _SUMMARY = 250
 """The most tokens of a summary: 100 words and some room. A longer one is cut, so that an eviction always shrinks."""
 
 _BRIEF = 0.5
-"""The part of a prompt that instructions, core memory and functions may take before they are said in short."""
+"""The fraction of a prompt that instructions, core memory and functions may take before they are abbreviated."""
 
 _IN_FORCE = 0.9
 """See ``Window.alerted``: how far below the alert's threshold an eviction goes, and the alert below the limit."""
@@ -46,7 +46,7 @@ _ROOM_TO_SAVE = 256
 """Tokens that an agent needs after an alert to save what matters: the alert itself, a call or two, their results."""
 
 _SMALLEST_ELIDED = 32
-"""No message is elided to fewer tokens than these."""
+"""The fewest tokens to which a message is shortened."""
 
 
 class WindowTooSmallError(Exception):
@@ -63,7 +63,7 @@ class ContextWindow:
         pressure: The fraction of the window from which on the agent is alerted (default 0.75; the paper: 0.7).
         keep: The largest fraction of the messages' tokens that an eviction leaves (default 0.75; the paper: 0.5).
         count: Counts the tokens of a text.
-        scale: What these counts are to be multiplied by, see `counting.TokenCalibration`.
+        scale: The factor for these counts, see `tokens.TokenCalibration`.
     """
 
     tokens: int
@@ -103,12 +103,12 @@ class ContextWindow:
     def shaped(self, context: Context) -> Context:
         """Return the context, abbreviated if the window is too small for all of it.
 
-        What is stored stays whole.
+        The stored messages stay whole.
         """
         whole = replace(context, brief=False)
         tokens = raw_size(prompt.compose(replace(whole, summary="", messages=()))[0], self.count)
         tokens += raw_function_tokens(functions_of(whole), self.count)
-        # By coarse steps of the scale: every change of form makes the endpoint read the whole prompt again.
+        # In coarse steps of the scale, since every change of form makes the endpoint read the whole prompt again.
         if tokens * max(1.0, math.floor(self.scale * 2) / 2) <= self.limit * _BRIEF:
             return whole
         return replace(whole, brief=True, messages=tuple(map(in_short, context.messages)))
@@ -126,7 +126,7 @@ class ContextWindow:
         """Whether the window holds an alert of this cycle.
 
         A cycle ends with an eviction, which takes the prompt to at most nine tenths of the threshold. So an alert is of
-        this cycle if the prompt up to it is larger than that: no flag is kept beside the messages.
+        this cycle if the prompt up to it is larger than that; no separate flag is needed.
         """
         size = self.fixed(context, functions)
         for message in context.messages:
@@ -138,7 +138,7 @@ class ContextWindow:
     def under_pressure(self, context: Context, functions: Sequence[Function]) -> bool:
         """Whether the agent must be alerted now.
 
-        Not in a window so small that an alert and its answer would take what room is left.
+        Never in a window so small that an alert and its answer would take the remaining room.
         """
         if self.limit - self.threshold < _ROOM_TO_SAVE or self.total(context, functions) < self.threshold:
             return False
@@ -172,10 +172,10 @@ class ContextWindow:
     def fit(self, context: Context, functions: Sequence[Function]) -> Context:
         """Return the context with its largest messages shortened as little as it takes to fit the window.
 
-        What is stored stays whole: only this prompt is shortened.
+        The stored messages stay whole: only this prompt is shortened.
 
         Raises:
-            WindowTooSmallError: Even so it does not fit.
+            WindowTooSmallError: It does not fit even then.
         """
         if not self.overflows(context, functions):
             return context
@@ -213,7 +213,7 @@ class ContextWindow:
         call = message.function_call
         if call is not None:
             overhead -= self.text_size(call.arguments)
-            # In proportion; what rounding takes too much is within the message's own overhead.
+            # In proportion; rounding errors are within the message's own overhead.
             whole = self.text_size(call.arguments) + self.text_size(message.text) or 1
             share = max(cap - overhead, 1)
             arguments = self._elide_json(call.arguments, share * self.text_size(call.arguments) // whole)
@@ -230,7 +230,7 @@ class ContextWindow:
         if not strings:
             return self.shorten(text, tokens)
         key = max(strings, key=lambda name: len(strings[name]))
-        # Measured as written: a character that JSON escapes takes more room than it seems to.
+        # Measured as JSON, since an escaped character takes more room.
         return envelopes.dumps(
             {
                 **envelope,
@@ -287,7 +287,7 @@ def is_pressure_alert(message: Message) -> bool:
 
 
 def _level(sizes: Sequence[int], room: int) -> int:
-    """The largest cap with ``sum(min(size, cap)) <= room``: the large give first, the small stay whole."""
+    """Return the largest cap with ``sum(min(size, cap)) <= room``: large ones shrink first, small ones stay whole."""
     left = room
     for position, size in enumerate(sorted(sizes)):
         share = left // (len(sizes) - position)
@@ -298,13 +298,13 @@ def _level(sizes: Sequence[int], room: int) -> int:
 
 
 def _shorten(text: str, tokens: int, measure: CountTokens) -> str:
-    """``text`` with its middle left out until ``measure`` gives at most ``tokens``, or nothing is left to leave out."""
+    """Leave out the middle of ``text`` until ``measure`` gives at most ``tokens``, or nothing more can be left out."""
     size = measure(text)
     if size <= tokens:
         return text
     keep = len(text)
     shortened = _leave_out_middle(text, 0)
-    least = measure(shortened)  # what the text stands in, and the mark
+    least = measure(shortened)  # the frame of the text, and the mark
     while size > tokens > least and keep > 0:
         keep = max(min(int(keep * (tokens - least) / (size - least) * 0.95), keep - 1), 0)
         shortened = _leave_out_middle(text, keep)

@@ -1,4 +1,4 @@
-"""From the raw call that a model wrote to checked arguments, with errors that the model can act on."""
+"""Parsing and checking of a call's arguments as a model wrote them, with errors that the model can act on."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ def _integer(where: str, parameter: Parameter, value: object) -> int:
 
 def _day(where: str, value: str) -> str:
     text = value.strip()
-    # Small models copy the whole time that stands beside a message.
+    # Small models copy the whole time that is shown with a message.
     if text[10:11] in (" ", "T"):
         text = text[:10]
     try:
         day = date.fromisoformat(text)
     except ValueError:
         day = None
-    # fromisoformat also takes 20240131 and 2024-W05-3, which Memory does not.
+    # fromisoformat also accepts 20240131 and 2024-W05-3, which Memory does not.
     if day is None or day.isoformat() != text:
         raise FunctionError(f"{where} must be a day written as YYYY-MM-DD, such as 2024-01-31, not {value!r}.")
     return text

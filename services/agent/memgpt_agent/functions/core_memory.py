@@ -1,4 +1,4 @@
-"""What the functions that edit core memory share."""
+"""The common part of the functions that edit core memory."""
 
 from __future__ import annotations
 

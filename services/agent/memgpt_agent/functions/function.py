@@ -1,4 +1,4 @@
-"""What a function of an agent is made of: its parameters, its handler, and the results that handlers return."""
+"""The parts of an agent's function: its parameters, its handler, and the results that handlers return."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FunctionError(Exception):
 
 
 class MemorySearch(Protocol):
-    """What handlers read from Memory. ``skip`` counts the results before the page."""
+    """The searches that handlers make in Memory. ``skip`` counts the results before the page."""
 
     async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:
         """Return a page of the ranking of the agent's notes and attached documents."""
@@ -82,7 +82,7 @@ class Function:
         heartbeat_default: Value of a missing ``request_heartbeat``. True for searches, whose results must be read.
         searches: Whether its result is exempt from truncation.
         writes: Whether it changes the agent's memory.
-        tool: The remote tool behind it; its arguments are described by ``schema``, not by ``parameters``.
+        tool: The remote tool that runs it; its arguments are described by ``schema``, not by ``parameters``.
         schema: JSON schema of a tool's arguments.
         brief: Whether descriptions of arguments are left out, for small windows; see ``json_schema.in_short``.
     """
@@ -120,4 +120,4 @@ class Call:
 
 Handler = Callable[[Call, Context, MemorySearch], Awaitable[FunctionOutput]]
 """Runs a checked call. Searches read Memory at once; changes are returned as effects, which the step commits, so that
-a step that runs again changes nothing twice. Raises FunctionError if nothing can be done; nothing has changed then."""
+a repeated step makes no change twice. Raises FunctionError if the call cannot be done; nothing has changed then."""

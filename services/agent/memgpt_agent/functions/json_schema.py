@@ -24,9 +24,9 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
 
     Args:
         function: The function.
-        inner_thoughts: Whether to ask for the thought as the first argument, for models that return no text beside a
+        inner_thoughts: Whether to ask for the thought as the first argument, for models that return no text with a
             call.
-        strict: Whether every property is to be required, as constrained decoding wants it.
+        strict: Whether to make every property required, as constrained decoding needs it.
     """
     properties: dict[str, object] = {}
     required: list[str] = []
@@ -44,7 +44,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
     if function.chains:
         heartbeat = _described(function, "boolean", _HEARTBEAT_DESCRIPTION)
         if function.searches:
-            # Small models say false, and their turn would end with a search result that nobody reads.
+            # Small models choose false, and their turn would end with an unread search result.
             heartbeat["enum"] = [True]
         properties[REQUEST_HEARTBEAT] = heartbeat
         required.append(REQUEST_HEARTBEAT)
@@ -54,7 +54,7 @@ def parameters_schema(function: Function, *, inner_thoughts: bool, strict: bool 
 def constrained(schema: object) -> dict[str, object]:
     """Return the part of a schema that servers with constrained decoding support.
 
-    Every property is required, as they want it; one that may be left out may be null.
+    Every property is required, as these servers demand; an optional one may be null.
     """
     if not isinstance(schema, Mapping):
         return {}

@@ -29,10 +29,10 @@ BUILT_IN: tuple[Function, ...] = (
     ARCHIVAL_MEMORY_INSERT,
     ARCHIVAL_MEMORY_SEARCH,
 )
-"""What every agent has. ``functions_of`` returns what a given agent has."""
+"""The functions that every agent has. ``functions_of`` returns those of a given agent."""
 
 SELF_SCHEDULED: tuple[Function, ...] = (*BUILT_IN, SCHEDULE_HEARTBEAT)
-"""What agents have that may set timed heartbeats themselves."""
+"""The functions of agents that may set timed heartbeats themselves."""
 
 BUILT_IN_BY_NAME = {function.name: function for function in SELF_SCHEDULED}
 

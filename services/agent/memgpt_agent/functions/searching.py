@@ -1,4 +1,4 @@
-"""What the search functions share: pages of five results, and how they are shown to the model."""
+"""The common part of the search functions: pages of five results, and how they are shown to the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def query_of(call: Call) -> str:
     """Return the query of a search.
 
     Raises:
-        FunctionError: It is too long.
+        FunctionError: The query is too long.
     """
     query = call.text("query")
     if len(query) > MAX_QUERY_CHARACTERS:

@@ -1,1 +1,1 @@
-"""Timed heartbeats: what is stored of them, and the scheduler that wakes agents on any replica."""
+"""Timed heartbeats: their storage, and the scheduler that wakes agents on any replica."""

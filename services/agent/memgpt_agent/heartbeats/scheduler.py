@@ -1,9 +1,9 @@
-"""Wakes agents at the times of their heartbeats. Every replica runs one; none knows of the others.
+"""The scheduler that wakes agents at the times of their heartbeats. Every replica runs one, without coordination.
 
-A time of a heartbeat is one turn, whose ``request_id`` follows from agent, heartbeat and time. So it runs exactly once
-whichever replicas begin it, and whatever crashes: a turn that was begun is continued, one that has ended is only
-marked in the plan. A time is marked after its turn has ended. What is due is computed from the plan alone, the latest
-time only: that is the one catch-up after downtime, and what merges times that pass while the agent is busy.
+Each time of a heartbeat is one turn, whose ``request_id`` is derived from agent, heartbeat and time. So it runs exactly
+once, whichever replicas begin it and whatever crashes: a turn that was begun is continued, and one that has ended is
+only marked in the plan. A time is marked after its turn has ended. Due heartbeats are computed from the plan alone, for
+the latest time only. So downtime is followed by a single turn, and times that pass while the agent is busy are merged.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from memgpt_agent.loop.turn_request import TurnRequest
 _log = structlog.get_logger(__name__)
 
 REQUEST_PREFIX = "heartbeat-"
-"""How the request ids of these turns begin."""
+"""Prefix of the request ids of these turns."""
 
 _BUSY_SECONDS = 0.5
-"""How long a heartbeat waits in the agent's queue before it is left for the next look."""
+"""Seconds that a heartbeat waits in the agent's queue before it is left for the next poll."""
 
 _MAX_AGENTS_AT_A_TIME = 16
 
@@ -66,7 +66,7 @@ class HeartbeatScheduler:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def look(self) -> None:
-        """Begin to wake every agent that has a heartbeat due, and that is not being woken already."""
+        """Begin to wake every agent that has a due heartbeat and is not being woken already."""
         async for stored in self._memory.list_plans():
             zone, now = envelopes.zone(stored.time_zone), self._now().timestamp()
             if stored.agent_id in self._woken or not any(True for _ in stored.plan.due(now, zone)):
@@ -79,7 +79,7 @@ class HeartbeatScheduler:
         self._woken.pop(agent_id, None)
 
     async def settle(self) -> None:
-        """Wait until every agent that is being woken has been."""
+        """Wait until no agent is being woken any more."""
         while self._woken:
             await asyncio.gather(*self._woken.values(), return_exceptions=True)
 
@@ -88,11 +88,11 @@ class HeartbeatScheduler:
             await self.look()
         except ServiceError as error:
             _log.info("heartbeats_not_listed", reason=error.reason)
-        except Exception:  # noqa: BLE001 - a bug; the other agents, and the next look, must not suffer from it
+        except Exception:  # noqa: BLE001 - a bug must not affect the other agents and the next poll
             _log.exception("heartbeats_broke")
 
     async def _wake(self, stored: StoredPlan) -> None:
-        """Run what is due for an agent, one after the other."""
+        """Run the due heartbeats of an agent, one after the other."""
         async with self._slots:
             try:
                 zone, now = envelopes.zone(stored.time_zone), self._now()
@@ -100,11 +100,11 @@ class HeartbeatScheduler:
                     await self._run(stored, heartbeat, time, now)
             except ServiceError as error:
                 _log.info("heartbeat_postponed", agent_id=stored.agent_id, reason=error.reason)
-            except Exception:  # noqa: BLE001 - a bug; it is this agent's alone
+            except Exception:  # noqa: BLE001 - a bug must not affect other agents
                 _log.exception("heartbeat_broke", agent_id=stored.agent_id)
 
     async def _run(self, stored: StoredPlan, heartbeat: Heartbeat, time: float, now: datetime) -> None:
-        """Run one time of a heartbeat, and mark it in the plan; leave it if it may not or cannot run now."""
+        """Run one time of a heartbeat and mark it in the plan; do nothing if it may not or cannot run now."""
         agent_id, plan = stored.agent_id, stored.plan
         if not plan.skips(heartbeat, time):
             if now.timestamp() < plan.paused_until:
@@ -116,7 +116,7 @@ class HeartbeatScheduler:
             try:
                 await self._turns.run(_request(agent_id, heartbeat, time, max_tokens))
             except errors.DeadlineExceeded:
-                # The agent is busy. A later time of the same heartbeat takes the place of this one.
+                # The agent is busy. A later time of the same heartbeat replaces this one.
                 return
         with suppress(errors.NotFound):
             await change(self._memory, agent_id, lambda plan: plan.settled(heartbeat.heartbeat_id, time))
@@ -124,7 +124,7 @@ class HeartbeatScheduler:
     async def _budget(self, stored: StoredPlan, now: datetime) -> int | None:
         """Return the tokens that a turn may take, 0 for any number; None if the day's turns or tokens are used up.
 
-        Counted from the turns themselves, so that no crash loses count.
+        Both are counted from the stored turns, so that the count survives a crash.
         """
         plan: HeartbeatPlan = stored.plan
         local = now.astimezone(envelopes.zone(stored.time_zone))

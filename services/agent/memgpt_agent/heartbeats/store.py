@@ -1,4 +1,4 @@
-"""The timed heartbeats of agents, as Memory keeps them: read, and changed by whole plans."""
+"""The timed heartbeats of agents in Memory, which are read and changed as whole plans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTEMPTS = 8
 
 
 class HeartbeatMemory(Protocol):
-    """What timed heartbeats need of Memory. All methods raise the errors of ``memgpt_runtime.errors``."""
+    """The methods of Memory that timed heartbeats need. All methods raise the errors of ``memgpt_runtime.errors``."""
 
     def list_plans(self) -> AsyncIterator[StoredPlan]:
         """Yield the plans of all agents that have one."""
@@ -31,7 +31,7 @@ class HeartbeatMemory(Protocol):
         ...
 
     def turns_since(self, agent_id: str, time: float) -> AsyncIterator[Turn]:
-        """Yield the agent's turns that were first asked for at ``time`` or later, latest first."""
+        """Yield the agent's turns that were first requested at ``time`` or later, latest first."""
         ...
 
     async def turn_tokens(self, agent_id: str, request_id: str) -> int:
@@ -40,7 +40,7 @@ class HeartbeatMemory(Protocol):
 
 
 async def change(memory: HeartbeatMemory, agent_id: str, edit: Callable[[HeartbeatPlan], HeartbeatPlan]) -> StoredPlan:
-    """Change a plan, again if somebody else changes it at the same time.
+    """Change a plan, and retry if another caller changes it at the same time.
 
     Raises:
         PlanError: What ``edit`` raises, or the plan grows too large.
@@ -68,6 +68,6 @@ class TurnRunner(Protocol):
         """Run a turn, or follow it, until it has ended.
 
         Raises:
-            ServiceError: It cannot continue now.
+            ServiceError: The turn cannot continue now.
         """
         ...

@@ -1,1 +1,1 @@
-"""The MemGPT loop: turns, steps, leases, and the events that a turn gives its readers."""
+"""The MemGPT loop: turns, steps, leases, and the events that a turn sends to its readers."""

@@ -1,4 +1,4 @@
-"""Objections to a model's answer, before it is acted on: the model is told of each, and asked again."""
+"""Checks of a model's answer before it is acted on. After an objection, the model is told and asked again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion
 
 MAX_FIRST_ATTEMPTS = 10
-"""How often a new agent's model is asked until its first answer passes the check."""
+"""How often a new agent's model is asked at most for a first answer that passes the check."""
 
 
 _NOT_A_PLAN = re.compile(r"\b(?:no need|not|without|instead of|already|before|after|later)\b|n['’]t\b|不|已", re.I)
-"""Words beside a function's name that may mean that it is not to be called now."""
+"""Words near a function's name which may mean that it should not be called now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why an answer is not taken.
+    """The reason why an answer is not accepted.
 
     Attributes:
         to_model: What the model is told.
@@ -46,7 +46,7 @@ def first_answer_objection(completion: Completion) -> Objection | None:
 def mismatch_objection(context: Context, completion: Completion) -> Objection | None:
     """Return an objection if the thought plans one function and the call is to another.
 
-    A function that was called since the last event is not planned: the thought looks back at it.
+    A function that was called since the last event does not count as planned: the thought may refer to that call.
     """
     call = completion.call
     if call is None:
@@ -74,7 +74,7 @@ def _named(thought: str, functions: tuple[Function, ...]) -> set[str]:
 
 
 def _called_lately(context: Context) -> set[str]:
-    """Return the functions called since the last message that was not of the agent's own making."""
+    """Return the functions called since the last message that the agent did not cause itself."""
     called: set[str] = set()
     for message in reversed(context.messages):
         if message.function_call is not None:

@@ -1,4 +1,4 @@
-"""Automatic recall: what memory holds on the user's message, before the model is asked, so that one call can answer."""
+"""Automatic recall: a search for the user's message before the model is asked, so that one call can answer."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from memgpt_agent.functions.searching import shown_message
 _log = structlog.get_logger(__name__)
 
 _HITS = 3
-"""Passages, and messages that have left the window."""
+"""Most passages, and most messages that have left the window."""
 
 _MAX_QUERY = 1000
 _MAX_CHARACTERS = 400
-"""Of each hit; a search shows it whole."""
+"""Most characters of each hit; a search shows it whole."""
 
 
 async def with_recalled(context: Context, memory: MemorySearch) -> Context:
-    """Return the context with the best hits for the user's message, if that is what the agent is to answer.
+    """Return the context with the best hits for the user's message, if the agent is about to answer one.
 
-    What cannot be searched is left out: the agent can still search by itself.
+    A search that fails is left out: the agent can still search by itself.
     """
     query = _query(context)
     if not query:

@@ -1,6 +1,6 @@
-"""From the committed steps of a turn to its durable events.
+"""Conversion of the committed steps of a turn to its durable events.
 
-The events follow from what is stored and from nothing else, so a live stream and every replay of it are equal.
+The events are derived from what is stored alone, so a live stream and every replay of it are equal.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EventMapper:
             return []
         bodies = self._bodies(step)
         for message in step.messages:
-            # Words of ours, for a turn that would end without any, have no usage.
+            # The message that the loop adds to a turn without one has no usage.
             if message.role is Role.ASSISTANT and message.usage is not None:
                 self.model_steps += 1
                 self.usage += message.usage

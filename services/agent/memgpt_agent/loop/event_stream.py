@@ -1,9 +1,9 @@
 """The events of one running turn, for any number of readers.
 
-The turn writes; readers follow at their own pace, each from its own place, so that a slow reader neither holds up the
-turn nor makes it pile up copies. Committed events are kept to the turn's end and its last reader. Text of the step that
-runs is kept until the step is committed; a reader gets all of it that is new at once, so that a slow one gets few large
-pieces, and none of a step that was committed meanwhile.
+The turn writes; each reader follows at its own pace and from its own position, so that a slow reader neither delays the
+turn nor makes it collect copies. Committed events are kept until the turn has ended and its last reader has left. Text
+of the running step is kept until the step is committed; a reader gets all new text at once, so that a slow one gets few
+large pieces, and none of a step that was committed in the meantime.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class _Place:
 
 
 class EventStream:
-    """Collects a turn's events; the ``Sink`` of its model."""
+    """The events of a turn; also the ``Sink`` of its model."""
 
     def __init__(self) -> None:
         self.mapper = EventMapper()
         self.turn_id = ""
         """Identity of the turn; empty until it leaves the queue."""
         self._events: list[Event] = []
-        # Provisional: of the step that runs, or of the queue before it.
+        # Provisional events: of the running step, or of the queue before the first one.
         self._running: list[_Text | Queued | StepRestarted] = []
         self._generation = 0
         self._changed = asyncio.Event()
@@ -73,7 +73,7 @@ class EventStream:
 
     @property
     def ended(self) -> bool:
-        """Whether the stream has the turn's end, or its failure."""
+        """Whether the stream contains the turn's end or its failure."""
         return self._closed
 
     # Written by the turn.
@@ -88,7 +88,7 @@ class EventStream:
         self._changed.set()
 
     def step(self, step: Step) -> None:
-        """Add the events of a committed step, unless the stream has them."""
+        """Add the events of a committed step, unless the stream has them already."""
         self._add(self.mapper.step(step))
         self._attempt = 1
 
@@ -118,7 +118,7 @@ class EventStream:
     def restart(self, reason: str) -> None:
         """Record that the running step starts again."""
         self._attempt += 1
-        # What was streamed of it is void, also for those who have not read it yet.
+        # Its text is void, including what readers have not read yet.
         self._forget_running()
         self._provisional(StepRestarted(self._attempt, reason))
 
@@ -131,11 +131,11 @@ class EventStream:
 
         Args:
             after_sequence: Durable events up to and including this one are left out.
-            deltas: Whether to give the model's text as it comes.
-            keep_alive: Seconds of silence after which ``KeepAlive`` is given; None for never.
+            deltas: Whether to yield the model's text as it comes.
+            keep_alive: Seconds of silence after which ``KeepAlive`` is yielded; None for never.
 
         Raises:
-            BaseException: What the turn failed with.
+            BaseException: The failure of the turn.
         """
         told = 0
         turn_id = ""

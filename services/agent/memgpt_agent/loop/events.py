@@ -43,7 +43,7 @@ class FunctionCalled:
 
 @dataclass(frozen=True, slots=True)
 class FunctionResult:
-    """What the function gave, or what went wrong."""
+    """The function's result, or what went wrong."""
 
     call_id: str
     name: str

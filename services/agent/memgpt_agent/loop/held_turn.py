@@ -1,4 +1,4 @@
-"""A turn that this replica holds the lease of: what it has used, what fills its window, and its commits."""
+"""A turn whose lease this replica holds: its usage, its context, and its commits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LeaseLostError(Exception):
 
 
 class TurnFailedError(Exception):
-    """The turn ends; trying again would not help. The text is for people."""
+    """The turn must end, since a retry would not help. The message is for people."""
 
 
 @dataclass(slots=True)
@@ -36,15 +36,15 @@ class HeldTurn:
     """A turn under its lease.
 
     Attributes:
-        memory: Where it is committed.
-        request: What the client asked for.
+        memory: The service to which it is committed.
+        request: The client's request.
         lease: The lease.
         stream: Gets its events.
         retry_seconds: Pause before the first retry of a commit.
-        next_step: Index of the step that is committed next.
+        next_step: Index of the next step to commit.
         model_steps: Steps so far in which the model was asked.
         usage: Tokens so far.
-        known_context: What fills the window now, if known: every commit returns it.
+        known_context: The content of the window now, if known: every commit returns it.
         further_calls: Calls of the model's last answer that are still to be made, each in a step of its own. Another
             replica that takes over asks the model again instead.
         reason: Why the agent continues after them; empty if none of the calls made gave a reason.
@@ -92,15 +92,15 @@ class HeldTurn:
         return self.request.agent_id
 
     async def context(self) -> Context:
-        """Return what fills the window now."""
+        """Return the content of the window now."""
         if self.known_context is None:
             self.known_context = await self.memory.load_context(self.agent_id)
         return self.known_context
 
     async def commit(self, step: NewStep) -> Step:
-        """Commit a step, and tell the stream of it and of the turn's end.
+        """Commit a step, and add it to the stream, with the turn's end if it ends the turn.
 
-        A commit that Memory did not answer is repeated: a step that is committed already is only returned again.
+        A commit without a response is repeated; Memory only returns a step that is committed already.
 
         Raises:
             LeaseLostError: Another replica holds the turn.
@@ -133,7 +133,7 @@ class HeldTurn:
             await self.end(outcome)
 
     async def release(self) -> None:
-        """Give the lease back if Memory can be reached; otherwise it expires."""
+        """Release the lease if Memory can be reached; otherwise it expires."""
         try:
             await asyncio.shield(self.memory.release_lease(self.agent_id, self.lease))
         except errors.ServiceError as error:

@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 class LeaseRenewer:
     """Renews a lease in the background. Its task ends when the turn must be cancelled, or the lease is lost.
 
-    A request to cancel arrives at once, after the grant; if that stream breaks, with the next renewal.
+    A request to cancel arrives at once on the stream of the grant, or with the next renewal if that stream breaks.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LeaseRenewer:
                 else:
                     await asyncio.wait((watch,), timeout=self._seconds)
                     if watch.done():
-                        # The turn is to be cancelled, or else has just ended: its last commit is about to be answered.
+                        # The turn must be cancelled, or it has just ended and its last commit's response is on its way.
                         continue
                 await self._renew()
         finally:
@@ -74,5 +74,5 @@ class LeaseRenewer:
         except errors.Aborted:
             self.lost = True
         except errors.ServiceError as error:
-            # Memory may be restarting: the lease holds for a while, and a commit under a lost one is refused.
+            # Memory may be restarting. The lease holds for a while, and a commit under a lost lease is refused.
             _log.info("lease_not_renewed", turn_id=self._lease.turn_id, reason=error.reason)

@@ -1,4 +1,4 @@
-"""How the loop runs."""
+"""The settings of the loop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class LoopSettings:
 
     Attributes:
         context_window: Tokens of the model's context window, for agents that do not set their own.
-        max_answer_tokens: Tokens reserved for an answer, and its limit.
+        max_answer_tokens: Tokens reserved for an answer, which are also its limit.
         max_steps: Limit of steps in a turn.
         pressure: Fraction of the window above which the agent is alerted.
         keep: Largest fraction of the messages that an eviction leaves.
         renew_seconds: Seconds between two renewals of the lease, which lasts 10 seconds.
         queue_timeout: Seconds that a turn waits for the agent's other turns.
-        retry_seconds: Seconds before the first retry of a commit that Memory did not answer; doubles each time.
+        retry_seconds: Seconds before the first retry of a commit without a response; doubles each time.
         auto_recall: Whether each user message is searched for in recall and archival memory before the model is asked.
     """
 

@@ -1,4 +1,4 @@
-"""Whether the user still waits for a word of the agent, and the words that a turn ends with if none came."""
+"""Whether the user is still waiting for a reply, and the message that ends a turn in which the agent sent none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memgpt_agent.domain import Context, FunctionCall, Message, Role, TurnState,
 from memgpt_agent.functions.send_message import SEND_MESSAGE, SENT
 
 MAX_REMINDERS = 2
-"""How often the agent is told in a turn that the user is waiting, before the turn ends with words of ours."""
+"""How often a turn reminds the agent that the user is waiting, before the loop ends it with a message of its own."""
 
 _CHAINED = (
     prompt.HEARTBEAT_REQUESTED,
@@ -52,7 +52,7 @@ def owes_reply(context: Context, messages: Sequence[Message] = ()) -> bool:
 
 
 def _begins_turn(message: Message) -> bool | None:
-    """Whether an event makes the user wait for an answer; None if it only continues a turn."""
+    """Return whether an event makes the user wait for an answer; None if it only continues a turn."""
     match envelopes.kind(message.text):
         case "user_message" | "login":
             return True
@@ -64,7 +64,7 @@ def _begins_turn(message: Message) -> bool | None:
 
 
 def reminders(context: Context) -> int:
-    """Return how often the agent was told since the last event from outside that the user is waiting."""
+    """Return how often the agent was reminded, since the last external event, that the user is waiting."""
     count = 0
     for message in reversed(context.messages):
         if message.role is Role.USER:
@@ -85,9 +85,9 @@ def last_words(context: Context, state: TurnState, now: datetime) -> tuple[Messa
 
 
 def repeated_answer(context: Context, text: str) -> str:
-    """Return the user's message that ``text`` does not answer, since it only repeats the agent's former message.
+    """Return the user's message that ``text`` does not answer because it only repeats the agent's last message.
 
-    Empty if it does not repeat it, if the user's message is a repetition too, or if the agent was told already.
+    Empty if it is not a repetition, if the user's message is one too, or if the agent was told already.
     """
     if len(text) < _MIN_REPEATED:
         return ""

@@ -1,8 +1,8 @@
 """The steps of a turn: make room, ask the model, run the one function that it calls, commit.
 
-What a function changes in Memory is committed with the step that called it. A call of a remote tool cannot be: it is
-committed as a step without a result, then made, and its result is the next step. A replica that finds a call without
-a result makes it under the same key, and does not ask the model again.
+The changes of a function in Memory are committed with the step that called it. This is not possible for a call of a
+remote tool: it is committed as a step without a result, then made, and its result is the next step. A replica that
+finds a call without a result makes it under the same key, and does not ask the model again.
 
 The event that makes an agent continue (a heartbeat, an alert) is committed in the step that caused it.
 """
@@ -37,7 +37,7 @@ _OVERFLOW_ATTEMPTS = 4
 _CONFLICT_ATTEMPTS = 5
 _OVERFLOW_SHRINK = 0.75
 _MAX_FURTHER = 15
-"""Calls of one answer after its first one that are made."""
+"""Most further calls of one answer that are made after its first one."""
 
 
 class StepRunner:
@@ -60,7 +60,7 @@ class StepRunner:
             view: Returns a context as its window shows it.
             max_steps: Limit of steps for turns that set none.
             now: The clock.
-            recall_from: What is searched for each message of the user before the model is asked; None for nothing.
+            recall_from: The memory to search for each user message before the model is asked; None to search nothing.
         """
         self._model = model
         self._executor = executor
@@ -89,7 +89,7 @@ class StepRunner:
             except errors.Aborted:
                 turn.stream.restart("The agent was changed in the meantime.")
                 turn.known_context = None
-                # The model is asked again, with what has changed before it.
+                # The model is asked again, with the changed context.
                 turn.further_calls.clear()
                 turn.reason = ""
                 continue
@@ -101,7 +101,7 @@ class StepRunner:
         )
 
     async def _next(self, turn: HeldTurn) -> tuple[NewStep, Usage | None]:
-        """Return the next step to commit, and the tokens that the model took for it; None if it was not asked."""
+        """Return the next step to commit, and the tokens that the model used for it; None if it was not asked."""
         context = await turn.context()
         if context.open_call is not None:
             result = await self._executor.finish(context, context.open_call, turn.lease.turn_id, turn.next_step - 1)
@@ -119,7 +119,7 @@ class StepRunner:
         return self._new_step(turn, view, result, completion.usage), completion.usage
 
     def _limit_reached(self, turn: HeldTurn, usage: Usage | None = None) -> Outcome | None:
-        """Return how a turn ends that has used up its steps or tokens; None while it has not.
+        """Return the end of a turn that has used up its steps or tokens; None if it has not.
 
         Args:
             turn: The turn.
@@ -164,7 +164,7 @@ class StepRunner:
         return ContextView.of(view.window, context)
 
     async def _ask(self, turn: HeldTurn, view: ContextView) -> Completion:
-        """Ask the model until there is no objection to its answer; it is told of each."""
+        """Ask the model until there is no objection to its answer; each objection is sent to the model."""
         first = turn.request.verify and boot.awaits_first_answer(view.context)
         messages = view.messages()
         usage, told = NO_USAGE, ""
@@ -189,7 +189,7 @@ class StepRunner:
             " try again, use another model, or set skip_verify"
         )
 
-    # Making the step.
+    # Building the step.
 
     def _new_step(self, turn: HeldTurn, view: ContextView, result: StepResult, usage: Usage | None) -> NewStep:
         """Return the step of a result, with the event that makes the agent continue, or with the turn's end."""
@@ -199,7 +199,7 @@ class StepRunner:
         plan = None if effects.plan is None else PlanEdit(effects.plan, view.context.plan_etag)
         if result.failed:
             turn.further_calls.clear()
-        # The calls that follow a write are the heartbeat that it asked for.
+        # Further calls after a write already are the continuation that it requested.
         if not (turn.further_calls and _writes(result)):
             turn.reason = result.reason or turn.reason
         if turn.further_calls:
@@ -233,7 +233,7 @@ class StepRunner:
 
 
 def refusal(view: ContextView) -> str:
-    """Return what to tell people if the endpoint refuses a prompt of any size."""
+    """Return the message to people if the endpoint refuses prompts of any size."""
     return (
         f"the model refuses even {view.window.tokens} tokens as too long; set agent.context_window to the model's own"
     )

@@ -1,4 +1,4 @@
-"""The recursive summary that takes the place of what leaves the window."""
+"""The recursive summary that replaces the messages that leave the window."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
     )
     completion = await model.complete(request, _Nowhere())
     if not completion.text.strip():
-        # Without a summary, what leaves the window would be forgotten.
+        # Without a summary, the evicted messages would be forgotten.
         raise BadAnswerError("the model wrote no summary of the oldest messages; retry, or choose another model")
     summary = window.shorten(completion.text.strip(), window.summary_tokens)
     question = window.shorten(open_question(gone, kept), window.summary_tokens)

@@ -1,4 +1,4 @@
-"""What comes of a model's answer: the messages of the step, the changes it makes, and why the agent continues."""
+"""The result of a model's answer: the messages of the step, its changes, and why the agent continues."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from memgpt_agent.models.base import Completion
 from memgpt_agent.remote_tools.port import ToolCall, Tools
 
 MAX_RESULT_CHARACTERS = 3000
-"""Longer results are cut, except those of searches."""
+"""Most characters of a result; longer ones are cut, except those of searches."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What is to be committed.
+    """The content of a step to commit.
 
     Attributes:
         messages: The model's answer, a function's result, or both.
@@ -49,12 +49,12 @@ class ToolExecutor:
         self._now = now
 
     async def act(self, context: Context, completion: Completion, *, asked: bool = True) -> StepResult:
-        """Run the function that was called, unless it runs elsewhere.
+        """Run the called function, unless it is a remote tool's.
 
         Args:
-            context: What filled the window before.
+            context: The context that the model answered.
             completion: The model's answer.
-            asked: Whether the model was asked for it; a further call of an earlier answer took no tokens of its own.
+            asked: Whether the model was asked for this step; further calls of an earlier answer used no tokens.
         """
         if completion.call is None and _thought_only(context) and speech.owes_reply(context):
             completion = _as_message(completion)
@@ -66,7 +66,7 @@ class ToolExecutor:
             created_at=self._now(),
         )
         if completion.call is None:
-            # Once only: an agent that nobody waits for may think again without a call.
+            # Only once: an agent without a waiting user may think again without a call.
             return StepResult((answer,), reason="" if _thought_only(context) else prompt.HEARTBEAT_ONLY_THOUGHT)
         call: Call | None = None
         effects = NO_EFFECTS
@@ -95,7 +95,7 @@ class ToolExecutor:
             outcome = await self._tools.call(made)
             ok, text = outcome.ok, outcome.text
         except FunctionError as error:
-            # Registered again, or removed, since the call was committed.
+            # The tool was registered again, or removed, since the call was committed.
             ok, text = False, str(error)
         return StepResult(
             (self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call), failed=not ok
@@ -129,7 +129,7 @@ def cancelled_call(time: str) -> str:
 
 
 def _must_be_new(context: Context, call: Call) -> None:
-    """Refuse a message that only repeats the agent's last one, once."""
+    """Reject a message that only repeats the agent's last one, but only once."""
     if call.function.name != SEND_MESSAGE.name:
         return
     if question := speech.repeated_answer(context, call.text("message")):
@@ -140,7 +140,7 @@ def _must_be_new(context: Context, call: Call) -> None:
 
 
 def _as_message(completion: Completion) -> Completion:
-    """Return a plain text as the call that sends it."""
+    """Convert a plain text to the call that sends it."""
     arguments = envelopes.dumps({"message": completion.text})
     return replace(completion, text="", call=FunctionCall(new_call_id(), SEND_MESSAGE.name, arguments))
 

@@ -1,6 +1,6 @@
-"""Turns: get the agent's lease, run the steps under it, and end the turn, whatever happens in between.
+"""The life of a turn: get the agent's lease, run the steps under it, and end the turn even after a failure.
 
-Nothing is kept between two steps but what Memory holds: any replica that gets the turn's lease continues after the
+Between two steps all state is in Memory: any replica that gets the turn's lease continues after the
 last committed step, by reading the context and asking the model.
 """
 
@@ -80,19 +80,19 @@ class TurnLoop:
         )
 
     def view(self, context: Context) -> ContextView:
-        """Return a context as its window shows it, with tokens as its model's endpoint counts them."""
+        """Return a context in the form that fits its window, with tokens as its model's endpoint counts them."""
         window, model = self._settings.window(context.agent.context_window, self._count), context.agent.model
-        # A model that thinks needs more room for its answers, and at most half of the window.
+        # A reasoning model needs more room for its answers: at most half of the window.
         reserve = max(window.reserve, min(self._calibration.needed(model), window.tokens // 2))
         return ContextView.of(replace(window, reserve=reserve, scale=self._calibration.scale(model)), context)
 
     async def run(self, request: TurnRequest, stream: EventStream) -> None:
         """Run a turn, or follow it where another replica runs it, until it has ended.
 
-        If the turn cannot continue for now, its lease is given back, so that the same request continues it later.
+        If the turn cannot continue for now, its lease is released, so that the same request continues it later.
 
         Raises:
-            ServiceError: It cannot continue.
+            ServiceError: The turn cannot continue.
         """
         wait = False
         while True:
@@ -128,7 +128,7 @@ class TurnLoop:
         time_now = envelopes.format_time(self._now(), context.agent.time_zone)
         event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_SUMMARIZE, time_now))
         request = TurnRequest(agent_id, request_id, b"summarize", (event,))
-        # Checked before a turn begins, which would leave its event behind.
+        # Checked before a turn begins, since a failed turn would leave its event in the window.
         _must_be_evictable(self.view(replace(context, messages=(*context.messages, event))))
         stream = EventStream()
         granted = await self._granted(request, stream, nonblocking=False)
@@ -258,10 +258,10 @@ class TurnLoop:
                 raise
 
     async def _cancelled(self, renewer: LeaseRenewer, turn: HeldTurn) -> None:
-        """End a turn that was cancelled; its lease may be lost instead, or the renewer broken."""
+        """End a cancelled turn; raise if its lease was lost or the renewer failed instead."""
         if renewer.lost:
             raise LeaseLostError
-        renewer.task.result()  # raises what broke it: that is no request to cancel
+        renewer.task.result()  # raises the renewer's failure, which is not a request to cancel
         context = await turn.context()
         outcome = Outcome(TurnState.CANCELLED, "Cancelled on request.")
         await turn.end(outcome, cancelled_call(envelopes.format_time(self._now(), context.agent.time_zone)))
@@ -277,7 +277,7 @@ class TurnLoop:
         except (LeaseLostError, errors.ServiceError):
             raise
         except Exception:
-            # Otherwise the agent's next turn would take this one up, and break in the same way.
+            # Otherwise the agent's next turn would resume this one and fail in the same way.
             await turn.fail(_BROKE)
             raise
 
@@ -286,7 +286,7 @@ def _must_be_evictable(view: ContextView) -> int:
     """Return how many messages an eviction takes out.
 
     Raises:
-        FailedPrecondition: None can go.
+        FailedPrecondition: No message can be evicted.
     """
     if (count := view.evictable) == 0:
         raise reasons.wrong_state(

@@ -56,13 +56,13 @@ class TurnRegistry:
         """Run a turn, or follow it, until it has ended.
 
         Raises:
-            ServiceError: It cannot continue now.
+            ServiceError: The turn cannot continue now.
         """
         async for _ in self.open(request).events(deltas=False):
             pass
 
     async def close(self) -> None:
-        """Stop every turn after giving its lease back; another replica, or the next request, continues it."""
+        """Stop every turn and release its lease; another replica, or the next request, continues it."""
         self._closing = True
         tasks = [task for _, _, task in self._running.values()]
         for task in tasks:

@@ -1,4 +1,4 @@
-"""What a client asked for."""
+"""A client's request for a turn."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TurnRequest:
         verify: Whether the first answer of a new agent is checked.
         max_steps: Limit of steps; 0 for the setting.
         max_tokens: Limit of tokens; 0 for none.
-        retry: Whether to take the last turn back and run its input instead of ``messages``.
-        time_placeholder: Text in ``messages`` in place of which Memory writes the time; empty for none.
-        queue_timeout: Seconds that it waits for the agent's other turns; None for the setting.
+        retry: Whether to take back the last turn and run its input instead of ``messages``.
+        time_placeholder: Text in ``messages`` that Memory replaces by the time; empty for none.
+        queue_timeout: Seconds to wait for the agent's other turns; None for the setting.
     """
 
     agent_id: str

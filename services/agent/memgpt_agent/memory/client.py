@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # These exist in the stubs only.
 T = TypeVar("T")
 
 SERVICE = "the Memory service (agent.memory_address)"
-"""What errors call it."""
+"""Name of the service in errors."""
 
 _PACKAGE = "/memgpt.memory.v1."
 
@@ -91,7 +91,7 @@ REPEATABLE = tuple(
         "StoreService",
     )
 )
-"""Methods that the channel may repeat. CommitStep is repeated by the loop, which waits longer."""
+"""Methods that the channel may retry. The loop itself retries CommitStep, for longer."""
 
 
 async def call(answer: Awaitable[T]) -> T:
@@ -109,7 +109,7 @@ def _duration(seconds: float) -> Duration:
 
 
 class MemoryClient:
-    """The Memory service: methods for the loop, in the domain's types, and stubs for calls that are only passed on."""
+    """The Memory service: methods for the loop, in the domain's types, and stubs for calls that are passed through."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Use a channel of ``memgpt_runtime.channel.open_memory_channel`` with ``REPEATABLE``."""
@@ -153,7 +153,7 @@ class MemoryClient:
                 )
             )
 
-        # After the grant the lease keeps the turn, with or without this stream.
+        # After the grant the lease holds the turn, with or without this stream.
         async with aclosing(resuming(begin, SERVICE, lambda: not granted)) as responses:
             async for response in responses:
                 if response.HasField("queued"):
@@ -190,7 +190,7 @@ class MemoryClient:
         await call(self.agents.EndTurn(request))
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         request = state_pb.ReleaseLeaseRequest(agent_id=agent_id, lease=memory_protos.lease_proto(lease))
         await call(self.agents.ReleaseLease(request))
 
@@ -235,7 +235,7 @@ class MemoryClient:
             await stream.done_writing()
             return await call(stream)
         except asyncio.InvalidStateError:
-            return await call(stream)  # Memory ended the import early, and says why
+            return await call(stream)  # Memory ended the import early; its status says why
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, SERVICE, name="memory") from error
         finally:
@@ -263,7 +263,7 @@ class MemoryClient:
         await call(self.agents.PutHeartbeats(state_pb.PutHeartbeatsRequest(agent_id=agent_id, heartbeats=heartbeats)))
 
     async def turns_since(self, agent_id: str, time: float) -> AsyncIterator[Turn]:
-        """Yield the turns first asked for at ``time`` or later, latest first."""
+        """Yield the turns first requested at ``time`` or later, latest first."""
         request = state_pb.ListTurnsRequest(agent_id=agent_id)
         while True:
             page = await call(self.agents.ListTurns(request))
@@ -284,11 +284,11 @@ class MemoryClient:
         return tokens
 
     async def load_context(self, agent_id: str) -> Context:
-        """Return what fills the agent's window now."""
+        """Return the content of the agent's window now."""
         return memory_protos.context(await self.load_context_proto(agent_id))
 
     async def load_context_proto(self, agent_id: str) -> context_pb2.AgentContext:
-        """Return what fills the agent's window now, as a proto for clients."""
+        """Return the content of the agent's window now, as a proto for clients."""
         return (await call(self.agents.LoadContext(state_pb.LoadContextRequest(agent_id=agent_id)))).context
 
     async def search_archival(self, agent_id: str, query: str, *, page_size: int, skip: int) -> PassagePage:

@@ -66,12 +66,12 @@ _STATE_OF = {number: state for state, number in STATES.items()}
 
 
 def moment(timestamp: Timestamp) -> datetime:
-    """A point in time."""
+    """Convert a point in time."""
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
 def message(proto: message_pb2.Message) -> Message:
-    """A stored message."""
+    """Convert a stored message."""
     call = proto.function_call
     return Message(
         role=_ROLE_OF[proto.role],
@@ -87,22 +87,22 @@ def message(proto: message_pb2.Message) -> Message:
 
 
 def step(proto: turn_pb2.Step) -> Step:
-    """A committed step."""
+    """Convert a committed step."""
     return Step(proto.index, tuple(map(message, proto.messages)))
 
 
 def turn(proto: turn_pb2.Turn) -> Turn:
-    """A turn."""
+    """Convert a turn."""
     return Turn(proto.turn_id, proto.request_id, _STATE_OF[proto.state], proto.reason, proto.committed_steps)
 
 
 def lease(proto: turn_pb2.Lease) -> Lease:
-    """A lease."""
+    """Convert a lease."""
     return Lease(proto.turn_id, proto.epoch)
 
 
 def grant(proto: agent_state_service_pb2.TurnGrant) -> TurnGrant:
-    """Permission to run a turn."""
+    """Convert the grant of a turn."""
     return TurnGrant(
         turn(proto.turn),
         lease(proto.lease) if proto.HasField("lease") else None,
@@ -113,7 +113,7 @@ def grant(proto: agent_state_service_pb2.TurnGrant) -> TurnGrant:
 
 
 def agent(proto: agent_pb2.Agent) -> Agent:
-    """An agent."""
+    """Convert an agent."""
     return Agent(
         agent_id=proto.agent_id,
         name=proto.name,
@@ -127,7 +127,7 @@ def agent(proto: agent_pb2.Agent) -> Agent:
 
 
 def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | None = None) -> Context:
-    """All that fills a window. ``messages`` take the place of those that were left out."""
+    """Convert the content of a window. ``messages`` replace those that were left out of ``proto``."""
     return Context(
         agent=agent(proto.agent),
         blocks=tuple(
@@ -144,18 +144,18 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
 
 
 def stored_plan(proto: agent_state_service_pb2.AgentHeartbeats) -> StoredPlan:
-    """The timed heartbeats of an agent."""
+    """Convert the timed heartbeats of an agent."""
     plan = HeartbeatPlan.parse(proto.heartbeats.plan)
     return StoredPlan(proto.agent_id, proto.time_zone or "UTC", plan, proto.heartbeats.etag)
 
 
 def tools(proto: tool_pb2.ToolServer) -> tuple[Tool, ...]:
-    """The functions of an address."""
+    """Convert the functions of an address."""
     return tuple(Tool(one.name, one.description, one.parameters, proto.address) for one in proto.functions)
 
 
 def tool_server(address: str, found: Iterable[Tool]) -> tool_pb2.ToolServer:
-    """An address with its functions, to be stored."""
+    """Convert an address with its functions, to be stored."""
     functions = [
         tool_pb2.ToolFunction(name=one.name, description=one.description, parameters=one.parameters) for one in found
     ]
@@ -163,7 +163,7 @@ def tool_server(address: str, found: Iterable[Tool]) -> tool_pb2.ToolServer:
 
 
 def passage_page(proto: archival_memory_service_pb2.SearchPassagesResponse) -> PassagePage:
-    """A page of passages."""
+    """Convert a page of passages."""
     return PassagePage(tuple(_hit(hit.passage) for hit in proto.hits), proto.total_size)
 
 
@@ -181,12 +181,12 @@ def _usage(proto: message_pb2.Usage) -> Usage:
 
 
 def usage_proto(value: Usage) -> message_pb2.Usage:
-    """Tokens."""
+    """Convert a count of tokens."""
     return message_pb2.Usage(prompt_tokens=value.prompt_tokens, completion_tokens=value.completion_tokens)
 
 
 def new_message(value: Message) -> message_pb2.NewMessage:
-    """A message to be stored."""
+    """Convert a message to be stored."""
     proto = message_pb2.NewMessage(role=ROLES[value.role], text=value.text, call_id=value.call_id)
     if value.function_call is not None:
         call = value.function_call
@@ -199,27 +199,27 @@ def new_message(value: Message) -> message_pb2.NewMessage:
 
 
 def new_messages(values: Iterable[Message]) -> list[message_pb2.NewMessage]:
-    """Messages to be stored."""
+    """Convert messages to be stored."""
     return [new_message(value) for value in values]
 
 
 def lease_proto(value: Lease) -> turn_pb2.Lease:
-    """A lease."""
+    """Convert a lease."""
     return turn_pb2.Lease(turn_id=value.turn_id, epoch=value.epoch)
 
 
 def outcome(value: Outcome) -> turn_pb2.TurnOutcome:
-    """How a turn ends."""
+    """Convert the end of a turn."""
     return turn_pb2.TurnOutcome(state=STATES[value.state], reason=value.reason)
 
 
 def block_edit(value: BlockEdit) -> block_pb2.BlockEdit:
-    """A block's new value."""
+    """Convert the new value of a block."""
     return block_pb2.BlockEdit(label=value.label, value=value.value, etag=value.etag, limit=value.limit)
 
 
 def commit_request(agent_id: str, held: Lease, value: NewStep) -> agent_state_service_pb2.CommitStepRequest:
-    """A step to be committed."""
+    """Convert a step to the request that commits it."""
     request = agent_state_service_pb2.CommitStepRequest(
         agent_id=agent_id,
         lease=lease_proto(held),

@@ -1,4 +1,4 @@
-"""What the loop needs of Memory. ``client`` implements it over gRPC.
+"""The methods of Memory that the loop needs. ``client`` implements them over gRPC.
 
 All methods raise the errors of ``memgpt_runtime.errors``.
 """
@@ -22,9 +22,9 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True)
 class TurnGrant:
-    """The turn may run under ``lease``; without one it has ended, or another replica holds it.
+    """The grant of a turn. ``lease`` is None if the turn has ended or another replica holds it.
 
-    ``options`` are those of the turn's first request; ``context``, which comes with a lease, fills the window now.
+    ``options`` are those of the turn's first request; ``context``, present with a lease, is the window's content now.
     """
 
     turn: Turn
@@ -41,7 +41,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class CommittedStep:
-    """A step as it is stored, and what fills the window after it; None if the step ended the turn."""
+    """A stored step, and the content of the window after it; None if the step ended the turn."""
 
     step: Step
     context: Context | None
@@ -66,24 +66,24 @@ class Memory(MemorySearch, Protocol):
         retry: bool = False,
         time_placeholder: str = "",
     ) -> AsyncGenerator[TurnEvent, None]:
-        """Places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
+        """Yield places in the queue, then one grant. ``messages`` are the turn's input, committed by the first grant.
 
-        After a grant with a lease: it goes on with a ``CancelRequested`` if one comes, or to the end of the turn.
-        With ``retry`` the grant takes the last turn back, whose input becomes this one's.
+        After a grant with a lease, the stream continues to the end of the turn, or to a ``CancelRequested``.
+        With ``retry`` the grant takes back the last turn, whose input becomes this one's.
 
-        A turn whose holder died comes first: a grant for another request is to be run to its end, before asking again.
-        DeadlineExceeded when others are ahead for longer than ``queue_timeout`` seconds.
+        A turn whose holder died comes first: run a grant for another request to its end, then call this again.
+        Raises DeadlineExceeded if others are ahead for longer than ``queue_timeout`` seconds.
         """
         ...
 
     async def renew_lease(self, agent_id: str, lease: Lease) -> bool:
-        """Renew the lease; return whether the turn must be cancelled. Aborted if another replica has it."""
+        """Renew the lease; return whether the turn must be cancelled. Raises Aborted if another replica has it."""
         ...
 
     async def commit_step(self, agent_id: str, lease: Lease, step: NewStep, context: Context) -> CommittedStep:
-        """Commit a step whole or not at all; return one that is committed already as it was.
+        """Commit a step as a whole or not at all; if it is committed already, return it as it was.
 
-        ``context`` is what filled the window before it.
+        ``context`` is the content of the window before the step.
         """
         ...
 
@@ -92,7 +92,7 @@ class Memory(MemorySearch, Protocol):
         ...
 
     async def release_lease(self, agent_id: str, lease: Lease) -> None:
-        """Give the lease back, so that another replica can continue the turn at once."""
+        """Release the lease, so that another replica can continue the turn at once."""
         ...
 
     def read_turn(self, agent_id: str, request_id: str, *, after_step: int, follow: bool) -> AsyncIterator[Step | Turn]:
@@ -100,5 +100,5 @@ class Memory(MemorySearch, Protocol):
         ...
 
     async def load_context(self, agent_id: str) -> Context:
-        """Return what fills the agent's window now."""
+        """Return the content of the agent's window now."""
         ...

@@ -1,4 +1,4 @@
-"""Streams of Memory that are opened again when their connection breaks, or while Memory is overloaded."""
+"""Streams of Memory that are reopened if their connection breaks or Memory is overloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memgpt_runtime.status import from_rpc_error
 _log = get_logger(__name__)
 
 _SECONDS = 30.0
-"""How long a stream is opened again, from the first failure since its last response."""
+"""Seconds for which a stream is reopened, from the first failure since its last response."""
 
 R = TypeVar("R")
 
@@ -26,12 +26,12 @@ async def resuming(
     """Yield the responses of a stream.
 
     Args:
-        open_stream: Opens it, from where it was.
-        service: What is called, for errors.
-        resumable: Whether the stream may be opened again now.
+        open_stream: Opens the stream from its current position.
+        service: Name of the service, for errors.
+        resumable: Returns whether the stream may be reopened now.
 
     Raises:
-        ServiceError: It failed for good.
+        ServiceError: The stream failed and cannot be reopened.
     """
     policy = RetryPolicy(seconds=_SECONDS, retryable=_may_pass, initial=0.2, maximum=2.0)
     while True:
@@ -53,6 +53,6 @@ async def resuming(
 
 
 def _may_pass(error: Exception) -> bool:
-    # Without a request id it is not Memory that responded.
+    # An error without a request id does not come from Memory.
     broken = isinstance(error, Unavailable) and error.request_id is None
     return broken or (isinstance(error, ResourceExhausted) and error.reason == Reason.OVERLOADED)

@@ -2,12 +2,12 @@
 
 ``base`` is the port that the loop knows, ``router`` picks the model that an agent names. Behind an endpoint:
 
-- ``openai_model`` asks, and asks again: busy endpoints, thinking models, malformed answers, the other mode
-- ``transport`` sends requests and reads the chunks of answers; the only module that knows the library
+- ``openai_model`` calls the endpoint and retries: busy endpoints, thinking models, malformed answers, the other mode
+- ``transport`` sends requests and reads the chunks of answers; the only module that imports the client library
 - ``request`` makes requests: histories, schemas, and the options that an endpoint takes, learned from its refusals
 - ``answer`` reads answers: streams in any shape, calls written as text, small faults in their JSON
 - ``modes`` remembers how each model calls functions; ``refused`` words refusals for people
 
-What a refusal means is told by ``memgpt.endpoints``, which Memory and the command line share. ``offline`` holds the
+``memgpt.endpoints``, shared with Memory and the command line, classifies refusals. ``offline`` holds the
 built-in model.
 """

@@ -1,8 +1,8 @@
-"""What the loop asks of a chat model.
+"""The interface of a chat model.
 
-Beside the two errors here, a model raises those of ``memgpt_runtime.errors``: ``Unavailable`` when the endpoint cannot
-be reached, ``ResourceExhausted`` when it wants to be asked later, ``FailedPrecondition`` when a setting has to be
-changed first.
+Besides the two errors here, a model raises those of ``memgpt_runtime.errors``: ``Unavailable`` if the endpoint cannot
+be reached, ``ResourceExhausted`` if it is rate limiting requests, ``FailedPrecondition`` if a setting must be changed
+first.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ class ContextOverflowError(Exception):
 
 
 class BadAnswerError(Exception):
-    """The model's answer is of no use, and was so when asked again. The text tells people why, and what to try."""
+    """The model's answer is unusable, also after a retry. The message tells people why, and what to try."""
 
 
 class DeltaKind(StrEnum):
-    """What a piece of streamed text belongs to."""
+    """The kind of a piece of streamed text."""
 
     THOUGHT = "thought"
     MESSAGE = "message"
 
 
 class Sink(Protocol):
-    """Where a model's text goes while it comes."""
+    """Receives a model's text as it comes."""
 
     def delta(self, kind: DeltaKind, text: str) -> None:
-        """More text. It is provisional until the step is committed."""
+        """Add text, which is provisional until the step is committed."""
         ...
 
     def restart(self, reason: str) -> None:
-        """What was streamed of this step is void; it runs again, for ``reason`` (a sentence for people)."""
+        """Discard the text of this step, which runs again for ``reason`` (a sentence for people)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to a model.
+    """One request to a model.
 
     Attributes:
         messages: The prompt, system message first.
-        functions: The functions it may call, one a time; none when plain text is wanted.
+        functions: The functions it may call, one at a time; none if the answer must be plain text.
         model: The model's name; empty for the service's own setting.
         max_tokens: The most tokens that it may write; 0 for no bound.
-        note: What changes from step to step, as JSON text: the last message of the prompt, and of no later one.
-        guided_note: The same with advice for small models, who need it in the mode ``json_schema``.
+        note: The part that changes from step to step, as JSON text: the last message of this prompt only.
+        guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
     """
 
     messages: Sequence[Message]
@@ -69,9 +69,9 @@ class Completion:
     """A model's answer.
 
     Attributes:
-        text: Its text; beside a call, inner thought. Never empty where a request has no functions.
+        text: Its text; with a call, the inner thought. Never empty if the request has no functions.
         call: The function call, if there is one.
-        usage: Tokens that it took, repetitions included.
+        usage: Tokens used, including retries.
         further: Calls of the same answer that follow ``call``, each to be made in a step of its own.
     """
 

@@ -1,4 +1,4 @@
-"""Where a chat model is, and how it is asked. Apart from `openai_model`, since importing `openai` takes a second."""
+"""Settings of a chat endpoint. Separate from `openai_model`, since importing `openai` takes a second."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Where the model is and how it is asked.
+    """The endpoint of a chat model, and the options of its requests.
 
     Attributes:
         model: Name of the model, for agents that name none.
         base_url: The endpoint's address; empty for OpenAI's. See `memgpt.endpoints.address`.
         api_key: Its key; local servers need none.
-        mode: How functions are called; AUTO finds out, and goes on finding out.
-        timeout: Seconds without a part of the answer after which the endpoint is given up.
+        mode: How functions are called; AUTO detects it, and keeps adapting.
+        timeout: Seconds without a part of the answer after which the request fails.
         temperature: Sampling temperature; None for the endpoint's default.
-        retries: How often a request is made again that failed by no fault of its own.
-        patience: Seconds that are waited at most, in all, before a request is made again.
-        pause: Seconds before the first repetition, unless the endpoint says otherwise; it doubles every time.
+        retries: How often a request is retried after a failure of the endpoint or the connection.
+        patience: Most seconds to wait, in total, between the retries of a request.
+        pause: Seconds before the first retry, unless the endpoint says otherwise; doubles each time.
         headers: Further headers of every request; their values may be secret.
         query: Further query parameters of every request.
     """

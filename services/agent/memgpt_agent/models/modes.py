@@ -1,8 +1,8 @@
-"""How each model calls functions, as far as that is known: found out while it is asked, and revised.
+"""How each model calls functions: detected from its answers, and revised.
 
-In ``auto`` the first answers decide. A model that has not called a function in a mode yet may be asked in the other one
-at once; one that has done so is changed after two bad answers in a row only, since any model has a bad draw now and
-then.
+In ``auto`` the first answers decide. For a model that has not called a function in a mode yet, the other mode may be
+tried at once. For one that has, the mode changes only after two bad answers in a row, since any model gives a bad
+answer now and then.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class Modes:
 
     @property
     def automatic(self) -> bool:
-        """Whether modes are found out."""
+        """Whether modes are detected."""
         return self._configured is Mode.AUTO
 
     def shown(self, model: str) -> Mode:
-        """The mode of a model for people: AUTO while it is not known."""
+        """Return the mode of a model to show to people: AUTO while it is not known."""
         found = self._found.get(model)
         return self._configured if not self.automatic or found is None or not found.known else found.mode
 
     def current(self, model: str) -> Mode:
-        """The mode to ask a model in."""
+        """Return the mode for the next request to a model."""
         return self._configured if not self.automatic else self._of(model).mode
 
     def other(self, mode: Mode) -> Mode | None:
-        """The mode to try when ``mode`` fails; None where the configuration allows no other."""
+        """Return the mode to try when ``mode`` fails; None if the configuration allows no other."""
         if not self.automatic:
             return None
         return Mode.JSON_SCHEMA if mode is Mode.TOOLS else Mode.TOOLS
@@ -54,7 +54,7 @@ class Modes:
         return not self.automatic or self._of(model).trusted
 
     def worked(self, model: str, mode: Mode) -> None:
-        """The model called a function in ``mode``."""
+        """Note that the model called a function in ``mode``."""
         if not self.automatic:
             return
         found = self._of(model)
@@ -65,7 +65,7 @@ class Modes:
             self._found[model] = _Found(mode, known=True, trusted=True)
 
     def failed(self, model: str, mode: Mode, *, for_good: bool = False) -> None:
-        """The model gave no call in ``mode``; ``for_good`` if its endpoint says that there can be none."""
+        """Note that the model made no call in ``mode``; ``for_good`` if its endpoint does not support calls in it."""
         found = self._of(model)
         if not self.automatic or found.mode is not mode:
             return

@@ -1,12 +1,12 @@
-"""Any endpoint that speaks OpenAI's protocol.
+"""The chat model of any OpenAI-compatible endpoint.
 
-This is the one layer that asks a model again: when its endpoint is busy, breaks off or cannot be reached, within a
-budget of tries and of time; when the endpoint refuses an option, without it; when an answer is no call, once, and in
-``auto`` in the other mode. What still fails ends the caller's stream, or the turn; the steps before it stay. The
-endpoint's own words reach people, without secrets.
+This is the only layer that retries a model. If its endpoint is busy, stops midway or cannot be reached, the request is
+repeated within a budget of tries and of time. If the endpoint refuses an option, the request is repeated without it. If
+an answer is not a call, the request is repeated once, and in ``auto`` in the other mode. A failure after that ends the
+caller's stream, or the turn; the steps before it stay. People see the endpoint's own message, without secrets.
 
-Repetitions are counted here and not by a library: each pause is told to the reader of the stream, and all of them
-share one budget of seconds.
+Retries are counted here and not by a library, because each pause is reported to the readers of the stream, and all
+pauses share one budget of seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 _MAX_ADAPTATIONS = 24
 _CONNECT_SECONDS = 10.0
 _THINKING = (4, 16)
-"""How many times the room for an answer is given to a model that spends it on reasoning."""
+"""Factors by which the room for an answer grows for a model that spends it on reasoning."""
 
 _LEAST_THINKING = 4096
 _MOST_TOKENS = 65_536
@@ -55,15 +55,15 @@ class _RefusedError(Exception):
 
 
 class OpenAIModel:
-    """A chat model behind an endpoint."""
+    """A chat model at an endpoint."""
 
     def __init__(self, settings: EndpointSettings, calibration: TokenCalibration, count: CountTokens) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
             settings: The endpoint.
-            calibration: Is told how long the endpoint says prompts were, and how much room answers take.
-            count: Counts tokens as the window does.
+            calibration: Records the sizes of prompts that the endpoint reports, and the room that answers need.
+            count: Counts the tokens of a text, as the window does.
         """
         self._settings = settings
         self._calibration = calibration
@@ -83,7 +83,7 @@ class OpenAIModel:
         await self._transport.close()
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Return the answer to one request, asking again where that may help."""
+        """Return the answer to one request, with retries where they may help."""
         if not request.functions:
             return await self._text(request, sink)
         name = request.model or self._settings.model
@@ -96,14 +96,14 @@ class OpenAIModel:
             return await self._mended(request, mode, malformed, sink)
         other = self._modes.other(mode)
         if first.call is None and other is not None and not self._modes.trusts(name):
-            # Text alone, from a model that has not called a function yet: perhaps it cannot, in this way.
+            # Text alone, from a model that has not called a function yet: it may be unable to in this mode.
             return await self._in_words(request, mode, other, first, sink)
         if first.call is not None:
             self._modes.worked(name, mode)
         return first
 
     async def _text(self, request: ModelRequest, sink: Sink) -> Completion:
-        """An answer in plain text that is neither empty nor, if that can be had, cut off."""
+        """Return a plain text that is not empty and, if possible, not cut off."""
         spent, kept = NO_USAGE, None
         for _ in range(_PLAIN_TRIES):
             try:
@@ -124,7 +124,7 @@ class OpenAIModel:
         return Completion(kept, usage=spent)
 
     async def _mended(self, request: ModelRequest, mode: Mode, malformed: MalformedError, sink: Sink) -> Completion:
-        """The answer after one that is no call: with the fault shown, and perhaps in the other mode."""
+        """Return the answer to a repeated request that shows the fault of the last one, perhaps in the other mode."""
         name = request.model or self._settings.model
         other = self._modes.other(mode)
         if malformed.at_fault:
@@ -147,7 +147,7 @@ class OpenAIModel:
         return replace(answered, usage=answered.usage + spent)
 
     async def _elsewhere(self, request: ModelRequest, mode: Mode, refusal: Refusal, sink: Sink) -> Completion:
-        """The answer in the other mode, after a refusal that no option explains."""
+        """Return the answer in the other mode, after a refusal that no option explains."""
         name = request.model or self._settings.model
         other = self._modes.other(mode)
         if other is None or not refused.may_work_elsewhere(refusal):
@@ -168,7 +168,7 @@ class OpenAIModel:
     async def _in_words(
         self, request: ModelRequest, mode: Mode, other: Mode, first: Completion, sink: Sink
     ) -> Completion:
-        """The answer in the other mode, after one without a call; else the first one."""
+        """Return the answer in the other mode, after one without a call; else the first one."""
         name = request.model or self._settings.model
         self._modes.failed(name, mode)
         sink.restart("The model called no function; it is asked in another way.")
@@ -181,7 +181,7 @@ class OpenAIModel:
         return replace(answered, usage=answered.usage + first.usage)
 
     async def _called(self, request: ModelRequest, mode: Mode, sink: Sink) -> Completion:
-        """One answer, understood."""
+        """Return the interpretation of one answer."""
         answer = await self._answer(request, mode, sink)
         made = completion(answer, request, as_json=mode is Mode.JSON_SCHEMA)
         extras = self._dialect(request.model or self._settings.model).extras
@@ -191,7 +191,7 @@ class OpenAIModel:
         return made
 
     async def _answer(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
-        """One answer; a model that spends its room on reasoning is given more."""
+        """Return one answer; a model that spends its room on reasoning gets more."""
         name = request.model or self._settings.model
         for factor in (1, *_THINKING):
             room = self._room(request, name, factor)
@@ -209,7 +209,7 @@ class OpenAIModel:
         return answer
 
     def _room(self, request: ModelRequest, name: str, factor: int) -> int:
-        """Tokens that the model may write; 0 for no bound."""
+        """Return the most tokens that the model may write; 0 for no bound."""
         if not request.max_tokens:
             return 0
         room = max(request.max_tokens, self._calibration.needed(request.model))
@@ -219,7 +219,7 @@ class OpenAIModel:
         return min(room, most) if most else room
 
     async def _ask(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
-        """One answer, asked for again while that may help and patience lasts."""
+        """Return one answer, with retries while they may help and the budget lasts."""
         patience = self._settings.patience
         name = request.model or self._settings.model
         for attempt in range(self._settings.retries + 1):
@@ -248,7 +248,7 @@ class OpenAIModel:
         return self._settings.pause * float(2**attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
     async def _adapted(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
-        """One answer, with the options that the endpoint takes."""
+        """Return one answer, with the options that the endpoint accepts."""
         name = request.model or self._settings.model
         dialect = self._dialect(name)
         for _ in range(_MAX_ADAPTATIONS):
@@ -268,7 +268,7 @@ class OpenAIModel:
         raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))
 
     async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> Answer:
-        """Read one answer to its end, as long as it goes on."""
+        """Read one answer to its end; fail if nothing comes for too long."""
         silence = self._settings.timeout
         try:
             async with asyncio.timeout(context.remaining(silence)) as limit:
@@ -286,7 +286,7 @@ class OpenAIModel:
         return reader.answer()
 
     def _counted(self, request: ModelRequest, answer: Answer) -> Answer:
-        """The answer with its usage, and the counts corrected by it."""
+        """Return the answer with its usage, and correct the token counts by it."""
         ours = sum(raw_size(message, self._count) for message in request.messages)
         ours += raw_function_tokens(request.functions, self._count)
         reported = answer.usage.prompt_tokens

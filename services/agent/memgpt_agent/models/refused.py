@@ -1,4 +1,4 @@
-"""What people are told when an endpoint refuses, and what to do about it."""
+"""Errors for people about an endpoint's refusals, with what to do about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def may_work_elsewhere(refusal: Refusal) -> bool:
 
 
 def error_for(refusal: Refusal, where: str, model: str) -> Exception:
-    """The error of a refusal.
+    """Return the error for a refusal.
 
     Args:
         refusal: The refusal; not of a prompt that is too long.
@@ -90,7 +90,7 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
 
 
 def malformed(model: str, problem: MalformedError) -> str:
-    """What is said of a model whose second answer was no call either."""
+    """Return the message about a model whose second answer was not a call either."""
     if problem.at_fault:
         return (
             f"the model {model!r} answered twice with something that is no function call ({problem}); try again, or"
@@ -103,7 +103,7 @@ def malformed(model: str, problem: MalformedError) -> str:
 
 
 def no_text(model: str) -> str:
-    """What is said of a model that wrote no summary."""
+    """Return the message about a model that wrote no summary."""
     return (
         f"the model {model or 'of the service'!r} wrote no text when asked for a summary; raise"
         " agent.max_answer_tokens, or choose another model"

@@ -1,4 +1,4 @@
-"""Which model answers: the built-in one, or the endpoint's."""
+"""The choice between the built-in model and the endpoint's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from memgpt_agent.models.offline import model as offline_model
 
 
 class ModelRouter:
-    """Asks the model that the agent names, or else the service's own.
+    """Calls the model that the agent names, or the service's default.
 
-    The offline model answers only where it is named: an endpoint that fails is never replaced by it.
+    The offline model answers only if it is named: it never replaces an endpoint that fails.
     """
 
     def __init__(self, default: str, offline: ChatModel, endpoint: ChatModel | None) -> None:
@@ -20,7 +20,7 @@ class ModelRouter:
         self._endpoint = endpoint
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Hands the request on.
+        """Pass the request to the model.
 
         Raises:
             FailedPrecondition: The agent names a model, and no endpoint is configured.

@@ -11,7 +11,7 @@ from memgpt.endpoints.address import Address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
 from openai import AsyncAPIResponse
 
-# It would log every request with its address, and the password that may stand in it.
+# It would log every request with its address, which may contain a password.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 _MAX_BODY = 4 * 1024 * 1024
@@ -21,7 +21,7 @@ _JSON_BEGINS = ("{", "[", '"')
 
 
 class EndpointError(Exception):
-    """The endpoint gave no answer. ``refusal`` says why."""
+    """The endpoint returned no answer. ``refusal`` says why."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.meaning.value)
@@ -37,7 +37,7 @@ class Transport:
         Args:
             address: The endpoint.
             api_key: Its key; empty for none.
-            connect_timeout: Seconds until a connection must stand.
+            connect_timeout: Seconds to wait for a connection.
         """
         self._address = address
         self._headers: dict[str, str | openai.Omit] = {**_RAW, **_credential(address, api_key)}
@@ -46,7 +46,7 @@ class Transport:
             api_key=api_key or "none",
             base_url=address.base_url,
             max_retries=0,
-            # Time without a chunk is counted by whoever reads them: comments that keep a stream alive are none.
+            # The reader of the chunks measures silence, since the comments that keep a stream alive are not chunks.
             timeout=openai.Timeout(None, connect=connect_timeout),
             default_headers=dict(address.headers),
             default_query=dict(address.query),
@@ -62,11 +62,11 @@ class Transport:
         An answer that was not streamed is one chunk.
 
         Raises:
-            EndpointError: There is no answer, or it breaks off with an error.
+            EndpointError: There is no answer, or it stops with an error.
         """
         try:
-            # As plain dictionaries: to check and to copy every message of a long prompt, and every chunk, into the
-            # library's own types takes longer than all else that the Agent does in a step.
+            # As plain dictionaries: converting every message of a long prompt, and every chunk, to the library's own
+            # types takes longer than everything else that the Agent does in a step.
             response = await self._client.post(
                 path,
                 body=body,
@@ -99,7 +99,7 @@ class Transport:
             yield self._whole(reader.rest, status, headers)
 
     def _checked(self, data: str, status: int, headers: Mapping[str, str]) -> object:
-        """One event's JSON."""
+        """Return the JSON of one event."""
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ class Transport:
         return chunk
 
     def _whole(self, body: str, status: int, headers: Mapping[str, str]) -> object:
-        """The one chunk of an answer that was not streamed."""
+        """Return the only chunk of an answer that was not streamed."""
         text = body.lstrip("\ufeff \r\n\t")
         if not text:
             raise EndpointError(Refusal(Meaning.UNAVAILABLE, status, "", "an empty response"))
@@ -130,7 +130,7 @@ class Transport:
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         try:
             body: object = error.response.text[:_MAX_BODY]
-        except Exception:  # noqa: BLE001 - a body that cannot be read says nothing
+        except Exception:  # noqa: BLE001 - a body that cannot be read has no information
             body = error.body
         refusal = self._understood(error.status_code, body, headers)
         if refusal.meaning is Meaning.REDIRECTED:
@@ -143,9 +143,9 @@ class Transport:
 
 
 class _EventReader:
-    """Server-sent events, or the body in place of them.
+    """A reader of server-sent events, or of the body if there are none.
 
-    Comments, empty events and a byte order mark are passed over. ``rest`` is the body when there were no events.
+    Comments, empty events and a byte order mark are skipped. ``rest`` is the body if there were no events.
     """
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _EventReader:
         self._data: list[str] = []
 
     async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
-        """The data of each event, until the end or ``[DONE]``."""
+        """Yield the data of each event, until the end or ``[DONE]``."""
         async for piece in pieces:
             self._buffer += piece
             while (end := self._buffer.find(b"\n")) >= 0:
@@ -176,7 +176,7 @@ class _EventReader:
             yield data
 
     def _line(self, line: bytes) -> list[str]:
-        """The data of the events that a line ends."""
+        """Return the data of the events that a line ends."""
         text = line.decode("utf-8", "replace").strip("\r\ufeff")
         if text.startswith("data:"):
             # The blank line between two events is missing sometimes.
@@ -186,7 +186,7 @@ class _EventReader:
         if not text.strip():
             return self._flush()
         if self.events and text.startswith("{"):
-            return [*self._flush(), text]  # an error in mid-stream, without the form of an event
+            return [*self._flush(), text]  # an error in the middle of a stream, without the form of an event
         if not self.events and not text.startswith((":", "event:", "id:", "retry:")):
             self.rest += text + "\n"
         return []

@@ -19,7 +19,7 @@ _FORMER_PRESETS = {
     "a8bc1912ae647e17a84def09c8be7c233f2deb476c009a615616f48b9e13214b": "memgpt_docs",
     "3c97f46b941cceb717bc2aa663fc2a5787668435a0e0d4787caa45fa235de43d": "memgpt_extras",
 }
-"""SHA-256 of presets that agents may still have, by the name of what replaced them."""
+"""SHA-256 of former presets that agents may still have, with the names of their replacements."""
 
 
 class ProfileKind(StrEnum):

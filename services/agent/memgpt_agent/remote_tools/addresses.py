@@ -1,7 +1,7 @@
 """Addresses of remote tools that the operator allows.
 
 An entry is ``host:port``. A host that begins with ``*.`` stands for every name below the rest, ``*`` alone for every
-host, a port of ``*`` for every port. ``tls://`` before an entry has the addresses called by TLS, else in plaintext.
+host, a port of ``*`` for every port. With ``tls://`` before an entry, its addresses are called over TLS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AllowedAddresses:
         """Parse the list.
 
         Raises:
-            ValueError: An entry is not an address. The text names it.
+            ValueError: An entry is not an address. The message names it.
         """
         self._entries = tuple(map(_parse, entries))
 

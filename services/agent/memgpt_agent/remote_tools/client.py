@@ -18,7 +18,7 @@ from memgpt_agent.remote_tools import description
 from memgpt_agent.remote_tools.addresses import AllowedAddresses, normal
 from memgpt_agent.remote_tools.port import ToolCall, ToolResult
 
-if TYPE_CHECKING:  # It exists in the stubs only.
+if TYPE_CHECKING:  # it exists in the stubs only
     from memgpt.tool.v1.tool_service_pb2_grpc import ToolServiceAsyncStub
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ _LIST_TIMEOUT = 10.0
 _MAX_TEXT = 1000
 _SERVICE = "/memgpt.tool.v1.ToolService"
 
-# What a server says with these is meant for its caller; other messages are gRPC's own, or an exception's text.
+# A server's messages with these codes are meant for the caller; others come from gRPC or an exception.
 _TELLING = frozenset(
     (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -58,7 +58,7 @@ class ToolClient:
         Args:
             allowed: The addresses that may be called.
             timeout: Seconds that a call may take.
-            credentials: For the addresses that are called by TLS; None for gRPC's own.
+            credentials: For the addresses that are called over TLS; None for gRPC's default.
         """
         self._allowed = allowed
         self._timeout = timeout
@@ -71,8 +71,8 @@ class ToolClient:
         Raises:
             InvalidArgument: It is not an address.
             PermissionDenied: The operator does not allow it.
-            Unavailable: No server answers there.
-            FailedPrecondition: What it lists cannot be used.
+            Unavailable: No server responds there.
+            FailedPrecondition: A listed function cannot be used.
         """
         try:
             address = normal(address)
@@ -86,7 +86,7 @@ class ToolClient:
                 permission="tools.register",
                 address=address,
             )
-        # A channel of its own: an unusable server must not keep a connection.
+        # A separate channel, so that an unusable server does not keep a connection.
         async with self._open(address, tls=tls) as channel:
             stub: ToolServiceAsyncStub = ToolServiceStub(channel)
             try:

@@ -1,6 +1,6 @@
 """Descriptions of remote functions, as a server lists them: checked, and resolved into a form that endpoints accept.
 
-A description is data. Nothing of it is executed or fetched: references are resolved within the schema alone.
+A description is data. Nothing in it is executed or fetched: references are resolved within the schema alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 Schema = Mapping[str, object]
 
 MAX_FUNCTIONS = 100
-"""Functions of one address, and of all addresses of an agent."""
+"""Most functions of one address, and of all addresses of an agent."""
 
 MAX_DESCRIPTION_CHARACTERS = 4096
 MAX_SCHEMA_BYTES = 16 * 1024
@@ -32,14 +32,14 @@ _MAX_PROBLEM_CHARACTERS = 300
 
 
 class UnusableToolError(Exception):
-    """A description that cannot be used. The text names the function and the problem."""
+    """A description that cannot be used. The message names the function and the problem."""
 
 
 def describe(name: str, description: str, parameters: str, address: str) -> Tool:
     """Check a server's description of a function, and resolve the references in its schema.
 
     Raises:
-        UnusableToolError: It cannot be offered to a model.
+        UnusableToolError: The function cannot be offered to a model.
     """
     if not _NAME.fullmatch(name):
         raise UnusableToolError(f"the name {name[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ -")
@@ -62,7 +62,7 @@ def _resolved(schema: object) -> Schema:
     """Return the schema with its references resolved.
 
     Raises:
-        UnusableToolError: One leads elsewhere or nowhere, or into itself; or the schema grows too large.
+        UnusableToolError: A reference is external, broken or recursive, or the schema becomes too large.
     """
     if not isinstance(schema, Mapping):
         raise UnusableToolError("the schema of the parameters must be a JSON object")
@@ -77,7 +77,7 @@ def _resolved(schema: object) -> Schema:
             return [resolve(one, depth + 1) for one in value]
         if not isinstance(value, Mapping):
             return value
-        if named:  # Names of properties, which may look like keywords.
+        if named:  # names of properties, which may look like keywords
             return {name: resolve(one, depth + 1) for name, one in value.items()}
         if "$dynamicRef" in value or "$recursiveRef" in value:
             raise UnusableToolError("dynamic references are not supported; use $ref")

@@ -1,4 +1,4 @@
-"""What the loop needs of functions that run elsewhere. ``client`` implements it over gRPC."""
+"""The interface of remote functions for the loop. ``client`` implements it over gRPC."""
 
 from __future__ import annotations
 

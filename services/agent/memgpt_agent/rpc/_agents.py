@@ -42,7 +42,7 @@ class AgentRpcs(ServicerBase):
             "human": await self._profiles.text(profile_pb2.PROFILE_KIND_HUMAN, human),
         }
         request_id = request.request_id or new_id("req")
-        # Memory takes the first that is free, once: here a repetition could choose another, which is free by then.
+        # Memory chooses the first free one, once; chosen here, a repeated request could get another name.
         names = [request.name] if request.name else [agent_names.agent_name(request_id, n) for n in range(_NAME_TRIES)]
         new = state_pb.CreateAgentRequest(
             request_id=request_id,

@@ -1,4 +1,4 @@
-"""What the RPCs of the Agent share."""
+"""The common part of the Agent's RPCs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memgpt_agent.memory.client import MemoryClient
 from memgpt_agent.remote_tools.client import ToolClient
 from memgpt_agent.rpc.profile_store import ProfileStore
 
-if TYPE_CHECKING:  # Importing openai takes a second.
+if TYPE_CHECKING:  # importing openai takes a second
     from memgpt_agent.models.openai_model import OpenAIModel
 
 

@@ -93,7 +93,7 @@ def _new_id(request: pb.SetHeartbeatRequest) -> str:
 
 
 def _kept(plan: HeartbeatPlan, new: Heartbeat) -> Heartbeat:
-    """Return the heartbeat as it is stored already if the request only repeats it: its times stay where they are."""
+    """Return the stored heartbeat if the request only repeats it, so that its times stay the same."""
     for one in plan.heartbeats:
         same = one.model_copy(update={"created": new.created, "last": 0.0, "by_agent": False})
         if same == new:

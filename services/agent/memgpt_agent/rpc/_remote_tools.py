@@ -28,7 +28,7 @@ class RemoteToolRpcs(ServicerBase):
         return pb.ListToolsResponse(servers=(await call(self._memory.agents.ListToolServers(asked))).servers)
 
     async def UnregisterTools(self, request: pb.UnregisterToolsRequest, context: Any) -> pb.UnregisterToolsResponse:
-        # Normal forms are stored; what is no address at all cannot have been.
+        # Normal forms are stored; a text that is not an address cannot have been stored.
         address = addresses.normal_or_same(request.address)
         asked = state_pb.DeleteToolServerRequest(agent_id=request.agent_id, address=address)
         await call(self._memory.agents.DeleteToolServer(asked))

@@ -1,4 +1,4 @@
-"""RPCs on sources, which Memory answers."""
+"""RPCs on sources, which are forwarded to Memory."""
 
 from __future__ import annotations
 

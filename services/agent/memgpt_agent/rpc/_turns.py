@@ -92,7 +92,7 @@ class TurnRpcs(ServicerBase):
     async def _events(
         self, stream: EventStream, request_id: str, after_sequence: int, *, deltas: bool
     ) -> AsyncIterator[TurnEvent]:
-        """Yield the events of a turn; one that failed for good ends with a status too, also in replays."""
+        """Yield the events of a turn; a failed turn also ends with a status, even in replays."""
         first = TurnEvent(started=Started(request_id=request_id, turn_id=stream.turn_id))
         yield first
         silence = self._settings.keep_alive_seconds
@@ -106,7 +106,7 @@ class TurnRpcs(ServicerBase):
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)
 
     async def _input(self, request: pb.SendMessageRequest, time: str) -> Message:
-        """Return what the agent gets, in its envelope; ``time`` stands for the time of the turn."""
+        """Return the agent's input in its envelope; ``time`` is the placeholder for the time of the turn."""
         if request.HasField("text"):
             return Message(Role.USER, envelopes.user_message(request.text, time, request.user_name))
         if request.event == pb.SYSTEM_EVENT_LOGIN:
@@ -117,14 +117,14 @@ class TurnRpcs(ServicerBase):
 
 
 def _fingerprint(request: pb.SendMessageRequest) -> bytes:
-    """Return a digest of what identifies the turn; how it is followed or limited may differ from call to call."""
+    """Return a digest of what identifies the turn, without options of following or limiting it."""
     kind = "text" if request.HasField("text") else f"event {request.event}"
     parts = "\0".join((request.agent_id, kind, request.user_name, request.text))
     return hashlib.sha256(parts.encode()).digest()
 
 
 def _login(context: Context, time: str) -> str:
-    """Return the event of a login. A new agent has one in its boot sequence, and is only told to begin."""
+    """Return the event of a login; a new agent, which has one in its boot sequence, is only told to begin."""
     if boot.awaits_first_answer(context):
         return envelopes.heartbeat(prompt.HEARTBEAT_BEGIN, time)
     last = context.messages[-1].created_at if context.messages else context.agent.updated_at

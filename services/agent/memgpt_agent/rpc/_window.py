@@ -1,4 +1,4 @@
-"""RPCs on the context window: what fills it, core memory, summaries."""
+"""RPCs on the context window: its content, core memory, summaries."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _KINDS = {
 }
 _WORDS = {ProfileKind.PERSONA: "persona", ProfileKind.HUMAN: "human", ProfileKind.PRESET: "preset"}
 
-# A place among the profiles that ship holds nothing worth forging; Memory's own tokens are authenticated.
+# A position among built-in profiles is not worth forging; Memory's own tokens are authenticated.
 _BUILT_IN_TOKEN = re.compile(r"builtin-(\d)-(\d{1,4})")
 _MEMORY_TOKEN = "added-"  # noqa: S105 - not a password
 
@@ -35,7 +35,7 @@ class ProfileStore:
         """Return the text of a profile.
 
         Raises:
-            NotFound: There is none; the message names those that ship.
+            NotFound: There is no such profile; the message names the built-in ones.
         """
         return (await self.get(kind, name)).text
 
@@ -78,7 +78,7 @@ class ProfileStore:
             return found, f"builtin-{kind}-{begin + size}"
         token = page_token.removeprefix(_MEMORY_TOKEN) if page_token.startswith(_MEMORY_TOKEN) else ""
         if len(found) == size:
-            # Exactly full: is there another page?
+            # The page is exactly full; find out whether there is another one.
             probe = pb.ListProfilesRequest(kind=kind, page_size=1)
             behind = (await call(self._memory.profiles.ListProfiles(probe))).profiles
             return found, f"builtin-{kind}-{len(names)}" if behind else ""

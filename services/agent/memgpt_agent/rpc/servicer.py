@@ -1,4 +1,4 @@
-"""The RPC surface of the Agent: every RPC translates and delegates, and decides nothing."""
+"""The RPC surface of the Agent: every RPC only translates and delegates."""
 
 from __future__ import annotations
 

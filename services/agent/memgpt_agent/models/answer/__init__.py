@@ -1,1 +1,1 @@
-"""Reading answers: streams, calls and texts, and the mending of what is broken."""
+"""Reading answers: streams, calls and texts, and the repair of malformed ones."""

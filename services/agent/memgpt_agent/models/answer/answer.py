@@ -1,4 +1,4 @@
-"""An answer as it came from an endpoint, before it is understood."""
+"""An answer as it came from an endpoint, before it is interpreted."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _FINISHES = {
 
 
 def finish_of(reason: object) -> str:
-    """An endpoint's ``finish_reason`` in OpenAI's words, as far as we tell reasons apart."""
+    """Convert an endpoint's ``finish_reason`` to OpenAI's term, for the reasons that we tell apart."""
     text = str(reason or "")
     return _FINISHES.get(text.lower(), text)
 
 
 @dataclass(frozen=True, slots=True)
 class RawCall:
-    """A call as it was written; ``extra`` is what some endpoints want back with it, such as a signature."""
+    """A call as it was written; ``extra`` is data that some endpoints expect back with it, such as a signature."""
 
     name: str
     arguments: str
@@ -53,10 +53,10 @@ class Answer:
         calls: Its calls, in order.
         finish: Why it ended, see `finish_of`; empty if it does not say.
         refusal: The model's refusal, which some endpoints send in a field of its own.
-        usage: Empty where the endpoint does not report it.
-        reasoning: Reasoning that came in a field of its own; some endpoints want it back beside a call.
+        usage: Empty if the endpoint does not report it.
+        reasoning: Reasoning that came in a field of its own; some endpoints expect it back with a call.
         reasoning_tokens: As the endpoint counts them.
-        runaway: Whether it was broken off since it repeated itself.
+        runaway: Whether it was stopped because it repeated itself.
     """
 
     text: str = ""
@@ -70,7 +70,7 @@ class Answer:
 
     @property
     def cut_off(self) -> str:
-        """Why it is not whole; empty when it is, as far as one can tell."""
+        """Why the answer is incomplete; empty if it seems complete."""
         if self.runaway:
             return "it repeats itself without end: write less"
         match self.finish:
@@ -83,16 +83,16 @@ class Answer:
 
     @property
     def starved(self) -> bool:
-        """Whether the limit of tokens left nothing, or only reasoning, of the answer."""
+        """Whether the answer has no text or only reasoning because of the limit of tokens."""
         return self.finish == LENGTH and not self.runaway and not (self.text.strip() or self.calls)
 
 
 class MalformedError(Exception):
-    """An answer without a call. The text tells the model what is wrong with it.
+    """An answer without a call. The message tells the model what is wrong with it.
 
     Attributes:
         answer: The answer.
-        at_fault: Whether the model does not keep to the form, as against having been cut off or filtered.
+        at_fault: Whether the model did not keep to the form, rather than being cut off or filtered.
     """
 
     def __init__(self, problem: str, answer: Answer, *, at_fault: bool = True) -> None:

@@ -1,8 +1,8 @@
-"""Puts calls together that come in pieces.
+"""Assembly of calls that arrive in pieces.
 
 Servers number calls from 0 or from 1, give all of them one number, a new id with every piece, or neither number nor id;
-they repeat names, send arguments as objects, or all that was sent before once more. What tells two calls apart is, in
-this order: their numbers, a second known name, and arguments that are complete already.
+they repeat names, send arguments as objects, or repeat everything sent before. Two calls are told apart, in this order,
+by their numbers, by a second known name, and by arguments that are complete already.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CallAssembly:
         self._touched: list[_Open] = []
 
     def add(self, entries: Sequence[object]) -> Iterator[tuple[str, str]]:
-        """Take the entries of one ``tool_calls``.
+        """Add the entries of one ``tool_calls``.
 
         Yields:
             The name and the new text of the arguments of the first call, to be shown.
@@ -79,7 +79,7 @@ class CallAssembly:
         return call
 
     def calls(self) -> tuple[RawCall, ...]:
-        """The calls so far; those without a name are left out, and repetitions of a name without arguments."""
+        """Return the calls so far, without nameless ones and repetitions of a name without arguments."""
         named = [call for call in self._calls if call.name.strip()]
         names = [self._names.spelled(whole(call.name)) for call in named]
         return tuple(
@@ -89,7 +89,7 @@ class CallAssembly:
         )
 
     def _target(self, index: int | None, call_id: str, name: str) -> _Open | None:
-        """The call that an entry belongs to, a new one if it begins one."""
+        """Return the call that an entry belongs to, a new one if it begins one."""
         call = self._candidate(index, call_id)
         if call is not None and not self._begins_another(call, call_id, name):
             return call
@@ -117,11 +117,11 @@ class CallAssembly:
         same_id = bool(call_id) and call_id == call.call_id
         if call.complete:
             return not same_id
-        # Whoever sends a new id with every piece sends no second name before the arguments.
+        # Servers that send a new id with every piece send no second name before the arguments.
         return bool(call_id and call.call_id and not same_id and mine and theirs and not call.arguments)
 
     def _rename(self, call: _Open, name: str) -> None:
-        """Take a name, or more of it."""
+        """Set the name of a call, or append to it."""
         if not name or name == call.name:
             return
         if self._names.known(call.name) and not self._names.known(call.name + name):
@@ -133,12 +133,12 @@ class CallAssembly:
         if before.strip() == "{}" and arguments.lstrip().startswith("{"):
             call.arguments, call.shown = "", 0  # a placeholder
         elif before.lstrip().startswith("{") and arguments.startswith(before):
-            arguments = arguments[len(before) :]  # all that was sent before, once more
+            arguments = arguments[len(before) :]  # the server repeats everything sent before
         call.arguments += call.pieces.feed(arguments)
 
 
 def arguments_of(function: Mapping[str, Any]) -> str:
-    """The text of the arguments in a part of a call, which some servers send as an object."""
+    """Return the text of the arguments in a part of a call, which some servers send as an object."""
     given = next((function[key] for key in ("arguments", "input", "parameters") if function.get(key)), "")
     return given if isinstance(given, str) else envelopes.dumps(given) if isinstance(given, dict | list) else ""
 

@@ -1,10 +1,10 @@
-"""Texts that can be written as UTF-8: models and their servers cut characters beyond the basic plane in half."""
+"""Repair of texts with halves of surrogate pairs: models and servers split characters beyond the basic plane."""
 
 from __future__ import annotations
 
 
 def whole(text: str) -> str:
-    """The text with halves that belong together joined, and each that stands alone replaced by U+FFFD."""
+    """Return the text with matching halves joined, and each single half replaced by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -13,13 +13,13 @@ def whole(text: str) -> str:
 
 
 class Pieces:
-    """A text in pieces, of which one may end with half a character and the next begin with the other."""
+    """A text in pieces: one may end with half a character, and the next begin with the other half."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def feed(self, piece: str) -> str:
-        """The piece; a half at its end is held back for the next one."""
+        """Return the piece; half a character at its end is held back for the next one."""
         text = self._half + piece
         self._half = text[-1:] if "\ud800" <= text[-1:] < "\udc00" else ""
         return whole(text.removesuffix(self._half))

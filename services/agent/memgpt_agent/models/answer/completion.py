@@ -1,4 +1,4 @@
-"""From an answer as it was streamed to a thought and calls; and what to ask when there are none."""
+"""Conversion of a streamed answer to a thought and calls, and the request to repeat if there are none."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from memgpt_agent.models.answer.thinking import spoken
 from memgpt_agent.models.base import Completion, ModelRequest
 
 _SHOWN, _REPAIR_TOKENS = 200, 128
-"""Characters of an unusable answer that the model is shown again: it may be long, and is no example to follow. And what
-they take, with the note beside them, of the room for the answer."""
+"""Characters of an unusable answer that the model is shown again: it may be long, and is not an example to follow. Then
+the tokens that they take, with their note, from the room for the answer."""
 
 
 def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Completion:
-    """The thought and the calls in an answer.
+    """Return the thought and the calls in an answer.
 
     Raises:
-        MalformedError: There is nothing in it to use.
+        MalformedError: It has nothing usable.
     """
     names = FunctionNames(request.functions)
     if answer.finish == "content_filter":
         raise MalformedError(answer.cut_off, answer, at_fault=False)
     if answer.refusal and not answer.calls and not answer.text.strip():
-        # What it has to say, though not as a call: a thought, after which it is told how to reach the user.
+        # A refusal counts as a thought, after which the model is told how to reach the user.
         return Completion(answer.refusal.strip(), usage=answer.usage)
     try:
         if answer.calls:
@@ -41,13 +41,13 @@ def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Compl
         written = calls_in(answer.text, names, contiguous=as_json)
         if written.calls:
             return _made(written.thought, written.calls, answer, request)
-    except RecursionError:  # what could just be read may be too deep to be written
+    except RecursionError:  # a value that could be read may be too deep to be written
         raise MalformedError("it is nested too deeply", answer) from None
     return _thought(answer, names, as_json=as_json)
 
 
 def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completion:
-    """An answer without a call: a thought, in the mode ``tools``."""
+    """Return an answer without a call as a thought, in the mode ``tools``."""
     if answer.cut_off:
         raise MalformedError(answer.cut_off, answer, at_fault=False)
     if as_json:
@@ -61,7 +61,7 @@ def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completi
 
 
 def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelRequest) -> Completion:
-    """A completion of calls; those behind one whose arguments do not parse are left for the model to make again."""
+    """Return a completion of calls; those after one with invalid arguments are left for the model to make again."""
     thoughts = [whole(text).strip()]
     made: list[FunctionCall] = []
     for place, raw in enumerate(calls):
@@ -73,7 +73,7 @@ def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelReq
                 raise MalformedError(answer.cut_off, answer, at_fault=False)
             if _failed_before(request):
                 raise MalformedError("the arguments are no JSON object", answer)
-            # Told to the model as a failed call, which it can mend.
+            # The model sees it as a failed call, which it can correct.
             made.append(_function_call(raw.name, raw.arguments))
             break
         thoughts.append(whole(str(arguments.pop(INNER_THOUGHTS, ""))).strip())
@@ -87,7 +87,7 @@ def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelReq
 
 
 def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:
-    """A message to the user as far as it came, of an answer that was cut off for its length; None if it holds none."""
+    """Return the partial message to the user in an answer that was cut off for its length; None without one."""
     if answer.finish != "length" and not answer.runaway:
         return None
     raw = answer.calls[0] if answer.calls else RawCall("", "")
@@ -120,12 +120,12 @@ def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
 
 
 def _function_call(name: str, arguments: str) -> FunctionCall:
-    # JSON can name half a character, which is none.
+    # JSON can escape half a character, which is not valid text.
     return FunctionCall(new_call_id(), whole(name), whole(arguments))
 
 
 def _failed_before(request: ModelRequest) -> bool:
-    """Whether the model's last call had arguments that do not parse either."""
+    """Whether the model's last call also had arguments that do not parse."""
     for message in reversed(request.messages):
         if message.function_call is not None:
             return read_object(message.function_call.arguments or "{}") is None

@@ -1,7 +1,7 @@
 """JSON as models write it: with single quotes, trailing commas, bare keys, line breaks in strings, Python's constants.
 
-A text that ends before its value does is refused, unlike by libraries that complete it: half of a message must not pass
-for a whole one. Nothing is executed.
+A text that ends before its value does is rejected, although libraries would complete it: half of a message must not be
+taken for a whole one. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _FOLLOWS_STRING = re.compile(r"\s*(?:[,}\]:]|\Z)")
 
 
 def decode(text: str, start: int = 0) -> tuple[Any, int]:
-    """The JSON value that begins at ``start``, strictly read if possible, and where it ends.
+    """Return the JSON value that begins at ``start``, strictly read if possible, and where it ends.
 
     Raises:
-        ValueError: There is no whole value.
+        ValueError: There is no complete value.
     """
     try:
         return json.JSONDecoder(strict=False).raw_decode(text, start)
@@ -36,9 +36,9 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The object that a call's arguments are, mended where that is safe; None if there is no whole one.
+    """Return the object of a call's arguments, repaired where that is safe; None if there is no complete one.
 
-    Understood as well: an object inside a fence or before stop tokens, and one that was written as a JSON string.
+    Also accepts an object inside a fence or before stop tokens, and one that was written as a JSON string.
     """
     begin = text.find("{")
     quoted = text.lstrip()[:1] == '"'
@@ -132,7 +132,7 @@ class _Decoder:
             elif char == end_mark and _FOLLOWS_STRING.match(self._text, place + 1):
                 return "".join(parts), place + 1
             else:
-                # A quotation mark that nothing follows which could follow a string belongs to the text.
+                # A quotation mark belongs to the text unless what follows it could follow a string.
                 parts.append(char)
                 place += 1
         raise ValueError("the text ends inside a string")

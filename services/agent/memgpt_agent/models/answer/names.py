@@ -14,7 +14,7 @@ _ODD = re.compile(r"[^a-z0-9]")
 
 
 class FunctionNames:
-    """The functions that may be called, by all spellings of their names."""
+    """The functions that may be called, found by any spelling of their names."""
 
     def __init__(self, functions: Sequence[Function]) -> None:
         self.by_name = {function.name: function for function in functions}
@@ -26,7 +26,7 @@ class FunctionNames:
         self._plain = plain
 
     def known(self, written: str) -> str:
-        """The name of the function that is meant; empty if there is none."""
+        """Return the name of the function that is meant; empty if there is none."""
         text = written.strip().strip("\"'`*<>")
         for candidate in (text, _SUFFIX.sub("", text), _PREFIX.sub("", _SUFFIX.sub("", text))):
             if candidate in self.by_name:
@@ -36,7 +36,7 @@ class FunctionNames:
         return ""
 
     def spelled(self, written: str) -> str:
-        """The name of the function that is meant, else the name as it was written, within bounds."""
+        """Return the name of the function that is meant, else the name as it was written, cut to a bound."""
         return self.known(written) or written.strip()[:MAX_NAME]
 
 

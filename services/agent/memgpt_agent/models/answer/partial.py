@@ -1,7 +1,7 @@
-"""Text out of JSON that is still being written, so that thoughts and messages are shown while the model writes.
+"""Extraction of text from incomplete JSON, so that thoughts and messages are shown while the model writes.
 
 A piece costs its own length, however much came before it. Libraries for partial JSON, such as jiter, read the text from
-its beginning with every piece, and refuse half of an escaped character.
+its beginning with every piece, and reject half of an escaped character.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Path = tuple[str, ...]
 
 
 class StringReader:
-    """Reads a JSON object in pieces, and tells what is new of the strings in it.
+    """Reads a JSON object in pieces, and returns the new text of the strings in it.
 
-    What stands before the object, such as a fence, is passed over, and so is what follows it. Nothing is validated:
-    text that is no JSON gives nothing, or something odd.
+    Text before the object, such as a fence, and text after it are skipped. Nothing is validated: for text that is not
+    JSON the result is empty or arbitrary.
     """
 
     def __init__(self) -> None:
         self._path: list[str] = []
-        # Of each open container whether it is an object; the key that is being filled is the path's last part.
+        # Whether each open container is an object; the current key is the last part of the path.
         self._objects: list[bool] = []
         self._in_string = False
         self._is_key = False
@@ -43,7 +43,7 @@ class StringReader:
         self._ended = False
 
     def feed(self, piece: str) -> Iterator[tuple[Path, str]]:
-        """The new text of every string value in ``piece``, with the keys that lead to it; ``[]`` stands for a list."""
+        """Yield the new text of every string value in ``piece``, with the keys that lead to it; ``[]`` is a list."""
         place = 0
         while place < len(piece) and not self._ended:
             if self._in_string:
@@ -85,7 +85,7 @@ class StringReader:
         self._is_key = is_object
 
     def _string(self, piece: str, place: int) -> tuple[str, int]:
-        """Text of the string up to its end, or the piece's, and where to go on."""
+        """Return the text up to the end of the string or of the piece, and where to continue."""
         found: list[str] = []
         while place < len(piece):
             if self._escape:
@@ -106,7 +106,7 @@ class StringReader:
         return "".join(found), min(place, len(piece))
 
     def _unescaped(self) -> str:
-        """The character of the escape, once it is complete."""
+        """Return the escaped character, once the escape is complete."""
         escape = self._escape
         if escape[1] != "u":
             self._escape = ""
@@ -118,7 +118,7 @@ class StringReader:
             code = int(escape[2:], 16)
         except ValueError:
             return ""
-        # Two escapes make one character beyond the basic plane; half of one is never told.
+        # Two escapes make one character beyond the basic plane; half of one is never returned.
         if 0xD800 <= code < 0xDC00:
             self._high = chr(code)
             return ""
@@ -129,7 +129,7 @@ class StringReader:
 
 
 class PartialCall:
-    """Follows one call as its JSON comes, and hands on what is new of its thought and its message."""
+    """Reads the JSON of one call as it comes, and passes on the new text of its thought and message."""
 
     def __init__(self, sink: Sink, names: FunctionNames | None = None) -> None:
         self._sink = sink
@@ -140,7 +140,7 @@ class PartialCall:
         self._unnamed: list[str] = []
 
     def arguments(self, name: str, piece: str) -> None:
-        """More of the arguments of the function ``name``, with the thought among them."""
+        """Add to the arguments of the function ``name``, which include the thought."""
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
@@ -148,7 +148,7 @@ class PartialCall:
                 self._say(text)
 
     def answer(self, piece: str) -> None:
-        """More of an object that holds the thought and the call, in whatever order."""
+        """Add to an object that holds the thought and the call, in any order."""
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)

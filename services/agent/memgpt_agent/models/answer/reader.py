@@ -1,4 +1,4 @@
-"""Reads an answer as it streams, whatever shape its endpoint gives it."""
+"""Reading of an answer as it streams, in any form that endpoints use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
 
 MAX_CHARACTERS = 500_000
-"""Of one answer; Memory's messages have at most 1 MiB."""
+"""Most characters of one answer; Memory's messages have at most 1 MiB."""
 
 _MARKUP = re.compile(
     r"<[|｜]|</?(?:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",
     re.MULTILINE,
 )
-"""Where a call may begin that is written as text: from there on, nothing is shown as a thought."""
+"""Possible beginnings of a call that is written as text: after one, nothing is shown as a thought."""
 
 _MARKUP_BEGINS = re.compile(r"(?:</?[a-z_]{0,6}|\[[A-Z_]{0,2}|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE)
 
@@ -33,7 +33,7 @@ _TEXT_PARTS = ("text", "output_text", "input_text", "")
 
 
 class AnswerReader:
-    """Puts the chunks of a stream together, and tells a sink what can be shown already.
+    """Assembles the chunks of a stream, and passes text that can be shown to a sink.
 
     A chunk may hold a ``delta``, a whole ``message``, or neither; a whole answer that was not streamed is one chunk.
     """
@@ -65,10 +65,10 @@ class AnswerReader:
         self.size = 0
 
     def chunk(self, chunk: object) -> None:
-        """Take more of the answer, as decoded JSON.
+        """Add a chunk of the answer, as decoded JSON.
 
         Raises:
-            MalformedError: It grows beyond all bounds, or repeats itself.
+            MalformedError: The answer is too long, or repeats itself.
         """
         if not isinstance(chunk, dict):
             return
@@ -107,7 +107,7 @@ class AnswerReader:
         )
 
     def _message(self, message: dict[str, object]) -> None:
-        """A whole message; at the end of a stream it repeats what came before."""
+        """Add a whole message; at the end of a stream it repeats what came before."""
         known = "".join(self._text) + self._held
         text = "".join(_texts(message.get("content")))
         if known and text.startswith(known.strip()):
@@ -186,7 +186,7 @@ class AnswerReader:
 
 
 def _texts(content: object) -> Iterator[str]:
-    """The texts of a content, which may be one text or a list of parts; those of reasoning are left out."""
+    """Yield the texts of a content, which may be one text or a list of parts, without reasoning."""
     if isinstance(content, str) and content:
         yield content
     elif isinstance(content, list):

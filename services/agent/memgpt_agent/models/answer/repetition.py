@@ -1,4 +1,4 @@
-"""Notices that a model repeats itself without end, while its answer streams."""
+"""Detection of a model that repeats itself endlessly, while its answer streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WINDOW = 3072
 """Characters that consist of one repeated piece."""
 
 _PIECE = 256
-"""The longest piece that is looked for, in characters."""
+"""The longest repeated piece to look for, in characters."""
 
 _SAMPLE = 32
 _EVERY = 512
@@ -24,7 +24,7 @@ class Repetition:
         self._blank = 0
 
     def feed(self, piece: str) -> bool:
-        """Whether the answer goes round in circles, now that ``piece`` has come."""
+        """Add a piece, and return whether the answer repeats itself endlessly."""
         kept = piece.rstrip()
         self._blank = len(piece) - len(kept) + (0 if kept else self._blank)
         if self._blank >= _BLANK:
@@ -38,7 +38,7 @@ class Repetition:
 
 
 def _repeats(text: str) -> bool:
-    """Whether the text is one piece over and over."""
+    """Whether the text is one repeated piece."""
     before = text.rfind(text[-_SAMPLE:], 0, len(text) - 1)
     period = len(text) - _SAMPLE - before
     return before >= 0 and period <= _PIECE and text[period:] == text[:-period]

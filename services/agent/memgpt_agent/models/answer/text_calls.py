@@ -2,7 +2,7 @@
 """Calls that a model wrote as text, in the dialects that models were trained on.
 
 Three grammars cover them: JSON objects, with the function's name inside or before them; tags with one parameter each;
-and calls as in Python. What stands around is glue, such as ``<tool_call>``, ``[ARGS]`` or a fence. Names of functions
+and calls as in Python. Text around them, such as ``<tool_call>``, ``[ARGS]`` or a fence, is ignored. Names of functions
 that may be called keep prose from being taken for a call. Nothing is executed.
 """
 
@@ -26,7 +26,7 @@ _MAX_TEXT = 200_000
 _MAX_CALLS = 32
 _MAX_PYTHON = 50_000
 _MAX_TRIED = 2_000_000
-"""Characters that are read in vain, in all, before the rest of a text is taken for prose."""
+"""Total of characters read without finding a call, after which the rest of a text counts as prose."""
 
 _NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name", "action", "recipient_name", "command")
 _ARGUMENT_KEYS = (
@@ -62,7 +62,7 @@ _PROSE = re.compile(r"[^\W\d_]{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was found in a text.
+    """The calls and the thought found in a text.
 
     Attributes:
         calls: The calls, in order.
@@ -79,8 +79,8 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Wr
     Args:
         text: The text; what lies beyond 200,000 characters is not read.
         names: The functions that may be called.
-        contiguous: Whether to stop at the first prose after a call: unconstrained models go on with results and calls
-            that they imagine.
+        contiguous: Whether to stop at the first prose after a call: unconstrained models continue with invented results
+            and calls.
     """
     text = text[:_MAX_TEXT]
     calls: list[RawCall] = []
@@ -133,7 +133,7 @@ def _found(text: str, names: FunctionNames) -> Iterator[_Found]:
             yield found
             place = found.end
             continue
-        # A word is passed as a whole; a bracket that begins nothing may have something inside.
+        # A word is skipped as a whole; a bracket without a value may have one inside.
         place = anchor.end()
         budget -= len(text) - place if anchor[0] in "{[" else 0
         if budget < 0:
@@ -150,7 +150,7 @@ def _at(text: str, place: int, names: FunctionNames) -> _Found | None:
 
 
 def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
-    """``<function=NAME>`` or ``<invoke name="NAME">``, with a tag for each parameter or with JSON inside."""
+    """Find ``<function=NAME>`` or ``<invoke name="NAME">``, with a tag for each parameter or with JSON inside."""
     match = _TAG.match(text, place)
     name = names.known(match["name"] or match["glm"] or "") if match else ""
     if match is None or not name:
@@ -174,7 +174,7 @@ def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
 
 
 def _typed(function: Function, key: str, text: str) -> object:
-    """A parameter's text as a value of its type."""
+    """Convert a parameter's text to a value of its type."""
     properties = cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"])
     schema = properties.get(key)
     kind = schema.get("type") if isinstance(schema, Mapping) else None
@@ -199,7 +199,7 @@ def _json(text: str, place: int, names: FunctionNames) -> _Found | None:
 
 
 def _unknown(value: object) -> tuple[RawCall, ...]:
-    """A call of a function that there is not; the model is told so."""
+    """Return a call of an unknown function, which the model is told about."""
     if not isinstance(value, dict):
         return ()
     call = value.get("call")
@@ -212,7 +212,7 @@ def _unknown(value: object) -> tuple[RawCall, ...]:
 
 
 def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tuple[RawCall, ...], str]:
-    """The calls in a decoded value, and the thought beside them."""
+    """Return the calls in a decoded value, and the thought next to them."""
     if depth > 4:
         return (), ""
     if isinstance(value, list):
@@ -232,7 +232,7 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
     for key in _NAME_KEYS:
         if isinstance(value.get(key), str) and (name := names.known(value[key])):
             arguments = _arguments(value, key)
-            # A name alone is no call of a function that needs arguments.
+            # A name alone is not a call of a function that needs arguments.
             complete = arguments or not any(parameter.required for parameter in names.by_name[name].parameters)
             return ((RawCall(name, envelopes.dumps(arguments)),), thought) if complete else ((), "")
     named = [(names.known(key), given) for key, given in value.items() if isinstance(given, dict)]
@@ -241,7 +241,7 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
 
 
 def _arguments(value: Mapping[str, Any], name_key: str) -> Mapping[str, Any]:
-    """The arguments beside a name, as an object of their own, as JSON text, or as the other keys."""
+    """Return the arguments next to a name: an object of their own, JSON text, or the other keys."""
     for key in _ARGUMENT_KEYS:
         given = value.get(key)
         if isinstance(given, str) and given.lstrip()[:1] == "{":
@@ -257,7 +257,7 @@ def _arguments(value: Mapping[str, Any], name_key: str) -> Mapping[str, Any]:
 
 
 def _named(text: str, place: int, names: FunctionNames) -> _Found | None:
-    """``NAME {…}`` with glue between, or ``NAME(…)`` as in Python."""
+    """Find ``NAME {…}``, with markup in between, or ``NAME(…)`` as in Python."""
     word = _WORD.match(text, place)
     if word is None or not (name := names.known(word[0].removesuffix(".call"))):
         return None
@@ -301,7 +301,7 @@ def _python_list(text: str, place: int, names: FunctionNames) -> _Found | None:
 
 
 def _python(text: str, place: int, paren: int, name: str, names: FunctionNames) -> _Found | None:
-    """A call as in Python, of which only constants are read."""
+    """Read a call as in Python; only constants are accepted as arguments."""
     before = text[max(0, place - 80) : place]
     if not _PYTHON_BEFORE.search(before):
         return None
@@ -342,7 +342,7 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _closing(text: str, paren: int) -> int:
-    """Where the bracket at ``paren`` is closed, outside of strings; -1 if it is not."""
+    """Return where the bracket at ``paren`` is closed, outside of strings; -1 if it is not."""
     depth, quote, place = 0, "", paren
     while place < len(text):
         char = text[place]

@@ -1,7 +1,7 @@
 """Reasoning that models write into their text, between marks such as ``<think>`` and ``</think>``.
 
-It is left out, like the reasoning that endpoints send in a field of its own: it is long, it is meant for nobody, and
-the thought that belongs to the answer stands in the answer.
+It is left out, like the reasoning that endpoints send in a field of its own: it is long, it is not meant for readers,
+and the answer has its own thought.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end
 
 
 class WithoutReasoning:
-    """Passes an answer on, piece by piece, without the reasoning at its beginning."""
+    """Removes the reasoning at the beginning of an answer, piece by piece."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -33,7 +33,7 @@ class WithoutReasoning:
         self._answering = False
 
     def feed(self, piece: str) -> str:
-        """What of the answer is sure to be no reasoning, now that ``piece`` has come."""
+        """Add a piece, and return the text that certainly is not reasoning."""
         if self._answering:
             return piece
         self._held += piece
@@ -56,12 +56,12 @@ class WithoutReasoning:
             return held
 
     def end(self) -> str:
-        """What was held back, since it could have become reasoning and did not."""
+        """Return the text that was held back because it could have been reasoning."""
         return "" if self._end or self._answering else self._held
 
 
 def without_reasoning(text: str) -> str:
-    """A whole text without its reasoning; some templates write the mark of its beginning themselves."""
+    """Return a whole text without its reasoning; some chat templates already write the opening mark."""
     if text.lstrip().startswith("{"):
         return text
     text = _BLOCK.sub("", text)
@@ -72,6 +72,6 @@ def without_reasoning(text: str) -> str:
 
 
 def spoken(message: str) -> str:
-    """A message to the user without the reasoning at its beginning."""
+    """Return a message to the user without the reasoning at its beginning."""
     reader = WithoutReasoning()
     return reader.feed(message) + reader.end()

@@ -1,4 +1,4 @@
-"""Tokens that an endpoint says it took, in all spellings."""
+"""Parsing of the token counts that an endpoint reports, in all spellings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_details", "
 
 
 def read_usage(chunk: Mapping[str, object]) -> Usage | None:
-    """The usage in a chunk, or in its choice; None if it tells of none."""
+    """Return the usage in a chunk, or in its choice; None if there is none."""
     usage = chunk.get("usage") or _in_choice(chunk) or _in_extension(chunk)
     if not isinstance(usage, Mapping):
         return None
@@ -34,7 +34,7 @@ def read_usage(chunk: Mapping[str, object]) -> Usage | None:
 
 
 def reasoning_tokens(chunk: Mapping[str, object]) -> int:
-    """How many tokens of the answer were reasoning; 0 if it does not say."""
+    """Return how many tokens of the answer were reasoning; 0 if the chunk does not say."""
     usage = chunk.get("usage")
     if not isinstance(usage, Mapping):
         return 0

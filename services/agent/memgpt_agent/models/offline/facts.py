@@ -1,11 +1,11 @@
 # ruff: noqa: E501 - one pattern a line
-"""Facts that users tell of themselves, and what they ask to have remembered, in English and Chinese."""
+"""Patterns for facts that users state about themselves or ask to remember, in English and Chinese."""
 
 from __future__ import annotations
 
 import re
 
-# A fact ends where the sentence does, or where the next one begins about the user.
+# A fact ends with the sentence, or where the next fact about the user begins.
 _END = r"(?=\s*(?:[.!?;。！？；]|$|,?\s+(?:and|but|so)\s+(?:i|my|we)\b|[,，]\s*(?:i|my|我)))"
 _CHINESE_END = r"(?=\s*(?:[.!?;,。！？；，、]|$))"
 _CAPITALIZED = r"(?!I\b|And\b|But\b|So\b)[A-Z][\w'’-]*"
@@ -16,7 +16,7 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # The name itself counts capitals: "and I live in Berlin" is none of it.
+    # The name itself is case sensitive: "and I live in Berlin" is not part of it.
     (re.compile(rf"(?i:\b(?:my name is|my name's|call me|i am called|i'm called))\s+(?P<fact>[^\W\d_][\w'’-]*(?:\s+{_CAPITALIZED}){{0,3}})"), "Name: {}"),
     (re.compile(r"(?:我叫|我的名字(?:是|叫)|叫我)\s*(?P<fact>[\w·]{1,20}?)(?=$|[\s,，。.！!？?；;、]|吧)"), "Name: {}"),
     (_words(rf"\bi\s+(?:really\s+)?(?:like|love|enjoy|prefer)\s+(?P<fact>.+?){_END}"), "Likes {}"),
@@ -38,7 +38,7 @@ _QUESTION = re.compile(r"[?？]|吗\s*[。！]?\s*\Z")
 
 
 def about_the_user(text: str) -> list[str]:
-    """The facts about the user in a statement, as lines of their block; none in a question."""
+    """Return the facts about the user in a statement, as lines of their block; none for a question."""
     if _QUESTION.search(text):
         return []
     found = [
@@ -50,7 +50,7 @@ def about_the_user(text: str) -> list[str]:
 
 
 def to_remember(text: str) -> str:
-    """What the user asks to have remembered; empty if nothing."""
+    """Return what the user asks to remember; empty if nothing."""
     if _QUESTION.search(text):
         return ""
     match = next((match for pattern in _REMEMBER if (match := pattern.match(text))), None)

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - one pattern a line
-"""What a message of the user is: a greeting, a question about the conversation, about themselves, or about documents."""
+"""Patterns for the kind of a user's message: a greeting, or a question about the chat, the user or documents."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ ASKS = re.compile(
 REFERS_BACK = re.compile(
     r"\b(?:it|its|that|this|them|they|these|those|more|else|he|she|him|her)\b|它|这个|那个|更多|继续", re.IGNORECASE
 )
-"""The message speaks of what was asked before."""
+"""Matches a message that refers to an earlier question."""
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

@@ -1,8 +1,8 @@
-"""The built-in model: no key, no network, no weights. It plays by the loop's rules and quotes instead of writing.
+"""The built-in model: no key, no network, no weights. It follows the loop's protocol and quotes instead of writing.
 
-It is a pure function of the prompt: what it has searched and read it finds in the messages, like any other model, so
-that a turn can be continued by another process. It searches archival memory, pages on until it has enough, and answers
-with sentences and their pages; it notes facts that users tell of themselves, and looks up what was said before.
+It is a pure function of the prompt: like any other model, it finds in the messages what it has searched and read, so
+that another process can continue a turn. It searches archival memory, reads pages until it has enough, and answers with
+sentences and their pages; it notes facts that users state about themselves, and looks up what was said before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INTRODUCTION = (
 )
 
 _MIN_PAGES, _MAX_PAGES = 2, 6
-"""Pages that are read at least, where there are as many, and at most. One page holds five passages."""
+"""The fewest pages to read, if there are as many, and the most. One page holds five passages."""
 
 _ENOUGH_SENTENCES = 4
 _MAX_QUOTES = 5
@@ -48,7 +48,7 @@ _SOURCES = re.compile(r"passages of the attached sources: ([^\";]+)")
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A function that was called since the event: its arguments and its result."""
+    """A call made since the event: its arguments and its result."""
 
     name: str
     arguments: Mapping[str, object]
@@ -57,7 +57,7 @@ class _Done:
 
     @property
     def hits(self) -> list[Mapping[str, object]]:
-        """The results of a search; none when there are none, or when they were elided."""
+        """The results of a search; none if there were none or they were elided."""
         match = _RESULTS.match(self.text)
         if match is None:
             return []
@@ -82,7 +82,7 @@ class _Done:
 
 @dataclass(slots=True)
 class _Scene:
-    """What the prompt says of where we are."""
+    """The state of the conversation, read from the prompt."""
 
     event: str = ""
     text: str = ""
@@ -99,13 +99,13 @@ class _Scene:
         return any(d.ok and d.name == SEND_MESSAGE.name for d in self.done)
 
     def tried(self, name: str) -> list[_Done]:
-        """The calls of one function since the event."""
+        """Return the calls of one function since the event."""
         return [d for d in self.done if d.name == name]
 
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """What the model does: a thought, and a call."""
+    """The model's decision: a thought and a call."""
 
     thought: str
     name: str
@@ -218,7 +218,7 @@ def _decide(scene: _Scene) -> _Act:
     )
 
 
-# What it does for each kind of event.
+# The decision for each kind of event.
 
 
 def _say(thought: str, message: str) -> _Act:
@@ -302,12 +302,12 @@ def _remembered(search: _Done, question: str) -> list[str]:
 
 
 def _research(scene: _Scene) -> _Act:
-    """Searches archival memory, reads on while it pays, and answers with quotations."""
+    """Search archival memory, read further pages while they help, and answer with quotations."""
     terms = quoting.key_words(scene.text)
     for earlier in reversed(scene.said[:-1]):
         if terms or not intents.REFERS_BACK.search(scene.text):
             break
-        # "Tell me more about it": about what was asked before.
+        # "Tell me more about it" refers to the earlier question.
         terms = quoting.key_words(earlier)
     if not terms:
         return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
@@ -342,7 +342,7 @@ def _research(scene: _Scene) -> _Act:
 
 
 def _query(terms: Sequence[str]) -> str:
-    """What to search for: a sentence like the one that answers lies nearer to it than the bare name of a thing."""
+    """Return the query: a sentence that resembles the answer is more similar to it than a bare name."""
     if len(terms) == 1 and terms[0] != terms[0].lower():
         return f"we introduce {terms[0]}, a system that"
     return " ".join(terms)
@@ -399,7 +399,7 @@ def _nothing_found(scene: _Scene, searches: Sequence[_Done], query: str, pages: 
 
 
 def _summarise(text: str) -> str:
-    """The former summary and what the user said, cut to fewer than 100 words."""
+    """Return the former summary and what the user said, cut to fewer than 100 words."""
     former = re.search(r"\AYour former summary: (.*?)\n\n", text, re.DOTALL)
     said = [str(envelopes.parse(line.removeprefix("user: ")).get("message", "")) for line in text.split("\n\n")]
     lines = [line for line in said if line and not line.startswith(envelopes.SYSTEM_NOTE)]

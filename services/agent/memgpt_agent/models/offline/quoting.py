@@ -14,10 +14,10 @@ _CHINESE_ASKING = re.compile(
     r"请问|请|告诉我|介绍一下|介绍|解释|说说|总结|一下|什么是|是什么|什么|怎么样|怎么|怎样|如何|为什么|哪里|哪些|哪个|多少|有没有|能不能"
     r"|可以|关于|我的|你的|它的|论文|文档|文件|内容|知道|的|了|吗|呢|是|在|和|与|有|我|你|它"
 )
-"""Words that say nothing of what a question in Chinese is about."""
+"""Words that do not tell the topic of a question in Chinese."""
 
 _STOP_WORDS = frozenset((files(__package__) / "stop_words.txt").read_text(encoding="utf-8").split())
-"""Words that say nothing of what a question is about, those of talking about documents included."""
+"""Words that do not tell the topic of a question, including those for talking about documents."""
 
 _ABBREVIATION = re.compile(r"(?:\b(?:et al|e\.g|i\.e|cf|vs|etc|Fig|Eq|Sec|Tab|No|Dr|Mr|Mrs|Ms|Prof|St)|\b[A-Z])\.$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W\d_a-z])|(?<=[。！？])")
@@ -33,7 +33,7 @@ _TELLING_VERBS = (
 )
 
 _DEFINITION = 3.0
-"""What a definition adds to a sentence's score: more than any single term."""
+"""The score that a definition adds to a sentence: more than any single term."""
 
 _MIN_WORDS, _MAX_WORDS = 6, 70
 _SAME = 0.6
@@ -41,7 +41,7 @@ _SAME = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A sentence with its place: ``where`` is told to the user, ``order`` sorts by place in what was read."""
+    """A sentence with its place: ``where`` is shown to the user, ``order`` is the sort key in reading order."""
 
     text: str
     where: str
@@ -49,12 +49,12 @@ class Quote:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, as they are written."""
+    """Return the words of a text, as they are written."""
     return _WORD.findall(text)
 
 
 def key_words(text: str) -> list[str]:
-    """The words of a question that say what it is about, each once, in order."""
+    """Return the words that tell the topic of a question, each once, in order."""
     seen: dict[str, str] = {}
     for word in _split_chinese(words(text)):
         plain = re.sub(r"['’]s$", "", word)
@@ -64,7 +64,7 @@ def key_words(text: str) -> list[str]:
 
 
 def _split_chinese(found: Iterable[str]) -> Iterable[str]:
-    """The words, those in Chinese without the characters that only ask."""
+    """Yield the words, in Chinese without the characters that only mark a question."""
     for word in found:
         if re.match(rf"[{_CHINESE}]", word):
             yield from filter(None, _CHINESE_ASKING.split(word))
@@ -73,7 +73,7 @@ def _split_chinese(found: Iterable[str]) -> Iterable[str]:
 
 
 def covered(quotes: Sequence[Quote], terms: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The terms that at least one quote holds, and those that none holds."""
+    """Return the terms that occur in at least one quote, and the others."""
     held = {stem(word) for quote in quotes for word in words(quote.text)}
     texts = " ".join(quote.text for quote in quotes)
     found = [term for term in terms if stem(term) in held or term.lower() in texts.lower()]
@@ -81,7 +81,7 @@ def covered(quotes: Sequence[Quote], terms: Sequence[str]) -> tuple[list[str], l
 
 
 def stem(word: str) -> str:
-    """A word's crude stem: lower case, without the commonest English endings."""
+    """Return a word's crude stem: lower case, without the most common English endings."""
     text = word.lower()
     for ending in ("ations", "ation", "ingly", "ings", "ing", "edly", "ies", "ied", "ers", "ed", "es", "er", "ly", "s"):
         if text.endswith(ending) and len(text) - len(ending) >= 4:
@@ -90,7 +90,7 @@ def stem(word: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The complete sentences of a passage: lines and broken words joined, headings and fragments left out."""
+    """Return the complete sentences of a passage: lines and broken words joined, without headings and fragments."""
     text = re.sub(r"(?<=[a-z])[-\u2010]\n(?=[a-z])", "", text.strip())
     parts = []
     for paragraph in re.split(r"\n\s*\n", _NUMBERED_HEADING.sub("\n\n", text)):
@@ -112,11 +112,11 @@ def _split(text: str) -> list[str]:
 
 
 def _is_complete(sentence: str) -> bool:
-    """Whether it reads as a sentence, rather than as a heading, a table's row or an entry of a bibliography."""
+    """Whether the text is a sentence, rather than a heading, a table's row or an entry of a bibliography."""
     if not sentence or not re.match(r"[\"'“‘(\[]*[^\W\d_a-z]", sentence) or sentence[-1] not in '.!?。！？"”’)':
         return False
     if not sentence.isascii() and not re.search(r"[a-zA-Z]{3}", sentence):
-        return len(sentence) >= 8  # A script without spaces or capitals.
+        return len(sentence) >= 8  # a script without spaces or capitals
     found = words(sentence)
     if not _MIN_WORDS <= len(found) <= _MAX_WORDS or _CITATION_LIKE.search(sentence):
         return False
@@ -125,7 +125,7 @@ def _is_complete(sentence: str) -> bool:
 
 
 def topic_of(question: str, terms: Sequence[str]) -> str:
-    """The thing that a question asks to be told about, as against a detail of it; empty when it asks for a detail."""
+    """Return the thing that a question asks about as a whole; empty if it asks for a detail."""
     if len(terms) == 1:
         return terms[0]
     match = re.search(r"(?:called|named|titled)\s+[\"“'‘]?([^\s\"”'’.,;:!?]+)", question)
@@ -140,16 +140,16 @@ def topic_of(question: str, terms: Sequence[str]) -> str:
 
 
 def best(candidates: Iterable[Quote], terms: Sequence[str], topic: str, limit: int) -> list[Quote]:
-    """The sentences that fit best, none saying the same as another, in order of their places.
+    """Return the sentences that fit best, without near duplicates, in order of their places.
 
     A sentence's score is the weight of the terms it holds (rarer terms weigh more), and more where it says what the
-    topic is. Citations in it cost a little, and so does length beyond what one likes to read.
+    topic is. Citations and excessive length cost a little.
     """
     pool = list(candidates)
     if not pool or not terms:
         return []
     stems = {stem(term) for term in terms}
-    # Chinese has no blanks between words: its terms are looked for as they are.
+    # Chinese has no spaces between words, so its terms are searched for as substrings.
     held = [
         {stem(word) for word in words(q.text)} | {s for s in stems if s in q.text and not s.isascii()} for q in pool
     ]
@@ -179,7 +179,7 @@ def defines(sentence: str, topic: str) -> bool:
 
 
 def _says_what_it_is(sentence: str, topic: str) -> float:
-    """How much a sentence sounds like a definition of the topic."""
+    """Return how much a sentence resembles a definition of the topic."""
     if not topic:
         return 0.0
     name = re.escape(topic)

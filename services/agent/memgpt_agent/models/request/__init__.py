@@ -1,1 +1,1 @@
-"""Making requests: how the prompt, the functions and the options look on the wire."""
+"""Building requests: the wire format of the prompt, the functions and the options."""

@@ -1,8 +1,7 @@
-"""How one model of an endpoint is asked, learned from what it refuses.
+"""The form of requests to one model of an endpoint, learned from its refusals.
 
-Every option that endpoints are known to refuse has something to fall back to, every keyword of a schema can be left
-out, and what only some want of a history is added when they ask for it. `Dialect.adapt` makes one change for one
-refusal.
+Every option that endpoints are known to refuse has a fallback, every keyword of a schema can be left out, and parts of
+a history that only some endpoints demand are added when they do. `Dialect.adapt` makes one change for one refusal.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ _OLD_NAME, _NEW_NAME = "max_tokens", "max_completion_tokens"
 _REFUSING = (200, 400, 404, 405, 415, 422, 500, 501)
 _REFUSED = (Meaning.REFUSED, Meaning.TEMPLATE, Meaning.OUTPUT_LIMIT, Meaning.UNKNOWN_MODEL, Meaning.UNAVAILABLE)
 _RECONSIDER = 100
-"""Requests after which a constrained answer is asked for again where it was refused: a server may have been updated."""
+"""Requests after which a refused constraint is tried again, since a server may have been updated."""
 
 _SMALLEST_LIMIT = 16
 
 
 class Dialect:
-    """How one model of an endpoint is asked."""
+    """The form of requests to one model of an endpoint."""
 
     def __init__(self, address: Address, temperature: float | None) -> None:
         self._temperature = temperature
         self._choices = {option.name: list(option.choices) for option in options.OPTIONS}
-        # OpenAI's reasoning models take the new name only, many other servers the old one only.
+        # OpenAI's reasoning models accept the new name only, many other servers the old one only.
         openai = address.host.endswith("openai.com") or address.key_header == "api-key"
         names = [_NEW_NAME, _OLD_NAME] if openai else [_OLD_NAME, _NEW_NAME]
         self._choices["max_tokens"] = [*names, ""]
@@ -50,11 +49,11 @@ class Dialect:
 
     @property
     def path(self) -> str:
-        """Where requests go, below the base URL."""
+        """Return the path of requests, below the base URL."""
         return self._paths[0]
 
     def body(self, request: ModelRequest, model: str, mode: Mode, max_tokens: int) -> Body:
-        """The request as it goes out."""
+        """Return the body of a request."""
         body: Body = {"model": model}
         if self._takes("stream"):
             body["stream"] = True
@@ -82,7 +81,7 @@ class Dialect:
         """Change one thing for the next request.
 
         Returns:
-            What was changed; empty if the refusal explains nothing that can be.
+            What was changed; empty if the refusal names nothing that can be changed.
         """
         if refusal.status not in _REFUSING or refusal.meaning not in _REFUSED:
             return ""
@@ -98,7 +97,7 @@ class Dialect:
         )  # fmt: skip
 
     def next_format(self) -> str:
-        """Constrain answers less, after a refusal that explains nothing; the empty text if they are free already."""
+        """Constrain answers less, after a refusal without an explanation; return an empty text if they are free."""
         if not self._takes("response_format"):
             return ""
         self._choices["response_format"].pop(0)
@@ -127,7 +126,7 @@ class Dialect:
         return self._choices[option][0]
 
     def _limit(self, body: Body, refusal: Refusal) -> str:
-        """Another name for the limit of tokens, or a lower one."""
+        """Use another name for the limit of tokens, or a lower limit."""
         name = next((name for name in (_OLD_NAME, _NEW_NAME) if name in body), "")
         if not name or not options.TOKEN_LIMIT.search(refusal.text):
             return ""
@@ -192,7 +191,7 @@ def _quoted(text: str, match: re.Match[str]) -> bool:
 
 
 def _echoes(text: str, body: Body) -> bool:
-    """Whether a refusal repeats the request, so that a name in it says nothing."""
+    """Whether a refusal repeats the request, so that a name in it has no meaning."""
     return "messages" in text and sum(f'"{key}"' in text or f"'{key}'" in text for key in body) > 2
 
 

@@ -1,7 +1,7 @@
-"""The prompt in the mode ``tools``: a history that every endpoint takes.
+"""The prompt in the mode ``tools``: a history that every endpoint accepts.
 
-A user's message comes first, neighbours of the user are joined, contents are never null, and ids of calls are nine
-letters and digits, which is what the strictest endpoint wants. What only some want is switched on by `Quirks`.
+A user's message comes first, adjacent messages of the user are joined, contents are never null, and ids of calls are
+nine letters and digits, as the strictest endpoint demands. `Quirks` switches on what only some endpoints demand.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _REMEMBERED = 256
 _MAX_REASONING = 20_000
 _NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}
-"""What Gemini takes in place of a signature that got lost, as its documentation says."""
+"""What Gemini accepts in place of a lost signature, according to its documentation."""
 
 
 class CallExtras:
-    """What came beside calls and some endpoints want back: reasoning and signatures.
+    """Data that came with calls and that some endpoints expect back: reasoning and signatures.
 
-    Kept in memory only. A process that takes a turn over has none of it, and sends a stand-in.
+    Kept in memory only. A process that takes over a turn has none of it, and sends placeholders.
     """
 
     def __init__(self) -> None:
@@ -36,18 +36,18 @@ class CallExtras:
         self._extras: LRUCache[str, object] = LRUCache(_REMEMBERED)
 
     def keep(self, call: FunctionCall, reasoning: str, extra: object) -> None:
-        """Remember what came beside a call."""
+        """Keep the data that came with a call."""
         if reasoning:
             self._reasoning[call.call_id] = reasoning[:_MAX_REASONING]
         if extra:
             self._extras[call.call_id] = extra
 
     def reasoning(self, call_id: str) -> str:
-        """The reasoning beside a call; a stand-in if it is not known."""
+        """Return the reasoning of a call; a placeholder if it is not known."""
         return self._reasoning.get(call_id) or FILLER
 
     def fields(self, call_id: str) -> dict[str, object]:
-        """The other fields beside a call; a stand-in if they are not known."""
+        """Return the further fields of a call; placeholders if they are not known."""
         known = self._extras.get(call_id)
         return dict(known) if isinstance(known, Mapping) else {"extra_content": _NO_SIGNATURE}
 
@@ -55,7 +55,7 @@ class CallExtras:
 def tool_messages(
     messages: Sequence[Message], quirks: Quirks | None = None, extras: CallExtras | None = None
 ) -> list[Wire]:
-    """The prompt with tool calls; a thought goes back into the call it was taken from."""
+    """Return the prompt with tool calls; a thought is put back into its call."""
     quirks, extras = quirks or Quirks(), extras or CallExtras()
     called = {message.function_call.call_id for message in messages if message.function_call is not None}
     rendered: list[Wire] = []
@@ -69,7 +69,7 @@ def tool_messages(
 
 @lru_cache(maxsize=4096)
 def wire_id(call_id: str) -> str:
-    """The id of a call as endpoints see it."""
+    """Return the id of a call as it is sent to endpoints."""
     number = int.from_bytes(hashlib.blake2b(call_id.encode(), digest_size=8).digest())
     letters = ""
     for _ in range(_ID_LENGTH):
@@ -94,7 +94,7 @@ def _add(rendered: list[Wire], new: Wire, quirks: Quirks) -> None:
 
 
 def without_system(rendered: list[Wire]) -> list[Wire]:
-    """The system message's text before the user's first one."""
+    """Return the prompt with the system message's text moved before the user's first message."""
     if len(rendered) < 2 or rendered[0]["role"] != "system":
         return rendered
     system, first, *rest = rendered
@@ -120,6 +120,6 @@ def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
 def _with_thought(call: FunctionCall, thought: str) -> str:
     arguments: Mapping[str, object] = envelopes.parse(call.arguments)
     if not arguments and call.arguments.strip() not in ("", "{}"):
-        # It did not parse. Endpoints refuse such a history, and the error beside it shows what was written.
+        # It did not parse. Endpoints refuse such a history, and the error message next to it shows what was written.
         return envelopes.dumps({INNER_THOUGHTS: thought})
     return envelopes.dumps({INNER_THOUGHTS: thought, **arguments})

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - one pattern a line
-"""The options of a request that endpoints refuse, what they fall back to, and the words of the refusals. Data only."""
+"""The options of requests that endpoints may refuse, their fallbacks, and the words of the refusals. Data only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Option:
     """An option of a request.
 
     Attributes:
-        name: As it stands in the body.
+        name: Its name in the body.
         choices: Its values, the best one first; the empty one leaves it out.
-        words: What a refusal of it says.
+        words: The words of its refusals.
     """
 
     name: str
@@ -42,12 +42,12 @@ OPTIONS = (
         ),
     ),
 )
-"""In the order in which they are looked for: a refusal of ``response_format`` beside ``stream`` is mended by the latter."""
+"""In the order of the search: a refusal of ``response_format`` together with ``stream`` is fixed by dropping that one."""
 
 NO_SCHEMA = _words(
     r"json_schema\W{0,3}(?:is |type )?.{0,20}(?:unavailable|(?:not|un)[ -]?(?:supported|available|allowed))|type is unavailable|(?:must be|expected|one of|only)\b.{0,40}json_object"
 )
-"""There are no schemas at all, as against one that is not understood."""
+"""The endpoint has no schemas at all, rather than not understanding one."""
 
 TOKEN_LIMIT = _words(r"max_(?:completion_|new_|output_)?tokens")
 NUMBERS = re.compile(r"\d[\d,_]{0,12}")
@@ -80,7 +80,7 @@ ENGLISH_WORDS = frozenset(
         "nullable",
     ]
 )
-"""Keywords that are English words too: they count only where they are quoted, or where a schema is spoken of."""
+"""Keywords that are English words too: they count only if they are quoted, or if the text mentions a schema."""
 
 ABOUT_SCHEMA = _words(
     r"schema|keyword|function_declarations|parameters|tools\[|grammar|properties|unknown name|additional"

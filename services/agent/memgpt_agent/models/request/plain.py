@@ -1,7 +1,7 @@
 """The prompt in the mode ``json_schema``: plain messages, in which calls and results are JSON text.
 
 The model answers with one JSON object ``{inner_thoughts, call: {function, arguments}}``, constrained by a schema with a
-branch per function. Local servers understand this whose models do not emit tool calls.
+branch per function. It is for local servers whose models do not emit tool calls.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
 
 
 def _with_functions(system: str, functions: Sequence[Function]) -> str:
-    """The functions stand before what changes from turn to turn, so that endpoints can cache the prompt's beginning."""
+    """Add the functions before the part that changes from turn to turn, so that endpoints can cache them."""
     if not functions:
         return system
     instructions, mark, memory = system.partition(prompt.MEMORY_MARK)
@@ -56,7 +56,7 @@ def _with_functions(system: str, functions: Sequence[Function]) -> str:
 
 
 def json_instructions(functions: Sequence[Function]) -> str:
-    """The functions, told in words."""
+    """Return the functions as instructions in words."""
     lines = [
         "### Functions",
         "Answer every event with one JSON object and nothing else:"
@@ -84,7 +84,7 @@ def _argument_names(function: Function) -> list[str]:
 
 
 def json_call(message: Message) -> str:
-    """A former answer in the form of ``json_schema`` mode."""
+    """Return an earlier answer in the form of ``json_schema`` mode."""
     call = message.function_call
     if call is None:
         return message.text

@@ -1,4 +1,4 @@
-"""The functions as an endpoint is told of them: tool declarations, or a schema that constrains the answer."""
+"""The functions in a request: tool declarations, or a schema that constrains the answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.models.request.wire import Wire
 
 MAX_DESCRIPTION = 1024
-"""Characters of a description that OpenAI takes."""
+"""Most characters of a description that OpenAI accepts."""
 
 BOOLEAN_ENUM = "enum of booleans"
-"""Not a keyword: an ``enum`` beside the type ``boolean``, which Gemini takes for strings."""
+"""Not a keyword: an ``enum`` beside the type ``boolean``, which Gemini accepts for strings only."""
 
 DROPPABLE = (
     "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
@@ -25,13 +25,13 @@ DROPPABLE = (
     "title", "const", "enum", "oneOf", "allOf", "anyOf", "not", "if", "then", "else", "readOnly", "deprecated",
     "nullable", "dependentSchemas", "dependentRequired", "contentEncoding", "contentMediaType", "$comment",
 )  # fmt: skip
-"""Keywords without which a schema says less, and still says what the arguments are."""
+"""Keywords that can be dropped: without them a schema is less strict, but still describes the arguments."""
 
 _NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs")
 
 
 def tools(functions: Sequence[Function], dropped: frozenset[str] = frozenset()) -> list[Wire]:
-    """The declarations of the functions, without the keywords ``dropped``."""
+    """Return the declarations of the functions, without the keywords ``dropped``."""
     return [_tool(function, dropped | {BOOLEAN_ENUM}) for function in functions]
 
 
@@ -52,16 +52,16 @@ def json_schema(
     *,
     flat: bool = False,
 ) -> Wire:
-    """The ``response_format`` that constrains an answer to a thought and one call.
+    """Return the ``response_format`` that constrains an answer to a thought and one call.
 
-    Its root is an object, as every constrained decoder wants it, with a branch for each function inside.
+    Its root is an object, as every constrained decoder demands, with a branch for each function inside.
 
     Args:
-        functions: What may be called.
+        functions: The functions that may be called.
         messages: The context: a search that was just made twice with the same arguments may not be made a third time.
             Small models repeat it indefinitely, whatever they are told.
         dropped: Keywords to leave out.
-        flat: Whether to leave the arguments open, for decoders that know no alternatives.
+        flat: Whether to leave the arguments open, for decoders without support for alternatives.
     """
     repeated = _repeated_search(messages)
     offered = [function for function in functions if function.name != repeated]
@@ -91,7 +91,7 @@ def _object(properties: Mapping[str, object]) -> Wire:
 
 
 def without(schema: object, dropped: frozenset[str]) -> object:
-    """A schema without the keywords ``dropped``, and with descriptions of a length that every endpoint takes."""
+    """Return a schema without the keywords ``dropped``, and with descriptions cut to what every endpoint accepts."""
     if isinstance(schema, list):
         return [without(one, dropped) for one in schema]
     if not isinstance(schema, Mapping):
@@ -100,7 +100,7 @@ def without(schema: object, dropped: frozenset[str]) -> object:
     for key, value in schema.items():
         if key in dropped or (key == "enum" and BOOLEAN_ENUM in dropped and _not_texts(value)):
             continue
-        if key in _NAMED and isinstance(value, Mapping):  # Names of properties, which may look like keywords.
+        if key in _NAMED and isinstance(value, Mapping):  # names of properties, which may look like keywords
             kept[key] = {name: without(one, dropped) for name, one in value.items()}
         elif key == "description" and isinstance(value, str):
             kept[key] = _shortened(value)
@@ -110,7 +110,7 @@ def without(schema: object, dropped: frozenset[str]) -> object:
 
 
 def keywords(schema: object) -> set[str]:
-    """The droppable keywords that a schema uses."""
+    """Return the droppable keywords that a schema uses."""
     if isinstance(schema, list):
         return set().union(*map(keywords, schema)) if schema else set()
     if not isinstance(schema, Mapping):
@@ -133,7 +133,7 @@ def _shortened(description: str) -> str:
 
 
 def _repeated_search(messages: Sequence[Message]) -> str:
-    """Name of the search that the last two calls were, with equal arguments; else the empty text."""
+    """Return the name of the search if the last two calls repeat it with equal arguments; else an empty text."""
     calls = [message.function_call for message in messages if message.function_call is not None][-2:]
     if len(calls) < 2 or calls[0].name != calls[1].name:
         return ""

@@ -1,4 +1,4 @@
-"""Parts of a request that several modules know."""
+"""Parts of a request that several modules use."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ Wire = dict[str, object]
 """A part of a request's body."""
 
 OPENING = "(The conversation begins.)"
-"""A turn of the user before an answer that begins the conversation: most endpoints want the user to begin."""
+"""A user message before an answer that begins the conversation: most endpoints require the user to begin."""
 
 FILLER = "."
-"""A text where an endpoint wants one and there is none."""
+"""A placeholder where an endpoint requires a text and there is none."""
 
 
 @dataclass(slots=True)
 class Quirks:
-    """What one model of an endpoint wants of a history, beyond OpenAI's protocol. Set when it refuses without it.
+    """Demands of one model on a history, beyond OpenAI's protocol. Each is set when a request without it is refused.
 
     Attributes:
         answer_after_result: An answer between a function's result and the user's next message.
