@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.domain import Context, Lease, Message, NewStep, PassageHit, Role, TurnState
-from memgpt_agent.loop import speech
+from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, PassageHit, Role, TurnState
+from memgpt_agent.loop import speech, summary
 from memgpt_agent.loop.answer_check import MAX_FIRST_ATTEMPTS
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.events import (
@@ -44,6 +44,7 @@ from tests.unit.agent.fakes import (
     request,
     run,
     say,
+    user,
 )
 
 
@@ -496,6 +497,37 @@ async def test_pressure_alerts_once_and_eviction_makes_room() -> None:
     assert [m.sequence for m in memory.history] == list(range(len(memory.history)))
     assert memory.context.messages[0].role is not Role.TOOL
     assert len(memory.context.messages) >= 3
+
+
+async def test_a_question_stays_open_over_many_evictions_until_it_is_answered() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [PassageHit("long passage " * 77, NOW) for _ in range(200)]
+    searches = [call("archival_memory_search", query="x", page=n, request_heartbeat=True) for n in range(10)]
+    model = ScriptedModel(*searches, APPEND, say("It is Tom."))
+    feed = await run(make_loop(memory, model, context_window=8192), request("What is my cat called?"))
+    asked = [asked for asked in model.requests if asked.functions]
+    assert all(any("What is my cat called?" in m.text for m in one.messages) for one in asked)
+    summaries = [one.messages[1].text for one in model.requests if not one.functions]
+    assert len(summaries) > 1
+    assert not any(prompt.STILL_OPEN in text for text in summaries)
+    assert AssistantMessage("It is Tom.") in await bodies(feed)
+
+
+def sent(ok: bool) -> tuple[Message, Message]:
+    """A call of send_message with its result."""
+    return (
+        Message(Role.ASSISTANT, "", function_call=FunctionCall("call_1", "send_message", '{"message": "Tom."}')),
+        Message(Role.TOOL, envelopes.function_result(ok, "", TIME), call_id="call_1"),
+    )
+
+
+@pytest.mark.parametrize(("ok", "still_open"), [(False, "Who?"), (True, "")])
+@pytest.mark.parametrize("evicted", [False, True], ids=["in the window", "in the summary"])
+def test_only_a_message_that_was_sent_answers_a_question(ok: bool, still_open: str, evicted: bool) -> None:
+    context = replace(answered(), messages=sent(ok), summary=f"I know.{prompt.STILL_OPEN}Who?")
+    if not evicted:
+        context = replace(context, messages=(user("Who?"), *sent(ok)), summary="I know.")
+    assert summary.open_question(context, 1) == still_open
 
 
 async def test_the_alert_lets_the_agent_save_after_it_has_spoken() -> None:

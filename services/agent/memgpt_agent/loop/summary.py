@@ -25,10 +25,11 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
 
     A user message that is not answered yet is kept verbatim.
     """
-    gone, kept = context.messages[:count], context.messages[count:]
+    gone = context.messages[:count]
     instructions = Message(Role.SYSTEM, prompt.SUMMARY_INSTRUCTIONS)
     room = window.limit - window.size(instructions) - window.size(Message(Role.USER, ""))
-    former = window.shorten(context.summary, room // 3)
+    # Without the open question, which the model might repeat after it is answered.
+    former = window.shorten(context.summary.partition(prompt.STILL_OPEN)[0], room // 3)
     former = f"Your earlier summary: {former}\n\n" if former else ""
     text = former + window.shorten(prompt.transcript(gone), max(room - window.text_size(former), 1))
     request = ModelRequest(
@@ -39,21 +40,28 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
         # Without a summary, the evicted messages would be forgotten.
         raise BadAnswerError("the model wrote no summary of the oldest messages; retry, or choose another model")
     summary = window.shorten(completion.text.strip(), window.summary_tokens)
-    question = window.shorten(open_question(gone, kept), window.summary_tokens)
+    question = window.shorten(open_question(context, count), window.summary_tokens)
     if question:
         summary += prompt.STILL_OPEN + question
     return Eviction(context.messages[count].sequence, summary), completion.usage
 
 
-def open_question(gone: tuple[Message, ...], kept: tuple[Message, ...]) -> str:
-    """Return the user's last message in ``gone`` if the agent has not answered since; empty otherwise."""
-    for message in reversed((*gone, *kept)):
+def open_question(context: Context, count: int) -> str:
+    """Return the user's question that must be kept when the ``count`` oldest messages leave the window.
+
+    Empty if the agent has answered since, or if the question stays in the window. A question that an earlier eviction
+    kept in the summary stays open until then, too.
+    """
+    failed: set[str] = set()
+    for position, message in reversed(tuple(enumerate(context.messages))):
         call = message.function_call
-        if call is not None and call.name == SEND_MESSAGE.name:
+        if message.role is Role.TOOL and not envelopes.result_ok(message.text):
+            failed.add(message.call_id)
+        elif call is not None and call.name == SEND_MESSAGE.name and call.call_id not in failed:
             return ""
-        if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
-            if message in kept:
+        elif message.role is Role.USER and envelopes.kind(message.text) == "user_message":
+            if position >= count:
                 return ""
             text = str(envelopes.parse(message.text).get("message", ""))
             return text if len(text) <= _MAX_QUESTION_CHARACTERS else text[:_MAX_QUESTION_CHARACTERS] + "…"
-    return ""
+    return context.summary.partition(prompt.STILL_OPEN)[2]
