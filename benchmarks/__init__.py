@@ -1,5 +1,5 @@
-"""Benchmarks: the services as clients see them, beside plain pymilvus doing the same work in the same run.
+"""Benchmarks of the services from a client's view, compared with plain pymilvus doing the same work in the same run.
 
-``python -m benchmarks`` runs them; `common` has what they share. Each is a module with ``run(options)``, which answers
-a `common.Table`.
+``python -m benchmarks`` runs them; `common` has shared code. Each is a module with ``run(options)``, which returns a
+`common.Table`.
 """

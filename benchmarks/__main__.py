@@ -30,7 +30,7 @@ NAMES = (
 
 
 def main() -> None:
-    """Runs what was asked for."""
+    """Run the requested benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--backend", choices=["lite", "server", "all"], default="all", help="default: what there is")
@@ -47,7 +47,7 @@ def main() -> None:
             parser.error(reason)
         backends.remove("server")
 
-    # What follows takes seconds to import.
+    # These imports take seconds.
     from benchmarks.common import Options, Table, milvus_server, quiet
 
     quiet()

@@ -1,4 +1,4 @@
-"""Attaching and detaching a source: a link, whatever the source's size. Raw, two ordered upserts of a record."""
+"""Attaching and detaching a source, which is a link whatever its size. Baseline: two ordered upserts of a record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SMALL = 100
 
 
 async def run(options: Options) -> Table:
-    """A source of 10,000 passages, and one of 100."""
+    """Measure a source of 10,000 passages and one of 100."""
     size = options.size(10_000)
     table = Table(f"attach: a source of {size:,} passages, and one of {SMALL}")
     async with stage(options) as on:
@@ -24,7 +24,7 @@ async def run(options: Options) -> Table:
             on.raw.put_record("links", "x" * 200)
             on.raw.put_record("agent", "x" * 600)
 
-        for number in (0, 1):  # nobody's first one counts
+        for number in (0, 1):  # warm-up
             await change(number, small)
         times = await compare(
             2 * options.times(30), large=lambda n: change(n, large), small=lambda n: change(n, small), raw=write

@@ -1,6 +1,6 @@
-"""Agents committing steps of two messages, all at a time. Raw, a loop that writes a step after another.
+"""Concurrent agents committing steps of two messages. Baseline: a loop that writes one step after the other.
 
-Each step is two ordered upserts: the messages, and then the row of the agent, which makes them count.
+Each step is two ordered upserts: the messages, and then the agent's row, which commits them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from benchmarks.common import Options, Table, compare, say, stage
 
 AGENTS = 64
 STEPS = 4
-"""Of each agent in a repetition."""
+"""Steps of each agent in a repetition."""
 
 _TEXT = "x" * 600
 
 
 async def run(options: Options) -> Table:
-    """64 agents."""
+    """Measure 64 agents."""
     table = Table(f"commits: {AGENTS} agents committing steps")
     async with stage(options, MEMGPT_MEMORY_LEASE_SECONDS="600") as on:
         say("commits: beginning turns")

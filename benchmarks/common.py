@@ -1,7 +1,7 @@
-"""What the benchmarks share: figures and tables, timing, texts, and a Memory process beside plain pymilvus.
+"""Shared code of the benchmarks: figures and tables, timing, texts, and a Memory process next to plain pymilvus.
 
-Contenders take turns within every repetition, and a median is taken over the repetitions: what else the machine does
-then troubles both alike.
+Contenders take turns within every repetition, and the median over the repetitions is reported, so that other load on
+the machine affects both equally.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# Of raw pymilvus on Milvus Lite too: it is read when Lite is imported, and a large memtable is slow to search.
+# Also applies to raw pymilvus: Milvus Lite reads it when it is imported, and a large memtable is slow to search.
 os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(4 << 20))
 
 import numpy as np
@@ -53,16 +53,16 @@ DATA = Path(__file__).parent / "data"
 PAPER_SET = DATA / "memgpt_paper.jsonl"
 
 DIMENSION = 256
-"""Of the bundled embedding model."""
+"""Dimension of the bundled embedding model."""
 
 PASSAGE_CHARS = 1_000
-"""Characters of a made-up passage: what the Loader makes of English prose."""
+"""Characters of a synthetic passage, about as many as the Loader's passages of English prose have."""
 
 BATCH = 256
-"""Passages of one message, as the Loader sends them; raw pymilvus writes as many at a time."""
+"""Passages per message, as the Loader sends them; raw pymilvus writes as many at a time."""
 
 MAX_MATCHES = 16_384
-"""Most rows that one search answers, on a server."""
+"""Maximum rows that one search on a server returns."""
 
 MODES = {"dense": SEARCH_MODE_DENSE, "hybrid": SEARCH_MODE_HYBRID, "text": SEARCH_MODE_TEXT}
 
@@ -71,14 +71,14 @@ _TENANT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for.
+    """Options of a run.
 
     Attributes:
         backend: ``lite`` or ``server``.
-        quick: Little data and few repetitions: to see that everything works.
-        passages: How many passages, instead of the benchmark's own number.
-        server_uri: Where the Milvus server is, for the backend ``server``.
-        plot: File to draw into, for a benchmark that can; None for no plot.
+        quick: Whether to use little data and few repetitions, to check that everything works.
+        passages: Number of passages; None for the benchmark's own number.
+        server_uri: URI of the Milvus server, for the backend ``server``.
+        plot: File for the plot of a benchmark that draws one; None for no plot.
     """
 
     backend: str = "lite"
@@ -88,11 +88,11 @@ class Options:
     plot: Path | None = None
 
     def size(self, full: int) -> int:
-        """Passages, where `full` is the benchmark's own number."""
+        """Return the number of passages; `full` is the benchmark's own number."""
         return self.passages or (max(full // 10, 100) if self.quick else full)
 
     def times(self, full: int) -> int:
-        """Repetitions."""
+        """Return the number of repetitions; `full` is the benchmark's own number."""
         return max(full // 5, 2) if self.quick else full
 
 
@@ -103,11 +103,11 @@ class Figure:
     Attributes:
         what: What was measured.
         unit: ``ms``, ``/s``, ``MB`` and the like.
-        ours: The figure.
-        other: What it is compared with; None for nothing.
-        other_name: What that is.
-        most: The bar: the most that `ours` may be, in multiples of `other`, or in `unit` without one.
-        least: The bar: the least, likewise.
+        ours: The measured value.
+        other: The value that it is compared with; None if there is none.
+        other_name: Name of the other contender.
+        most: Upper bound of `ours`, in multiples of `other`, or in `unit` if there is no `other`.
+        least: Lower bound of `ours`, likewise.
     """
 
     what: str
@@ -120,19 +120,19 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Ours in multiples of the other."""
+        """Ratio of `ours` to `other`."""
         return self.ours / self.other if self.other else None
 
     @property
     def bar(self) -> str:
-        """The bar in words; empty for none."""
+        """The bounds in words; empty if there are none."""
         unit = self.unit if self.other is None else f"x {self.other_name}"
         signs = (("<=", self.most), (">=", self.least))
         return ", ".join(f"{sign} {limit:g} {unit}" for sign, limit in signs if limit is not None)
 
     @property
     def met(self) -> bool | None:
-        """Whether it meets its bar; None without one."""
+        """Whether it is within its bounds; None if there are none."""
         if self.most is None and self.least is None:
             return None
         value = self.ours if self.ratio is None else self.ratio
@@ -141,18 +141,18 @@ class Figure:
 
 @dataclass(slots=True)
 class Table:
-    """What a benchmark found."""
+    """The results of a benchmark."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, what: str, unit: str, ours: float, other: float | None = None, **more: Any) -> None:
-        """Adds a line; see `Figure`."""
+        """Add a line; see `Figure`."""
         self.figures.append(Figure(what, unit, ours, other, **more))
 
     def text(self) -> str:
-        """For people."""
+        """Format the table for people."""
         rows = [("", "ours", "beside", "ratio", "bar", "")]
         for one in self.figures:
             beside = "" if one.other is None else f"{_number(one.other)} {one.unit} ({one.other_name})"
@@ -162,7 +162,7 @@ class Table:
         return "\n".join([self.title, *aligned(rows), *(f"  {note}" for note in self.notes)])
 
     def json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the table as JSON."""
         figures = [
             {"what": one.what, "unit": one.unit, "ours": one.ours, "other": one.other, "other_name": one.other_name}
             | {"ratio": one.ratio, "bar": one.bar, "met": one.met}
@@ -172,7 +172,7 @@ class Table:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose columns stand below each other, all but the first to the right."""
+    """Return the lines of an aligned table; all columns but the first are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
@@ -185,26 +185,26 @@ def _number(value: float) -> str:
 
 
 def quiet() -> None:
-    """Keeps libraries from talking in between: Lite's server runs within this process."""
+    """Silence libraries, since Lite's server runs within this process."""
     logging.getLogger().setLevel(logging.WARNING)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # Lite does not know all of pymilvus's questions
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # Lite does not implement all requests of pymilvus
 
 
 def say(text: str) -> None:
-    """Says what is under way."""
+    """Print a progress message."""
     print(text, file=sys.stderr, flush=True)
 
 
 async def compare(repetitions: int, **contenders: Callable[[int], object]) -> dict[str, float]:
-    """Runs each contender once in every repetition, in changing order.
+    """Run each contender once in every repetition, in changing order.
 
     Args:
-        repetitions: How often.
-        contenders: What is timed, coroutine functions or not; they get the number of the repetition.
+        repetitions: Number of repetitions.
+        contenders: Functions to time, coroutine functions or not; they get the number of the repetition.
 
     Returns:
-        The median of each, in milliseconds.
+        The median time of each, in milliseconds.
     """
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
@@ -218,7 +218,7 @@ async def compare(repetitions: int, **contenders: Callable[[int], object]) -> di
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-# Texts. Made of the words of the paper by their frequency, so that words are as common and as rare as in prose.
+# Texts: composed of the words of the paper by frequency, so that words are as common and as rare as in prose.
 
 
 @cache
@@ -229,7 +229,7 @@ def _vocabulary() -> tuple[list[str], list[int]]:
 
 
 def texts(count: int, seed: int = 1) -> list[str]:
-    """Made-up passages, always the same for a seed."""
+    """Return synthetic passages, always the same for a seed."""
     words, weights = _vocabulary()
     source = random.Random(seed)
     made = []
@@ -240,7 +240,7 @@ def texts(count: int, seed: int = 1) -> list[str]:
 
 
 def queries(seed: int = 1) -> Iterator[str]:
-    """Questions without end, no two of them the same: the paper's, with one more word."""
+    """Yield distinct questions indefinitely: those about the paper, each with one more word."""
     asked = [line["query"] for line in map(json.loads, PAPER_SET.read_text().splitlines()) if "query" in line]
     words = random.Random(seed).sample(_vocabulary()[0], 1_000)
     return (f"{question} {word}" for word in words for question in asked)
@@ -252,7 +252,7 @@ def _model() -> Any:
 
 
 def embed(wanted: Sequence[str]) -> Vectors:
-    """Embeddings by the model that Memory uses."""
+    """Return embeddings by the model that Memory uses."""
     return np.asarray(_model().embed(list(wanted), norm=True), dtype=np.float32)
 
 
@@ -260,10 +260,10 @@ _FIELDS = columns_of(PassageRow)
 
 
 class Raw:
-    """Plain pymilvus on a store of its own, which has Memory's collections, partitions and rows.
+    """Plain pymilvus on its own store with Memory's collections, partitions and rows.
 
     Attributes:
-        client: The client.
+        client: The pymilvus client.
         full_text: Whether the backend has BM25.
     """
 
@@ -274,7 +274,7 @@ class Raw:
         self._level = {"consistency_level": "Session"} if server else {}
 
     def load(self, owner: str, wanted: Sequence[str]) -> None:
-        """Embeds passages of a document and writes them, a batch at a time."""
+        """Embed passages of a document and write them in batches."""
         file = uuid4().hex
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
@@ -287,10 +287,10 @@ class Raw:
             self.client.upsert(self._passages.name, rows, partition_name=partition_of(_TENANT, owner))
 
     def search(self, owner: str, query: str, mode: str, *, limit: int = 10, offset: int = 0) -> list[str]:
-        """A page of texts. A hybrid one takes the best `HEAD` by words and by likeness, and fuses them.
+        """Return a page of texts. A hybrid search fuses the best `HEAD` by keywords and by similarity.
 
-        By words, only those passages are in the ranking that share one with the query. No counter has their number, so
-        a first page asks for the ids of them all.
+        A keyword ranking contains only passages that share a word with the query. No counter has their number, so a
+        first page fetches all their ids.
         """
         if mode == "text":
             if not offset:
@@ -300,7 +300,7 @@ class Raw:
         if mode == "dense":
             return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
         words = self._words(owner, query, HEAD)
-        if offset:  # behind the head comes the order of likeness; the head must be known to be left out
+        if offset:  # after the head comes the order of similarity, without the passages of the head
             return [hit["entity"]["text"] for hit in self._dense(owner, vector, limit, offset)]
         dense = self._dense(owner, vector, HEAD, 0)
         found = {hit["id"]: hit["entity"]["text"] for hit in (*dense, *words)}
@@ -308,11 +308,11 @@ class Raw:
         return [found[hit.id] for hit in fuse(*both)[:limit]]
 
     def upsert(self, collection: str, row: Mapping[str, Any], *more: Mapping[str, Any]) -> None:
-        """Writes rows."""
+        """Write rows."""
         self.client.upsert(collection, [dict(one) for one in (row, *more)])
 
     def commit(self, agent: str, number: int) -> None:
-        """What a step takes at the least: two messages, and then the agent's row."""
+        """Write the minimum of a step: two messages, and then the agent's row."""
         filling = "x" * 600
         blank = {"agent": agent, "part": 0, "created": 1, "head": "{}", "none": [0.0, 0.0]}
         both = [{"id": f"{agent}-m{n}", "sequence": n, "text": filling, **blank} for n in (2 * number, 2 * number + 1)]
@@ -320,7 +320,7 @@ class Raw:
         self.put_record(agent, filling)
 
     def put_record(self, id_: str, body: str) -> None:
-        """Writes a record."""
+        """Write a record."""
         row = {"id": id_, "kind": "agent", "tenant": _TENANT, "parent": "", "created": 1, "body": body}
         self.upsert(RECORDS.name, {**row, "none": [0.0, 0.0]})
 
@@ -356,14 +356,14 @@ class Raw:
 
 
 class Stage:
-    """A Memory process and plain pymilvus, each on an empty store of its own.
+    """A Memory process and plain pymilvus, each on its own empty store.
 
     Attributes:
-        options: What was asked for.
-        home: A folder for this benchmark; Memory's Lite file is ``memory.db``.
+        options: Options of the run.
+        home: Folder of this benchmark; Memory's Lite file in it is ``memory.db``.
         raw: Plain pymilvus.
         process: The Memory process.
-        memory: A client of it.
+        memory: A client of the Memory process.
     """
 
     process: ServiceProcess
@@ -378,35 +378,35 @@ class Stage:
 
     @property
     def modes(self) -> list[str]:
-        """What the backend can rank by."""
+        """Ranking modes of the backend."""
         return ["dense", "hybrid", "text"] if self.raw.full_text else ["dense"]
 
     @property
     def pid(self) -> int:
-        """Memory's process."""
+        """Id of the Memory process."""
         return self.process.popen.pid
 
     async def start(self) -> None:
-        """Starts Memory; one that runs is stopped first."""
+        """Start Memory; a running one is stopped first."""
         await self.stop()
         self.process = ServiceProcess("memgpt_memory", self.home, **self._settings)
         self._running.callback(self.process.close)
         self.memory = await self._running.enter_async_context(connected(self.process.wait_ready(120)))
 
     async def stop(self) -> None:
-        """Stops Memory in good order."""
+        """Stop Memory gracefully."""
         if hasattr(self, "process") and self.process.popen.poll() is None:
             self.process.terminate()
         await self._running.aclose()
 
     async def source(self, wanted: Sequence[str]) -> str:
-        """A source with these passages, sent as the Loader sends them; answers its id."""
+        """Create a source with these passages, sent as the Loader sends them, and return its id."""
         source_id: str = (await self.memory.source()).source_id
         await self.load(source_id, wanted)
         return source_id
 
     async def load(self, source_id: str, wanted: Sequence[str]) -> None:
-        """Puts a file into a source."""
+        """Store a file in a source."""
 
         async def stream() -> AsyncIterator[Any]:
             yield header(source_id, version(uuid4().hex, wanted))
@@ -417,14 +417,14 @@ class Stage:
         await self.memory.sources.UpsertPassages(stream())
 
     async def search(self, query: str, mode: str, **fields: Any) -> Any:
-        """A page of ten; the fields are those of the request."""
+        """Return a page of ten hits; the fields are those of the request."""
         fields.setdefault("size", 10)
         return await self.memory.page(query, mode=MODES[mode], **fields)
 
 
 @asynccontextmanager
 async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
-    """Sets a stage up, with settings of Memory's."""
+    """Set up a stage with settings of Memory."""
     with scratch() as home:
         ours, theirs = (new_store(options, home / name) for name in ("memory", "raw"))
         raw = await open_raw(options, theirs)
@@ -438,7 +438,7 @@ async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
 
 
 async def open_raw(options: Options, uri: str) -> Raw:
-    """Plain pymilvus; Memory's adapter for servers makes the collections, on Milvus Lite too."""
+    """Open plain pymilvus; Memory's adapter for servers creates the collections, on Milvus Lite too."""
     store = ServerStore(uri, token="", timeout=60, observe=lambda *_: None)
     await store.open([RECORDS, MESSAGES])
     full_text = store.capabilities.full_text or options.backend == "lite"
@@ -452,7 +452,7 @@ async def open_raw(options: Options, uri: str) -> Raw:
 
 
 def new_store(options: Options, path: Path) -> str:
-    """The URI of an empty store: a file at `path`, or a database of the server."""
+    """Return the URI of an empty store: a file at `path`, or a database of the server."""
     if options.backend == "lite":
         return f"{path}.db"
     name = f"{path.name}_{uuid4().hex}"
@@ -464,14 +464,14 @@ def new_store(options: Options, path: Path) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """Yield a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="memgpt-benchmark-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def milvus_server() -> Iterator[str]:
-    """A Milvus server; answers its URI."""
+    """Run a Milvus server, and yield its URI."""
     with scratch() as folder:
         server = MilvusServer(folder / "server")
         try:
@@ -483,17 +483,17 @@ def milvus_server() -> Iterator[str]:
 
 
 def megabytes(pid: int, kind: str = "VmRSS") -> float:
-    """Resident size of a process now, or its peak with ``VmHWM``."""
+    """Return the resident size of a process in MB, or its peak with ``VmHWM``."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(rf"{kind}:\s+(\d+) kB", status)[0]) / 1024
 
 
 def processor_ms(pid: int) -> float:
-    """Processor time that a process has taken so far, in milliseconds. It tells less of what else the machine does."""
+    """Return the processor time of a process in milliseconds, which other load on the machine affects less."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return 1_000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # man 5 proc: utime, stime
 
 
 def take(source: Iterator[str], count: int) -> list[str]:
-    """The next of an endless sequence."""
+    """Return the next item of an endless sequence."""
     return list(islice(source, count))

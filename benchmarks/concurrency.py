@@ -1,4 +1,4 @@
-"""Eight clients searching the notes of eight agents at a time. Raw, eight threads share a client."""
+"""Eight concurrent clients searching the notes of eight agents. Baseline: eight threads that share a client."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmarks.common import Options, Stage, Table, compare, queries, say, stag
 
 AGENTS = 8
 SEARCHES = 5
-"""Of each client in a repetition."""
+"""Searches of each client in a repetition."""
 
 
 async def run(options: Options) -> Table:
-    """10,000 passages over all agents."""
+    """Measure 10,000 passages in total."""
     size = options.size(10_000) // AGENTS
     table = Table(f"concurrency: {AGENTS} agents with {size:,} notes each, {AGENTS} clients")
     async with stage(options) as on:
@@ -48,7 +48,7 @@ async def _clients(on: Stage, table: Table, agents: list[str], mode: str) -> Non
         await asyncio.get_running_loop().run_in_executor(threads, search)
 
     with ThreadPoolExecutor(AGENTS) as threads:
-        for client in (ours, raw):  # nobody's first searches count
+        for client in (ours, raw):  # warm-up
             await everybody(client)
         times = await compare(on.options.times(10), ours=lambda _: everybody(ours), raw=lambda _: everybody(raw))
     rates = {name: 1_000 * AGENTS * SEARCHES / taken for name, taken in times.items()}

@@ -1,9 +1,9 @@
-"""How well what was said is found: ``python -m benchmarks.conversations --data locomo10.json``.
+"""Retrieval quality in conversations: ``python -m benchmarks.conversations --data locomo10.json``.
 
 LoCoMo (Maharana et al., 2024) has ten long conversations of two people, and questions with the turns that answer
 them. Its file is not part of this project; https://github.com/snap-research/locomo has it. Each conversation is a
-source, each turn a passage, and each question is asked of its own conversation. Questions that nothing answers are
-left out.
+source, each turn a passage, and each question searches its own conversation. Questions without an answer are left
+out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.common import Options, Table, quiet, stage
 from benchmarks.retrieval import DataSet, ask, tell
 
 _UNANSWERABLE = 5
-"""LoCoMo's category of questions about what was never said."""
+"""LoCoMo's category of questions without an answer in the conversation."""
 
 
 def read(path: Path) -> list[DataSet]:
-    """Reads the conversations of a file of LoCoMo's form."""
+    """Read the conversations from a file in LoCoMo's format."""
     return [_read(sample) for sample in json.loads(path.read_text())]
 
 
@@ -47,7 +47,7 @@ def _turns(conversation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 async def measure(path: Path) -> Table:
-    """Asks every question in every mode."""
+    """Run every question in every mode."""
     sets = read(path)
     count, asked = sum(len(one.documents) for one in sets), sum(len(one.questions) for one in sets)
     table = Table(f"conversations: {len(sets)} of {count:,} turns together, {asked:,} questions")
@@ -57,7 +57,7 @@ async def measure(path: Path) -> Table:
 
 
 def main() -> None:
-    """Measures a file."""
+    """Run the benchmark on a file."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.conversations", description="How well what was said is found."
     )

@@ -1,4 +1,4 @@
-"""What a store takes: memory after a restart and many searches, and disk for each passage after compaction."""
+"""The footprint of a store: memory after a restart and many searches, and disk per passage after compaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.common import PASSAGE_CHARS, Options, Table, megabytes, queries,
 
 
 async def run(options: Options) -> Table:
-    """10,000 passages on Milvus Lite; a server's memory and disk are its own."""
+    """Measure 10,000 passages on Milvus Lite; the memory and disk of a server are not measured."""
     size = options.size(10_000)
     table = Table(f"footprint: {size:,} passages of {PASSAGE_CHARS:,} characters")
     if options.backend != "lite":

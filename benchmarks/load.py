@@ -1,4 +1,4 @@
-"""Loading passages: embedding them, and writing them in batches as the Loader sends them, on both sides."""
+"""Loading passages: embedding them and writing them in the Loader's batches, on both sides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from benchmarks.common import BATCH, Options, Table, compare, say, stage, texts
 
 
 async def run(options: Options) -> Table:
-    """Files of 2,048 passages into a store that grows."""
+    """Measure files of 2,048 passages in a growing store."""
     size = options.size(2_048)
     table = Table(f"load: files of {size:,} passages, {BATCH} a batch")
     async with stage(options) as on:
@@ -14,7 +14,7 @@ async def run(options: Options) -> Table:
         repetitions = options.times(10)
         files = [texts(size, seed=number) for number in range(repetitions)]
         source = (await on.memory.source()).source_id
-        first = texts(BATCH, seed=-1)  # nobody's first one counts
+        first = texts(BATCH, seed=-1)  # warm-up
         await on.load(source, first)
         on.raw.load(source, first)
         times = await compare(

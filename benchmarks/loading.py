@@ -1,7 +1,7 @@
-"""Files on the command line's own way through Loader and Memory: throughput, sizes, and files that have not changed.
+"""Loading of files through the command line, Loader and Memory: throughput, sizes, and unchanged files.
 
-Throughput is from the first byte that is read to the last passage that a search finds, with the services warm. Beside
-it, one process of plain pypdf gets the text of the same pages, and does nothing with it; its start is not counted.
+Throughput is measured from the first byte read to the last passage found by a search, with warm services. The baseline
+is one process of plain pypdf that only extracts the text of the same pages, without its start.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tests.support import corpus, pdfs, resident
 from tests.support.suite import PAPER, Suite
 
 PAGES, FILES = 500, 20
-"""Pages, which are those of the sample paper again and again, and the files that they are spread over."""
+"""Number of pages, which repeat those of the sample paper, and of files that contain them."""
 
 SMALL_FILES = 1_000
-"""Of a folder that is loaded again."""
+"""Files of a folder that is loaded again."""
 
 _QUICK_PAGES = 500
 _QUICK_BYTES = 20 << 20
@@ -50,7 +50,7 @@ print(time.perf_counter() - start)
 
 
 async def run(options: Options) -> Table:
-    """One large file, many, very large ones, and a folder that has not changed."""
+    """Measure one large file, many files, very large files, and an unchanged folder."""
     table = Table("loading: from files to passages that are found")
     await asyncio.to_thread(_measure, options, table)
     return table
@@ -131,7 +131,7 @@ def _large(options: Options, home: Path) -> Iterator[Path]:
 
 
 def _pdf(path: Path, pages: range) -> Path:
-    """A PDF of pages of the paper, counted over and over."""
+    """Return a PDF with repeated pages of the paper."""
     paper, made = PdfReader(PAPER).pages, PdfWriter()
     for number in pages:
         made.add_page(paper[number % len(paper)])
@@ -140,13 +140,13 @@ def _pdf(path: Path, pages: range) -> Path:
 
 
 def _plainly(files: Sequence[Path]) -> float:
-    """Seconds that plain pypdf takes for all text."""
+    """Return the seconds that plain pypdf takes for all text."""
     done = subprocess.run([sys.executable, "-c", _PLAIN, *map(str, files)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def _load(memgpt: MemGPT, name: str, files: Sequence[Path]) -> int:
-    """Loads files and finds all of their passages; answers how many."""
+    """Load files and search all of their passages; return how many there are."""
     with redirect_stdout(io.StringIO()) as said:
         assert load_files(Ui(), memgpt, name, [Found(path.name, path) for path in files]), said.getvalue()
     source = memgpt.sources.find(name)

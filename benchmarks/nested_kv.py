@@ -1,26 +1,26 @@
 """Nested key-value retrieval, after the MemGPT paper (arXiv 2310.08560, 3.2.2), through the three services.
 
 140 pairs of UUIDs lie in the passages of a source. A value may be the key of another pair: the agent is given a key
-and must follow it to the value that is no key, over as many pairs more as the level says. 30 orderings place the pairs
-anew; each holds a chain for every level. An answer counts if the last UUID in it is the one sought.
+and must follow it to the value that is not a key, over as many further pairs as the level says. There are 30 orderings
+of the pairs; each contains a chain for every level. An answer is right if its last UUID is the value sought.
 
-Who decides is a policy behind an OpenAI-compatible endpoint: a function of the messages of one request and of nothing
-else. It keeps no state, knows no pairs, and its window of 8,192 tokens holds less than half of the pairs, so it goes on
-after evictions as well. It searches archival memory, asks for the next page while the total says that there is one,
-follows a value that is a key, and answers when it has read to the end and found no such key.
+The model is a policy at an OpenAI-compatible endpoint: a function of only the messages of one request. It keeps no
+state and knows no pairs. Its window of 8,192 tokens holds less than half of the pairs, so it must work after evictions.
+It searches archival memory, requests the next page while the total says that there is one, follows a value that is a
+key, and answers when it has read to the end and found no such key.
 
-**Where paging is needed.** Whoever searches for a key as it is written finds its pair at once where the store ranks by
-words, and mostly where it ranks by likeness alone, for the embedding model sees the pieces of a UUID. That curve is
-*searches for the key*: pages are read only to be sure that a value is no key. What tests paging is a query that says
-nothing of the key, *reads the list*: it asks for the list of all pairs, whose order has nothing to do with the key, and
-the pair lies on any of seven pages. The controls ask the same, and must fail:
+**Where paging is needed.** A search for the literal key finds its pair at once if the store ranks by keywords, and
+usually if it ranks only by similarity, since the embedding model sees the pieces of a UUID. That curve is *searches for
+the key*: it reads further pages only to make sure that a value is not a key. The policy that tests paging, *reads the
+list*, uses a query without the key: it requests the list of all pairs, whose order is unrelated to the key, so the pair
+may be on any of seven pages. The controls use the same query, and must fail:
 
-- *no paging* never asks for a second page;
-- *wrong totals* has a proxy between Agent and Memory that puts the page's own length in place of the total, as the old
-  system did: the policy believes that there is no other page;
-- *one hop* takes the first value for the answer.
+- *no paging* never requests a second page;
+- *wrong totals* has a proxy between Agent and Memory that replaces the total with the length of the page, as the old
+system did, so the policy concludes that there is no other page;
+- *one hop* answers with the first value.
 
-*offline* is the built-in model. It quotes what stands beside the key, and follows nothing.
+*offline* is the built-in model. It quotes the text next to the key, and follows no values.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ LEVELS = range(5)
 ORDERINGS = 30
 
 PAIRS_A_PASSAGE = 4
-"""As many as a passage of the Loader's would hold, or a few less. So 140 pairs are 35 passages, on seven pages."""
+"""Pairs per passage, about as many as fit into one of the Loader's. So 140 pairs are 35 passages on seven pages."""
 
 CONTROL_MOST = 40.0
-"""Percent that a control which sees one page of seven may reach. At level 0 it is expected to reach 14, then 2."""
+"""Maximum accuracy in percent of a control that sees one page of seven. The expected value is 14 at level 0, then 2."""
 
 _CLIENTS = 8
 _MAX_STEPS = 200
-"""The most that a turn may have. The longest search here takes 43."""
+"""Maximum steps of a turn. The longest search here takes 43."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PAIR = re.compile(rf"key ({_UUID.pattern}), value ({_UUID.pattern})")
@@ -77,14 +77,14 @@ _LIST = "the list of all keys and their values"
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Pairs in an order, and by level the key to ask for and the value to be found."""
+    """Ordered pairs, and for each level the key to ask for and the value to find."""
 
     passages: list[str]
     questions: dict[int, tuple[str, str]]
 
 
 def ordering(seed: int, levels: Sequence[int] = LEVELS, pairs: int = PAIRS) -> Ordering:
-    """An ordering, always the same for a seed."""
+    """Return an ordering, always the same for a seed."""
     source = random.Random(seed)
 
     def fresh() -> str:
@@ -104,7 +104,7 @@ def ordering(seed: int, levels: Sequence[int] = LEVELS, pairs: int = PAIRS) -> O
 
 
 def question(key: str) -> str:
-    """What the agent is asked."""
+    """Return the question for the agent."""
     return (
         f"Which value belongs to the key {key}? If that value is a key as well, look for the value of that one, and so"
         " on. Answer with the value that is no key."
@@ -112,7 +112,7 @@ def question(key: str) -> str:
 
 
 def is_right(answer: str, value: str) -> bool:
-    """Whether an answer names the value, and nothing after it."""
+    """Whether an answer names the value, and no UUID after it."""
     return _UUID.findall(answer)[-1:] == [value]
 
 
@@ -121,12 +121,12 @@ def is_right(answer: str, value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How somebody behind the endpoint decides.
+    """The decision policy of the scripted model.
 
     Attributes:
-        by_key: Searches for the key; else for the list of all pairs.
-        pages: Asks for further pages.
-        hops: Follows values that are keys.
+        by_key: Whether to search for the key instead of the list of all pairs.
+        pages: Whether to request further pages.
+        hops: Whether to follow values that are keys.
     """
 
     by_key: bool = False
@@ -134,7 +134,7 @@ class Policy:
     hops: bool = True
 
     def decide(self, messages: Sequence[Mapping[str, Any]]) -> Completion:
-        """The next call, from what the request shows."""
+        """Return the next call, based only on the request's messages."""
         key, result = _last_search(messages)
         if result is None:
             return self._search(key, 0)
@@ -155,7 +155,7 @@ def _answer(value: str) -> Completion:
 
 
 def _last_search(messages: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
-    """The key looked for and the result of the last search; before the first one, the question's key and None."""
+    """Return the key and the result of the last search; before the first search, the question's key and None."""
     result = None
     for message in reversed(messages):
         content = str(message.get("content") or "")
@@ -176,7 +176,7 @@ POLICIES = {
     "no paging": Policy(pages=False),
     "one hop": Policy(hops=False),
 }
-"""By the name of the model under which an agent gets one."""
+"""Policies by the name of the model that an agent uses."""
 
 _WRONG, _OFFLINE = "wrong totals", "offline"
 CONTENDERS = (*POLICIES, _WRONG, _OFFLINE)
@@ -192,13 +192,13 @@ def _reply(request: Request) -> Completion:
 
 
 class _Forward(grpc.GenericRpcHandler):
-    """Hands every call on as it is, and lies about the total of a search."""
+    """Forwards every call unchanged, except for the total of a search, which it falsifies."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """The handler of any method; on the wire, a call without streams is one with streams of one message."""
+        """Return the handler of any method; on the wire, a unary call is a streaming call with one message."""
         method = details.method
         ask: Any = self._channel.stream_stream(method)
 
@@ -225,7 +225,7 @@ def _with_its_own_length(response: bytes) -> bytes:
 
 @asynccontextmanager
 async def wrong_totals(memory_address: str) -> AsyncIterator[str]:
-    """A Memory that lies about totals; answers its address."""
+    """Run a Memory proxy that falsifies totals, and yield its address."""
     async with open_channel(memory_address) as channel:
         server = grpc.aio.server(handlers=[_Forward(channel)], options=server_options(ServerSettings()))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -241,7 +241,7 @@ async def wrong_totals(memory_address: str) -> AsyncIterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How often a contender was right at a level, and what it took."""
+    """The number of right answers of a contender at a level, and its cost."""
 
     asked: int
     right: int
@@ -249,12 +249,12 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """In percent."""
+        """Accuracy in percent."""
         return 100 * self.right / self.asked
 
 
 Outcomes = dict[str, dict[int, Outcome]]
-"""By contender and level."""
+"""Outcomes by contender and level."""
 
 
 async def experiment(
@@ -266,14 +266,14 @@ async def experiment(
     pairs: int = PAIRS,
     contenders: Sequence[str] = CONTENDERS,
 ) -> Outcomes:
-    """Asks every contender for the end of every chain.
+    """Ask every contender for the end of every chain.
 
     Args:
         home: Folder for the services.
-        memory_uri: Where an empty store is.
-        orderings: How many.
-        levels: Which.
-        pairs: Of an ordering.
+        memory_uri: URI of an empty store.
+        orderings: Number of orderings.
+        levels: The levels to run.
+        pairs: Number of pairs in an ordering.
         contenders: Names among `CONTENDERS`.
     """
     made = [ordering(seed, levels, pairs) for seed in range(orderings)]
@@ -334,7 +334,7 @@ async def experiment(
 
 
 async def run(options: Options) -> Table:
-    """The paper's experiment, and a plot of it if one is wanted."""
+    """Run the paper's experiment, and plot it if requested."""
     pairs = options.passages or PAIRS
     table = Table(f"nested_kv: {pairs} pairs of UUIDs, levels 0 to 4, {options.times(ORDERINGS)} orderings")
     with scratch() as home:
@@ -361,7 +361,7 @@ def _bar(name: str, level: int) -> dict[str, float]:
 
 
 def plot(found: Outcomes, path: Path, pairs: int) -> None:
-    """Draws accuracy by level, as figure 7 of the paper does; the file's ending says how (``.png``)."""
+    """Plot accuracy by level, like figure 7 of the paper; the file's extension selects the format (``.png``)."""
     import matplotlib as mpl
 
     mpl.use("agg")

@@ -1,11 +1,11 @@
-"""How well passages are found: ``python -m benchmarks.retrieval --data FILE``.
+"""Retrieval quality of passages: ``python -m benchmarks.retrieval --data FILE``.
 
-A data set is JSON lines: documents ``{"id", "text"}`` and questions ``{"query", "relevant": [ids]}``. The documents go
-through the real service, each as one passage, and every question is asked in every mode that the store has.
+A data set is JSON lines: documents ``{"id", "text"}`` and questions ``{"query", "relevant": [ids]}``. The documents are
+stored through the real service, each as one passage, and every question is searched in every mode of the store.
 
-Recall at k is the part of a question's relevant documents among the first k hits; MRR is the mean of one over the rank
-of the first relevant hit, 0 if none is among the first ten. The interval of a difference is a paired bootstrap over
-questions: the middle 95 % of the mean difference in `RESAMPLES` draws with replacement.
+Recall at k is the fraction of a question's relevant documents among the first k hits; MRR is the mean of the reciprocal
+rank of the first relevant hit, 0 if none is among the first ten. The interval of a difference is a paired bootstrap
+over questions: the middle 95 % of the mean difference in `RESAMPLES` draws with replacement.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ CUTS = (5, 10, 20)
 RESAMPLES = 10_000
 
 Scores = dict[str, list[float]]
-"""What was measured of every question, by name."""
+"""Scores of every question, by name of the metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Documents, and questions with the documents that answer them.
+    """Documents, and questions with their relevant documents.
 
     Attributes:
         documents: Texts by id.
@@ -44,10 +44,10 @@ class DataSet:
 
 
 def read(path: Path) -> DataSet:
-    """Reads a data set.
+    """Read a data set.
 
     Raises:
-        ValueError: A line is neither a document nor a question, or a question's document is not there.
+        ValueError: A line is neither a document nor a question, or a relevant document is missing.
     """
     documents: dict[str, str] = {}
     questions: list[tuple[str, frozenset[str]]] = []
@@ -69,17 +69,17 @@ def read(path: Path) -> DataSet:
 
 
 def recall(found: Sequence[str], relevant: frozenset[str], cut: int) -> float:
-    """Part of the relevant documents among the first `cut`."""
+    """Return the fraction of the relevant documents among the first `cut`."""
     return len(relevant.intersection(found[:cut])) / len(relevant)
 
 
 def reciprocal_rank(found: Sequence[str], relevant: frozenset[str], cut: int = 10) -> float:
-    """One over the rank of the first relevant document, or 0 when it is not among the first `cut`."""
+    """Return the reciprocal rank of the first relevant document, or 0 if it is not among the first `cut`."""
     return next((1 / rank for rank, id_ in enumerate(found[:cut], 1) if id_ in relevant), 0.0)
 
 
 def interval(one: Sequence[float], other: Sequence[float], seed: int = 1) -> tuple[float, float]:
-    """The 95 % interval of the mean of ``one - other``, paired, by bootstrap."""
+    """Return the 95 % interval of the mean of ``one - other`` by paired bootstrap."""
     differences = np.asarray(one) - np.asarray(other)
     draws = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)))
     low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
@@ -87,7 +87,7 @@ def interval(one: Sequence[float], other: Sequence[float], seed: int = 1) -> tup
 
 
 async def measure(options: Options, path: Path) -> Table:
-    """Asks every question of a data set in every mode."""
+    """Run every question of a data set in every mode."""
     data = read(path)
     table = Table(f"retrieval: {path.name}, {len(data.documents):,} documents, {len(data.questions):,} questions")
     async with stage(options) as on:
@@ -96,7 +96,7 @@ async def measure(options: Options, path: Path) -> Table:
 
 
 async def ask(on: Stage, sets: Sequence[DataSet]) -> dict[str, Scores]:
-    """The scores of every question, by mode; each data set is a source of its own."""
+    """Return the scores of every question by mode; each data set is a separate source."""
     say(f"retrieval: storing {sum(len(data.documents) for data in sets):,} documents")
     sources = [await on.source(list(data.documents.values())) for data in sets]
     scores: dict[str, Scores] = {}
@@ -108,7 +108,7 @@ async def ask(on: Stage, sets: Sequence[DataSet]) -> dict[str, Scores]:
 
 
 def tell(table: Table, scores: Mapping[str, Scores]) -> None:
-    """Adds means to a table, and whether fusing pays."""
+    """Add the means to a table, and whether fusion helps."""
     for mode, values_by_name in scores.items():
         for name, values in values_by_name.items():
             if name == "ms":
@@ -132,7 +132,7 @@ async def _ask(on: Stage, source: str, data: DataSet, mode: str) -> Scores:
         start = time.perf_counter()
         page = await on.search(query, mode, source_id=source, size=max(CUTS))
         scores["ms"].append(1_000 * (time.perf_counter() - start))
-        # A passage bears its place in the file in the end of its id.
+        # The end of a passage's id is its position in the file.
         found = [ids[int(hit.passage.passage_id.rsplit("-", 1)[1])] for hit in page.hits]
         for cut in CUTS:
             scores[f"recall@{cut}"].append(recall(found, relevant, cut))
@@ -141,12 +141,12 @@ async def _ask(on: Stage, source: str, data: DataSet, mode: str) -> Scores:
 
 
 async def run(options: Options) -> Table:
-    """The set that ships: questions about the sample paper."""
+    """Measure the bundled data set: questions about the sample paper."""
     return await measure(options, PAPER_SET)
 
 
 def main() -> None:
-    """Measures any data set."""
+    """Measure a data set given on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description="How well passages are found.")
     parser.add_argument("--data", type=Path, default=PAPER_SET, metavar="FILE", help="JSON lines; default: the paper")
     parser.add_argument("--backend", choices=["lite", "server"], default="lite")

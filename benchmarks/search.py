@@ -1,7 +1,7 @@
-"""Searching one owner's passages: the first page, deep pages, a token in a new process, the very last page.
+"""Searching one owner's passages: the first page, deep pages, a page token in a new process, the last page.
 
-Raw, a deep page is a search with an offset; of a hybrid ranking it takes the search by words as well, for what stands
-in its head is to be left out behind it. Of a ranking by words the deep page is one of its own matches'.
+The baseline of a deep page is a search with an offset. In a hybrid ranking it also needs the keyword search, because
+passages in the head must not repeat after it. A deep page of a keyword ranking is one of its own matches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PAGE = 10
 
 
 async def run(options: Options) -> Table:
-    """10,000 passages on Lite, 100,000 on a server, unless told otherwise."""
+    """Measure 10,000 passages on Lite, 100,000 on a server, unless the options say otherwise."""
     size = options.size(10_000 if options.backend == "lite" else 100_000)
     table = Table(f"search: {size:,} passages of one owner, pages of {PAGE}")
     async with stage(options) as on:
@@ -38,7 +38,7 @@ class _Deep:
     Attributes:
         query: The query.
         number: The page's number, from 1.
-        token: The token that leads to it.
+        token: The page token that leads to it.
     """
 
     query: str
@@ -47,17 +47,17 @@ class _Deep:
 
     @property
     def before(self) -> int:
-        """Hits before the page that gave the token."""
+        """Number of hits before the page that returned the token."""
         return PAGE * (self.number - 2)
 
     @property
     def offset(self) -> int:
-        """Hits before the page."""
+        """Number of hits before the page."""
         return PAGE * (self.number - 1)
 
 
 def _deep(total: int) -> int:
-    """Page 900, which a server still reaches by an offset, or the nine tenths of a shorter ranking."""
+    """Find page 900, which a server can still reach by an offset, or the page at nine tenths of a shorter ranking."""
     return min(max(total // PAGE * 9 // 10, 3), 900)
 
 
@@ -84,7 +84,7 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
         if not page.next_page_token:
             break
         tokens.append(page.next_page_token)
-    # By words, what shares none with the query is not in the ranking.
+    # A keyword ranking contains only passages that share a word with the query.
     every, name = (page.total_size, "total") if mode == "text" else (size, "stored")
     table.add(f"{mode}: passages on {len(tokens):,} pages", "", len(seen), every, other_name=name, most=1, least=1)
 
@@ -92,7 +92,7 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
         await on.search(query, mode, source_id=owner, token=tokens[number - 1])
 
     deep = _deep(page.total_size)
-    # Apart from raw, whose work leaves a processor's caches cold for whoever comes next.
+    # Measured separately from raw, whose work leaves the processor's caches cold for the next contender.
     pages = await compare(on.options.times(100), second=lambda _: turn_to(2), deep=lambda _: turn_to(deep))
     table.add(f"{mode}: page {deep:,}", "ms", pages["deep"], pages["second"], other_name="page 2", most=1.3)
     times = await compare(

@@ -1,10 +1,10 @@
-"""The three services together: turns with two searches and an answer, their rate, sizes and start-up.
+"""The three services together: latency and rate of turns with two searches and an answer, sizes and start-up.
 
-The model is scripted and answers at once, so what counts is the suite's own cost: from sending the message to the event
-``done``, services and sockets included, less what the same three requests to the model take with a bare HTTP client in
-the same run. Documents are the sample paper, which the Loader loads. Windows have 32,768 tokens.
+The model is scripted and responds at once, so the result is the suite's own cost: the time from sending the message to
+the event ``done``, including services and sockets, minus the time that the same three requests to the model take with a
+bare HTTP client in the same run. Documents are the sample paper, which the Loader loads. Windows have 32,768 tokens.
 
-Raw, a turn is what it must do at the least: four commits, two searches, three calls of the model by `openai`.
+The baseline is the minimum work of a turn: four commits, two searches, and three calls of the model by `openai`.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from tests.support.scripted_llm import say as speak
 from tests.support.suite import PAPER, Suite
 
 PASSAGES = 75
-"""Of raw's store: about as many as the paper has."""
+"""Passages in the raw store, about as many as the paper has."""
 
 WINDOW = 32_768
 TURNS = 6
-"""Of one agent in its window, before the window has to be trimmed."""
+"""Turns of one agent before its window has to be trimmed."""
 
 OLD_AGENTS, HISTORY, NEW_HISTORY = 3, 5_000, 10
-"""Agents with a long history, its messages, and those of a new agent. As many lie in the window of both."""
+"""Number of agents with a long history, its messages, and those of a new agent. Both have as many in their window."""
 
 AT_A_TIME = (8, 32)
 MANY_AGENTS, MANY_TURNS = 50, 1_000
@@ -65,11 +65,11 @@ MANY_AGENTS, MANY_TURNS = 50, 1_000
 _FIND, _GREET = "Find: ", "Greet me."
 _STARTS = 3
 _COMMIT = 50
-"""Messages of one step of a made-up history."""
+"""Messages of one step of a synthetic history."""
 
 
 async def run(options: Options) -> Table:
-    """Turns of new agents and of old ones, many at a time, and the suite itself."""
+    """Measure turns of new and old agents, concurrent turns, and the suite itself."""
     table = Table("turn: two searches and an answer, by a model that answers at once")
     model = _Model()
     with scratch() as home, ScriptedLLM(model.reply, keep_alive=True) as server:
@@ -82,7 +82,7 @@ async def run(options: Options) -> Table:
         raw = await open_raw(options, new_store(options, home / "raw"))
         raw.load("source", texts(PASSAGES))
         for name, part in (("turns", _turns), ("many", _many)):
-            # Each on a store of its own, so that the sizes are those of the turns.
+            # Each part has its own store, so that the sizes are those of its turns.
             async with _stage(home / name, MEMGPT_MEMORY_URI=new_store(options, home / name), **settings) as stage:
                 stage.model, stage.url, stage.raw = model, server.base_url, raw
                 await part(options, table, stage)
@@ -92,14 +92,14 @@ async def run(options: Options) -> Table:
 
 
 class _Model:
-    """The model. It remembers its last three requests, and when it began to answer the last one."""
+    """A scripted model that records its last three requests, and when it began to respond to the last one."""
 
     def __init__(self) -> None:
         self.last: deque[Request] = deque(maxlen=3)
         self.began = 0.0
 
     def reply(self, request: Request) -> Completion:
-        """Two searches and an answer, or just an answer: as the last message of the user says."""
+        """Return two searches and an answer, or just an answer, depending on the last message of the user."""
         self.last.append(request)
         made = _reply(request)
         self.began = time.perf_counter()
@@ -108,7 +108,7 @@ class _Model:
 
 def _reply(request: Request) -> Completion:
     if not request.functions:
-        return speak("We spoke of the paper.")  # the summary of what left the window
+        return speak("We spoke of the paper.")  # the summary of evicted messages
     results = 0
     for message in reversed(request.messages):
         content = str(message["content"])
@@ -125,7 +125,7 @@ def _reply(request: Request) -> Completion:
 
 
 class _Stage:
-    """A suite with the paper in it, and what its turns are compared with."""
+    """A suite with the paper loaded, and the baselines for its turns."""
 
     model: _Model
     url: str
@@ -139,7 +139,7 @@ class _Stage:
         self._http: HTTPConnection | None = None
 
     def agent(self) -> str:
-        """A new agent with `NEW_HISTORY` messages that can search the paper."""
+        """Create an agent with `NEW_HISTORY` messages that can search the paper."""
         agent = self.memgpt.agents.create(CreateAgentRequest()).agent_id
         self.memgpt.agents.attach(agent, self._source)
         while self.memgpt.agents.get(agent).message_count < NEW_HISTORY - 1:
@@ -147,7 +147,7 @@ class _Stage:
         return agent
 
     async def old_agent(self, history: int) -> str:
-        """The same with a long history, whose last messages are in the window."""
+        """Create an agent with a long history, whose last messages are in the window."""
         agent = await asyncio.to_thread(self.agent)
         made = [text[:300] for text in texts(_COMMIT, seed=3)]
         async with connected(self.suite.memory_address) as memory:
@@ -169,7 +169,7 @@ class _Stage:
         return agent
 
     def bare(self) -> None:
-        """The last three requests to the model, by nothing but HTTP."""
+        """Repeat the last three requests to the model with bare HTTP."""
         address = urlsplit(self.url)
         http = self._http = self._http or HTTPConnection(address.netloc)
         for request in tuple(self.model.last):
@@ -180,11 +180,11 @@ class _Stage:
             answer.read()
 
     def search(self, agent: str, *, deltas: bool = False) -> float:
-        """A turn of three steps; answers when its first piece of text came."""
+        """Run a turn of three steps; return when its first piece of text arrived."""
         return self.turn(agent, _FIND + next(self.queries), deltas=deltas)
 
     def turn(self, agent: str, text: str, *, deltas: bool = False) -> float:
-        """A turn; answers when its first piece of text came."""
+        """Run a turn; return when its first piece of text arrived."""
         first = 0.0
         spoke = False
         request = SendMessageRequest(agent_id=agent, text=text, request_id=new_request_id(), stream_deltas=deltas)
@@ -213,7 +213,7 @@ async def _turns(options: Options, table: Table, on: _Stage) -> None:
     agents = -(-turns // TURNS) + 1
     new = [on.agent() for _ in range(agents)]
     old = [await on.old_agent(history) for _ in range(agents)]
-    for agent in (new.pop(), old.pop()):  # nobody's first turn counts
+    for agent in (new.pop(), old.pop()):  # warm-up
         on.search(agent)
     news, olds = cycle(new), cycle(old)
     openai = OpenAI(base_url=on.url, api_key="none")
@@ -249,12 +249,12 @@ async def _turns(options: Options, table: Table, on: _Stage) -> None:
 
 
 def _first_tokens(options: Options, table: Table, on: _Stage, openai: OpenAI) -> None:
-    """From when the model begins to answer to its first text at the client."""
+    """Measure the time from the start of the model's response to its first text at the client."""
     say("turn: first tokens")
     ours, bare = [], []
     agent = on.agent()
     for _ in range(options.times(20)):
-        # Greetings, so that the model's last beginning is the first.
+        # Greetings have a single request, so its start is the one recorded.
         ours.append(on.turn(agent, _GREET, deltas=True) - on.model.began)
         with openai.chat.completions.create(**cast(Any, on.model.last[-1].json)) as stream:
             for chunk in stream:
@@ -279,7 +279,7 @@ async def _many(options: Options, table: Table, on: _Stage) -> None:
         say(f"turn: {agents} agents at a time")
         made = _at_a_time(agents, agents, lambda _: on.agent())
         search = partial(_search, on, made)
-        _at_a_time(agents, agents, search)  # nobody's first turn counts
+        _at_a_time(agents, agents, search)  # warm-up
         turns = agents * options.times(TURNS - 1)
         start = time.perf_counter()
         _at_a_time(agents, turns, search)

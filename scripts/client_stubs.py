@@ -31,7 +31,7 @@ GO_MODULE = "github.com/memgpt-milvus/memgpt-milvus/clients/go"
 
 
 class MissingToolchainError(Exception):
-    """The language's tools are not installed; the text says which."""
+    """The tools of a language are not installed; the message names them."""
 
 
 def go(files: FileDescriptorSet, out: Path) -> None:
@@ -52,7 +52,7 @@ def go(files: FileDescriptorSet, out: Path) -> None:
 
 
 def typescript(files: FileDescriptorSet, out: Path) -> None:
-    """Write the TypeScript stubs, with the details that errors carry.
+    """Write the TypeScript stubs, including the error details.
 
     Raises:
         MissingToolchainError: The plugin is not installed.
@@ -68,7 +68,7 @@ def typescript(files: FileDescriptorSet, out: Path) -> None:
 
 
 def java(files: FileDescriptorSet, out: Path) -> None:
-    """Write the compiled contracts, from which Maven generates the stubs, and the list of their files."""
+    """Write the compiled contracts, from which Maven generates the stubs, and a list of their files."""
     (out / "memgpt.binpb").write_bytes(files.SerializeToString(deterministic=True))
     (out / "files.txt").write_text("".join(f"{name}\n" for name in _names(files)), encoding="utf-8")
 
@@ -78,7 +78,7 @@ LANGUAGES: dict[Callable[[FileDescriptorSet, Path], None], Path] = {
     typescript: CLIENTS / "typescript" / "src" / "gen",
     java: CLIENTS / "java" / "src" / "main" / "protobuf",
 }
-"""Where the stubs of each language are committed."""
+"""Folders of the committed stubs by language."""
 
 
 def _names(files: FileDescriptorSet) -> list[str]:
@@ -100,13 +100,13 @@ def _tree(root: Path) -> dict[Path, bytes]:
 def _compile(language: Callable[[FileDescriptorSet, Path], None], files: FileDescriptorSet) -> dict[Path, bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         language(files, Path(scratch))
-        # Go writes below the module's path, which is the client's folder.
+        # The Go plugin writes below the module path, which is the client's folder.
         root = Path(scratch) / "memgpt" if language is go else Path(scratch)
         return _tree(root)
 
 
 def main() -> None:
-    """Write the stubs of every language, or compare them."""
+    """Write the stubs of every language, or compare them with the committed ones."""
     checking = sys.argv[1:] == ["check"]
     if not checking and sys.argv[1:] != ["generate"]:
         sys.exit(__doc__)

@@ -1,4 +1,4 @@
-"""Writes docs/reference/endpoints.md, from a run against scripted servers with the vendors' rules."""
+"""Write docs/reference/endpoints.md from a run against scripted servers with the vendors' rules."""
 
 from __future__ import annotations
 

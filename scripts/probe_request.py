@@ -1,4 +1,4 @@
-"""Writes the requests with which `memgpt configure` tries a chat endpoint out: what the Agent itself would send.
+"""Write the requests with which `memgpt configure` probes a chat endpoint, the same as the Agent sends.
 
 scripts/probe_request.py generate   writes clients/cli/memgpt/cli/probe_request.json
 """
@@ -18,11 +18,11 @@ from memgpt_agent.models.request.dialect import Dialect
 
 TARGET = Path(__file__).parents[1] / "clients/cli/memgpt/cli/probe_request.json"
 _TOKENS = 2048
-"""Room for an answer; a model that thinks before it answers needs it."""
+"""Maximum tokens of a response; reasoning models need many."""
 
 
 def requests() -> dict[str, object]:
-    """A short real history with all functions, in both modes."""
+    """Return requests with a short real history and all functions, in both modes."""
     greeting = FunctionCall("call_of_the_probe", "send_message", '{"message": "Hello, I am here."}')
     history = [
         Message(Role.SYSTEM, "You are an agent with a memory. You reach the user only by calling send_message."),
@@ -36,7 +36,7 @@ def requests() -> dict[str, object]:
 
 
 def text() -> str:
-    """What the file is to hold."""
+    """Return the content of the file."""
     return json.dumps(requests(), ensure_ascii=False, indent=1) + "\n"
 
 

@@ -34,16 +34,16 @@ _PATHS = [
 
 
 class ProtoError(Exception):
-    """The protos do not compile, or buf objects; the tool has printed why."""
+    """The protos do not compile, or buf rejects them; the tool has printed why."""
 
 
 def _run_protoc(*arguments: str) -> None:
     """Run protoc.
 
     Raises:
-        ProtoError: protoc refused.
+        ProtoError: protoc failed.
     """
-    # The protoc plugins lie beside this interpreter, which need not be the one of an activated environment.
+    # The protoc plugins are next to this interpreter, which need not belong to an activated environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
@@ -59,8 +59,8 @@ def _sources() -> list[str]:
 def descriptor_set() -> FileDescriptorSet:
     """Compile the protos, and remove the import of `buf/validate/validate.proto` from every file.
 
-    The rules stay where they are, as options that a client's protobuf does not know; protovalidate reads them there.
-    So a client needs neither protovalidate nor the package `buf`, which another project owns.
+    The rules stay in place as options that a client's protobuf does not know, where protovalidate reads them. So a
+    client needs neither protovalidate nor the package `buf`, which another project owns.
     """
     with tempfile.NamedTemporaryFile(suffix=".binpb") as target:
         _run_protoc(
@@ -83,7 +83,7 @@ def compile_stubs(out: Path) -> None:
         _run_protoc(imports, f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources)
         services = [source for source in sources if source.endswith("_service.proto")]
         _run_protoc(imports, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
-    # Regular packages below the namespace `memgpt`, each with the mark that its stubs are typed.
+    # Regular packages below the namespace `memgpt`, each with a `py.typed` marker.
     for version in sorted({(out / source).parent for source in sources}):
         name = version.relative_to(out).as_posix()
         (version / "__init__.py").write_text(f'"""Generated from protos/{name}."""\n')
@@ -93,7 +93,7 @@ def compile_stubs(out: Path) -> None:
 
 
 def _reasons(described: FileDescriptorSet) -> str:
-    """The module with the values of `ErrorInfo.reason`: those of the enum `ErrorReason`, without their prefix."""
+    """Return the module of `ErrorInfo.reason` values: those of the enum `ErrorReason` without their prefix."""
     (enum,) = (enum for file in described.file for enum in file.enum_type if enum.name == "ErrorReason")
     names = [value.name.removeprefix("ERROR_REASON_") for value in enum.value if value.number]
     members = "".join(f'    {name} = "{name}"\n' for name in names)
@@ -109,13 +109,13 @@ class Reason(StrEnum):
 
 
 def _generated(root: Path) -> dict[str, bytes]:
-    """The generated files under `root`, by relative path."""
+    """Return the generated files under `root` by relative path."""
     files = (path for path in (root / "memgpt").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def _compare() -> tuple[dict[str, bytes], list[str]]:
-    """What the protos compile to, and the paths under `STUBS` at which the committed stubs differ from it."""
+    """Return the compiled stubs, and the paths under `STUBS` at which the committed stubs differ."""
     with tempfile.TemporaryDirectory() as scratch:
         compile_stubs(Path(scratch))
         wanted = _generated(Path(scratch))
@@ -124,7 +124,7 @@ def _compare() -> tuple[dict[str, bytes], list[str]]:
 
 
 def generate() -> None:
-    """Bring the stubs up to date; files that are right already keep their time stamps."""
+    """Update the stubs; unchanged files keep their time stamps."""
     wanted, differing = _compare()
     for path in differing:
         target = STUBS / path
@@ -137,7 +137,7 @@ def generate() -> None:
 
 
 def check() -> None:
-    """Fail if a regeneration would change anything."""
+    """Fail if generating the stubs would change any file."""
     _, differing = _compare()
     if differing:
         listing = "\n  ".join(differing)
@@ -156,7 +156,7 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 def lint() -> None:
-    """Check the protos' style, and that they break no client of the last release."""
+    """Check the style of the protos and their compatibility with the last release."""
     _buf("lint")
     _buf("format", "--diff", "--exit-code", "protos")
     base = max(RELEASED.glob("memgpt-*.binpb"), key=_version, default=None)
@@ -166,7 +166,7 @@ def lint() -> None:
 
 
 def release() -> None:
-    """Write the descriptor set of this version, which later contracts must stay compatible with."""
+    """Write the descriptor set of this version, with which later contracts must stay compatible."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     target = RELEASED / f"memgpt-{version}.binpb"
     RELEASED.mkdir(exist_ok=True)

@@ -40,11 +40,11 @@ _COLORS = {
 
 @dataclass
 class Recorder:
-    """A terminal whose screens are kept as frames.
+    """A terminal that records its screens as frames.
 
     Attributes:
         frames: Each screen as SVG text, with the seconds for which it is shown.
-        kept: When the last screen was kept, by the monotonic clock.
+        kept: Time of the last recorded screen, by the monotonic clock.
     """
 
     screen: pyte.Screen = field(default_factory=lambda: pyte.Screen(COLUMNS, ROWS))
@@ -55,11 +55,11 @@ class Recorder:
         self._stream = pyte.Stream(self.screen)
 
     def feed(self, text: str) -> None:
-        """Draw what a program has written."""
+        """Draw the output of a program."""
         self._stream.feed(text)
 
     def keep(self, seconds: float) -> None:
-        """Keep the screen as it is now."""
+        """Record the current screen."""
         self.kept = time.monotonic()
         drawn = "".join(self._line(row) for row in range(ROWS))
         if self.frames and self.frames[-1][0] == drawn:

@@ -1,4 +1,4 @@
-"""Write the reference pages of the documentation from the code itself; `check` only compares.
+"""Generate the reference pages of the documentation from the code; `check` only compares.
 
     scripts/reference.py generate
     scripts/reference.py check
@@ -73,7 +73,7 @@ Files are recognized by their content; the extension decides where the content d
 are read too if they are UTF-8. Whatever is left out is noted in the file's report.
 """
 
-# Field numbers of descriptor.proto, which make up the paths of comments.
+# Field numbers of descriptor.proto, of which the paths of comments consist.
 _MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
 _FIELDS, _NESTED, _NESTED_ENUMS, _METHODS, _VALUES = 2, 3, 4, 2, 2
 
@@ -154,7 +154,7 @@ def metrics() -> str:
     settings = {f"MEMGPT_{service.upper()}_METRICS_PORT": str(port) for service, port in ports.items()}
     found: dict[str, tuple[Metric, set[str], set[str]]] = {}
     with tempfile.TemporaryDirectory() as folder, Suite(Path(folder), **settings) as suite:
-        suite.cli("list", "agents")  # a call, so that the metrics of calls have their labels
+        suite.cli("list", "agents")  # one call, so that the metrics of calls have their labels
         for service, port in ports.items():
             for family in _scrape(port):
                 _, services, labels = found.setdefault(family.name, (family, set(), set()))
@@ -264,7 +264,7 @@ def _list(values: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Write the pages, or compare them with what they should be."""
+    """Write the pages, or compare them with the generated ones."""
     checking = sys.argv[1:] == ["check"]
     if not checking and sys.argv[1:] != ["generate"]:
         sys.exit(__doc__)

@@ -48,7 +48,7 @@ def descriptors() -> None:
 
 
 def archive() -> None:
-    """Pack the contracts; the same files give the same bytes."""
+    """Pack the contracts reproducibly: the same files result in the same bytes."""
     name = f"memgpt-protos-{VERSION}"
 
     def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -67,7 +67,7 @@ def archive() -> None:
 
 
 def _components() -> Iterator[dict[str, object]]:
-    """What an installation of everything brings, from the lock."""
+    """Yield the components of a complete installation, from the lock file."""
     options = (
         "--quiet",
         "--universal",
@@ -91,7 +91,7 @@ def _components() -> Iterator[dict[str, object]]:
             "name": name,
             "version": version,
             "purl": reference,
-            # One hash for each file that the index has of it.
+            # One hash for each file that the index has of the package.
             "externalReferences": [
                 {
                     "type": "distribution",
@@ -130,7 +130,7 @@ def checksums() -> None:
 
 
 def main() -> None:
-    """Build the release; what `dist` held before is removed."""
+    """Build the release; the previous content of `dist` is removed."""
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     for step in (wheels, descriptors, archive, bill_of_materials, checksums):

@@ -3,7 +3,7 @@
     python scripts/sync_client.py            # write clients/python/memgpt/client/_sync
     python scripts/sync_client.py --check    # fail if it is not up to date
 
-The two differ in a few words only: what is awaited in one is called in the other.
+The two differ only in a few words: calls are awaited in one and plain in the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLIENT = ROOT / "clients/python/memgpt/client"
 
 HEADER = "# Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.\n"
 
-# In order: a longer word comes before one that it contains.
+# The order matters: a longer word comes before one that it contains.
 WORDS = (
     (r"import asyncio\n", "import time\n"),
     (r"await asyncio\.sleep\(", "time.sleep("),
@@ -64,13 +64,13 @@ def generate(target: Path) -> None:
 
 
 def main() -> None:
-    """Generate, or compare what is there with what would be generated."""
+    """Generate the client, or compare the committed one with what would be generated."""
     folder = CLIENT / "_sync"
     if sys.argv[1:] != ["--check"]:
         folder.mkdir(exist_ok=True)
         generate(folder)
         return
-    # Beside the real one: the order of imports depends on the place.
+    # Next to the real one, since the order of imports depends on the location.
     with tempfile.TemporaryDirectory(dir=CLIENT, prefix="_check_") as fresh:
         generate(Path(fresh))
         for path in Path(fresh).glob("*.py"):

