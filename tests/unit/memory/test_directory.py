@@ -57,6 +57,25 @@ async def test_what_is_written_while_a_kind_is_read_counts() -> None:
     assert list(await reading) == ["new", "stays"]
 
 
+@pytest.mark.parametrize("requested", [True, False])
+async def test_a_row_deleted_and_written_again_while_another_kind_is_read_is_listed(requested: bool) -> None:
+    shelf = Shelf(row("a"))
+    directory = Directory(shelf.read)
+    if requested:
+        await directory.ids("agent", "t")
+    shelf.reading.clear()
+    shelf.opened.clear()
+    reading = asyncio.create_task(directory.ids("source", "t"))
+    await shelf.reading.wait()
+    directory.delete(["a"])
+    directory.put([row("a")])
+    listing = asyncio.create_task(directory.ids("agent", "t"))
+    shelf.opened.set()
+    await reading
+    await listing
+    assert list(await directory.ids("agent", "t")) == ["a"]
+
+
 async def test_bodies_are_kept_of_what_is_listed_by_them() -> None:
     directory = Directory(Shelf(row("p", "profile", body="one")).read)
     assert dict(await directory.bodies("profile", "t")) == {"p": "one"}

@@ -62,6 +62,7 @@ class Directory:
     def put(self, records: Iterable[Record]) -> None:
         """Note rows that were written."""
         for record in records:
+            self._written.pop(record.id, None)  # it may be there as deleted
             task = self._loads.get(record.kind)
             if task is None:
                 continue  # the kind was never requested
