@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered
 from memgpt_memory.store.server.store import ServerStore
-from memgpt_runtime.errors import FailedPrecondition
+from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from milvus_lite.server_manager import server_manager_instance
 
 PASSAGES = layout.passages("test", 4, full_text=True)
@@ -202,6 +203,82 @@ async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, writt
     store._engine = None
     store._indexes.clear()
     await store.close()
+
+
+@asynccontextmanager
+async def crashed(store: LiteStore) -> AsyncIterator[None]:
+    """Leaves the files of an open store as a crash would; the process's own resources are returned at the end."""
+    store._open_engine.abandon()
+    try:
+        yield
+    finally:
+        for index in store._indexes.values():
+            await asyncio.to_thread(index.close, keep=False)
+        store._engine = None
+        store._indexes.clear()
+        await store.close()
+
+
+async def until_reopened(store: LiteStore) -> None:
+    """Opens a store again, once a failed engine was replaced."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await store.open([RECORDS, PASSAGES])
+            except Unavailable:
+                assert store._reopening is not None
+                await store._reopening
+
+
+def full_disk(*_: object, **__: object) -> str:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def failing_flush(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """No flush can write its files, until this is undone."""
+    with monkeypatch.context() as patch:
+        patch.setattr("milvus_lite.engine.flush.write_data_file", full_disk)
+        yield patch
+
+
+async def test_a_flush_that_fails_at_start_loses_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "a.db"
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+    async with crashed(store):
+        later = new_store(path)
+        try:
+            failing = request.getfixturevalue("failing_flush")
+            with pytest.raises(Unavailable):
+                await later.open([RECORDS, PASSAGES])
+            failing.undo()
+            await until_reopened(later)
+            await check(later, 20)
+            assert await later.count(PASSAGES) == 20
+        finally:
+            await later.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Lite drops a log without closing it
+async def test_a_flush_that_fails_while_an_index_is_rebuilt_loses_nothing(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+        store._indexes[PASSAGES.name]._damaged.set()
+        failing = request.getfixturevalue("failing_flush")
+        with pytest.raises(Unavailable):
+            await check(store, 20)
+        failing.undo()
+        await until_reopened(store)
+        await check(store, 20)
+        await store.upsert(PASSAGES, rows(20, 1), partition=PARTITION)
+    async with opened(path) as store:
+        await check(store, 21)
+        assert await store.count(PASSAGES) == 21
 
 
 async def test_nothing_of_an_erased_row_is_left_in_any_file(tmp_path: Path) -> None:
