@@ -122,28 +122,28 @@ def test_the_tutorial(suite: Suite, agent_service: Grpcurl, memory_service: Grpc
     passages = int(counts[1])
     assert int(counts[2]) == PAPER_PAGES
     source = memory_service.call("memgpt.memory.v1.SourceService/GetSource", name="paper")["source"]
-    assert int(source["passage_count"]) == passages
+    assert int(source["passageCount"]) == passages
 
     agent = agent_service.call(f"{AGENT}/CreateAgent", persona="memgpt_doc", name="Reader")["agent"]
-    agent_id = agent["agent_id"]
+    agent_id = agent["agentId"]
     assert agent["persona"] == "memgpt_doc"
 
-    attached = agent_service.call(f"{AGENT}/AttachSource", agentId=agent_id, sourceId=source["source_id"])
-    assert [one["source_name"] for one in attached["agent"]["attachments"]] == ["paper"]
-    assert int(attached["agent"]["attachments"][0]["passage_count"]) == passages
+    attached = agent_service.call(f"{AGENT}/AttachSource", agentId=agent_id, sourceId=source["sourceId"])
+    assert [one["sourceName"] for one in attached["agent"]["attachments"]] == ["paper"]
+    assert int(attached["agent"]["attachments"][0]["passageCount"]) == passages
 
     events = [
         message["event"]
         for message in agent_service.stream(
-            f"{AGENT}/SendMessage", agentId=agent_id, requestId="tutorial-1", text=QUESTION, noVerify=True
+            f"{AGENT}/SendMessage", agentId=agent_id, requestId="tutorial-1", text=QUESTION, skipVerify=True
         )
     ]
     durable = [event for event in events if "sequence" in event]
     assert [int(event["sequence"]) for event in durable] == list(range(1, len(durable) + 1))
     searches = [
-        json.loads(event["function_call"]["arguments"])
+        json.loads(event["functionCall"]["arguments"])
         for event in events
-        if event.get("function_call", {}).get("name") == "archival_memory_search"
+        if event.get("functionCall", {}).get("name") == "archival_memory_search"
     ]
     assert len(searches) >= 2
     assert [search.get("page", 0) for search in searches][:2] == [0, 1]
@@ -160,7 +160,7 @@ def test_the_tutorial(suite: Suite, agent_service: Grpcurl, memory_service: Grpc
             agentId=agent_id,
             requestId="tutorial-1",
             text=QUESTION,
-            noVerify=True,
+            skipVerify=True,
             afterSequence=3,
         )
     ]
@@ -171,11 +171,11 @@ def test_the_tutorial(suite: Suite, agent_service: Grpcurl, memory_service: Grpc
     request: dict[str, Any] = {"scope": {"agentId": agent_id}, "query": "virtual context management", "pageSize": 7}
     while True:
         page = memory_service.call(f"{ARCHIVE}/SearchPassages", **request)
-        seen += [hit["passage"]["passage_id"] for hit in page["hits"]]
-        assert int(page["total_size"]) == passages
-        if not page.get("next_page_token"):
+        seen += [hit["passage"]["passageId"] for hit in page["hits"]]
+        assert int(page["totalSize"]) == passages
+        if not page.get("nextPageToken"):
             break
-        request["pageToken"] = page["next_page_token"]
+        request["pageToken"] = page["nextPageToken"]
     assert len(seen) == passages
     assert len(set(seen)) == passages
 

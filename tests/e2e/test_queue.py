@@ -54,8 +54,9 @@ def test_sixteen_clients_on_one_agent(tmp_path: Path, scripted_llm: Callable[...
         gate.wait(120)
         with lock:
             under_way -= 1
-        events = [json.loads(m["content"]) for m in request.messages if m["role"] == "user"]
-        return call("send_message", message=f"to {events[-1]['message']}")
+        shown = [one for m in request.messages if m["role"] == "user" for one in turns.envelopes(m["content"])]
+        said = [one["message"] for one in shown if one.get("type") == "user_message"]
+        return call("send_message", message=f"to {said[-1]}")
 
     with ExitStack() as stack:
         replicas = Replicas(tmp_path, stack, scripted_llm(answer))

@@ -37,7 +37,7 @@ def test_the_store_and_the_configuration_move(tmp_path: Path, scripted_llm: Call
     moved = memgpt(home, "reembed", "--embedding-model", "deep", "--embedding-endpoint", llm.base_url)
     assert moved.returncode == 0, moved.stderr
     assert "Embedding passages: 100%" in moved.stdout
-    assert "The store has the embedding model deep now" in moved.stdout
+    assert "The store now uses the embedding model deep" in moved.stdout
     assert any("tide" in text for request in llm.embedding_requests[asked:] for text in request.json["input"])
     memory = tomllib.loads((home / "config.toml").read_text())["memory"]
     assert {key: value for key, value in memory.items() if key != "uri"} == {

@@ -64,7 +64,11 @@ def test_messages(suite: Suite) -> None:
         (["--source", "nothing"], 'unknown data source "nothing"', 1),
         (["--source", "weather", "--after", "yesterday"], "--after takes a day", 2),
         (["--source", "weather", "--mode", "best"], "hybrid, dense or text", 2),
-        (["--source", "weather", "--after", "2026-01-02", "--before", "2026-01-01"], "created_before lies before", 1),
+        (
+            ["--source", "weather", "--after", "2026-01-02", "--before", "2026-01-01"],
+            "created_before is before created_from",
+            1,
+        ),
     ],
 )
 def test_what_cannot_be_is_said(suite: Suite, arguments: list[str], said: str, code: int) -> None:

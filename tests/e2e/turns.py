@@ -49,7 +49,7 @@ def answer(request: Request) -> Reply:
     for message in request.messages:
         if message["role"] == "assistant":
             done += 1
-        for envelope in _envelopes(message["content"]) if message["role"] == "user" else ():
+        for envelope in envelopes(message["content"]) if message["role"] == "user" else ():
             if envelope.get("type") == "user_message":
                 mark, done = envelope["message"], 0
     # Whoever is alerted behind the last call is asked once more.
@@ -96,7 +96,7 @@ def _check_call(told: deque[Message], number: int, mark: str, name: str, argumen
     assert _envelope(result.text)["status"] == "OK", result.text
 
 
-def _envelopes(text: object) -> list[dict[str, Any]]:
+def envelopes(text: object) -> list[dict[str, Any]]:
     """The envelopes of a message as the model sees it: several that follow each other, and notes of the Agent's own."""
     return [_envelope(line) for line in str(text).splitlines() if line.startswith("{")]
 

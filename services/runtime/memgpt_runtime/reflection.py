@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 from google.protobuf.unknown_fields import UnknownFieldSet
+from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 from memgpt.common.v1 import errors_pb2
 from protovalidate import ViolationPb
@@ -32,7 +33,7 @@ V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
-    """Serve the descriptors of `services`, of reflection itself, and of the error reasons."""
+    """Serve the descriptors of `services`, of reflection itself, and of the details that errors carry."""
     names = sorted({*services, V1, V1ALPHA})
     reflection = _Reflection(names, _files(names))
     handler = grpc.stream_stream_rpc_method_handler(
@@ -121,6 +122,7 @@ def _files(services: Iterable[str]) -> dict[str, FileDescriptorProto]:
         except KeyError:  # no descriptor: v1 reflection, or a service without generated code
             continue
     add(errors_pb2.DESCRIPTOR)
+    add(error_details_pb2.DESCRIPTOR)
     _restore_rules(files)
     v1 = _reflection_v1()
     files[v1.name] = v1

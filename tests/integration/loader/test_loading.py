@@ -165,7 +165,7 @@ async def test_refusals_by_status(stubs: Stubs) -> None:
 
     one = stubs.loader
     assert await refused(one.UploadFile(headless())) == ("INVALID_ARGUMENT", Reason.INVALID_FIELD)
-    assert await refused(one.UploadFile(oversized())) == ("INVALID_ARGUMENT", Reason.INVALID_FIELD)
+    assert await refused(one.UploadFile(oversized())) == ("INVALID_ARGUMENT", Reason.TOO_LARGE)
     assert await refused(one.UploadFile(pieces(load.load_id, "a.txt", b"Other text"))) == (
         "INVALID_ARGUMENT",
         Reason.UPLOAD_MISMATCH,

@@ -18,7 +18,7 @@ resource.setrlimit = refuse
 
 now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 worker._limit_memory(now + 64 * 1024 * 1024)
-held = bytearray(int(sys.argv[1]) * 1024 * 1024)
+held = b"x" * (int(sys.argv[1]) * 1024 * 1024)  # written, and so resident
 time.sleep(float(sys.argv[2]))
 print("alive")
 """

@@ -3426,12 +3426,12 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x15PutHeartbeatsResponse\x12<\n" +
 	"\n" +
 	"heartbeats\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
-	"heartbeats\"\x8c\x01\n" +
+	"heartbeats\"\x96\x01\n" +
 	"\x15ListHeartbeatsRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"{\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"{\n" +
 	"\x16ListHeartbeatsResponse\x129\n" +
 	"\x06agents\x18\x01 \x03(\v2!.memgpt.memory.v1.AgentHeartbeatsR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n" +
