@@ -65,7 +65,7 @@ func refusal(code codes.Code, reason string) error {
 	return failed.Err()
 }
 
-func serve(t *testing.T, fake *fakeAgent) *Client {
+func serve(t *testing.T, fake *fakeAgent, opts ...Option) *Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,7 +74,7 @@ func serve(t *testing.T, fake *fakeAgent) *Client {
 	server := grpc.NewServer()
 	agentv1.RegisterAgentServiceServer(server, fake)
 	go func() { _ = server.Serve(listener) }()
-	client, err := Dial(Addresses{Agent: listener.Addr().String()}, WithPatience(5*time.Second))
+	client, err := Dial(Addresses{Agent: listener.Addr().String()}, append([]Option{WithPatience(5 * time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +175,24 @@ func TestTurnReturnsRefusals(t *testing.T) {
 				t.Errorf("%d requests", len(fake.requests))
 			}
 		})
+	}
+}
+
+func TestTurnGivesUpWhenAttemptsOnlyStart(t *testing.T) {
+	started := &agentv1.TurnEvent{Event: &agentv1.TurnEvent_Started{Started: &agentv1.Started{TurnId: "turn_1"}}}
+	restarted := &agentv1.TurnEvent{Event: &agentv1.TurnEvent_StepRestarted{StepRestarted: &agentv1.StepRestarted{}}}
+	fake := &fakeAgent{}
+	for range 8 {
+		fake.scripts = append(fake.scripts, play(refusal(codes.Unavailable, "SERVICE_UNAVAILABLE"), started, restarted))
+	}
+	fake.scripts = append(fake.scripts, play(nil, done(1)))
+	var last error
+	client := serve(t, fake, WithPatience(time.Second))
+	for _, err := range client.Send(t.Context(), &agentv1.SendMessageRequest{}).Events() {
+		last = err
+	}
+	if Reason(last) != commonv1.ErrorReason_ERROR_REASON_SERVICE_UNAVAILABLE {
+		t.Errorf("got %v after %d requests", last, len(fake.requests))
 	}
 }
 

@@ -91,12 +91,20 @@ func (t *Turn) stream(backoff *backoff, yield func(*agentv1.TurnEvent, error) bo
 			return err
 		}
 		event := response.GetEvent()
-		backoff.reset()
+		if isProgress(event) {
+			backoff.reset()
+		}
 		t.note(event)
 		if !yield(event, nil) || event.GetDone() != nil {
 			return nil
 		}
 	}
+}
+
+// isProgress reports whether an event shows that the turn goes on. An Agent sends Started and StepRestarted before it does any
+// work: with Memory down, every attempt gets that far.
+func isProgress(event *agentv1.TurnEvent) bool {
+	return event.GetStarted() == nil && event.GetStepRestarted() == nil
 }
 
 func (t *Turn) note(event *agentv1.TurnEvent) {

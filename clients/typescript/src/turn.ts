@@ -61,7 +61,7 @@ export class Turn implements AsyncIterable<TurnEvent> {
       try {
         for await (const { event } of this.agents.sendMessage(this.#request, signal === undefined ? {} : { signal })) {
           if (event === undefined) continue;
-          backoff.reset();
+          if (isProgress(event)) backoff.reset();
           this.#note(event);
           yield event;
           if (event.event.case === "done") return;
@@ -95,4 +95,12 @@ export class Turn implements AsyncIterable<TurnEvent> {
     if (event.event.case === "started" && event.event.value.turnId !== "") this.#id = event.event.value.turnId;
     if (event.event.case === "done") this.#done = event.event.value;
   }
+}
+
+/**
+ * Whether an event shows that the turn goes on. An Agent sends `started` and `stepRestarted` before it does any work: with Memory
+ * down, every attempt gets that far.
+ */
+function isProgress({ event }: TurnEvent): boolean {
+  return event.case !== "started" && event.case !== "stepRestarted";
 }

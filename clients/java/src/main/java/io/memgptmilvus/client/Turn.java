@@ -101,6 +101,14 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
     }
   }
 
+  /**
+   * Whether an event shows that the turn goes on. An Agent sends {@code started} and {@code step_restarted} before it does any
+   * work: with Memory down, every attempt gets that far.
+   */
+  private static boolean isProgress(TurnEvent event) {
+    return !event.hasStarted() && !event.hasStepRestarted();
+  }
+
   private final class Events implements Iterator<TurnEvent> {
     private final Backoff backoff = new Backoff(patience);
     private Iterator<SendMessageResponse> stream;
@@ -148,7 +156,9 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
         throw Status.UNAVAILABLE.withDescription("the stream ended before its last event").asRuntimeException();
       }
       TurnEvent event = stream.next().getEvent();
-      backoff.reset();
+      if (isProgress(event)) {
+        backoff.reset();
+      }
       return event;
     }
   }

@@ -23,6 +23,7 @@ import io.memgptmilvus.agent.v1.ListAgentsResponse;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
 import io.memgptmilvus.agent.v1.SendMessageResponse;
 import io.memgptmilvus.agent.v1.Started;
+import io.memgptmilvus.agent.v1.StepRestarted;
 import io.memgptmilvus.agent.v1.TurnEvent;
 import io.memgptmilvus.common.v1.ErrorReason;
 import io.memgptmilvus.memory.v1.Agent;
@@ -99,6 +100,21 @@ class MemGPTTest {
       assertEquals(ErrorReason.ERROR_REASON_MODEL_UNAVAILABLE, Errors.reasonOf(error));
     }
     assertEquals(1, fake.requests.size());
+  }
+
+  @Test
+  void aTurnWhoseAttemptsOnlyStartGivesUp() {
+    TurnEvent started = TurnEvent.newBuilder().setStarted(Started.newBuilder().setTurnId("turn_1")).build();
+    TurnEvent restarted = TurnEvent.newBuilder().setStepRestarted(StepRestarted.getDefaultInstance()).build();
+    for (int attempt = 0; attempt < 8; attempt++) {
+      fake.scripts.add(new Script(List.of(started, restarted), refusal(Status.UNAVAILABLE, "SERVICE_UNAVAILABLE")));
+    }
+    fake.scripts.add(new Script(List.of(done(1)), null));
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort()).patience(Duration.ofSeconds(1));
+    try (MemGPT impatient = builder.build(); Turn turn = impatient.send(SendMessageRequest.getDefaultInstance())) {
+      StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> turn.forEach(event -> {}));
+      assertEquals(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, Errors.reasonOf(error));
+    }
   }
 
   @Test
