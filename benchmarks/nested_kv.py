@@ -17,7 +17,7 @@ may be on any of seven pages. The controls use the same query, and must fail:
 
 - *no paging* never requests a second page;
 - *wrong totals* has a proxy between Agent and Memory that replaces the total with the length of the page, as the old
-system did, so the policy concludes that there is no other page;
+  system did, so the policy concludes that there is no other page;
 - *one hop* answers with the first value.
 
 *offline* is the built-in model. It quotes the text next to the key, and follows no values.

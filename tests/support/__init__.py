@@ -1,1 +1,1 @@
-"""What tests share: real processes, a real Milvus server, a scripted model."""
+"""Shared code of the tests: real processes, a real Milvus server, a scripted model."""

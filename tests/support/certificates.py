@@ -1,4 +1,4 @@
-"""Certificates for tests, made on the spot: no file in the repository ever expires, or is a key."""
+"""Certificates for tests, generated on demand so that the repository has no keys and no files that expire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """PEM files.
+    """The PEM files of a certificate.
 
     Attributes:
         cert: The certificate.
@@ -33,7 +33,7 @@ class Authority:
     """
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
-        """Makes the authority; its files go into `folder`, which need not exist."""
+        """Create the authority; its files go into `folder`, which need not exist."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -44,7 +44,7 @@ class Authority:
         self.ca.write_bytes(self._sign(certificate))
 
     def issue(self, name: str, address: str = "127.0.0.1", *, dns: str = "", uri: str = "") -> Certificate:
-        """Makes a certificate for an address, or another name, good for servers and clients."""
+        """Issue a certificate for an address or another name, valid for servers and clients."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternative: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
         if dns:

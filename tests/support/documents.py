@@ -1,4 +1,4 @@
-"""Documents made for tests: small ones, written by hand where that shows what is in them."""
+"""Small documents generated for tests, written by hand where that makes their content visible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = (
 
 
 def archive(parts: Mapping[str, str | bytes]) -> bytes:
-    """A ZIP archive."""
+    """Return a ZIP archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in parts.items():
@@ -28,7 +28,7 @@ def archive(parts: Mapping[str, str | bytes]) -> bytes:
 
 
 def relationships(*targets: tuple[str, str, str]) -> str:
-    """A part with relationships: their id, kind and target."""
+    """Return a relationships part from ids, kinds and targets."""
     lines = "".join(
         f'<Relationship Id="{id_}" Type="{_OFFICE}/{kind}" Target="{target}" TargetMode="{_mode(target)}"/>'
         for id_, kind, target in targets
@@ -41,7 +41,7 @@ def _mode(target: str) -> str:
 
 
 def docx(body: str, *, styles: str = "", links: Mapping[str, str] | None = None, footnotes: str = "") -> bytes:
-    """A Word document with the given elements in its body."""
+    """Return a Word document with the given elements in its body."""
     related = [(id_, "hyperlink", target) for id_, target in (links or {}).items()]
     related += [("rIdS", "styles", "styles.xml"), ("rIdF", "footnotes", "/word/footnotes.xml")]
     return archive(
@@ -57,7 +57,7 @@ def docx(body: str, *, styles: str = "", links: Mapping[str, str] | None = None,
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """A paragraph of a Word document."""
+    """Return a paragraph of a Word document."""
     properties = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
     return f"<w:p>{properties}<w:r><w:t>{text}</w:t></w:r></w:p>"
 
@@ -65,7 +65,7 @@ def paragraph(text: str, style: str = "") -> str:
 def pptx(
     slides: Sequence[str], notes: Mapping[int, str] | None = None, links: Mapping[str, str] | None = None
 ) -> bytes:
-    """A presentation with the given shapes on its slides; the first slide's part is named as the last."""
+    """Return a presentation with the given shapes on its slides; the first slide's part has the last name."""
     parts: dict[str, str | bytes] = {
         "[Content_Types].xml": "<Types/>",
         "_rels/.rels": relationships(("rId1", "officeDocument", "ppt/presentation.xml")),
@@ -89,14 +89,14 @@ def pptx(
 
 
 def shape(text: str, kind: str = "") -> str:
-    """A shape of a slide; its lines are paragraphs."""
+    """Return a shape of a slide with one paragraph per line."""
     place = f'<p:nvSpPr><p:nvPr><p:ph type="{kind}"/></p:nvPr></p:nvSpPr>' if kind else ""
     lines = "".join(f"<a:p><a:r><a:t>{line}</a:t></a:r></a:p>" for line in text.split("\n"))
     return f"<p:sp>{place}<p:txBody>{lines}</p:txBody></p:sp>"
 
 
 def xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
-    """A workbook with the given rows on its sheets."""
+    """Return a workbook with the given rows on its sheets."""
     book = openpyxl.Workbook(write_only=True)
     for title, rows in sheets.items():
         sheet = book.create_sheet(title)
@@ -108,7 +108,7 @@ def xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
 
 
 def epub(chapters: Sequence[str], **parts: str) -> bytes:
-    """A book with the given HTML in its chapters."""
+    """Return a book with the given HTML in its chapters."""
     items = "".join(
         f'<item id="c{n}" href="text/c%20{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(len(chapters))
     )
@@ -132,7 +132,7 @@ BOMB_DTD = (
 
 
 def ole(*streams: str) -> bytes:
-    """A compound file, as office documents before 2007 were, with streams of the given names."""
+    """Return a compound file, like a legacy office document, with streams of the given names."""
     sector, last, free = 512, 0xFFFFFFFE, 0xFFFFFFFF
     names = ["Root Entry", *streams]
     directory = b""

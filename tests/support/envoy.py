@@ -1,4 +1,4 @@
-"""Envoy before some gRPC servers, as a mesh or an ingress puts it there."""
+"""Envoy in front of gRPC servers, as in a mesh or an ingress."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _HTTP2 = "upstreams.http.v3.HttpProtocolOptions"
 
 
 class Envoy:
-    """Spreads calls over the servers; a context manager.
+    """Distributes calls over the servers; a context manager.
 
     Attributes:
-        address: Where it listens.
+        address: Address that it listens on.
     """
 
     def __init__(self, folder: Path, *targets: str, idle: str = "300s") -> None:
-        """Prepares.
+        """Prepare the proxy; entering the context starts it.
 
         Args:
-            folder: For its configuration and log.
+            folder: Folder for its configuration and log.
             targets: ``host:port`` of each server, which need not run yet.
-            idle: Silence after which it ends a stream.
+            idle: Idle time after which it ends a stream.
         """
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"

@@ -1,4 +1,4 @@
-"""A store in memory: the third adapter, for tests of what is built on a store."""
+"""An in-memory store: the third adapter, for tests of code that is built on a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Rows = dict[str, tuple[Row, str]]
 
 
 class MemoryStore:
-    """See `memgpt_memory.store.Store`."""
+    """Implements `memgpt_memory.store.Store` in memory."""
 
     capabilities = Capabilities("memory", "1", full_text=True, range_search=True, exclusive=True)
     rows_waiting = 0

@@ -1,6 +1,6 @@
 """A real Milvus 2.3.5 server for tests, standalone in one process: start, `kill -9`, restart, hang.
 
-The server comes from `scripts/tools.py milvus`. Every server has its own ports and its own folder, so that several run
+The server comes from `scripts/tools.py milvus`. Every server has its own ports and folder, so that several can run
 side by side. It is ready about 3 s after its start.
 """
 
@@ -24,16 +24,16 @@ _ROOT = Path(__file__).parents[2]
 _HOME = _ROOT / ".tools" / "milvus-2.3.5"
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
-# The kernel ties a child's life to the *thread* that started it. This one lives as long as the test session, whichever
-# thread asks for a server.
+# The kernel ties a child's life to the *thread* that started it. This thread lives as long as the test session,
+# # whichever thread requests a server.
 _starter = ThreadPoolExecutor(1, thread_name_prefix="milvus-starter")
 
-# Milvus answers as soon as it is up, but waits for the leases of the process before it, killed, to run out.
+# Milvus responds as soon as it is up, but first waits for the leases of its killed predecessor to expire.
 _SESSION_TTL = 5
 
 
 def why_unavailable() -> str | None:
-    """Why no server can be started on this machine; None if one can."""
+    """Return why no server can be started on this machine; None if one can."""
     if (_HOME / "bin" / "milvus").exists():
         return None
     return "the Milvus 2.3.5 server is not installed: run `make tools`, which also says why if it cannot be had"
@@ -43,12 +43,12 @@ class MilvusServer:
     """One server process and its data.
 
     Attributes:
-        uri: Where clients connect, such as ``http://127.0.0.1:40123``; the same after every restart.
-        folder: Its data, configuration and logs.
+        uri: URI for clients, such as ``http://127.0.0.1:40123``; the same after every restart.
+        folder: Folder of its data, configuration and logs.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Chooses ports and writes the configuration into `folder`; nothing runs yet."""
+        """Choose ports and write the configuration into `folder`, without starting the server."""
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._configure()
@@ -99,7 +99,7 @@ class MilvusServer:
         return self.folder / "milvus.log"
 
     def start(self) -> None:
-        """Starts the process and returns at once; `wait_ready` waits for it."""
+        """Start the process without waiting; see `wait_ready`."""
         assert self._process is None, "it runs already"
         environment = {
             **os.environ,
@@ -125,10 +125,10 @@ class MilvusServer:
             )
 
     def wait_ready(self, timeout: float = 120) -> None:
-        """Waits until every part of the server says that it is healthy.
+        """Wait until every component of the server reports that it is healthy.
 
         Raises:
-            RuntimeError: It ended, or was not ready within `timeout` seconds; the text has the end of its log.
+            RuntimeError: It ended, or was not ready within `timeout` seconds; the message has the end of its log.
         """
         assert self._process is not None, "it does not run"
         deadline = time.monotonic() + timeout
@@ -147,34 +147,34 @@ class MilvusServer:
         raise RuntimeError(f"Milvus was not ready within {timeout} s:\n{self.log_end()}")
 
     def kill9(self) -> None:
-        """Ends it in mid-flight, as a crash would."""
+        """Kill it, as in a crash."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(30)
         self._process = None
 
     def restart(self) -> None:
-        """Starts it again on the same data and ports, after `kill9` if it runs, and waits until it is ready."""
+        """Restart it on the same data and ports, with `kill9` if it runs, and wait until it is ready."""
         if self._process is not None:
             self.kill9()
         self.start()
         self.wait_ready()
 
     def suspend(self) -> None:
-        """Makes it hang: connections stay open, nothing is answered."""
+        """Suspend it: connections stay open without responses."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Ends a `suspend`."""
+        """Resume it after `suspend`."""
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ends it if it runs. Its data is not meant to be kept, so nothing is flushed."""
+        """Stop it if it runs. Nothing is flushed, since its data is not kept."""
         if self._process is not None:
             self.kill9()
 
     def log_end(self, size: int = 4000) -> str:
-        """The last characters of its log."""
+        """Return the last characters of its log."""
         return self._log.read_text(errors="replace")[-size:] if self._log.exists() else ""
 
     def _signal(self, number: signal.Signals) -> None:

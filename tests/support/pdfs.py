@@ -1,4 +1,4 @@
-"""PDFs made for tests, good and bad."""
+"""Valid and invalid PDFs generated for tests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HELVETICA = DictionaryObject(
 
 
 PICTURE = "\0"
-"""Stands for a page with a picture on it and no text."""
+"""Placeholder for a page with a picture and without text."""
 
 
 def pdf(pages: Sequence[str], *, password: str | None = None, owner_password: str | None = None) -> bytes:
-    """A PDF with the given lines of ASCII text on each page; an empty page has no text at all."""
+    """Return a PDF with the given lines of ASCII text on each page; an empty page has no text."""
     writer = PdfWriter()
     for text in pages:
         page = writer.add_blank_page(width=612, height=792)
@@ -43,7 +43,7 @@ def pdf(pages: Sequence[str], *, password: str | None = None, owner_password: st
 
 
 def bomb(megabytes: int = 200) -> bytes:
-    """A PDF of a few hundred KB whose only page expands to very much."""
+    """Return a PDF of a few hundred KB whose only page expands enormously."""
     data = packed_blanks(megabytes)
     writer = PdfWriter()
     page = writer.add_blank_page(width=612, height=792)
@@ -56,7 +56,7 @@ def bomb(megabytes: int = 200) -> bytes:
 
 
 def packed_blanks(megabytes: int) -> bytes:
-    """Blanks, compressed: the same block again and again, which is much faster than to compress them all."""
+    """Return compressed blanks by repeating one compressed block, which is much faster than compressing them all."""
     piece = b" " * (1024 * 1024)
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = compressor.compress(piece) + compressor.flush(zlib.Z_FULL_FLUSH)
@@ -67,7 +67,7 @@ def packed_blanks(megabytes: int) -> bytes:
 
 
 def loop() -> bytes:
-    """A PDF whose tree of pages is its own child."""
+    """Return a PDF whose page tree contains itself."""
     data = pdf(["never reached"])
     at = data.index(b"/Kids")
     first = data.index(b"[", at)
@@ -99,7 +99,7 @@ def _bytes(writer: PdfWriter) -> bytes:
 
 
 def plain(objects: Sequence[bytes], *, root: int = 1) -> bytes:
-    """A PDF of the given objects, numbered from 1, written out as they are: also what no library would write."""
+    """Return a PDF of the given objects, numbered from 1 and written unchanged, even if they are invalid."""
     pieces = [b"%PDF-1.7\n"]
     at = len(pieces[0])
     offsets = []
@@ -116,12 +116,12 @@ def plain(objects: Sequence[bytes], *, root: int = 1) -> bytes:
 
 
 def stream_object(data: bytes, entries: bytes = b"") -> bytes:
-    """The body of an object that is a stream."""
+    """Return the body of a stream object."""
     return b"<< /Length %d %b >>\nstream\n%b\nendstream" % (len(data), entries, data)
 
 
 def in_any_script(pages: Sequence[str]) -> bytes:
-    """A PDF whose font knows every character of the given lines, as the fonts of word processors do."""
+    """Return a PDF whose font has every character of the given lines, like those of word processors."""
     codes = {char: code for code, char in enumerate(sorted({*"".join(pages)} - {"\n"}), start=1)}
     chars = b"".join(b"<%04x> <%b>\n" % (code, char.encode("utf-16-be").hex().encode()) for char, code in codes.items())
     cmap = (
@@ -151,7 +151,7 @@ def in_any_script(pages: Sequence[str]) -> bytes:
 
 
 def pdf_of_pages(pages: Iterable[str]) -> bytes:
-    """A PDF like those of `pdf`, made fast however many pages it has, compressed."""
+    """Return a compressed PDF like those of `pdf`, generated quickly even with many pages."""
     texts = list(pages)
     first = 4  # the first page's object
     kids = b" ".join(b"%d 0 R" % (first + 2 * index) for index in range(len(texts)))
@@ -169,9 +169,9 @@ def pdf_of_pages(pages: Iterable[str]) -> bytes:
 
 
 def with_tree(kids: Sequence[bytes], count: int) -> bytes:
-    """A PDF with one page, object 4, and nodes of a tree of pages, from object 5 on, with the given kids each.
+    """Return a PDF with one page (object 4) and page tree nodes with the given kids (from object 5 on).
 
-    Object 5 is the root of the tree; `count` is how many pages it claims to have.
+    Object 5 is the root of the tree; `count` is the number of pages that it declares.
     """
     nodes = [b"<< /Type /Pages /Count %d /Kids [%b] >>" % (count, each) for each in kids]
     return plain(
@@ -186,7 +186,7 @@ def with_tree(kids: Sequence[bytes], count: int) -> bytes:
 
 
 def with_contents(contents: bytes, entries: bytes, resources: bytes = b"2 0 R", *more: bytes) -> bytes:
-    """A PDF with one page, whose stream of contents and resources are given; `more` are objects from 6 on."""
+    """Return a PDF with one page with the given content stream and resources; `more` are objects from 6 on."""
     return plain(
         [
             b"<< /Type /Catalog /Pages 5 0 R >>",

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports on loopback that nothing listens on.
+    """Return distinct free ports on loopback.
 
-    For programs that must be told their ports beforehand; where a program can choose for itself (port 0), let it. All
-    are held until the last is found, so that none comes twice.
+    For programs that need their ports beforehand; prefer port 0 if a program can choose its own. All ports are held
+    until the last is found, so that none is returned twice.
     """
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -20,5 +20,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """One port on loopback that nothing listens on, such as for an address that must refuse connections."""
+    """Return a free port on loopback, for example for an address that must refuse connections."""
     return free_ports(1)[0]

@@ -1,7 +1,7 @@
-"""A disk on which only what was synced survives.
+"""A simulated disk on which only synced data survives a power cut.
 
-While it is watched, the content of a file counts as of its last sync, its name as of the last sync of its folder, and a
-removal at once: of all that a real disk may do at a power cut, the worst.
+After a power cut, a file has its content as of its last sync and its name as of the last sync of its folder, and
+removals have taken effect: the worst that a real disk may do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import pytest
 
 
 class Disk:
-    """What would be left of a folder."""
+    """The state of a folder that would survive a power cut."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._contents: dict[Path, bytes] = {}
         self._names: set[Path] = set()
-        self._lock = threading.Lock()  # a cut is one instant, whatever goes on in other threads
+        self._lock = threading.Lock()  # a cut is one instant, regardless of other threads
 
     def _note_sync(self, descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -41,7 +41,7 @@ class Disk:
             self._contents[target] = content
 
     def cut(self, into: Path) -> None:
-        """Writes what is left of the folder into another one."""
+        """Write the surviving state of the folder into another one."""
         with self._lock:
             self._cut(into)
 
@@ -57,7 +57,7 @@ class Disk:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Notes what is synced."""
+        """Record syncs while the context is open."""
         with pytest.MonkeyPatch.context() as patch:
             for name in ("fsync", "fdatasync"):
                 patch.setattr(os, name, self._synced(getattr(os, name)))

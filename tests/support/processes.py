@@ -1,11 +1,11 @@
-"""Service processes for tests: started by module, awaited by what they announce, ended politely or by `kill -9`.
+"""Service processes for tests: started by module, awaited by their announcements, stopped by SIGTERM or `kill -9`.
 
     with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_MILVUS_URI=str(home / "milvus.db")) as memory:
         address = memory.wait_ready()
         ...
         memory.kill9()
 
-A service notices by a pipe that its parent is gone, so that nothing outlives the test session.
+A service detects by a pipe that its parent is gone, so that no process outlives the test session.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _ROOT = Path(__file__).parents[2]
 
 
 def service_environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a service that knows nothing of the developer's own settings, nor of their terminal's size.
+    """Return the environment of a service, without the developer's own settings and terminal size.
 
     Args:
         home: Folder for its configuration and data.
-        settings: `MEMGPT_*` variables, and others, to add.
+        settings: Variables to add, such as `MEMGPT_*`.
     """
     own = ("MEMGPT_", "OPENAI_", "COLUMNS", "LINES")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(own)}
-    # A proxy of this machine is not for calls to loopback.
+    # Calls to loopback must not go through a proxy.
     return {**kept, "MEMGPT_HOME": str(home), "MEMGPT_SERVER_LOG_FORMAT": "json", "NO_PROXY": "127.0.0.1", **settings}
 
 
 class ServiceProcess:
-    """One service in a process of its own, on a port that the kernel chose.
+    """A service in its own process, on a port chosen by the kernel.
 
     Attributes:
-        name: The service, such as ``memory``.
+        name: Name of the service, such as ``memory``.
         log: File to which its standard output and error go.
         popen: The process.
     """
@@ -59,13 +59,13 @@ class ServiceProcess:
         python: Sequence[str] = (),
         **settings: str,
     ) -> None:
-        """Starts it and returns at once.
+        """Start the process without waiting.
 
         Args:
-            module: What ``python -m`` runs, such as ``memgpt_memory``.
+            module: Module to run, such as ``memgpt_memory``.
             home: Folder for its configuration, its data and its log.
-            arguments: Further arguments.
-            name: The service's name, if the module's does not say it.
+            arguments: Additional arguments.
+            name: Name of the service, if it differs from the module's.
             python: Options of the interpreter, such as ``-W error``.
             settings: Environment variables, such as ``MEMGPT_AGENT_MEMORY_ADDRESS``.
         """
@@ -94,18 +94,18 @@ class ServiceProcess:
         self._closed = False
 
     def wait_ready(self, timeout: float = 60) -> str:
-        """Waits until calls are answered.
+        """Wait until it serves calls.
 
         Returns:
             Its address, ``host:port``.
 
         Raises:
-            RuntimeError: It ended, or was not ready within `timeout` seconds; the text has its log.
+            RuntimeError: It ended, or was not ready within `timeout` seconds; the message has its log.
         """
         return self._wait_announced("serving", timeout)
 
     def wait_bound(self, timeout: float = 60) -> str:
-        """Waits until its port is taken; calls wait from then on. The rest is as for `wait_ready`."""
+        """Wait until it listens on its port; calls wait from then on. Otherwise like `wait_ready`."""
         return self._wait_announced("bound", timeout)
 
     def _wait_announced(self, state: str, timeout: float) -> str:
@@ -126,31 +126,31 @@ class ServiceProcess:
                 self._announced += read
 
     def logged(self) -> str:
-        """All it has written to standard output and error."""
+        """Return everything it has written to standard output and error."""
         return self.log.read_text(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
+        """Send it a signal."""
         self.popen.send_signal(number)
 
     def wait(self, timeout: float = 30) -> int:
-        """Waits for its end and answers the exit code; negative is the signal that ended it."""
+        """Wait for its end and return the exit code; a negative code is the signal that ended it."""
         return self.popen.wait(timeout)
 
     def terminate(self, timeout: float = 30) -> None:
-        """Asks it to stop, and asserts that it ends with exit code 0."""
+        """Send SIGTERM, and assert that it ends with exit code 0."""
         self.send(signal.SIGTERM)
         code = self.wait(timeout)
         assert code == 0, f"{self.name} ended with {code}:\n{self.logged()}"
 
     def kill9(self) -> None:
-        """Ends it and its own children in mid-flight, as a crash would."""
+        """Kill it and its children, as in a crash."""
         if self.popen.poll() is None:
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.wait()
 
     def close(self) -> None:
-        """Ends it, if it runs, and gives the pipes back."""
+        """Stop it if it runs, and close the pipes."""
         if not self._closed:
             self._closed = True
             self.kill9()
@@ -164,7 +164,7 @@ class ServiceProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # A test that went well ends well; after a failure the first error is the one to see.
+            # After a failed test, do not hide its error with one of the shutdown.
             if kind is None and not self._closed and self.popen.poll() is None:
                 self.terminate()
         finally:
@@ -172,9 +172,9 @@ class ServiceProcess:
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
-    """A plaintext channel of its own: closing it does not disturb others to the same address."""
+    """Open a separate plaintext channel, so that closing it does not affect others to the same address."""
     options = [
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_receive_message_length", 32 << 20),
-    ]  # as the suite has it
+    ]  # like the suite's own channels
     return grpc.aio.insecure_channel(address, options=options)

@@ -1,4 +1,4 @@
-"""A proxy before a gRPC server, which stops at the n-th call of a method, before or after the server has done it.
+"""A proxy in front of a gRPC server that holds the n-th call of a method, before or after the server handles it.
 
 with GrpcProxy(memory_address) as proxy:
     stop = proxy.stop("CommitStep", 3, "after")
@@ -27,14 +27,14 @@ When = Literal["before", "after"]
 
 @dataclass(eq=False)
 class Stop:
-    """A place at which a call waits.
+    """A point at which a call is held.
 
     Attributes:
-        method: Name of the method, without its package.
-        number: Which call of it, from 1, since the stop was set.
-        when: Before the server gets the request, or after it gave its first answer.
-        reached: Set when the call waits.
-        release: Lets it go on.
+        method: Name of the method without its package.
+        number: Number of the call since the stop was set, from 1.
+        when: ``before`` the server gets the request, or ``after`` its first response.
+        reached: Set when the call is held.
+        release: Set it to let the call continue.
     """
 
     method: str
@@ -45,15 +45,15 @@ class Stop:
 
 
 class GrpcProxy(grpc.GenericRpcHandler):
-    """Passes on calls with one request, whatever they are. A context manager; it listens from its construction on.
+    """Forwards any calls with one request. A context manager; it listens from construction on.
 
     Attributes:
-        address: Where it listens.
+        address: Address that it listens on.
         counts: Calls by method since the last stop was set.
     """
 
     def __init__(self, target: str) -> None:
-        """Starts before the server at `target`, which need not be up yet and may come and go."""
+        """Start the proxy for the server at `target`, which need not be up yet and may restart."""
         options = (
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
@@ -71,7 +71,7 @@ class GrpcProxy(grpc.GenericRpcHandler):
         self._server.start()
 
     def stop(self, method: str, number: int, when: When) -> Stop:
-        """Stops at a call; counting begins anew."""
+        """Hold a call; the count of calls restarts."""
         with self._lock:
             self.counts.clear()
             self._stop = Stop(method, number, when)
@@ -86,9 +86,9 @@ class GrpcProxy(grpc.GenericRpcHandler):
             if stop is not None and stop.when == "before":
                 _wait(stop, context)
                 if not context.is_active():
-                    return  # its caller was killed before it was sent
+                    return  # the caller was killed before sending it
             left = context.time_remaining()
-            timeout = left if left < _LONGEST else None  # a call without a deadline has centuries left
+            timeout = left if left < _LONGEST else None  # without a deadline, the remaining time is centuries
             call = forward(request, metadata=context.invocation_metadata(), timeout=timeout)
             context.add_callback(call.cancel)
             try:
@@ -125,6 +125,6 @@ class GrpcProxy(grpc.GenericRpcHandler):
 
 def _wait(stop: Stop, context: grpc.ServicerContext) -> None:
     stop.reached.set()
-    # A caller that died waits for nothing.
+    # A dead caller is not waiting.
     while context.is_active() and not stop.release.wait(0.05):
         pass

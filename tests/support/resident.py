@@ -1,4 +1,4 @@
-"""How much memory a process and its children take while something goes on."""
+"""Measurement of the peak memory of a process and its children."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _PAUSE_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Peak:
-    """Grows while it is watched."""
+    """The peak, updated while it is watched."""
 
     bytes: int = 0
-    """Most resident bytes of all processes together; pages that they share count for each."""
+    """Maximum total resident bytes of all processes; shared pages count for each."""
 
 
 @contextmanager
 def watched(pid: int) -> Iterator[Peak]:
-    """Watches a process and all below it."""
+    """Watch a process and its descendants while the context is open."""
     peak, stop = Peak(), Event()
 
     def watch() -> None:

@@ -1,11 +1,11 @@
-"""A model that says what a test tells it to: a real HTTP server that speaks the OpenAI protocol.
+"""A scripted model: a real HTTP server that speaks the OpenAI protocol.
 
     with ScriptedLLM([call("send_message", message="Hello."), Status(429, retry_after=1), say("A thought.")]) as llm:
         ... MEMGPT_AGENT_…=llm.base_url ...
         assert llm.requests[0].json["model"] == "scripted"
 
-Chat completions are answered from the script, one reply a request; embeddings are computed, always the same for the
-same text, and need no script.
+Chat requests are answered from the script, one reply per request; embeddings are computed deterministically from the
+text and need no script.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Completion:
-    """An ordinary answer.
+    """An ordinary chat completion.
 
     Attributes:
         content: The text; None for none.
-        tool_calls: Pairs of a function's name and its arguments as the text that goes out, well-formed or not.
-        finish_reason: By default what fits the rest.
-        prompt_tokens: As the usage shows it.
-        completion_tokens: As the usage shows it.
+        tool_calls: Pairs of a function's name and its arguments as raw text, which may be invalid.
+        finish_reason: Derived from the other fields by default.
+        prompt_tokens: Number of prompt tokens in the usage.
+        completion_tokens: Number of completion tokens in the usage.
         refusal: The model's refusal; None for none.
-        pieces: Into how many pieces a stream cuts the content and each call's arguments.
+        pieces: Number of pieces into which a stream cuts the content and each call's arguments.
         drop_after: Number of stream events after which the connection breaks; None for never. Without a stream the
             connection breaks in the middle of the body.
-        hang_after: Number of stream events after which nothing more comes until the server stops; None for never.
+        hang_after: Number of stream events after which the stream hangs until the server stops; None for never.
     """
 
     content: str | None = None
@@ -59,10 +59,10 @@ class Status:
     """An HTTP error.
 
     Attributes:
-        code: Such as 401, 429 or 500.
-        message: In the error object of the body.
+        code: Status code, such as 401, 429 or 500.
+        message: Message of the error object in the body.
         error_code: The error object's ``code``, such as ``context_length_exceeded``.
-        retry_after: Seconds or a date, for the header ``Retry-After``; None for no header.
+        retry_after: Value of the header ``Retry-After``, in seconds or as a date; None for no header.
     """
 
     code: int
@@ -73,7 +73,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Raw:
-    """A body sent as it is, by default with status 200: broken JSON, no choices, an HTML page, a vendor's error."""
+    """A raw body, by default with status 200: broken JSON, no choices, an HTML page, a vendor's error."""
 
     body: str | bytes
     content_type: str = "application/json"
@@ -83,9 +83,9 @@ class Raw:
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream of these events, sent as they are, for what `Completion` cannot say; `chunk` makes one of a delta.
+    """A stream of raw events, for responses that `Completion` cannot express; `chunk` builds one from a delta.
 
-    A generator may wait between two of them for what the test does.
+    A generator may wait for the test between two events.
     """
 
     events: Iterable[str]
@@ -93,12 +93,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class Hang:
-    """Never answers, until the client gives up or the server stops."""
+    """No response until the client gives up or the server stops."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Closes the connection without an answer."""
+    """A connection that is closed without a response."""
 
 
 Reply = Completion | Status | Raw | Stream | Hang | Drop
@@ -106,11 +106,11 @@ Reply = Completion | Status | Raw | Stream | Hang | Drop
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked.
+    """A request of a client.
 
     Attributes:
-        path: Such as ``/v1/chat/completions``.
-        headers: With names in lower case.
+        path: Path, such as ``/v1/chat/completions``.
+        headers: Headers, with names in lower case.
         json: The decoded body.
     """
 
@@ -120,7 +120,7 @@ class Request:
 
     @property
     def operation(self) -> str:
-        """What it asks for, whatever the address before it: ``/chat/completions`` or ``/embeddings``."""
+        """The operation without the base path: ``/chat/completions`` or ``/embeddings``."""
         path = self.path.partition("?")[0]
         return next((known for known in ("/chat/completions", "/embeddings") if path.endswith(known)), path)
 
@@ -146,7 +146,7 @@ _NOTE = '{"type": "system_status"'
 
 
 def _without_note(message: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """A message before the note that is joined to it, if anything is, and the note."""
+    """Split a message into the part before the note, if there is one, and the note."""
     content = message.get("content")
     if message["role"] != "user" or not isinstance(content, str) or not content.splitlines()[-1:]:
         return message, ""
@@ -163,23 +163,23 @@ BROKEN_JSON = Raw('{"id": "x", "object": "chat.completion", "choices": [{"messag
 
 
 def say(content: str, **more: Any) -> Completion:
-    """Plain text, which the loop takes for an inner thought."""
+    """Return a plain text reply, which the loop treats as an inner thought."""
     return Completion(content=content, **more)
 
 
 def call(function: str, /, *, thought: str | None = None, **arguments: Any) -> Completion:
-    """A tool call; `thought` becomes the text beside it."""
+    """Return a tool call; `thought` becomes the accompanying text."""
     return Completion(content=thought, tool_calls=((function, json.dumps(arguments, ensure_ascii=False)),))
 
 
 def choose(function: str, /, *, inner_thoughts: str = "", **arguments: Any) -> Completion:
-    """The one object that the mode `json_schema` asks for."""
+    """Return a reply with the single object that the mode `json_schema` requires."""
     chosen = {"inner_thoughts": inner_thoughts, "call": {"function": function, "arguments": arguments}}
     return Completion(content=json.dumps(chosen, ensure_ascii=False))
 
 
 def chunk(finish: str | None = None, *, usage: Any = None, **delta: Any) -> str:
-    """An event of a `Stream`; `usage` is a pair of prompt and completion tokens."""
+    """Return an event of a `Stream`; `usage` is a pair of prompt and completion tokens."""
     body: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
     if usage is not None:
         body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
@@ -187,7 +187,7 @@ def chunk(finish: str | None = None, *, usage: Any = None, **delta: Any) -> str:
 
 
 def embed(text: str, dimension: int) -> list[float]:
-    """A unit vector of `dimension` numbers: each word adds its own fixed direction, so shared words mean closeness."""
+    """Return a unit vector to which each word adds a fixed direction, so texts with shared words are similar."""
     total = [0.0] * dimension
     for word in re.findall(r"\w+", text.lower()) or [""]:
         stream = hashlib.shake_128(word.encode()).digest(4 * dimension)
@@ -219,7 +219,7 @@ class _State:
         return self.api_key is not None and request.headers.get("authorization") != f"Bearer {self.api_key}"
 
     def chat(self, request: Request) -> Reply:
-        # A function may take its time, or wait for what the test does next: the lock is not its own.
+        # A function may wait for the test, so it must not hold the lock.
         if callable(self.script):
             return self.script(request)
         with self.changed:
@@ -241,18 +241,18 @@ class _State:
 
 
 _IDLE_SECONDS = 10.0
-"""A connection without a request does not keep the server from stopping for longer."""
+"""Seconds for which an idle connection may delay the server's stop."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says what went wrong, unless it is a client that has hung up."""
+        """Log an error, unless a client has disconnected."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class ScriptedLLM:
-    """The server. A context manager; it listens from its construction on."""
+    """The scripted server. A context manager; it listens from construction on."""
 
     def __init__(
         self,
@@ -263,14 +263,14 @@ class ScriptedLLM:
         api_key: str | None = None,
         keep_alive: bool = False,
     ) -> None:
-        """Starts it on a free port of loopback.
+        """Start the server on a free loopback port.
 
         Args:
-            script: The replies in order, or a function that makes one for each chat request.
-            dimension: Of the embeddings.
-            model: The name under which ``/v1/models`` lists it.
-            api_key: The only key that is let in; None lets everybody in.
-            keep_alive: Whether a connection serves many requests, as those of real endpoints do.
+            script: The replies in order, or a function that returns one for each chat request.
+            dimension: Dimension of the embeddings.
+            model: Name of the model in ``/v1/models``.
+            api_key: The only accepted API key; None accepts any request.
+            keep_alive: Whether a connection serves several requests, as on real endpoints.
         """
         self.model = model
         self._state = _State(script if callable(script) else deque(script), dimension, api_key)
@@ -287,7 +287,7 @@ class ScriptedLLM:
 
     @property
     def base_url(self) -> str:
-        """What clients take as the base URL; ends in ``/v1``."""
+        """Base URL for clients; ends in ``/v1``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     @property
@@ -303,28 +303,28 @@ class ScriptedLLM:
             return [request for request in self._state.requests if request.operation == "/embeddings"]
 
     def add(self, *replies: Reply) -> None:
-        """Adds replies to the end of the script."""
+        """Append replies to the script."""
         assert isinstance(self._state.script, deque), "the script is a function"
         with self._state.changed:
             self._state.script.extend(replies)
 
     def fail_embeddings(self, *replies: Reply) -> None:
-        """Answers the next embedding requests like this instead."""
+        """Use these replies for the next embedding requests."""
         with self._state.changed:
             self._state.embeddings.extend(replies)
 
     def rule_embeddings(self, rule: Callable[[Request], Reply | None]) -> None:
-        """Answers embedding requests as ``rule`` says; where it says None, with vectors."""
+        """Use the reply that ``rule`` returns for embedding requests; None means vectors."""
         self._state.rule = rule
 
     def fail_no_embeddings(self) -> None:
-        """Takes back what is left of `fail_embeddings`."""
+        """Discard the remaining replies of `fail_embeddings`."""
         with self._state.changed:
             self._state.embeddings.clear()
 
     @property
     def dimension(self) -> int:
-        """Of the embeddings."""
+        """Dimension of the embeddings."""
         return self._state.dimension
 
     @dimension.setter
@@ -332,18 +332,18 @@ class ScriptedLLM:
         self._state.dimension = dimension
 
     def hold_embeddings(self, after: int = 0) -> None:
-        """Answers so many further embedding requests, and lets those behind them wait for `release_embeddings`."""
+        """Answer this many further embedding requests, and hold later ones until `release_embeddings`."""
         with self._state.changed:
             self._state.before_hold = self._state.embedding_count + after
 
     def release_embeddings(self) -> None:
-        """Ends a `hold_embeddings`."""
+        """Release the requests held by `hold_embeddings`."""
         with self._state.changed:
             self._state.before_hold = None
             self._state.changed.notify_all()
 
     def wait_for_held(self, timeout: float = 30) -> None:
-        """Waits until an embedding request is held."""
+        """Wait until an embedding request is held."""
         with self._state.changed:
             assert self._state.changed.wait_for(
                 lambda: self._state.before_hold is not None and self._state.embedding_count > self._state.before_hold,
@@ -351,7 +351,7 @@ class ScriptedLLM:
             ), f"no embedding request was held in {timeout} s"
 
     def wait_for_requests(self, count: int, timeout: float = 30) -> list[Request]:
-        """Waits until there were so many chat requests, such as to kill a service while it waits for the model."""
+        """Wait for this many chat requests, for example to kill a service while it waits for the model."""
         with self._state.changed:
             assert self._state.changed.wait_for(lambda: len(self.requests) >= count, timeout), (
                 f"{len(self.requests)} requests in {timeout} s, not {count}"
@@ -360,11 +360,11 @@ class ScriptedLLM:
 
     @property
     def unused(self) -> int:
-        """How many replies of the script nobody asked for."""
+        """Number of unused replies of the script."""
         return 0 if callable(self._state.script) else len(self._state.script)
 
     def close(self) -> None:
-        """Stops it; whoever hangs is let go."""
+        """Stop the server and release hanging requests."""
         self._state.stopping.set()
         self.release_embeddings()
         self._server.shutdown()
@@ -389,10 +389,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_args: Any) -> None:
-        """Tests' output is not the place for an access log."""
+        """Write no access log into the tests' output."""
 
     def end_headers(self) -> None:
-        """One request a connection, usually: a kept one could be closed at the very moment a client uses it again."""
+        """Usually allow one request per connection: a kept one could close just when a client reuses it."""
         if not self.kept:
             self.send_header("Connection", "close")
             self.close_connection = True
@@ -499,7 +499,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.drop_after is None and reply.hang_after is None:
             self._send_json(body)
             return
-        # Half of what the header promises, then the end of the connection or nothing more.
+        # Half of the declared body, then the end of the connection or silence.
         text = json.dumps(body).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -560,7 +560,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"{len(data):X}\r\n".encode() + data + b"\r\n")
             self.wfile.flush()
         except ConnectionError:
-            # The client was cancelled, which is what many a test is about.
+            # The client was cancelled, which many tests do.
             self.close_connection = True
 
     def _send_embeddings(self, request: Request) -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - gRPC's names
-"""A tool server that does what a test tells it to, and remembers how it was called.
+"""A scripted tool server that records its calls.
 
 with ScriptedTool({"roll": lambda request: CallToolResponse(result="six")}) as tool:
     register(tool.address)
@@ -20,11 +20,11 @@ from memgpt.tool.v1 import tool_service_pb2 as pb
 from memgpt.tool.v1.tool_service_pb2_grpc import ToolServiceServicer, add_ToolServiceServicer_to_server
 
 Answer = Callable[[pb.CallToolRequest], pb.CallToolResponse]
-"""Answers a call. A raised `RefusalError` becomes a status."""
+"""Handles a call. A raised `RefusalError` becomes a status."""
 
 
 class RefusalError(Exception):
-    """The call ends with a status."""
+    """An error that ends the call with a status."""
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
         super().__init__(details)
@@ -35,11 +35,11 @@ class ScriptedTool(ToolServiceServicer):
     """Serves functions without arguments unless `tools` says otherwise.
 
     Attributes:
-        address: Where it listens.
-        calls: Requests as they came, repetitions included.
-        metadata: What came with them.
-        done: How often each key had an effect: only the first call of a key has one.
-        tools: What it lists.
+        address: Address that it listens on.
+        calls: Requests in order, including repeated ones.
+        metadata: Metadata of the calls.
+        done: Number of effects by key; only the first call of a key has one.
+        tools: The tools that it lists.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ScriptedTool(ToolServiceServicer):
         tools: list[pb.Tool] | None = None,
         credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        """Starts."""
+        """Start the server."""
         self.calls: list[pb.CallToolRequest] = []
         self.metadata: list[dict[str, Any]] = []
         self.done: dict[str, int] = {}
@@ -56,7 +56,7 @@ class ScriptedTool(ToolServiceServicer):
         self._functions = functions
         self._answers: dict[str, pb.CallToolResponse] = {}
         self._lock = threading.Lock()
-        # Without SO_REUSEPORT: two servers would share a port, and each get some of the calls.
+        # No SO_REUSEPORT, with which two servers could share a port and its calls.
         self._server = grpc.server(ThreadPoolExecutor(32), options=(("grpc.so_reuseport", 0),))
         add_ToolServiceServicer_to_server(self, self._server)
         if credentials is None:
@@ -68,7 +68,7 @@ class ScriptedTool(ToolServiceServicer):
 
     @property
     def keys(self) -> list[str]:
-        """Keys of the calls, in order."""
+        """Keys of the calls in order."""
         return [call.idempotency_key for call in self.calls]
 
     def ListTools(self, request: pb.ListToolsRequest, context: grpc.ServicerContext) -> pb.ListToolsResponse:
@@ -99,5 +99,5 @@ class ScriptedTool(ToolServiceServicer):
 
 
 def result(text: str) -> Answer:
-    """Answers every call with a text."""
+    """Return a function that answers every call with a text."""
     return lambda _: pb.CallToolResponse(result=text)

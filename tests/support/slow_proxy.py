@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def slow_proxy(target: str, seconds: float) -> AsyncIterator[str]:
-    """Yields the address of a proxy before `target` that passes bytes on after `seconds`."""
+    """Yield the address of a proxy for `target` that forwards bytes after `seconds`."""
     host, _, port = target.rpartition(":")
     tasks: set[asyncio.Task[None]] = set()
 

@@ -22,11 +22,11 @@ QUESTION = "The paper I loaded into your archival memory is called MemGPT. Can y
 
 
 class Suite:
-    """Memory, Loader and Agent. A context manager: everything ends with it.
+    """Memory, Loader and Agent as processes, which stop when the context ends.
 
     Attributes:
         program: The command line.
-        home: Folder of configuration and data; the Lite file outlives the processes.
+        home: Folder of configuration and data; the Lite file in it outlives the processes.
         memory: The Memory process.
         loader: The Loader process.
         agent: The Agent process; `start_agent` replaces it.
@@ -38,7 +38,7 @@ class Suite:
     agent: ServiceProcess
 
     def __init__(self, home: Path, **settings: str) -> None:
-        """Prepares; entering the context starts the processes.
+        """Prepare the suite; entering the context starts the processes.
 
         Args:
             home: Folder of configuration and data.
@@ -63,39 +63,39 @@ class Suite:
         return self
 
     def start_agent(self, **settings: str) -> None:
-        """Starts an Agent, another one if there was one before, with further settings."""
+        """Start an Agent with additional settings, replacing any previous one."""
         self.agent = self._start("memgpt_agent", MEMGPT_AGENT_MEMORY_ADDRESS=self.memory_address, **settings)
         self.agent_address = self.agent.wait_ready()
 
     def restart_loader(self) -> None:
-        """Starts the Loader again at its former address."""
+        """Restart the Loader at the same address."""
         port = self.loader_address.rsplit(":", 1)[1]
         address = self.memory_address
         self.loader = self._start("memgpt_loader", MEMGPT_LOADER_MEMORY_ADDRESS=address, MEMGPT_LOADER_PORT=port)
         self.loader.wait_ready()
 
     def restart_memory(self) -> None:
-        """Starts Memory again at its former address, on the same store."""
+        """Restart Memory at the same address, on the same store."""
         port = self.memory_address.rsplit(":", 1)[1]
         self.memory = self._start("memgpt_memory", MEMGPT_MEMORY_PORT=port)
         self.memory.wait_ready()
 
     def client(self, turn_seconds: float = TURN_SECONDS) -> MemGPT:
-        """A client of this suite, to be used as a context manager."""
+        """Return a client of this suite, to be used as a context manager."""
         return MemGPT(self.agent_address, self.loader_address, memory=self.memory_address, turn_seconds=turn_seconds)
 
     def cli(self, *arguments: str) -> str:
-        """Runs ``memgpt`` against this suite, as not on a terminal; answers its output.
+        """Run ``memgpt`` against this suite without a terminal; return its output.
 
         Raises:
-            AssertionError: It failed.
+            AssertionError: The command failed.
         """
         run = self.run(*arguments)
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Runs ``memgpt`` against this suite, as not on a terminal."""
+        """Run ``memgpt`` against this suite without a terminal."""
         return subprocess.run(
             [self.program, *arguments],
             env=self.environment(),
@@ -107,7 +107,7 @@ class Suite:
         )
 
     def environment(self) -> dict[str, str]:
-        """The environment of a ``memgpt`` that uses this suite."""
+        """Return the environment of a ``memgpt`` that uses this suite."""
         return service_environment(
             self.home,
             {
@@ -118,7 +118,7 @@ class Suite:
         )
 
     def close(self) -> None:
-        """Ends every process."""
+        """Stop every process."""
         for process in reversed(self._started):
             process.close()
 

@@ -1,4 +1,4 @@
-"""A command at a terminal of its own, whose screen can be read."""
+"""A command on its own pseudo-terminal, whose screen can be read."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ ENTER, INTERRUPT, END = "\r", "\x03", "\x04"
 
 
 class Terminal:
-    """A program at a pseudo-terminal; a context manager.
+    """A program on a pseudo-terminal; a context manager.
 
     Attributes:
-        code: How it ended; None while it runs.
+        code: Exit code; None while it runs.
     """
 
     def __init__(
         self, program: str, *arguments: str, env: Mapping[str, str], cwd: Path, width: int = 120, height: int = 400
     ) -> None:
-        """Starts it.
+        """Start the program.
 
         Args:
-            program: What to run.
+            program: The program.
             arguments: Its arguments.
             env: Its environment.
-            cwd: Its folder.
+            cwd: Its working directory.
             width: Columns of the terminal.
-            height: Lines of the terminal, so many that nothing scrolls away.
+            height: Lines of the terminal; by default enough that nothing scrolls away.
         """
         self._screen = pyte.Screen(width, height)
         self._stream = pyte.Stream(self._screen)
@@ -45,32 +45,32 @@ class Terminal:
             codec_errors="replace",
             dimensions=(height, width),
             cwd=str(cwd),
-            # A shell in the background has its jobs ignore Ctrl-C, and children inherit that.
+            # Jobs of a background shell ignore Ctrl-C, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         self._spawned.delaybeforesend = None
         self.code: int | None = None
 
     def lines(self) -> list[str]:
-        """What the screen shows, without the blank rest of lines and of the screen."""
+        """Return the lines on the screen without trailing blanks and blank lines."""
         lines = [line.rstrip() for line in self._screen.display]
         while lines and not lines[-1]:
             lines.pop()
         return lines
 
     def text(self) -> str:
-        """The same as one text."""
+        """Return the screen as one text."""
         return "\n".join(self.lines())
 
     def send(self, keys: str) -> None:
-        """Types."""
+        """Type keys."""
         self._spawned.send(keys)
 
     def wait(self, found: str | Callable[[str], bool], timeout: float = 90) -> str:
-        """Reads until the screen shows a text, or satisfies a condition; answers the screen.
+        """Read until the screen shows a text or satisfies a condition; return the screen.
 
         Raises:
-            AssertionError: It did not in time; the message has the screen.
+            AssertionError: It did not happen in time; the message has the screen.
         """
         wanted = found if callable(found) else lambda text: found in text
         deadline = time.monotonic() + timeout
@@ -81,7 +81,7 @@ class Terminal:
         return self.text()
 
     def wait_end(self, timeout: float = 90) -> str:
-        """Reads to the end; answers the screen."""
+        """Read until the program ends; return the screen."""
         deadline = time.monotonic() + timeout
         while self._read(deadline):
             assert time.monotonic() < deadline, f"it did not end:\n{self.text()}"

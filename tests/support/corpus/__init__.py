@@ -1,14 +1,14 @@
-"""Files as people have them: good ones of every kind, and odd ones, each with what is to become of it.
+"""Realistic files: good and unusual ones of every kind, each with its expected outcome.
 
     python -m tests.support.corpus FOLDER [--large]
 
 | module | makes |
 | --- | --- |
 | `pdf_files` | PDFs: scripts, broken words, scans, passwords, bombs, loops |
-| `office_files` | Word, PowerPoint, Excel, EPUB, and what looks like them |
+| `office_files` | Word, PowerPoint, Excel, EPUB, and files that look like them |
 | `text_files` | text in every encoding, tables, JSON, HTML, names that are hard to write |
-| `mail_files` | messages, archives of messages, what is attached to them |
-| `other_files` | what is not read, and what is nothing at all |
+| `mail_files` | messages, archives of messages, attachments |
+| `other_files` | unsupported and meaningless files |
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.corpus.sample import Sample
 
 
 def samples(*, large: bool = False) -> list[Sample]:
-    """All files, by name; the ones that are large in bytes or pages only if asked for."""
+    """Return all files by name; those with many bytes or pages only if requested."""
     from tests.support.corpus import mail_files, office_files, other_files, pdf_files, text_files
 
     groups: Sequence[Iterable[Sample]] = (
@@ -36,7 +36,7 @@ def samples(*, large: bool = False) -> list[Sample]:
 
 
 def write(folder: Path, chosen: Iterable[Sample]) -> None:
-    """Writes files into a folder."""
+    """Write files into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for sample in chosen:
         data = sample.make()

@@ -1,4 +1,4 @@
-"""Writes the corpus into a folder, and says what is to become of each file as JSON lines."""
+"""Write the corpus into a folder, and print the expected outcome of each file as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support import corpus
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.corpus", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--large", action="store_true", help="also a PDF of 5,000 pages and a text of 200 MB")

@@ -1,4 +1,4 @@
-"""Messages of the corpus."""
+"""E-mail messages of the corpus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.corpus.sample import Sample, good
 
 
 def samples() -> Iterator[Sample]:
-    """All of them."""
+    """Yield all messages."""
     yield good(
         "hello.eml",
         lambda: _message("The reindeer answers by return of post.").as_bytes(),

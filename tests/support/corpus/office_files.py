@@ -15,7 +15,7 @@ _ENTITY_FILE = '<!DOCTYPE x [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
 
 
 def samples() -> Iterator[Sample]:
-    """All of them."""
+    """Yield all office documents and books."""
     yield from _good()
     yield from _odd()
     yield from _bombs()
@@ -131,7 +131,7 @@ def _parts(package: bytes) -> dict[str, str | bytes]:
 
 
 def _with_dtd(package: bytes, name: str, dtd: str = BOMB_DTD) -> bytes:
-    """A package one part of which declares entities, and uses one."""
+    """Return a package with a part that declares entities and uses one."""
     parts = _parts(package)
     body = parts[name]
     text = body if isinstance(body, str) else body.decode()
@@ -141,7 +141,7 @@ def _with_dtd(package: bytes, name: str, dtd: str = BOMB_DTD) -> bytes:
 
 
 def _encrypted(package: bytes) -> bytes:
-    """A package whose parts are marked as encrypted, in both of their headers."""
+    """Return a package whose parts are marked as encrypted in both of their headers."""
     data = bytearray(package)
     for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         at = -1
@@ -158,7 +158,7 @@ def _wrong_checksum() -> bytes:
 
 
 def _overlapping() -> bytes:
-    """An archive whose entries all share one packed part: the ratio of a bomb, without its nesting."""
+    """Return an archive whose entries share one compressed part: the ratio of a bomb, without nesting."""
     body = f"<x>{'a' * (1 << 20)}</x>"
     data = docx(body)
     start = data.find(b"PK\x01\x02")
@@ -173,7 +173,7 @@ def _overlapping() -> bytes:
 
 
 def _giant_dimension() -> bytes:
-    """A sheet that claims to have all rows and columns there can be, and has a cell in its last row."""
+    """Return a sheet that declares the maximum rows and columns, and has a cell in its last row."""
     rows = '<row r="1"><c r="A1" t="inlineStr"><is><t>animal: marmoset</t></is></c></row>'
     last = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
     parts = _parts(xlsx({"A": [["x"]]}))

@@ -1,4 +1,4 @@
-"""Archives, open documents, and files that are not read, each with a reason."""
+"""Archives, OpenDocument files, and unsupported files, each with the expected reason."""
 # ruff: noqa: E501 - a line for each file
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.corpus.sample import Sample, failed, good, skipped
 
 
 def samples() -> Iterator[Sample]:
-    """All of them."""
+    """Yield all of these files."""
     yield skipped("photo.png", lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image")
     yield skipped("photo.jpg", lambda: b"\xff\xd8\xff\xe0" + bytes(100), "a JPEG image")
     yield good(

@@ -12,7 +12,7 @@ _LARGE_PAGES = 5000
 
 
 def samples() -> Iterator[Sample]:
-    """All of them."""
+    """Yield all PDFs."""
     yield from _good()
     yield from _odd()
 
@@ -97,7 +97,7 @@ def _wrong_table() -> bytes:
 
 
 def _with_furniture() -> bytes:
-    """Headers, footers, page numbers, and a word broken at the end of a line."""
+    """Return a PDF with headers, footers, page numbers, and a word broken at the end of a line."""
     body = {4: "The baboon measured inter-\nnational wavelengths."}
     return pdfs.pdf(
         [
@@ -108,12 +108,12 @@ def _with_furniture() -> bytes:
 
 
 def _expanding_twice() -> bytes:
-    """Some KB that expand to 1 GiB, through a filter within a filter."""
+    """Return a PDF of some KB that expands to 1 GiB through nested filters."""
     return pdfs.with_contents(zlib.compress(pdfs.packed_blanks(1024)), b"/Filter [/FlateDecode /FlateDecode]")
 
 
 def _exponential() -> bytes:
-    """A tree of pages whose nodes have the next one as a child ten times: 10 ** 9 pages."""
+    """Return a PDF whose page tree nodes have the next node as a child ten times: 10 ** 9 pages."""
     return pdfs.with_tree([b"%d 0 R " % (6 + n) * 10 for n in range(8)] + [b"4 0 R " * 10], 100)
 
 

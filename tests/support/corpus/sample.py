@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file, and what is to become of it."""
+    """A file and its expected outcome."""
 
     name: str
     """The file's own name."""
     make: Callable[[], bytes | Iterable[bytes]]
-    """Its bytes, always the same; in pieces if they are very many."""
+    """Its content, always the same; in pieces if it is very large."""
     state: str
-    """How it ends: loaded, empty, skipped or failed."""
+    """Its final state: loaded, empty, skipped or failed."""
     says: str = ""
-    """A piece of the reason, or of the note of a file that is loaded; empty if there is no note."""
+    """A part of the failure reason, or of the note of a loaded file; empty if there is no note."""
     needle: str = ""
-    """A sentence of a file that is loaded: found by search, with this file and page."""
+    """A sentence of a loaded file that a search must find with this file and page."""
     page: int = 0
-    """From 1; 0 for a file without pages."""
+    """Page of the sentence, from 1; 0 for a file without pages."""
     large: bool = False
-    """Whether it is large in bytes or pages, and so takes minutes."""
+    """Whether it takes minutes because of its many bytes or pages."""
 
     def data(self) -> bytes:
-        """All of its bytes."""
+        """Return its whole content."""
         made = self.make()
         return made if isinstance(made, bytes) else b"".join(made)
 
@@ -40,20 +40,20 @@ def good(
     note: str = "",
     large: bool = False,
 ) -> Sample:
-    """A file that is loaded."""
+    """Return a sample that is loaded."""
     return Sample(name, make, "loaded", note, needle, page, large)
 
 
 def failed(name: str, make: Callable[[], bytes], says: str) -> Sample:
-    """A file that fails, and why."""
+    """Return a sample that fails, with the reason."""
     return Sample(name, make, "failed", says)
 
 
 def skipped(name: str, make: Callable[[], bytes], says: str) -> Sample:
-    """A file of a kind that is not read."""
+    """Return a sample of an unsupported format."""
     return Sample(name, make, "skipped", says)
 
 
 def empty(name: str, make: Callable[[], bytes], says: str) -> Sample:
-    """A file without text."""
+    """Return a sample without text."""
     return Sample(name, make, "empty", says)

@@ -1,4 +1,4 @@
-"""Text of the corpus: every encoding, tables, JSON, HTML, Markdown, and names that are hard to write."""
+"""Text files of the corpus: every encoding, tables, JSON, HTML, Markdown, and difficult names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHINESE = "松鼠把坚果藏在老橡树的洞里。"
 
 
 def samples() -> Iterator[Sample]:
-    """All of them."""
+    """Yield all text files."""
     yield from _encoded()
     yield from _scripts()
     yield from _kinds()

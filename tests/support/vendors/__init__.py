@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a vendor's wording a line
-"""Vendors of endpoints: what each refuses and how its answers look, as far as that is known from issues and sources.
+"""Vendors of endpoints: what each rejects and how its responses look, as known from issues and sources.
 
-No real endpoint was asked. Each row is as good as its source; what is executed is how the suite copes with it.
+No real endpoint was called. Each row is as good as its source; the tests check how the suite handles it.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from tests.support.vendors.rules import (
 
 @dataclass(frozen=True)
 class Vendor:
-    """An endpoint.
+    """An endpoint and its rules.
 
     Attributes:
-        name: As the table shows it.
-        chat: Rules of chat requests; None if it serves no chat models.
-        embeddings: Rules of embedding requests; None if it serves no embedding models.
-        shape: How its answers stream: ``openai``, ``parallel``, ``whole``, ``list``, ``unnumbered``, ``from one``,
+        name: Name in the table.
+        chat: Rules for chat requests; None if it serves no chat models.
+        embeddings: Rules for embedding requests; None if it serves no embedding models.
+        shape: Form of its streams: ``openai``, ``parallel``, ``whole``, ``list``, ``unnumbered``, ``from one``,
             ``text`` (calls as text), ``legacy``.
-        starved: Whether a request leaves a model that thinks no room to answer.
-        cached: How it spells the tokens that it had cached; empty if it does not tell.
-        fails: Every so many-th generation fails on its side; 0 for none.
-        path: Of its address, before the operation.
-        query: Of its address.
+        starved: Whether a request leaves a reasoning model no tokens for an answer.
+        cached: Format in which it reports cached tokens; empty if it does not.
+        fails: Interval of generations that fail on its side; 0 for none.
+        path: Path of its address before the operation.
+        query: Query of its address.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What vendors' endpoints refuse, in their own wording, as rules of a scripted server."""
+"""Rules by which vendors' endpoints reject requests, in their own wording, for a scripted server."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from collections.abc import Callable
 from tests.support.scripted_llm import Reply, Request, Status
 
 Rule = Callable[[Request], Reply | None]
-"""Refuses a request, or says None."""
+"""Returns a rejection of a request, or None."""
 
 
 def refuses(option: str, message: str, status: int = 400, code: str | None = None) -> Rule:
-    """An option that the endpoint does not know."""
+    """Reject an option that the endpoint does not know."""
     return lambda request: Status(status, message, code) if option in request.json else None
 
 
 def refuses_value(option: str, value: object, message: str, status: int = 400, code: str | None = None) -> Rule:
-    """A value of an option that the endpoint does not take."""
+    """Reject a value of an option."""
     return lambda request: Status(status, message, code) if request.json.get(option) == value else None
 
 
 def no_tools(message: str, status: int = 400) -> Rule:
-    """No tools at all."""
+    """Reject tools."""
     return refuses("tools", message, status)
 
 
 def no_system(message: str) -> Rule:
-    """A system message."""
+    """Reject system messages."""
     return lambda request: Status(400, message) if any(m["role"] == "system" for m in request.messages) else None
 
 
 def no_schema(message: str, status: int = 400) -> Rule:
-    """No answer by a schema."""
+    """Reject response schemas."""
 
     def rule(request: Request) -> Reply | None:
         given = request.json.get("response_format") or {}
@@ -44,7 +44,7 @@ def no_schema(message: str, status: int = 400) -> Rule:
 
 
 def root_must_be_an_object(message: str, status: int = 400) -> Rule:
-    """A schema whose root is not an object with properties."""
+    """Reject schemas whose root is not an object with properties."""
 
     def rule(request: Request) -> Reply | None:
         given = (request.json.get("response_format") or {}).get("json_schema", {}).get("schema")
@@ -55,7 +55,7 @@ def root_must_be_an_object(message: str, status: int = 400) -> Rule:
 
 
 def user_after_tool(message: str, status: int = 400) -> Rule:
-    """A user's message directly after a function's result."""
+    """Reject a user message directly after a function's result."""
 
     def rule(request: Request) -> Reply | None:
         roles = [m["role"] for m in request.messages]
@@ -65,7 +65,7 @@ def user_after_tool(message: str, status: int = 400) -> Rule:
 
 
 def roles_alternate(message: str, status: int = 400) -> Rule:
-    """As Mistral's templates have it: user and assistant in turn, results and calls left out of the count."""
+    """Require alternating user and assistant messages, ignoring calls and results, like Mistral's templates."""
 
     def rule(request: Request) -> Reply | None:
         roles = [m["role"] for m in request.messages if m["role"] != "system"]
@@ -80,7 +80,7 @@ def roles_alternate(message: str, status: int = 400) -> Rule:
 
 
 def starts_with_user(message: str) -> Rule:
-    """A conversation that does not begin with the user."""
+    """Reject conversations that do not start with the user."""
 
     def rule(request: Request) -> Reply | None:
         roles = [m["role"] for m in request.messages if m["role"] != "system"]
@@ -90,7 +90,7 @@ def starts_with_user(message: str) -> Rule:
 
 
 def short_ids(message: str) -> Rule:
-    """Ids of calls that are not nine letters and digits."""
+    """Reject call ids that are not nine letters and digits."""
 
     def rule(request: Request) -> Reply | None:
         ids = [call["id"] for m in request.messages for call in m.get("tool_calls") or []]
@@ -102,12 +102,12 @@ def short_ids(message: str) -> Rule:
 
 
 def no_null_content(message: str) -> Rule:
-    """A message whose content is null."""
+    """Reject messages whose content is null."""
     return lambda request: Status(400, message) if any(m.get("content") is None for m in request.messages) else None
 
 
 def texts_in_enums(message: str) -> Rule:
-    """An ``enum`` with something other than texts."""
+    """Reject an ``enum`` with values other than strings."""
 
     def rule(request: Request) -> Reply | None:
         given = [request.json.get("tools"), request.json.get("response_format")]
@@ -117,7 +117,7 @@ def texts_in_enums(message: str) -> Rule:
 
 
 def no_keyword(word: str, message: str) -> Rule:
-    """A keyword of JSON schema that is not known."""
+    """Reject an unknown JSON Schema keyword."""
 
     def rule(request: Request) -> Reply | None:
         given = [request.json.get("tools"), request.json.get("response_format")]
@@ -127,7 +127,7 @@ def no_keyword(word: str, message: str) -> Rule:
 
 
 def needs_beside_calls(field: str, message: str) -> Rule:
-    """A field that has to come back with every call."""
+    """Require a field that must be sent back with every call."""
 
     def rule(request: Request) -> Reply | None:
         called = [m for m in request.messages if m.get("tool_calls")]
@@ -137,12 +137,12 @@ def needs_beside_calls(field: str, message: str) -> Rule:
 
 
 def needs_empty_texts_filled(message: str) -> Rule:
-    """A message with an empty text."""
+    """Reject messages with empty text."""
     return lambda request: Status(400, message) if any(m.get("content") == "" for m in request.messages) else None
 
 
 def thinks(tokens: int) -> Callable[[Request], bool]:
-    """Whether the limit of tokens leaves nothing of an answer but reasoning."""
+    """Whether the token limit leaves room for reasoning only."""
 
     def starved(request: Request) -> bool:
         limit = request.json.get("max_completion_tokens") or request.json.get("max_tokens")
@@ -152,17 +152,17 @@ def thinks(tokens: int) -> Callable[[Request], bool]:
 
 
 def at_most_texts(count: int, message: str, status: int = 400) -> Rule:
-    """An embedding request with too many texts."""
+    """Reject embedding requests with too many texts."""
     return lambda request: Status(status, message) if len(request.json["input"]) > count else None
 
 
 def needs_input_type(message: str, *types: str) -> Rule:
-    """An embedding request without a known ``input_type``."""
+    """Reject embedding requests without a known ``input_type``."""
     return lambda request: None if request.json.get("input_type") in types else Status(400, message)
 
 
 def first_of(rules: tuple[Rule, ...], request: Request) -> Reply | None:
-    """What the first rule says that refuses."""
+    """Return the rejection of the first rule that rejects."""
     found: Reply | None = None
     for rule in rules:
         found = rule(request)

@@ -1,4 +1,4 @@
-"""A scripted model behind a vendor's rules, and how the suite copes with it."""
+"""A scripted model with a vendor's rules."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FAILED = Status(400, "Failed to call a function. Please adjust your prompt.", "
 
 @dataclass
 class VendorModel:
-    """Answers chat requests as the vendor's model would, once its rules are kept."""
+    """Answers chat requests like the vendor's model if they follow its rules."""
 
     vendor: Vendor
     asked: int = 0
     refused: list[str] = field(default_factory=list)
     script: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Calls to make first, one an answer."""
+    """Calls to make first, one per response."""
 
     def __call__(self, request: Request) -> Reply:
-        """Answers, or refuses."""
+        """Return a response or a rejection."""
         refusal = first_of(self.vendor.chat or (), request)
         if refusal is not None:
             self.refused.append(str(getattr(refusal, "message", "")))
@@ -43,7 +43,7 @@ class VendorModel:
         return self._answer(request)
 
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
-        """What the model calls, as an answer by tools has it."""
+        """Return the model's calls in the form of tool calls."""
         if self.script:
             return [self.script.pop(0)]
         note = ("core_memory_append", {"name": "human", "content": "Ada", "request_heartbeat": False})
@@ -123,7 +123,7 @@ def serve(start: Callable[..., ScriptedLLM], vendor: Vendor) -> tuple[ScriptedLL
 
 
 def _whole(events: list[str], usage: dict[str, Any]) -> str:
-    """A whole completion in place of a stream."""
+    """Return a whole completion in place of a stream."""
     content = ""
     calls: dict[int, Any] = {}
     for event in events:

@@ -1,4 +1,4 @@
-"""The table of endpoints: what works with each, found out by asking a server that applies the vendor's rules."""
+"""The table of endpoints: what works with each, determined with a server that applies the vendor's rules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ documentation. No real endpoint is asked. `auto` is what `memgpt configure` writ
 
 
 def history() -> list[Message]:
-    """A conversation with a search, two messages of the user in a row, and ids of calls as they used to be."""
+    """Return a conversation with a search, two consecutive user messages, and call ids in the old format."""
     search = FunctionCall("call_0123456789abcdef01234567", "archival_memory_search", '{"query": "tea", "page": 0}')
     return [
         *question().messages[1:],
@@ -52,7 +52,7 @@ def history() -> list[Message]:
 
 
 async def by_mode(start: Start, vendor: Vendor, mode: Mode) -> dict[str, str]:
-    """How a mode works: three questions and a summary."""
+    """Test a mode with three questions and a summary."""
     if vendor.chat is None:
         return {"mode": NONE, "streaming": NONE, "caching": NONE}
     llm, served, address = serve(start, vendor)
@@ -63,12 +63,12 @@ async def by_mode(start: Start, vendor: Vendor, mode: Mode) -> dict[str, str]:
                 sink = Sink()
                 answer = await model.complete(asked, sink)
                 assert ("send_message", {"message": MESSAGE}) in calls(answer)
-                # A message behind another call is shown once that call was made.
+                # A message after another call is shown once that call has been made.
                 streamed &= sink.text[DeltaKind.MESSAGE] == MESSAGE or bool(answer.further)
                 cached += answer.usage.cached_tokens
             summary = ModelRequest([Message(Role.SYSTEM, "Sum up."), user("Hi")], max_tokens=500)
             assert (await model.complete(summary, Sink())).text == SUMMARY
-    except Exception as error:  # noqa: BLE001 - whatever it is, the endpoint does not work
+    except Exception as error:  # noqa: BLE001 - any error means that the endpoint does not work
         return {"mode": BAD, "streaming": BAD, "caching": BAD, "error": str(error)}
     learned = served.refused or served.asked > 4
     return {
@@ -79,7 +79,7 @@ async def by_mode(start: Start, vendor: Vendor, mode: Mode) -> dict[str, str]:
 
 
 async def embeddings(start: Start, vendor: Vendor) -> str:
-    """How embeddings work: 130 passages and a query."""
+    """Test embeddings with 130 passages and a query."""
     if vendor.embeddings is None:
         return NONE
     _, served, address = serve(start, vendor)
@@ -87,7 +87,7 @@ async def embeddings(start: Start, vendor: Vendor) -> str:
     try:
         assert (await model.embed([f"text {number}" for number in range(130)])).shape == (130, 256)
         assert (await model.embed(["a question"], query=True)).shape == (1, 256)
-    except Exception:  # noqa: BLE001 - whatever it is, the endpoint does not work
+    except Exception:  # noqa: BLE001 - any error means that the endpoint does not work
         return BAD
     finally:
         await model.close()
@@ -95,7 +95,7 @@ async def embeddings(start: Start, vendor: Vendor) -> str:
 
 
 async def row(start: Start, vendor: Vendor) -> dict[str, str]:
-    """The cells of one vendor."""
+    """Return the table cells of one vendor."""
     auto = await by_mode(start, vendor, Mode.AUTO)
     return {
         "auto": auto["mode"],
@@ -108,14 +108,14 @@ async def row(start: Start, vendor: Vendor) -> dict[str, str]:
 
 
 def page(rows: dict[str, dict[str, str]]) -> str:
-    """The page of the documentation."""
+    """Return the page of the documentation."""
     lines = [f"| endpoint | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
     lines += [f"| {name} | {' | '.join(cells[column] for column in COLUMNS)} |" for name, cells in rows.items()]
     return _HEAD + "\n".join(lines) + "\n"
 
 
 def generate() -> str:
-    """The page, from a run of all vendors."""
+    """Return the page from a run of all vendors."""
 
     async def run() -> dict[str, dict[str, str]]:
         servers: list[ScriptedLLM] = []
