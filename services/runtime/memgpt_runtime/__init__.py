@@ -1,14 +1,14 @@
-"""What the services of the suite share.
+"""The shared runtime of the suite's services.
 
 ======================= ==============================================================================================
 `server`                the life of a server process: `run`, `ServiceSpec`, `App`, `StartError`
-`interceptors`          what happens around every RPC, one module per stage, in one order
+`interceptors`          the stages around every RPC, one module per stage, in a fixed order
 `config`                settings from file and environment: `load_config`, `ServiceSection`, `ConfigError`
-`errors`, `status`      what can go wrong: `ServiceError` and its tree, and the table to gRPC status and back
+`errors`, `status`      `ServiceError` and its subclasses, and the table to gRPC status and back
 `context`               the current call: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
 `channel`               channels to other services: `open_channel`, `open_memory_channel`
 `call_details`          metadata and timeout of every outgoing call
-`reloading_channel`     a channel that connects anew with renewed certificates; `tls` reads the files
+`reloading_channel`     a channel that reconnects with renewed certificates; `tls` reads the files
 `health`                `Readiness`, and ``grpc.health.v1`` on top of it; `health_watcher` follows another service's
 `retry`                 `RetryPolicy`, for stamina
 `broadcast`             `Broadcast`, which wakes all tasks that wait for a change
@@ -18,13 +18,13 @@
 `early_sigterm`         ends a process that is still importing on SIGTERM
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalise_page_size`
-`names`                 `check_name`, for the names that people give
+`names`                 `check_name`, for names chosen by people
 `validation`            ``buf.validate`` constraints of requests
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`
 `ids`                   `new_id`, sortable by time
 ======================= ==============================================================================================
 
-A service's ``__main__``, whole::
+A complete ``__main__`` of a service::
 
     class AgentSettings(MemoryClientSection):
         port: int = Field(default=50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")

@@ -1,4 +1,4 @@
-"""What every outgoing call gets: the current call's request id, trace and principal, and a timeout."""
+"""Metadata of every outgoing call: the current call's request id, trace and principal; and a timeout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def client_interceptors(timeout: float | None, *, internal: bool) -> list[grpc.a
 
     Args:
         timeout: Seconds for unary calls that have no timeout of their own; None for no limit. Streams have none.
-        internal: Whether the server is one of the suite's, and is told on whose behalf it is called.
+        internal: Whether the server is one of the suite's, which also gets the principal of the call.
     """
     arguments = (timeout, internal)
     return [_UnaryUnary(*arguments), _UnaryStream(*arguments), _StreamUnary(*arguments), _StreamStream(*arguments)]
@@ -47,7 +47,7 @@ class _Interceptor:
         )
 
 
-# gRPC tells the kinds apart by the base class, and takes an interceptor for one kind only.
+# gRPC tells the kinds apart by the base class, and accepts an interceptor for one kind only.
 class _UnaryUnary(_Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any

@@ -1,8 +1,9 @@
 """Channels to the suite's services.
 
-**Who retries.** One layer: the channel, for the methods that its owner names as repeatable, on UNAVAILABLE, up to 4
-attempts within the call's timeout. The client libraries below (Milvus's, the models') have their own retries switched
-off; callers above pass UNAVAILABLE on, with its RetryInfo. Besides, gRPC itself repeats calls that provably never left.
+**Retries.** Only one layer retries: the channel, for the methods that its owner names as repeatable, on UNAVAILABLE, up
+to 4 attempts within the call's timeout. The client libraries below (Milvus's, the models') have their own retries
+switched off; callers above pass UNAVAILABLE on, with its RetryInfo. gRPC itself also repeats calls that provably never
+left the client.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def service_config(repeatable: Iterable[str]) -> str:
         "backoffMultiplier": 3,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
-    # While many calls fail, retries would only add load: below half of the tokens there are none.
+    # While many calls fail, retries would only add load: gRPC stops them below half of the tokens.
     throttling = {"maxTokens": 20, "tokenRatio": 0.5}
     config = {"methodConfig": [{"name": names, "retryPolicy": policy}], "retryThrottling": throttling} if names else {}
     return json.dumps(config)
@@ -55,26 +56,26 @@ def channel_options(
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
-        # A peer that is gone or hangs is noticed within 30 s. keepalive_timeout alone has no effect while the peer's
+        # A dead or hanging peer is detected within 30 s. keepalive_timeout alone has no effect while the peer's
         # kernel, or a proxy, acknowledges; ping_timeout then applies, 60 s by default.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # A service that comes back is found again within 2 s instead of gRPC's 2 min; min_reconnect_backoff is also how
+        # A service that comes back is reached within 2 s instead of gRPC's 2 min; min_reconnect_backoff is also how
         # long a connection may take to be made.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 20_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        # A service that moved is found again as soon as DNS has its new address, not 30 s after the last query.
+        # A service that moved is reached as soon as DNS has its new address, not 30 s after the last query.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.service_config", service_config(repeatable)),
         ("grpc.service_config_disable_resolution", 1),
     ]
     if internal:
-        # http_proxy in the environment is for the Internet.
+        # http_proxy in the environment is meant for the Internet.
         options.append(("grpc.enable_http_proxy", 0))
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
@@ -99,8 +100,8 @@ def open_channel(
         timeout: Seconds for unary calls that have no timeout of their own; None for no limit. Streams have none.
         max_message_bytes: Largest message received or sent.
         repeatable: Methods that are retried, see `service_config`.
-        internal: Whether the server is one of the suite's: it is told on whose behalf it is called, and is not called
-            through an HTTP proxy.
+        internal: Whether the server is one of the suite's: it gets the principal of the call, and is not called through
+            an HTTP proxy.
         server_name: Name in the server's certificate, if it is not the target's host.
     """
     options = channel_options(

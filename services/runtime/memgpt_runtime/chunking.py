@@ -1,9 +1,9 @@
 """Splitting text into passages: at headings, between paragraphs, at the ends of sentences.
 
-Sentences are found by rules, without a model: a full stop, question or exclamation mark and whatever closes after it,
-followed by space; the marks of scripts without spaces, followed by anything; a blank line. An abbreviation, an initial,
-a heading's number, or a stop before a small letter ends no sentence. Then sentences are taken in order as long as they
-fit; a passage that is full ends at the strongest boundary in its second half.
+Sentences are found by rules, without a model. A sentence ends at a period, question or exclamation mark (with closing
+quotes or brackets) before white space, at the marks of scripts without spaces, or at a blank line. It does not end at
+an abbreviation, an initial, a heading's number, or a period before a lower-case letter. Sentences are added in order as
+long as they fit; a full passage ends at the strongest boundary in its second half.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memgpt_runtime import graphemes
 from memgpt_runtime.tokens import count_tokens, piece_weights
 
 VERSION = 3
-"""Part of the ids of loaded passages. Raise it when the same text would be split in another way."""
+"""Part of the ids of loaded passages. Increase it when the same text is split in another way."""
 
 MAX_TOKENS = 300
 """Default size of a passage."""
@@ -41,7 +41,7 @@ class Chunk:
 
 
 _CLOSING = "\"'”’»)\\]}›」』）】》"
-# Possessive, and tried only at the beginning of a run of stops: linear whatever the text.
+# Possessive, and tried only at the beginning of a run of stops, so that it is linear for any text.
 _BOUNDARY = re.compile(
     rf"(?<![.!?…])(?P<stop>[.!?…]++)[{_CLOSING}]*+(?=\s|\Z)"  # an end that white space must follow
     rf"|[。！？｡]++[{_CLOSING}]*+"  # an end in a script without spaces
@@ -53,9 +53,9 @@ _ABBREVIATIONS = frozenset(
     | {"inc", "jr", "lt", "ltd", "mr", "mrs", "messrs", "p.m", "ph.d", "prof", "resp", "rev", "sen", "sgt", "sr", "st"}
     | {"u.k", "u.n", "u.s", "viz", "vs"}
 )
-# Those of them that may stand at the end of a sentence; a capital decides.
+# Those that may also end a sentence, if a capital letter follows.
 _MAY_END = frozenset({"al", "a.m", "etc", "inc", "jr", "ltd", "p.m", "ph.d", "sr", "u.k", "u.n", "u.s"})
-# Abbreviations before a number, and words like any other elsewhere.
+# Abbreviations before a number; elsewhere, ordinary words.
 _BEFORE_NUMBER = frozenset(
     {"art", "ch", "col", "eq", "eqs", "ex", "fig", "figs", "no", "nos", "op", "p", "par", "pp", "pt", "ref", "refs"}
     | {"sec", "sect", "tab", "vol", "vols"}
@@ -71,10 +71,10 @@ _LOOK = 24
 
 
 class _Boundary(IntEnum):
-    """What a passage may end at, the better the higher."""
+    """Boundaries at which a passage may end; a higher one is better."""
 
     WITHIN = 0
-    """Within a sentence that is over the limit, or between a heading and what it is about."""
+    """Within a sentence that is over the limit, or between a heading and its text."""
     SENTENCE = 1
     PARAGRAPH = 2
     HEADING = 3
@@ -82,7 +82,7 @@ class _Boundary(IntEnum):
 
 
 class _Unit(NamedTuple):
-    """What must not be broken. Tokens of neighbours add up, for no token spans two."""
+    """A unit that must not be split. Tokens of adjacent units add up, since no token spans two."""
 
     start: int
     stop: int
@@ -91,31 +91,32 @@ class _Unit(NamedTuple):
 
 
 def chunk(text: str, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> Iterator[Chunk]:
-    """Splits a text into pieces of whole sentences.
+    """Split a text into pieces of whole sentences.
 
-    Each is as long as the limit allows, or ends earlier, behind its middle, where a section or a paragraph does.
-    A sentence is broken only if it is over the limit by itself: between lines, such as the rows of a table; a single
-    such line between words, and a single such word between what readers see as characters. Together the pieces hold
-    everything but white space, in order; without an overlap, nothing twice. The same text always gives the same pieces.
+    Each piece is as long as the limit allows, or ends earlier, after its middle, with a section or a paragraph.
+    A sentence is split only if it alone is over the limit: between lines, such as the rows of a table; a line that is
+    too long between words; and a word that is too long between what readers see as characters. Together the pieces
+    contain everything except white space, in order; without an overlap, nothing twice. The same text always gives the
+    same pieces.
 
     Args:
         text: Any text; blank text gives nothing.
-        max_tokens: The limit by `memgpt_runtime.tokens.count_tokens`, at least 1.
-        overlap: Tokens at most that a piece repeats of the one before it, from 0 to half of the limit: whole sentences
-            if they fit, else words. Nothing is repeated ahead of a heading.
+        max_tokens: The limit, as counted by `memgpt_runtime.tokens.count_tokens`; at least 1.
+        overlap: The most tokens that a piece repeats from the one before it, from 0 to half of the limit: whole
+            sentences if they fit, else words. Nothing is repeated before a heading.
 
     Yields:
         Pieces that are not empty.
 
     Raises:
-        ValueError: A limit below 1, or an overlap out of its range.
+        ValueError: The limit is below 1, or the overlap is out of its range.
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
     if not 0 <= overlap <= max_tokens // 2:
         raise ValueError(f"overlap must be from 0 to half of max_tokens, not {overlap}")
     pending: list[_Unit] = []
-    repeated = used = 0  # units at the beginning of `pending` that were in the piece before; tokens of all
+    repeated = used = 0  # units in `pending` that repeat the previous piece; tokens of all units
     for unit in _units(text, max_tokens):
         while used + unit.tokens > max_tokens and len(pending) > repeated:
             cut = _cut(pending, unit, repeated, max_tokens)
@@ -124,7 +125,7 @@ def chunk(text: str, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> Iterator
             tail = [] if following[0].before is _Boundary.HEADING else _tail(text, pending[:cut], overlap)
             pending, repeated = [*tail, *pending[cut:]], len(tail)
             used = sum(each.tokens for each in pending)
-        while repeated and used + unit.tokens > max_tokens:  # rather less overlap than a broken sentence
+        while repeated and used + unit.tokens > max_tokens:  # less overlap is better than a split sentence
             used -= pending.pop(0).tokens
             repeated -= 1
         pending.append(unit)
@@ -139,7 +140,7 @@ def _joined(text: str, units: Sequence[_Unit]) -> Chunk:
 
 
 def _cut(pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) -> int:
-    """How many units make the next piece: the last of the strongest boundaries behind the middle of the limit."""
+    """Return how many units make the next piece, up to the last of the strongest boundaries past half of the limit."""
     best, strongest, used = len(pending), following.before, sum(each.tokens for each in pending)
     for index in range(len(pending) - 1, repeated, -1):
         used -= pending[index].tokens
@@ -151,7 +152,7 @@ def _cut(pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) 
 
 
 def _tail(text: str, units: Sequence[_Unit], overlap: int) -> list[_Unit]:
-    """The last units, or the last words of the last one, that fit into the overlap; never all there is."""
+    """Return the last units, or the last words of the last one, that fit into the overlap; never the whole piece."""
     found: list[_Unit] = []
     left = overlap
     for unit in reversed(units[1:]):
@@ -177,7 +178,7 @@ def _units(text: str, limit: int) -> Iterator[_Unit]:
 
 
 def _within(text: str, start: int, stop: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """The pieces of a sentence, itself if it fits: start, end and tokens of each."""
+    """Yield start, end and tokens of the pieces of a sentence, which is one piece if it fits."""
     tokens = count_tokens(text[start:stop])
     if tokens <= limit:
         yield start, stop, tokens
@@ -191,7 +192,7 @@ def _within(text: str, start: int, stop: int, limit: int) -> Iterator[tuple[int,
 
 
 def _words(text: str, start: int, stop: int, limit: int, *, whole: bool = False) -> Iterator[tuple[int, int, int]]:
-    """Words, and the pieces of those that are over the limit; if `whole`, without breaking what may be over it, too."""
+    """Yield words, and the pieces of those over the limit; with `whole`, characters over it stay whole."""
     for word in _WORD.finditer(text, start, stop):
         tokens = count_tokens(word[0])
         if tokens <= limit:
@@ -201,7 +202,7 @@ def _words(text: str, start: int, stop: int, limit: int, *, whole: bool = False)
 
 
 def _pieces(word: str, offset: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """The tokens of a word that is over the limit, those together that are one character to a reader."""
+    """Yield the tokens of a word that is over the limit, merged where they are one character to a reader."""
     ends = [*graphemes.ends(word)]
     whole = frozenset(ends)
     begin = used = 0
@@ -211,7 +212,7 @@ def _pieces(word: str, offset: int, limit: int) -> Iterator[tuple[int, int, int]
         used += tokens
         if end not in whole:
             continue
-        # A character over the limit by itself, such as a letter under thousands of marks, is broken all the same.
+        # A character that alone is over the limit, such as a letter with thousands of marks, is split anyway.
         for stop, weight in [(end, used)] if used <= limit else run:
             if weight <= limit:
                 yield offset + begin, offset + stop, weight
@@ -222,7 +223,7 @@ def _pieces(word: str, offset: int, limit: int) -> Iterator[tuple[int, int, int]
 
 
 def _split(word: str, ends: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The tokens of a word, without what they share with the characters around them: the end and the weight of each."""
+    """Yield the end and weight of a word's tokens, cut where they share a character with their neighbors."""
     begin = 0
     for end, tokens in piece_weights(word):
         first, last = bisect_left(ends, begin), bisect_right(ends, end) - 1
@@ -239,14 +240,14 @@ def _split(word: str, ends: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _share(tokens: int, part: int, whole: int) -> int:
-    """Tokens of a part of a token, by characters; rounded up, so that parts together weigh no less than the whole."""
+    """Return a part's share of a token's weight, by characters; rounded up, so that the parts do not weigh less."""
     return -(-tokens * part // whole)
 
 
 def _steps(
     word: str, begin: int, end: int, tokens: int, limit: int, ends: Sequence[int], offset: int
 ) -> Iterator[tuple[int, int, int]]:
-    """A token that is over the limit, in about equal steps that end where characters do."""
+    """Yield a token that is over the limit in about equal steps that end at the ends of characters."""
     first, step = begin, max(1, (end - begin) * limit // tokens)
     while begin < end:
         stop = min(end, begin + step)
@@ -257,7 +258,7 @@ def _steps(
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int, _Boundary]]:
-    """Offsets of the sentences, white space around them left out, and what each of them begins at."""
+    """Yield the offsets of the sentences, without white space around them, and the boundary before each."""
     begin, before = 0, _Boundary.SENTENCE
     for match in _BOUNDARY.finditer(text):
         end = match.end()
@@ -283,7 +284,7 @@ def _sentences(text: str) -> Iterator[tuple[int, int, _Boundary]]:
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
-    """Whether a run of stops ends a sentence; looks at the word before and at what follows."""
+    """Whether a run of stops ends a sentence, judged by the word before it and the text after it."""
     stop = match["stop"]
     if "!" in stop or "?" in stop:
         return True
@@ -295,7 +296,7 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
         return True
     word = before[0].lower()
     if len(word) == 1 and before[0].isupper():
-        # An initial: "J. Doe". "Plan B. Then" looks the same; a sentence too long does less harm.
+        # An initial: "J. Doe". "Plan B. Then" looks the same, but too long a sentence does less harm.
         return False
     if word[0].isdigit() and _LABEL.search(text, max(0, match.start() - _LOOK), match.start()):
         return False

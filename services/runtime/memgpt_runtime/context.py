@@ -1,8 +1,8 @@
-"""The current call: its ids, its tenant, the rest of its time.
+"""The current call: its ids, its tenant, its remaining time.
 
 The server sets it in the RPC's own task, so it reaches handlers and the tasks that they start, and no other RPC. It
 does not depend on gRPC, so that domain code may use it. W3C trace context is parsed here in ten lines: OpenTelemetry's
-propagators would need its context beside ours on every call.
+propagators would need OpenTelemetry's context in addition to ours on every call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from memgpt_runtime.ids import new_id
 REQUEST_ID_KEY = "x-request-id"
 TRACEPARENT_KEY = "traceparent"
 PRINCIPAL_KEY = "x-memgpt-principal"
-"""Internal metadata key: Agent and Loader tell Memory on whose behalf they call. Public listeners ignore it."""
+"""Internal metadata key: Agent and Loader send Memory the principal of a call. Public listeners ignore it."""
 
 DEFAULT_TENANT = "default"
 
@@ -32,7 +32,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """On whose behalf a call runs.
+    """The principal on whose behalf a call runs.
 
     Attributes:
         tenant: 1 to 63 of ``a-z 0-9 _ -``. Rows, names, page tokens and request ids are scoped by it.
@@ -64,13 +64,13 @@ class RequestContext:
 
     Attributes:
         method: Full name such as ``/memgpt.agent.v1.AgentService/GetAgent``; outside a call, a name for the work.
-        request_id: The caller's ``x-request-id``, or one made here.
-        trace_id: 32 hexadecimal digits, from ``traceparent`` or made here.
+        request_id: The caller's ``x-request-id``, or one created here.
+        trace_id: 32 hexadecimal digits, from ``traceparent`` or created here.
         span_id: 16 hexadecimal digits, this call's own.
         trace_flags: 2 hexadecimal digits, passed on unchanged.
-        principal: On whose behalf.
-        peer: gRPC's name of the caller's address.
-        deadline: When it must be done, on the clock of `time.monotonic`; None for never.
+        principal: The principal of the call.
+        peer: The caller's address, as gRPC writes it.
+        deadline: When the call must end, on the clock of `time.monotonic`; None for no deadline.
     """
 
     method: str
@@ -114,9 +114,9 @@ def make_request(
         method: Full name of the method.
         metadata: Text entries of the invocation metadata. An ``x-request-id`` or ``traceparent`` that is malformed is
             replaced, not refused.
-        principal: On whose behalf; the default tenant if None.
+        principal: The principal of the call; None for the default tenant.
         peer: The caller's address.
-        timeout: Seconds it may take; None for no limit.
+        timeout: Seconds that it may take; None for no limit.
     """
     entries = metadata or {}
     request_id = entries.get(REQUEST_ID_KEY, "")
@@ -153,8 +153,8 @@ def background(
 
     Args:
         method: Name for logs, such as ``turn`` or ``load``.
-        principal: On whose behalf; by default the current call's.
-        timeout: Seconds it may take; None for no limit.
+        principal: The principal of the work; by default the current call's.
+        timeout: Seconds that it may take; None for no limit.
     """
     outer = _current.get()
     request = make_request(method, principal=principal or (outer.principal if outer else None), timeout=timeout)
@@ -180,10 +180,10 @@ def tenant() -> str:
 
 
 def remaining(limit: float | None = None) -> float | None:
-    """Return the timeout for a downstream call: the rest of the current call's time, and at most `limit`.
+    """Return the timeout for a downstream call: the remaining time of the current call, but at most `limit`.
 
     Args:
-        limit: Seconds; None for no limit of its own.
+        limit: Seconds; None for no further limit.
 
     Returns:
         Seconds, never negative; None when neither the current call nor `limit` bounds it.

@@ -1,5 +1,5 @@
 # ruff: noqa: N818 - named like the status codes they become
-"""What can go wrong, in the words of the domain: no gRPC here, so that domain code may raise these.
+"""The errors of the services. This module does not depend on gRPC, so that domain code may raise them.
 
 The tree, with the status each class becomes on the wire (`memgpt_runtime.status` holds the mapping)::
 
@@ -19,7 +19,7 @@ The tree, with the status each class becomes on the wire (`memgpt_runtime.status
      └─ Internal             INTERNAL             only ever received: a bug on the other side
 
 Messages go to the caller as they are. They say what is wrong and what to do about it; they never hold the text of
-another exception, which belongs into the log: ``raise Unavailable(...) from error``.
+another exception, which belongs in the log: ``raise Unavailable(...) from error``.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class FieldViolation:
 
 
 class ServiceError(Exception):
-    """Base of everything that a service tells its caller; raise a subclass.
+    """Base of all errors that a service returns to its caller; raise a subclass.
 
     Attributes:
         reason: A `Reason`, or the text of one that this version does not know (only from the wire).
         message: For people, sent as it is.
         violations: The offending fields; never empty for `InvalidArgument` about a field.
         metadata: Details for programs, as ErrorInfo carries them.
-        retry_after: Seconds after which trying again makes sense; None where it makes none.
+        retry_after: Seconds after which a retry makes sense; None if it does not.
         request_id: Id under which the server logged the failure; set on errors that came over the wire.
     """
 
@@ -68,15 +68,15 @@ class ServiceError(Exception):
         retry_after: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Describes the failure.
+        """Describe the failure.
 
         Args:
             reason: Usually a `Reason`.
-            message: For people; no text of other exceptions, no secret.
-            field: Short for a single violation whose description is `message`; also becomes metadata `field`.
+            message: For people; without the text of other exceptions and without secrets.
+            field: Shorthand for a single violation whose description is `message`; also becomes metadata `field`.
             violations: Several fields at once.
             metadata: Details for programs; values are turned into text.
-            retry_after: Seconds; where it is None, the class's default holds.
+            retry_after: Seconds; None for the class's default.
             request_id: Set when decoding an error from the wire.
         """
         super().__init__(message)
@@ -108,7 +108,7 @@ class PermissionDenied(ServiceError):
 
 
 class NotFound(ServiceError):
-    """Absent, or not the caller's to know of."""
+    """Not found, or not visible to the caller."""
 
 
 class AlreadyExists(ServiceError):
@@ -116,27 +116,27 @@ class AlreadyExists(ServiceError):
 
 
 class Aborted(ServiceError):
-    """Somebody else came first: read again, then repeat."""
+    """Another caller made a conflicting change first: read again, then retry."""
 
 
 class FailedPrecondition(ServiceError):
-    """Not in this state: repeating alone will not help."""
+    """The state does not allow this: a retry alone does not help."""
 
 
 class ResourceExhausted(ServiceError):
-    """Too much at once: try again later."""
+    """A limit is reached: retry later."""
 
     default_retry_after = 1.0
 
 
 class Unavailable(ServiceError):
-    """Something needed is out of reach: try again later."""
+    """A dependency cannot be reached: retry later."""
 
     default_retry_after = 1.0
 
 
 class DeadlineExceeded(ServiceError):
-    """Out of time."""
+    """The deadline has passed."""
 
 
 class Unimplemented(ServiceError):
@@ -148,9 +148,9 @@ class Cancelled(ServiceError):
 
 
 class Internal(ServiceError):
-    """A bug on the other side. Only ever decoded from the wire: a bug of our own is whatever exception it is."""
+    """A bug on the other side. Only ever decoded from the wire: a bug on this side raises some other exception."""
 
 
 def invalid(field: str, message: str) -> InvalidArgument:
-    """Short for the commonest error: `field` breaks its constraint, as `message` says."""
+    """Return the most common error: `field` breaks its constraint, as `message` says."""
     return InvalidArgument(Reason.INVALID_FIELD, message, field=field)

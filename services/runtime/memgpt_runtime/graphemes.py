@@ -1,7 +1,7 @@
-"""What readers see as one character: a letter and its marks, a flag, a family of emoji joined together.
+"""Grapheme clusters, which readers see as one character: a letter with its marks, a flag, joined emoji.
 
-By the rules of Unicode's UAX #29, with what the standard library knows of characters; where that leaves a doubt, two
-characters are taken to belong together.
+By the rules of Unicode's UAX #29, as far as the standard library has the properties of characters; in doubt, two
+characters are joined.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 _JOINER = "\u200d"
 _VIRAMA = 9
 """Canonical combining class of the signs that tie consonants of Indic scripts together."""
-# Joins what is before it, though it is no mark by its category: joiners, skin tones, tags of flags, half-width voicing
+# Join the character before, though not marks by category: joiners, skin tones, tags of flags, half-width voicing
 # marks, and the Thai and Lao vowels that are drawn around a consonant.
 _JOINING = frozenset(
     {"\u200c", _JOINER, "\uff9e", "\uff9f", "\u0e33", "\u0eb3"}
     | {chr(code) for code in range(0x1F3FB, 0x1F400)}
     | {chr(code) for code in range(0xE0020, 0xE0080)}
 )
-# Joins what is behind it: signs that stand ahead of numbers.
+# Join the character after: signs before numbers.
 _LEADING = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\U000110bd\U000110cd")
 _FLAGS = range(0x1F1E6, 0x1F200)
 
 
 def ends(text: str) -> Iterator[int]:
-    """Offsets at which a cluster ends, in ascending order; the last is the text's own end."""
+    """Yield the offsets at which clusters end, in ascending order; the last is the end of the text."""
     flags = 0
     for at in range(1, len(text)):
         before, after = text[at - 1], text[at]
@@ -40,7 +40,7 @@ def ends(text: str) -> Iterator[int]:
 
 
 def joined(before: str, after: str) -> bool:
-    """Whether two neighbouring characters belong together; of flags, which come in pairs, `ends` keeps count."""
+    """Whether two adjacent characters belong together; `ends` counts flags, which come in pairs."""
     if after.isascii() or before.isspace():
         return False
     if after in _JOINING or before == _JOINER or before in _LEADING or unicodedata.category(after)[0] == "M":
@@ -51,7 +51,7 @@ def joined(before: str, after: str) -> bool:
     return bool(first) and _hangul(after) in _HANGUL_JOINED[first]
 
 
-# Syllables of Hangul in parts: a lead, a vowel, a tail; whole ones may take on what they lack.
+# Hangul syllables consist of a lead, a vowel and a tail; a complete one may still take a missing part.
 _HANGUL_JOINED = {"lead": ("lead", "vowel", "open", "closed"), "vowel": ("vowel", "tail"), "open": ("vowel", "tail")}
 _HANGUL_JOINED |= {"tail": ("tail",), "closed": ("tail",)}
 

@@ -1,9 +1,9 @@
-"""Health by service name, and the readiness it follows.
+"""Health by service name, and the readiness from which it is derived.
 
 A server is *live* as long as it responds; it is *ready* when every named condition holds: Milvus responds (Memory),
 Memory is healthy (Agent, Loader). `grpc.health.v1` reports readiness, SERVING or NOT_SERVING, for ``""`` (the server as
 a whole) and for every service; for the name ``liveness`` it reports SERVING as long as the server responds, so that an
-outage of Milvus or Memory restarts nobody else.
+outage of Milvus or Memory does not restart other services.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNREADY_INTERVAL = 0.25
 CHECK_TIMEOUT = 5.0
 """Seconds after which a check has failed."""
 _TOLERATED_TIMEOUTS = 1
-"""Timeouts in a row of a condition that held, before it counts as failed: one slow response is no outage."""
+"""Timeouts in a row of a condition that held, before it counts as failed: one slow response is not an outage."""
 
 
 class Readiness:
@@ -79,7 +79,7 @@ class Readiness:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Keep the server not ready inside the context; if it fails, for good."""
+        """Keep the server not ready inside the context, and permanently if the context fails."""
         self._reasons["start"] = "starting"
         yield
         del self._reasons["start"]
@@ -119,7 +119,7 @@ class Readiness:
             await asyncio.sleep(UNREADY_INTERVAL if self._reasons[name] or timeouts else READY_INTERVAL)
 
     def drain(self) -> None:
-        """Make it not ready for good, and stop the checks. Idempotent."""
+        """Make the server permanently not ready, and stop the checks. Idempotent."""
         self._draining = True
         for task in self._tasks:
             task.cancel()
@@ -132,11 +132,11 @@ class Readiness:
 
     @property
     def change(self) -> asyncio.Event:
-        """Set at the next change. Take it before reading the state, so that no change is missed."""
+        """An event that is set at the next change. Get it before reading the state, so that no change is missed."""
         return self._changed.next
 
     async def wait_ready(self) -> None:
-        """Return when it is ready; never, if it drains before."""
+        """Return when the server is ready; never, if it drains before that."""
         while not self.ready:
             await self.change.wait()
 
@@ -145,7 +145,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # a
     """`grpc.health.v1.Health` on top of a `Readiness`.
 
     Unlike grpcio's own servicer, its watches end when the server drains, so that they do not delay the drain, and a
-    slow watcher delays nobody.
+    slow watcher does not delay others.
     """
 
     def __init__(self, readiness: Readiness, services: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Follows the health of another service."""
+"""A watch on the health of another service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HealthWatcher:
     """
 
     def __init__(self, channel: grpc.aio.Channel, name: str, readiness: Readiness, *, service: str = "") -> None:
-        """Set the watcher up; entering it starts it.
+        """Prepare the watcher, which starts when its context is entered.
 
         Args:
             channel: A channel to the server.
@@ -79,7 +79,7 @@ _EXPLANATIONS = {
     "Socket closed": "it closed the connection; it may require TLS or a client certificate",
     "Connection refused": "connection refused",
 }
-"""What gRPC says when it cannot connect, and what that means: nothing else tells an operator what is wrong with TLS."""
+"""gRPC's texts when it cannot connect, and their meanings: operators have no other hint at what is wrong with TLS."""
 
 
 def _explain(details: str) -> str:

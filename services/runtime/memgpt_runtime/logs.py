@@ -1,7 +1,7 @@
 """Logging by structlog; lines of the standard library's loggers (grpc, pymilvus, openai, httpx) look the same.
 
 Lines go to standard error, each with time, level, service and, within a call, request id, trace id and method. Secrets
-are scrubbed last, out of keys, messages and tracebacks alike.
+are redacted last, in keys, messages and tracebacks alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from memgpt_runtime import context
 
 REDACTED = "[redacted]"
 
-# `page_token` and counts such as `prompt_tokens` are no secrets.
+# `page_token` and counts such as `prompt_tokens` are not secrets.
 _SECRET_KEY = re.compile(
     r"(?:.*[_-])?(?:authorization|cookie|password|passwd|secret|credentials?|(?:api|private|access)[_-]?key)"
     r"|(?:(?!page|next_page).*[_-])?token",
@@ -43,7 +43,7 @@ _SIGNS = ("k-", "k_", "f-", "f_", "ghp", "gho", "xox", "eyj", "bearer ", "basic 
 
 
 def redact(value: object) -> object:
-    """Redact what looks like a secret, in text, mappings and sequences, at any depth."""
+    """Redact everything that looks like a secret, in text, mappings and sequences, at any depth."""
     if isinstance(value, str):
         return _SECRET_VALUE.sub(REDACTED, value)
     if isinstance(value, Mapping):
@@ -64,7 +64,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    # Nearly every line is short texts and numbers without a secret: those are looked through all at once.
+    # Nearly every line has only short texts and numbers without a secret, so they are checked all at once.
     texts = "\n".join([value for value in event.values() if isinstance(value, str)]).lower()
     clean = not any(sign in texts for sign in _SIGNS)
     for key, value in event.items():
@@ -91,9 +91,9 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
 
     Args:
         service: Name on every line.
-        level: The least level logged: ``debug``, ``info``, ``warning`` or ``error``.
-        fmt: ``json`` for one object a line, ``console`` for people (coloured on a terminal).
-        stream: Where to; by default standard error.
+        level: The lowest level to log: ``debug``, ``info``, ``warning`` or ``error``.
+        fmt: ``json`` for one object per line, ``console`` for people (colored on a terminal).
+        stream: The output; by default standard error.
     """
     out = stream or sys.stderr
 
@@ -109,7 +109,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = [
-        # Tracebacks become text before the scrubbing, so that no secret hides in one.
+        # Tracebacks become text before the redaction, so that no secret is left in one.
         structlog.processors.format_exc_info,
         _redact,
     ]
@@ -129,7 +129,7 @@ def configure(service: str, *, level: str = "info", fmt: str = "console", stream
     root.setLevel(level.upper())
     adopt_loggers()
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
-    # Not by way of the standard library: that takes twice as long, and every call writes a line.
+    # Not through the standard library, which takes twice as long: every call writes a line.
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *last, renderer],
         logger_factory=structlog.WriteLoggerFactory(file=out),

@@ -8,14 +8,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the time of each series' creation, which nobody graphs
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the creation time of each series, which is not used
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 """Seconds: from a cached read to a turn of many steps on a slow local model."""
 
 
 class ServerMetrics:
-    """The ``grpc_server_*`` metrics in a registry of their own, which services may add theirs to."""
+    """The ``grpc_server_*`` metrics, in a registry to which services may add their own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -35,13 +35,13 @@ class ServerMetrics:
         self.ready = Gauge("memgpt_ready", "1 while the server is ready to serve, else 0.", registry=self.registry)
 
     def counter(self, name: str, text: str, read: Callable[[], Mapping[str, float]], *, label: str = "") -> None:
-        """Adds a counter that a service's parts keep as plain numbers, which are read when somebody asks for them.
+        """Add a counter that a service keeps as plain numbers, which are read when the metrics are collected.
 
         Args:
             name: Its name, without ``_total``.
-            text: What it counts.
-            read: Answers its value for each value of the label, of which there are few; called in another thread.
-            label: Name of the label; without one, the only value is that of the empty text.
+            text: Its description.
+            read: Returns the count for each value of the label, of which there must be few; called in another thread.
+            label: Name of the label; without one, `read` returns the count under the empty text.
         """
         self.registry.register(_Read(name, text, read, label))
 

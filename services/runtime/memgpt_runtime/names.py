@@ -1,4 +1,4 @@
-"""Rules for the names that people give: names that look alike are equal, and every name is visible."""
+"""Rules for names chosen by people: names that look alike are equal, and every name is visible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_name(field: str, name: str) -> None:
     """Check a name.
 
     Raises:
-        InvalidArgument: It is blank, has white space at its ends, or contains invisible characters.
+        InvalidArgument: The name is blank, has white space at its ends, or contains invisible characters.
     """
     if not name.strip():
         raise invalid(field, f"{field} must not be blank; give it a name")
@@ -38,12 +38,12 @@ def check_name(field: str, name: str) -> None:
 
 
 def _is_noncharacter(code: int) -> bool:
-    """Whether Unicode reserves it as a noncharacter; unassigned code points may be assigned in a newer version."""
+    """Whether a code point is a noncharacter. Unassigned ones are not: a newer version of Unicode may assign them."""
     return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
 
 
 def _joins(name: str, index: int) -> bool:
-    """Whether it is a joiner in its place: between emoji, or letters of Persian or Indian words."""
+    """Whether the character is a joiner in a valid place: between emoji, or letters of Persian or Indian words."""
     around = name[index - 1 : index] + name[index + 1 : index + 2]
     return (
         name[index] in _JOINERS

@@ -31,7 +31,7 @@ def normalise_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum:
     """Return the page size to use: 0 means `default`, more than `maximum` means `maximum`.
 
     Raises:
-        InvalidArgument: Negative.
+        InvalidArgument: The size is negative.
     """
     if size < 0:
         raise invalid("page_size", f"page_size must not be negative, but is {size}; leave it out for {default}")
@@ -41,7 +41,7 @@ def normalise_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum:
 class PageTokenCodec:
     """Encodes and decodes page tokens.
 
-    Ours and not itsdangerous: the MAC covers the request and the tenant, and a token has 23 bytes of overhead.
+    Not itsdangerous, since the MAC covers the request and the tenant, and a token has only 23 bytes of overhead.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -58,8 +58,8 @@ class PageTokenCodec:
         """Return the token of the page that follows the response to `request`.
 
         Args:
-            request: The request being answered; its ``page_token`` and ``page_size`` do not matter.
-            payload: Position and snapshot, of JSON's types.
+            request: The current request; its ``page_token`` and ``page_size`` do not matter.
+            payload: Position and snapshot, as JSON values.
 
         Raises:
             ValueError: The payload makes a token of more than 4,096 characters.
@@ -74,14 +74,14 @@ class PageTokenCodec:
         """Decode the token of a request.
 
         Args:
-            request: The request that brought it.
+            request: The request with the token.
             token: Its ``page_token``.
 
         Returns:
             The payload; None for the first page, which has an empty token.
 
         Raises:
-            InvalidArgument: Not a token that this server created for this request.
+            InvalidArgument: This server did not create the token for this request.
         """
         if not token:
             return None
@@ -111,7 +111,7 @@ class PageTokenCodec:
             if field in bare.DESCRIPTOR.fields_by_name:
                 bare.ClearField(field)
         mac = hmac.new(self._key, _VERSION, hashlib.sha256)
-        # Every part with its length, so that no two lists of parts make the same text.
+        # Every part is preceded by its length, so that no two lists of parts give the same bytes.
         for part in (
             tenant().encode(),
             bare.DESCRIPTOR.full_name.encode(),

@@ -1,12 +1,12 @@
 """Pipes between a service and the process that started it.
 
-The command line starts the services on free ports. It learns the ports by a pipe, and the services learn by another
-that it is gone, even by ``kill -9``: the kernel closes its end.
+The command line starts the services on free ports. One pipe tells it the ports. Another tells the services that it has
+ended, even by ``kill -9``, since the kernel then closes its end.
 
 * ``MEMGPT_READY_FD``: descriptor to which a service writes JSON lines, ``{"service", "host", "port", "state"}``. The
   first has the state ``bound`` (the port is ours; calls wait), the second ``serving`` (calls are answered); then it is
-  closed. End of file without the second line: the service could not start, and said why on standard error.
-* ``MEMGPT_PARENT_FD``: descriptor to read from; at its end of file the service stops, without the pause that load
+  closed. End of file without the second line: the service could not start, and wrote why to standard error.
+* ``MEMGPT_PARENT_FD``: descriptor to read from; at end of file the service stops, without the pause that load
   balancers need.
 """
 
@@ -25,10 +25,10 @@ PARENT_FD = "MEMGPT_PARENT_FD"
 
 
 def take_descriptor(variable: str) -> int | None:
-    """Take a descriptor from the environment, and keep it from this process's own children.
+    """Take a descriptor from the environment; this process's own children do not inherit it.
 
     Raises:
-        ConfigError: Not the number of an open descriptor.
+        ConfigError: The variable is not the number of an open descriptor.
     """
     text = os.environ.pop(variable, None)
     if not text:
@@ -42,7 +42,7 @@ def take_descriptor(variable: str) -> int | None:
 
 
 class Announcer:
-    """Tells the parent how far the start has come; without a descriptor it does nothing."""
+    """Reports the progress of the start to the parent; without a descriptor it does nothing."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -73,7 +73,7 @@ def watch_parent(descriptor: int, on_gone: Callable[[], None]) -> Callable[[], N
         A function that ends the watch.
 
     Raises:
-        ConfigError: Not a descriptor whose end can be noticed, such as a file.
+        ConfigError: The end of the descriptor cannot be detected, as for a file.
     """
     loop = asyncio.get_running_loop()
     os.set_blocking(descriptor, False)

@@ -1,6 +1,6 @@
 """Check a server's health, for container runtimes that can only run a command: ``python -m memgpt_runtime.probe``.
 
-Exit codes: 0 when it serves, 1 when it does not or does not answer, 2 for a mistake in the arguments.
+Exit codes: 0 if the server is serving, 1 if it is not or does not respond, 2 for invalid arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 DEFAULT_TIMEOUT = 3.0
-"""Seconds to wait for the answer, the connection included."""
+"""Seconds to wait for the response, including the connection."""
 
 
 def probe(
@@ -29,15 +29,15 @@ def probe(
 
     Args:
         address: ``host:port``.
-        service: The service asked for; empty for the server as a whole.
+        service: The service to check; empty for the server as a whole.
         timeout: Seconds to wait.
         credentials: For TLS; None for plaintext.
-        server_name: The name in the server's certificate, where it is not the address's host.
+        server_name: The name in the server's certificate, if it is not the address's host.
 
     Returns:
-        ``SERVING``, ``NOT_SERVING`` and so on; the gRPC status, such as ``UNAVAILABLE``, where there was no answer.
+        ``SERVING``, ``NOT_SERVING`` and so on; the gRPC status, such as ``UNAVAILABLE``, if there was no response.
     """
-    # A probe is about this very address: a proxy of the environment must not be in between.
+    # A probe checks this very address, so it must not use the environment's proxy.
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     credentials = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert or arguments.tls_key:
-        # Imported here, for it doubles the time that a probe takes, and most do without.
+        # Imported here, since it doubles the time that a probe takes, and most probes do not need it.
         from memgpt_runtime.config import ConfigError
         from memgpt_runtime.tls import channel_credentials
 

@@ -1,6 +1,6 @@
 """One constructor for each error reason.
 
-The keyword parameters are the metadata that `ErrorReason` in the contract promises, so that none can be missing;
+The keyword parameters are the metadata that `ErrorReason` in the contract requires, so that none can be missing;
 `details` are further keys. The class of an error is the status that its reason belongs to.
 """
 
@@ -187,7 +187,7 @@ def in_use(message: str, *, resource: str, name: str, **details: object) -> Fail
 
 
 def upload_not_expected(message: str, *, file: str, state: str, **details: object) -> FailedPrecondition:
-    """The file is not awaited."""
+    """The load does not expect this file."""
     return FailedPrecondition(Reason.UPLOAD_NOT_EXPECTED, message, metadata={"file": file, "state": state, **details})
 
 
@@ -258,7 +258,7 @@ def embedding_unavailable(
 
 
 def tool_unavailable(message: str, *, address: str, retry_after: float | None = None, **details: object) -> Unavailable:
-    """Nothing answers at a tool's address."""
+    """No server responds at a tool's address."""
     return Unavailable(
         Reason.TOOL_UNAVAILABLE, message, metadata={"address": address, **details}, retry_after=retry_after
     )

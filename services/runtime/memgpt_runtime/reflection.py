@@ -1,7 +1,7 @@
 """gRPC server reflection, ``grpc.reflection.v1`` and ``v1alpha``.
 
-grpcio-reflection serves v1alpha alone, does not resolve methods, and does not know files that no service imports, such
-as the error reasons. Both versions have the same messages, so one handler serves both.
+grpcio-reflection serves v1alpha alone, does not resolve methods, and does not include files that no service imports,
+such as the error reasons. Both versions have the same messages, so one handler serves both.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _Reflection:
 
 
 def _files(services: Iterable[str]) -> dict[str, FileDescriptorProto]:
-    """The files that declare the services, with their dependencies, by name."""
+    """Return the files that declare the services, with their dependencies, by name."""
     files: dict[str, FileDescriptorProto] = {}
 
     def add(descriptor: FileDescriptor) -> None:
@@ -130,7 +130,7 @@ def _files(services: Iterable[str]) -> dict[str, FileDescriptorProto]:
 
 
 def _restore_rules(files: dict[str, FileDescriptorProto]) -> None:
-    """Give files with ``buf.validate`` rules the import that the stubs lack, so that clients can show the rules."""
+    """Add the import that the stubs lack to files with ``buf.validate`` rules, so that clients can show the rules."""
     rules = FileDescriptorProto.FromString(ViolationPb.desc().file.proto.to_binary())
     with_rules = [
         file for file in files.values() if file.package.startswith("memgpt.") and _has_rules(file.message_type)
@@ -159,7 +159,7 @@ def _reflection_v1() -> FileDescriptorProto:
 
 
 def _symbols(file: FileDescriptorProto) -> Iterator[str]:
-    """The full names of everything that a file declares."""
+    """Yield the full names of everything that a file declares."""
     prefix = f"{file.package}." if file.package else ""
     for message in file.message_type:
         yield from _in_message(message, prefix)
@@ -186,7 +186,7 @@ def _in_enums(enums: Iterable[EnumDescriptorProto], prefix: str) -> Iterator[str
     for enum in enums:
         yield prefix + enum.name
         for value in enum.value:
-            # In protobuf a value's scope is that of its enum; grpcurl asks for it within the enum, too.
+            # In protobuf an enum value is in the scope of its enum's parent; grpcurl also looks for it within the enum.
             yield prefix + value.name
             yield f"{prefix}{enum.name}.{value.name}"
 

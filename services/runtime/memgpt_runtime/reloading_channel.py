@@ -1,4 +1,4 @@
-"""A channel that connects anew with renewed certificates: gRPC reads those of a channel only once."""
+"""A channel that reconnects with renewed certificates: gRPC reads those of a channel only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memgpt_runtime.tls import TlsReloader
 
 _CHECK_SECONDS = 5.0
 _DRAIN_SECONDS = 3600.0
-"""How long calls in progress may stay on a channel with former certificates."""
+"""Seconds for which calls in progress may stay on a channel with former certificates."""
 
 
 class ReloadingChannel(grpc.aio.Channel):
@@ -82,7 +82,7 @@ class ReloadingChannel(grpc.aio.Channel):
 
 
 class _Method:
-    """A method of whichever channel is current."""
+    """A method of the current channel."""
 
     def __init__(self, owner: ReloadingChannel, kind: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._owner = owner

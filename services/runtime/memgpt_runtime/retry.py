@@ -1,4 +1,4 @@
-"""When to try again after a failure: the policy; the loop is stamina's.
+"""The policy for retries after a failure; the loop is stamina's.
 
 ::
 
@@ -29,10 +29,10 @@ class Attempts(Protocol):
 
 
 class RetryPolicy:
-    """Exponential backoff that honours `ServiceError.retry_after` and gives up `seconds` after the first failure.
+    """Exponential backoff that honors `ServiceError.retry_after` and gives up `seconds` after the first failure.
 
-    `progressed` starts the time afresh, so that work is retried however long it takes, and given up once it always
-    fails at the same place.
+    `progressed` restarts the time, so that long work is retried as long as it makes progress, and given up once it
+    keeps failing at the same place.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class RetryPolicy:
         maximum: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set the policy up for one piece of work.
+        """Set up the policy for one piece of work.
 
         Args:
             seconds: How long to keep trying, from the first failure since the last progress.
-            retryable: Exceptions after which another attempt makes sense, or a function that tells them.
+            retryable: Exceptions after which another attempt makes sense, or a function that returns whether it does.
             initial: Seconds to wait after the first failure; doubled after each.
             maximum: Longest wait in seconds, unless the error asks for a longer one.
             clock: Seconds on a monotonic clock.
@@ -77,7 +77,7 @@ class RetryPolicy:
         if self._clock() + wait > self._deadline:
             return False
         self._backoff = min(self._maximum, 2 * self._backoff)
-        return wait * random.uniform(1.0, 1.2)  # noqa: S311 - spreads retries, guards nothing
+        return wait * random.uniform(1.0, 1.2)  # noqa: S311 - spreads retries, not used for security
 
     def attempts(self) -> Attempts:
         """Return stamina's attempts under this policy."""

@@ -37,11 +37,11 @@ CODES: Mapping[type[ServiceError], grpc.StatusCode] = {
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
-"""The table. A class that is absent counts as its nearest base that is present."""
+"""The table. A class that is missing has the code of its nearest base class in the table."""
 
 _CLASSES = {code: cls for cls, code in CODES.items()}
 
-# The meaning of a status without ErrorInfo: it comes from gRPC itself, from a proxy, or from a foreign server. Its own
+# The meaning of a status without ErrorInfo, which comes from gRPC itself, a proxy, or a foreign server. Its own
 # text may contain addresses and goes to the log only.
 _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
     grpc.StatusCode.UNAVAILABLE: (
@@ -55,11 +55,11 @@ _BARE: Mapping[grpc.StatusCode, tuple[str, str]] = {
     grpc.StatusCode.PERMISSION_DENIED: (Reason.NOT_PERMITTED, "{service} does not permit this"),
 }
 
-# What gRPC and proxies make of a connection or a stream that broke: the suite's own errors carry ErrorInfo.
+# Codes of gRPC and proxies for a broken connection or stream; the suite's own errors have ErrorInfo.
 _BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
 
 # Bytes of UTF-8. The message travels twice: percent-encoded, where a byte beyond ASCII takes three, and in the details,
-# which are base64. At the worst these budgets come to 6.5 KB.
+# which are base64. In the worst case these budgets add up to 6.5 KB.
 _MESSAGE_BYTES = 600
 _KEY_BYTES = 48
 _FIELD_BYTES = 64
@@ -79,7 +79,7 @@ def code_of(error: ServiceError) -> grpc.StatusCode:
 
 
 def bug(request_id: str) -> errors.Internal:
-    """Return what a caller learns of a bug: a fixed text, and the id under which the log has the details."""
+    """Return the error that a caller gets for a bug: a fixed text, and the id under which the log has the details."""
     return errors.Internal(
         Reason.INTERNAL, f"internal error; the server's log has the details under request id {request_id}"
     )
@@ -151,7 +151,7 @@ def _details(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status |
 
 
 def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: str = "") -> ServiceError:
-    """Decode the error of a call, so that callers handle one tree of exceptions whatever the transport.
+    """Decode the error of a call, so that callers handle the same exceptions for every transport.
 
     Chain it: ``raise from_rpc_error(error) from error``. An error without our ErrorInfo (the connection failed, a proxy
     responded, a foreign server) gets a fixed text; gRPC's own text stays in the cause. INTERNAL, UNKNOWN and CANCELLED
@@ -159,8 +159,8 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: 
 
     Args:
         error: A `grpc.aio.AioRpcError`, or the synchronous client's error, which has the same accessors.
-        service: What was called, in words for people.
-        name: The same for programs, as `SERVICE_UNAVAILABLE` names it.
+        service: Name of the called service, for people.
+        name: Name of the service for programs, as in the metadata of `SERVICE_UNAVAILABLE`.
     """
     call: Any = error
     code: grpc.StatusCode = call.code()

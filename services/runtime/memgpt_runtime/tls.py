@@ -1,8 +1,8 @@
 """Credentials of servers and channels from PEM files, which are read again when they change.
 
-Certificates of a mesh or of cert-manager live for hours or days: a server reads renewed files at the next handshake,
-and a channel connects anew with them (`reloading_channel`). Files that do not fit together, as while they are replaced
-one by one, are left alone until they do.
+Certificates of a mesh or of cert-manager are valid for hours or days: a server reads renewed files at the next
+handshake, and a channel reconnects with them (`reloading_channel`). Files that do not match, as while they are being
+replaced one by one, are ignored until they do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TlsFiles:
 
     Attributes:
         ca: The authority of the other side's certificate; None for gRPC's own list, or to ask for no certificate.
-        cert: This side's certificate chain, if it shows one.
+        cert: This side's certificate chain, if it presents one.
         key: Its private key, without a passphrase.
         prefix: Beginning of the settings' names, for errors: ``agent.memory_tls`` for ``agent.memory_tls_ca``.
         ca_setting: Name of the setting of `ca`, if it is not `prefix` and ``_ca``.
@@ -53,7 +53,7 @@ class TlsFiles:
             key=_read(self.key, f"{self.prefix}_key") if self.key else None,
             stamp=stamp,
         )
-        # gRPC accepts what it cannot use, and then every connection fails without a reason.
+        # gRPC accepts unusable files, and then every connection fails without a reason.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if material.roots is not None:
             try:
@@ -62,7 +62,7 @@ class TlsFiles:
                 raise ConfigError(f"{ca_setting}: {self.ca} contains no usable certificate") from error
         if self.cert and self.key:
             try:
-                # An empty password: else a key with a passphrase would ask for it at the terminal.
+                # With an empty password, a key with a passphrase fails instead of prompting at the terminal.
                 context.load_cert_chain(self.cert.expanduser(), self.key.expanduser(), password="")
             except (OSError, ValueError) as error:  # SSLError is an OSError
                 raise ConfigError(
@@ -72,7 +72,7 @@ class TlsFiles:
         return material
 
     def stamp(self) -> _Stamp:
-        """Return what changes when a file is replaced or rewritten; empty for a file that is absent just now."""
+        """Return a value that changes when a file is replaced or rewritten; empty for a file that is missing now."""
         return tuple(_stamp(path) for path in (self.ca, self.cert, self.key) if path is not None)
 
 
@@ -84,7 +84,7 @@ class TlsMaterial:
         roots: The authority of the other side.
         chain: This side's certificate chain.
         key: Its private key.
-        stamp: Of the files, when they were read.
+        stamp: `TlsFiles.stamp` at the time when the files were read.
     """
 
     roots: bytes | None
@@ -134,7 +134,7 @@ class TlsReloader:
 
 
 def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
-    """Return credentials for a server; with `client_ca`, clients must show a certificate of that authority.
+    """Return credentials for a server; with `client_ca`, clients must present a certificate of that authority.
 
     The files are read again at the first handshake after they changed.
 

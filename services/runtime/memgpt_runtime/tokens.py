@@ -1,16 +1,16 @@
-"""Counting tokens without a tokenizer: an estimate that needs no download and rather errs on the high side.
+"""Counting tokens without a tokenizer: an estimate that needs no download and errs on the high side.
 
 Models' own tokenizers differ, and the common library for them fetches its tables from the network. Byte-pair encodings
-of English average four characters a token, ordinary short words being one; scripts without spaces come to about one
-token a character; digits go in threes. What a service needs is a bound for chunks and windows; what was really used,
-the endpoint says afterwards.
+of English average four characters per token, and ordinary short words are one token; scripts without spaces have about
+one token per character; digits are grouped in threes. A service needs only a bound for chunks and windows; the endpoint
+reports the actual usage afterwards.
 """
 
 from __future__ import annotations
 
 import re
 
-# Order matters: scripts written without spaces first, then words (anything alphabetic), numbers, all else one by one.
+# Order matters: scripts without spaces first, then words (anything alphabetic), numbers, and all else one by one.
 _DENSE = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
@@ -23,8 +23,8 @@ _DENSE = (
 PIECE = re.compile(rf"[{_DENSE}]|[^\W\d_{_DENSE}]+|\d{{1,3}}|_+|[^\w\s]")
 
 _LETTERS_PER_TOKEN = 4
-"""Up to this many Latin letters are one token. Against the tokenizer of Llama 2, with 32,000 entries a small one, this
-counts an English paper of 13 pages 3 % high; larger vocabularies need fewer tokens still."""
+"""Up to this many Latin letters are one token. Compared to the small tokenizer of Llama 2 (32,000 entries), this
+counts an English paper of 13 pages 3 % high; larger vocabularies need even fewer tokens."""
 
 
 def _weight(piece: str) -> int:
@@ -36,10 +36,10 @@ def _weight(piece: str) -> int:
 
 
 def count_tokens(text: str) -> int:
-    """Estimates how many tokens a model would see in a text.
+    """Estimate how many tokens a text has for a model.
 
-    A word counts one per four ASCII letters begun, in other alphabets one per two; a character of a script without
-    spaces, a punctuation mark and up to three digits count one; spaces none.
+    A word counts one token per four ASCII letters, rounded up, and in other alphabets one per two. A character of a
+    script without spaces, a punctuation mark, and up to three digits count one each; spaces count none.
 
     Args:
         text: Any text.
@@ -51,9 +51,9 @@ def count_tokens(text: str) -> int:
 
 
 def piece_weights(text: str) -> list[tuple[int, int]]:
-    """The pieces that `count_tokens` adds up.
+    """Return the pieces that `count_tokens` adds up.
 
     Returns:
-        Of every piece its end as an offset into the text, and its tokens.
+        For every piece, its end as an offset into the text, and its tokens.
     """
     return [(match.end(), _weight(match[0])) for match in PIECE.finditer(text)]

@@ -1,4 +1,4 @@
-"""Requests against their ``buf.validate`` constraints: the one seam to protovalidate."""
+"""Validation of requests against their ``buf.validate`` constraints; the only module that uses protovalidate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def validate(message: Message) -> None:
     """Check a message; takes about 10 µs.
 
     Raises:
-        InvalidArgument: Names every field that breaks a constraint, by its path, such as ``files[2].name``.
+        InvalidArgument: A field is invalid; the error names each such field by its path, such as ``files[2].name``.
     """
     found = protovalidate.collect_violations(message)
     if not found:

@@ -1,9 +1,9 @@
-"""Settings: one frozen, typed object per service, read once at start.
+"""The settings of a service: one frozen, typed object, read once at start.
 
 A value comes from the environment (``MEMGPT_<SECTION>_<KEY>``), else from the file, else from its default. The file is
-``$MEMGPT_CONFIG``, or ``config.toml`` in ``$MEMGPT_HOME``, or ``~/.memgpt/config.toml``; it may be absent unless it was
-named. One file serves the whole suite: a section per service, and ``[server]`` for what every server has. A service
-checks ``[server]`` and its own section, and leaves the other known ones to their owners.
+``$MEMGPT_CONFIG``, or ``config.toml`` in ``$MEMGPT_HOME``, or ``~/.memgpt/config.toml``; it may be missing unless
+``$MEMGPT_CONFIG`` names it. One file serves the whole suite: a section per service, and ``[server]`` for the settings
+of every server. A service checks ``[server]`` and its own section, and ignores the other known sections.
 
 A service's section is a subclass of `ServiceSection` in its own package::
 
@@ -29,7 +29,7 @@ from typing import Any, Generic, Literal, TypeVar, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SECTIONS = ("server", "memory", "loader", "agent", "client")
-"""Every section a file may have; ``client`` is the command line's."""
+"""Every section that a file may have; ``client`` belongs to the command line."""
 
 ENV_PREFIX = "MEMGPT"
 
@@ -44,13 +44,13 @@ class ConfigError(Exception):
 
 
 class Section(BaseModel):
-    """Base of a section: frozen, no unknown keys, values of the wrong type refused."""
+    """Base of a section, which is frozen and rejects unknown keys and values of the wrong type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class ServiceSection(Section):
-    """What every service's own section has; subclasses give `port` its default."""
+    """The settings that every service's own section has; subclasses set the default of `port`."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
     port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
@@ -58,7 +58,7 @@ class ServiceSection(Section):
 
 
 class MemoryClientSection(ServiceSection):
-    """What the section of a service has that calls Memory."""
+    """The settings in the section of a service that calls Memory."""
 
     memory_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
     memory_tls: bool = Field(default=False, description="Whether Memory speaks TLS.")
@@ -85,7 +85,7 @@ class MemoryClientSection(ServiceSection):
 
 
 class ServerSettings(Section):
-    """``[server]``: what every server of the suite has."""
+    """``[server]``: the settings of every server of the suite."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least level logged."
@@ -146,8 +146,8 @@ class Config(Generic[S]):
     Attributes:
         name: The service's section.
         service: Its own section.
-        server: What every server has.
-        home: The suite's folder, with ``~`` resolved; may not exist yet.
+        server: The settings of every server.
+        home: The suite's folder, with ``~`` resolved; it may not exist yet.
         path: The file that was read; None when there was none.
     """
 
@@ -159,13 +159,13 @@ class Config(Generic[S]):
 
 
 def home_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """The suite's folder: ``$MEMGPT_HOME``, or ``~/.memgpt``."""
+    """Return the suite's folder: ``$MEMGPT_HOME``, or ``~/.memgpt``."""
     env = os.environ if environ is None else environ
     return Path(env.get("MEMGPT_HOME") or "~/.memgpt").expanduser()
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the file is, or would be."""
+    """Return the path of the configuration file, which may not exist."""
     env = os.environ if environ is None else environ
     named = env.get("MEMGPT_CONFIG")
     return Path(named).expanduser() if named else home_dir(env) / "config.toml"
@@ -174,16 +174,16 @@ def config_path(environ: Mapping[str, str] | None = None) -> Path:
 def load_config(
     name: str, model: type[S], *, path: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Config[S]:
-    """Reads and checks a service's settings.
+    """Read and check a service's settings.
 
     Args:
         name: The service's section, one of `SECTIONS`.
-        model: Its model.
+        model: The class of its section.
         path: The file; by default `config_path`. A file that was named, here or by ``MEMGPT_CONFIG``, must exist.
-        environ: Variables; by default the process's own.
+        environ: Environment variables; by default the process's own.
 
     Raises:
-        ConfigError: Unreadable, an unknown section or key, or a bad value.
+        ConfigError: The file is unreadable, or has an unknown section or key, or a bad value.
     """
     env = os.environ if environ is None else environ
     file = path or config_path(env)
@@ -246,7 +246,7 @@ def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, e
             f"{_origin(origins, name, file, problem['loc'])}: {_wording(problem['msg'])}{_hint(model, problem['loc'])}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
-        # Not chained: pydantic's error holds the values, some of which are secret.
+        # Not chained, since pydantic's error contains the values, some of which are secret.
         raise ConfigError("; ".join(problems)) from None
 
 

@@ -1,5 +1,5 @@
-"""Endpoints of models that speak OpenAI's protocol: their addresses, and what their refusals mean.
+"""OpenAI-compatible endpoints of models: their addresses, and the meaning of their refusals.
 
-Shared by the Agent, which asks chat models, by Memory, which asks embedding models, and by the command line, which
-tries both out.
+Shared by the Agent, which calls chat models, by Memory, which calls embedding models, and by the command line, which
+tests both.
 """

@@ -1,4 +1,4 @@
-"""Addresses of endpoints, as people write them."""
+"""Parsing of the addresses of endpoints, as people write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 OPENAI_URL = "https://api.openai.com/v1"
-"""Where OpenAI's own service is."""
+"""The address of OpenAI's own service."""
 
 _OPERATION = re.compile(r"/(?:chat/completions|completions|embeddings|models|responses)/*\Z")
 _VERSION = re.compile(r"/(?:v\d+\w*|deployments)(?:/|\Z)")
@@ -17,12 +17,12 @@ _AZURE = re.compile(r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint is, and what every request to it carries.
+    """The address of an endpoint, and the parameters and headers of every request to it.
 
     Attributes:
         base_url: The address up to the operation, without a query or a trailing slash.
         query: Parameters of every request, such as Azure's ``api-version``.
-        headers: Headers of every request, the credential excepted; values may be secret.
+        headers: Headers of every request, except the credential; values may be secret.
         key_header: Header of the key; ``Authorization`` takes it as a bearer token.
     """
 
@@ -38,18 +38,18 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The address for messages and logs, without credentials that may stand in it."""
+        """The address for messages and logs, without credentials that it may contain."""
         parts = urlsplit(self.base_url)
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
     @property
     def versioned(self) -> bool:
-        """Whether the path names a version of the API, so that ``/v1`` is not missing from it."""
+        """Whether the path already names a version of the API, so that ``/v1`` is not added."""
         return _VERSION.search(urlsplit(self.base_url).path) is not None
 
     def credential(self, api_key: str) -> dict[str, str]:
-        """The header that carries ``api_key``; none for an empty key."""
+        """Return the header with ``api_key``; none for an empty key."""
         if not api_key:
             return {}
         return {self.key_header: f"Bearer {api_key}" if self.key_header == "Authorization" else api_key}
@@ -58,16 +58,16 @@ class Address:
 def parse_address(
     url: str, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
 ) -> Address:
-    """Read an address as it was configured.
+    """Parse an address from the configuration.
 
     Args:
         url: Such as ``http://localhost:11434``; an operation at its end, such as ``/chat/completions``, is cut off, and
             ``/v1`` is added to a bare host. Empty for OpenAI's own service.
         headers: Further headers of every request.
-        query: Further query parameters of every request; they win over those in ``url``.
+        query: Further query parameters of every request; they override those in ``url``.
 
     Raises:
-        ValueError: It is not the address of a web server. The text says what is wrong.
+        ValueError: It is not the address of a web server. The message says what is wrong.
     """
     text = url.strip() or OPENAI_URL
     try:

@@ -1,7 +1,7 @@
-"""What an endpoint's refusal means, whatever its vendor's status, code and wording.
+"""The meaning of an endpoint's refusal, for every vendor's status, code and wording.
 
-`understand` sorts a refusal by meaning; what to do about a meaning is the caller's business. The endpoint's own words
-are kept for the message to people, shortened and without secrets.
+`understand` classifies a refusal by meaning; the caller decides what to do about it. The endpoint's own message is kept
+for people, shortened and without secrets.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _REDACTED = "[redacted]"
 _SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][A-Za-z0-9_*-]{8,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 )
-"""Keys that endpoints repeat in their refusals, tokens, and credentials in addresses."""
+"""Matches keys that endpoints repeat in their refusals, tokens, and credentials in addresses."""
 
 
 class Meaning(StrEnum):
-    """Why an endpoint gave no answer."""
+    """The reason why an endpoint returned no answer."""
 
     TOO_LONG = "too_long"
-    """The prompt, or a text to embed, is longer than the model takes."""
+    """The prompt, or a text to embed, is longer than the model accepts."""
 
     OUTPUT_LIMIT = "output_limit"
-    """More tokens are asked for than the model may write."""
+    """More tokens are requested than the model may write."""
 
     RATE_LIMITED = "rate_limited"
     OUT_OF_BALANCE = "out_of_balance"
@@ -53,19 +53,19 @@ class Meaning(StrEnum):
     REDIRECTED = "redirected"
 
     NOT_AN_ENDPOINT = "not_an_endpoint"
-    """A web page, or nothing at all."""
+    """The response is a web page, or empty."""
 
     REFUSED = "refused"
     """The request is refused for another reason."""
 
     UNAVAILABLE = "unavailable"
-    """The endpoint is overloaded, out of order or out of reach."""
+    """The endpoint is overloaded, broken or unreachable."""
 
 
 PASSING = frozenset(
     {Meaning.RATE_LIMITED, Meaning.CRASHED, Meaning.LOADING, Meaning.UNAVAILABLE, Meaning.GENERATION_FAILED}
 )
-"""Another try may succeed."""
+"""Meanings for which a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class Refusal:
     """An endpoint's refusal.
 
     Attributes:
-        meaning: Why.
+        meaning: The reason.
         status: The HTTP status; 0 where there was no response.
         text: The error's code and whole text, for further search; may be long, and is not for people.
-        quote: The endpoint's own words, for people; empty if it had none.
-        retry_after: Seconds after which it wants to be asked again; None if it does not say.
+        quote: The endpoint's own message, for people; empty if it had none.
+        retry_after: Seconds after which to retry; None if the endpoint does not say.
     """
 
     meaning: Meaning
@@ -90,7 +90,7 @@ class Refusal:
 def understand(
     status: int, body: object, headers: Mapping[str, str] | None = None, *, secrets: Sequence[str] = ()
 ) -> Refusal:
-    """Sort a refusal by its meaning.
+    """Classify a refusal by its meaning.
 
     Args:
         status: The HTTP status; 200 for an error inside a response that looked like success, 0 for none at all.
@@ -110,7 +110,7 @@ def understand(
 
 
 def error_in(value: object) -> object | None:
-    """The error in a body whose status was 200; None if it holds none."""
+    """Return the error in a body whose status was 200; None if there is none."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
         value = value[0]
     if not isinstance(value, dict):
@@ -171,7 +171,7 @@ def _said(pattern: re.Pattern[str], *, unless: Sequence[int] = (), only: Sequenc
 
 
 def _out_of_balance(status: int, code: str, text: str, wait: float | None) -> bool:
-    # Gemini says "exceeded your current quota" of a limit per minute, and when to come back.
+    # Gemini says "exceeded your current quota" about a limit per minute, and when to retry.
     return wordings.OUT_OF_BALANCE.search(text) is not None and (wait is None or "insufficient" in text.lower())
 
 
@@ -204,11 +204,11 @@ _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.FILTERED, _said(wordings.FILTERED, unless=(401, 404, 429, 502, 503, 504))),
     (Meaning.CRASHED, _said(wordings.CRASHED, only=(200, 400, 500, 502, 503))),
 )
-"""The first that holds counts: a limit of tokens a minute comes before a limit of tokens, and so on."""
+"""The first match counts: a limit of tokens per minute comes before a limit of tokens, and so on."""
 
 
 def _words(body: object) -> tuple[str, str, str]:
-    """The code, the message for people, and all the text of an error's body."""
+    """Return the code, the message for people, and all the text of an error's body."""
     if isinstance(body, str | bytes):
         text = body.decode(errors="replace") if isinstance(body, bytes) else body
         try:
@@ -227,11 +227,11 @@ def _words(body: object) -> tuple[str, str, str]:
 _MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "status_msg", "error", "reason")
 _CODES = ("code", "type", "error_code", "status", "status_code", "error_type", "param")
 _NAMED_CODES = ("retryDelay", "failed_generation", "raw")
-"""Values that mean something beside their name only."""
+"""Fields whose values have a meaning only together with their names."""
 
 
 def _collect(value: object, codes: list[str], messages: list[str], depth: int) -> None:
-    """The texts of an error, outermost message first."""
+    """Collect the texts of an error, outermost message first."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
@@ -259,7 +259,7 @@ def _collect(value: object, codes: list[str], messages: list[str], depth: int) -
 
 
 def _unpacked(value: object) -> object:
-    """An error that a gateway has wrapped as JSON text into a message."""
+    """Return the error that a gateway has wrapped as JSON text in a message."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value)
@@ -293,7 +293,7 @@ _SECONDS = {"ms": 0.001, "mil": 0.001, "min": 60.0, "hou": 3600.0}
 
 
 def _retry_after(headers: Mapping[str, str], text: str) -> float | None:
-    """Seconds that the endpoint asks to wait, by its headers or in its words; None if it does not say."""
+    """Return the seconds to wait from the headers or the message; None if neither says."""
     if (given := headers.get("retry-after-ms", "")) and _number(given) is not None:
         return max(0.0, (_number(given) or 0.0) / 1000)
     given = headers.get("retry-after", "")

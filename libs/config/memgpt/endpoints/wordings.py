@@ -1,9 +1,9 @@
 # ruff: noqa: E501 - one pattern a line
-"""The words in which endpoints refuse requests, sorted by meaning.
+"""Patterns for the texts in which endpoints refuse requests, sorted by meaning.
 
-Data only: `refusals` says in what order they are tried, and which statuses and codes say the same without words. Every
-pattern is searched for in the error's code and text, without regard to case. Vendors change their wording, so that the
-patterns name the parts which relatives of a wording share.
+Data only: `refusals` has the order in which they are tried, and the statuses and codes with the same meaning. Every
+pattern is searched for in the error's code and text, ignoring case. Vendors change their wording, so the patterns match
+the parts that similar wordings share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PER_TIME = _any(
     r"slow down",
     r"速率|频率|限流|请求过多|并发数",
 )
-"""A limit of requests or tokens in a span of time: it passes, and a shorter prompt is no remedy for good."""
+"""A limit of requests or tokens per time: it passes, and a shorter prompt does not help permanently."""
 
 OUT_OF_BALANCE = _any(
     r"insufficient[ _-]?(?:account[ _-]?)?(?:balance|quota|credit|funds)",
@@ -67,7 +67,7 @@ FILTERED = _any(
     r"usage polic(?:y|ies)|acceptable use",
     r"敏感|违规|不安全|审核|风险",
 )
-"""A filter of content, in front of the model or behind it."""
+"""A content filter on the input or the output of the model."""
 
 GENERATION_FAILED = _any(
     r"tool[ _-]?use[ _-]?failed",
@@ -81,7 +81,7 @@ GENERATION_FAILED = _any(
     r"tool call validation failed",
     r"error parsing tool call|unexpected_tool_call",
 )
-"""The model wrote something that its endpoint could not read: another try may succeed."""
+"""The model wrote something that its endpoint could not read: a retry may succeed."""
 
 NO_TOOLS = _any(
     r"requires? .{0,60}--(?:jinja|tool-call-parser|enable-auto-tool-choice)",
@@ -104,7 +104,7 @@ TEMPLATE = _any(
     r"unexpected role|after role",
     r"(?:only|must) .{0,40}(?:user|assistant|system|tool) (?:and|or|messages?|roles?)\b.{0,60}(?:support|alternat|first|begin|start|follow)",
 )
-"""The model's chat template does not take the messages as they are."""
+"""The model's chat template does not accept the messages as they are."""
 
 CRASHED = _any(
     r"(?:model|runner|engine|worker|process|server)\b.{0,40}\b(?:crashed|terminated|stopped|died|is dead|has exited|killed|aborted)",
@@ -139,7 +139,7 @@ EXCESS = _any(
     r"reached context|with context length of only|tokens to keep",
     r"超出|超过|超长|超限|过长|太长|不能超过|最大",
 )
-"""Something is more than it may be."""
+"""Something exceeds a limit."""
 
 TOO_LONG_CODES = _any(
     r"context[ _-]?length[ _-]?exceeded",
@@ -163,7 +163,7 @@ ABOUT_LENGTH = _any(
     r"max input (?:chars|characters|length)",
     r"(?:上下文|输入|内容|文本|prompt|tokens?).{0,12}(?:超出|超过|超长|过长|太长)|(?:超出|超过).{0,20}(?:上下文|长度|token)",
 )
-"""The length of the prompt is meant. With `EXCESS`: it is longer than the model's window."""
+"""The text refers to the length of the prompt. With `EXCESS`: it is longer than the model's window."""
 
 OUTPUT_LIMIT = _any(
     r"max_(?:completion_|new_|output_)?tokens\b['\"`]?.{0,40}(?:too large|(?:must|should|needs to|has to|can) (?:not |only )?(?:be|exceed)|exceeds?|at most|invalid|out of range|range|less than|greater than|not in|maximum)",
@@ -171,10 +171,10 @@ OUTPUT_LIMIT = _any(
     r"supports at most \d+ (?:completion|output) tokens",
     r"(?:maximum|max) (?:number of )?(?:output|completion) tokens",
 )
-"""More tokens are asked for in the answer than the model writes; a number beside it says how many it does."""
+"""More tokens are requested for the answer than the model can write; a number next to it is the model's limit."""
 
 INPUT_AND_OUTPUT = _any(
     r"(?:input|prompt|message|context).{0,60}(?:\+|and|plus).{0,20}(?:max_|output|completion|generat)",
     r"context (?:length|limit|window|size)",
 )
-"""Both together are too long: so the prompt is, too."""
+"""Prompt and answer together are too long, which counts as a prompt that is too long."""

@@ -1,14 +1,14 @@
-"""What happens around every RPC, in one order.
+"""The stages around every RPC, in a fixed order.
 
 gRPC's own interceptors cost about 3 % of a small unary call each, and have to be written four times, once per kind of
 RPC. So there is a single one, `pipeline.Pipeline`, which knows the four kinds and runs *stages* around the handler,
 each a module of this package. Outermost first:
 
 ================= ====================================================================================
-`request_context` ids, principal and deadline into a context variable, for handlers, logs and downstream calls
-`access_log`      a line per RPC (health and reflection at debug level)
+`request_context` sets a context variable with ids, principal and deadline, for handlers, logs and outgoing calls
+`access_log`      one line per RPC (health and reflection at debug level)
 `rpc_metrics`     ``grpc_server_*``
-`error_mapping`   whatever is raised becomes a status with details; a bug becomes INTERNAL
+`error_mapping`   converts exceptions to a status with details; a bug becomes INTERNAL
 `client_identity` refuses clients whose certificate has another name, if names are configured
 `load_shedding`   refuses calls beyond the limits, and new calls during a drain; health and reflection are exempt
 `deadline`        limits calls that came without a deadline
@@ -58,7 +58,7 @@ def server_interceptor(
     Args:
         settings: The server's settings.
         metrics: Counts RPCs.
-        in_flight: Knows the calls in progress.
+        in_flight: The calls in progress.
         trust_principal: See `ServiceSpec`.
         deadlines: See `ServiceSpec`.
         unlimited: See `ServiceSpec`.

@@ -1,6 +1,6 @@
 """Refuses clients by the names in their certificates.
 
-A CA of a cluster or a mesh signs certificates for every workload; which of them may call is a matter of names.
+A CA of a cluster or a mesh signs certificates for every workload, so names decide which of them may call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NAME_KEYS = ("x509_subject_alternative_name", "x509_common_name")
 
 
 class ClientIdentity:
-    """Lets only clients in whose certificates have one of the allowed names; health and reflection are exempt."""
+    """Allows only clients whose certificates have one of the allowed names; health and reflection are exempt."""
 
     name = "identity"
 
@@ -23,9 +23,8 @@ class ClientIdentity:
         """Set the stage up.
 
         Args:
-            allowed: Subject alternative names, such as ``spiffe://cluster.local/ns/memgpt/sa/agent``, or common names;
-            a
-                name that ends with ``*`` allows everything that begins so. Empty allows every client.
+            allowed: Subject alternative names, such as ``spiffe://cluster.local/ns/memgpt/sa/agent``, or common names.
+                A name that ends with ``*`` allows every name with that prefix. Empty allows every client.
         """
         self._exact = frozenset(name for name in allowed if not name.endswith("*"))
         self._prefixes = tuple(name[:-1] for name in allowed if name.endswith("*"))

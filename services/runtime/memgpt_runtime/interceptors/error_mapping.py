@@ -18,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class ErrorMapping:
-    """Turns whatever is raised into a status."""
+    """Converts every exception to a status."""
 
     name = "errors"
 
@@ -44,7 +44,7 @@ class ErrorMapping:
 
     async def _cancelled(self, rpc: Rpc, task: asyncio.Task[Any], error: asyncio.CancelledError) -> None:
         if not task.cancelling():
-            # Not this call was cancelled, but something it awaited: if it were passed on, no status would be sent.
+            # This call was not cancelled, but something that it awaited: passing that on would send no status.
             await self._abort(rpc, _translate(rpc, error))
         if self._in_flight.expired and not rpc.wire.cancelled():
             task.uncancel()

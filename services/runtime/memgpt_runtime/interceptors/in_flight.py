@@ -11,8 +11,8 @@ class InFlight:
 
     Attributes:
         refusing: Whether new calls are refused.
-        refused: Number of calls that were refused so.
-        expired: Whether `expire` was called: a cancellation is then the server's doing, not the caller's.
+        refused: Number of calls that were refused.
+        expired: Whether `expire` was called: then the server, not the caller, caused a cancellation.
     """
 
     def __init__(self) -> None:

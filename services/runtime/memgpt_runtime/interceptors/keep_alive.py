@@ -1,4 +1,4 @@
-"""Lets silent streams say that they are alive: proxies and load balancers end streams that are silent for a minute."""
+"""Keep-alive messages on silent streams: proxies and load balancers end streams that are silent for a minute."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _END = object()
 
 
 class KeepAlive:
-    """Fills the silence of streams."""
+    """Sends messages on silent streams."""
 
     def __init__(self, seconds: float, messages: Mapping[str, Message]) -> None:
         """Set the interval.
 
         Args:
             seconds: Silence after which a message is sent.
-            messages: What is sent, by full method name; other methods stay silent.
+            messages: The message to send, by full method name; streams of other methods stay silent.
         """
         self._seconds = seconds
         self._messages = messages
@@ -39,7 +39,7 @@ async def _filled(responses: AsyncGenerator[Any], message: Message, seconds: flo
         async with aclosing(responses):
             async for response in responses:
                 queue.put_nowait(response)
-                await queue.join()  # the handler goes on when the response has been written, as without this
+                await queue.join()  # the handler continues when the response has been written, as without this stage
 
     pumping = asyncio.create_task(pump(), name="keep-alive")
     pumping.add_done_callback(lambda _: queue.put_nowait(_END))

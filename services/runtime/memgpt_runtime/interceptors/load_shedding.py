@@ -26,7 +26,7 @@ class LoadShedding:
             max_calls: Unary calls in progress.
             max_streams: Streaming calls in progress.
             unlimited: Full names of methods that are not counted.
-            in_flight: Knows whether the server drains.
+            in_flight: The calls in progress, and whether new ones are refused.
         """
         self._limits = {False: max_calls, True: max_streams}
         self._counts = {False: 0, True: 0}

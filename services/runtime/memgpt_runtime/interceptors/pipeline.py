@@ -1,4 +1,4 @@
-"""The one gRPC interceptor: knows the four kinds of RPC, and runs the stages around every handler."""
+"""The only gRPC interceptor: it handles the four kinds of RPC, and runs the stages around every handler."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
 class _WrappedMethod:
     """A method's handler within the stages.
 
-    It takes bytes and returns bytes: so a message that cannot be parsed is the caller's error, and one that cannot be
-    serialized a bug, where gRPC itself would end with UNKNOWN. It writes streams by itself instead of yielding them, so
-    that a deadline or a drain ends them inside the stages.
+    It takes bytes and returns bytes, so that a message that cannot be parsed is the caller's error, and one that cannot
+    be serialized is a bug; gRPC itself would end both with UNKNOWN. It writes streams itself instead of yielding them,
+    so that a deadline or a drain ends them inside the stages.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class _WrappedMethod:
 
 
 async def _discard(requests: AsyncIterator[bytes]) -> None:
-    """Read what a client still sends, for a moment: a client that is busy sending loses the status (`LOST_ANSWER`).
+    """Read for a moment what a client still sends, since a client that is sending loses the status (`LOST_ANSWER`).
 
     Nothing else is delayed: such a client cannot get a response before it has sent everything.
     """

@@ -1,4 +1,4 @@
-"""Makes the call known to everything below it."""
+"""The stage that sets the current call for the stages and the handler inside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ContextStage:
         """Set the stage up.
 
         Args:
-            trust_principal: Whether callers may say on whose behalf they call: true for Memory, whose only callers are
+            trust_principal: Whether callers may set the principal of a call: true for Memory, whose only callers are
                 the other services. Elsewhere the metadata key is ignored.
         """
         self._trust_principal = trust_principal

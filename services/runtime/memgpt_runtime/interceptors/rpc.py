@@ -1,4 +1,4 @@
-"""One RPC on its way through the stages, and what a stage is."""
+"""An RPC on its way through the stages, and the interface of a stage."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Rpc:
     Attributes:
         method: Full name, ``/package.Service/Method``.
         kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
-        known: Whether the server has this method. An unknown method's name is the caller's invention, and goes into no
-            metric.
+        known: Whether the server has this method. The name of an unknown method can be anything, so it is not used in
+            metrics.
         wire: gRPC's own context.
         request: Ids, principal, deadline; set by the first stage.
-        code: How it ended.
+        code: The status code at its end.
     """
 
     method: str
@@ -53,10 +53,10 @@ Call = Callable[[], Awaitable[Any]]
 
 
 class Stage(Protocol):
-    """Something around every RPC."""
+    """A stage around every RPC."""
 
     name: str
 
     async def around(self, rpc: Rpc, call: Call) -> Any:
-        """Await `call` and return its result; sees what it raises."""
+        """Await `call` and return its result; its exceptions pass through."""
         ...

@@ -1,4 +1,4 @@
-"""Counts and times RPCs."""
+"""The stage that counts and times RPCs."""
 
 from __future__ import annotations
 

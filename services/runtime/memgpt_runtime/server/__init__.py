@@ -1,6 +1,6 @@
 """The life of a server process, the same for every service: start, serve, drain, stop.
 
-A service's ``__main__`` says what it is made of; `run` does the rest::
+A service's ``__main__`` defines its parts; `run` does the rest::
 
     @asynccontextmanager
     async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:

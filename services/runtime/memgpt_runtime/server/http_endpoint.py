@@ -1,4 +1,4 @@
-"""A small HTTP server beside gRPC: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for probes without gRPC."""
+"""A small HTTP server next to gRPC: ``/metrics`` for Prometheus, ``/livez`` and ``/readyz`` for probes without gRPC."""
 
 from __future__ import annotations
 

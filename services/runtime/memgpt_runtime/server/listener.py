@@ -1,4 +1,4 @@
-"""Bind the server's port, and say why when it fails: gRPC does not."""
+"""Bind the server's port, and report why it fails, which gRPC does not."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _bind_problem(host: str, port: int) -> str | None:
     except OSError:
         return f"unknown host {host!r}"
     with socket.socket(family, kind, protocol) as probe:
-        # As gRPC does: lingering connections of an earlier server do not count.
+        # As gRPC does, so that lingering connections of an earlier server are not an error.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(target)

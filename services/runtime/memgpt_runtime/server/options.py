@@ -12,19 +12,19 @@ _UNLIMITED = 2**31 - 1
 def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
     """Return the channel arguments for a server."""
     options: list[tuple[str, Any]] = [
-        # Else two servers silently share a port, and each gets some of the calls.
+        # Otherwise two servers silently share a port, and each gets some of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
-        # Calls beyond the limits are refused by our interceptor, with a reason. gRPC would cancel those of a burst that
-        # wait for the event loop beyond 1,000, without a word.
+        # Our interceptor refuses calls beyond the limits, with a reason. In a burst, gRPC would silently cancel calls
+        # beyond the first 1,000 that wait for the event loop.
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
         # Clients and proxies may ping every 5 s, also while idle; the limit leaves a margin for their clocks. gRPC's
         # own limit is 300 s, and it closes the connections of clients that ping more often.
         ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # A client that is gone or hangs is noticed within 30 s. keepalive_timeout alone has no effect while the peer's
+        # A dead or hanging client is detected within 30 s. keepalive_timeout alone has no effect while the peer's
         # kernel acknowledges; ping_timeout then applies, 60 s by default.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),

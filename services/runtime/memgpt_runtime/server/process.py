@@ -24,10 +24,10 @@ _log = logs.get_logger(__name__)
 
 
 def run(spec: ServiceSpec[S], argv: list[str] | None = None) -> NoReturn:
-    """Run a service until it is told to stop, then exit. A user's mistake never shows a traceback."""
+    """Run a service until it is stopped, then exit. A user's mistake never shows a traceback."""
     # C-core's own lines on standard error, such as failed connections, are neither JSON nor useful.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # What is written from here on is private to this user.
+    # Files created from here on are private to this user.
     os.umask(0o077)
     parser = argparse.ArgumentParser(
         prog=f"memgpt-{spec.name}",
@@ -47,7 +47,7 @@ def run(spec: ServiceSpec[S], argv: list[str] | None = None) -> NoReturn:
     except (StartError, ServiceError) as error:
         _print_error(spec.name, error)
         sys.exit(1)
-    except Exception:  # noqa: BLE001 - the process's last words
+    except Exception:  # noqa: BLE001 - the last log line of the process
         _log.critical("server_crashed", exc_info=True)
         sys.exit(1)
     sys.exit(0)
@@ -84,7 +84,7 @@ def _print_error(name: str, error: Exception) -> None:
 
 
 def _tune_collector() -> None:
-    """Let Python's cycle collector ignore what was loaded at the start, and run seldom on what calls leave behind.
+    """Let Python's cycle collector ignore objects from the start, and run rarely on those that calls leave behind.
 
     By default it scans every object of the libraries again and again while the server is busy.
     """

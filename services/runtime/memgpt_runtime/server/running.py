@@ -1,4 +1,4 @@
-"""A server that serves, and how it drains."""
+"""A running server, and its drain."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _log = get_logger(__name__)
 
 _REFUSE_SECONDS = 0.2
 _LONGEST_REFUSAL_SECONDS = 1.0
-"""How long new calls are refused before the connections are closed: until none came for a moment. gRPC cancels what
-arrives with the closing, without a word; a client that was refused, with UNAVAILABLE, waits before its next attempt."""
+"""Most seconds for which new calls are refused before the connections are closed; it ends when none come for a moment.
+gRPC silently cancels calls that arrive during the close; a client refused with UNAVAILABLE waits before its retry."""
 
 
 @dataclass
 class Server:
-    """A server that serves.
+    """A running server.
 
     Attributes:
         port: The port it listens on.
@@ -39,10 +39,10 @@ class Server:
     _stopping: asyncio.Event
 
     async def drain(self, cause: str, *, pause: float = 0.0, hurry: asyncio.Event | None = None) -> None:
-        """Stop in good order: not ready, a pause, no new calls, a grace period for the calls in progress.
+        """Stop gracefully: not ready, a pause, no new calls, a grace period for the calls in progress.
 
         Args:
-            cause: For the log.
+            cause: Why the server stops, for the log.
             pause: Seconds during which calls are still accepted.
             hurry: Ends pause and grace period when it is set.
         """

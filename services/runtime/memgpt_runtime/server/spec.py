@@ -1,4 +1,4 @@
-"""What a service is made of, and what its setup gets."""
+"""The definition of a service, and the argument of its setup."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class StartError(Exception):
 
 @dataclass
 class App(Generic[S]):
-    """What a service's setup gets: its settings, and where to register its parts.
+    """The argument of a service's setup: its settings, and where to register its parts.
 
     Attributes:
         config: The settings; `config.service` is the service's own section.
         readiness: Conditions that must hold for the server to be ready.
         metrics: The server's metrics; `metrics.registry` takes further ones.
-        stopping: Set when the drain begins: long streams may end in good order.
+        stopping: Set when the drain begins, so that long streams can end gracefully.
     """
 
     config: Config[S]
@@ -52,14 +52,14 @@ Setup = Callable[[App[S]], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True)
 class ServiceSpec(Generic[S]):
-    """What a service is made of.
+    """The definition of a service.
 
     Attributes:
         name: Its section in the configuration and its name in logs, such as ``memory``.
         settings: Model of its section.
         setup: Opens its resources inside the event loop, and adds its servicers.
-        trust_principal: Whether callers may say on whose behalf they call: only where the suite's own services are the
-            only callers.
+        trust_principal: Whether callers may set the principal of a call: only if the suite's own services are the only
+            callers.
         deadlines: Seconds by full method name, for methods that need other defaults; None for no limit.
         unlimited: Full names of methods that do not count against ``max_concurrent_streams``, because they mostly wait
             and something else bounds them.

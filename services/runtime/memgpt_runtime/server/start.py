@@ -63,7 +63,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
     # Does nothing if the server was drained before.
     stack.push_async_callback(server.stop, None)
-    # First of all: a taken address is the most common mistake, and opening a store takes time.
+    # First, since a taken address is the most common mistake, and opening a store takes time.
     port = bind(server, settings, section.host, section.port, spec.name)
     announcer.announce(spec.name, section.host, port, "bound")
     metrics.ready.set_function(lambda: float(readiness.ready))
@@ -94,7 +94,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
 
 
 class _Registrar:
-    """Passes handlers on to the server, and learns the services' names."""
+    """Passes handlers to the server, and collects the services' names."""
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server

@@ -14,10 +14,10 @@ class StopSignal:
     """The request to stop.
 
     Attributes:
-        requested: Set when the server is to stop.
-        hurry: Set when it is asked a second time.
-        cause: Who asked, for the log.
-        pause: Whether load balancers need time to take note.
+        requested: Set when the server must stop.
+        hurry: Set by a second request.
+        cause: The origin of the request, for the log.
+        pause: Whether load balancers need time to notice.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class StopSignal:
         self._starting: asyncio.Task[Any] | None = asyncio.current_task()
 
     def started(self) -> None:
-        """Note that the server has started: from now on a request drains it, before it cancels the start."""
+        """Note that the server has started: from now on a request drains it, instead of cancelling the start."""
         self._starting = None
 
     def request(self, cause: str, *, pause: bool) -> None:

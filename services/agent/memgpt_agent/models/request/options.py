@@ -42,7 +42,7 @@ OPTIONS = (
         ),
     ),
 )
-"""In the order of the search: a refusal of ``response_format`` together with ``stream`` is fixed by dropping that one."""
+"""In the order of the search: a refusal of ``response_format`` together with ``stream`` is fixed without ``stream``."""
 
 NO_SCHEMA = _words(
     r"json_schema\W{0,3}(?:is |type )?.{0,20}(?:unavailable|(?:not|un)[ -]?(?:supported|available|allowed))|type is unavailable|(?:must be|expected|one of|only)\b.{0,40}json_object"
