@@ -1,4 +1,4 @@
-"""Fixtures that tests of all kinds share."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SERVER = pytest.StashKey[MilvusServer]()
 
 
 def _missing(reason: str) -> None:
-    """Skips for want of a tool; in CI nothing may be missing."""
+    """Skip the test because a tool is missing; in CI, fail."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -40,7 +40,7 @@ def _shared_server(config: pytest.Config) -> MilvusServer:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the tests are that kill, or do anything else, at random."""
+    """Add the options for the length of randomized tests."""
     parser.addoption("--kills", type=int, default=0, help="kills of each test of crashes (default: few)")
     parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
@@ -50,32 +50,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
-    """Kills that the command line asks for; 0 for the test's own number."""
+    """Number of kills from the command line; 0 for the test's own number."""
     return int(request.config.getoption("--kills"))
 
 
 @pytest.fixture
 def examples(request: pytest.FixtureRequest) -> int:
-    """Runs of random changes that the command line asks for; 0 for the test's own number."""
+    """Number of random runs from the command line; 0 for the test's own number."""
     return int(request.config.getoption("--examples"))
 
 
 @pytest.fixture
 def clients(request: pytest.FixtureRequest) -> int:
-    """Clients at work while something is killed."""
+    """Number of concurrent clients in kill tests."""
     return int(request.config.getoption("--clients"))
 
 
 @pytest.fixture
 def large(request: pytest.FixtureRequest) -> bool:
-    """Whether the command line asks for files that take minutes."""
+    """Whether to include files that take minutes."""
     return bool(request.config.getoption("--large"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Starts the Milvus server in the background if a test needs it, so that it gets ready while others run.
+    """Start the Milvus server in the background if a test needs it, so that it gets ready while others run.
 
-    Of several processes that share the tests out, only those start one to whom such a test falls.
+    With several test processes, only those with such a test start one.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
@@ -85,7 +85,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends it, also after an interrupt."""
+    """Stop the Milvus server, even after an interrupt."""
     if server := config.stash.get(_SERVER, None):
         server.stop()
         shutil.rmtree(server.folder, ignore_errors=True)
@@ -93,9 +93,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
-    """The Milvus server that the whole session shares, ready.
+    """The ready Milvus server shared by the whole session.
 
-    For tests that leave it as it is; who wants to kill one takes `own_milvus_server`. Its tests carry the marker
+    Tests must not change its state; a test that kills the server uses `own_milvus_server`. Its tests carry the marker
     `milvus_server`, so that the server is started early.
     """
     if reason := milvus.why_unavailable():
@@ -107,7 +107,7 @@ def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
 
 @pytest.fixture
 def stopped_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
-    """A Milvus server for one test that is still to be started."""
+    """A Milvus server for one test, not yet started."""
     if reason := milvus.why_unavailable():
         _missing(reason)
     server = MilvusServer(tmp_path / "milvus-server")
@@ -119,7 +119,7 @@ def stopped_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
 
 @pytest.fixture
 def own_milvus_server(stopped_milvus_server: MilvusServer) -> MilvusServer:
-    """A Milvus server for one test, to kill, hang and restart; ready."""
+    """A ready Milvus server for one test, to kill, suspend and restart."""
     stopped_milvus_server.start()
     stopped_milvus_server.wait_ready()
     return stopped_milvus_server
@@ -127,7 +127,7 @@ def own_milvus_server(stopped_milvus_server: MilvusServer) -> MilvusServer:
 
 @pytest.fixture
 def milvus_server_uri(milvus_server: MilvusServer) -> Iterator[str]:
-    """An empty database of its own on the shared server, as a URI that ends in the database's name."""
+    """The URI of an empty database on the shared server; it ends in the database's name."""
     name = f"test_{uuid4().hex}"
     with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
         client.create_database(name)
@@ -142,20 +142,20 @@ def milvus_server_uri(milvus_server: MilvusServer) -> Iterator[str]:
 
 @pytest.fixture
 def milvus_lite_uri(tmp_path: Path) -> str:
-    """A file for Milvus Lite that does not exist yet."""
+    """The path of a Milvus Lite file that does not exist yet."""
     return str(tmp_path / "milvus.db")
 
 
 @pytest.fixture(params=["lite", pytest.param("server", marks=pytest.mark.milvus_server)])
 def milvus_uri(request: pytest.FixtureRequest) -> str:
-    """An empty store, once on Milvus Lite and once on the Milvus server: the test runs against both."""
+    """The URI of an empty store; the test runs on Milvus Lite and on the Milvus server."""
     uri: str = request.getfixturevalue("milvus_lite_uri" if request.param == "lite" else "milvus_server_uri")
     return uri
 
 
 @pytest.fixture
 def scripted_llm() -> Iterator[Callable[..., ScriptedLLM]]:
-    """Starts scripted models; they stop with the test."""
+    """A function that starts scripted models, which stop after the test."""
     started: list[ScriptedLLM] = []
 
     def start(*args: object, **settings: object) -> ScriptedLLM:

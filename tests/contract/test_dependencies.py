@@ -20,17 +20,17 @@ INDIRECT = {
     "wordllama",  # only its weights are read
     "tzdata",  # zoneinfo, where the system has no time zones
 }
-"""Packages that other packages import if they are there."""
+"""Packages that other packages import if they are installed."""
 OPTIONAL = {"tokenizers"}
-"""Packages that a setting asks for, and whose absence has an error of its own."""
+"""Packages that only a setting requires, and whose absence has its own error."""
 
 
 PARTS_OF_MEMGPT = {"cli": "cli", "client": "client", "config": "config", "endpoints": "config"}
-"""Where the packages of the namespace `memgpt` come from; all others are stubs."""
+"""Distributions of the packages in the namespace `memgpt`; all others are stubs."""
 
 
 def imported(folder: Path) -> set[str]:
-    """Full names of the modules that the code in a folder imports."""
+    """Return the full names of the modules that the code in a folder imports."""
     names: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -42,7 +42,7 @@ def imported(folder: Path) -> set[str]:
 
 
 def distributions(module: str) -> set[str]:
-    """The distributions that may provide a module."""
+    """Return the distributions that may provide a module."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         return set()

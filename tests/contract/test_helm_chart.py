@@ -32,7 +32,7 @@ def name_of(example: Path | None) -> str:
 
 
 class Chart:
-    """Renders the chart with the real program."""
+    """Renders the chart with the real `helm`."""
 
     def __init__(self, helm: Path) -> None:
         self._helm = helm

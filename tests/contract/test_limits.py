@@ -1,4 +1,4 @@
-"""Every string, list and map of a request has a maximum: no message can take memory that nobody bounds."""
+"""Every string, list and map of a request has a maximum, so no message can take unbounded memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = [memgpt.agent.v1, memgpt.loader.v1, memgpt.memory.v1]
 
 
 def _rules() -> Any:
-    """Returns a class of field options that knows the constraints of protovalidate, which the stubs do not."""
+    """Return a field options class that knows the constraints of protovalidate, which the stubs do not."""
     pool = descriptor_pool.DescriptorPool()
     for module in (descriptor_pb2, duration_pb2, timestamp_pb2, field_mask_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)

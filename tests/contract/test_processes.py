@@ -1,4 +1,4 @@
-"""How tests start and end services, tried on a service that does nothing."""
+"""Tests of the process helpers, with a service that does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A turn whose Agent is stopped or killed, seen by the Python client: directly and behind a proxy."""
+"""The Python client resumes a turn whose Agent is stopped or killed, directly and behind a proxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Llm = Callable[..., ScriptedLLM]
 
 
 class Replicas:
-    """Agents before one Memory, each at an address that outlives it.
+    """Agents that share one Memory, each at a stable address.
 
     Attributes:
         agents: The processes.
@@ -64,7 +64,7 @@ class Replicas:
         return agent
 
     def end(self, how: str) -> None:
-        """Ends one Agent after the other, and starts another in its place, as a rolling update does."""
+        """Replace one Agent after the other, as in a rolling update."""
         for place, agent in enumerate(self.agents):
             if how == "kill":
                 agent.kill9()

@@ -1,4 +1,4 @@
-"""Files as people have them, loaded by the command line: how each ends, and whether it is found."""
+"""Realistic files, loaded by the command line: the outcome of each, and whether it is found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 
 def label(sample: Sample) -> str:
-    """Its name as the source knows it."""
+    """Return its name in the source."""
     return sample.name.replace("\n", "\\x0a")
 
 
@@ -42,7 +42,7 @@ def stubs(suite: Suite) -> Iterator[tuple[LoaderServiceStub, ArchivalMemoryServi
 
 
 def load(suite: Suite, folder: Path, name: str, samples: list[Sample]) -> tuple[str, int, dict[str, LoadFile]]:
-    """Loads files by the command line: all it said, its exit code, and how each file ended."""
+    """Load files by the command line; return its output, its exit code, and the outcome of each file."""
     corpus.write(folder, samples)
     arguments = [argument for sample in samples for argument in ("--input-files", str(folder / sample.name))]
     run = suite.run("load", "directory", "--name", name, *arguments, timeout=3600)
@@ -57,7 +57,7 @@ def how(file: LoadFile) -> str:
 
 
 def found(suite: Suite, name: str, needle: str) -> PassageHit:
-    """The first hit of a search by words."""
+    """Return the first hit of a keyword search."""
     with suite.client() as client, stubs(suite) as (_, memory):
         scope = PassageScope(source_id=client.sources.find(name).source_id)
         request = SearchPassagesRequest(scope=scope, query=needle, mode=SEARCH_MODE_TEXT, page_size=1)

@@ -1,4 +1,4 @@
-"""Processes killed at the worst moment: what was acknowledged stays, and nothing happens twice."""
+"""Processes killed at the worst moment: acknowledged work is kept, and nothing happens twice."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_memory_restarts_under_a_running_agent(tmp_path: Path) -> None:
 def test_a_turn_whose_holder_died_is_finished_by_the_next(
     tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]
 ) -> None:
-    """A lease taken straight from Memory and abandoned: the next message waits for it, then finishes that turn."""
+    """After a lease is taken from Memory and abandoned, the next message waits for it, then finishes that turn."""
     llm = scripted_llm([call("send_message", message="First."), call("send_message", message="Second.")])
     with Suite(tmp_path, **_model(llm)) as suite, suite.client() as client:
         agent = client.agents.create(agent_pb.CreateAgentRequest(name="A"))

@@ -1,4 +1,4 @@
-"""Each distribution, built as a wheel and installed alone outside the repository: what it has, and that it works."""
+"""Each distribution works when it is built as a wheel and installed alone outside the repository."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OWN: dict[str, set[str]] = {
     "memgpt_milvus_protos": {"memgpt/agent", "memgpt/common", "memgpt/loader", "memgpt/memory", "memgpt/tool"},
     "memgpt_milvus_runtime": {"memgpt_runtime"},
 }
-"""The packages of each wheel: no other project's, and none in two wheels."""
+"""Packages of each wheel: none of another project, and none in two wheels."""
 
 
 class Installed:
@@ -38,7 +38,7 @@ class Installed:
         self.work.mkdir()
 
     def run(self, program: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run one of its programs without any setting of the tests' own environment."""
+        """Run one of its programs without settings from the tests' environment."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("MEMGPT_", "PYTHON"))}
         environ |= {"MEMGPT_HOME": str(self.work / "home"), "COLUMNS": "200", "NO_COLOR": "1"}
         command: list[str | Path] = [self.environment / "bin" / program, *arguments]
@@ -47,13 +47,13 @@ class Installed:
         )
 
     def python(self, code: str) -> str:
-        """What some Python code prints."""
+        """Return the output of Python code."""
         done = self.run("python", "-c", code)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def has(self, *modules: str) -> set[str]:
-        """Those of the modules that it can import."""
+        """Return the modules that it can import."""
         code = f"import importlib.util as u; print(*(m for m in {modules!r} if u.find_spec(m)))"
         return set(self.python(code).split())
 

@@ -19,7 +19,7 @@ from tests.support.suite import Suite
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of the commands that do something."""
+    """Yield the paths of all commands that are not groups."""
     for name, command in group.commands.items():
         if command.hidden:
             continue

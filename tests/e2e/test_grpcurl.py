@@ -1,4 +1,4 @@
-"""The suite as `grpcurl` sees it: nothing but reflection, and JSON on the command line."""
+"""The suite used with `grpcurl`: only reflection, and JSON on the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Grpcurl:
         self._address = address
 
     def text(self, *arguments: str, data: dict[str, Any] | None = None, fails: bool = False) -> str:
-        """Its output; of a failing call, what it says of the failure."""
+        """Return its output; for a failing call, its error output."""
         options = ["-plaintext", "-max-time", "60", "-format-error"]
         if data is not None:
             options += ["-d", json.dumps(data)]
@@ -47,12 +47,12 @@ class Grpcurl:
         return run.stderr if fails else run.stdout
 
     def call(self, method: str, **data: Any) -> dict[str, Any]:
-        """A unary call's answer."""
+        """Return the response of a unary call."""
         answer: dict[str, Any] = json.loads(self.text(method, data=data))
         return answer
 
     def stream(self, method: str, **data: Any) -> list[dict[str, Any]]:
-        """The messages of a stream."""
+        """Return the messages of a stream."""
         text, decoder, messages = self.text(method, data=data), json.JSONDecoder(), []
         while text := text.strip():
             message, end = decoder.raw_decode(text)

@@ -1,7 +1,8 @@
-"""Each of Agent, Memory and client killed at every journal point of a turn; then the same request again.
+"""Agent, Memory or client killed at every journal point of a turn, followed by the same request again.
 
-A proxy before Memory stops the turn before and after every write, the tool stops it before and after its effect: there
-the process dies by `kill -9`. ``--kills 54`` kills each at each point; by default there are nine of these.
+A proxy in front of Memory holds the turn before and after every write, and the tool holds it before and after its
+effect; there the process is killed with `kill -9`. ``--kills 54`` kills each at each point; by default there are nine
+of these.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ with MemGPT(sys.argv[1], sys.argv[1]) as memgpt:
 
 
 class Stage:
-    """Memory behind a proxy, an Agent with another one ready to take its place, and a tool."""
+    """Memory behind a proxy, an Agent with a standby, and a tool."""
 
     def __init__(self, home: Path, llm: ScriptedLLM) -> None:
         self._home = home
@@ -98,7 +99,7 @@ class Stage:
         return CallToolResponse(result="It rang.")
 
     def stop(self, point: Point) -> Stop:
-        """Stops the next turn at a point."""
+        """Hold the next turn at a point."""
         method, number, when = point
         self.tool_stop = None
         if method != "CallTool":
@@ -111,7 +112,7 @@ class Stage:
         return self.tool_stop
 
     def kill(self, victim: str, client: subprocess.Popen[bytes]) -> None:
-        """Kills one of them, and brings Agent or Memory back."""
+        """Kill one of them, and restart Agent or Memory."""
         if victim == "client":
             client.kill()
         elif victim == "agent":
@@ -133,7 +134,7 @@ def stage(tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]) -> Iterator[
 
 
 def send_until_done(stage: Stage, request: agent_pb.SendMessageRequest) -> list[TurnEvent]:
-    """The durable events; the same request again whenever it fails."""
+    """Return the durable events, sending the same request again whenever it fails."""
     for attempt in range(20):
         try:
             with MemGPT(stage.address, stage.address) as client:

@@ -1,4 +1,4 @@
-"""`memgpt load` as a person types it: a folder with odd files, standard input, web pages."""
+"""`memgpt load` as a user runs it: a folder with unusual files, standard input, web pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loader, Memory and the command line killed at random in the middle of a load: the same command again mends it.
+"""Loader, Memory and the command line killed at random during a load, which the same command then completes.
 
 ``--kills 20`` is the long run, of some minutes.
 """
@@ -24,12 +24,12 @@ from tests.support.suite import Suite
 _PAGES = 150
 _OF_CORPUS = ("report.pdf", "password.pdf", "noise.pdf", "nothing.pdf", "reference loop.pdf")
 _BEGINS = ("a", "l", "m", "s", "t")
-"""First letters of further files of the corpus: about a third."""
+"""First letters of additional files of the corpus, about a third."""
 
 
 def _write(folder: Path) -> None:
     chosen = [each for each in corpus.samples() if each.name in _OF_CORPUS or each.name.startswith(_BEGINS)]
-    # A bomb takes its time, and says nothing of kills.
+    # Bombs take long and are irrelevant for kills.
     corpus.write(folder, [each for each in chosen if "expands" not in each.says])
     lines = "\n".join(
         "The ships of the north carry timber, salt and letters to the harbours of the south." for _ in range(20)
@@ -38,7 +38,7 @@ def _write(folder: Path) -> None:
 
 
 def _passages(suite: Suite, source_id: str) -> list[tuple[str, str, str, int]]:
-    """Id, text, file and page of every passage of a source, in order of the ids."""
+    """Return id, text, file and page of every passage of a source, ordered by id."""
     found: list[tuple[str, str, str, int]] = []
     with grpc.insecure_channel(suite.memory_address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
         request = ListPassagesRequest(scope=PassageScope(source_id=source_id), page_size=1000)

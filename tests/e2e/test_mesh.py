@@ -1,4 +1,4 @@
-"""The services behind a proxy that ends silent streams, as those of clouds and meshes do."""
+"""The services behind a proxy that ends idle streams, like those of clouds and meshes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Llm = Callable[..., ScriptedLLM]
 
 @pytest.mark.parametrize("keep_alive", ["0.3", "300"])
 def test_a_turn_that_waits_outlives_the_proxy_before_memory(tmp_path: Path, scripted_llm: Llm, keep_alive: str) -> None:
-    """With signs of life its stream is not cut; without them it is opened again."""
+    """With heartbeats its stream is not cut; without them it is reopened."""
     gate = threading.Event()
 
     def answer(_request: object) -> object:

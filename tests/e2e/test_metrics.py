@@ -1,4 +1,4 @@
-"""What each service tells Prometheus after real work, from its real endpoint."""
+"""The Prometheus metrics of each service after real work, from its real endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nested key-value retrieval, small: whoever reads to the end finds every value, and the controls do not."""
+"""Small nested key-value retrieval: a policy that reads to the end finds every value, and the controls do not."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_policy_goes_by_the_request_alone() -> None:
         assert name == "archival_memory_search"
         return int(json.loads(arguments)["page"])
 
-    assert page("0/6") == 1  # the question has left its window long since
+    assert page("0/6") == 1  # the question has long left the window
     assert page("5/6") == 6
     ((name, arguments),) = policy.decide(shown("Showing 5 of 35 results (page 6/6): []")).tool_calls
     assert (name, json.loads(arguments)["message"]) == ("send_message", key)

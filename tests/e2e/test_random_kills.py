@@ -28,7 +28,7 @@ from tests.support.scripted_tool import ScriptedTool
 
 
 class Service:
-    """A service that is killed and comes back at its address."""
+    """A service that can be killed and restarts at its address."""
 
     def __init__(self, module: str, home: Path, **settings: str) -> None:
         self._module, self._home, self._settings = module, home, settings
@@ -37,7 +37,7 @@ class Service:
         self._settings[f"{module.upper()}_PORT"] = self.address.rsplit(":", 1)[1]
 
     def kill(self) -> None:
-        """Kills it and waits until it is back."""
+        """Kill it and wait until it has restarted."""
         self._process.kill9()
         self._process.close()
         self._process = ServiceProcess(self._module, self._home, **self._settings)
@@ -49,14 +49,14 @@ class Service:
 
 @dataclass
 class Client:
-    """Sends one message after the other to an agent of its own, each until its turn has ended.
+    """Sends messages to its own agent, each after the previous turn has ended.
 
     Attributes:
         agent_id: The agent.
         addresses: The replicas, asked in turn.
-        marks: What was sent, in order; each is the request's id as well.
-        gone: Set to have the client go away from the stream it follows.
-        failures: What should not have been.
+        marks: The sent texts in order; each is also the request's id.
+        gone: Set to make the client leave the stream it follows.
+        failures: Unexpected results.
     """
 
     agent_id: str
@@ -82,7 +82,7 @@ class Client:
             threading.Event().wait(0.1)
 
     def _followed(self, request: agent_pb.SendMessageRequest, address: str) -> bool:
-        """Follows the turn from where it is known; whether it has ended."""
+        """Follow the turn from the last known event; return whether it has ended."""
         with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
             stream = AgentServiceStub(channel).SendMessage(request)
             try:
@@ -99,7 +99,7 @@ class Client:
                         self.gone.clear()
                         return False
             except grpc.RpcError as error:
-                # What repeating mends, and nothing else.
+                # Only errors after which a retry can succeed.
                 if error.code() not in (
                     grpc.StatusCode.UNAVAILABLE,
                     grpc.StatusCode.ABORTED,

@@ -1,4 +1,4 @@
-"""What the flags of `memgpt run` change: seen by the model, which is scripted, and by the person."""
+"""The effects of the flags of `memgpt run`, as seen by the scripted model and by the user."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.scripted_llm import Completion, Request, ScriptedLLM, call, s
 from tests.support.suite import Suite
 
 MESSAGE = "Hello there."
-"""What the model answers."""
+"""The model's answer."""
 
 
 def answer(request: Request) -> Completion:
-    """Pauses heartbeats when it is asked to, once; else it answers."""
+    """Pause heartbeats once when requested; otherwise answer."""
     if not request.functions:
         return say("A summary.")
     last = [message for message in request.messages if message["role"] == "user"][-1]["content"]
@@ -50,7 +50,7 @@ Chat = Callable[..., tuple[str, list[Request]]]
 
 @pytest.fixture
 def chat(suite: Suite, model: ScriptedLLM) -> Chat:
-    """Runs `memgpt run` with a new agent, or `agent`; answers what it prints, and what the model was asked."""
+    """Run `memgpt run` with a new agent, or `agent`; return its output and the requests to the model."""
 
     def run(*flags: str, text: str = "Hi.\n", agent: str = "") -> tuple[str, list[Request]]:
         before = len(model.requests)

@@ -1,4 +1,4 @@
-"""The command line as a person sees it: at terminals, narrow and wide, one and two, with things that are down."""
+"""The command line on terminals: narrow and wide, one and two at a time, with dependencies that are down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Type = Callable[..., Terminal]
 
 
 class Home:
-    """A home of the test's own, and commands in it."""
+    """A home for one test, and commands in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def services_of(home: Home) -> list[int]:
-    """Process ids of the services that run for a home."""
+    """Return the process ids of the services that run for a home."""
     found = []
     for file in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -70,7 +70,7 @@ def services_of(home: Home) -> list[int]:
 
 
 def broken_words(lines: list[str], text: str) -> set[str]:
-    """Words of lines that are not in a text as they stand: what a break inside a word leaves."""
+    """Return words of lines that do not occur in a text, which shows breaks inside words."""
     known = set(text.split())
     return {word for line in lines for word in line.split()} - known
 
@@ -105,7 +105,7 @@ def test_answers_break_between_words_while_they_stream(home: Home, width: int) -
 
 
 def test_a_chat_is_resumed_without_asking_the_model(home: Home) -> None:
-    """And a new one is streamed by default."""
+    """A resumed chat calls no model, and a new one is streamed by default."""
     with ScriptedLLM([call("send_message", message="Hello, Ada.")]) as llm:
         home.configure(llm)
         with home.terminal("run", "--agent", "Ada", "--first", "--no-verify") as chat:

@@ -1,4 +1,4 @@
-"""Nothing in plaintext: the three services and the command line, each with a certificate that the others ask for."""
+"""The three services and the command line with mutual TLS, and nothing in plaintext."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_services_that_ask_each_other_for_certificates(authority: Authority, tmp
 
 
 def test_services_that_the_command_line_starts(authority: Authority, tmp_path: Path) -> None:
-    """Two sections of one file are enough: what is started here reaches Memory as the command line reaches them."""
+    """Two sections of one file suffice: services started here reach Memory as the command line reaches them."""
     (tmp_path / "tea.txt").write_text(TEA)
     home = tmp_path / "home"
     server = service_environment(home, _variables("server", _server(authority)))

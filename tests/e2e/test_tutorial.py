@@ -25,7 +25,7 @@ Type = Callable[..., "pexpect.spawn[str]"]
 
 @pytest.fixture
 def memgpt(tmp_path: Path) -> Iterator[Type]:
-    """Starts `memgpt` with arguments at a terminal of its own, in a home of the test's own."""
+    """Start `memgpt` with arguments on its own terminal, in the test's home."""
     environment = service_environment(tmp_path / "home", {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"})
     size = (50, 250)
     terminals: list[pexpect.spawn[str]] = []
@@ -54,7 +54,7 @@ def memgpt(tmp_path: Path) -> Iterator[Type]:
 
 
 def finish(terminal: pexpect.spawn[str]) -> str:
-    """What it says up to its end, which must be a good one."""
+    """Return its output up to its end, which must be successful."""
     terminal.expect(pexpect.EOF)
     rest = terminal.before or ""
     terminal.close()

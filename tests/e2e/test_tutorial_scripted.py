@@ -1,4 +1,4 @@
-"""The command line without a terminal: scripts, pipes, mistakes, and what is left behind."""
+"""The command line without a terminal: scripts, pipes, user errors, and leftovers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of a command that knows of no home but the test's own."""
+    """Return the environment of a command with only the test's home."""
     return service_environment(tmp_path / "home", {})
 
 
 @pytest.fixture
 def memgpt(environment: dict[str, str], tmp_path: Path) -> Run:
-    """Runs `memgpt` with arguments to its end."""
+    """Run `memgpt` with arguments to its end."""
 
     def run(*arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -253,7 +253,7 @@ def test_a_second_server_says_why_it_cannot_start(memgpt: Run, server: subproces
 
 
 def test_services_end_with_the_command_that_started_them(environment: dict[str, str]) -> None:
-    """Also when it cannot stop them any more."""
+    """They end even if the command cannot stop them any more."""
     with subprocess.Popen(
         [MEMGPT, "run", "--agent", "Ada"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as chat:
@@ -285,7 +285,7 @@ def test_a_milvus_that_does_not_answer_is_named_at_once(environment: dict[str, s
 
 
 def test_a_server_says_at_once_what_it_does(environment: dict[str, str]) -> None:
-    """Before its services are ready, which this one's never are."""
+    """The server prints its state before its services are ready, which here never happens."""
     (port,) = free_ports(1)
     away = {"MEMGPT_MEMORY_URI": f"http://127.0.0.1:{port}"}
     ports = {f"MEMGPT_{name}_PORT": "0" for name in ("MEMORY", "LOADER", "AGENT")}
@@ -335,7 +335,7 @@ def test_mistakes_cost_a_line(
 
 
 def test_the_version_is_quick_to_say(memgpt: Run) -> None:
-    """What costs time is imported only by the commands that need it."""
+    """Slow imports happen only in the commands that need them."""
     code = "import sys, memgpt.cli.main; print(*(m for m in ('grpc', 'rich', 'pydantic') if m in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""

@@ -1,4 +1,4 @@
-"""A turn with two searches, an edit of core memory, a note and a remote tool call; and what must be left of it."""
+"""A turn with two searches, an edit of core memory, a note and a remote tool call, and checks of its transcript."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STEPS = (
     "ring",
     "send_message",
 )
-"""Functions of a turn, in order."""
+"""Functions called in a turn, in order."""
 
 COMMITS = len(STEPS) + 1
-"""Steps that it commits: the tool's result is one of its own."""
+"""Number of steps that it commits; the tool's result is a separate one."""
 
 
 def plan(mark: str) -> list[tuple[str, dict[str, Any]]]:
-    """The calls of the turn whose message is `mark`."""
+    """Return the calls of the turn whose message is `mark`."""
     again = {"request_heartbeat": True}
     return [
         ("archival_memory_search", {"query": mark, **again}),
@@ -42,7 +42,7 @@ def plan(mark: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def answer(request: Request) -> Reply:
-    """The model: a pure function of what it is shown, as a turn that goes on elsewhere needs it."""
+    """Act as the model: a pure function of the request, so that another replica can continue a turn."""
     if not request.functions:
         return say("A summary.")
     mark, done = "", 0
@@ -52,13 +52,13 @@ def answer(request: Request) -> Reply:
         for envelope in envelopes(message["content"]) if message["role"] == "user" else ():
             if envelope.get("type") == "user_message":
                 mark, done = envelope["message"], 0
-    # Whoever is alerted behind the last call is asked once more.
+    # An alert after the last call causes one more request.
     name, arguments = plan(mark)[min(done, len(STEPS) - 1)]
     return call(name, thought=f"step {done} of {mark}", **arguments)
 
 
 def history(memory_address: str, agent_id: str) -> list[Message]:
-    """Every message of an agent, the oldest first."""
+    """Return every message of an agent, oldest first."""
     found: list[Message] = []
     with grpc.insecure_channel(memory_address) as channel:
         stub, token = RecallMemoryServiceStub(channel), ""
@@ -72,7 +72,7 @@ def history(memory_address: str, agent_id: str) -> list[Message]:
 
 
 def check_transcript(messages: Sequence[Message], marks: Sequence[str]) -> None:
-    """Asserts that a history holds the boot sequence and these turns: whole, once each, in order."""
+    """Assert that a history consists of the boot sequence and these turns: complete, once each, in order."""
     assert [message.sequence for message in messages] == list(range(len(messages)))
     told = deque(messages[3:])
     for mark in marks:
@@ -97,7 +97,7 @@ def _check_call(told: deque[Message], number: int, mark: str, name: str, argumen
 
 
 def envelopes(text: object) -> list[dict[str, Any]]:
-    """The envelopes of a message as the model sees it: several that follow each other, and notes of the Agent's own."""
+    """Return the envelopes of a message as the model sees it, including several in a row and the Agent's notes."""
     return [_envelope(line) for line in str(text).splitlines() if line.startswith("{")]
 
 

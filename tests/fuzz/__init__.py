@@ -1,4 +1,4 @@
-"""Fuzzing: what nobody would send on purpose, sent at random.
+"""Fuzzing of the Loader with random invalid input.
 
 python -m tests.fuzz.loader --minutes 10
 """

@@ -1,4 +1,4 @@
-"""Changes that a file, or a message, may suffer."""
+"""Random mutations of files and messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WORTH = (
     b"%PDF-",
     "\u202e\u200d\ud83d".encode("utf-16-le", "surrogatepass"),
 )
-"""Words that parsers look for, and values at the edges of what they expect."""
+"""Keywords of parsers, and boundary values."""
 
 
 def _span(random: Random, data: bytes) -> tuple[int, int]:
@@ -82,7 +82,7 @@ def _overwrite(random: Random, data: bytes) -> bytes:
 
 
 def _number(random: Random, data: bytes) -> bytes:
-    """Another number in place of one."""
+    """Replace a number by another one."""
     digits = [at for at in range(len(data)) if data[at : at + 1].isdigit() and not data[at - 1 : at].isdigit()]
     if not digits:
         return data
@@ -97,14 +97,14 @@ _MUTATIONS: Sequence[Callable[[Random, bytes], bytes]] = (_flip, _cut, _end, _re
 
 
 def mutated(random: Random, data: bytes) -> bytes:
-    """Some bytes with a few changes."""
+    """Return bytes with a few changes."""
     for _ in range(random.randint(1, 4)):
         data = random.choice(_MUTATIONS)(random, data)
     return data
 
 
 def mutated_part(random: Random, package: bytes) -> bytes:
-    """An archive with changes in one of its parts, and right in all that is around it."""
+    """Return an archive with changes in one part, which is otherwise valid."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(package)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
         chosen = random.choice(old.namelist())

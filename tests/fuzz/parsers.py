@@ -1,4 +1,4 @@
-"""Files that were damaged at random, through real parser processes."""
+"""Fuzzing of real parser processes with randomly damaged files."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ LIMITS = ParserLimits(
     overlap_tokens=20,
 )
 _MOST_BYTES = 300_000
-"""Larger ones of the corpus are left out: there is little to be found in a megabyte of the same."""
+"""Maximum size of a seed; larger files of the corpus are mostly repetitive."""
 
 _KINDS = Path(__file__).parents[1] / "data" / "kinds"
 
 _BOMBS = "expands to "
-"""How the names of those begin that unpack to more than there is memory: there its limit ends the parser."""
+"""Prefix of the names of files that unpack to more than the memory limit, which ends the parser."""
 
 
 async def fuzz(random: Random, until: Callable[[], bool], folder: Path) -> AsyncIterator[tuple[str, str, Path]]:
-    """Reads damaged files, until it is time to stop.
+    """Parse damaged files until it is time to stop.
 
     Args:
-        random: What decides.
+        random: Source of randomness.
         until: Whether it is time to stop.
-        folder: Where the files are written; those that are yielded stay there.
+        folder: Folder for the files; yielded files stay there.
 
     Yields:
         Of every file how it ended (``loaded`` or the reason), what is wrong with that, or nothing, and the file.

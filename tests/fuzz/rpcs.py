@@ -1,4 +1,4 @@
-"""Requests and uploads that make no sense, to a real Loader."""
+"""Fuzzing of a real Loader with invalid requests and uploads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 50, 1001)
 
 
 async def fuzz(random: Random, until: Callable[[], bool], address: str) -> AsyncIterator[tuple[str, str]]:
-    """Calls the Loader at an address with nonsense, until it is time to stop.
+    """Send invalid calls to the Loader at an address until it is time to stop.
 
     Yields:
         Of every call how it ended, as the name of a status, and what is wrong with that, or nothing.
@@ -58,7 +58,7 @@ async def healthy(address: str) -> bool:
 
 
 async def _seeds(channel: grpc.aio.Channel, data: dict[str, bytes]) -> dict[str, list[Message]]:
-    """Requests that make sense, by method; those of an upload are its pieces."""
+    """Return valid requests by method; those of an upload are its pieces."""
     load = (await _create(channel, "fuzz", data)).load
     id_ = load.load_id
     return {
@@ -107,7 +107,7 @@ def _upload(load_id: str, name: str, data: bytes) -> list[pb.UploadFileRequest]:
 
 
 def _raw(method: Any) -> Any:
-    """A method that takes and gives bytes."""
+    """Return a method that takes and returns bytes."""
     return method
 
 
@@ -146,7 +146,7 @@ async def _call(
 
 
 def _wrong(error: grpc.aio.AioRpcError, shown: str, *, hung: bool) -> str:
-    """What is wrong with a failure: nothing, if it is of the table and says why."""
+    """Return what is wrong with an error; empty if it is in the error table and has a message."""
     code = error.code()
     if code not in CODES.values() or code is grpc.StatusCode.INTERNAL:
         return f"{shown}: {code.name}: {error.details()}"
@@ -163,7 +163,7 @@ def _wrong(error: grpc.aio.AioRpcError, shown: str, *, hung: bool) -> str:
 
 
 def _pieces(random: Random, seeds: Sequence[Message], data: dict[str, bytes]) -> list[bytes]:
-    """An upload: in a wrong order, cut off, mutated, or right."""
+    """Return an upload: reordered, truncated, mutated, or valid."""
     first = random.randrange(len(data)) * 3
     pieces = [each.SerializeToString() for each in seeds[first : first + 3]]
     match random.randrange(6):
@@ -181,7 +181,7 @@ def _pieces(random: Random, seeds: Sequence[Message], data: dict[str, bytes]) ->
 
 
 def _request(random: Random, kind: Descriptor, seeds: Sequence[Message]) -> bytes:
-    """A request: random bytes, random fields, or one that makes sense with some changes."""
+    """Return a request: random bytes, random fields, or a mutated valid one."""
     match random.randrange(4):
         case 0:
             return random.randbytes(random.randrange(100))
@@ -197,7 +197,7 @@ def _request(random: Random, kind: Descriptor, seeds: Sequence[Message]) -> byte
 
 
 def _made(random: Random, kind: Descriptor) -> Message:
-    """A message with random values in some of its fields."""
+    """Return a message with random values in some of its fields."""
     message = GetMessageClass(kind)()
     for field in kind.fields:
         if random.random() < 0.5:

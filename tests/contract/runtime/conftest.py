@@ -1,4 +1,4 @@
-"""A small service on the runtime, over a real socket."""
+"""Fixtures: a small service on the runtime, over a real socket."""
 
 from __future__ import annotations
 

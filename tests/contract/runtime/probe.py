@@ -20,7 +20,7 @@ KINDS = ["unary", "client_stream", "server_stream", "bidi_stream"]
 
 
 class Probe:
-    """Handlers of all four kinds, which do what `behaviour` does with the request's text."""
+    """Handlers of all four kinds of RPC, which call `behaviour` with the request's text."""
 
     def __init__(self, behaviour: Callable[[str], Any]) -> None:
         self.behaviour = behaviour
@@ -106,7 +106,7 @@ class Running:
         )(iter([StringValue(value=text) for text in texts]), **arguments)
 
     async def call(self, kind: str, text: str, **arguments: Any) -> list[str]:
-        """Calls by kind of RPC; the answers' texts."""
+        """Call the given kind of RPC; return the texts of the responses."""
         if kind == "unary":
             return [(await self.unary(text, **arguments)).value]
         if kind == "client_stream":

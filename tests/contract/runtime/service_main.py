@@ -1,4 +1,4 @@
-"""A service process for the tests: what a real ``__main__`` looks like, with handlers that can be held up."""
+"""A service process for the tests, like a real ``__main__``, with handlers that can be held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens around a call: ids, deadlines, shedding, logs, metrics, health, reflection, drain."""
+"""Everything around a call: ids, deadlines, shedding, logs, metrics, health, reflection, drain."""
 
 from __future__ import annotations
 

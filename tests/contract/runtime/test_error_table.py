@@ -1,4 +1,4 @@
-"""Every row of the error table, as a client sees it, and what must never be seen."""
+"""Every row of the error table as seen by a client, and what must not leak."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ROWS: list[tuple[ServiceError, grpc.StatusCode]] = [
 
 
 def _details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
-    """The rich status, by another reading than the runtime's own."""
+    """Return the rich status, decoded independently of the runtime."""
     trailers: Any = error.trailing_metadata()
     raw = dict(trailers)["grpc-status-details-bin"]
     rich = status_pb2.Status.FromString(raw)
@@ -196,7 +196,7 @@ async def test_request_that_breaks_a_constraint_never_reaches_the_handler(start:
 
 
 async def test_downstream_error_is_handed_on(start: Start) -> None:
-    """A call to another service that nobody handles keeps its meaning; a text of gRPC's own does not get out."""
+    """An unhandled error of a downstream call keeps its meaning; gRPC's own text is not exposed."""
     lost = errors.Aborted(Reason.LEASE_LOST, "the lease has passed on", metadata={"epoch": 4})
     async with start(Probe(_raise(lost)).add_to) as below:
 

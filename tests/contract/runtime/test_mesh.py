@@ -1,4 +1,4 @@
-"""Behind proxies, meshes and load balancers: what they do to connections, streams and bursts."""
+"""Behavior behind proxies, meshes and load balancers: connections, streams and bursts."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_streams_that_mostly_wait_do_not_count_against_the_limit(start: St
 
 
 async def test_calls_that_come_during_a_drain_are_refused_with_a_reason(start: Start) -> None:
-    """A client that waits as RetryInfo says sees no bare CANCELLED; without the refusal most calls were cut so."""
+    """A client that honors RetryInfo sees no bare CANCELLED; without the refusal most calls ended that way."""
     ends: Counter[str] = Counter()
     busy = asyncio.Event()
 
@@ -195,7 +195,7 @@ async def test_a_silent_stream_lives_on_behind_a_proxy(start: Start, tmp_path: P
         with Envoy(tmp_path, running.address, idle="1s") as envoy:
             async with open_channel(envoy.address) as channel:
                 call: Any = channel.unary_stream(*SERVER_STREAM)(StringValue())
-                seen = [(await call.read()).value for _ in range(9)]  # more than twice the proxy's patience
+                seen = [(await call.read()).value for _ in range(9)]  # more than twice the proxy's idle timeout
                 assert seen == ["first", *["alive"] * 8]
                 probe.release.set()
                 rest = [response.value async for response in call]

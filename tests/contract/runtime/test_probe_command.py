@@ -12,7 +12,7 @@ from tests.support.ports import free_port
 
 
 async def _probe(address: str, service: str = "") -> tuple[int, str]:
-    """The exit code, and the status."""
+    """Return the exit code and the status."""
     return (
         await asyncio.to_thread(main, [address, "--service", service]),
         await asyncio.to_thread(probe, address, service=service),

@@ -1,4 +1,4 @@
-"""The life of a real service process: start, signals, the parent's end, mistakes of its user."""
+"""The life of a real service process: start, signals, end of the parent, user errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Process:
         self.channel: grpc.Channel | None = None
 
     def until(self, state: str) -> dict[str, Any]:
-        """Reads lines up to the one with a state."""
+        """Read lines up to the one with a state."""
         for line in self.lines:
             found: dict[str, Any] = json.loads(line)
             if found["state"] == state:
@@ -63,7 +63,7 @@ class Process:
         raise AssertionError(f"never {state}: {self.finish()}")
 
     def connect(self) -> Any:
-        """Waits until it serves; answers the unary method."""
+        """Wait until it serves; return the unary method."""
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.until('serving')['port']}")
         return self.channel.unary_unary(
             PREFIX + "Unary",
@@ -72,7 +72,7 @@ class Process:
         )
 
     def finish(self) -> tuple[int, str, str]:
-        """Waits for the end: exit code, standard output, standard error."""
+        """Wait for the end; return exit code, standard output and standard error."""
         out, err = self.popen.communicate(timeout=WAIT)
         return self.popen.returncode, out, err
 
@@ -87,7 +87,7 @@ class Process:
             os.close(self.parent)
 
     def leave(self) -> None:
-        """What the kernel does when the parent dies, however it dies."""
+        """Close the parent end of the pipe, as the kernel does when the parent dies for any reason."""
         os.close(self.parent)
         self.parent = -1
 
@@ -109,7 +109,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 
 def _entered(call: Any, home: Path) -> None:
-    """Returns once the handler runs, which then waits for the stop."""
+    """Return once the handler runs, which then waits for the stop."""
     while not (home / "entered").exists():
         assert not call.done(), call.exception()
 
@@ -173,7 +173,7 @@ def test_end_of_the_parent_is_its_own(launch: Launch, tmp_path: Path, hang: str)
 
 
 def test_kill_of_the_parent_leaves_no_orphan(tmp_path: Path) -> None:
-    """A parent that is killed, not closed: its child must see the pipe end, and so must hold no end of it itself."""
+    """The child of a killed parent must see the end of the pipe, so it must not hold the other end itself."""
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"

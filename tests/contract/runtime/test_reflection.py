@@ -1,4 +1,4 @@
-"""Reflection shows what the proto files say, in both versions of the protocol."""
+"""Reflection matches the proto files, in both versions of the protocol."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def run(*command: str | Path) -> str:
 
 
 def lines(described: str) -> list[str]:
-    """What grpcurl printed without comments, which only the files have."""
+    """Return grpcurl's output without comments, which only the files have."""
     return [line for line in described.splitlines() if line.strip() and not line.strip().startswith("//")]
 
 
