@@ -1,4 +1,4 @@
-"""A real Memory and a real Agent, as processes."""
+"""Fixtures: a real Memory and a real Agent as processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.processes import ServiceProcess
 
 @dataclass
 class Agents:
-    """A running Agent and what it leans on."""
+    """A running Agent and its Memory."""
 
     home: Path
     memory: ServiceProcess
     memory_address: str
 
     def start(self, **settings: str) -> ServiceProcess:
-        """Starts an Agent, with settings of its own."""
+        """Start an Agent with the given settings."""
         return ServiceProcess("memgpt_agent", self.home, MEMGPT_AGENT_MEMORY_ADDRESS=self.memory_address, **settings)
 
 

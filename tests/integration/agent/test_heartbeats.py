@@ -50,7 +50,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def woken(agents: Agents, agent_id: str) -> Counter[str]:
-    """How often the agent got each heartbeat, by its reason."""
+    """Return how often the agent got each heartbeat, by reason."""
     with grpc.insecure_channel(agents.memory_address) as channel:
         stub = RecallMemoryServiceStub(channel)
         asked = recall_memory_service_pb2.ListMessagesRequest(agent_id=agent_id, page_size=1000)

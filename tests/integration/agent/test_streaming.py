@@ -1,4 +1,4 @@
-"""What a client sees of a turn while it runs: text as it comes, silence, failures of the model, and slow readers."""
+"""A running turn as seen by a client: streamed text, silence, failures of the model, and slow readers."""
 
 from __future__ import annotations
 

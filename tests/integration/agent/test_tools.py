@@ -1,4 +1,4 @@
-"""Functions that run elsewhere: real servers of ToolService, called by a real Agent."""
+"""Remote functions: real ToolService servers, called by a real Agent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EXAMPLES = Path(__file__).parents[3] / "examples" / "tools"
 
 @contextmanager
 def agent_service(agents: Agents, llm: ScriptedLLM, mode: str = "tools", **settings: str) -> Iterator[AgentServiceStub]:
-    """An Agent that may call tools on this machine."""
+    """An Agent that is allowed to call tools on this machine."""
     allowed = {"MEMGPT_AGENT_TOOL_ADDRESSES": "127.0.0.1:*", **settings}
     with (
         agents.start(**scripted(llm, mode), **allowed) as process,
@@ -46,7 +46,7 @@ def agent_service(agents: Agents, llm: ScriptedLLM, mode: str = "tools", **setti
 
 @contextmanager
 def example(home: Path, *command: str | Path) -> Iterator[str]:
-    """The address of an example's server, as a process."""
+    """Run an example's server as a process, and yield its address."""
     environment = service_environment(home, {})
     process = subprocess.Popen([*command, "127.0.0.1:0"], env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -70,7 +70,7 @@ def results(events: list[TurnEvent]) -> list[tuple[bool, str]]:
 
 
 def roll_then_tell(request: Request) -> Reply:
-    """Rolls dice for the user, in either mode, and tells the result."""
+    """Roll dice for the user, in either mode, and report the result."""
     made: Callable[..., Reply] = call if request.functions else choose
     rolled = re.search(r'"message": "(\[[\d, ]+\])"', "\n".join(str(m["content"]) for m in request.messages))
     if rolled is None:
@@ -208,7 +208,7 @@ def test_what_goes_wrong_in_a_call_is_told_to_the_model(agents: Agents, scripted
     assert found["long"][1].startswith("y" * 3000 + "… [cut after 3,000 of 5,000")
     assert "no answer within 2 s" in found["hangs"][1]
     assert len(set(tool.keys)) == len(functions), "every call has a key of its own"
-    # What the suite says to itself is not for others.
+    # The suite's internal metadata must not reach others.
     assert all("x-memgpt-principal" not in metadata for metadata in tool.metadata)
 
 

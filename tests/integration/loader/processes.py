@@ -1,4 +1,4 @@
-"""Real services as processes on free ports, that end with the tests."""
+"""Real services as processes on free ports, which stop with the tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Service:
     """A running service."""
 
     def __init__(self, name: str, home: Path, environ: Mapping[str, str]) -> None:
-        """Starts it; returns when it answers calls."""
+        """Start it, and return when it serves calls."""
         ready_read, ready_write = os.pipe()
         parent_read, self._parent_write = os.pipe()
         prefix = f"MEMGPT_{name.upper()}_"
@@ -46,17 +46,17 @@ class Service:
         self.address = f"127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """As a crash would."""
+        """Kill it, as in a crash."""
         self.process.kill()
         self.process.wait()
 
     def terminate(self) -> int:
-        """As an orchestrator would; answers the exit code."""
+        """Send SIGTERM, as an orchestrator does, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
 
     def close(self) -> None:
-        """Ends it, if it has not ended yet."""
+        """Stop it, unless it has ended already."""
         os.close(self._parent_write)
         try:
             self.process.wait(timeout=30)

@@ -12,7 +12,7 @@ _CALLS = 300
 
 
 class _After:
-    """Says that it is time to stop once it has been asked so often."""
+    """A stop condition that becomes true after a number of calls."""
 
     def __init__(self, times: int) -> None:
         self._left = times

@@ -1,4 +1,4 @@
-"""Memory as its clients see it: the generated stubs over a real socket, and shorthands for what tests do often."""
+"""A client of Memory for tests: the generated stubs over a real socket, with shorthands for frequent operations."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Memory:
         return list((await self.agents.ListAgents(request)).agents)
 
     async def insert(self, agent_id: str, *texts: str, tags: Sequence[str] = (), request_id: str = "") -> list[str]:
-        """Stores notes; answers their ids."""
+        """Store notes and return their ids."""
         ids: list[str] = []
         for start in range(0, len(texts), 256):
             request = archival_memory_service_pb2.InsertPassagesRequest(
@@ -106,7 +106,7 @@ class Memory:
     async def load(
         self, source_id: str, name: str, texts: Sequence[str], tags: Sequence[str] = ()
     ) -> source_service_pb2.UpsertPassagesResponse:
-        """Stores a file whose version follows from its texts."""
+        """Store a file whose version is derived from its texts."""
         stream = pieces(source_id, name, texts, tags)
         return await self.sources.UpsertPassages(stream)  # type: ignore[no-any-return]
 
@@ -122,7 +122,7 @@ class Memory:
         self, query: str, *, size: int = 0, token: str = "", agent_id: str = "", source_id: str = "", **fields: Any
     ) -> archival_memory_service_pb2.SearchPassagesResponse:
         scope = {"agent_id": agent_id} if agent_id else {"source_id": source_id}
-        # Ranked by likeness unless said otherwise: it is the same on both backends, and has an oracle.
+        # Ranked by similarity by default, which is the same on both backends and has an oracle.
         fields.setdefault("mode", passage_pb2.SEARCH_MODE_DENSE)
         return await self.archive.SearchPassages(  # type: ignore[no-any-return]
             archival_memory_service_pb2.SearchPassagesRequest(
@@ -135,7 +135,7 @@ class Memory:
         )
 
     async def pages(self, query: str, *, size: int, token: str = "", **where: Any) -> list[passage_pb2.PassageHit]:
-        """Every page from a token on, or from the first, put together."""
+        """Return the joined pages from a token on, or from the first."""
         hits: list[passage_pb2.PassageHit] = []
         for _ in range(100_000):
             page = await self.page(query, size=size, token=token, **where)
@@ -147,13 +147,13 @@ class Memory:
         raise AssertionError("the pages never end")
 
     async def texts(self, query: str, **where: Any) -> list[str]:
-        """The texts of the whole ranking."""
+        """Return the texts of the whole ranking."""
         return [hit.passage.text for hit in await self.pages(query, size=1000, **where)]
 
     async def begin(
         self, agent_id: str, request_id: str, text: str = "", **fields: Any
     ) -> agent_state_service_pb2.TurnGrant:
-        """Asks for a turn and waits for the grant."""
+        """Request a turn and wait for the grant."""
         async for event in self.begin_events(agent_id, request_id, text, **fields):
             if event.HasField("granted"):
                 return event.granted  # type: ignore[no-any-return]
@@ -171,7 +171,7 @@ class Memory:
         )
 
     async def commit(self, agent_id: str, lease: turn_pb2.Lease, step: int, *texts: str, **fields: Any) -> Any:
-        """Commits a step whose messages are the model's thoughts."""
+        """Commit a step whose messages are the model's thoughts."""
         return await self.agents.CommitStep(
             agent_state_service_pb2.CommitStepRequest(
                 agent_id=agent_id, lease=lease, step=step, messages=[thought(text) for text in texts], **fields
@@ -184,7 +184,7 @@ class Memory:
         )
 
     async def turn(self, agent_id: str, *texts: str) -> None:
-        """A whole turn: its input and one step for each further text."""
+        """Run a whole turn: its input and one step for each further text."""
         grant = await self.begin(agent_id, uuid4().hex, texts[0])
         for step, text in enumerate(texts[1:], 1):
             await self.commit(agent_id, grant.lease, step, text)
@@ -195,7 +195,7 @@ class Memory:
         return (await self.agents.LoadContext(request)).context  # type: ignore[no-any-return]
 
     async def history(self, agent_id: str, **fields: Any) -> list[message_pb2.Message]:
-        """Every message of an agent, oldest first."""
+        """Return every message of an agent, oldest first."""
         from memgpt.memory.v1 import recall_memory_service_pb2 as pb
 
         found: list[message_pb2.Message] = []
@@ -219,7 +219,7 @@ def thought(text: str) -> message_pb2.NewMessage:
 
 
 def version(name: str, texts: Sequence[str]) -> source_pb2.FileVersion:
-    """The version of a file that holds just these texts."""
+    """Return the version of a file with exactly these texts."""
     data = "\0".join(texts).encode()
     return source_pb2.FileVersion(
         name=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data), media_type="text/plain", chunker_version="1"
@@ -254,7 +254,7 @@ def finish(passages: int, documents: int = 1) -> source_service_pb2.UpsertPassag
 async def pieces(
     source_id: str, name: str, texts: Sequence[str], tags: Sequence[str] = ()
 ) -> AsyncIterator[source_service_pb2.UpsertPassagesRequest]:
-    """The stream of a whole file."""
+    """Yield the stream of a whole file."""
     yield header(source_id, version(name, texts), tags)
     for start in range(0, len(texts), 1000):
         yield batch(texts[start : start + 1000], start)
@@ -269,7 +269,7 @@ async def connected(address: str, tenant: str = "default") -> AsyncIterator[Memo
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The reason in an error's ErrorInfo."""
+    """Return the reason in an error's ErrorInfo."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -279,10 +279,10 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 
 class refused:  # noqa: N801 - reads like pytest.raises
-    """Expects a status, and perhaps a reason, from the calls within.
+    """Expects a status, and optionally a reason, from the calls in the context.
 
     Attributes:
-        message: What the error said.
+        message: Message of the error.
     """
 
     message = ""

@@ -35,7 +35,7 @@ def lite_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server_database(milvus_server: MilvusServer) -> str:
-    """The database of the Memory process that all tests share."""
+    """The database of the shared Memory process."""
     name = f"test_{uuid4().hex}"
     with closing(MilvusClient(milvus_server.uri, timeout=60)) as client:
         client.create_database(name)
@@ -52,7 +52,7 @@ def server_process(tmp_path_factory: pytest.TempPathFactory, server_database: st
 
 @pytest.fixture(params=BACKENDS)
 async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
-    """A tenant of its own in a Memory process that all tests share."""
+    """A separate tenant in the shared Memory process."""
     address = request.getfixturevalue(f"{request.param}_process")
     async with connected(address, f"t{uuid4().hex}") as client:
         yield client
@@ -60,7 +60,7 @@ async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
 
 @pytest.fixture
 def _quiet() -> Iterator[None]:
-    """Logs nothing: unconfigured, structlog writes tracebacks with every frame's variables, a second each."""
+    """Disable logs: unconfigured, structlog writes tracebacks with all variables, which takes a second each."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
@@ -69,7 +69,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 def serve(tmp_path: Path, _quiet: None) -> Serve:
-    """Starts Memory within the test's own process, over a real socket: `serve(uri, **settings)`.
+    """Start Memory within the test's process, over a real socket: `serve(uri, **settings)`.
 
     Leases hold for a second unless said otherwise. The client's attribute `core` answers the service's inner parts, for
     tests that make the store fail.

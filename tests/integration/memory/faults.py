@@ -1,4 +1,4 @@
-"""Failures injected where Memory meets Milvus."""
+"""Failures injected between Memory and Milvus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memgpt_memory.store.threaded import ThreadedStore
 from memgpt_runtime.errors import Reason, Unavailable
 
 When = Literal["before", "half", "after"]
-"""Whether the write that fails has happened: not at all, in part, or whole."""
+"""How much of the failing write happens: nothing, a part, or all."""
 
 
 def _failure() -> Unavailable:
@@ -23,14 +23,14 @@ def _failure() -> Unavailable:
 def failing_upserts(
     store: Store, collection: str, when: When, *, times: int = 1, only: Callable[[Any], bool] = lambda _: True
 ) -> Iterator[list[str]]:
-    """Makes upserts of a collection fail.
+    """Make upserts of a collection fail.
 
     Args:
-        store: Where.
-        collection: Beginning of the collection's name.
-        when: Whether the rows get in.
-        times: How many upserts fail.
-        only: Which rows make an upsert fail.
+        store: The store.
+        collection: Prefix of the collection's name.
+        when: How much of the failing write happens.
+        times: Number of upserts that fail.
+        only: Predicate of rows that make an upsert fail.
 
     Yields:
         The keys of the first rows of the upserts that failed.
@@ -56,7 +56,7 @@ def failing_upserts(
 
 @contextmanager
 def failing_deletes(store: Store, collection: str, *, times: int = 1) -> Iterator[list[str]]:
-    """Makes deletes in a collection fail before anything is deleted; yields the collections in which they did."""
+    """Make deletes in a collection fail before anything is deleted; yield the affected collections."""
     original = store.delete
     failed: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What archival search must answer, by brute force."""
+"""A brute-force oracle for archival search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memgpt.memory.v1 import passage_pb2
 from memgpt_memory.embedding._static_vectors import StaticVectors
 
 TOLERANCE = 1e-3
-"""By which a score may differ from the true cosine: Memory rounds vectors so that inner products are exact."""
+"""Tolerance of scores: Memory rounds vectors so that inner products are exact."""
 
 
 @cache
@@ -22,25 +22,25 @@ def model() -> StaticVectors:
 
 @cache
 def vector(text: str) -> np.ndarray:
-    """The embedding of a text."""
+    """Return the embedding of a text."""
     found: np.ndarray = model().embed([text])[0]
     return found
 
 
 def score(query: str, text: str) -> float:
-    """The cosine of a query and a passage."""
+    """Return the cosine similarity of a query and a passage."""
     return float(vector(query) @ vector(text))
 
 
 def check_ranking(
     query: str, hits: Sequence[passage_pb2.PassageHit], expected: Mapping[str, str], rank: int = 0
 ) -> None:
-    """Asserts that hits are the whole ranking of the expected passages: none twice, none missing, best first.
+    """Assert that hits are the whole ranking of the expected passages: no duplicates, none missing, best first.
 
     Args:
-        query: What was searched.
-        hits: All pages put together.
-        expected: Texts by the ids of the passages that must be there.
+        query: The query.
+        hits: The hits of all pages.
+        expected: Texts of the expected passages by id.
         rank: Rank of the first hit.
     """
     found = [hit.passage.passage_id for hit in hits]
@@ -51,7 +51,7 @@ def check_ranking(
 
 
 def check_order(query: str, hits: Sequence[passage_pb2.PassageHit], expected: Mapping[str, str]) -> None:
-    """Asserts text, score and order of hits: by score, and by id where the score is the same."""
+    """Assert text, score and order of hits: by score, then by id."""
     for hit in hits:
         assert hit.passage.text == expected[hit.passage.passage_id]
         assert abs(hit.dense_score - score(query, hit.passage.text)) < TOLERANCE

@@ -1,4 +1,4 @@
-"""What tests ask of a store beyond its port."""
+"""Access to a store beyond its port, for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from memgpt_memory.store.server.store import ServerStore
 
 
 def collection_names(store: Store, beginning: str) -> list[str]:
-    """Names of the collections that exist, opened or not."""
+    """Return the names of all existing collections, opened or not."""
     if isinstance(store, LiteStore):
         names = store._open_engine._database.list_collections()
     else:

@@ -1,4 +1,4 @@
-"""Backups of a store in use, and what is restored from them."""
+"""Backups of a store in use, and their restoration."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Worker:
 
     @staticmethod
     async def steps(memory: Memory, agent_id: str) -> int:
-        """How many steps a store has; each must be whole."""
+        """Return the number of steps in a store; each must be complete."""
         context = await memory.context(agent_id)
         steps = int(context.blocks[0].value)
         whole = [f"{step} {n} {LONG}" for step in range(1, steps + 1) for n in range(3)]
@@ -138,7 +138,7 @@ async def test_a_store_in_the_way_is_moved_aside_and_one_in_use_left_alone(
 
 
 def _repacked(backup: bytes, change: Callable[[str, bytes], tuple[str, bytes] | None], kind: bytes = b"0") -> bytes:
-    """The backup with changed members."""
+    """Return the backup with changed members."""
     output = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(backup)) as old, tarfile.open(fileobj=output, mode="w") as new:
         for member in old:

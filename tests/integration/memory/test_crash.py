@@ -1,6 +1,6 @@
-"""Memory and Milvus killed at random while clients write: what was acknowledged is there, whole, and once.
+"""Memory and Milvus killed at random while clients write: acknowledged writes are complete and exist once.
 
-``--kills`` and ``--clients`` make it as long and as crowded as one likes.
+``--kills`` and ``--clients`` set the length and the number of clients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONG = "x" * 70_000
 
 @dataclass
 class Client:
-    """Commits steps to an agent of its own, and keeps account of what was acknowledged.
+    """Commits steps to its own agent, and records which were acknowledged.
 
     Attributes:
         agent_id: The agent.
@@ -44,7 +44,7 @@ class Client:
     notes: dict[str, bool] = field(default_factory=dict)
 
     async def work(self, memory: Memory, stop: asyncio.Event) -> None:
-        """Works until it is told to stop, or the server is gone."""
+        """Work until told to stop, or the server is gone."""
         with suppress(grpc.aio.AioRpcError):
             while not stop.is_set():
                 await self._turn(memory)
@@ -85,7 +85,7 @@ class Client:
         self.turn = ""
 
     async def check(self, memory: Memory) -> None:
-        """Asserts that every acknowledged step is whole and no step is there in part or twice."""
+        """Assert that every acknowledged step is complete and that no step is partial or duplicated."""
         history = [message.text for message in await memory.history(self.agent_id)]
         notes = await memory.texts("note", agent_id=self.agent_id)
         context = await memory.context(self.agent_id)
@@ -112,7 +112,7 @@ class Client:
         assert context.archival_count == len(notes)
 
     async def retry(self, memory: Memory) -> None:
-        """Sends again what was not acknowledged."""
+        """Resend unacknowledged steps."""
         for note, done in self.notes.items():
             if not done:
                 await memory.insert(self.agent_id, note, request_id=note)
@@ -162,7 +162,7 @@ async def one_life(
         stop = asyncio.Event()
         tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
         tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
-        await asyncio.sleep(seconds)  # the very time is of no importance: it is random
+        await asyncio.sleep(seconds)  # the exact time does not matter: it is random
         if kill:
             process.kill9()
         else:
@@ -219,7 +219,7 @@ async def test_memory_killed_on_a_server(tmp_path: Path, milvus_server_uri: str,
 async def test_milvus_killed_under_memory(
     tmp_path: Path, own_milvus_server: MilvusServer, kills: int, clients: int
 ) -> None:
-    """Memory lives through it: the calls under way fail, and afterwards everything goes on."""
+    """Memory survives: running calls fail, and later ones work."""
     settings = {"MEMGPT_MEMORY_URI": own_milvus_server.uri, "MEMGPT_MEMORY_LEASE_SECONDS": "0.2"}
     with ServiceProcess("memgpt_memory", tmp_path / "memory", MEMGPT_MEMORY_TIMEOUT="5", **settings) as process:
         writers, source_id = await prepared(process, clients)

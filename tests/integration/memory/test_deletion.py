@@ -1,4 +1,4 @@
-"""What is left of an agent or a source after its deletion: nothing, whatever went wrong meanwhile."""
+"""Deletion of an agent or a source leaves nothing, whatever fails in the meantime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows_with(uri: str, marks: Sequence[str]) -> list[tuple[str, str, str]]:
 
 
 async def full_agent(memory: Memory, mark: str, source_id: str, notes: int = 60) -> str:
-    """An agent that owns rows of every kind; answers its id."""
+    """Create an agent with rows of every kind, and return its id."""
     agent = await memory.agent(
         f"first {mark}",
         system=f"{mark} " + LONG[:60_000],
@@ -63,7 +63,7 @@ async def full_agent(memory: Memory, mark: str, source_id: str, notes: int = 60)
 
 
 async def full_source(memory: Memory, mark: str) -> str:
-    """A source that owns rows of every kind; answers its id."""
+    """Create a source with rows of every kind, and return its id."""
     source_id = (await memory.source(f"source {mark}", description=mark, request_id=f"create {mark}")).source_id
     await memory.load(source_id, f"{mark} a.txt", [f"{mark} old"])
     await memory.load(source_id, f"{mark} a.txt", [f"{mark} {n}" for n in range(30)])
@@ -97,7 +97,7 @@ async def test_nothing_is_left_of_what_was_deleted(serve: Serve, milvus_uri: str
         await delete_agent(memory, agent_id)
         await delete_source(memory, gone_source)
         assert (await memory.context(other_id)).agent.attachments[0].source_id == kept_source
-        # A late repetition makes nothing anew.
+        # A late repeated request creates nothing.
         with refused(NOT_FOUND, "AGENT_NOT_FOUND"):
             await memory.insert(agent_id, f"{gone} note", request_id=f"insert {gone}")
         with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
@@ -201,7 +201,7 @@ async def test_writes_under_way_leave_nothing_behind_a_deletion(serve: Serve, mi
 
 
 class WatchedLock(asyncio.Lock):
-    """Says when somebody waits for it."""
+    """A lock that reports waiters."""
 
     def __init__(self) -> None:
         super().__init__()

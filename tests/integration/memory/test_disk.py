@@ -1,4 +1,4 @@
-"""A disk that refuses writes in the middle, or has no room: nothing acknowledged is lost, and no restart is needed."""
+"""A disk that fails in mid-write, or is full: nothing acknowledged is lost, and no restart is needed."""
 
 from __future__ import annotations
 

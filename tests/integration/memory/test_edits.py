@@ -1,4 +1,4 @@
-"""Taking back and editing: what is hidden stays to be read, nothing is torn, and every request is done once."""
+"""Undo and edits: hidden messages stay readable, nothing is torn, and every request takes effect once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def booted(memory: Memory) -> str:
 async def turn(
     memory: Memory, agent_id: str, began: message_pb2.NewMessage, *steps: Sequence[message_pb2.NewMessage]
 ) -> str:
-    """A whole turn; answers its request's id."""
+    """Run a whole turn, and return its request id."""
     request_id = uuid4().hex
     grant = await granted(memory, agent_id, request_id, [began])
     for index, messages in enumerate(steps, 1):
@@ -127,7 +127,7 @@ async def found(memory: Memory, agent_id: str, query: str, **fields: Any) -> lis
 
 
 async def queued(memory: Memory, agent_id: str, request_id: str) -> None:
-    """Returns when the request has its place in the queue."""
+    """Return when the request is in the queue."""
     async with asyncio.timeout(30):
         while True:
             with suppress(grpc.aio.AioRpcError):

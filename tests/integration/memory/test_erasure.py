@@ -1,4 +1,4 @@
-"""What was deleted is found in no file of the store, once it has been compacted."""
+"""Deleted data is in no file of the store after compaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.memory.test_state import update
 
 
 def files_with(store: Path, *marks: str) -> list[str]:
-    """The files of a Lite store in which a mark is found, be it compressed."""
+    """Return the files of a Lite store that contain a mark, even compressed."""
     found = []
     for file in sorted(path for path in store.rglob("*") if path.is_file()):
         content = file.read_bytes()

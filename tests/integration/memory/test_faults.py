@@ -1,4 +1,4 @@
-"""Writes that fail, in part or perhaps: whole or not at all, and nothing of them appears later."""
+"""Writes that fail, possibly in part: a step is complete or absent, and nothing of it appears later."""
 
 from __future__ import annotations
 

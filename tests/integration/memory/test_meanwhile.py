@@ -1,4 +1,4 @@
-"""What others see, and do, in the middle of a write that makes something new."""
+"""Concurrent calls in the middle of a write that creates something."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.memory.test_transfer import exported
 
 
 class Gate:
-    """Holds up the first call of a method, behind its work, until it is opened."""
+    """Holds the first call of a method after its work, until it is opened."""
 
     def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
         self._method = method

@@ -1,4 +1,4 @@
-"""The modes of archival search: by likeness, by words, by both."""
+"""The modes of archival search: by similarity, by keywords, and hybrid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of a search, put together, are the ranking, whatever happens in between."""
+"""The pages of a search, joined, are the ranking, whatever happens in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for a turn, and cancelling one: bounded, in order also after a crash, and lost by nobody's restart."""
+"""Waiting for a turn and cancelling one: bounded, in order even after a crash, and kept across restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recall memory by likeness: the ranking of an agent's messages, page by page, while it goes on talking."""
+"""Recall memory by similarity: the paged ranking of an agent's messages, while the agent continues."""
 
 from __future__ import annotations
 

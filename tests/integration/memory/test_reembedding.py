@@ -1,4 +1,4 @@
-"""The move of a store to another embedding model, while everything goes on."""
+"""The move of a store to another embedding model, while it is in use."""
 
 from __future__ import annotations
 

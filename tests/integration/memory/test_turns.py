@@ -1,4 +1,4 @@
-"""One turn at a time for each agent, in order, under a lease; a step whole or not at all, and once."""
+"""One turn at a time for each agent, in order, under a lease; a step is atomic and happens once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Asking:
         raise AssertionError("the stream ended without a grant")
 
     async def queued(self, ahead: int) -> None:
-        """Returns when it was told that so many are ahead."""
+        """Return when it was told that this many are ahead."""
         async with self._told, asyncio.timeout(30):
             await self._told.wait_for(lambda: self.ahead and self.ahead[-1] == ahead)
 

@@ -1,4 +1,4 @@
-"""A Memory in this process for the loop's own logic, and a model that says what a test tells it to."""
+"""An in-process Memory for tests of the loop, and a scripted model."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ Reply = Completion | Exception | Callable[[ModelRequest], Completion]
 
 
 class ScriptedModel:
-    """Answers with what the test gave it, in order; the last one again and again if `repeat`."""
+    """Returns the given answers in order; repeats the last one if `repeat`."""
 
     def __init__(self, *replies: Reply, repeat: bool = False) -> None:
         self.replies = list(replies)
@@ -284,13 +284,13 @@ class ScriptedModel:
 
 
 def call(name: str, /, *, thought: str = "", raw: str | None = None, **arguments: object) -> Completion:
-    """An answer that calls a function."""
+    """Return an answer that calls a function."""
     text = envelopes.dumps(arguments) if raw is None else raw
     return Completion(thought, FunctionCall(new_call_id(), name, text), Usage(100, 10))
 
 
 def say(message: str) -> Completion:
-    """An answer that speaks to the user."""
+    """Return an answer that speaks to the user."""
     return call("send_message", thought="I speak.", message=message)
 
 
@@ -333,7 +333,7 @@ def request(text: str = "Hello?", request_id: str = "r1", **more: object) -> Tur
 
 
 class FakeTools:
-    """Tools that answer with what the test gave them, in order."""
+    """Tools that return the given answers in order."""
 
     def __init__(self, *results: ToolResult) -> None:
         self.results = list(results)
@@ -374,7 +374,7 @@ class RecordingStream(EventStream):
 
 
 async def run(loop: TurnLoop, asked: TurnRequest) -> RecordingStream:
-    """Runs a turn to its end."""
+    """Run a turn to its end."""
     feed = RecordingStream()
     await loop.run(asked, feed)
     return feed

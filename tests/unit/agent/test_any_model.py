@@ -1,4 +1,4 @@
-"""What endpoints and models really do, each with its outcome, over real HTTP."""
+"""Known behavior of endpoints and models, each with its outcome, over real HTTP."""
 
 from __future__ import annotations
 

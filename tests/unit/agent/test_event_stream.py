@@ -1,4 +1,4 @@
-"""What readers of a running turn get, however fast they are, and what is kept for them."""
+"""The events that readers of a running turn get, whatever their speed, and the buffer for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: what chains, what ends a turn, what a crash, a lost lease and a stubborn model do."""
+"""The loop: chaining, the end of a turn, crashes, lost leases and stubborn models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that run elsewhere: what may be registered, how models are told of them, what arguments must be."""
+"""Remote functions: valid registrations, their presentation to models, and validation of arguments."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_arguments_that_do_not_fit(arguments: Mapping[str, object], complaint: s
 
 
 def test_regular_expressions_are_left_to_the_tool() -> None:
-    """This one would take for ever."""
+    """This expression would take practically forever."""
     assert parsed(place={"city": "Oslo"}, **{"$ref": "a" * 60 + "!"})
     pattern = {"patternProperties": {"^(a+)+$": {"type": "string"}}, "additionalProperties": False}
     assert parsed(pattern, **{"a" * 60 + "!": 1})

@@ -1,4 +1,4 @@
-"""A turn that was left behind, taken up by the chat before the next message."""
+"""The chat resumes an unfinished turn before the next message."""
 
 from __future__ import annotations
 

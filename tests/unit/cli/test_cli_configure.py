@@ -1,4 +1,4 @@
-"""The configuration file that comes of the answers."""
+"""The configuration file written from the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synchronous client is what the asynchronous one says."""
+"""The synchronous client is up to date with the asynchronous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Memory without a process: keeps what it is given, and fails when told to."""
+"""An in-process Memory that stores what it receives, and fails when told to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the small files of `tests/data/kinds`, each of which stands for a kind of trouble."""
+"""Reader of the small files in `tests/data/kinds`, each of which stands for one kind of problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = Path(__file__).parents[2] / "data" / "kinds"
 
 @dataclass(frozen=True)
 class Read:
-    """What came of a file."""
+    """The result of reading a file."""
 
     pages: list[str]
     notes: dict[NoteKind, int]

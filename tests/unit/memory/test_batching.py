@@ -1,4 +1,4 @@
-"""Batches of writes: what shares one, what does not, and what becomes of a failure."""
+"""Batches of writes: which writes share one, which do not, and how failures are handled."""
 
 from __future__ import annotations
 

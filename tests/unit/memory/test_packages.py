@@ -1,4 +1,4 @@
-"""Private modules of Memory are imported within their own package only; everyone else uses the package's face."""
+"""Private modules of Memory are imported only within their own package; other code uses the package itself."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What notes become before they are stored."""
+"""The conversion of notes to passages before they are stored."""
 
 from __future__ import annotations
 

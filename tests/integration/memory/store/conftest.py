@@ -12,7 +12,7 @@ from tests.support.memory_store import MemoryStore
 ADAPTERS = ["memory_stores", "lite_stores", pytest.param("server_stores", marks=pytest.mark.milvus_server)]
 
 Stores = Callable[[], Store]
-"""Makes stores over the same data: a later one finds what an earlier one, that was closed, has written."""
+"""Creates stores over the same data: a new one finds what an earlier, closed one has written."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 
 @pytest.fixture
 async def store(stores: Stores) -> AsyncIterator[Store]:
-    """An empty store that is not open yet."""
+    """An empty store, not yet open."""
     made = stores()
     yield made
     await made.close()

@@ -1,4 +1,4 @@
-"""What is particular to Milvus Lite: its files, and the index that searches are answered from."""
+"""Specifics of Milvus Lite: its files, and the search index."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def opened(path: Path) -> AsyncIterator[LiteStore]:
 
 
 async def check(store: LiteStore, count: int) -> None:
-    """Asserts that a search finds just the rows from 0 on."""
+    """Assert that a search finds exactly the rows from 0 on."""
     query = np.array([1, 0, 0, 0], dtype=np.float32)
     found = await store.search(PASSAGES, query, EVERY_ROW, Numbered, partitions=[PARTITION], limit=1_000)
     assert sorted(match.row.sequence for match in found.found) == list(range(count))
@@ -185,7 +185,7 @@ async def test_a_bit_that_was_flipped_in_an_index_is_noticed_and_mended(tmp_path
 
 @pytest.mark.parametrize("written", ["before", "after"])
 async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, written: str) -> None:
-    """Whether its files hold some of the rows or none."""
+    """This holds whether the index files contain some of the rows or none."""
     path = tmp_path / "a.db"
     store = new_store(path)
     await store.open([RECORDS, PASSAGES])

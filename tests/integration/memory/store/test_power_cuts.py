@@ -1,4 +1,4 @@
-"""Power cuts of a Milvus Lite file: what was acknowledged is there, as far as the setting promises."""
+"""Power cuts of a Milvus Lite file: acknowledged writes survive as far as the setting promises."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def found(path: Path) -> tuple[set[str], set[str]]:
 
 
 class Life:
-    """A store on a disk that is watched, and what it has acknowledged."""
+    """A store on a simulated disk, and its acknowledged writes."""
 
     def __init__(self, path: Path, seed: int, sync: Sync) -> None:
         self.path = path
@@ -119,7 +119,7 @@ async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: 
 
 
 async def test_without_syncs_a_cut_loses_what_was_written(tmp_path: Path) -> None:
-    """So the other tests can tell."""
+    """This shows that the other tests can detect a loss."""
     life = Life(tmp_path / "a.db", 1, "never")
     with life.disk.watched():
         await life.store.open([RECORDS, PASSAGES])

@@ -51,7 +51,7 @@ SOURCE = SourceRef(name="papers")
 
 
 class Loader:
-    """A Loader in this process, that can die and come back."""
+    """An in-process Loader that can die and restart."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Loader:
         self._spool.close()
 
     async def kill(self, memory: FakeMemory) -> None:
-        """Ends it as `kill -9` does: its folder stays, and nothing that it still does reaches Memory."""
+        """Simulate `kill -9`: its folder stays, and nothing that it still does reaches Memory."""
         records = dict(memory.load_records)
         await self.loads.close()
         memory.load_records = records
@@ -293,7 +293,7 @@ async def test_who_sent_a_file_to_a_loader_that_was_killed_hears_that_it_is_want
     memory.gate.clear()
     await first.loads.upload(created.load_id, "a.txt", chunks(b"One."))
     last = (await anext(first.loads.watch(created.load_id, 0))).sequence
-    assert first.spool.used_bytes  # it is being worked on, and nobody else knows
+    assert first.spool.used_bytes  # it is being worked on, and no other Loader knows
     await first.kill(memory)
     memory.gate.set()
     second = Loader(tmp_path, pool, memory)
@@ -739,7 +739,7 @@ async def test_how_far_a_load_is_outlives_the_process(
 async def test_a_small_load_ends_during_a_huge_one(loader: Loader, memory: FakeMemory) -> None:
     huge = {f"{n}.pdf": pdfs.pdf_of_pages(f"Page {n} {m}." for m in range(90)) for n in range(8)}
     created = await loader.loads.create("", SOURCE, [manifest(name, data) for name, data in huge.items()])
-    memory.gate.clear()  # the huge one's files stay under way, as if they took for ever
+    memory.gate.clear()  # the huge load's files never finish
     for name, data in huge.items():
         await loader.loads.upload(created.load_id, name, chunks(data))
     await memory.storing.wait()
