@@ -65,7 +65,7 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
     say(f"search: {mode}, page by page")
     asked = queries()
     first = take(asked, on.options.times(30) + 2)
-    for query in first[-2:]:  # nobody's first search counts
+    for query in first[-2:]:  # warm-up
         await on.search(query, mode, source_id=owner)
         on.raw.search(owner, query, mode)
     times = await compare(
@@ -119,7 +119,7 @@ async def _cold(on: Stage, table: Table, owner: str, mode: str, pages: list[_Dee
         page = await on.search(deep.query, mode, source_id=owner, skip=deep.before, token=deep.token)
         assert page.hits[0].rank == deep.offset
 
-    await go_on(pages[-1])  # nobody's first search counts
+    await go_on(pages[-1])  # warm-up
     times = await compare(
         len(pages) - 1,
         ours=lambda n: go_on(pages[n]),
