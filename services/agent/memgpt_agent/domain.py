@@ -134,7 +134,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What fills an agent's context window, as of one instant.
+    """The content of an agent's context window, as of one instant.
 
     Attributes:
         agent: The agent.

@@ -48,7 +48,7 @@ def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
 
 
 class _Reflection:
-    """Answers reflection requests from an index of files."""
+    """Serves reflection requests from an index of files."""
 
     def __init__(self, services: Iterable[str], files: Mapping[str, FileDescriptorProto]) -> None:
         self._services = [pb.ServiceResponse(name=name) for name in services]
@@ -63,7 +63,7 @@ class _Reflection:
     async def respond(
         self, requests: AsyncIterator[pb.ServerReflectionRequest], _context: object
     ) -> AsyncIterator[pb.ServerReflectionResponse]:
-        """Answer each request of a stream."""
+        """Respond to each request of a stream."""
         async for request in requests:
             response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
             self._fill(response, request)

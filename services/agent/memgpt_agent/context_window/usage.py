@@ -1,4 +1,4 @@
-"""How many tokens of the context window each kind of content takes."""
+"""The tokens of the context window by kind of content."""
 
 from __future__ import annotations
 

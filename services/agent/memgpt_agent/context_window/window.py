@@ -50,7 +50,7 @@ _SMALLEST_ELIDED = 32
 
 
 class WindowTooSmallError(Exception):
-    """What cannot be evicted (instructions, core memory, functions) leaves no room for messages."""
+    """The content that cannot be evicted (instructions, core memory, functions) leaves no room for messages."""
 
 
 @dataclass(frozen=True, slots=True)

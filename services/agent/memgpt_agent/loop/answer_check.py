@@ -11,7 +11,7 @@ from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion
 
 MAX_FIRST_ATTEMPTS = 10
-"""How often a new agent's model is asked at most for a first answer that passes the check."""
+"""Most requests to a new agent's model for a first answer that passes the check."""
 
 
 _NOT_A_PLAN = re.compile(r"\b(?:no need|not|without|instead of|already|before|after|later)\b|n['’]t\b|不|已", re.I)
@@ -23,8 +23,8 @@ class Objection:
     """The reason why an answer is not accepted.
 
     Attributes:
-        to_model: What the model is told.
-        to_people: What readers of the turn's stream are told.
+        to_model: The message to the model.
+        to_people: The message to the readers of the turn's stream.
     """
 
     to_model: str

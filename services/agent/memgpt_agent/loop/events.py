@@ -60,7 +60,7 @@ class AssistantMessage:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about the agent's memory that the user may like to know."""
+    """A notice about the agent's memory that may interest the user."""
 
     text: str
 
@@ -116,7 +116,7 @@ Body = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. ``sequence`` counts a turn's durable events from 1; it is 0 for provisional ones."""
+    """An event of a turn. ``sequence`` counts a turn's durable events from 1; it is 0 for provisional ones."""
 
     sequence: int
     step: int

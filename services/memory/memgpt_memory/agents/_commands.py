@@ -130,7 +130,7 @@ class SetHeartbeats:
 
 @dataclass(frozen=True, slots=True)
 class TurnStart:
-    """What a turn does as it begins, in one commit.
+    """The changes of a turn as it begins, in one commit.
 
     Attributes:
         messages: Messages it adds.

@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What a commit has stored.
+    """The result of a commit.
 
     Attributes:
         changed: Whether there was anything to change.

@@ -125,7 +125,7 @@ _STEPS = 2_048
 
 With numbers that are multiples of 2^-11, products are multiples of 2^-22, and no sum of them in the inner product of
 two unit vectors needs more than the 24 bits of single precision. So the inner product is exact, in whatever order it
-is summed. Without that, its last bit changes with the rows that lie beside a row (seen on Milvus Lite), and with it
+is summed. Without that, its last bit changes with the neighboring rows (seen on Milvus Lite), and with it
 the order of equal passages between two pages of one search.
 """
 

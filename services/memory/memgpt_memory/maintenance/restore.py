@@ -1,6 +1,6 @@
 """``memgpt-memory restore FILE``: restore a backup of a Milvus Lite store.
 
-Everything is unpacked beside the store and checked against the backup's own checksums; only then two renames put it in
+Everything is unpacked next to the store and checked against the backup's own checksums; only then two renames put it in
 place. An existing store is moved aside, never deleted.
 """
 

@@ -84,7 +84,7 @@ def spoken_text(message: Message) -> str:
     """Return what was said or thought in a message, without its envelope; empty for system events.
 
     A user's message is a JSON envelope with the words in ``message``; what the agent says to the user is the argument
-    of ``send_message``, beside its thought.
+    of ``send_message``, in addition to its thought.
     """
     if message.role is Role.USER:
         envelope = _object(message.text)

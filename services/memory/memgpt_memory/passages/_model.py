@@ -45,7 +45,7 @@ class NewPassage:
 
 
 class StoredNote(StoredModel):
-    """Something that was left out of a file, as the Loader reported it.
+    """A note that something was left out of a file, as the Loader reported it.
 
     Attributes:
         kind: Number of a `memgpt.common.v1.FileNoteKind`.

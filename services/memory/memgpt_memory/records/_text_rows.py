@@ -1,4 +1,4 @@
-"""Rows of a small body beside a long text, such as profiles and the records of loads."""
+"""Rows with a small body and a long text, such as profiles and the records of loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class TextRows:
-    """Rows with a long text beside a small body. The body's row is written last, and says which text counts."""
+    """Rows with a small body and a long text. The body's row is written last, and names the current text."""
 
     def __init__(self, records: Records, kind: str) -> None:
         """Keep rows of `kind` among `records`."""

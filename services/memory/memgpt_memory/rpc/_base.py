@@ -1,4 +1,4 @@
-"""What all servicers share."""
+"""The common part of all servicers."""
 
 from __future__ import annotations
 

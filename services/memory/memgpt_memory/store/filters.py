@@ -74,7 +74,7 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The column lies in none of the ranges, which are ``[start, end)``, disjoint and sorted."""
+    """The column is in none of the ranges, which are ``[start, end)``, disjoint and sorted."""
 
     column: str
     ranges: Sequence[tuple[int, int]]
@@ -94,7 +94,7 @@ class Refined:
     """Both conditions hold.
 
     Attributes:
-        broad: What a backend searches by: every backend understands it, and it is cheap.
+        broad: The condition that a backend searches by: every backend understands it, and it is cheap.
         exact: What the adapter checks on the rows that the backend returns, unless it can evaluate it itself.
     """
 
@@ -120,7 +120,7 @@ def any_of(*conditions: Condition) -> Condition:
 
 
 def broad(condition: Condition) -> Condition:
-    """Return what every backend understands of a condition: it holds for all rows for which the condition does."""
+    """Return a broader condition that every backend understands: it holds for all rows for which `condition` holds."""
     match condition:
         case Refined():
             return broad(condition.broad)

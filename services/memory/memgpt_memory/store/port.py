@@ -24,7 +24,7 @@ R_co = TypeVar("R_co", bound=Row, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the backend is and can do.
+    """The properties and abilities of the backend.
 
     Attributes:
         backend: ``milvus-lite`` or ``milvus``.
@@ -58,7 +58,7 @@ class Match(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class Matches(Generic[R_co]):
-    """What a search found, best first.
+    """The results of a search, best first.
 
     Attributes:
         found: The rows.
@@ -117,7 +117,7 @@ class Store(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the backend is and can do; known after the first `open`."""
+        """The properties and abilities of the backend; known after the first `open`."""
         ...
 
     @property

@@ -79,7 +79,7 @@ class MessageRow:
         sequence: Its number among the agent's messages.
         part: The number of the piece.
         created: When it was stored, in microseconds since 1970.
-        head: What belongs to the message beside its text, as JSON; empty for a further piece.
+        head: The message without its text, as JSON; empty for a further piece.
         text: The text, or a piece of it.
     """
 

@@ -14,7 +14,7 @@ from memgpt_runtime.errors import (
 
 
 def unknown_turn(request_id: str) -> NotFound:
-    """No turn answers this request."""
+    """No turn has this request id."""
     return NotFound(
         Reason.TURN_NOT_FOUND,
         f'no turn for request "{request_id}"; send the message with this request_id to begin one',

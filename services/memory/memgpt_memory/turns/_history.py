@@ -1,4 +1,4 @@
-"""The rows of turns, by which a request is known for as long as its agent lives.
+"""The rows of turns, which keep the requests of an agent as long as it exists.
 
 The agent's row holds the turn that it is in, or was in last. A row for each request is written when the turn begins and
 when it has ended; in between, the agent's row is more recent.

@@ -77,7 +77,7 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Wr
     """Find the calls in a text.
 
     Args:
-        text: The text; what lies beyond 200,000 characters is not read.
+        text: The text; characters beyond the first 200,000 are not read.
         names: The functions that may be called.
         contiguous: Whether to stop at the first prose after a call: unconstrained models continue with invented results
             and calls.

@@ -16,7 +16,7 @@ MAX_DESCRIPTION = 1024
 """Most characters of a description that OpenAI accepts."""
 
 BOOLEAN_ENUM = "enum of booleans"
-"""Not a keyword: an ``enum`` beside the type ``boolean``, which Gemini accepts for strings only."""
+"""Not a keyword: an ``enum`` with the type ``boolean``, which Gemini accepts for strings only."""
 
 DROPPABLE = (
     "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",

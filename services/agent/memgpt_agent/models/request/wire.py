@@ -21,7 +21,7 @@ class Quirks:
     Attributes:
         answer_after_result: An answer between a function's result and the user's next message.
         no_system: No system message: its text is put before the user's first one.
-        no_empty_content: A text beside every call.
+        no_empty_content: A text with every call.
         reasoning: The reasoning that came with each call, in ``reasoning_content``.
         signatures: The signature that came with each call, in ``extra_content``.
     """

@@ -248,7 +248,7 @@ def keep_files_slim() -> None:
 
 
 class _CheckedParquet:
-    """What Lite uses of pyarrow.parquet, with checksums of every page."""
+    """The functions of pyarrow.parquet that Lite uses, with checksums of every page."""
 
     @staticmethod
     def write_table(table: pa.Table, path: str) -> None:

@@ -1,4 +1,4 @@
-"""What a search found: scores, and the rows that they belong to, in order."""
+"""The results of a search: scores, and the rows that they belong to, in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK_ROWS = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What a search found, best first.
+    """The results of a search, best first.
 
     Attributes:
         keys: The keys of the rows.
