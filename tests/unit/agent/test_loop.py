@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import TokenCalibration
 from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, PassageHit, Role, TurnState
 from memgpt_agent.loop import speech, summary
 from memgpt_agent.loop.answer_check import MAX_FIRST_ATTEMPTS
@@ -25,11 +26,14 @@ from memgpt_agent.loop.events import (
     StepRestarted,
     Thought,
 )
+from memgpt_agent.loop.settings import LoopSettings
+from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
+from memgpt_runtime.tokens import count_tokens
 
 from tests.unit.agent.fakes import (
     NOW,
@@ -570,6 +574,19 @@ async def test_an_endpoint_that_calls_the_prompt_too_long_gets_less() -> None:
     feed = await run(make_loop(memory, ScriptedModel(picky, repeat=True)), request())
     assert (await done(feed)).state is TurnState.COMPLETED
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+async def test_an_answer_may_take_what_the_prompt_leaves_of_the_window() -> None:
+    memory, calibration = FakeMemory(answered()), TokenCalibration()
+    calibration.need("", 16_384)
+    model = ScriptedModel(say("Hi."))
+    settings = LoopSettings(context_window=8192)
+    loop = TurnLoop(memory, model, FakeTools(), settings, count_tokens, lambda: NOW, calibration)
+    await run(loop, request())
+    view = loop.view(memory.context)
+    asked = model.requests[0]
+    assert asked.max_tokens == settings.max_answer_tokens
+    assert 4096 < asked.most_tokens < 8192 - view.window.fixed(view.context, view.functions)
 
 
 async def test_an_endpoint_that_is_never_content_fails_the_turn() -> None:

@@ -64,6 +64,7 @@ class ContextWindow:
         keep: The largest fraction of the messages' tokens that an eviction leaves (default 0.75; the paper: 0.5).
         count: Counts the tokens of a text.
         scale: The factor for these counts, see `tokens.TokenCalibration`.
+        reasoning: The part of ``reserve`` that only a reasoning model takes.
     """
 
     tokens: int
@@ -72,11 +73,17 @@ class ContextWindow:
     keep: float
     count: CountTokens
     scale: float = 1.0
+    reasoning: int = 0
 
     @property
     def summary_tokens(self) -> int:
         """The most tokens of a summary."""
         return min(_SUMMARY, self.limit // 8)
+
+    @property
+    def answer_tokens(self) -> int:
+        """The most tokens of an answer, without reasoning."""
+        return self.reserve - self.reasoning
 
     @property
     def limit(self) -> int:

@@ -173,7 +173,8 @@ class StepRunner:
                 messages,
                 view.functions,
                 view.context.agent.model,
-                view.window.reserve,
+                view.window.answer_tokens,
+                view.most_answer_tokens,
                 note=view.note(told),
                 guided_note=view.guided_note(told),
             )

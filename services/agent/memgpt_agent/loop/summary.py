@@ -32,9 +32,9 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
     former = window.shorten(context.summary.partition(prompt.STILL_OPEN)[0], room // 3)
     former = f"Your earlier summary: {former}\n\n" if former else ""
     text = former + window.shorten(prompt.transcript(gone), max(room - window.text_size(former), 1))
-    request = ModelRequest(
-        (instructions, Message(Role.USER, text)), model=context.agent.model, max_tokens=window.reserve
-    )
+    messages = instructions, Message(Role.USER, text)
+    most = max(window.tokens - sum(map(window.size, messages)), window.reserve)
+    request = ModelRequest(messages, model=context.agent.model, max_tokens=window.answer_tokens, most_tokens=most)
     completion = await model.complete(request, _Nowhere())
     if not completion.text.strip():
         # Without a summary, the evicted messages would be forgotten.

@@ -84,7 +84,8 @@ class TurnLoop:
         window, model = self._settings.window(context.agent.context_window, self._count), context.agent.model
         # A reasoning model needs more room for its answers: at most half of the window.
         reserve = max(window.reserve, min(self._calibration.needed(model), window.tokens // 2))
-        return ContextView.of(replace(window, reserve=reserve, scale=self._calibration.scale(model)), context)
+        reasoning, scale = reserve - window.reserve, self._calibration.scale(model)
+        return ContextView.of(replace(window, reserve=reserve, reasoning=reasoning, scale=scale), context)
 
     async def run(self, request: TurnRequest, stream: EventStream) -> None:
         """Run a turn, or follow it where another replica runs it, until it has ended.

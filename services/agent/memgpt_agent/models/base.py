@@ -51,7 +51,8 @@ class ModelRequest:
         messages: The prompt, system message first.
         functions: The functions it may call, one at a time; none if the answer must be plain text.
         model: The model's name; empty for the service's own setting.
-        max_tokens: The most tokens that it may write; 0 for no bound.
+        max_tokens: The most tokens that it may write, unless it reasons and is known to need more; 0 for no bound.
+        most_tokens: The most tokens that it may write in any case: what the prompt leaves of the window; 0: no bound.
         note: The part that changes from step to step, as JSON text: the last message of this prompt only.
         guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
     """
@@ -60,6 +61,7 @@ class ModelRequest:
     functions: Sequence[Function] = ()
     model: str = ""
     max_tokens: int = 0
+    most_tokens: int = 0
     note: str = ""
     guided_note: str = ""
 

@@ -193,30 +193,40 @@ class OpenAIModel:
     async def _answer(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
         """Return one answer; a model that spends its room on reasoning gets more."""
         name = request.model or self._settings.model
-        for factor in (1, *_THINKING):
-            room = self._room(request, name, factor)
-            answer = await self._ask(request, mode, room, sink)
-            thought = answer.reasoning_tokens > answer.usage.completion_tokens // 2 or bool(answer.reasoning)
-            cut = answer.finish == LENGTH and not answer.runaway
-            if not cut or not (answer.starved or thought) or factor == _THINKING[-1]:
-                return answer
-            more = self._room(request, name, _THINKING[0 if factor == 1 else 1])
-            if more <= room:
-                return answer
-            self._calibration.need(request.model, more)
+        first, *larger = sorted({self._room(request, name, factor) for factor in (1, *_THINKING)})
+        try:
+            answer, room = await self._ask(request, mode, first, sink), first
+        except _RefusedError as error:
+            if error.refusal.meaning is not Meaning.TOO_LONG or first <= request.max_tokens:
+                raise
+            # The endpoint may count the room for the answer with the prompt: less room may do.
+            answer = await self._ask(request, mode, request.max_tokens, sink)
+            if _needs_room(answer):
+                raise
+            return answer
+        for more in larger:
+            if not _needs_room(answer):
+                break
             _log.info("model_needs_room", model=name, tokens=more)
             sink.restart("The model used up its tokens before it had answered; it gets more of them.")
+            try:
+                answer, room = await self._ask(request, mode, more, sink), more
+            except _RefusedError as error:
+                if error.refusal.meaning is not Meaning.TOO_LONG:
+                    raise
+                break
+        if room > request.max_tokens and not _needs_room(answer):
+            self._calibration.need(request.model, room)
         return answer
 
     def _room(self, request: ModelRequest, name: str, factor: int) -> int:
-        """Return the most tokens that the model may write; 0 for no bound."""
+        """Return the most tokens that the model may write, within what the prompt leaves; 0 for no bound."""
         if not request.max_tokens:
             return 0
         room = max(request.max_tokens, self._calibration.needed(request.model))
         if factor > 1:
             room = max(room, min(max(request.max_tokens * factor, _LEAST_THINKING * factor // 4), _MOST_TOKENS))
-        most = self._dialect(name).most_tokens
-        return min(room, most) if most else room
+        return min(filter(None, (room, request.most_tokens, self._dialect(name).most_tokens)))
 
     async def _ask(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
         """Return one answer, with retries while they may help and the budget lasts."""
@@ -313,3 +323,9 @@ class OpenAIModel:
         if refusal.meaning is Meaning.TOO_LONG:
             return ContextOverflowError()
         return refused.error_for(refusal, self._address.shown, model or self._settings.model)
+
+
+def _needs_room(answer: Answer) -> bool:
+    """Whether the model used up its tokens by reasoning before it had answered."""
+    thought = answer.reasoning_tokens > answer.usage.completion_tokens // 2 or bool(answer.reasoning)
+    return answer.finish == LENGTH and not answer.runaway and (answer.starved or thought)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from memgpt_agent.context_window.tokens import TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
-from memgpt_agent.models.base import BadAnswerError, ModelRequest
+from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
 from memgpt_agent.models.endpoint import Mode
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
@@ -189,6 +190,62 @@ async def test_a_model_that_thinks_gets_more_room_and_keeps_it(scripted_llm: Sta
             assert calls(await model.complete(question(), Sink())) == [("send_message", {"message": "Hi"})]
     assert [request.json["max_tokens"] for request in llm.requests] == [500, 4096, 4096]
     assert calibration.needed("") == 4096
+
+
+TOO_LONG = "This model's maximum context length is 8192 tokens. However, you requested more tokens."
+
+
+def thinks(needed: int, most: int) -> Callable[[Request], Reply]:
+    """A model that needs so many tokens to answer, at a server that counts them with the prompt and takes so many."""
+
+    def reply(request: Request) -> Reply:
+        asked = request.json["max_tokens"]
+        if asked > most:
+            return Status(400, TOO_LONG)
+        return say("", finish_reason="length") if asked < needed else HELLO
+
+    return reply
+
+
+async def answered_by(start: Start, reply: Callable[[Request], Reply], calibration: TokenCalibration) -> list[int]:
+    """The rooms for an answer that were asked for, with one question in a window that has 3,000 tokens left."""
+    llm = start(reply)
+    async with model_at(llm, calibration=calibration) as model:
+        await model.complete(replace(question(), most_tokens=3000), Sink())
+    return [request.json["max_tokens"] for request in llm.requests]
+
+
+async def test_a_model_that_thinks_gets_no_more_room_than_the_window_has(scripted_llm: Start) -> None:
+    calibration = TokenCalibration()
+    assert await answered_by(scripted_llm, thinks(2000, 3000), calibration) == [500, 3000]
+    assert calibration.needed("") == 3000
+    calibration.need("", 16_384)
+    assert await answered_by(scripted_llm, thinks(2000, 3000), calibration) == [3000]
+
+
+@pytest.mark.parametrize("most", [3000, 2500])
+async def test_room_that_did_not_help_is_not_kept(scripted_llm: Start, most: int) -> None:
+    calibration = TokenCalibration()
+    with pytest.raises(BadAnswerError, match="max_answer_tokens"):
+        await answered_by(scripted_llm, thinks(9000, most), calibration)
+    assert calibration.needed("") == 0
+
+
+async def test_a_prompt_that_only_seems_too_long_is_sent_with_less_room(scripted_llm: Start) -> None:
+    calibration = TokenCalibration()
+    calibration.need("", 4096)
+    assert await answered_by(scripted_llm, thinks(100, 2000), calibration) == [3000, 500]
+    with pytest.raises(ContextOverflowError):
+        await answered_by(scripted_llm, thinks(2500, 2000), calibration)
+
+
+async def test_a_model_that_thinks_longer_than_before_gets_more_room_again(scripted_llm: Start) -> None:
+    calibration = TokenCalibration()
+    calibration.need("", 4096)
+    llm = scripted_llm(thinks(5000, 20_000))
+    async with model_at(llm, calibration=calibration) as model:
+        await model.complete(question(), Sink())
+    assert [request.json["max_tokens"] for request in llm.requests] == [4096, 16_384]
 
 
 async def test_a_summary_is_never_empty_or_cut(scripted_llm: Start) -> None:
