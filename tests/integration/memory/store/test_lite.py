@@ -16,9 +16,10 @@ import pytest
 from memgpt_memory.store import layout
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.store import LiteStore
-from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered
+from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered, RecordRow
 from memgpt_memory.store.server.store import ServerStore
 from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from milvus_lite.server_manager import server_manager_instance
@@ -279,6 +280,50 @@ async def test_a_flush_that_fails_while_an_index_is_rebuilt_loses_nothing(
     async with opened(path) as store:
         await check(store, 21)
         assert await store.count(PASSAGES) == 21
+
+
+async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(RECORDS, records(0, 20))
+    await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+    logs = {log: log.read_bytes() for log in path.rglob("*.arrow")}
+    for collection in (RECORDS, PASSAGES):
+        store._open_engine.flush(collection.name)
+    async with crashed(store):
+        for log, content in logs.items():
+            log.write_bytes(content)
+
+
+def records(first: int, count: int) -> list[RecordRow]:
+    return [RecordRow(f"r{number}", "agent", "t", "", 1, "") for number in range(first, first + count)]
+
+
+async def test_a_log_that_a_crash_left_after_its_flush_repeats_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    await flush_and_crash_before_its_log_is_removed(path)
+    async with opened(path) as store:
+        await check(store, 20)
+        assert await store.count(PASSAGES) == await store.count(RECORDS) == 20
+        assert len(await store.query(RECORDS, EVERY_ROW, Key)) == 20
+        await store.delete(PASSAGES, [f"p{number}" for number in range(20)], partition=PARTITION)
+        await check(store, 0)
+
+
+async def test_rows_that_an_earlier_version_repeated_are_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.db"
+    await flush_and_crash_before_its_log_is_removed(path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Engine, "_remove_flushed_logs", lambda *_: None)
+        async with opened(path) as store:
+            await store.upsert(RECORDS, records(20, 5))
+            await store.upsert(PASSAGES, rows(20, 5), partition=PARTITION)
+    remove_index(path)
+    async with opened(path) as store:
+        assert [row.id for row in await store.query(RECORDS, EVERY_ROW, Key)] == sorted(f"r{n}" for n in range(25))
+        await check(store, 25)
 
 
 async def test_nothing_of_an_erased_row_is_left_in_any_file(tmp_path: Path) -> None:

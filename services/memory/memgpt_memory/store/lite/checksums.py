@@ -90,6 +90,12 @@ def _first_log(folder: Path) -> int:
     return int(json.loads(path.read_text()).get("active_wal_number") or 0) if path.exists() else 0
 
 
+def flushed_logs(folder: Path) -> list[Path]:
+    """Return the logs of a collection that its manifest says are in files: a crash came before they were removed."""
+    first = _first_log(folder)
+    return [log for log in folder.glob("wal/*.arrow") if _number(log.name) < first]
+
+
 def find_damage(folder: Path) -> str:
     """Return what is wrong with the manifest of a collection, or the files that it names; empty if nothing is."""
     path = folder / "manifest.json"

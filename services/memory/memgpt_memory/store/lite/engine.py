@@ -30,7 +30,7 @@ from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
 from memgpt_memory.store.lite import files, private
-from memgpt_memory.store.lite.checksums import LogChecksums, find_damage
+from memgpt_memory.store.lite.checksums import LogChecksums, find_damage, flushed_logs
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.index.segment import has_words
 from memgpt_memory.store.mapping import Columns
@@ -99,6 +99,7 @@ class Engine:
             return
         if damage := find_damage(folder) or self._log_checksums(name).find_damage():
             raise DamageError(damage)
+        self._remove_flushed_logs(folder)
         found = self._database.get_collection(name)
         for index in found.list_indexes():
             found.release()
@@ -173,6 +174,13 @@ class Engine:
             logs = private.folder_of(self._database, name) / "wal"
             self._checksums[name] = LogChecksums(self._path / files.CHECKSUMS / name, logs)
         return self._checksums[name]
+
+    def _remove_flushed_logs(self, folder: Path) -> None:
+        """Remove the logs that are in files: Lite would add their rows a second time."""
+        if flushed := flushed_logs(folder):
+            private.sync_folder(folder)  # the manifest must stay
+            for log in flushed:
+                log.unlink()
 
     def _sync_created(self, folder: Path) -> None:
         with (folder / "schema.json").open("rb") as schema:

@@ -346,7 +346,8 @@ def changes_since(
     dead = [key for key, number in deletions.items() if number > since]
     for partition in collection.list_partitions():
         folder = Path(collection.data_dir) / "partitions" / partition
-        files = [folder / file for file in collection._manifest.get_data_files(partition)]
+        # Earlier versions could list a file twice, or write a row to two files.
+        files = [folder / file for file in dict.fromkeys(collection._manifest.get_data_files(partition))]
         fresh = [file for file in files if parse_seq_range(file.name)[1] > since]
         yield partition, _chunks(collection, fresh, since, deletions, (columns, vector, words)), dead
 
@@ -370,8 +371,12 @@ def _chunks(
     for file in files:
         names = ["_seq", key, *columns, vector, *([words] if words else [])]
         table = pq.read_table(file, columns=names, page_checksum_verification=True)
+        rows = []
         pairs = zip(table.column(key).to_pylist(), table.column("_seq").to_pylist(), strict=True)
-        rows = [row for row, (id_, number) in enumerate(pairs) if latest.get(id_) == number]
+        for row, (id_, number) in enumerate(pairs):
+            if latest.get(id_) == number:
+                del latest[id_]
+                rows.append(row)
         if rows:
             waiting.append(table.take(rows))
         if sum(one.num_rows for one in waiting) >= _CHUNK_ROWS:

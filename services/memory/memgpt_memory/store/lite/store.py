@@ -157,7 +157,8 @@ class LiteStore(ThreadedStore):
             rows = await self._run(
                 lambda: self._open_engine.query(collection.name, render(filters.broad(where)), columns, partitions)
             )
-        return sorted((read(one) for one in rows if holds(one)), key=lambda one: one.id)
+        found = {one.id: one for one in map(read, filter(holds, rows))}  # earlier versions could write a row twice
+        return [found[id_] for id_ in sorted(found)]
 
     async def search(
         self,

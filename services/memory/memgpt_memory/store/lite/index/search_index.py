@@ -42,8 +42,8 @@ from memgpt_memory.store.rows import Row, Vector
 
 _log = structlog.get_logger(__name__)
 
-FORMAT = 1
-"""Raised by one with every change of the files; an index of another format is rebuilt."""
+FORMAT = 2
+"""Raised by one when the files change or may be wrong; an index of another format is rebuilt."""
 
 SEAL_ROWS = 4_096
 """Rows in memory that are written to files."""
