@@ -287,12 +287,16 @@ async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:
     await store.open([RECORDS, PASSAGES])
     await store.upsert(RECORDS, records(0, 20))
     await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
-    logs = {log: log.read_bytes() for log in path.rglob("*.arrow")}
+    logs = contents(path, "*.arrow")
     for collection in (RECORDS, PASSAGES):
         store._open_engine.flush(collection.name)
     async with crashed(store):
         for log, content in logs.items():
             log.write_bytes(content)
+
+
+def contents(path: Path, pattern: str) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in path.rglob(pattern)}
 
 
 def records(first: int, count: int) -> list[RecordRow]:

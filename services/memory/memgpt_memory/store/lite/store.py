@@ -80,6 +80,7 @@ class LiteStore(ThreadedStore):
 
     async def open(self, collections: Iterable[Collection]) -> None:
         """See `Store`."""
+        self._check_engine()
         if self._engine is None:
             self._engine = await self._run(self._open_file)
             await self._run(lambda: files.remove_snapshots(self._path))
@@ -87,7 +88,8 @@ class LiteStore(ThreadedStore):
                 self._syncing = asyncio.create_task(self._sync_regularly())
         for collection in collections:
             if collection.name not in self._ready:
-                await self._run(partial(self._prepare, collection))
+                await self._run(partial(self._load, collection))
+                await self._change(partial(self._prepare, collection))
                 self._ready[collection.name] = collection
 
     async def close(self) -> None:
@@ -241,8 +243,7 @@ class LiteStore(ThreadedStore):
         if index.damaged:
             async with self._writing(collection, Operation.SEARCH):
                 if index.damaged:
-                    index.clear()
-                    await self._run(partial(self._bring_up_to_date, collection, index))
+                    await self._change(partial(self._rebuild, collection, index))
         return index
 
     async def delete(
@@ -420,6 +421,7 @@ class LiteStore(ThreadedStore):
                     await self._run(self._close_file)
                     self._engine = await self._run(self._open_file)
                     for collection in collections:
+                        await self._run(partial(self._load, collection))
                         await self._run(partial(self._prepare, collection))
                 except (FailedPrecondition, Unavailable) as error:
                     _log.error("lite_reopen_failed", path=str(self._path), error=str(error))
@@ -472,6 +474,10 @@ class LiteStore(ThreadedStore):
     def _index_folder(self, name: str) -> Path:
         return self._path / files.INDEXES / name
 
+    def _rebuild(self, collection: Collection, index: SearchIndex) -> None:
+        index.clear()
+        self._bring_up_to_date(collection, index)
+
     def _bring_up_to_date(self, collection: Collection, index: SearchIndex) -> None:
         """Bring an index up to date with the rows: add all if it is missing, else those that a crash kept out of it."""
         engine, name = self._open_engine, collection.name
@@ -487,8 +493,8 @@ class LiteStore(ThreadedStore):
             index.fill(partition, chunks, dead)
         index.finish_filling(last_write)
 
-    def _prepare(self, collection: Collection) -> None:
-        """Load a collection.
+    def _load(self, collection: Collection) -> None:
+        """Read a collection's files, if it exists.
 
         Raises:
             FailedPrecondition: Its files are damaged.
@@ -509,6 +515,12 @@ class LiteStore(ThreadedStore):
                 Reason.STORE_UNAVAILABLE,
                 f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying",
             ) from error
+
+    def _prepare(self, collection: Collection) -> None:
+        """Create what is missing of a collection that was loaded, and open its search index.
+
+        This writes and flushes: when it fails, the engine is unfit, as after any failed write.
+        """
         self._open_engine.prepare(collection)
         if collection.searched:
             index = SearchIndex(self._index_folder(collection.name), collection)
