@@ -334,6 +334,54 @@ async def test_a_bug_costs_its_own_turn_only() -> None:
     assert (await done(await run(loop, request(request_id="r2")))).state is TurnState.COMPLETED
 
 
+def refuse_steps(memory: FakeMemory, error: errors.ServiceError, count: int = 1) -> None:
+    """Lets Memory refuse the next steps."""
+    left = iter(range(count))
+
+    def refuse(step: NewStep) -> None:
+        if next(left, None) is not None:
+            raise error
+
+    memory.before_commit = refuse
+
+
+@pytest.mark.parametrize("refused", [errors.InvalidArgument, errors.FailedPrecondition])
+@pytest.mark.parametrize("steps", [1, 99], ids=["one step", "the last words too"])
+async def test_a_step_that_memory_refuses_fails_its_turn_only(refused: type[errors.ServiceError], steps: int) -> None:
+    memory = FakeMemory(answered())
+    refuse_steps(memory, refused(Reason.INVALID_FIELD, "the name is too long"), steps)
+    loop = make_loop(memory, ScriptedModel(say("Hi."), say("Here I am.")))
+    feed = await run(loop, request())
+    assert (await done(feed)).state is TurnState.FAILED
+    assert "the name is too long" in (await done(feed)).reason
+    assert bool([b for b in await bodies(feed) if isinstance(b, AssistantMessage)]) == (steps == 1)
+    memory.before_commit = lambda step: None
+    assert (await done(await run(loop, request(request_id="r2")))).state is TurnState.COMPLETED
+
+
+async def test_a_result_that_memory_refuses_leaves_no_call_open() -> None:
+    memory = FakeMemory(with_tool())
+
+    def refuse(step: NewStep) -> None:
+        if step.messages[0].role is Role.TOOL:
+            raise errors.InvalidArgument(Reason.INVALID_FIELD, "too large")
+
+    memory.before_commit = refuse
+    feed = await run(make_loop(memory, ScriptedModel(call("roll")), FakeTools(ToolResult(True, "6"))), request())
+    assert (await done(feed)).state is TurnState.FAILED
+    assert memory.context.open_call is None
+
+
+async def test_an_eviction_that_memory_refuses_ends_its_turn() -> None:
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    loop = make_loop(memory, ScriptedModel())
+    refuse_steps(memory, errors.InvalidArgument(Reason.INVALID_FIELD, "too large"))
+    with pytest.raises(errors.InvalidArgument, match="too large"):
+        await loop.summarize("agent_1", "s1")
+    assert [turn.state for turn in memory.turns.values()] == [TurnState.FAILED]
+
+
 async def test_an_uncertain_commit_is_repeated_and_written_once() -> None:
     memory = FakeMemory(answered())
     lost = [

@@ -24,6 +24,9 @@ HEARTBEAT_SPEAK = "The user is waiting and has not heard from you. Call send_mes
 CALL_CANCELLED = (
     "The turn was cancelled while the function was running. It may have taken effect; check before you call it again."
 )
+CALL_INTERRUPTED = (
+    "The turn failed before the function returned. It may have taken effect; check before you call it again."
+)
 HEARTBEAT_MANUAL = "You may act now if there is anything to do."
 HEARTBEAT_BEGIN = (
     "The user is here and waiting for your first message. Greet them with send_message in one or two sentences. Use"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import stamina
@@ -29,6 +30,18 @@ class LeaseLostError(Exception):
 
 class TurnFailedError(Exception):
     """The turn must end, since a retry would not help. The message is for people."""
+
+
+class StepRefusedError(TurnFailedError):
+    """Memory refuses a step, and would refuse it again.
+
+    Attributes:
+        refusal: The error of Memory.
+    """
+
+    def __init__(self, refusal: errors.ServiceError) -> None:
+        super().__init__(f"the step cannot be stored: {refusal.message}")
+        self.refusal = refusal
 
 
 @dataclass(slots=True)
@@ -104,6 +117,7 @@ class HeldTurn:
 
         Raises:
             LeaseLostError: Another replica holds the turn.
+            StepRefusedError: Memory does not take the step.
             Aborted: Core memory changed since the step's context was read.
         """
         context = await self.context()
@@ -113,6 +127,8 @@ class HeldTurn:
             if error.reason == Reason.ETAG_MISMATCH:
                 raise
             raise LeaseLostError from error
+        except (errors.InvalidArgument, errors.FailedPrecondition) as error:
+            raise StepRefusedError(error) from error
         self.known_context = committed.context
         self.next_step += 1
         self.stream.step(committed.step)
@@ -124,13 +140,14 @@ class HeldTurn:
         """End the turn without a step. ``call_result`` becomes the result of a call that has none."""
         await self.memory.end_turn(self.agent_id, self.lease, outcome, call_result)
 
-    async def fail(self, reason: str, words: Sequence[Message] = ()) -> None:
+    async def fail(self, reason: str, words: Sequence[Message] = (), call_result: str = "") -> None:
         """End the turn as failed, with ``words`` as its last messages."""
         outcome = Outcome(TurnState.FAILED, reason[:_MAX_REASON])
         if words:
-            await self.commit(NewStep(self.next_step, tuple(words), outcome=outcome))
-        else:
-            await self.end(outcome)
+            with suppress(StepRefusedError):
+                await self.commit(NewStep(self.next_step, tuple(words), outcome=outcome))
+                return
+        await self.end(outcome, call_result)
 
     async def release(self) -> None:
         """Release the lease if Memory can be reached; otherwise it expires."""

@@ -128,6 +128,11 @@ def cancelled_call(time: str) -> str:
     return envelopes.function_result(False, prompt.CALL_CANCELLED, time)
 
 
+def interrupted_call(time: str) -> str:
+    """Return the result of a call that a failed turn leaves without one."""
+    return envelopes.function_result(False, prompt.CALL_INTERRUPTED, time)
+
+
 def _must_be_new(context: Context, call: Call) -> None:
     """Reject a message that only repeats the agent's last one, but only once."""
     if call.function.name != SEND_MESSAGE.name:

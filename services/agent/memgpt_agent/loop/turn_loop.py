@@ -23,11 +23,11 @@ from memgpt_agent.context_window.view import ContextView
 from memgpt_agent.domain import Context, Lease, Message, NewStep, Outcome, Role, Step, Turn, TurnState
 from memgpt_agent.loop import speech, summary
 from memgpt_agent.loop.event_stream import EventStream
-from memgpt_agent.loop.held_turn import HeldTurn, LeaseLostError, TurnFailedError
+from memgpt_agent.loop.held_turn import HeldTurn, LeaseLostError, StepRefusedError, TurnFailedError
 from memgpt_agent.loop.lease_renewer import LeaseRenewer
 from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.loop.step_runner import StepRunner, refusal
-from memgpt_agent.loop.tool_executor import ToolExecutor, cancelled_call
+from memgpt_agent.loop.tool_executor import ToolExecutor, cancelled_call, interrupted_call
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory.port import Memory, QueuePosition, TurnEvent, TurnGrant
 from memgpt_agent.models.base import BadAnswerError, ChatModel, ContextOverflowError
@@ -143,6 +143,9 @@ class TurnLoop:
             except BadAnswerError as error:
                 await turn.fail(str(error))
                 raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
+            except StepRefusedError as error:
+                await turn.fail(str(error))
+                raise error.refusal from error
             except LeaseLostError as error:
                 raise reasons.lease_lost(
                     "another replica took the turn; send the same request again", agent_id=agent_id, epoch=lease.epoch
@@ -273,14 +276,18 @@ class TurnLoop:
         except (TurnFailedError, BadAnswerError) as error:
             _log.warning("turn_failed", agent_id=turn.agent_id, turn_id=turn.lease.turn_id, reason=str(error))
             context = await turn.context()
-            owes = speech.owes_reply(context)
-            await turn.fail(str(error), speech.last_words(context, TurnState.FAILED, self._now()) if owes else ())
+            owes = speech.owes_reply(context) and context.open_call is None
+            words = speech.last_words(context, TurnState.FAILED, self._now()) if owes else ()
+            await turn.fail(str(error), words, self._interrupted(context))
         except (LeaseLostError, errors.ServiceError):
             raise
         except Exception:
             # Otherwise the agent's next turn would resume this one and fail in the same way.
             await turn.fail(_BROKE)
             raise
+
+    def _interrupted(self, context: Context) -> str:
+        return interrupted_call(envelopes.format_time(self._now(), context.agent.time_zone))
 
 
 def _must_be_evictable(view: ContextView) -> int:

@@ -141,6 +141,13 @@ async def test_an_unknown_name_is_left_to_the_loop(scripted_llm: Start) -> None:
     assert calls(answer) == [("say", {"message": "Hi"})]
 
 
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
+async def test_an_unknown_name_in_text_is_as_short_as_others(scripted_llm: Start, mode: Mode) -> None:
+    llm = scripted_llm([say(json.dumps({"name": "x" * 200, "arguments": {"message": "Hi"}}))])
+    async with model_at(llm, mode) as model:
+        assert calls(await model.complete(question(), Sink())) == [("x" * 64, {"message": "Hi"})]
+
+
 # 10: the prompt is too long, in other words; all are in tests/unit/runtime/test_refusals.py.
 
 

@@ -20,7 +20,7 @@ from memgpt_agent.functions import parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS, Function
 from memgpt_agent.models.answer.answer import RawCall
 from memgpt_agent.models.answer.lenient import decode
-from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.names import MAX_NAME, FunctionNames
 
 _MAX_TEXT = 200_000
 _MAX_CALLS = 32
@@ -208,7 +208,7 @@ def _unknown(value: object) -> tuple[RawCall, ...]:
     given = next((inner[key] for key in ("arguments", "parameters") if key in inner), None)
     if not isinstance(name, str) or not name.strip() or not isinstance(given, dict):
         return ()
-    return (RawCall(name.strip(), envelopes.dumps(given)),)
+    return (RawCall(name.strip()[:MAX_NAME], envelopes.dumps(given)),)
 
 
 def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tuple[RawCall, ...], str]:
