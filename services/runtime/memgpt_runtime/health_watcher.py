@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.reloading_channel import is_cancelled
 
 _log = get_logger(__name__)
 
@@ -61,10 +62,12 @@ class HealthWatcher:
                     serving = response.status == health_pb2.HealthCheckResponse.SERVING
                     self._readiness.set(self._name, None if serving else f"{self._name} is not ready")
                 self._readiness.set(self._name, f"{self._name} is shutting down")
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
                 failures += 1
-                details = error.details() or ""
-                _log.debug("health_watch_broke", server=self._name, code=error.code().name, details=details)
+                code, details = _status(error)
+                _log.debug("health_watch_broke", server=self._name, code=code, details=details)
                 if failures > 1:
                     self._readiness.set(self._name, f"{self._name} cannot be reached{_explain(details)}")
             await asyncio.sleep(pause)
@@ -80,6 +83,13 @@ _EXPLANATIONS = {
     "Connection refused": "connection refused",
 }
 """gRPC's texts when it cannot connect, and their meanings: operators have no other hint at what is wrong with TLS."""
+
+
+def _status(error: grpc.aio.AioRpcError | asyncio.CancelledError) -> tuple[str, str]:
+    """Return the status code and the details of a call that broke."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code().name, error.details() or ""
+    return grpc.StatusCode.CANCELLED.name, "the channel was closed"
 
 
 def _explain(details: str) -> str:

@@ -81,6 +81,15 @@ class ReloadingChannel(grpc.aio.Channel):
         await self.close()
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether an error cancels the current task.
+
+    grpc.aio also raises ``CancelledError`` from a call whose channel was closed; that call broke, the task goes on.
+    """
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class _Method:
     """A method of the current channel."""
 

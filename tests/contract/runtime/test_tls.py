@@ -9,12 +9,13 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
-from memgpt_runtime import probe
+from memgpt_runtime import probe, reloading_channel
 from memgpt_runtime.channel import open_channel
 from memgpt_runtime.config import ConfigError
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
-from memgpt_runtime.tls import channel_credentials
+from memgpt_runtime.reloading_channel import ReloadingChannel
+from memgpt_runtime.tls import TlsFiles, TlsReloader, channel_credentials
 
 from tests.contract.runtime.probe import PREFIX, Probe, Start
 from tests.support.certificates import Authority, Certificate
@@ -137,3 +138,25 @@ async def test_the_health_of_a_server_says_what_is_wrong_with_tls(
         while "cannot be reached" not in readiness.reasons.get("memory", ""):
             await readiness.change.wait()
     assert readiness.reasons["memory"] == f"memory cannot be reached: {why}"
+
+
+async def test_health_is_followed_after_a_renewal_has_closed_the_channel(
+    start: Start, authority: Authority, files: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading_channel, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(reloading_channel, "_DRAIN_SECONDS", 0.0)
+    readiness = Readiness()
+    async with start(Probe(str).add_to, tls_cert=files.cert, tls_key=files.key) as running:
+        channel = ReloadingChannel(
+            TlsReloader(TlsFiles(authority.ca)),
+            lambda credentials: grpc.aio.secure_channel(running.address, credentials),
+        )
+        async with channel, HealthWatcher(channel, "memory", readiness):
+            await readiness.wait_ready()
+            authority.ca.write_bytes(authority.ca.read_bytes() + b"\n")
+            channel.current()
+            await asyncio.gather(*channel._closing)
+            running.app.readiness.set("milvus", "Milvus cannot be reached")
+            async with asyncio.timeout(10):
+                while readiness.reasons.get("memory") != "memory is not ready":
+                    await readiness.change.wait()

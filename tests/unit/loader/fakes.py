@@ -22,7 +22,7 @@ class FakeMemory:
         self.files: dict[str, dict[str, StoredFile]] = {}
         self.passages: dict[tuple[str, str], list[ParsedPassage]] = {}
         self.load_records: dict[str, LoadRecord] = {}
-        self.failures: list[ServiceError] = []
+        self.failures: list[ServiceError | asyncio.CancelledError] = []
         """Raised by the next attempts to store, one each."""
         self.record_failures: list[ServiceError] = []
         self.gate = asyncio.Event()

@@ -8,6 +8,7 @@ from functools import partial
 
 from memgpt_runtime.context import Principal, background
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.reloading_channel import is_cancelled
 from structlog.contextvars import bound_contextvars
 
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -89,7 +90,9 @@ class FileProcessor:
                 _log.info("file_not_loaded", reason=failure.reason, detail=failure.detail)
                 live.set_progress(name, documents=0, passages=0)
                 live.set_state(name, FileState.of(failure.reason), reason=failure.reason, message=failure.message)
-            except Exception:  # noqa: BLE001 - a bug fails its own file only
+            except (Exception, asyncio.CancelledError) as error:  # a bug fails its own file only
+                if is_cancelled(error):
+                    raise
                 _log.exception("file_processing_crashed")
                 message = "internal error: the Loader failed on this file; its log has the details"
                 live.set_state(name, FileState.FAILED, reason=FailureReason.INTERNAL, message=message)

@@ -12,9 +12,10 @@ import grpc
 from memgpt.memory.v1 import source_pb2, source_service_pb2
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Reason
+from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Reason, Unavailable
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.names import check_name
+from memgpt_runtime.reloading_channel import is_cancelled
 from memgpt_runtime.status import from_rpc_error
 
 from memgpt_loader.formats import Note
@@ -214,6 +215,12 @@ async def _call(call: Awaitable[T]) -> T:
         return await call
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error, "the Memory service (loader.memory_address)", name="memory") from error
+    except asyncio.CancelledError as error:
+        if is_cancelled(error):
+            raise
+        raise Unavailable(
+            Reason.SERVICE_UNAVAILABLE, "the connection to the Memory service was closed during a call; retry"
+        ) from error
 
 
 def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFile:

@@ -613,6 +613,13 @@ async def test_memory_away_for_a_moment(loader: Loader, memory: FakeMemory) -> N
     assert memory.stores == 2
 
 
+async def test_a_file_whose_call_was_cut_by_a_closed_channel_fails(loader: Loader, memory: FakeMemory) -> None:
+    memory.failures = [asyncio.CancelledError()]
+    async with asyncio.timeout(20):
+        result = await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two."})
+    assert sorted(states(result).values()) == sorted([FileState.FAILED, FileState.LOADED])
+
+
 async def test_memory_is_not_asked_before_the_time_that_it_names(loader: Loader, memory: FakeMemory) -> None:
     # It lies beyond the patience; without it the file would be tried again at once, and loaded.
     memory.failures = [ResourceExhausted(Reason.OVERLOADED, "too many writes wait", retry_after=60)]
