@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -18,21 +19,22 @@ _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"
 _OCR = "run OCR on it, if it shows text"
 
-# Unsupported formats by their first bytes, and what to do about them.
+# Unsupported formats by their first bytes, and what to do about them. Where the first bytes are letters, the pattern
+# includes bytes that text does not contain: "BM25 ranks passages" is a sentence.
 _FOREIGN = (
     (b"PK\x03\x04", "a ZIP archive", _UNPACK),
     (b"\x89PNG", "a PNG image", _OCR),
     (b"\xff\xd8\xff", "a JPEG image", _OCR),
-    (b"GIF8", "a GIF image", _OCR),
-    (b"II*\x00", "a TIFF image", _OCR),
-    (b"MM\x00*", "a TIFF image", _OCR),
-    (b"BM", "a BMP image", _OCR),
-    (b"RIFF", "a sound, a film or an image", _CONVERT),
+    (rb"GIF8[79]a(?=.*[\x00-\x08])", "a GIF image", _OCR),
+    (rb"II\*\x00", "a TIFF image", _OCR),
+    (rb"MM\x00\*", "a TIFF image", _OCR),
+    (rb"BM.{4}\x00{4}", "a BMP image", _OCR),
+    (rb"RIFF.{4}(?:WAVE|AVI |WEBP)", "a sound, a film or an image", _CONVERT),
     (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
-    (b"Rar!", "a RAR archive", _UNPACK),
+    (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (b"\x7fELF", "a program", _CONVERT),
     (b"MZ\x90", "a program", _CONVERT),
-    (b"SQLite format 3", "a database", _CONVERT),
+    (rb"SQLite format 3\x00", "a database", _CONVERT),
 )
 # Formats in compound files, by a stream name that only this format has.
 _COMPOUND = (
@@ -102,7 +104,7 @@ def _foreign(probe: Probe) -> tuple[str, str] | None:
     if probe.head.startswith(OLE):
         found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
         return found or ("a legacy office document", _CONVERT)
-    return next(((what, advice) for magic, what, advice in _FOREIGN if probe.head.startswith(magic)), None)
+    return next(((what, advice) for magic, what, advice in _FOREIGN if re.match(magic, probe.head, re.DOTALL)), None)
 
 
 def _unnamed(probe: Probe) -> str:
