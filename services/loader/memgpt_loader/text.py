@@ -134,7 +134,7 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
         return name
     if _is_damaged_utf8(stream):
         return DAMAGED_UTF8
-    for guess in likely_encodings(_whole(sample)):
+    for guess in likely_encodings(_telling(stream, sample)):
         if _fits(stream, guess):
             return guess
     raise FileFailure(
@@ -337,6 +337,49 @@ def _fits(stream: BinaryIO, encoding: str) -> bool:
     finally:
         stream.seek(0)
     return True
+
+
+def _telling(stream: BinaryIO, sample: bytes) -> bytes:
+    """Return the bytes to guess an encoding from.
+
+    They are the sample, or windows around later non-ASCII bytes if the sample contains few.
+    """
+    if len(sample) < SAMPLE_BYTES or len(_BEYOND_ASCII.findall(sample)) >= _TELLING_BYTES:
+        return _whole(sample)
+    stream.seek(0)
+    windows: list[bytes] = []
+    while len(windows) < _WINDOWS and (window := _next_window(stream)):
+        windows.append(window)
+    stream.seek(0)
+    # Plain lines would dilute the statistics.
+    return b"".join(line for line in b"".join(windows).splitlines(True) if not line.isascii()) or _whole(sample)
+
+
+def _next_window(stream: BinaryIO) -> bytes:
+    """Return the lines after the next non-ASCII byte, from the start of its line; no bytes at the end of the stream.
+
+    The stream must be between two characters. It is left after the window.
+    """
+    line = b""
+    while data := stream.read(_READ_BYTES):
+        if (found := _BEYOND_ASCII.search(data)) is None:
+            line = (line + data)[-_WINDOW_BYTES // 2 :]
+            continue
+        before = (line + data[: found.start()])[-_WINDOW_BYTES // 2 :]
+        stream.seek(found.start() - len(data), io.SEEK_CUR)
+        after = stream.read(_WINDOW_BYTES)
+        if len(after) == _WINDOW_BYTES:  # cut at a byte that is never part of a longer character
+            end = max(after.rfind(b"\n"), after.rfind(b" ")) + 1 or len(after)
+            stream.seek(end - len(after), io.SEEK_CUR)
+            after = after[:end]
+        return before[before.rfind(b"\n") + 1 :] + after
+    return b""
+
+
+_TELLING_BYTES = 64
+"""Non-ASCII bytes in a sample that suffice for a guess."""
+_WINDOWS = 8
+_WINDOW_BYTES = 8 * 1024
 
 
 def _whole(sample: bytes) -> bytes:

@@ -104,3 +104,17 @@ def test_any_bytes_are_text_or_a_typed_failure(data: bytes) -> None:
         assert text.strip()
         text.encode("utf-8")
         assert "\x00" not in text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1251", "Корабль пришёл в порт рано утром и стоит у причала."),
+        ("cp932", "船は朝早く港に着いた。乗客は全員無事だった。"),
+        ("cp1250", "Loď přijela do přístavu ve čtvrtek, kapitán řekl: „žádné zboží“."),
+    ],
+)
+@pytest.mark.parametrize("few", ["", "x" * 200_000], ids=["lines", "one line"])
+def test_the_encoding_of_text_that_begins_with_ascii(encoding: str, words: str, few: str) -> None:
+    source = few + "a line of plain text\n" * 5000 + f"{words}\n" * 20 + "plain again\n" * 50_000 + f"{words}\n"
+    assert decode(source.encode(encoding)) == source
