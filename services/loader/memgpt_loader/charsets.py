@@ -76,7 +76,16 @@ def likely_encodings(sample: bytes) -> list[str]:
     """
     common = {name: _common(sample, name) for name in _OF_TWO_BYTES}
     found = sorted((name for name in common if common[name] >= _LEAST_COMMON), key=lambda name: -common[name])
-    return found or _by_statistics(sample)
+    return found or (["cp1252"] if _is_western(sample) else _by_statistics(sample))
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether all non-ASCII bytes read naturally as windows-1252: a few bytes in Latin text mislead statistics."""
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    return _WESTERN.sub("", text).isascii()
 
 
 def _common(sample: bytes, encoding: str) -> float:
@@ -124,3 +133,15 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 _OTHER_SCRIPT = re.compile("[\u0370-\u03ff\u0400-\u052f\u0590-\u06ff\u0e00-\u0e7f]")
 _BOXED = re.compile("(?<=[^\\W\\d_A-Za-z])[\u2500-\u259f]|[\u2500-\u259f](?=[^\\W\\d_A-Za-z])")
 """Box-drawing characters within a word, which a wrong guess produces."""
+
+# Letters and signs with the neighbors that they have in Latin text. Bytes of another encoding have other neighbors, as
+# "Möwe" in cp850 reads "M”we", or are the same letters in cp1250. All others are left to statistics.
+_WESTERN = re.compile(
+    "(?<=[A-Za-z])[áâäçéëíîóôöúüßàå]{1,2}|[áâäçéëíîóôöúüàå]{1,2}(?=[A-Za-z])"
+    "|(?<![^\\W\\d_])[ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ](?=[A-Za-z])|(?<=[A-Z])[ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ](?![a-z])"
+    "|(?<![^\\W\\d_])[€£¥½¼¾§±×–—•](?![^\\W\\d_])"
+    "|(?:(?<=[0-9])|(?<=\\bm)|(?<=\\b[ckdm]m))[²³](?!\\w)"
+    "|°(?=[CF]?(?!\\w))|[©®™](?!\\w)"
+    "|(?<![\\w])[‘“](?=\\w)|(?<=[a-z])’(?=[a-z])|(?<=[\\w.,!?])[’”](?!\\w)"
+    "|(?<!\\w)„(?=\\w[^„“]*“)|(?<=[\\w.,!?])“(?!\\w)"
+)

@@ -63,6 +63,38 @@ def test_more_encodings(encoding: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "Preis 5 €",
+        "Größe: 10 m²",
+        "It’s a “test” – ok",
+        "© 2024 Acme®",
+        "½ cup",
+        "a café on the corner",
+        "20 °C",
+        "Er sagte: „Gut.“",
+        "£5 per head",
+    ],
+)
+def test_short_western_text(words: str) -> None:
+    assert text.decode(words.encode("cp1252")) == words
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1251", "Model X: стоит у причала"),
+        ("cp1250", "Řekl: žádné zboží, příteli"),
+        ("cp850", "Die Möwe ist größer"),
+        ("cp932", "価格表 A4"),
+        ("koi8-r", "Файл README: стоит у причала"),
+    ],
+)
+def test_short_text_of_elsewhere(encoding: str, words: str) -> None:
+    assert text.decode(words.encode(encoding)) == words
+
+
+@pytest.mark.parametrize(
     ("name", "begins"),
     [
         ("txt_mostly_utf8_a.txt", "Die Fähre nach Grönö fährt täglich."),
