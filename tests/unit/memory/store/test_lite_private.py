@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
 from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.lite import private
 from memgpt_memory.store.lite.engine import VERSION, Engine
@@ -23,6 +26,24 @@ def test_this_release_of_milvus_lite_has_every_private_attribute_that_is_used(tm
         f"milvus-lite {VERSION} has changed what {private.__name__} relies on: {'; '.join(missing)}. "
         "Read its changes, adapt that module, and run tests/integration/memory."
     )
+
+
+def test_a_write_that_fails_leaves_the_file_of_that_name_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data_1_2.parquet"
+    private._CheckedParquet.write_table(pa.table({"a": [1, 2]}), str(path))
+
+    def torn(_: pa.Table, where: str, **__: object) -> None:
+        Path(where).write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(private.pq, "write_table", torn)
+        with pytest.raises(OSError, match="No space"):
+            private._CheckedParquet.write_table(pa.table({"a": [3]}), str(path))
+    assert private._CheckedParquet.read_table(str(path)).to_pydict() == {"a": [1, 2]}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_attribute_is_reported_with_what_it_is_needed_for(tmp_path: Path) -> None:

@@ -248,11 +248,19 @@ def keep_files_slim() -> None:
 
 
 class _CheckedParquet:
-    """The functions of pyarrow.parquet that Lite uses, with checksums of every page."""
+    """The functions of pyarrow.parquet that Lite uses, with checksums of every page and whole files or none."""
 
     @staticmethod
     def write_table(table: pa.Table, path: str) -> None:
-        pq.write_table(table, path, write_page_checksum=True)
+        draft = Path(f"{path}.tmp")  # Lite removes at its start what a crash leaves of it
+        try:
+            pq.write_table(table, str(draft), write_page_checksum=True)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def read_table(path: str) -> pa.Table:
@@ -296,7 +304,7 @@ _named_logs: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
 
 def write_files_durably() -> None:
-    """Make Lite sync files before the manifest names them, since their log is removed after that."""
+    """Make Lite sync the names of files before the manifest names them, since their log is removed after that."""
     if not hasattr(flush_module.write_data_file, "durable"):
         flush_module.write_data_file = _durably(flush_module.write_data_file)
         flush_module.write_delta_file = _durably(flush_module.write_delta_file)
@@ -306,10 +314,7 @@ def write_files_durably() -> None:
 def _durably(write: Callable[..., str]) -> Callable[..., str]:
     def written(table: pa.Table, partition_dir: str, *arguments: int, **options: int) -> str:
         name = write(table, partition_dir, *arguments, **options)
-        path = Path(partition_dir) / name
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        for folder in list(path.parents)[:3]:  # data, the partition, partitions
+        for folder in list((Path(partition_dir) / name).parents)[:3]:  # data, the partition, partitions
             sync_folder(folder)
         sync_folder(Path(partition_dir).parents[1])
         return name
