@@ -125,6 +125,9 @@ class StoreStartup:
                 _log.critical("store_refused", error=str(error))
                 self._refusal = error
                 return
+            except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+                _log.error("store_open_failed", error=f"{type(error).__name__}: {error}")
+                continue
             _log.info("store_reached")
             return
 

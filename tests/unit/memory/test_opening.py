@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from memgpt_memory import service
 from memgpt_memory.service import StoreStartup
-from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 
 
-async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: ServiceError) -> StoreStartup:
+async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: Exception) -> StoreStartup:
     """An opening whose attempts fail so, one after the other."""
     ahead = list(outcomes)
 
@@ -30,7 +30,7 @@ async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: Service
 async def test_what_turns_out_to_be_wrong_is_said_to_every_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     away = Unavailable(Reason.STORE_UNAVAILABLE, "not there")
     wrong = FailedPrecondition(Reason.EMBEDDING_MISMATCH, "another model")
-    opening = await opening_that_meets(monkeypatch, away, away, wrong)
+    opening = await opening_that_meets(monkeypatch, away, OSError("a defect"), away, wrong)
     for _ in range(2):
         with pytest.raises(FailedPrecondition, match="another model"):
             opening.core()

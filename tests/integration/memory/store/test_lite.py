@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -280,6 +281,31 @@ async def test_a_flush_that_fails_while_an_index_is_rebuilt_loses_nothing(
     async with opened(path) as store:
         await check(store, 21)
         assert await store.count(PASSAGES) == 21
+
+
+async def test_an_index_that_cannot_be_written_at_start_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+    remove_index(path)
+    before = threads_of_indexes()
+    store = new_store(path)
+    try:
+        with monkeypatch.context() as full:
+            full.setattr("memgpt_memory.store.lite.index.segment.write_arrays", full_disk)
+            with pytest.raises(Unavailable, match="No space left"):
+                await store.open([RECORDS, PASSAGES])
+        assert threads_of_indexes() == before
+        await until_reopened(store)
+        await check(store, 20)
+    finally:
+        await store.close()
+
+
+def threads_of_indexes() -> int:
+    return sum(thread.name.startswith("search-index") for thread in threading.enumerate())
 
 
 async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar, cast
@@ -489,19 +489,29 @@ class LiteStore(ThreadedStore):
         _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
         last_write = engine.flush(name)
         columns = sorted(index.columns - {collection.key})
-        for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):
-            index.fill(partition, chunks, dead)
-        index.finish_filling(last_write)
+        with self._disk_errors(collection):
+            for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):
+                index.fill(partition, chunks, dead)
+            index.finish_filling(last_write)
 
     def _load(self, collection: Collection) -> None:
-        """Read a collection's files, if it exists.
+        """Read a collection's files, if it exists; for errors, see `_disk_errors`."""
+        with self._disk_errors(collection):
+            self._open_engine.load(collection.name)
+
+    @contextmanager
+    def _disk_errors(self, collection: Collection) -> Iterator[None]:
+        """Turn the errors of what reads and writes a collection's files into ours.
 
         Raises:
-            FailedPrecondition: Its files are damaged.
+            EngineError: As it was raised.
+            FailedPrecondition: The files are damaged.
             Unavailable: The disk refuses something for now.
         """
         try:
-            self._open_engine.load(collection.name)
+            yield
+        except EngineError:
+            raise
         except Exception as error:
             if disk.is_damage(error):
                 what = str(error) if isinstance(error, DamageError) else type(error).__name__
@@ -524,5 +534,9 @@ class LiteStore(ThreadedStore):
         self._open_engine.prepare(collection)
         if collection.searched:
             index = SearchIndex(self._index_folder(collection.name), collection)
-            self._bring_up_to_date(collection, index)
+            try:
+                self._bring_up_to_date(collection, index)
+            except BaseException:
+                index.close(keep=False)
+                raise
             self._indexes[collection.name] = index
