@@ -5,6 +5,7 @@ Times are POSIX seconds. A plan is a value: Memory keeps it as a text, and every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 
@@ -36,6 +37,7 @@ class Heartbeat(_Value):
         reason: What it is for.
         created: When it was set; its first time comes later.
         last: The last time that was run or skipped; 0 if there was none.
+        last_offset: Seconds from UTC to the agent's local time at ``last``; None if it is not known.
         by_agent: Whether the agent set it itself.
     """
 
@@ -46,6 +48,7 @@ class Heartbeat(_Value):
     reason: str = ""
     created: float = 0
     last: float = 0
+    last_offset: float | None = None
     by_agent: bool = False
 
     @property
@@ -54,17 +57,34 @@ class Heartbeat(_Value):
         return not self.at
 
     def due(self, now: float, zone: tzinfo) -> float | None:
-        """Return the latest time up to ``now`` that was not run yet; None if there is none."""
-        after = max(self.created, self.last)
+        """Return the latest time up to ``now`` that was not run yet; None if there is none.
+
+        After the clock was set back, ``created`` and ``last`` can lie in the future: they are ignored then, which at
+        most repeats a time whose turn has ended already.
+        """
+        after = max(time for time in (0.0, self.created, self.last) if time <= now)
         if self.at:
             return self.at if self.at <= now and not self.last else None
         if self.interval:
             latest = self.created + (now - self.created) // self.interval * self.interval
         else:
-            # Backwards from a second later, since the search excludes the moment at which it begins.
-            begin = _moment(now, zone).replace(microsecond=0) + timedelta(seconds=1)
+            # Backwards from a second later, since the search excludes the moment at which it begins. The second is
+            # added before the conversion: local arithmetic loses the fold of an hour that comes twice.
+            begin = _moment(math.floor(now) + 1, zone)
             latest = next(CronSim(self.cron, begin, reverse=True)).timestamp()
-        return latest if after < latest <= now else None
+        return latest if after < latest <= now and not self._repeated(latest, now, zone) else None
+
+    def _repeated(self, time: float, now: float, zone: tzinfo) -> bool:
+        """Whether a change of the time zone repeats a time of day of a cron heartbeat that was run on the same day.
+
+        As with changes of the clock, only for expressions that name times of day: the others come at intervals.
+        """
+        if not self.cron or self.last_offset is None or self.last > now:
+            return False
+        minute, hour = self.cron.split()[:2]
+        if minute.startswith("*") or hour.startswith("*"):
+            return False
+        return time + _offset(time, zone) <= self.last + self.last_offset
 
     def following(self, now: float, zone: tzinfo) -> float | None:
         """Return the next time after ``now``; None if it does not come again."""
@@ -72,7 +92,9 @@ class Heartbeat(_Value):
             return self.at if not self.last else None
         if self.interval:
             return self.created + ((now - self.created) // self.interval + 1) * self.interval
-        return next(CronSim(self.cron, _moment(now, zone))).timestamp()
+        times = (moment.timestamp() for moment in CronSim(self.cron, _moment(now, zone)))
+        # In an hour that comes twice, the first one is the earlier hour's.
+        return next((time for time in times if time > now), None)
 
 
 class HeartbeatPlan(_Value):
@@ -124,13 +146,17 @@ class HeartbeatPlan(_Value):
         """Return the plan without a heartbeat."""
         return self._with(tuple(one for one in self.heartbeats if one.heartbeat_id != heartbeat_id))
 
-    def settled(self, heartbeat_id: str, time: float) -> HeartbeatPlan:
-        """Return the plan after a time of a heartbeat was run or skipped. One that comes only once is removed."""
-        kept = (
-            one.model_copy(update={"last": max(one.last, time)}) if one.heartbeat_id == heartbeat_id else one
-            for one in self.heartbeats
-            if one.heartbeat_id != heartbeat_id or one.repeats
-        )
+    def settled(self, run: Heartbeat, time: float, now: float, zone: tzinfo) -> HeartbeatPlan:
+        """Return the plan after a time of a heartbeat was run or skipped.
+
+        One that comes only once is removed. One that was set again in the meantime stays as it is.
+        """
+        kept: list[Heartbeat] = []
+        for one in self.heartbeats:
+            if (one.heartbeat_id, one.created) != (run.heartbeat_id, run.created) or time <= one.last <= now:
+                kept.append(one)
+            elif one.repeats:
+                kept.append(one.model_copy(update={"last": time, "last_offset": _offset(time, zone)}))
         return self._with(tuple(kept))
 
     def paused(self, until: float) -> HeartbeatPlan:
@@ -175,3 +201,8 @@ def check_cron(expression: str, now: float, zone: tzinfo) -> None:
 
 def _moment(time: float, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(time, zone)
+
+
+def _offset(time: float, zone: tzinfo) -> float:
+    """Return the seconds from UTC to local time."""
+    return (_moment(time, zone).utcoffset() or timedelta()).total_seconds()

@@ -24,6 +24,7 @@ from memgpt_agent.heartbeat_plan import (
 from memgpt_agent.heartbeats.scheduler import REQUEST_PREFIX, HeartbeatScheduler, request_id_of
 from memgpt_agent.heartbeats.store import change
 from memgpt_agent.loop.turn_registry import TurnRegistry
+from memgpt_agent.models.base import Completion
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
@@ -77,6 +78,59 @@ def test_cron_over_a_change_of_the_clock_comes_every_day() -> None:
             times.append(datetime.fromtimestamp(due, zone).date())
             heartbeat = heartbeat.model_copy(update={"last": due})
     assert [day.day for day in times] == [27, 28, 29, 30]
+
+
+@pytest.mark.parametrize(("cron", "times"), [("*/10 * * * *", 30), ("5 * * * *", 5), ("30 2 * * *", 1)])
+def test_cron_comes_in_the_hour_that_comes_twice(cron: str, times: int) -> None:
+    begin = datetime(2026, 10, 25, tzinfo=BERLIN).timestamp()
+    heartbeat, run = Heartbeat(heartbeat_id="h", cron=cron, created=begin), []
+    for minute in range(5, 5 * 60 + 5, 5):
+        following = heartbeat.following(begin + minute * 60 - 1, BERLIN)
+        assert following is not None
+        assert following > begin + minute * 60 - 1
+        due = heartbeat.due(begin + minute * 60, BERLIN)
+        if due is not None:
+            run.append(due)
+            heartbeat = heartbeat.model_copy(update={"last": due})
+    assert len(run) == times
+    assert run == sorted(run)
+
+
+def test_a_clock_that_is_set_back_does_not_silence() -> None:
+    day = 24 * 3600
+    for heartbeat in (every(60), Heartbeat(heartbeat_id="h", cron="*/5 * * * *", created=START)):
+        ahead = heartbeat.model_copy(update={"created": START + day, "last": START + 2 * day})
+        plan, now = HeartbeatPlan(heartbeats=(ahead,)), START + 1000
+        due = ahead.due(now, UTC)
+        assert due is not None
+        assert due <= now
+        settled = plan.settled(ahead, due, now, UTC)
+        assert list(settled.due(now, UTC)) == []
+        assert [one.heartbeat_id for one, _ in settled.due(now + 300, UTC)] == [ahead.heartbeat_id]
+
+
+NEW_YORK, AUCKLAND = ZoneInfo("America/New_York"), ZoneInfo("Pacific/Auckland")
+
+
+@pytest.mark.parametrize(
+    ("cron", "hours"), [("0 9 * * *", 24 + 6), ("0 9,18 * * *", 9 + 6), ("0 * * * *", 1), ("*/30 9-17 * * *", 0.5)]
+)
+def test_a_change_of_time_zone_repeats_no_time_of_the_day(cron: str, hours: float) -> None:
+    nine = datetime(2024, 5, 2, 9, 0, tzinfo=BERLIN).timestamp()
+    heartbeat = Heartbeat(heartbeat_id="h", cron=cron, created=START)
+    plan = HeartbeatPlan(heartbeats=(heartbeat,)).settled(heartbeat, nine, nine, BERLIN)
+    zone = NEW_YORK if "9-17" not in cron else BERLIN
+    after = (n / 2 for n in range(1, 100) if list(plan.due(nine + n * 1800, zone)))
+    assert next(after) == hours
+
+
+def test_a_time_zone_further_east_still_gets_its_day() -> None:
+    nine = datetime(2024, 5, 2, 9, 0, tzinfo=BERLIN).timestamp()
+    heartbeat = Heartbeat(heartbeat_id="h", cron="0 9 * * *", created=START)
+    plan = HeartbeatPlan(heartbeats=(heartbeat,)).settled(heartbeat, nine, nine, BERLIN)
+    tomorrow = datetime(2024, 5, 3, 9, 0, tzinfo=AUCKLAND).timestamp()
+    assert list(plan.due(tomorrow - 1, AUCKLAND)) == []
+    assert [time for _, time in plan.due(tomorrow, AUCKLAND)] == [tomorrow]
 
 
 @pytest.mark.parametrize("bad", ["", "nonsense", "0 9 * *", "61 * * * *", "0 0 30 2 *", "* * * * * *"])
@@ -276,6 +330,43 @@ async def test_a_cancelled_one_does_not_come() -> None:
     clock.pass_seconds(600)
     await Replica(memory, ScriptedModel(), clock).look()
     assert woken(memory) == []
+
+
+@pytest.mark.parametrize("change_to", ["absent", "changed", "paused"])
+async def test_what_changes_during_another_turn_is_seen(change_to: str) -> None:
+    second = Heartbeat(heartbeat_id="h2", interval=60, created=START)
+    memory, clock = planned(every(60), second), Clock()
+
+    def reply(asked: object) -> Completion:
+        plan, later = memory.context.plan, second.model_copy(update={"created": START + 61})
+        changed = {
+            "absent": plan.without("h2"),
+            "changed": plan.with_heartbeat(later),
+            "paused": plan.paused(START + 600),
+        }
+        memory.context = replace(memory.context, plan=changed[change_to], plan_etag="changed")
+        return say("First.")
+
+    clock.pass_seconds(61)
+    await Replica(memory, ScriptedModel(reply, say("Second.")), clock).look()
+    assert len(woken(memory)) == 1
+
+
+async def test_a_heartbeat_that_is_set_again_during_its_turn_stays() -> None:
+    memory, clock = planned(once(30)), Clock()
+    again = once(30).model_copy(update={"at": START + 90, "created": START + 31})
+
+    def reply(asked: object) -> Completion:
+        memory.context = replace(memory.context, plan=memory.context.plan.with_heartbeat(again), plan_etag="changed")
+        return say("Plants.")
+
+    clock.pass_seconds(31)
+    replica = Replica(memory, ScriptedModel(reply, say("Again.")), clock)
+    await replica.look()
+    assert memory.context.plan.heartbeats == (again,)
+    clock.pass_seconds(60)
+    await replica.look()
+    assert len(woken(memory)) == 2
 
 
 async def test_a_change_is_made_again_over_another_one() -> None:

@@ -96,16 +96,20 @@ class HeartbeatScheduler:
         async with self._slots:
             try:
                 zone, now = envelopes.zone(stored.time_zone), self._now()
-                for heartbeat, time in stored.plan.due(now.timestamp(), zone):
-                    await self._run(stored, heartbeat, time, now)
+                for heartbeat, _ in stored.plan.due(now.timestamp(), zone):
+                    await self._run(stored.agent_id, heartbeat)
             except ServiceError as error:
                 _log.info("heartbeat_postponed", agent_id=stored.agent_id, reason=error.reason)
             except Exception:  # noqa: BLE001 - a bug must not affect other agents
                 _log.exception("heartbeat_broke", agent_id=stored.agent_id)
 
-    async def _run(self, stored: StoredPlan, heartbeat: Heartbeat, time: float, now: datetime) -> None:
-        """Run one time of a heartbeat and mark it in the plan; do nothing if it may not or cannot run now."""
-        agent_id, plan = stored.agent_id, stored.plan
+    async def _run(self, agent_id: str, heartbeat: Heartbeat) -> None:
+        """Run the latest time of a heartbeat and mark it in the plan; do nothing if it may not or cannot run now."""
+        # Read again: the turns before this one take time, in which heartbeats are cancelled, changed and paused.
+        stored, now = await self._memory.get_plan(agent_id), self._now()
+        plan, zone = stored.plan, envelopes.zone(stored.time_zone)
+        if heartbeat not in plan.heartbeats or (time := heartbeat.due(now.timestamp(), zone)) is None:
+            return
         if not plan.skips(heartbeat, time):
             if now.timestamp() < plan.paused_until:
                 return
@@ -119,7 +123,8 @@ class HeartbeatScheduler:
                 # The agent is busy. A later time of the same heartbeat replaces this one.
                 return
         with suppress(errors.NotFound):
-            await change(self._memory, agent_id, lambda plan: plan.settled(heartbeat.heartbeat_id, time))
+            settled = self._now().timestamp()
+            await change(self._memory, agent_id, lambda plan: plan.settled(heartbeat, time, settled, zone))
 
     async def _budget(self, stored: StoredPlan, now: datetime) -> int | None:
         """Return the tokens that a turn may take, 0 for any number; None if the day's turns or tokens are used up.

@@ -95,7 +95,7 @@ def _new_id(request: pb.SetHeartbeatRequest) -> str:
 def _kept(plan: HeartbeatPlan, new: Heartbeat) -> Heartbeat:
     """Return the stored heartbeat if the request only repeats it, so that its times stay the same."""
     for one in plan.heartbeats:
-        same = one.model_copy(update={"created": new.created, "last": 0.0, "by_agent": False})
+        same = one.model_copy(update={"created": new.created, "last": 0.0, "last_offset": None, "by_agent": False})
         if same == new:
             return one
     return new
