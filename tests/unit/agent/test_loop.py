@@ -691,6 +691,57 @@ async def test_automatic_recall_shows_the_best_hits_once() -> None:
     assert "possibly_relevant" not in second
 
 
+QUESTION = "What is my cat called?"
+
+
+def nearly_full(window: int) -> Context:
+    """An agent whose window has no room left once the question is in it."""
+    loop = make_loop(FakeMemory(), ScriptedModel(), context_window=window)
+    talk = long_talk(500, 10)
+
+    def fits(count: int) -> bool:
+        messages = (*answered().messages, *talk[:count], user(QUESTION))
+        return not loop.view(replace(answered(), messages=messages, recall_count=len(messages))).overflows
+
+    count = next(n for n in range(500) if not fits(n + 1))
+    return replace(answered(), messages=(*answered().messages, *talk[:count]))
+
+
+async def test_nothing_is_evicted_for_what_is_recalled() -> None:
+    memory = FakeMemory(nearly_full(16_384))
+    memory.passages = [PassageHit("Tom is a cat. " * 99, NOW)] * 3
+    model = ScriptedModel(say("Tom."), repeat=True)
+    await run(make_loop(memory, model, context_window=16_384, auto_recall=True), request(QUESTION))
+    # The first request is the question, not a summary.
+    assert model.requests[0].functions
+    assert "possibly_relevant" not in json.loads(model.requests[0].note)
+
+
+async def test_what_is_recalled_is_shown_once_an_eviction_made_room() -> None:
+    context = nearly_full(16_384)
+    memory = FakeMemory(replace(context, messages=(*context.messages, *long_talk(1))))
+    memory.passages = [PassageHit("Tom is a cat. " * 99, NOW)] * 3
+    model = ScriptedModel(say("Tom."))
+    await run(make_loop(memory, model, context_window=16_384, auto_recall=True), request(QUESTION))
+    assert memory.context.summary
+    assert len(json.loads(model.requests[-1].note)["possibly_relevant"]) >= 3
+
+
+async def test_what_is_recalled_fails_no_turn_in_a_small_window() -> None:
+    async def end(window: int, *, auto_recall: bool) -> TurnState:
+        memory = FakeMemory(answered())
+        memory.passages = [PassageHit("Tom is a cat. " * 99, NOW)] * 3
+        loop = make_loop(
+            memory, ScriptedModel(say("Tom."), repeat=True), context_window=window, auto_recall=auto_recall
+        )
+        return (await done(await run(loop, request(QUESTION)))).state
+
+    smallest = 1024
+    while await end(smallest, auto_recall=False) is not TurnState.COMPLETED:
+        smallest += 64
+    assert await end(smallest, auto_recall=True) is TurnState.COMPLETED
+
+
 async def test_a_recall_that_fails_does_not_stop_the_turn() -> None:
     memory = FakeMemory(answered())
 

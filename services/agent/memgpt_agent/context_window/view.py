@@ -42,6 +42,18 @@ class ContextView:
         """How many of the oldest messages an eviction would take out; 0 if none can go."""
         return self.window.plan_eviction(self.context, self.functions)
 
+    def with_fitting_recall(self) -> ContextView:
+        """Return the view with the first recalled hits that leave room for an answer; none if nothing helps.
+
+        They are only an offer, so that no message is evicted or shortened for them.
+        """
+        recalled = self.context.recalled
+        view = self
+        while view.context.recalled and view.overflows:
+            recalled = recalled[:-1]
+            view = replace(self, context=replace(self.context, recalled=recalled))
+        return view
+
     def fitted(self) -> ContextView:
         """Return the view with its largest messages shortened to fit, or as it is if nothing helps."""
         try:
@@ -88,4 +100,5 @@ def _after(context: Context, messages: Sequence[Message], effects: Effects) -> C
     """Return the context as it will be once the step is committed."""
     edits = {edit.label: edit.value for edit in effects.blocks}
     blocks = tuple(replace(block, value=edits.get(block.label, block.value)) for block in context.blocks)
-    return replace(context, blocks=blocks, messages=(*context.messages, *messages))
+    # What was recalled is shown once only.
+    return replace(context, blocks=blocks, messages=(*context.messages, *messages), recalled=())

@@ -155,13 +155,15 @@ class StepRunner:
 
     async def _make_room(self, turn: HeldTurn, view: ContextView) -> ContextView:
         """Evict the oldest messages, in a step of its own, if the prompt leaves too little room for an answer."""
+        recalled = view.context.recalled
+        view = view.with_fitting_recall()
         if not view.overflows or (count := view.evictable) == 0:
             return view
         eviction, usage = await summary.evict(view.context, count, self._model, view.window)
         turn.usage += usage
         await turn.commit(NewStep(turn.next_step, eviction=eviction))
-        context = replace(await turn.context(), recalled=view.context.recalled)
-        return ContextView.of(view.window, context)
+        context = replace(await turn.context(), recalled=recalled)
+        return ContextView.of(view.window, context).with_fitting_recall()
 
     async def _ask(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Ask the model until there is no objection to its answer; each objection is sent to the model."""
