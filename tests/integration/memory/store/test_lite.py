@@ -19,6 +19,7 @@ from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
+from memgpt_memory.store.lite.index.search_index import SearchIndex
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered, RecordRow
 from memgpt_memory.store.server.store import ServerStore
@@ -306,6 +307,38 @@ async def test_an_index_that_cannot_be_written_at_start_is_written_later(
 
 def threads_of_indexes() -> int:
     return sum(thread.name.startswith("search-index") for thread in threading.enumerate())
+
+
+async def test_a_crash_before_the_index_is_compacted_brings_no_deleted_row_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.delete(PASSAGES, [f"p{number}" for number in range(10, 20)], partition=PARTITION)
+    monkeypatch.setattr(store._indexes[PASSAGES.name], "compact", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        await store.compact()
+    monkeypatch.setattr(SearchIndex, "count", lambda _: 10, raising=False)  # the comparison at start is not needed here
+    async with crashed(store), opened(path) as later:
+        await check(later, 10)
+
+
+async def test_deletions_that_lite_has_forgotten_are_still_taken_into_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(100, 20), partition=PARTITION)
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.delete(PASSAGES, [f"p{number}" for number in range(100, 120)], partition=PARTITION)
+    for number in range(6):
+        await store.upsert(PASSAGES, rows(number * 10, 10), partition=PARTITION)
+        store._open_engine.flush(PASSAGES.name)
+    await asyncio.to_thread(store._open_engine.settle)
+    async with crashed(store), opened(path) as later:
+        await check(later, 60)
 
 
 async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:

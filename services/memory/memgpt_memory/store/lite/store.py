@@ -300,9 +300,9 @@ class LiteStore(ThreadedStore):
                     lambda partition=partition: self._open_engine.rewrite(name, partition)  # type: ignore[misc]
                 )
         async with self._reading(collection, Operation.COMPACT):
-            await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
-            if collection.searched:
+            if collection.searched:  # first: an index that was behind could no longer learn of the deletions
                 await self._run(self._indexes[name].compact)
+            await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
@@ -487,7 +487,17 @@ class LiteStore(ThreadedStore):
         if index.covered > last_write:  # the index belongs to another state of the rows
             index.clear()
         _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
-        last_write = engine.flush(name)
+        fresh = index.covered == 0
+        self._fill(collection, index)
+        if not fresh and index.count() != engine.count(name):  # Lite forgets deletions that hide nothing any more
+            _log.warning("search_index_rebuilding", collection=name, indexed=index.count(), rows=engine.count(name))
+            index.clear()
+            self._fill(collection, index)
+
+    def _fill(self, collection: Collection, index: SearchIndex) -> None:
+        """Add what was written after the last write that an index covers."""
+        engine = self._open_engine
+        last_write = engine.flush(collection.name)
         columns = sorted(index.columns - {collection.key})
         with self._disk_errors(collection):
             for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):

@@ -205,6 +205,10 @@ class SearchIndex:
             found = candidates(found, limit, 0.0)
         return best(found, total if limit is None else limit, total)
 
+    def count(self) -> int:
+        """Return the number of rows."""
+        return sum(int(np.count_nonzero(alive)) for _, alive in self._snapshot(()))
+
     def checkpoint(self) -> None:
         """Write everything to files."""
         self._background.submit(self._checkpoint).result()
