@@ -452,6 +452,33 @@ async def test_a_turn_whose_holder_died_is_finished_before_ours() -> None:
     assert ["first" in m.function_call.arguments for m in spoken if m.function_call] == [True, False]
 
 
+async def test_a_bug_in_another_turn_is_not_ours() -> None:
+    memory = FakeMemory(answered())
+    away = errors.Unavailable(Reason.MODEL_UNAVAILABLE, "away")
+    loop = make_loop(memory, ScriptedModel(away, RuntimeError("a bug"), say("To the second.")))
+    with pytest.raises(errors.Unavailable):
+        await run(loop, request("First?", "r1"))
+    feed = await run(loop, request("Second?", "r2"))
+    assert memory.turns["r1"].state is TurnState.FAILED
+    assert AssistantMessage("To the second.") in await bodies(feed)
+
+
+async def test_a_turn_that_cannot_even_be_failed_is_not_tried_indefinitely(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory(answered())
+    away = errors.Unavailable(Reason.MODEL_UNAVAILABLE, "away")
+    loop = make_loop(memory, ScriptedModel(away, RuntimeError("a bug"), repeat=True))
+    with pytest.raises(errors.Unavailable):
+        await run(loop, request("First?", "r1"))
+
+    async def broken(*args: object) -> None:
+        raise RuntimeError("another bug")
+
+    monkeypatch.setattr(memory, "end_turn", broken)
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="another bug"):
+            await run(loop, request("Second?", "r2"))
+
+
 async def test_turns_of_one_agent_run_one_after_the_other() -> None:
     memory = FakeMemory(answered())
     gate = asyncio.Event()
@@ -867,6 +894,18 @@ async def test_a_turn_cancelled_within_a_call_leaves_a_result_behind() -> None:
     results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
     assert [b.ok for b in results] == [False]
     assert "cancelled while the function was running" in results[0].text
+
+
+async def test_a_bug_within_a_call_leaves_a_result_behind() -> None:
+    memory = FakeMemory(with_tool())
+    loop = make_loop(memory, ScriptedModel(call("roll")), FakeTools())
+    with pytest.raises(IndexError):
+        await run(loop, request())
+    feed = await run(loop, request())
+    assert (await done(feed)).state is TurnState.FAILED
+    assert memory.context.open_call is None
+    results = [b for b in await bodies(feed) if isinstance(b, FunctionResult)]
+    assert ["failed before the function returned" in b.text for b in results] == [True]
 
 
 async def test_the_limit_of_steps_never_leaves_a_call_open() -> None:

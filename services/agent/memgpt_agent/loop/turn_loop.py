@@ -184,6 +184,7 @@ class TurnLoop:
         """Return the grant of the turn, after finishing earlier turns whose holders died."""
         timeout = self._settings.queue_timeout if request.queue_timeout is None else request.queue_timeout
         until = time.monotonic() + timeout
+        broken: set[str] = set()
         while True:
             left = max(0.0, until - time.monotonic())
             granted = await self._next_grant(request, stream, nonblocking=nonblocking, queue_timeout=left)
@@ -196,6 +197,14 @@ class TurnLoop:
                 await self._hold(other, granted, grant.lease, EventStream())
             except LeaseLostError:
                 _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
+            except errors.ServiceError:
+                raise
+            except Exception:
+                # A bug has failed that turn, which is none of this request's business, unless it is granted again.
+                if grant.turn.turn_id in broken:
+                    raise
+                broken.add(grant.turn.turn_id)
+                _log.exception("turn_broke", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
     async def _next_grant(
         self, request: TurnRequest, stream: EventStream, *, nonblocking: bool, queue_timeout: float
@@ -283,7 +292,8 @@ class TurnLoop:
             raise
         except Exception:
             # Otherwise the agent's next turn would resume this one and fail in the same way.
-            await turn.fail(_BROKE)
+            # The time is in UTC, since the bug may lie in what the context holds.
+            await turn.fail(_BROKE, call_result=interrupted_call(envelopes.format_time(self._now(), "")))
             raise
 
     def _interrupted(self, context: Context) -> str:
