@@ -70,7 +70,9 @@ class LeaseRenewer:
 
     async def _renew(self) -> None:
         try:
-            self.cancelled = await self._memory.renew_lease(self._agent_id, self._lease)
+            # Never reset: the event stream may ask to cancel while this call runs.
+            if await self._memory.renew_lease(self._agent_id, self._lease):
+                self.cancelled = True
         except errors.Aborted:
             self.lost = True
         except errors.ServiceError as error:
