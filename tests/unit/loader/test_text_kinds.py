@@ -214,3 +214,25 @@ def test_a_delivery_report_is_read() -> None:
 
 def test_a_character_cut_in_two_by_encoded_words() -> None:
     assert decoded_header("=?utf-8?Q?Gr=C3?= =?utf-8?Q?=BC=C3=9Fe?= again") == "Grüße again"
+
+
+def _multipart(*parts: str) -> bytes:
+    head = 'From: a@example.org\nTo: b@example.org\nSubject: Report\nContent-Type: multipart/mixed; boundary="x"\n\n'
+    return (head + "".join(f"--x\n{part}\n" for part in parts) + "--x--\n").encode()
+
+
+_GOOD = "Content-Type: text/plain; charset=utf-8\n\nThe ship has arrived."
+
+
+@pytest.mark.parametrize(
+    ("part", "noted"),
+    [
+        ("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nwqAK", False),
+        ("Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nAAECAwAFBgcACQo=", True),
+        ("Content-Type: text/calendar\nContent-Transfer-Encoding: base64\n\nAAECAwAFBgcACQo=", True),
+    ],
+)
+def test_a_part_that_is_not_text_costs_nothing_else(part: str, noted: bool) -> None:
+    came = read_bytes(_multipart(part, _GOOD), "a.eml")
+    assert "The ship has arrived." in came.text
+    assert came.notes == ({NoteKind.ATTACHMENT: 1} if noted else {})

@@ -243,6 +243,7 @@ def _undone(part: EmailMessage, inner: EmailMessage) -> EmailMessage:
 
 
 def _decoded(part: EmailMessage, notes: Notes) -> str:
+    """Return the text of a part; a part that is not text is noted and empty."""
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes) or not data.strip():
         return ""
@@ -251,7 +252,12 @@ def _decoded(part: EmailMessage, notes: Notes) -> str:
         declared = ""
     if part.get_content_type() == "text/html":
         declared = declared or text.declared_encoding(data)
-    return text.decode(data, declared, notes)
+    try:
+        return text.decode(data, declared, notes)
+    except FileFailure as failure:
+        if failure.reason is not FailureReason.EMPTY:
+            notes.add(NoteKind.ATTACHMENT, f"a part of type {part.get_content_type()}", reason=failure.message)
+        return ""
 
 
 def _unflowed(part: EmailMessage, words: str) -> str:
