@@ -220,6 +220,16 @@ def test_an_archive_of_mail_comes_message_by_message() -> None:
     assert refused(b"From a Mon\n\n", "a.mbox").reason is FailureReason.EMPTY
 
 
+def test_a_line_of_text_that_begins_with_from_does_not_end_a_message() -> None:
+    head = b"Subject: a\nFrom: a@example.org\nTo: b@example.org\nDate: Mon, 05 Feb 2024 10:00:00 +0000\n\n"
+    one = head + b"One.\n\nFrom the harbor we sailed north.\nNote: it rained.\n\nFrom there, south.\n"
+    two = head + b"Two.\n"
+    mark = b"From ada@example.org Mon Feb  5 10:00:00 2024\n"
+    first, second = read(mark + one + b"\n" + mark + two, "a.mbox")
+    assert first[1].strip().endswith("From the harbor we sailed north.\nNote: it rained.\n\nFrom there, south.")
+    assert second[1].strip().endswith("Two.")
+
+
 def test_mail_of_html_only() -> None:
     mail = message()
     mail.set_content('<p>See <a href="https://example.org/">this</a>.</p>', subtype="html")

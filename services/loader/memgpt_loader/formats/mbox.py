@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -14,6 +15,11 @@ from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
 
 MBOX = "application/mbox"
 
+# The sender, and mostly a date; programs differ in the date, so an address is enough.
+_POSTMARK = re.compile(
+    rb"From (?:\S+@\S+|\S+ .*\d\d:\d\d.*\d{4}|\S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|\S+\s*$)", re.IGNORECASE
+)
+_HEADER = re.compile(rb"[!-9;-~]+:")
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
@@ -42,19 +48,24 @@ def _pieces(file: File, limits: Limits, notes: Notes) -> Iterator[PageText]:
 
 
 def _messages(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the messages without their separator lines: `From ` at the beginning or after a blank line."""
+    """Yield the messages without their separator lines."""
     lines: list[bytes] = []
-    blank = True
-    for line in stream:
-        if blank and line.startswith(b"From "):
+    blank = first = True
+    for line, following in pairwise(chain(stream, [b""])):
+        if first or (blank and _separates(line, following)):
             if lines:
                 yield _unescaped(lines)
-            lines = []
+            lines = [] if line.startswith(b"From ") else [line]
         else:
             lines.append(line)
-        blank = not line.strip()
+        blank, first = not line.strip(), False
     if lines:
         yield _unescaped(lines)
+
+
+def _separates(line: bytes, following: bytes) -> bool:
+    """Whether a line begins a message: a postmark before a header or the end. Text may begin with "From ", too."""
+    return _POSTMARK.match(line) is not None and (not following or _HEADER.match(following) is not None)
 
 
 def _unescaped(lines: list[bytes]) -> bytes:
