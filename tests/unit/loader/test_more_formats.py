@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tarfile
+import zipfile
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -150,6 +151,62 @@ def test_each_file_of_an_archive_is_a_document(data: bytes, name: str) -> None:
     came = read_bytes(data, name)
     assert came.pages == ["# a/one.txt\n\nOne.", "# two.pdf\n\nPage one.\n\nPage two.", "# b.png"]
     assert (came.notes, came.wheres) == ({NoteKind.ATTACHMENT: 1}, ["b.png"])
+
+
+_LONG = {"one.txt": b"One. " * 300, "two.txt": b"Two. " * 300, "three.txt": b"Three."}
+_MEMBER = 512 + 1536
+
+
+def _spoiled(at: int) -> bytes:
+    data = bytearray(tar(_LONG))
+    data[at : at + 100] = b"?" * 100
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "headings"),
+    [
+        (tar(_LONG)[: 2 * _MEMBER], ["# one.txt", "# two.txt"]),  # no end
+        (tar(_LONG)[: _MEMBER + 1000], ["# one.txt", "# two.txt"]),
+        (_spoiled(_MEMBER), ["# one.txt", "# three.txt"]),
+    ],
+)
+def test_what_is_missing_from_a_damaged_tar_archive_is_noted(data: bytes, headings: list[str]) -> None:
+    came = read_bytes(data, "a.tar")
+    assert [page.split("\n")[0] for page in came.pages] == headings
+    assert NoteKind.MISSING_PART in came.notes
+
+
+def test_tar_archives_joined_to_one_are_read() -> None:
+    came = read_bytes(tar({"one.txt": b"One."}) + tar({"two.txt": b"Two."}), "a.tar")
+    assert (came.pages, came.notes) == (["# one.txt\n\nOne.", "# two.txt\n\nTwo."], {})
+
+
+def test_a_damaged_member_of_a_zip_archive_costs_nothing_else() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in ("one.txt", "two.txt", "three.txt"):
+            archive.writestr(name, f"This is {name}.")
+    came = read_bytes(buffer.getvalue().replace(b"This is two.txt", b"This is 2wo.txt"), "a.zip")
+    assert came.pages == ["# one.txt\n\nThis is one.txt.", "# two.txt", "# three.txt\n\nThis is three.txt."]
+    assert (came.notes, came.wheres) == ({NoteKind.ATTACHMENT: 1}, ["two.txt"])
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_a_zip_archive_with_one_name_or_names_in_undeclared_utf8() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", "One.")
+        archive.writestr("a.txt", "Two.")
+        archive.writestr("größe.txt", "Three.")
+    data = bytearray(buffer.getvalue())
+    for at, mark in ((6, b"PK\x03\x04"), (8, b"PK\x01\x02")):
+        data[data.rindex(mark) + at + 1] &= ~0x08
+    assert read_bytes(bytes(data), "a.zip").pages == [
+        "# a.txt\n\nOne.",
+        "# a.txt\n\nTwo.",
+        "# größe.txt\n\nThree.",
+    ]
 
 
 def test_a_file_packed_alone() -> None:

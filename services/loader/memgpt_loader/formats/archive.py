@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ _PACKED: dict[str, tuple[bytes, Callable[[BinaryIO], IO[bytes]]]] = {
 }
 _TAR_AT, _TAR = 257, b"ustar"
 _PIECE = 1024 * 1024
+_UTF8_NAME = 0x800
+_UNREADABLE = "the archive is damaged or cut off; check that it was saved completely"
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -52,12 +55,12 @@ def _parse(file: File, limits: Limits) -> Parsed:
 def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
     chars = 0
     # A name may occur twice, so members are identified by position.
-    for number, (name, data) in enumerate(_contents(file, limits), start=1):
+    for number, (name, read) in enumerate(_contents(file, limits, notes), start=1):
         if number > len(members):
             raise broken(_WHAT)
         heading = f"# {one_line(name)}"
         try:
-            words = embedded_text(name, data, file, limits, notes)
+            words = embedded_text(name, read(), file, limits, notes)
         except FileFailure as failure:
             notes.add(NoteKind.ATTACHMENT, one_line(name), reason=failure.message)
             words = ""
@@ -70,33 +73,62 @@ def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iter
 
 
 def _members(file: File, limits: Limits) -> Iterator[str]:
+    return (name for name, _ in _contents(file, limits, Notes()))
+
+
+def _contents(file: File, limits: Limits, notes: Notes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the names of the member files, and what reads each: it raises FileFailure if the member is damaged."""
     if file.media_type == ARCHIVE:
         with open_package(file, _WHAT, limits) as package:
-            yield from (name for name in package.in_order if _counts(name))
+            for entry in package.entries:
+                if _counts(name := _zip_name(entry)):
+                    yield name, lambda entry=entry: package.read(entry)  # type: ignore[misc]
         return
     with _unpacked(file, limits) as stream:
         if (archive := _tar(stream)) is None:
-            yield _inner_name(file)
+            yield _inner_name(file), stream.read
             return
-        with _tar_errors(), archive:
-            yield from (member.name for member in archive if member.isreg() and _counts(member.name))
+        with archive:
+            yield from _tar_contents(archive, stream, notes)
 
 
-def _contents(file: File, limits: Limits) -> Iterator[tuple[str, bytes]]:
-    if file.media_type == ARCHIVE:
-        with open_package(file, _WHAT, limits) as package:
-            for name in filter(_counts, package.in_order):
-                yield name, package.read(name)
-        return
-    with _unpacked(file, limits) as stream:
-        if (archive := _tar(stream)) is None:
-            yield _inner_name(file), stream.read()
-            return
-        with _tar_errors(), archive:
-            for member in archive:
-                if member.isreg() and _counts(member.name):
-                    opened = archive.extractfile(member)
-                    yield member.name, b"" if opened is None else opened.read()
+def _tar_contents(
+    archive: tarfile.TarFile, stream: BinaryIO, notes: Notes
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    try:
+        for member in archive:
+            if member.isreg() and _counts(member.name):
+                yield member.name, lambda member=member: _tar_member(archive, member)  # type: ignore[misc]
+        stream.seek(archive.offset)
+        end = stream.read(tarfile.BLOCKSIZE)
+        is_complete = len(end) == tarfile.BLOCKSIZE and not end.strip(b"\x00")
+        more = any(piece.strip(b"\x00") for piece in iter(lambda: stream.read(_PIECE), b""))
+    except _DAMAGED:
+        is_complete = more = False
+    if not is_complete:
+        notes.add(NoteKind.MISSING_PART, "the end of the archive, or a part of it", reason=_UNREADABLE)
+    if more:  # archives joined to one, or the part after the damage
+        stream.seek(archive.offset + tarfile.BLOCKSIZE)
+        with tarfile.open(fileobj=stream, mode="r:", ignore_zeros=True) as rest:
+            yield from _tar_contents(rest, stream, Notes())
+
+
+def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    try:
+        opened = archive.extractfile(member)
+        return b"" if opened is None else opened.read()
+    except _DAMAGED as error:
+        raise broken("the file in the archive", error) from error
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """Return the name of a member; many programs write UTF-8 without declaring it."""
+    if entry.flag_bits & _UTF8_NAME or entry.filename.isascii():
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
 
 
 def _counts(name: str) -> bool:

@@ -43,17 +43,17 @@ class Package:
 
     Attributes:
         names: Names of the parts.
-        in_order: The names in archive order.
+        entries: Their directory entries in archive order; a name may occur twice.
     """
 
     def __init__(self, archive: zipfile.ZipFile, what: str) -> None:
         self._archive = archive
         self._what = what
-        self.in_order = tuple(archive.namelist())
-        self.names = frozenset(self.in_order)
+        self.entries = tuple(archive.infolist())
+        self.names = frozenset(archive.namelist())
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a part.
+    def read(self, name: str | zipfile.ZipInfo) -> bytes:
+        """Return the bytes of a part, by its name or entry.
 
         Raises:
             FileFailure: BROKEN: it is not there, or damaged.
