@@ -17,7 +17,7 @@ from memgpt.cli.loading.find import find_files, received
 from memgpt.cli.loading.load import manifest
 from memgpt.cli.loading.send import send_file
 from memgpt.cli.terminal.progress import Progress, bar_line
-from memgpt.client import DeadlineExceeded, Reason, ServiceError, Unavailable
+from memgpt.client import Cancelled, DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
 from memgpt_loader.formats import FORMATS
 
 KNOWN = sorted(extension for each in FORMATS for extension in each.extensions)
@@ -180,6 +180,13 @@ def test_what_stalls_is_sent_again_and_given_up_alone():
         *["upload a.txt"] * 3,
         "withdraw a.txt: The file could not be sent in time: too slow.",
     ]
+
+
+@pytest.mark.parametrize("error", [Cancelled, Internal])
+def test_an_upload_that_a_proxy_cut_off_is_sent_again(error):
+    assert send(Uploads(error("", "stream terminated by RST_STREAM"), None)) == ["upload a.txt"] * 2
+    with pytest.raises(error):
+        send(Uploads(error("", "a bug of the Loader", request_id="req_1")))
 
 
 def test_patience_begins_when_a_long_upload_breaks_off(monkeypatch):

@@ -21,6 +21,7 @@ from memgpt.client import (
     RetryPolicy,
     ServiceError,
     Unavailable,
+    is_resumable,
 )
 from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
 
@@ -74,10 +75,6 @@ def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) ->
         began = time.monotonic()
         try:
             loads.upload(load_id, name, path)
-        except (ResourceExhausted, Unavailable) as error:  # it may be restarting
-            if time.monotonic() - began > _LONG_SECONDS:
-                policy.renew()
-            stop.wait(policy.pause(error))
         except DeadlineExceeded as error:
             stalls += 1
             if stalls == _STALLS:
@@ -91,6 +88,13 @@ def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) ->
                 raise
             loads.withdraw(load_id, name, "The file changed while it was being loaded. Load it again.")
             return
+        except ServiceError as error:
+            # The Loader may be restarting, or a proxy cut the connection.
+            if not isinstance(error, (ResourceExhausted, Unavailable)) and not is_resumable(error):
+                raise
+            if time.monotonic() - began > _LONG_SECONDS:
+                policy.renew()
+            stop.wait(policy.pause(error))
         else:
             return
 
