@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -27,6 +28,12 @@ MAIL, JSONL = "message/rfc822", "application/jsonl"
         ("Makefile", "all: # für alle".encode(), PLAIN),
         ("wrongly.txt", b"\n<!-- saved -->\n<!doctype HTML><p>x", HTML),
         ("page", b"<?xml version='1.0'?>\n<html xmlns='x'>", HTML),
+        ("page", b"\xef\xbb\xbf<!-- a --><!-- b -->\n<?xml version='1.0'?><!-- c --><html>", HTML),
+        (
+            "drawing",
+            b"<?xml version='1.0'?><!-- a --><!DOCTYPE svg [ <!ENTITY a 'b'> ]>\n<!-- b --><svg>",
+            "image/svg+xml",
+        ),
         ("spec.md", b"<html> is the first tag.", MARKDOWN),
         ("letter", b"Received: x\r\n by y\r\nFrom: a\r\nSubject: b\r\n\r\ntext", MAIL),
         ("notes.txt", b"Note: x\nTo do: y\nDate: z\n", PLAIN),
@@ -67,3 +74,10 @@ def test_a_refusal_says_why_and_what_to_do(name: str, head: bytes, reason: Failu
         media_type_of(name, head)
     assert failure.value.reason is reason
     assert says in failure.value.message
+
+
+@pytest.mark.parametrize("name", ["comments.xml", "comments.txt", "comments.svg"])
+def test_many_comments_take_no_time(name: str) -> None:
+    began = time.process_time()
+    media_type_of(name, b"<!---->" * 1000)
+    assert time.process_time() - began < 1

@@ -6,12 +6,12 @@ import re
 
 from memgpt_loader import text
 from memgpt_loader.formats.notes import Notes
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.probe import Probe, after_prolog
 from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
 
 HTML = "text/html"
 
-_START = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.I | re.S)
+_START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 
 
 def _parse(file: File, limits: Limits) -> Parsed:
@@ -23,7 +23,9 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 
 def _signature(probe: Probe) -> str:
-    return HTML if probe.named != MARKDOWN and _START.match(probe.head) else ""  # Markdown files often begin with it
+    return (
+        HTML if probe.named != MARKDOWN and _START.match(after_prolog(probe.head)) else ""
+    )  # Markdown files often begin with it
 
 
 FORMAT = Format(

@@ -75,6 +75,20 @@ class Probe:
         return self.stream.read(_OLE_BYTES)
 
 
+def after_prolog(head: bytes) -> bytes:
+    """Return the first bytes of a markup file after white space, the XML declaration and comments."""
+    at = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    while True:
+        at += len(head[at:]) - len(head[at:].lstrip())
+        mark = next((end for start, end in _PROLOG.items() if head.startswith(start, at)), None)
+        if mark is None or (end := head.find(mark, at)) < 0:
+            return head[at:]
+        at = end + len(mark)
+
+
+_PROLOG = {b"<?xml": b">", b"<!--": b"-->"}
+
+
 def suffix_of(name: str) -> str:
     """Return the extension of a file name or URL in lower case, with its dot."""
     path = re.split(r"[?#]", name, maxsplit=1)[0] if "://" in name else name.replace("\\", "/")

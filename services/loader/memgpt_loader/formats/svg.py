@@ -6,15 +6,13 @@ import re
 
 from memgpt_loader import text
 from memgpt_loader.formats.notes import Notes
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.probe import Probe, after_prolog
 from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
 
 SVG = "image/svg+xml"
 
-_START = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.{0,2000}?-->\s*|<!DOCTYPE\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>\s*)*<(?:\w+:)?svg[\s>]",
-    re.IGNORECASE | re.DOTALL,
-)
+_DOCTYPE = re.compile(rb"<!DOCTYPE\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>", re.IGNORECASE)
+_START = re.compile(rb"<(?:\w+:)?svg[\s>]", re.IGNORECASE)
 
 
 def _parse(file: File, limits: Limits) -> Parsed:
@@ -27,7 +25,10 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 
 def _signature(probe: Probe) -> str:
-    return SVG if probe.named != MARKDOWN and _START.match(probe.head) else ""
+    head = after_prolog(probe.head)
+    if doctype := _DOCTYPE.match(head):
+        head = after_prolog(head[doctype.end() :])
+    return SVG if probe.named != MARKDOWN and _START.match(head) else ""
 
 
 FORMAT = Format(
