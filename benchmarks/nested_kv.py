@@ -26,7 +26,6 @@ may be on any of seven pages. The controls use the same query, and must fail:
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 from collections import Counter
@@ -165,7 +164,7 @@ def _last_search(messages: Sequence[Mapping[str, Any]]) -> tuple[str, str | None
             made = message["tool_calls"][0]["function"]
             if made["name"] == "archival_memory_search":
                 return _UUID.findall(made["arguments"])[-1], result
-        elif message["role"] == "user" and json.loads(content).get("type") == "user_message":
+        elif message["role"] == "user" and any('"user_message"' in line for line in content.splitlines()):
             return _UUID.findall(content)[0], None
     raise ValueError("neither a question nor a search is in sight")
 
