@@ -341,6 +341,24 @@ async def test_deletions_that_lite_has_forgotten_are_still_taken_into_the_index(
         await check(later, 60)
 
 
+async def test_a_deletion_that_only_the_index_kept_over_a_power_cut_is_not_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    store = LiteStore(path, observe=lambda *_: None, sync="interval", sync_seconds=1_000)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+    index = store._indexes[PASSAGES.name]
+    await asyncio.to_thread(index.checkpoint)
+    await store.delete(PASSAGES, ["p3", "p4"], partition=PARTITION)
+    assert index.count() == 18  # which puts the deletion into the flags
+    with index._lock:
+        index._write_manifest()
+    async with crashed(store):
+        for log in contents(path, "wal_delta*.arrow"):
+            log.unlink()
+        async with opened(path) as later:
+            await check(later, 20)
+
+
 async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:
     store = new_store(path)
     await store.open([RECORDS, PASSAGES])

@@ -482,10 +482,10 @@ class LiteStore(ThreadedStore):
         """Bring an index up to date with the rows: add all if it is missing, else those that a crash kept out of it."""
         engine, name = self._open_engine, collection.name
         last_write = engine.last_write(name)
+        if max(index.covered, index.flags_through) > last_write:  # the index belongs to another state of the rows
+            index.clear()
         if index.covered == last_write:
             return
-        if index.covered > last_write:  # the index belongs to another state of the rows
-            index.clear()
         _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
         fresh = index.covered == 0
         self._fill(collection, index)

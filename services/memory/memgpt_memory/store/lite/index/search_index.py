@@ -109,6 +109,8 @@ class SearchIndex:
 
     Attributes:
         covered: The number of the last write that is in the index.
+        flags_through: The number of the last write that may have removed rows in its files, which `covered` may be
+            behind.
     """
 
     def __init__(self, folder: Path, collection: Collection) -> None:
@@ -125,7 +127,7 @@ class SearchIndex:
         self._maintaining = False
         self._pending = _Pending()
         self._parts: dict[str, list[_Part]] = {}
-        self.covered = self._in_files = 0
+        self.covered = self.flags_through = self._in_files = 0
         try:
             self._read_manifest()
         except (DamagedFileError, OSError, ValueError, KeyError, TypeError) as error:
@@ -264,7 +266,7 @@ class SearchIndex:
     def _clear(self) -> None:
         with self._lock:
             self._parts, self._pending = {}, _Pending()
-            self.covered = self._in_files = 0
+            self.covered = self.flags_through = self._in_files = 0
             self._damaged.clear()
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -381,6 +383,7 @@ class SearchIndex:
             self._parts[partition] = [self._read_part(file, flags_file) for file, flags_file in listed]
         self._file_numbers = count(int(manifest["next_file"]))
         self.covered = self._in_files = int(manifest["covered"])
+        self.flags_through = int(manifest["flags_through"])
 
     def _read_part(self, file: str, flags_file: str) -> _Part:
         segment = Segment.read(self._folder / file, self._collection)
@@ -402,6 +405,7 @@ class SearchIndex:
         manifest = {
             "format": FORMAT,
             "covered": self._in_files,
+            "flags_through": self.covered,
             "next_file": next(self._file_numbers),
             "parts": {name: [[part.file, part.flags_file] for part in parts] for name, parts in listed.items()},
         }
