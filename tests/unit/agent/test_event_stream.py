@@ -105,6 +105,26 @@ async def test_what_was_streamed_before_a_restart_is_void_for_all() -> None:
     assert (await anext(late)).body == Thought("right")
 
 
+async def test_each_step_and_each_attempt_counts_its_deltas_from_zero() -> None:
+    feed = EventStream()
+    got, task = reading(feed)
+    feed.step(step(0))
+    for number in (1, 2):
+        for piece in ("I ", "think."):
+            feed.delta(THOUGHT, piece)
+            await settle()
+        feed.step(step(number))
+        await settle()
+    feed.delta(THOUGHT, "I ")
+    await settle()
+    feed.restart("It broke off.")
+    feed.delta(THOUGHT, "You ")
+    await settle()
+    deltas = [(event.step, event.body.attempt, event.body.index) for event in got if isinstance(event.body, Delta)]
+    assert deltas == [(1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 1, 1), (3, 1, 0), (3, 2, 0)]
+    task.cancel()
+
+
 async def test_a_restart_begins_a_new_attempt() -> None:
     feed = EventStream()
     got, task = reading(feed)

@@ -42,16 +42,12 @@ class _Place:
     generation: int = -1
     item: int = 0
     piece: int = 0
-    attempt: int = 0
     told: dict[DeltaKind, int] = field(default_factory=dict)
 
-    def index(self, text: _Text) -> int:
-        """Return the index of the next delta of its kind and attempt for this reader."""
-        if text.attempt != self.attempt:
-            self.attempt = text.attempt
-            self.told.clear()
-        number = self.told.get(text.kind, 0)
-        self.told[text.kind] = number + 1
+    def index(self, kind: DeltaKind) -> int:
+        """Return the index of the next delta of a kind for this reader, in the attempt that runs."""
+        number = self.told.get(kind, 0)
+        self.told[kind] = number + 1
         return number
 
 
@@ -161,13 +157,15 @@ class EventStream:
     def _next_provisional(self, place: _Place, *, deltas: bool) -> Event | None:
         """Return the next provisional event; None if there is nothing new."""
         if place.generation != self._generation:
+            # Another step or another attempt runs.
             place.generation, place.item, place.piece = self._generation, 0, 0
+            place.told.clear()
         while place.item < len(self._running):
             item = self._running[place.item]
             if isinstance(item, _Text):
                 new, place.piece = item.pieces[place.piece :], len(item.pieces)
                 if new and deltas:
-                    return self._now(Delta(item.kind, item.attempt, place.index(item), "".join(new)))
+                    return self._now(Delta(item.kind, item.attempt, place.index(item.kind), "".join(new)))
                 if item is self._running[-1]:
                     return None
             place.item, place.piece = place.item + 1, 0
