@@ -1,4 +1,7 @@
-"""An agent's context in the form that fits its model's window; the loop uses the window only through this module."""
+"""Decides whether an agent's context needs an alert, an eviction, or shorter messages to fit its model's window.
+
+The loop uses the window only through this module. The size rules are in ``window``; ``loop.summary`` evicts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The limits of a model's context window: token counts, the pressure alert, eviction, and shortening messages."""
+"""The size rules of a context window: token counts, limits, and which messages an eviction takes out.
+
+Only arithmetic: ``view`` decides whether an agent's context needs an alert, an eviction, or shorter messages.
+"""
 
 from __future__ import annotations
 
