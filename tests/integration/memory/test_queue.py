@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import message_pb2, tool_pb2, turn_pb2
+from memgpt_memory.turns._history import TurnHistory
 
 from tests.integration.memory.client import Memory, connected, refused
+from tests.integration.memory.conftest import Serve
 from tests.integration.memory.test_turns import CANCELLED, Asking, cancel, hasty, read, renewed
 from tests.support.processes import ServiceProcess
 
@@ -126,6 +130,49 @@ async def test_a_turn_that_waits_is_cancelled_with_the_call(memory: Memory) -> N
     await memory.end(agent.agent_id, grant.lease)
     assert not (await memory.begin(agent.agent_id, "r1", "y")).HasField("lease")
     assert [message.text for message in await memory.history(agent.agent_id)] == ["x"]
+
+
+async def test_a_turn_that_is_being_cancelled_does_not_start_for_a_second_caller(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory, asyncio.timeout(60):
+        await cancel_before_a_second_caller(memory, monkeypatch)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Returns when something holds that only other tasks of this process change."""
+    while not holds():  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+
+
+async def cancel_before_a_second_caller(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second caller comes when the first has left, and before the cancellation is stored."""
+    agent = await memory.agent()
+    live = await memory.core().agents.get(memory.tenant, agent.agent_id)
+    cancelling, resumed = asyncio.Event(), asyncio.Event()
+    index = TurnHistory.index
+
+    async def slow(history: TurnHistory, of: Any) -> int:
+        cancelling.set()
+        await resumed.wait()
+        return await index(history, of)
+
+    monkeypatch.setattr(TurnHistory, "index", slow)
+    async with live.lock:
+        cancellation = asyncio.create_task(cancel(memory, agent.agent_id, "r"))
+        await until(lambda: live.lock._waiters)
+        first = Asking(memory, agent.agent_id, "r", "x")
+        await until(lambda: live.queue)
+    await cancelling.wait()
+    first.leave()
+    await until(lambda: not live.queue)
+    second = Asking(memory, agent.agent_id, "r", "x")
+    await until(lambda: live.queue)
+    resumed.set()
+    assert (await cancellation).state == turn_pb2.TURN_STATE_CANCELLED
+    grant = await second.grant()
+    assert grant.turn.state == turn_pb2.TURN_STATE_CANCELLED
+    assert not grant.HasField("lease")
 
 
 async def test_a_turn_that_ends_leaves_no_call_without_result(memory: Memory) -> None:

@@ -78,13 +78,13 @@ class _Waiting:
     """A request in the queue.
 
     Attributes:
-        new_at: Epoch in which the turn was not known yet; None if it was known, or may be known by now.
+        new_at: Epoch and number of turns at which the turn was not known yet; None if it may be known by now.
         until: When its time in the queue is over, on the monotonic clock; None for never.
     """
 
     request: TurnRequest
     waiter: Waiter
-    new_at: int | None
+    new_at: tuple[int, int | None] | None
     until: float | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,14 +114,14 @@ class TurnQueue:
             ResourceExhausted: Too many turns wait.
         """
         key = turn_key(live.row.tenant, request.request_id)
-        epoch = live.row.epoch
+        version = _turns_version(live)
         known = await self._history.find_same(live, key, request.request_id, request.fingerprint)
         if known is not None and known.state.ended:
             yield Grant(known)
             return
         if known is None and request.start is None:
             raise unknown_turn(request.request_id)
-        waiting = _Waiting(request, _enqueue(live, key, request.fingerprint), epoch if known is None else None)
+        waiting = _Waiting(request, _enqueue(live, key, request.fingerprint), version if known is None else None)
         told = -1
         try:
             while (grant := await self._try(live, waiting)) is None:
@@ -171,10 +171,9 @@ class TurnQueue:
         async with live.lock:
             await self._repository.settle(live)
             check_exists(live)
-            # While this caller waited, others may have sent the same request and had it run. Then the epoch has
-            # changed, unless the turn was cancelled before it began.
+            # While this caller waited, others may have sent the same request and had it run or cancelled.
             known = None
-            if new_at != live.row.epoch or waiter.cancelled:
+            if new_at != _turns_version(live) or waiter.cancelled:
                 known = await self._history.find_same(live, waiter.key, request.request_id, request.fingerprint)
             match _admit(live, waiter, request, known):
                 case Grant() as report:
@@ -227,6 +226,11 @@ class TurnQueue:
         if turn.key != waiter.key:
             waiter.kept_for = lease.epoch
         return Grant(await self._history.get(live, turn.key, turn.request_id), lease, resumed=True)
+
+
+def _turns_version(live: LiveAgent) -> tuple[int, int | None]:
+    """Return what changes whenever a turn begins, is resumed, or is cancelled in the queue."""
+    return live.row.epoch, live.row.turn_count
 
 
 def _enqueue(live: LiveAgent, key: str, fingerprint: bytes) -> Waiter:
