@@ -389,7 +389,8 @@ class SearchIndex:
         segment = Segment.read(self._folder / file, self._collection)
         alive = np.ones(len(segment), np.bool_)
         if flags_file:
-            alive = cast("Flags", read_arrays(self._folder / flags_file)["alive"])
+            # Copied, since every file that stays mapped keeps a descriptor.
+            alive = cast("Flags", read_arrays(self._folder / flags_file)["alive"].copy())
         return _Part(segment, alive, file, flags_file)
 
     def _write_manifest(self) -> None:
