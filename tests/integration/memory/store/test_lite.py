@@ -8,9 +8,10 @@ import json
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -357,6 +358,56 @@ async def test_a_deletion_that_only_the_index_kept_over_a_power_cut_is_not_in_it
             log.unlink()
         async with opened(path) as later:
             await check(later, 20)
+
+
+async def test_a_store_is_closed_after_the_writes_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store(tmp_path / "a.db")
+    await store.open([RECORDS, PASSAGES])
+    writing, resumed, events = threading.Event(), threading.Event(), []
+    write, close = Engine.write, Engine.close
+
+    def slow(engine: Engine, *arguments: Any) -> None:
+        writing.set()
+        assert resumed.wait(30)
+        write(engine, *arguments)
+        events.append("written")
+
+    def noted(engine: Engine) -> None:
+        events.append("closed")
+        close(engine)
+
+    monkeypatch.setattr(Engine, "write", slow)
+    monkeypatch.setattr(Engine, "close", noted)
+    upsert = asyncio.create_task(store.upsert(RECORDS, records(0, 1)))
+    assert await asyncio.to_thread(writing.wait, 30)
+    closing = asyncio.create_task(store.close())
+    await asyncio.wait([closing], timeout=0.2)  # enough to close the file, if nothing keeps it open
+    resumed.set()
+    await asyncio.gather(upsert, closing)
+    assert events == ["written", "closed"]
+
+
+async def test_removals_of_an_index_keep_no_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+        await asyncio.to_thread(store._indexes[PASSAGES.name].checkpoint)
+        await store.delete(PASSAGES, ["p19"], partition=PARTITION)
+    async with opened(path) as store:
+        await check(store, 19)
+        (part,) = (part for parts in store._indexes[PASSAGES.name]._parts.values() for part in parts)
+        assert part.flags_file
+        links = await asyncio.to_thread(open_files)
+        assert any(part.file in link for link in links)
+        assert not any(part.flags_file in link for link in links)
+
+
+def open_files() -> list[str]:
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(descriptor.readlink()))
+    return found
 
 
 async def flush_and_crash_before_its_log_is_removed(path: Path) -> None:

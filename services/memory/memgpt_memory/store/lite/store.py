@@ -100,7 +100,8 @@ class LiteStore(ThreadedStore):
         if self._reopening is not None:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._close_file)
+        async with self._no_calls(self._ready.values()):
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._close_file)
         self._threads.shutdown(wait=False)
 
     async def has(self, collection: Collection) -> bool:
@@ -272,9 +273,7 @@ class LiteStore(ThreadedStore):
         folder = self._path / files.SNAPSHOTS / new_id("backup")
         try:
             await self._run(lambda: self._open_engine.settle())
-            async with AsyncExitStack() as stack:
-                for collection in list(self._ready.values()):
-                    await stack.enter_async_context(self._lock(collection).write())
+            async with self._no_calls(self._ready.values()):
                 self._check_engine()
                 linked = await self._run(lambda: self._open_engine.link(self._path, folder))
             yield linked
@@ -366,6 +365,14 @@ class LiteStore(ThreadedStore):
             with self._timed(operation):
                 yield
 
+    @asynccontextmanager
+    async def _no_calls(self, collections: Iterable[Collection]) -> AsyncIterator[None]:
+        """Keep every call to some collections out."""
+        async with AsyncExitStack() as stack:
+            for collection in list(collections):
+                await stack.enter_async_context(self._lock(collection).write())
+            yield
+
     def _lock(self, collection: Collection) -> ReadWriteLock:
         return self._locks.setdefault(collection.name, ReadWriteLock())
 
@@ -414,9 +421,7 @@ class LiteStore(ThreadedStore):
         """Abandon the engine and open the file again, until that works."""
         collections = list(self._ready.values())
         while True:
-            async with AsyncExitStack() as stack:
-                for collection in collections:
-                    await stack.enter_async_context(self._lock(collection).write())
+            async with self._no_calls(collections):
                 try:
                     await self._run(self._close_file)
                     self._engine = await self._run(self._open_file)
