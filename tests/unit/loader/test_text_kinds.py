@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from memgpt_loader import text
 from memgpt_loader.formats import NoteKind
@@ -236,3 +238,37 @@ def test_a_part_that_is_not_text_costs_nothing_else(part: str, noted: bool) -> N
     came = read_bytes(_multipart(part, _GOOD), "a.eml")
     assert "The ship has arrived." in came.text
     assert came.notes == ({NoteKind.ATTACHMENT: 1} if noted else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.html", "<html><body>" + "<table><tr><td>a" * 5000),
+        ("a.html", "<html><body><main><p>Read.</p>" + "<nav><p>a" * 5000),
+        ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\n<v" + " " * 20_000),
+        ("a.ass", "Dialogue: 0,,,,,,,,," + "{\\\\" * 40_000),
+        ("a.eml", _multipart("Content-Type: text/plain\n\n" + "](" * 200_000).decode().replace("mixed", "alternative")),
+        (
+            "a.eml",
+            _multipart(
+                "Content-Type: text/plain\n\n" + " ".join(f"plain{n}" for n in range(5000)),
+                "Content-Type: text/html\n\n" + " ".join(f"rich{n}" for n in range(5000)),
+            ).decode().replace("mixed", "alternative"),
+        ),
+    ],
+    ids=["tables", "frames", "speaker", "override", "address", "alternatives"],
+)  # fmt: skip
+def test_repetition_takes_little_time(name: str, source: str) -> None:
+    began = time.process_time()
+    read_bytes(source.encode(), name)
+    assert time.process_time() - began < 4
+
+
+def test_both_alternatives_are_kept_if_each_has_words_of_its_own() -> None:
+    data = _multipart(
+        "Content-Type: text/plain\n\nThe ship sails at nine from the old harbor. Code 7731.",
+        "Content-Type: text/html\n\n<p>The ship sails at nine from the old harbor. Bring warm clothes and food.</p>",
+    ).replace(b"mixed", b"alternative")
+    came = read_bytes(data, "a.eml")
+    assert "7731" in came.text
+    assert "warm clothes" in came.text

@@ -36,5 +36,5 @@ __all__ = [
     "parse",
 ]
 
-VERSION = 3
+VERSION = 4
 """Part of passage ids. Increase it whenever a parser change makes any file yield different text."""

@@ -19,6 +19,8 @@ _DRAWN = ("math", "svg")
 _SCRIPTS_WANTED = re.compile(r"java\s?script|enable scripts|your browser", re.IGNORECASE)
 _MOST_NOTICE_CHARS = 300
 _MOST_SPAN = 1000
+_MOST_TABLES = 20
+"""A table inside of so many others counts as a layout table without a look at its content."""
 _MOST_MATH_DEPTH = 60
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
@@ -90,18 +92,26 @@ def _contents(document: LexborHTMLParser) -> list[LexborNode]:
     return [] if document.body is None else [document.body]
 
 
-def _text_size(node: LexborNode | None) -> int:
-    """Return the number of text characters outside of navigation, headers and footers."""
-    if node is None:
-        return 0
-    framed = {each.mem_id for frame in node.css(_FRAME) for each in frame.css(_TEXT)}
-    return sum(len(each.text(deep=True)) for each in node.css(_TEXT) if each.mem_id not in framed)
+def _text_size(root: LexborNode | None) -> int:
+    """Return the number of characters in paragraphs and the like, outside of navigation, headers and footers."""
+    size = 0
+    waiting = [(None if root is None else root.child, False)]
+    while waiting:
+        node, counts = waiting.pop()
+        if node is None:
+            continue
+        waiting.append((node.next, counts))
+        if node.tag == "-text":
+            size += len(node.text_content or "") if counts else 0
+        elif node.tag not in _FRAME:
+            waiting.append((node.child, counts or node.tag in _TEXT))
+    return size
 
 
 _MAIN = 0.8
 """Minimum fraction of the text that `main` must hold to count as the page's content."""
-_TEXT = "p, li, td, h1, h2, h3, h4, pre, blockquote, dd"
-_FRAME = "nav, header, footer, aside, form"
+_TEXT = frozenset({"p", "li", "td", "h1", "h2", "h3", "h4", "pre", "blockquote", "dd"})
+_FRAME = frozenset({"nav", "header", "footer", "aside", "form"})
 
 
 class _Table(Enum):
@@ -196,7 +206,8 @@ class _Reader:
             case "table" if self._row is not None:
                 self._tables.append(_Table.NESTED)
             case "table":
-                self._tables.append(_Table.LAYOUT if _is_layout(node) else _Table.DATA)
+                nested = len(self._tables) >= _MOST_TABLES or _is_layout(node)
+                self._tables.append(_Table.LAYOUT if nested else _Table.DATA)
                 self._going_down = {}
                 self.blocks.gap()
             case "tr" if self._in_data:

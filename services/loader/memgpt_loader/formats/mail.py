@@ -44,7 +44,9 @@ _MOST_STUB_WORDS = 60
 _SOME_WORDS = 10
 _SAME = 0.9
 """The plain-text alternative is used if it holds at least this fraction of the words of the HTML part."""
-_ADDRESS = re.compile(r"\]\([^)\s]*\)|https?://\S+")
+_TWIN = 0.5
+"""Minimum fraction of common words of two versions of one text; both are kept if each has words of its own."""
+_ADDRESS = re.compile(r"\]\([^)\s]{0,1000}\)|https?://\S+")
 _WORD = re.compile(r"\w+")
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
@@ -215,14 +217,24 @@ def _together(children: list[_Shown]) -> _Shown:
 
 
 def _better(plain: _Shown, rich: _Shown) -> list[str]:
+    """Return the text of the plain part, the HTML part, or both if each holds words that the other lacks."""
     words, others = plain.words, rich.words
-    if sum(word in set(words) for word in others) >= _SAME * len(others):
+    in_words, in_others = _fraction(others, words), _fraction(words, others)
+    if in_words >= _SAME:
         return plain.texts
-    stub = len(words) <= _MOST_STUB_WORDS and _STUB.search(" ".join(plain.texts))
-    twin = sum(word in set(others) for word in words) >= len(words) / 2
-    if stub or twin:
+    if len(words) <= _MOST_STUB_WORDS and _STUB.search(" ".join(plain.texts)):
         return rich.texts
+    if in_others >= _SAME:
+        return rich.texts
+    if in_others >= _TWIN:
+        return [*plain.texts, *rich.texts]
     return [*plain.texts, *rich.texts] if len(others) > len(words) * 3 + _SOME_WORDS else plain.texts
+
+
+def _fraction(words: list[str], others: list[str]) -> float:
+    """Return the fraction of the words that the others include."""
+    known = frozenset(others)
+    return sum(word in known for word in words) / len(words) if words else 1.0
 
 
 def _children(part: EmailMessage) -> list[EmailMessage]:

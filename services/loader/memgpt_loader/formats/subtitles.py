@@ -17,8 +17,8 @@ SRT = "application/x-subrip"
 ASS = "text/x-ssa"
 
 _TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*(?:-->|,)\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}.*")
-_SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^>]+)>")
-_TAG = re.compile(r"</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^}]*\}")
+_SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^<>\s][^<>]*)>")
+_TAG = re.compile(r"</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^{}]*\}")
 _HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
 
 
