@@ -7,6 +7,7 @@ replaced one by one, are ignored until they do.
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from memgpt_runtime.logs import get_logger
 
 _log = get_logger(__name__)
 
+# Only these: OpenSSL's own reader refuses comments beyond ASCII.
+_BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----", re.DOTALL)
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -57,8 +60,8 @@ class TlsFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if material.roots is not None:
             try:
-                context.load_verify_locations(cadata=material.roots.decode("ascii", "replace"))
-            except ssl.SSLError as error:
+                context.load_verify_locations(cadata=b"\n".join(_BLOCK.findall(material.roots)).decode("ascii"))
+            except (ssl.SSLError, ValueError, TypeError) as error:
                 raise ConfigError(f"{ca_setting}: {self.ca} contains no usable certificate") from error
         if self.cert and self.key:
             try:

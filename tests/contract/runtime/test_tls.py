@@ -104,6 +104,14 @@ def test_files_of_a_client_are_checked_before_they_are_used(authority: Authority
         channel_credentials(authority.ca, one.cert, secret)
 
 
+async def test_the_file_of_an_authority_may_hold_comments(
+    start: Start, authority: Authority, files: Certificate
+) -> None:
+    authority.ca.write_bytes("# Zertifizierungsstelle für Köln\n".encode() + authority.ca.read_bytes())
+    async with start(Probe(str).add_to, tls_cert=files.cert, tls_key=files.key) as running:
+        assert await _call(running.address, channel_credentials(authority.ca)) == "x"
+
+
 @pytest.mark.parametrize(
     ("server", "client", "why"),
     [
