@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from memgpt_runtime import reasons
@@ -157,11 +158,19 @@ def _quieten_lite() -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def _allow_open_files() -> None:
+    """Raise the limit of open files to the most that the system allows: a search index keeps many mapped."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS allows fewer than it reports
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 @asynccontextmanager
 async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     """Open the store and add the servicers."""
     settings = app.config.service
     _quieten_lite()
+    _allow_open_files()
     models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
     uri = str(settings.lite_file(app.config.home) or settings.uri)
     store = new_store(
