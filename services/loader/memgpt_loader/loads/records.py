@@ -114,7 +114,7 @@ def _file(row: list[Any]) -> LoadFile:
         FileState(state),
         documents,
         passages,
-        None if reason is None else FailureReason(reason),
+        None if reason is None else _reason(reason),
         message,
         sequence,
         notes=_notes(notes[0]) if notes else (),
@@ -136,7 +136,23 @@ class _NotesBudget:
 def _notes(stored: str | list[list[Any]]) -> tuple[Note, ...]:
     if isinstance(stored, str):  # from a version in which notes had no kinds
         return (Note(NoteKind.MISSING_PART, 1, "", stored),)
-    return tuple(Note(NoteKind(kind), *rest) for kind, *rest in stored)
+    return tuple(Note(_kind(kind), *rest) for kind, *rest in stored)
+
+
+def _reason(name: str) -> FailureReason:
+    """Return a reason; INTERNAL for one of a later version, so that this one can go on with its loads."""
+    try:
+        return FailureReason(name)
+    except ValueError:
+        return FailureReason.INTERNAL
+
+
+def _kind(name: str) -> NoteKind:
+    """Return a kind of note; MISSING_PART for one of a later version. The note's message says what is meant."""
+    try:
+        return NoteKind(name)
+    except ValueError:
+        return NoteKind.MISSING_PART
 
 
 def _time(stamp: float) -> dt.datetime:

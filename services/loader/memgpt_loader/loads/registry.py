@@ -388,18 +388,24 @@ class LoadRegistry:
             await asyncio.sleep(min(_UPKEEP_SECONDS, self._limits.idle_seconds))
             self._trim_ended()
             for live in list(self._live.values()):
-                if live.load.end_time is not None or live.lock.locked():
-                    continue  # a save is in progress, and may take minutes: the other loads must not wait for it
-                if live.idle_seconds > self._limits.idle_seconds:
-                    _log.warning("load_abandoned", load_id=live.load.load_id)
-                    with suppress(ServiceError):
-                        await self._lifecycle.cancel(live)
-                elif live.unused_seconds > LEASE_SECONDS:
-                    await self._lifecycle.release(live)
-                elif time.monotonic() - live.saved_at > RENEW_SECONDS:
-                    await self._lifecycle.save(live)
-                else:
-                    await self._lifecycle.merge_results(live)
+                try:
+                    await self._keep_up(live)
+                except Exception:  # noqa: BLE001 - a bug or a failure of one load must not end the upkeep of the others
+                    _log.exception("load_upkeep_failed", load_id=live.load.load_id)
+
+    async def _keep_up(self, live: LiveLoad) -> None:
+        if live.load.end_time is not None or live.lock.locked():
+            return  # a save is in progress, and may take minutes: the other loads must not wait for it
+        if live.idle_seconds > self._limits.idle_seconds:
+            _log.warning("load_abandoned", load_id=live.load.load_id)
+            with suppress(ServiceError):
+                await self._lifecycle.cancel(live)
+        elif live.unused_seconds > LEASE_SECONDS:
+            await self._lifecycle.release(live)
+        elif time.monotonic() - live.saved_at > RENEW_SECONDS:
+            await self._lifecycle.save(live)
+        else:
+            await self._lifecycle.merge_results(live)
 
 
 def _shutting_down() -> Unavailable:

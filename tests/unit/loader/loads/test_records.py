@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -57,3 +58,14 @@ def test_a_note_survives_and_records_without_one_are_read() -> None:
     load = load_of(2)
     load.files["folder/file 0.pdf"].notes = (Note(NoteKind.SCANNED_PAGE, 2, "pages 2-3", "2 pages without text"),)
     assert from_record(to_record(load), "default") == load
+
+
+def test_reasons_and_kinds_of_a_later_version_are_read() -> None:
+    load = load_of(1)
+    file = load.files["folder/file 0.pdf"]
+    file.reason = FailureReason.BROKEN
+    file.notes = (Note(NoteKind.SCANNED_PAGE, 2, "pages 2-3", "2 pages without text"),)
+    record = to_record(load)
+    state = zlib.decompress(record.state).replace(b"BROKEN", b"CURSED").replace(b"SCANNED_PAGE", b"SUNG")
+    read = from_record(replace(record, state=zlib.compress(state)), "default").files["folder/file 0.pdf"]
+    assert (read.reason, read.notes[0].kind) == (FailureReason.INTERNAL, NoteKind.MISSING_PART)
