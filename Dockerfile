@@ -49,11 +49,12 @@ LABEL org.opencontainers.image.title="memgpt-${SERVICE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# A new volume takes the owner of the folder that it is mounted on: the Loader's spool is one.
+# A new volume takes the owner of the folder that it is mounted on: the Loader's spool is one. OpenShift runs containers
+# with an arbitrary user id in group 0, which therefore may write.
 RUN groupadd --gid 10001 memgpt \
  && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /var/lib/memgpt \
       --shell /usr/sbin/nologin memgpt \
- && install -d -o 10001 -g 10001 -m 0700 /var/lib/memgpt /var/lib/memgpt/spool
+ && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool
 COPY --from=build /opt/memgpt /opt/memgpt
 # A service reads only the settings of its own section.
 ENV PATH=/opt/memgpt/bin:$PATH \
@@ -69,7 +70,7 @@ ENV PATH=/opt/memgpt/bin:$PATH \
     MEMGPT_MEMORY_PORT=50052 \
     MEMGPT_LOADER_HOST=0.0.0.0 \
     MEMGPT_LOADER_PORT=50053
-WORKDIR /var/lib/memgpt
+WORKDIR /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 # Ready, not only alive: without Milvus Memory is unhealthy, without Memory the others are. A Milvus server that was killed
