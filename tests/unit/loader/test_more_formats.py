@@ -121,6 +121,11 @@ def test_a_calendar() -> None:
     assert read_bytes(event, "a.ics").text == "Dock inspection\nStart: 2025-03-12\nAttendee: Bo <bo@port.example>"
 
 
+def test_a_calendar_with_a_colon_in_quotes_that_is_cut_off() -> None:
+    event = b'BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Dock\nATTENDEE;CN="Port: Bo":mailto:bo@port.example\n'
+    assert read_bytes(event, "a.ics").text == "Dock\nAttendee: Port: Bo <bo@port.example>"
+
+
 def tar(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -30,6 +30,7 @@ _LABELS = {
 }
 _KINDS = ("VEVENT", "VTODO", "VJOURNAL")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
+_HEAD = re.compile(r'(?:[^":]|"[^"]*")*:')
 _FOLDED = re.compile(r"\n[ \t]")
 _ESCAPED = re.compile(r"\\([\\;,nN])")
 
@@ -46,7 +47,7 @@ def _events(source: str) -> Iterator[list[str]]:
     lines: list[str] = []
     within = ""
     for line in source.split("\n"):
-        head, _, value = line.partition(":")
+        head, value = _halves(line)
         name, *parameters = _parts(head)
         name = name.upper()
         if name == "BEGIN" and value.strip().upper() in _KINDS:
@@ -56,6 +57,15 @@ def _events(source: str) -> Iterator[list[str]]:
             within = ""
         elif within and name in _LABELS and (words := _value(name, value, parameters)):
             lines.append(f"{_LABELS[name]}: {words}" if _LABELS[name] else words)
+    if within and lines:  # the file is cut off
+        yield lines
+
+
+def _halves(line: str) -> tuple[str, str]:
+    """Return what is before and after the first colon outside of quotes."""
+    match = _HEAD.match(line)
+    end = match.end() if match else line.find(":") + 1 or len(line) + 1
+    return line[: end - 1], line[end:]
 
 
 def _parts(head: str) -> list[str]:
