@@ -7,6 +7,7 @@ import time
 
 import pytest
 from memgpt_loader import text
+from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.mail_headers import decoded_header
 
@@ -272,3 +273,19 @@ def test_both_alternatives_are_kept_if_each_has_words_of_its_own() -> None:
     came = read_bytes(data, "a.eml")
     assert "7731" in came.text
     assert "warm clothes" in came.text
+
+
+def test_prose_under_the_name_of_json_is_not_records() -> None:
+    with pytest.raises(FileFailure) as failure:
+        read_bytes(b"The ship has arrived", "a.json")
+    assert failure.value.reason is FailureReason.BROKEN
+
+
+def test_character_data_of_xhtml_is_read() -> None:
+    page = '<html xmlns="http://www.w3.org/1999/xhtml"><body><p>If <![CDATA[a < b && c]]> holds</p></body></html>'
+    assert read_bytes(page.encode(), "a.xhtml").text == "If a < b && c holds"
+
+
+def test_subtitles_without_blank_lines() -> None:
+    cues = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n2\n00:00:03,000 --> 00:00:04,000\nTwo.\n"
+    assert read_bytes(cues.encode(), "a.srt").text == "One.\nTwo."

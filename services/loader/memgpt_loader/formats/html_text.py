@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from html import escape
 from xml.etree.ElementTree import Element
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -41,7 +42,7 @@ def to_text(html: str, *, title: bool = True) -> str:
         title: Whether to start the text with the title, unless the first heading repeats it.
     """
     if _XHTML.search(html[:_HEAD_CHARS]):
-        html = _CLOSED.sub(_opened, html)
+        html = _CLOSED.sub(_opened, _without_cdata(html))
     document = LexborHTMLParser(html)
     reader = _Reader()
     for part in _contents(document):
@@ -70,6 +71,16 @@ _HEAD_CHARS = 2000
 _XHTML = re.compile(r"<\?xml|xmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml", re.IGNORECASE)
 _CLOSED = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
+
+
+def _without_cdata(xhtml: str) -> str:
+    """Replace CDATA sections, which an HTML parser takes for comments, by escaped text."""
+    first, *pieces = xhtml.split("<![CDATA[")
+    found = [first]
+    for piece in pieces:
+        words, end, rest = piece.partition("]]>")
+        found.append(f"{escape(words)}{rest}" if end else piece)
+    return "".join(found)
 
 
 def _opened(match: re.Match[str]) -> str:

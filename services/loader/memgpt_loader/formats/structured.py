@@ -135,7 +135,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Pairs:
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=_pairs)  # keep numbers as written
 _NOT_BLANK = re.compile(r"[^\s,\x1e]|\Z")
 _TOKEN = re.compile(
-    r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\n]*|/\*.*?\*/|\#[^\n]*)|\'(?P<single>(?:[^\'\\]|\\.)*)\'|(?P<name>[^\W\d][\w$]*)'
+    r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\n]*|/\*.*?\*/|\#[^\n]*)|\'(?P<single>(?:[^\'\\]|\\.)*)\'|(?P<name>[^\W\d][\w$]*)(?=\s{0,100}:)'
     r"|[^\s\w\"'/#]+|\s+|\w+|.",
     re.DOTALL,
 )

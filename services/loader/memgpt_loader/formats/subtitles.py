@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from memgpt_loader import text
 from memgpt_loader.formats.notes import Notes
@@ -39,8 +40,14 @@ def _cues(source: str) -> Iterator[str]:
         lines = block.strip("\n").split("\n")
         if lines[0].startswith(_HEADERS) and not any(map(_TIMES.fullmatch, lines)):
             continue
-        at = next((index for index, line in enumerate(lines) if _TIMES.fullmatch(line)), None)
-        yield " ".join(lines if at is None else lines[at + 1 :])
+        times = [index for index, line in enumerate(lines) if _TIMES.fullmatch(line)]
+        if not times:
+            yield " ".join(lines)
+        for at, following in zip_longest(times, times[1:]):  # there may be no blank line between cues
+            cue = lines[at + 1 : following]
+            if following is not None and cue and cue[-1].strip().isdecimal():
+                cue.pop()  # the number of the next cue
+            yield " ".join(cue)
 
 
 def _dialogue(source: str) -> Iterator[str]:
