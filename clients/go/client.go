@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -28,23 +29,6 @@ const (
 
 	maxMessageBytes = 32 << 20
 )
-
-// retries is the service config of every connection: unary calls and streams that have not begun are repeated when a server
-// cannot be reached or is stopping. Repetition is safe because every mutation carries a request id.
-const retries = `{
-  "loadBalancingConfig": [{"round_robin": {}}],
-  "methodConfig": [{
-    "name": [{}],
-    "waitForReady": true,
-    "retryPolicy": {
-      "maxAttempts": 5,
-      "initialBackoff": "0.2s",
-      "maxBackoff": "3s",
-      "backoffMultiplier": 2,
-      "retryableStatusCodes": ["UNAVAILABLE"]
-    }
-  }]
-}`
 
 // Addresses are the gRPC targets of the services, such as "localhost:50051" or "dns:///agent.example.org:443". A service
 // without an address cannot be called.
@@ -156,10 +140,16 @@ func (c *Client) Close() error {
 func (o *options) dialOptions() []grpc.DialOption {
 	dial := []grpc.DialOption{
 		grpc.WithTransportCredentials(o.transport),
-		grpc.WithDefaultServiceConfig(retries),
+		grpc.WithDefaultServiceConfig(serviceConfig()),
+		// By default gRPC ends up looking for a lost server only every two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           grpcbackoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithChainUnaryInterceptor(o.limit, identify),
+		grpc.WithChainStreamInterceptor(identifyStream),
 	}
 	if o.token != "" {
 		dial = append(dial, grpc.WithPerRPCCredentials(bearer(o.token)))
@@ -185,13 +175,35 @@ func identify(
 	ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
 	opts ...grpc.CallOption,
 ) error {
-	if message, ok := request.(proto.Message); ok {
-		request = withRequestID(message)
-	}
-	return invoke(ctx, method, request, response, connection, opts...)
+	return invoke(ctx, method, withRequestID(method, request), response, connection, opts...)
 }
 
-func withRequestID(request proto.Message) proto.Message {
+// identifyStream does the same for a mutation that streams its response, such as SendMessage.
+func identifyStream(
+	ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string, open grpc.Streamer,
+	opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	stream, err := open(ctx, description, connection, method, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &identifiedStream{ClientStream: stream, method: method}, nil
+}
+
+type identifiedStream struct {
+	grpc.ClientStream
+	method string
+}
+
+func (s *identifiedStream) SendMsg(request any) error {
+	return s.ClientStream.SendMsg(withRequestID(s.method, request))
+}
+
+func withRequestID(method string, message any) any {
+	request, ok := message.(proto.Message)
+	if !ok || method == agentv1.AgentService_CancelTurn_FullMethodName || method == agentv1.AgentService_ResumeTurn_FullMethodName {
+		return message // in the last two, the id is that of an earlier request
+	}
 	field := request.ProtoReflect().Descriptor().Fields().ByName("request_id")
 	if field == nil || field.Kind() != protoreflect.StringKind || request.ProtoReflect().Get(field).String() != "" {
 		return request

@@ -26,6 +26,12 @@ type fakeAgent struct {
 	scripts  []func(stream grpc.ServerStreamingServer[agentv1.SendMessageResponse]) error
 	requests []*agentv1.SendMessageRequest
 	created  []*agentv1.CreateAgentRequest
+	updates  int
+}
+
+func (f *fakeAgent) UpdateAgent(context.Context, *agentv1.UpdateAgentRequest) (*agentv1.UpdateAgentResponse, error) {
+	f.updates++
+	return nil, refusal(codes.Unavailable, "SHUTTING_DOWN")
 }
 
 func (f *fakeAgent) SendMessage(
@@ -193,6 +199,69 @@ func TestTurnGivesUpWhenAttemptsOnlyStart(t *testing.T) {
 	}
 	if Reason(last) != commonv1.ErrorReason_ERROR_REASON_SERVICE_UNAVAILABLE {
 		t.Errorf("got %v after %d requests", last, len(fake.requests))
+	}
+}
+
+func TestTurnIsSentAgainUntilAnAgentRuns(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	client, err := Dial(Addresses{Agent: address}, WithPatience(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var last error
+	for _, err := range client.Send(ctx, &agentv1.SendMessageRequest{}).Events() {
+		last = err
+	}
+	if status.Code(last) != codes.Unavailable {
+		t.Fatalf("without an Agent: %v", last)
+	}
+	fake := &fakeAgent{}
+	fake.scripts = append(fake.scripts, play(nil, done(1)))
+	if listener, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	agentv1.RegisterAgentServiceServer(server, fake)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	client.patience = 15 * time.Second
+	for _, err := range client.Send(ctx, &agentv1.SendMessageRequest{}).Events() {
+		if err != nil {
+			t.Errorf("with an Agent: %v", err)
+		}
+	}
+}
+
+func TestStreamsGetARequestID(t *testing.T) {
+	fake := &fakeAgent{}
+	fake.scripts = append(fake.scripts, play(nil, done(1)))
+	stream, err := serve(t, fake).Agents.SendMessage(t.Context(), &agentv1.SendMessageRequest{AgentId: "agent_1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if fake.requests[0].GetRequestId() == "" {
+		t.Error("no request id")
+	}
+}
+
+func TestOtherCallsAreNotRepeated(t *testing.T) {
+	fake := &fakeAgent{}
+	_, err := serve(t, fake).Agents.UpdateAgent(t.Context(), &agentv1.UpdateAgentRequest{})
+	if Reason(err) != commonv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN || fake.updates != 1 {
+		t.Errorf("got %v after %d requests", err, fake.updates)
 	}
 }
 

@@ -8,11 +8,19 @@ final class Backoff {
   private static final Duration LAST_PAUSE = Duration.ofSeconds(3);
 
   private final Duration patience;
+  private final Runnable reconnect;
   private long since = System.nanoTime();
   private Duration pause = FIRST_PAUSE;
 
-  Backoff(Duration patience) {
+  /**
+   * Starts the clock.
+   *
+   * @param patience the time without progress after which no further attempt is made
+   * @param reconnect makes gRPC look for a lost server at once, which by default it does only every two minutes in the end
+   */
+  Backoff(Duration patience, Runnable reconnect) {
     this.patience = patience;
+    this.reconnect = reconnect;
   }
 
   /** Note progress. */
@@ -35,5 +43,6 @@ final class Backoff {
       Thread.currentThread().interrupt();
       throw error;
     }
+    reconnect.run();
   }
 }

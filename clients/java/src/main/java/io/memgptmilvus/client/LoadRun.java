@@ -22,7 +22,6 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import java.time.Duration;
 import java.util.HexFormat;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
@@ -50,12 +49,12 @@ final class LoadRun {
       CreateLoadRequest request,
       List<Document> documents,
       Consumer<LoadFile> progress,
-      Duration patience)
+      Backoff backoff)
       throws IOException {
     this.loads = loads;
     this.uploads = uploads;
     this.progress = progress;
-    this.backoff = new Backoff(patience);
+    this.backoff = backoff;
     CreateLoadRequest.Builder builder = request.toBuilder().clearFiles();
     if (request.getRequestId().isEmpty()) {
       builder.setRequestId(RequestIds.create());

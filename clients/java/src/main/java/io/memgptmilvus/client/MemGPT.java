@@ -103,7 +103,7 @@ public final class MemGPT implements AutoCloseable {
    * @return the turn, which begins when it is iterated
    */
   public Turn send(SendMessageRequest request) {
-    return new Turn(agents(), request, patience);
+    return new Turn(agents(), request, () -> new Backoff(patience, channel("agent")::resetConnectBackoff));
   }
 
   /**
@@ -118,7 +118,8 @@ public final class MemGPT implements AutoCloseable {
    */
   public Load load(CreateLoadRequest request, List<Document> documents, Consumer<LoadFile> progress) throws IOException {
     LoaderServiceGrpc.LoaderServiceStub uploads = LoaderServiceGrpc.newStub(channel("loader"));
-    return new LoadRun(loads(), uploads, request, documents, progress, patience).toEnd();
+    Backoff backoff = new Backoff(patience, channel("loader")::resetConnectBackoff);
+    return new LoadRun(loads(), uploads, request, documents, progress, backoff).toEnd();
   }
 
   /**
@@ -299,7 +300,7 @@ public final class MemGPT implements AutoCloseable {
       ChannelCredentials credentials =
           token.isEmpty() ? transport : io.grpc.CompositeChannelCredentials.create(transport, new Bearer(token));
       return Grpc.newChannelBuilder(address, credentials)
-          .defaultServiceConfig(RETRIES)
+          .defaultServiceConfig(Retries.serviceConfig())
           .enableRetry()
           .keepAliveTime(30, TimeUnit.SECONDS)
           .keepAliveTimeout(10, TimeUnit.SECONDS)
@@ -308,26 +309,6 @@ public final class MemGPT implements AutoCloseable {
           .build();
     }
   }
-
-  /** Calls are repeated when a server cannot be reached or is stopping; every mutation carries a request id. */
-  private static final Map<String, ?> RETRIES =
-      Map.of(
-          "loadBalancingConfig",
-          List.of(Map.of("round_robin", Map.of())),
-          "methodConfig",
-          List.of(
-              Map.of(
-                  "name",
-                  List.of(Map.of()),
-                  "waitForReady",
-                  true,
-                  "retryPolicy",
-                  Map.of(
-                      "maxAttempts", 5.0,
-                      "initialBackoff", "0.2s",
-                      "maxBackoff", "3s",
-                      "backoffMultiplier", 2.0,
-                      "retryableStatusCodes", List.of("UNAVAILABLE")))));
 
   private static final class Bearer extends CallCredentials {
     private static final Metadata.Key<String> AUTHORIZATION =

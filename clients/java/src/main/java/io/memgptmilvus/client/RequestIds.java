@@ -8,11 +8,18 @@ import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
 import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
 import io.grpc.MethodDescriptor;
+import io.memgptmilvus.agent.v1.AgentServiceGrpc;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 
-/** Gives unary calls what makes repeating them safe: a request id where the caller set none, and a deadline. */
+/** Gives mutations a request id where the caller set none, so that they can be repeated, and unary calls a deadline. */
 final class RequestIds implements ClientInterceptor {
+  private static final Set<String> NAME_AN_EARLIER_REQUEST =
+      Set.of(
+          AgentServiceGrpc.getCancelTurnMethod().getFullMethodName(),
+          AgentServiceGrpc.getResumeTurnMethod().getFullMethodName());
+
   private final long timeoutMillis;
 
   RequestIds(long timeoutMillis) {
@@ -26,11 +33,11 @@ final class RequestIds implements ClientInterceptor {
 
   @Override
   public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
-    if (method.getType() != MethodDescriptor.MethodType.UNARY) {
-      return next.newCall(method, options);
+    boolean limit = method.getType() == MethodDescriptor.MethodType.UNARY && options.getDeadline() == null;
+    CallOptions limited = limit ? options.withDeadlineAfter(timeoutMillis, TimeUnit.MILLISECONDS) : options;
+    if (NAME_AN_EARLIER_REQUEST.contains(method.getFullMethodName())) {
+      return next.newCall(method, limited);
     }
-    CallOptions limited =
-        options.getDeadline() == null ? options.withDeadlineAfter(timeoutMillis, TimeUnit.MILLISECONDS) : options;
     return new SimpleForwardingClientCall<>(next.newCall(method, limited)) {
       @Override
       public void sendMessage(Q message) {

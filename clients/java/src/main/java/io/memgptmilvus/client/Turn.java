@@ -9,10 +9,10 @@ import io.memgptmilvus.agent.v1.Done;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
 import io.memgptmilvus.agent.v1.SendMessageResponse;
 import io.memgptmilvus.agent.v1.TurnEvent;
-import java.time.Duration;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
 import java.util.Optional;
+import java.util.function.Supplier;
 
 /**
  * One request to an agent and all that the agent does about it. It outlives its connection: when the stream breaks, or the Agent
@@ -22,15 +22,15 @@ import java.util.Optional;
  */
 public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
   private final AgentServiceBlockingStub agents;
-  private final Duration patience;
+  private final Supplier<Backoff> backoffs;
   private final Context.CancellableContext context = Context.current().withCancellation();
   private SendMessageRequest request;
   private volatile String id = "";
   private volatile Done done;
 
-  Turn(AgentServiceBlockingStub agents, SendMessageRequest request, Duration patience) {
+  Turn(AgentServiceBlockingStub agents, SendMessageRequest request, Supplier<Backoff> backoffs) {
     this.agents = agents;
-    this.patience = patience;
+    this.backoffs = backoffs;
     this.request =
         request.getRequestId().isEmpty() ? request.toBuilder().setRequestId(RequestIds.create()).build() : request;
   }
@@ -110,7 +110,7 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
   }
 
   private final class Events implements Iterator<TurnEvent> {
-    private final Backoff backoff = new Backoff(patience);
+    private final Backoff backoff = backoffs.get();
     private Iterator<SendMessageResponse> stream;
     private TurnEvent next;
     private boolean ended;

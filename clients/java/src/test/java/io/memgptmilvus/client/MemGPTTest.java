@@ -3,6 +3,7 @@ package io.memgptmilvus.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import com.google.protobuf.Any;
 import com.google.rpc.ErrorInfo;
@@ -25,6 +26,8 @@ import io.memgptmilvus.agent.v1.SendMessageResponse;
 import io.memgptmilvus.agent.v1.Started;
 import io.memgptmilvus.agent.v1.StepRestarted;
 import io.memgptmilvus.agent.v1.TurnEvent;
+import io.memgptmilvus.agent.v1.UpdateAgentRequest;
+import io.memgptmilvus.agent.v1.UpdateAgentResponse;
 import io.memgptmilvus.common.v1.ErrorReason;
 import io.memgptmilvus.memory.v1.Agent;
 import io.memgptmilvus.memory.v1.TurnState;
@@ -35,6 +38,7 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -118,6 +122,39 @@ class MemGPTTest {
   }
 
   @Test
+  void aTurnIsSentAgainUntilAnAgentRuns() throws Exception {
+    int port = server.getPort();
+    server.shutdownNow().awaitTermination();
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + port).patience(Duration.ofSeconds(2));
+    try (MemGPT impatient = builder.build(); Turn turn = impatient.send(SendMessageRequest.getDefaultInstance())) {
+      StatusRuntimeException error =
+          assertTimeoutPreemptively(
+              Duration.ofSeconds(20),
+              () -> assertThrows(StatusRuntimeException.class, () -> turn.forEach(event -> {})));
+      assertEquals(Status.Code.UNAVAILABLE, error.getStatus().getCode());
+      fake.scripts.add(new Script(List.of(done(1)), null));
+      server = Grpc.newServerBuilderForPort(port, InsecureServerCredentials.create()).addService(fake).build().start();
+      turn.forEach(event -> {});
+      assertEquals(TurnState.TURN_STATE_COMPLETED, turn.done().orElseThrow().getState());
+    }
+  }
+
+  @Test
+  void aStreamGetsARequestId() {
+    fake.scripts.add(new Script(List.of(done(1)), null));
+    memgpt.agents().sendMessage(SendMessageRequest.getDefaultInstance()).forEachRemaining(response -> {});
+    assertFalse(fake.requests.get(0).getRequestId().isEmpty());
+  }
+
+  @Test
+  void otherCallsAreNotRepeated() {
+    UpdateAgentRequest request = UpdateAgentRequest.getDefaultInstance();
+    StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> memgpt.agents().updateAgent(request));
+    assertEquals(ErrorReason.ERROR_REASON_SHUTTING_DOWN, Errors.reasonOf(error));
+    assertEquals(1, fake.updates.get());
+  }
+
+  @Test
   void aMutationIsRepeatedUnderOneRequestId() {
     String id = memgpt.agents().createAgent(CreateAgentRequest.newBuilder().setName("Ada").build()).getAgent().getAgentId();
     assertEquals("agent_1", id);
@@ -166,6 +203,7 @@ class MemGPTTest {
     private final Deque<Script> scripts = new ArrayDeque<>();
     private final List<SendMessageRequest> requests = new CopyOnWriteArrayList<>();
     private final List<CreateAgentRequest> created = new CopyOnWriteArrayList<>();
+    private final AtomicInteger updates = new AtomicInteger();
 
     @Override
     public void sendMessage(SendMessageRequest request, StreamObserver<SendMessageResponse> responses) {
@@ -188,6 +226,12 @@ class MemGPTTest {
       }
       responses.onNext(CreateAgentResponse.newBuilder().setAgent(Agent.newBuilder().setAgentId("agent_1")).build());
       responses.onCompleted();
+    }
+
+    @Override
+    public void updateAgent(UpdateAgentRequest request, StreamObserver<UpdateAgentResponse> responses) {
+      updates.incrementAndGet();
+      responses.onError(refusal(Status.UNAVAILABLE, "SHUTTING_DOWN"));
     }
 
     @Override

@@ -1,0 +1,59 @@
+package io.memgptmilvus.client;
+
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+
+/** Which calls gRPC repeats, how often, and how it chooses a replica. */
+final class Retries {
+  /**
+   * The unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. A stream is not among
+   * them: its call fails fast, and the patience of the turn or the load decides.
+   */
+  private static final Map<String, List<String>> REPEATABLE =
+      Map.of(
+          "memgpt.agent.v1.AgentService",
+          List.of(
+              "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource",
+              "DetachSource", "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite",
+              "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools"),
+          "memgpt.loader.v1.LoaderService",
+          List.of(
+              "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
+          "memgpt.memory.v1.ArchivalMemoryService",
+          List.of(
+              "SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
+          "memgpt.memory.v1.RecallMemoryService",
+          List.of(
+              "SearchMessages", "ListMessages"),
+          "memgpt.memory.v1.SourceService",
+          List.of(
+              "GetSource", "ListSources", "ListFiles", "DeleteFile"),
+          "memgpt.memory.v1.StoreService",
+          List.of(
+              "GetStore", "CancelReembed"));
+
+  private static final Map<String, ?> POLICY =
+      Map.of(
+          "maxAttempts", 5.0,
+          "initialBackoff", "0.2s",
+          "maxBackoff", "3s",
+          "backoffMultiplier", 2.0,
+          "retryableStatusCodes", List.of("UNAVAILABLE"));
+
+  private Retries() {}
+
+  /** Returns the service config of every connection. */
+  static Map<String, ?> serviceConfig() {
+    List<Map<String, String>> names = REPEATABLE.entrySet().stream().flatMap(Retries::names).toList();
+    return Map.of(
+        "loadBalancingConfig",
+        List.of(Map.of("round_robin", Map.of())),
+        "methodConfig",
+        List.of(Map.of("name", names, "waitForReady", true, "retryPolicy", POLICY)));
+  }
+
+  private static Stream<Map<String, String>> names(Map.Entry<String, List<String>> service) {
+    return service.getValue().stream().map(method -> Map.of("service", service.getKey(), "method", method));
+  }
+}
