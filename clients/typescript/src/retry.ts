@@ -1,4 +1,4 @@
-import { clone, type DescMessage, type Message, type MessageShape } from "@bufbuild/protobuf";
+import { clone, type DescMethod, type Message } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
@@ -6,13 +6,42 @@ import { isInterruption } from "./errors.js";
 
 const UNARY_PATIENCE = 15_000;
 
+/** Unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. */
+const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
+  "memgpt.agent.v1.AgentService": [
+    "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource", "DetachSource",
+    "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite", "PutProfile", "GetProfile",
+    "ListProfiles", "GetModel", "ListTools", "UnregisterTools",
+  ],
+  "memgpt.loader.v1.LoaderService": [
+    "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
+  ],
+  "memgpt.memory.v1.ArchivalMemoryService": [
+    "SearchPassages", "ListPassages", "GetPassages", "DeletePassages",
+  ],
+  "memgpt.memory.v1.RecallMemoryService": [
+    "SearchMessages", "ListMessages",
+  ],
+  "memgpt.memory.v1.SourceService": [
+    "GetSource", "ListSources", "ListFiles", "DeleteFile",
+  ],
+  "memgpt.memory.v1.StoreService": [
+    "GetStore", "CancelReembed",
+  ],
+};
+
+/** Calls in which the request id is that of an earlier request. */
+const NAME_AN_EARLIER_REQUEST: readonly string[] = ["CancelTurn", "ResumeTurn"];
+
 /**
- * Repeats unary calls that were interrupted. A mutation without a request id is sent with a new one, so that repeating it is safe.
+ * Repeats unary calls that were interrupted, if running them twice is safe. A mutation without a request id, of a stream as well,
+ * is sent with a new one.
  */
 export const retryUnary: Interceptor = (next) => async (request) => {
-  if (request.stream) return await next(request);
+  if (request.stream) return await next({ ...request, message: withRequestIds(request.method, request.message) });
+  const message = withRequestId(request.method, request.message);
+  if (REPEATABLE[request.service.typeName]?.includes(request.method.name) !== true) return await next({ ...request, message });
   const backoff = new Backoff(UNARY_PATIENCE);
-  const message = withRequestId(request.method.input, request.message);
   for (;;) {
     try {
       return await next({ ...request, message });
@@ -22,8 +51,13 @@ export const retryUnary: Interceptor = (next) => async (request) => {
   }
 };
 
-function withRequestId<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): MessageShape<Desc> {
+function withRequestId(method: DescMethod, message: Message): Message {
   const fields = message as Message & { requestId?: unknown };
-  if (schema.field["requestId"] === undefined || fields.requestId !== "") return message;
-  return Object.assign(clone(schema, message), { requestId: crypto.randomUUID() });
+  if (method.input.field["requestId"] === undefined || fields.requestId !== "") return message;
+  if (NAME_AN_EARLIER_REQUEST.includes(method.name)) return message;
+  return Object.assign(clone(method.input, message), { requestId: crypto.randomUUID() });
+}
+
+async function* withRequestIds(method: DescMethod, messages: AsyncIterable<Message>): AsyncGenerator<Message> {
+  for await (const message of messages) yield withRequestId(method, message);
 }

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, createRouterTransport, type Interceptor, type Transport } from "@connectrpc/connect";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -24,7 +24,9 @@ const started = create(TurnEventSchema, { event: { case: "started", value: { req
 const done = create(TurnEventSchema, { sequence: 3n, event: { case: "done", value: { state: TurnState.COMPLETED } } });
 
 /** An Agent that plays one script for each stream: its events, then its error. */
-function agent(scripts: [TurnEvent[], ConnectError | undefined][], seen: SendMessageRequest[]): Transport {
+function agent(
+  scripts: [TurnEvent[], ConnectError | undefined][], seen: SendMessageRequest[], interceptors: Interceptor[] = [],
+): Transport {
   return createRouterTransport(({ service }) => {
     service(AgentService, {
       async *sendMessage(request) {
@@ -35,7 +37,7 @@ function agent(scripts: [TurnEvent[], ConnectError | undefined][], seen: SendMes
         if (error !== undefined) throw error;
       },
     });
-  });
+  }, { transport: { interceptors } });
 }
 
 const interruptions: Record<string, ConnectError | undefined> = {
@@ -98,6 +100,33 @@ void test("a mutation is repeated under one request id", async () => {
   assert.equal(created.agent?.agentId, "agent_1");
   assert.equal(new Set(seen.map((request) => request.requestId)).size, 1);
   assert.notEqual(seen[0]?.requestId, "");
+});
+
+void test("a stream gets a request id", async () => {
+  const seen: SendMessageRequest[] = [];
+  const transport = agent([[[done], undefined]], seen, [retryUnary]);
+  for await (const { event } of new MemGPT({ agent: transport }).agents.sendMessage({ agentId: "agent_1" })) {
+    assert.equal(event?.event.case, "done");
+  }
+  assert.notEqual(seen[0]?.requestId ?? "", "");
+});
+
+void test("other calls are not repeated", async () => {
+  let updates = 0;
+  const transport = createRouterTransport(
+    ({ service }) => {
+      service(AgentService, {
+        updateAgent() {
+          updates += 1;
+          throw refusal(Code.Unavailable, updates === 1 ? "SHUTTING_DOWN" : "AGENT_NOT_FOUND");
+        },
+      });
+    },
+    { transport: { interceptors: [retryUnary] } },
+  );
+  const update = new MemGPT({ agent: transport }).agents.updateAgent({});
+  await assert.rejects(update, (error) => reasonOf(error) === ErrorReason.SHUTTING_DOWN);
+  assert.equal(updates, 1);
 });
 
 void test("pages are one sequence", async () => {
