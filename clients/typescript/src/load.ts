@@ -46,6 +46,9 @@ export async function load(
   return await run.toEnd();
 }
 
+/** An exception of the caller's `onFile`, which must not count as an interruption. */
+class CallerError extends Error {}
+
 class LoadRun {
   #sequence = 0n;
 
@@ -63,6 +66,7 @@ class LoadRun {
       try {
         return await this.#attempt();
       } catch (error) {
+        if (error instanceof CallerError) throw error.cause;
         if (this.signal?.aborted === true || !isInterruption(error)) throw error;
         if (!(await this.backoff.wait(error, this.signal))) throw error;
       }
@@ -82,10 +86,18 @@ class LoadRun {
     for await (const { sequence, event } of this.loads.watchLoad(watch, call)) {
       this.backoff.reset();
       if (sequence > this.#sequence) this.#sequence = sequence;
-      if (event.case === "file") this.onFile?.(event.value);
+      if (event.case === "file") this.#report(event.value);
       if (event.case === "ended") return event.value;
     }
     throw new Error("the load's stream ended before its last event");
+  }
+
+  #report(file: LoadFile): void {
+    try {
+      this.onFile?.(file);
+    } catch (error) {
+      throw new CallerError("onFile failed", { cause: error });
+    }
   }
 
   async *#pieces(loadId: string, name: string): AsyncGenerator<UploadFileRequest> {

@@ -7,6 +7,8 @@ import { MemGPT, metadataOf, reasonOf, ErrorReason, retryUnary } from "../src/in
 import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { AgentService, type CreateAgentRequest, type SendMessageRequest } from "../src/gen/memgpt/agent/v1/agent_service_pb.js";
 import { TurnEventSchema, type TurnEvent } from "../src/gen/memgpt/agent/v1/event_pb.js";
+import { FileState } from "../src/gen/memgpt/loader/v1/load_pb.js";
+import { LoaderService } from "../src/gen/memgpt/loader/v1/loader_service_pb.js";
 import { TurnState } from "../src/gen/memgpt/memory/v1/turn_pb.js";
 
 const PATIENCE = 5000;
@@ -127,6 +129,29 @@ void test("other calls are not repeated", async () => {
   const update = new MemGPT({ agent: transport }).agents.updateAgent({});
   await assert.rejects(update, (error) => reasonOf(error) === ErrorReason.SHUTTING_DOWN);
   assert.equal(updates, 1);
+});
+
+void test("an exception of onFile ends the load", async () => {
+  let created = 0;
+  const transport = createRouterTransport(({ service }) => {
+    service(LoaderService, {
+      createLoad() {
+        created += 1;
+        if (created > 1) throw refusal(Code.NotFound, "LOAD_NOT_FOUND");
+        return { load: { loadId: "load_1" } };
+      },
+      async *watchLoad() {
+        yield await Promise.resolve({ sequence: 1n, event: { case: "file" as const, value: { state: FileState.LOADED } } });
+      },
+    });
+  });
+  const failure = new Error("the caller's");
+  const onFile = (): void => {
+    throw failure;
+  };
+  const loading = new MemGPT({ loader: transport, patience: 1000 }).load({}, [], { onFile });
+  await assert.rejects(loading, (error) => error === failure);
+  assert.equal(created, 1);
 });
 
 void test("pages are one sequence", async () => {
