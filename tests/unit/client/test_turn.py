@@ -56,6 +56,7 @@ def run(request: pytest.FixtureRequest) -> Run:
         Break(Code.CANCELLED),
         Break(Code.DEADLINE_EXCEEDED),
         Break(Code.UNAVAILABLE, "SHUTTING_DOWN"),
+        Break(Code.UNAVAILABLE, "STORE_UNAVAILABLE"),
         Break(Code.UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         Break(Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
         None,

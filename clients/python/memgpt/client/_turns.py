@@ -18,7 +18,9 @@ TURN_SECONDS = 30.0
 _FIRST_SECONDS = 5.0
 """The same before the Agent's first response, when it may not exist at all."""
 
-_REPLICA_REASONS = frozenset({Reason.SHUTTING_DOWN, Reason.SERVICE_UNAVAILABLE, Reason.OVERLOADED})
+_REPLICA_REASONS = frozenset(
+    {Reason.SHUTTING_DOWN, Reason.STORE_UNAVAILABLE, Reason.SERVICE_UNAVAILABLE, Reason.OVERLOADED}
+)
 """Reasons that concern one replica at one time; another replica, or the same one later, may succeed."""
 
 _TRANSPORT_ERRORS = (Unavailable, Internal, Cancelled, DeadlineExceeded)
