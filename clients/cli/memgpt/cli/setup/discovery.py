@@ -1,4 +1,4 @@
-"""Discovery of model servers on this machine, and of the models and context windows of endpoints."""
+"""Finds model servers on this machine (Ollama, llama.cpp, LM Studio), their models, and their context windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running turn and its events."""
+"""The events of a turn; resumes a broken stream."""
 
 from __future__ import annotations
 

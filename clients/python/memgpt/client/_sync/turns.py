@@ -1,5 +1,5 @@
 # Generated from memgpt/client/_async by scripts/sync_client.py. Do not edit.
-"""A running turn and its events."""
+"""The events of a turn; resumes a broken stream."""
 
 from __future__ import annotations
 
