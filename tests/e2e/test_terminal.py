@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
 import time
@@ -154,10 +156,14 @@ def test_two_terminals_share_the_services(home: Home) -> None:
 def test_services_end_with_a_last_user_that_is_killed(home: Home) -> None:
     with home.terminal("run", "--agent", "Ada", "--first") as chat:
         chat.wait(PROMPT)
-        assert len(services_of(home)) == 3
+        ends = [os.pidfd_open(pid) for pid in services_of(home)]
+        assert len(ends) == 3
     deadline = time.monotonic() + 30
-    while services_of(home) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    for end in ends:
+        assert select.select([end], [], [], max(0.0, deadline - time.monotonic()))[0], (
+            "a service outlives its last user"
+        )
+        os.close(end)
     assert services_of(home) == []
     assert home.run("list", "agents").returncode == 0, "and the next one starts its own"
 
