@@ -13,7 +13,7 @@ from memgpt_runtime import graphemes
 
 from memgpt_loader.charsets import likely_encodings, superset
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import NoteKind, Notes
+from memgpt_loader.notes import NoteKind, Notes
 
 SAMPLE_BYTES = 64 * 1024
 """Bytes at the start of a file that are used to guess its encoding."""

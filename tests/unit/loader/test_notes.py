@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_loader.formats.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, NoteKind, Notes
+from memgpt_loader.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, NoteKind, Notes
 
 
 def test_pages_are_gathered_into_ranges() -> None:

@@ -5,7 +5,6 @@
 | `spec` | what a format is, what its parser gets and returns |
 | `registry` | the list of formats |
 | `sniffing`, `probe` | how the format of a file is detected |
-| `notes` | notes on content that the extracted text leaves out |
 | `office` | code shared by office formats: bounded ZIP archives of XML, drawings, equations |
 | `embedded` | files within files |
 
@@ -15,10 +14,10 @@ libraries when the first file of their kind comes, in a parser process.
 
 from __future__ import annotations
 
-from memgpt_loader.formats.notes import Note, NoteKind, Notes
 from memgpt_loader.formats.registry import FORMATS, format_of, parse
 from memgpt_loader.formats.sniffing import media_type_of
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
+from memgpt_loader.notes import Note, NoteKind, Notes
 
 __all__ = [
     "FORMATS",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import Blocks, one_line
+from memgpt_loader.notes import Notes
 
 CALENDAR = "text/calendar"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken
+from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import table_lines
 
 CSV = "text/csv"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
+from memgpt_loader.notes import Notes
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 

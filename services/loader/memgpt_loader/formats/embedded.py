@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.spec import File, Limits
+from memgpt_loader.notes import Notes
 
 MOST_DEPTH = 3
 """Maximum nesting depth of embedded files, not counting the outermost file."""

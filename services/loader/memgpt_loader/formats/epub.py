@@ -8,10 +8,10 @@ from xml.etree.ElementTree import Element
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.packages import Package, local, open_package, resolve
 from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
+from memgpt_loader.notes import NoteKind, Notes
 
 EPUB = "application/epub+zip"
 

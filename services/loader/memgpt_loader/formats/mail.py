@@ -17,10 +17,10 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.calendar import calendar_text
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
 from memgpt_loader.formats.mail_headers import decoded_header
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks, one_line
+from memgpt_loader.notes import NoteKind, Notes
 
 MAIL = "message/rfc822"
 

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.mail import is_message, message_text
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
+from memgpt_loader.notes import NoteKind, Notes
 
 MBOX = "application/mbox"
 

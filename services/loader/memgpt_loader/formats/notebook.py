@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks
+from memgpt_loader.notes import NoteKind, Notes
 
 NOTEBOOK = "application/x-ipynb+json"
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.spec import MARKDOWN, PLAIN, File, Format, Limits, PageText, Parsed
+from memgpt_loader.notes import Notes
 
 _CODE = (
     ".asm .bash .bat .c .cc .clj .cmake .cpp .cs .css .cxx .dart .diff .erl .ex .exs .f90 .fs .go .gradle .graphql "

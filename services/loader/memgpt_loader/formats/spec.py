@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import Notes
+from memgpt_loader.notes import Notes
 
 if TYPE_CHECKING:
     from memgpt_loader.formats.probe import Probe

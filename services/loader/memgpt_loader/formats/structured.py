@@ -9,8 +9,8 @@ from typing import Any
 
 from memgpt_loader import text
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, flowing
+from memgpt_loader.notes import NoteKind, Notes
 
 JSON = "application/json"
 JSONL = "application/jsonl"

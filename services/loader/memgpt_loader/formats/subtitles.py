@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import one_line
+from memgpt_loader.notes import Notes
 
 VTT = "text/vtt"
 SRT = "application/x-subrip"

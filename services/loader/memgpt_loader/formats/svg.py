@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from memgpt_loader import text
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.probe import Probe, after_prolog
 from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
+from memgpt_loader.notes import Notes
 
 SVG = "image/svg+xml"
 

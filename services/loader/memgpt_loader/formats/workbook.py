@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.drawings import Drawings, plain_text
 from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.markup import link, one_line
+from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import Row, table_lines
 
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")

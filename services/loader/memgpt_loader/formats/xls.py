@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.notes import Notes
 from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.formats.probe import OLE, Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.markup import link, one_line
+from memgpt_loader.notes import Notes
 from memgpt_loader.tables import Row, table_lines
 
 XLS = "application/vnd.ms-excel"

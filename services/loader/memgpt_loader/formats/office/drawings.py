@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element
 
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.markup import one_line
+from memgpt_loader.notes import NoteKind, Notes
 
 _MOST_POINTS = 5000
 _AXES = ("catAx", "valAx", "dateAx", "serAx")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.numbering import number, roman
 from memgpt_loader.formats.office.packages import Package, attribute, local
 from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import Row, table_lines
 
 _MOST_REPEATED_COLUMNS = 1024

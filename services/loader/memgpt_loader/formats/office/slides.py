@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.drawings import Drawings, description
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import is_symbol_font, symbol
 from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.notes import NoteKind, Notes
 
 _TITLES = ("title", "ctrTitle")
 _ON_EVERY_SLIDE = ("sldNum", "dt", "ftr", "hdr", "sldImg")

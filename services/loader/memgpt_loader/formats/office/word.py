@@ -10,13 +10,13 @@ from xml.etree.ElementTree import Element
 from memgpt_loader.failures import FileFailure
 from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.office.drawings import Drawings
 from memgpt_loader.formats.office.numbering import ListPlace, Numbering, number
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import symbol
 from memgpt_loader.formats.spec import File, Limits
 from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.notes import NoteKind, Notes
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _NOT_SHOWN = frozenset(

@@ -16,12 +16,12 @@ from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
-from memgpt_loader.formats.notes import NoteKind, Notes
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
 from memgpt_loader.formats.pdf.extras import Attachment, attachments, field_lines, page_attachments
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import without_furniture
 from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, encrypted, too_many_pages
+from memgpt_loader.notes import NoteKind, Notes
 
 # pypdf logs every irregularity, even in files that it can read.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
