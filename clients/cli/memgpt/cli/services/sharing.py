@@ -72,7 +72,7 @@ class _User:
             last = False
         else:
             last = True
-            _state_file(self._folder).unlink(missing_ok=True)
+            _forget(self._folder, self._state)
         waiting = [_pidfd(pid) for pid in self._state["pids"]] if last else []
         os.close(self._front)
         for descriptor in waiting[1:]:
@@ -106,7 +106,7 @@ class _Starter(_User):
             for child in self._children:
                 child.leave()
         else:
-            _state_file(self._folder).unlink(missing_ok=True)
+            _forget(self._folder, self._state)
             stop(self._children, *self._lifelines)
             for name in ("front", "back", "users"):
                 _file(self._folder, self._state["id"], name).unlink(missing_ok=True)
@@ -116,10 +116,8 @@ class _Starter(_User):
 def _joined(folder: Path, tell: Callable[[str], None], overrides: Mapping[str, str]) -> _User | None:
     """Join running services; None if there are none."""
     try:
-        state = json.loads(_state_file(folder).read_text(encoding="utf-8"))
+        state = json.loads(_state_file(folder, _environment()).read_text(encoding="utf-8"))
         identity = str(state["id"])
-        if state["environment"] != _environment():
-            return None  # other settings, perhaps for another store; a store in use is refused when it is opened
         held: list[int] = []
         try:
             for name, flags in (("front", os.O_WRONLY), ("back", os.O_WRONLY), ("users", os.O_RDWR)):
@@ -172,7 +170,7 @@ def _started(
         if not overrides:  # other commands must not use overrides of one command
             draft = folder / f"services.{identity}"
             draft.write_text(json.dumps(state), encoding="utf-8")
-            draft.replace(_state_file(folder))
+            draft.replace(_state_file(folder, _environment()))
     except BaseException:
         stop(children, front, back)
         os.close(lock)
@@ -219,8 +217,21 @@ def _file(folder: Path, identity: str, name: str) -> Path:
     return folder / f"{identity}.{name}"
 
 
-def _state_file(folder: Path) -> Path:
-    return folder / "services.json"
+def _state_file(folder: Path, environment: str) -> Path:
+    """Return the file that describes the services of one environment.
+
+    Commands with other settings, perhaps for another store, have services of their own; a store in use is refused when
+    it is opened.
+    """
+    return folder / f"services-{environment[:16]}.json"
+
+
+def _forget(folder: Path, state: Mapping[str, Any]) -> None:
+    """Remove the description of these services, unless others have replaced it."""
+    file = _state_file(folder, state["environment"])
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(file.read_text(encoding="utf-8"))["id"] == state["id"]:
+            file.unlink()
 
 
 def _environment() -> str:
