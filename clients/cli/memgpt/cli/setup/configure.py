@@ -71,7 +71,7 @@ def _warn_of_silent_window(ui: Ui, endpoint: Endpoint, answers: Answers) -> None
     window, wanted = endpoint.silent_window(answers.model), answers.context_window or DEFAULT_WINDOW
     if 0 < window < wanted:
         ui.warning(
-            f"Ollama cuts prompts of {answers.model} at {window:,} tokens without a word, and the Agent counts on"
+            f"Ollama silently truncates prompts of {answers.model} at {window:,} tokens, and the Agent counts on"
             f" {wanted:,}; start Ollama with OLLAMA_CONTEXT_LENGTH={wanted}"
         )
 
