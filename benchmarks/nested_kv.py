@@ -40,8 +40,8 @@ from uuid import UUID
 import grpc
 from memgpt.agent.v1.agent_service_pb2 import CreateAgentRequest, SendMessageRequest
 from memgpt.client import MemGPT
+from memgpt.config import ServerSettings
 from memgpt.memory.v1.archival_memory_service_pb2 import SearchPassagesResponse
-from memgpt_runtime.config import ServerSettings
 from memgpt_runtime.server import server_options
 
 from benchmarks.common import Options, Table, new_store, say, scratch

@@ -25,11 +25,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 from memgpt.cli.settings import ClientSettings
+from memgpt.config import Section, ServerSettings
 from memgpt_agent.config import AgentSettings
 from memgpt_loader.config import LoaderSettings
 from memgpt_loader.formats import FORMATS
 from memgpt_memory.config import MemorySettings
-from memgpt_runtime.config import Section, ServerSettings
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr

@@ -12,23 +12,23 @@ const (
 
 // backoff spaces out attempts and ends them after a time without progress.
 type backoff struct {
-	patience time.Duration
-	since    time.Time
-	pause    time.Duration
+	timeout time.Duration
+	since   time.Time
+	pause   time.Duration
 }
 
-func newBackoff(patience time.Duration) *backoff {
-	return &backoff{patience: patience, since: time.Now(), pause: firstPause}
+func newBackoff(timeout time.Duration) *backoff {
+	return &backoff{timeout: timeout, since: time.Now(), pause: firstPause}
 }
 
 // reset notes progress.
 func (b *backoff) reset() { b.since, b.pause = time.Now(), firstPause }
 
-// wait pauses before the next attempt after err. It returns false when the patience is used up or the context ends.
+// wait pauses before the next attempt after err. It returns false when the time is used up or the context ends.
 func (b *backoff) wait(ctx context.Context, err error) bool {
 	pause := max(b.pause, RetryAfter(err))
 	b.pause = min(2*b.pause, lastPause)
-	if time.Since(b.since)+pause > b.patience {
+	if time.Since(b.since)+pause > b.timeout {
 		return false
 	}
 	timer := time.NewTimer(pause)

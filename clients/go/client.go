@@ -24,8 +24,8 @@ const (
 	// DefaultCallTimeout limits a unary call whose context has no deadline.
 	DefaultCallTimeout = 60 * time.Second
 
-	// DefaultPatience is how long a turn or a load is resumed without progress before its error is returned.
-	DefaultPatience = 2 * time.Minute
+	// DefaultResumeTimeout is how long a turn or a load is resumed without progress before its error is returned.
+	DefaultResumeTimeout = 2 * time.Minute
 
 	maxMessageBytes = 32 << 20
 )
@@ -49,16 +49,16 @@ type Client struct {
 	// Recall searches messages.
 	Recall memoryv1.RecallMemoryServiceClient
 
-	connections []*grpc.ClientConn
-	patience    time.Duration
+	connections   []*grpc.ClientConn
+	resumeTimeout time.Duration
 }
 
 type options struct {
-	transport credentials.TransportCredentials
-	token     string
-	timeout   time.Duration
-	patience  time.Duration
-	dial      []grpc.DialOption
+	transport     credentials.TransportCredentials
+	token         string
+	timeout       time.Duration
+	resumeTimeout time.Duration
+	dial          []grpc.DialOption
 }
 
 // Option changes how a client connects.
@@ -79,9 +79,9 @@ func WithCallTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.timeout = timeout }
 }
 
-// WithPatience sets how long turns and loads are resumed without progress, in place of DefaultPatience.
-func WithPatience(patience time.Duration) Option {
-	return func(o *options) { o.patience = patience }
+// WithResumeTimeout sets how long turns and loads are resumed without progress, in place of DefaultResumeTimeout.
+func WithResumeTimeout(resumeTimeout time.Duration) Option {
+	return func(o *options) { o.resumeTimeout = resumeTimeout }
 }
 
 // WithDialOptions adds options of grpc.NewClient, such as interceptors.
@@ -91,11 +91,11 @@ func WithDialOptions(dial ...grpc.DialOption) Option {
 
 // Dial prepares the connections; they are made with the first call.
 func Dial(addresses Addresses, opts ...Option) (*Client, error) {
-	o := options{transport: insecure.NewCredentials(), timeout: DefaultCallTimeout, patience: DefaultPatience}
+	o := options{transport: insecure.NewCredentials(), timeout: DefaultCallTimeout, resumeTimeout: DefaultResumeTimeout}
 	for _, option := range opts {
 		option(&o)
 	}
-	client := &Client{patience: o.patience}
+	client := &Client{resumeTimeout: o.resumeTimeout}
 	connect := func(address string) (*grpc.ClientConn, error) {
 		connection, err := grpc.NewClient(address, o.dialOptions()...)
 		if err == nil {

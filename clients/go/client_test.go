@@ -80,7 +80,7 @@ func serve(t *testing.T, fake *fakeAgent, opts ...Option) *Client {
 	server := grpc.NewServer()
 	agentv1.RegisterAgentServiceServer(server, fake)
 	go func() { _ = server.Serve(listener) }()
-	client, err := Dial(Addresses{Agent: listener.Addr().String()}, append([]Option{WithPatience(5 * time.Second)}, opts...)...)
+	client, err := Dial(Addresses{Agent: listener.Addr().String()}, append([]Option{WithResumeTimeout(5 * time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestTurnGivesUpWhenAttemptsOnlyStart(t *testing.T) {
 	}
 	fake.scripts = append(fake.scripts, play(nil, done(1)))
 	var last error
-	client := serve(t, fake, WithPatience(time.Second))
+	client := serve(t, fake, WithResumeTimeout(time.Second))
 	for _, err := range client.Send(t.Context(), &agentv1.SendMessageRequest{}).Events() {
 		last = err
 	}
@@ -211,7 +211,7 @@ func TestTurnIsSentAgainUntilAnAgentRuns(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	client, err := Dial(Addresses{Agent: address}, WithPatience(time.Second))
+	client, err := Dial(Addresses{Agent: address}, WithResumeTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestTurnIsSentAgainUntilAnAgentRuns(t *testing.T) {
 	agentv1.RegisterAgentServiceServer(server, fake)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	client.patience = 15 * time.Second
+	client.resumeTimeout = 15 * time.Second
 	for _, err := range client.Send(ctx, &agentv1.SendMessageRequest{}).Events() {
 		if err != nil {
 			t.Errorf("with an Agent: %v", err)

@@ -51,7 +51,7 @@ func (c *Client) Load(
 		request.Files = append(request.Files, manifest)
 		byName[file.Name] = file
 	}
-	run := &loadRun{client: c, request: request, files: byName, progress: progress, backoff: newBackoff(c.patience)}
+	run := &loadRun{client: c, request: request, files: byName, progress: progress, backoff: newBackoff(c.resumeTimeout)}
 	for {
 		load, err := run.attempt(ctx)
 		if err == nil || !interrupted(ctx, err) || !run.backoff.wait(ctx, err) {

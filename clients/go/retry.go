@@ -3,7 +3,7 @@ package memgpt
 import "encoding/json"
 
 // repeatable lists, by service, the unary calls that only read, that are inherently idempotent, or that carry a request id. gRPC
-// may repeat them. A stream is not among them: its call fails fast, and the patience of the turn or the load decides.
+// may repeat them. A stream is not among them: its call fails fast, and the resume timeout of the turn or the load decides.
 var repeatable = map[string][]string{
 	"memgpt.agent.v1.AgentService": {
 		"CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource", "DetachSource",

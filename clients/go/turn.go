@@ -52,10 +52,10 @@ func (t *Turn) Done() *agentv1.Done {
 
 // Events returns the events of the turn, up to and with Done. Each durable event is returned once and in order. An error is
 // returned last: the context's, the services' answer to the request, or the last failure when the turn could not be resumed
-// within the client's patience. Ranging again continues after the last durable event.
+// within the resume timeout. Ranging again continues after the last durable event.
 func (t *Turn) Events() iter.Seq2[*agentv1.TurnEvent, error] {
 	return func(yield func(*agentv1.TurnEvent, error) bool) {
-		backoff := newBackoff(t.client.patience)
+		backoff := newBackoff(t.client.resumeTimeout)
 		for {
 			err := t.stream(backoff, yield)
 			if err == nil {

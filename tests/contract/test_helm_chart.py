@@ -9,10 +9,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from memgpt.config import ServiceSection, load_config
 from memgpt_agent.config import AgentSettings
 from memgpt_loader.config import LoaderSettings
 from memgpt_memory.config import MemorySettings
-from memgpt_runtime.config import ServiceSection, load_config
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "memgpt"
 EXAMPLES = [None, *sorted((CHART / "ci").glob("*-values.yaml"))]

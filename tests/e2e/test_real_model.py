@@ -43,7 +43,7 @@ TALK = (
         f"Item {number}: the committee talked about shelf {number} and decided nothing." for number in range(200)
     ),
     "Thank you. How many days has a week?",
-    "My favourite colour is green.",
+    "My favorite color is green.",
     "What could I paint green in my workshop?",
     "Tell me in one sentence what a dovetail joint is.",
     "Do you prefer tea or coffee?",

@@ -8,8 +8,8 @@ export class Backoff {
   #since = performance.now();
   #pause = FIRST_PAUSE;
 
-  /** @param patience - milliseconds without progress after which no further attempt is made */
-  constructor(private readonly patience: number) {}
+  /** @param timeout - milliseconds without progress after which no further attempt is made */
+  constructor(private readonly timeout: number) {}
 
   /** Note progress. */
   reset(): void {
@@ -17,11 +17,11 @@ export class Backoff {
     this.#pause = FIRST_PAUSE;
   }
 
-  /** Pause before the next attempt after `error`. Resolves to false when the patience is used up or the signal aborts. */
+  /** Pause before the next attempt after `error`. Resolves to false when the timeout is used up or the signal aborts. */
   async wait(error: unknown, signal?: AbortSignal): Promise<boolean> {
     const pause = Math.max(this.#pause, retryAfter(error));
     this.#pause = Math.min(2 * this.#pause, LAST_PAUSE);
-    if (performance.now() - this.#since + pause > this.patience || signal?.aborted === true) {
+    if (performance.now() - this.#since + pause > this.timeout || signal?.aborted === true) {
       return false;
     }
     return await new Promise((resolve) => {

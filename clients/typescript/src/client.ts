@@ -21,17 +21,17 @@ export interface MemGPTOptions {
   loader?: Transport;
   memory?: Transport;
   /** Milliseconds for which turns and loads are resumed without progress. Default: two minutes. */
-  patience?: number;
+  resumeTimeout?: number;
 }
 
 /** Client of the services: the generated clients, and what every caller needs on top of them. */
 export class MemGPT {
   readonly #options: MemGPTOptions;
-  readonly #patience: number;
+  readonly #resumeTimeout: number;
 
   constructor(options: MemGPTOptions) {
     this.#options = options;
-    this.#patience = options.patience ?? 120_000;
+    this.#resumeTimeout = options.resumeTimeout ?? 120_000;
   }
 
   /** Talks to agents and manages them. */
@@ -56,7 +56,7 @@ export class MemGPT {
 
   /** Give an agent a message. The turn begins when it is iterated. */
   send(request: MessageInitShape<typeof SendMessageRequestSchema>, options: TurnOptions = {}): Turn {
-    return new Turn(this.agents, request, this.#patience, options);
+    return new Turn(this.agents, request, this.#resumeTimeout, options);
   }
 
   /**
@@ -66,7 +66,7 @@ export class MemGPT {
   async load(
     request: MessageInitShape<typeof CreateLoadRequestSchema>, documents: readonly Document[], options: LoadOptions = {},
   ): Promise<Load> {
-    return await load(this.loads, request, documents, this.#patience, options);
+    return await load(this.loads, request, documents, this.#resumeTimeout, options);
   }
 
   /** The whole ranking, best first, to the last passage. `pageSize` is the size of one fetch. */

@@ -29,7 +29,7 @@ export async function load(
   loads: Client<typeof LoaderService>,
   options: MessageInitShape<typeof CreateLoadRequestSchema>,
   documents: readonly Document[],
-  patience: number,
+  resumeTimeout: number,
   { signal, onFile }: LoadOptions,
 ): Promise<Load> {
   const request = create(CreateLoadRequestSchema, options);
@@ -42,7 +42,7 @@ export async function load(
     request.files.push(create(FileManifestSchema, { name, size: BigInt(blob.size), sha256: hex(digest) }));
     contents.set(name, blob);
   }
-  const run = new LoadRun(loads, request, contents, new Backoff(patience), signal, onFile);
+  const run = new LoadRun(loads, request, contents, new Backoff(resumeTimeout), signal, onFile);
   return await run.toEnd();
 }
 

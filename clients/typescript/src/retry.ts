@@ -4,7 +4,7 @@ import type { Interceptor } from "@connectrpc/connect";
 import { Backoff } from "./backoff.js";
 import { isInterruption } from "./errors.js";
 
-const UNARY_PATIENCE = 15_000;
+const UNARY_RETRY_TIMEOUT = 15_000;
 
 /** Unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. */
 const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
@@ -41,7 +41,7 @@ export const retryUnary: Interceptor = (next) => async (request) => {
   if (request.stream) return await next({ ...request, message: withRequestIds(request.method, request.message) });
   const message = withRequestId(request.method, request.message);
   if (REPEATABLE[request.service.typeName]?.includes(request.method.name) !== true) return await next({ ...request, message });
-  const backoff = new Backoff(UNARY_PATIENCE);
+  const backoff = new Backoff(UNARY_RETRY_TIMEOUT);
   for (;;) {
     try {
       return await next({ ...request, message });

@@ -26,7 +26,7 @@ export class Turn implements AsyncIterable<TurnEvent> {
   constructor(
     private readonly agents: Client<typeof AgentService>,
     request: MessageInitShape<typeof SendMessageRequestSchema>,
-    private readonly patience: number,
+    private readonly resumeTimeout: number,
     private readonly options: TurnOptions,
   ) {
     this.#request = clone(SendMessageRequestSchema, create(SendMessageRequestSchema, request));
@@ -56,7 +56,7 @@ export class Turn implements AsyncIterable<TurnEvent> {
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, undefined> {
     const { signal } = this.options;
-    const backoff = new Backoff(this.patience);
+    const backoff = new Backoff(this.resumeTimeout);
     for (;;) {
       try {
         for await (const { event } of this.agents.sendMessage(this.#request, signal === undefined ? {} : { signal })) {

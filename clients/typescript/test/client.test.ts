@@ -11,7 +11,7 @@ import { FileState } from "../src/gen/memgpt/loader/v1/load_pb.js";
 import { LoaderService } from "../src/gen/memgpt/loader/v1/loader_service_pb.js";
 import { TurnState } from "../src/gen/memgpt/memory/v1/turn_pb.js";
 
-const PATIENCE = 5000;
+const RESUME_TIMEOUT = 5000;
 
 function refusal(code: Code, reason: string): ConnectError {
   const info = { domain: "memgpt", reason, metadata: { agent_id: "agent_x" } };
@@ -56,7 +56,7 @@ for (const [name, interruption] of Object.entries(interruptions)) {
   void test(`a turn resumes after an interruption: ${name}`, async () => {
     const seen: SendMessageRequest[] = [];
     const transport = agent([[[started, message(1n, "one")], interruption], [[message(2n, "two"), done], undefined]], seen);
-    const turn = new MemGPT({ agent: transport, patience: PATIENCE }).send({ agentId: "agent_1" });
+    const turn = new MemGPT({ agent: transport, resumeTimeout: RESUME_TIMEOUT }).send({ agentId: "agent_1" });
     assert.deepEqual(await turn.messages(), ["one", "two"]);
     assert.equal(turn.id, "turn_1");
     assert.equal(turn.done?.state, TurnState.COMPLETED);
@@ -69,7 +69,7 @@ for (const reason of ["AGENT_NOT_FOUND", "MODEL_UNAVAILABLE"] as const) {
   void test(`a turn reports the services' answer: ${reason}`, async () => {
     const seen: SendMessageRequest[] = [];
     const transport = agent([[[started], refusal(Code.Unavailable, reason)]], seen);
-    const turn = new MemGPT({ agent: transport, patience: PATIENCE }).send({ agentId: "agent_1" });
+    const turn = new MemGPT({ agent: transport, resumeTimeout: RESUME_TIMEOUT }).send({ agentId: "agent_1" });
     await assert.rejects(turn.messages(), (error) => reasonOf(error) === ErrorReason[reason]);
     assert.equal(seen.length, 1);
   });
@@ -80,7 +80,7 @@ void test("a turn gives up when its attempts only start", async () => {
   const attempts = Array.from({ length: 8 }, (): [TurnEvent[], ConnectError | undefined] => [
     [started, restarted], refusal(Code.Unavailable, "SERVICE_UNAVAILABLE"),
   ]);
-  const turn = new MemGPT({ agent: agent([...attempts, [[done], undefined]], []), patience: 1000 }).send({ agentId: "agent_1" });
+  const turn = new MemGPT({ agent: agent([...attempts, [[done], undefined]], []), resumeTimeout: 1000 }).send({ agentId: "agent_1" });
   await assert.rejects(turn.messages(), (error) => reasonOf(error) === ErrorReason.SERVICE_UNAVAILABLE);
 });
 
@@ -149,7 +149,7 @@ void test("an exception of onFile ends the load", async () => {
   const onFile = (): void => {
     throw failure;
   };
-  const loading = new MemGPT({ loader: transport, patience: 1000 }).load({}, [], { onFile });
+  const loading = new MemGPT({ loader: transport, resumeTimeout: 1000 }).load({}, [], { onFile });
   await assert.rejects(loading, (error) => error === failure);
   assert.equal(created, 1);
 });

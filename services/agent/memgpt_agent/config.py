@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from memgpt.config import ConfigError, MemoryClientSection
 from memgpt.endpoints.address import parse_address
-from memgpt_runtime.config import ConfigError, MemoryClientSection
 from memgpt_runtime.tokens import count_tokens
 from pydantic import Field, SecretStr, field_validator, model_validator
 

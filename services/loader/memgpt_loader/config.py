@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memgpt_runtime.config import MemoryClientSection
+from memgpt.config import MemoryClientSection
 from pydantic import Field, model_validator
 
 _MIB = 1024 * 1024

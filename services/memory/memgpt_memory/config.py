@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from memgpt.config import ServiceSection
 from memgpt.endpoints.address import parse_address
-from memgpt_runtime.config import ServiceSection
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 

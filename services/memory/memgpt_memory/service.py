@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import structlog
+from memgpt.config import Config, ConfigError, load_config
 from memgpt_runtime import reasons
-from memgpt_runtime.config import Config, ConfigError, load_config
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 from memgpt_runtime.server import App
 

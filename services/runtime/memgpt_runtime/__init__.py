@@ -3,7 +3,6 @@
 ======================= ==============================================================================================
 `server`                the life of a server process: `run`, `ServiceSpec`, `App`, `StartError`
 `interceptors`          the stages around every RPC, one module per stage, in a fixed order
-`config`                settings from file and environment: `load_config`, `ServiceSection`, `ConfigError`
 `errors`, `status`      `ServiceError` and its subclasses, and the table to gRPC status and back
 `context`               the current call: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
 `channel`               channels to other services: `open_channel`, `open_memory_channel`
@@ -17,7 +16,7 @@
 `parent`                pipes between a service and the process that started it
 `early_sigterm`         ends a process that is still importing on SIGTERM
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
-`pagination`            `PageTokenCodec`, `normalise_page_size`
+`pagination`            `PageTokenCodec`, `normalize_page_size`
 `names`                 `check_name`, for names chosen by people
 `validation`            ``buf.validate`` constraints of requests
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import grpc
+from memgpt.config import Config, MemoryClientSection
 
 from memgpt_runtime.call_details import client_interceptors
-from memgpt_runtime.config import Config, MemoryClientSection
 from memgpt_runtime.reloading_channel import ReloadingChannel
 from memgpt_runtime.tls import TlsReloader, memory_tls
 

@@ -27,7 +27,7 @@ _VERSION = b"\x01"
 _MAC_BYTES = 16
 
 
-def normalise_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
+def normalize_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
     """Return the page size to use: 0 means `default`, more than `maximum` means `maximum`.
 
     Raises:

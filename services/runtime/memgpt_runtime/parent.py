@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from memgpt_runtime.config import ConfigError
+from memgpt.config import ConfigError
 
 READY_FD = "MEMGPT_READY_FD"
 PARENT_FD = "MEMGPT_PARENT_FD"

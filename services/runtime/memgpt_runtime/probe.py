@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     credentials = None
     if arguments.tls or arguments.tls_ca or arguments.tls_cert or arguments.tls_key:
         # Imported here, since it doubles the time that a probe takes, and most probes do not need it.
-        from memgpt_runtime.config import ConfigError
+        from memgpt.config import ConfigError
+
         from memgpt_runtime.tls import channel_credentials
 
         try:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from memgpt.config import ConfigError, MemoryClientSection
 
-from memgpt_runtime.config import ConfigError, MemoryClientSection
 from memgpt_runtime.logs import get_logger
 
 _log = get_logger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from memgpt.config import Config, ServerSettings, ServiceSection
 from memgpt_runtime import server
-from memgpt_runtime.config import Config, ServerSettings, ServiceSection
 from memgpt_runtime.server import App, ServiceSpec
 
 from tests.contract.runtime.probe import Running, Start

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 from google.protobuf.wrappers_pb2 import StringValue
+from memgpt.config import ServiceSection
 from memgpt_runtime import context
-from memgpt_runtime.config import ServiceSection
 from memgpt_runtime.server import App, Server
 
 PREFIX = "/memgpt.test.v1.ProbeService/"
@@ -20,10 +20,10 @@ KINDS = ["unary", "client_stream", "server_stream", "bidi_stream"]
 
 
 class Probe:
-    """Handlers of all four kinds of RPC, which call `behaviour` with the request's text."""
+    """Handlers of all four kinds of RPC, which call `behavior` with the request's text."""
 
-    def __init__(self, behaviour: Callable[[str], Any]) -> None:
-        self.behaviour = behaviour
+    def __init__(self, behavior: Callable[[str], Any]) -> None:
+        self.behavior = behavior
         self.entered = asyncio.Event()
         self.release = asyncio.Event()
         self.ended = asyncio.Event()
@@ -33,7 +33,7 @@ class Probe:
         request = context.current()
         assert request is not None
         self.requests.append(request)
-        result = self.behaviour(text)
+        result = self.behavior(text)
         if asyncio.iscoroutine(result):
             result = await result
         return result if isinstance(result, StringValue) else StringValue(value=str(result))

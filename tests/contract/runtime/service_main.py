@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from memgpt_runtime.config import ServiceSection
+from memgpt.config import ServiceSection
 from memgpt_runtime.errors import FailedPrecondition, Reason
 from memgpt_runtime.server import App, ServiceSpec, run
 

@@ -266,12 +266,12 @@ async def test_client_that_goes_away_cancels_the_handler_and_frees_its_place(sta
 
 
 async def test_metrics_have_the_ecosystems_names(start: Start, unused_tcp_port: int) -> None:
-    def behaviour(text: str) -> str:
+    def behavior(text: str) -> str:
         if text == "bad":
             raise errors.NotFound(Reason.AGENT_NOT_FOUND, "no such agent")
         return text
 
-    async with start(Probe(behaviour).add_to, service_metrics_port=unused_tcp_port) as running:
+    async with start(Probe(behavior).add_to, service_metrics_port=unused_tcp_port) as running:
         await running.unary("x")
         for method in (PREFIX + "Unary", "/made.up.Service/ByTheCaller"):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -298,11 +298,11 @@ async def test_every_log_line_of_a_call_has_its_ids(start: Start) -> None:
     out = io.StringIO()
     logs.configure("memory", fmt="json", stream=out)
 
-    def behaviour(_text: str) -> str:
+    def behavior(_text: str) -> str:
         logs.get_logger("inside").info("from the handler", api_key="sk-0123456789abcdef0123")
         raise ValueError("of the bug")
 
-    async with start(Probe(behaviour).add_to) as running:
+    async with start(Probe(behavior).add_to) as running:
         with pytest.raises(grpc.aio.AioRpcError):
             await running.unary(
                 "x", metadata=(("x-request-id", "id-9"), ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"))

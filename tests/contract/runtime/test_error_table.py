@@ -60,10 +60,10 @@ def _details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
 
 
 def _raise(error: BaseException) -> Any:
-    def behaviour(_text: str) -> None:
+    def behavior(_text: str) -> None:
         raise error
 
-    return behaviour
+    return behavior
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,10 +18,10 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from memgpt.config import Config, MemoryClientSection, ServerSettings
 from memgpt_runtime import channel as channel_module
 from memgpt_runtime import reloading_channel
 from memgpt_runtime.channel import open_channel, open_memory_channel
-from memgpt_runtime.config import Config, MemoryClientSection, ServerSettings
 from memgpt_runtime.errors import PermissionDenied, Reason, ServiceError, Unavailable
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher

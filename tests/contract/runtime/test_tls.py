@@ -9,9 +9,9 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
+from memgpt.config import ConfigError
 from memgpt_runtime import probe, reloading_channel
 from memgpt_runtime.channel import open_channel
-from memgpt_runtime.config import ConfigError
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.reloading_channel import ReloadingChannel

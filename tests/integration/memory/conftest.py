@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from memgpt.config import Config, ServerSettings
 from memgpt_memory.config import MemorySettings
 from memgpt_memory.service import StoreStartup, setup
-from memgpt_runtime.config import Config, ServerSettings
 from memgpt_runtime.server import ServiceSpec, serving
 from pymilvus import MilvusClient
 

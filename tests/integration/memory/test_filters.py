@@ -155,7 +155,7 @@ async def test_a_filtered_listing_is_that_of_its_first_page(memory: Memory) -> N
     ]
     await memory.attach(agent.agent_id, source.source_id)
     ids = await memory.insert(agent.agent_id, *[f"note {n}" for n in range(4)], tags=["red"])
-    await memory.insert(agent.agent_id, "note of another colour", tags=["blue"])
+    await memory.insert(agent.agent_id, "note of another color", tags=["blue"])
     scope, wanted = pb.PassageScope(agent_id=agent.agent_id), pb.PassageFilter(tags=["red"])
     request = pb.ListPassagesRequest(scope=scope, page_size=2, filter=wanted)
     first = await memory.archive.ListPassages(request)

@@ -28,7 +28,7 @@ async def has_full_text(memory: Memory) -> bool:
     return answer.full_text
 
 
-async def test_what_the_backend_cannot_do_is_said_and_done_by_likeness(memory: Memory) -> None:
+async def test_what_the_backend_cannot_do_is_said_and_done_by_similarity(memory: Memory) -> None:
     agent = await memory.agent()
     await memory.insert(agent.agent_id, *notes(12))
     full_text = await has_full_text(memory)

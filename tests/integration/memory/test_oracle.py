@@ -362,7 +362,7 @@ class Memories(RuleBasedStateMachine):
             self.walks.append(walk)
 
     def _check_order(self, whole: pb.SearchPassagesResponse) -> None:
-        """Asserts that hits come by their scores: fused or by words in the head, and by likeness behind it."""
+        """Asserts that hits come by their scores: fused or by words in the head, and by similarity behind it."""
         for one, other in pairwise(whole.hits):
             if whole.mode == passage_pb2.SEARCH_MODE_TEXT:
                 assert one.text_score >= other.text_score

@@ -20,7 +20,7 @@ WORDS += ["rain", "night", "sail", "ship", "captain"]
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Different texts, whose likeness to each other varies."""
+    """Different texts, whose similarity varies."""
     return [
         f"{WORDS[(n * 7 + seed) % 15]} {WORDS[n * n % 15]} {WORDS[n // 15 % 15]} number {n + seed * 100_000}"
         for n in range(count)

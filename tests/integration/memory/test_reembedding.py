@@ -406,7 +406,7 @@ async def test_the_configuration_names_the_model(
         check_ranking(QUERY, await memory.pages(QUERY, size=1000, agent_id=agent.agent_id), expected)
 
 
-async def test_messages_are_found_by_likeness_after_a_move_there_and_back(
+async def test_messages_are_found_by_similarity_after_a_move_there_and_back(
     serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM, tmp_path: Path
 ) -> None:
     """The index of messages goes with the former model, and is made again when the store comes back to it."""

@@ -24,7 +24,7 @@ def _good() -> Iterator[Sample]:
         "The aardvark counted seven lanterns.",
         2,
     )
-    yield good("paper of two columns.pdf", _with_furniture, "The baboon measured international wavelengths.", 4)
+    yield good("paper of two columns.pdf", _with_running_headers, "The baboon measured international wavelengths.", 4)
     yield good(
         "ligatures.pdf",
         lambda: pdfs.in_any_script(["An eﬃcient bandicoot\nfiled its oﬀice ﬂoor-\nplans early."]),
@@ -96,7 +96,7 @@ def _wrong_table() -> bytes:
     return start + mark + b"\n7\n%%EOF\n"
 
 
-def _with_furniture() -> bytes:
+def _with_running_headers() -> bytes:
     """Return a PDF with headers, footers, page numbers, and a word broken at the end of a line."""
     body = {4: "The baboon measured inter-\nnational wavelengths."}
     return pdfs.pdf(

@@ -67,12 +67,12 @@ def asked(scripted_llm: Start):
         *replies: Reply,
         mode: Mode = Mode.TOOLS,
         seconds: float = 20.0,
-        patience: float = 5.0,
+        max_retry_wait: float = 5.0,
         temperature: float | None = None,
         calibration: TokenCalibration | None = None,
     ) -> AsyncIterator[Asked]:
         llm = scripted_llm(replies)
-        settings = EndpointSettings("scripted", llm.base_url, "", mode, seconds, temperature, 2, patience, 0.001)
+        settings = EndpointSettings("scripted", llm.base_url, "", mode, seconds, temperature, 2, max_retry_wait, 0.001)
         model = OpenAIModel(settings, calibration or TokenCalibration(), Counter())
         try:
             yield model, llm, Sink()
@@ -357,7 +357,7 @@ async def test_the_budget_ends(asked, bad: Reply, error: type[Exception], reques
 
 
 async def test_a_long_pause_is_left_to_the_caller(asked) -> None:
-    async with asked(Status(429, retry_after=60), patience=5.0) as (model, llm, sink):
+    async with asked(Status(429, retry_after=60), max_retry_wait=5.0) as (model, llm, sink):
         with pytest.raises(errors.ResourceExhausted) as caught:
             await model.complete(question(), sink)
     assert (caught.value.reason, caught.value.retry_after) == (Reason.MODEL_RATE_LIMITED, 60)

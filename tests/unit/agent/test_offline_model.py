@@ -188,7 +188,7 @@ async def test_an_evicted_question_is_still_answered() -> None:
     assert called[0] == "archival_memory_search"
 
 
-async def test_it_summarises_in_fewer_than_100_words() -> None:
+async def test_it_summarizes_in_fewer_than_100_words() -> None:
     text = (
         "Your former summary: "
         + "old " * 200

@@ -3,13 +3,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from memgpt.config import ConfigError, load_config
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.turn_registry import TurnRegistry
 from memgpt_agent.models.endpoint import Mode
 from memgpt_agent.rpc import agent_names
 from memgpt_runtime import errors
-from memgpt_runtime.config import ConfigError, load_config
 
 from tests.unit.agent.fakes import FakeMemory, ScriptedModel, answered, make_loop, request, say
 

@@ -80,7 +80,7 @@ def test_arguments_reach_the_tool_as_it_wants_them() -> None:
         ({"place": {}}, "place: 'city' is a required property"),
         ({"place": {"city": 7}}, "place.city: 7 is not of type 'string'"),
         ({"place": {"city": "Oslo"}, "days": 8}, "days: 8 is greater than the maximum of 7"),
-        ({"place": {"city": "Oslo"}, "colour": "red"}, "'colour' was unexpected"),
+        ({"place": {"city": "Oslo"}, "color": "red"}, "'color' was unexpected"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: Mapping[str, object], complaint: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memgpt.config import ConfigError
 from memgpt_agent import envelopes
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.context_window import prompt
@@ -18,7 +19,6 @@ from memgpt_agent.domain import Agent, Block, Context, FunctionCall, Message, Ro
 from memgpt_agent.functions import functions_of
 from memgpt_agent.loop import summary
 from memgpt_agent.models.base import BadAnswerError, Completion, ModelRequest, Sink
-from memgpt_runtime.config import ConfigError
 
 from tests.unit.agent.fakes import user
 

@@ -62,8 +62,8 @@ class FakeMemory:
         stored = self.files[source_id].get(version.manifest.name)
         if stored is None or stored.sha256 != version.manifest.sha256:
             raise FailedPrecondition(Reason.WRONG_STATE, "not visible")
-        self.files[source_id][version.manifest.name] = labelled = replace(stored, tags=version.tags)
-        return labelled
+        self.files[source_id][version.manifest.name] = labeled = replace(stored, tags=version.tags)
+        return labeled
 
     async def delete_file(self, source_id: str, name: str) -> None:
         if self.failures:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from memgpt.config import ConfigError, load_config
 from memgpt_loader.config import LoaderSettings
-from memgpt_runtime.config import ConfigError, load_config
 
 
 def test_the_defaults_are_valid(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.running_headers import without_furniture
+from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 
 from tests.support import pdfs
 from tests.unit.loader.kinds import read, read_bytes
@@ -21,7 +21,7 @@ def test_numbered_titles_are_not_page_numbers() -> None:
 @pytest.mark.parametrize("label", ["Chapter {n}", "Week {n}.", "Exercise sheet {n}", "Kapitel {n}", "Lesson {n} of 6"])
 def test_labels_with_a_number_stay_on_every_page(label: str) -> None:
     pages = [f"{label.format(n=n)}\nAbout {'x' * n}.\nMore {'y' * n}." for n in range(1, 7)]
-    assert list(without_furniture(iter(pages), len(pages))) == pages
+    assert list(strip_running_headers(iter(pages), len(pages))) == pages
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_labels_with_a_number_stay_on_every_page(label: str) -> None:
 )
 def test_page_numbers_go(foot: str) -> None:
     pages = [f"About {'x' * n}.\nMore {'y' * n}.\n{foot.format(n=n)}" for n in range(1, 7)]
-    assert [page.split("\n")[-1] for page in without_furniture(iter(pages), len(pages))] == [
+    assert [page.split("\n")[-1] for page in strip_running_headers(iter(pages), len(pages))] == [
         f"More {'y' * n}." for n in range(1, 7)
     ]
 

@@ -20,5 +20,5 @@ def test_it_holds_what_was_added(batches: list[set[int]]) -> None:
     assert (ranges.dump() == "") == (not expected)
 
 
-def test_neighbours_become_one_range() -> None:
+def test_neighbors_become_one_range() -> None:
     assert Ranges().add([3, 1, 2]).add([0]).dump() == "[[0, 4]]"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from memgpt_runtime.config import ConfigError, ServiceSection, home_dir, load_config
+from memgpt.config import ConfigError, ServiceSection, home_dir, load_config
 from pydantic import Field, SecretStr
 
 

@@ -11,7 +11,7 @@ from memgpt.memory.v1.source_service_pb2 import ListFilesRequest, ListSourcesReq
 from memgpt_runtime import context
 from memgpt_runtime.context import Principal
 from memgpt_runtime.errors import InvalidArgument, Reason
-from memgpt_runtime.pagination import PageTokenCodec, normalise_page_size
+from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
 
 CODEC = PageTokenCodec(b"k" * 32)
 REQUEST = ListTurnsRequest(agent_id="agent_1", page_size=5)
@@ -89,9 +89,9 @@ def test_short_key_is_refused() -> None:
 
 
 def test_page_size() -> None:
-    assert [normalise_page_size(n) for n in (0, 1, 50, 1000, 1001, 2**31 - 1)] == [50, 1, 50, 1000, 1000, 1000]
-    assert normalise_page_size(0, default=5) == 5
-    assert normalise_page_size(9, maximum=7) == 7
+    assert [normalize_page_size(n) for n in (0, 1, 50, 1000, 1001, 2**31 - 1)] == [50, 1, 50, 1000, 1000, 1000]
+    assert normalize_page_size(0, default=5) == 5
+    assert normalize_page_size(9, maximum=7) == 7
     with pytest.raises(InvalidArgument) as caught:
-        normalise_page_size(-1)
+        normalize_page_size(-1)
     assert [violation.field for violation in caught.value.violations] == ["page_size"]

@@ -35,7 +35,7 @@ def test_waits_double_up_to_the_maximum() -> None:
     assert int(policy(AWAY)) == 1
 
 
-def test_the_wait_that_an_error_asks_for_is_honoured_or_refused() -> None:
+def test_the_wait_that_an_error_asks_for_is_honored_or_refused() -> None:
     policy = RetryPolicy(seconds=10, retryable=(ResourceExhausted,), initial=1, clock=Clock())
     assert policy(ResourceExhausted(Reason.OVERLOADED, "busy", retry_after=7)) >= 7
     assert policy(ResourceExhausted(Reason.OVERLOADED, "busy", retry_after=11)) is False

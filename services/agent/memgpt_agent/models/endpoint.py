@@ -27,7 +27,7 @@ class EndpointSettings:
         timeout: Seconds without a part of the answer after which the request fails.
         temperature: Sampling temperature; None for the endpoint's default.
         retries: How often a request is retried after a failure of the endpoint or the connection.
-        patience: Most seconds to wait, in total, between the retries of a request.
+        max_retry_wait: Most seconds to wait, in total, between the retries of a request.
         pause: Seconds before the first retry, unless the endpoint says otherwise; doubles each time.
         headers: Further headers of every request; their values may be secret.
         query: Further query parameters of every request.
@@ -40,7 +40,7 @@ class EndpointSettings:
     timeout: float = 120.0
     temperature: float | None = None
     retries: int = 3
-    patience: float = 30.0
+    max_retry_wait: float = 30.0
     pause: float = 0.5
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)

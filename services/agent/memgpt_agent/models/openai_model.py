@@ -230,7 +230,7 @@ class OpenAIModel:
 
     async def _ask(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
         """Return one answer, with retries while they may help and the budget lasts."""
-        patience = self._settings.patience
+        max_retry_wait = self._settings.max_retry_wait
         name = request.model or self._settings.model
         for attempt in range(self._settings.retries + 1):
             try:
@@ -245,11 +245,11 @@ class OpenAIModel:
             if refusal.meaning not in PASSING:
                 raise _RefusedError(refusal)
             pause = self._backoff(attempt) if refusal.retry_after is None else refusal.retry_after
-            if attempt == self._settings.retries or pause > patience:
+            if attempt == self._settings.retries or pause > max_retry_wait:
                 if refusal.meaning is Meaning.GENERATION_FAILED:
                     raise _RefusedError(refusal)
                 raise self._error(refusal, name)
-            patience -= pause
+            max_retry_wait -= pause
             sink.restart(f"The model's endpoint is busy or broke off; it is asked again in {pause:.1f} s.")
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")

@@ -8,7 +8,7 @@ from memgpt.memory.v1 import profile_pb2
 from memgpt.memory.v1 import profile_service_pb2 as pb
 from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import Reason
-from memgpt_runtime.pagination import normalise_page_size
+from memgpt_runtime.pagination import normalize_page_size
 
 from memgpt_agent.memory.client import MemoryClient, call
 from memgpt_agent.profiles import ProfileKind, built_in
@@ -70,7 +70,7 @@ class ProfileStore:
         self, kind: profile_pb2.ProfileKind.ValueType, page_size: int, page_token: str
     ) -> tuple[list[profile_pb2.Profile], str]:
         """Return a page of profiles, and the token of the next page."""
-        size = normalise_page_size(page_size)
+        size = normalize_page_size(page_size)
         names = list(built_in(_KINDS[kind]))
         begin = self._place(kind, page_token, len(names))
         found = [_shipped(kind, name) for name in names[begin : begin + size]]

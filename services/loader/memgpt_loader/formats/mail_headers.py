@@ -30,9 +30,9 @@ def decoded_header(raw: str) -> str:
         if pending and (before or declared != charset):  # a character may be split across two encoded words
             pieces.append(_text(pending, charset))
             pending = b""
-        pieces.append(_unlabelled(before))
+        pieces.append(_unlabeled(before))
         pending, charset, at = pending + data, declared, match.end()
-    return "".join([*pieces, _text(pending, charset), _unlabelled(value[at:])])
+    return "".join([*pieces, _text(pending, charset), _unlabeled(value[at:])])
 
 
 def _bytes(match: re.Match[str]) -> bytes:
@@ -54,6 +54,6 @@ def _text(data: bytes, declared: str) -> str:
         return data.decode(text.known_encoding(declared) or "utf-8", "replace")
 
 
-def _unlabelled(value: str) -> str:
+def _unlabeled(value: str) -> str:
     data = value.encode("utf-8", "surrogateescape")
     return value if value.isascii() else _text(data, "")

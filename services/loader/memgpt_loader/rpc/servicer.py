@@ -10,7 +10,7 @@ import grpc
 from memgpt.loader.v1 import loader_service_pb2
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceServicer
 from memgpt_runtime.errors import invalid
-from memgpt_runtime.pagination import normalise_page_size
+from memgpt_runtime.pagination import normalize_page_size
 
 from memgpt_loader.formats import FORMATS
 from memgpt_loader.loads.events import FileChanged
@@ -67,7 +67,7 @@ class LoaderServicer(LoaderServiceServicer):
     async def ListLoads(
         self, request: loader_service_pb2.ListLoadsRequest, context: Context
     ) -> loader_service_pb2.ListLoadsResponse:
-        page_size = normalise_page_size(request.page_size)
+        page_size = normalize_page_size(request.page_size)
         loads, token = await self._loads.list(request.source_id, page_size, request.page_token)
         page = [load_to_proto(load, with_files=False) for load in loads]
         return loader_service_pb2.ListLoadsResponse(loads=page, next_page_token=token)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.fulltext._words import query_words, words_of
+from memgpt_memory.fulltext._tokenizer import query_words, words_of
 
 __all__ = [
     "query_words",

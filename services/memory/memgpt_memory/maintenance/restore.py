@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from memgpt.config import ConfigError, load_config
 from memgpt_runtime import reasons
-from memgpt_runtime.config import ConfigError, load_config
 from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
 from memgpt_runtime.ids import new_id
 

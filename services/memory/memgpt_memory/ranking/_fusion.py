@@ -45,7 +45,7 @@ class Scored:
 def fuse(dense: Sequence[Scored], text: Sequence[Scored]) -> list[HeadHit]:
     """Fuse the heads of two rankings, best first; equal scores in order of the id."""
     by_dense, by_text = {one.id: one for one in dense}, {one.id: one for one in text}
-    dense_part, text_part = _normalised(dense), _normalised(text)
+    dense_part, text_part = _normalized(dense), _normalized(text)
     head = [
         HeadHit(
             id_,
@@ -75,7 +75,7 @@ def mark(id_: str) -> bytes:
     return hashlib.blake2s(id_.encode(), digest_size=_MARK_BYTES).digest()
 
 
-def _normalised(ranked: Sequence[Scored]) -> dict[str, float]:
+def _normalized(ranked: Sequence[Scored]) -> dict[str, float]:
     """Return the scores scaled to 0 to 1 within the head."""
     if not ranked:
         return {}

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
-from memgpt_runtime.pagination import PageTokenCodec, normalise_page_size
+from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
 
 from memgpt_memory.core import Core
 
@@ -32,7 +32,7 @@ class Servicer:
         Raises:
             InvalidArgument: The size is negative, or the token is that of another request.
         """
-        size = normalise_page_size(request.page_size)
+        size = normalize_page_size(request.page_size)
         return size, PageTokenCodec(self._core.token_key).decode(request, request.page_token)
 
     def _after(self, request: Any) -> tuple[int, str]:

@@ -215,9 +215,9 @@ class SourceFiles:
         if visible.tags == list(tags):
             return visible
         with self._clock.write(live.id):  # later searches have another snapshot, and so another ranking
-            labelled = visible.model_copy(update={"tags": list(tags)})
-            await self._put(live, row.model_copy(update={"visible": labelled}))
-        return labelled
+            labeled = visible.model_copy(update={"tags": list(tags)})
+            await self._put(live, row.model_copy(update={"visible": labeled}))
+        return labeled
 
     async def _collect(self, live: LiveSource, name: str) -> None:
         """Delete the passages of versions that are no longer visible."""

@@ -28,7 +28,7 @@ from memgpt_memory.paging import Page
 from memgpt_memory.records import Records
 from memgpt_memory.turns._errors import cancelled_in_queue, unknown_turn
 from memgpt_memory.turns._history import Step, TurnHistory, turn_key, turn_record
-from memgpt_memory.turns._queue import Grant, TurnQueue, TurnRequest
+from memgpt_memory.turns._turn_queue import Grant, TurnQueue, TurnRequest
 
 _CANCELLED = "cancelled on request"
 _CANCELLED_IN_QUEUE = "cancelled before it began"

@@ -24,8 +24,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from google.protobuf.message import Message
+from memgpt.config import ServerSettings
 
-from memgpt_runtime.config import ServerSettings
 from memgpt_runtime.interceptors.access_log import AccessLog
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
 from memgpt_runtime.interceptors.deadline import Deadline

@@ -6,9 +6,9 @@ import errno
 import socket
 
 import grpc
+from memgpt.config import ServerSettings
 
 from memgpt_runtime import tls
-from memgpt_runtime.config import ServerSettings
 from memgpt_runtime.server.spec import StartError
 
 _IN_USE = "the address is in use"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memgpt_runtime.config import ServerSettings
+from memgpt.config import ServerSettings
 
 _UNLIMITED = 2**31 - 1
 

@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from memgpt.config import Config, ConfigError, load_config
+
 from memgpt_runtime import logs
-from memgpt_runtime.config import Config, ConfigError, load_config
 from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.parent import PARENT_FD, READY_FD, Announcer, take_descriptor
 from memgpt_runtime.server.spec import S, ServiceSpec, StartError

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 import grpc
+from memgpt.config import ServerSettings
 
-from memgpt_runtime.config import ServerSettings
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.logs import get_logger

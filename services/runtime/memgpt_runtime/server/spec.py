@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
+from memgpt.config import Config, ServiceSection
 
-from memgpt_runtime.config import Config, ServiceSection
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.metrics import ServerMetrics
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from memgpt.config import Config
 
 from memgpt_runtime import logs
-from memgpt_runtime.config import Config
 from memgpt_runtime.health import HealthServicer, Readiness
 from memgpt_runtime.interceptors import InFlight, server_interceptor
 from memgpt_runtime.metrics import ServerMetrics

@@ -372,7 +372,7 @@ async def test_a_limit_a_minute_evicts_nothing_and_says_when_to_retry(scripted_l
     )
     for reply, seconds in ((groq, 5.0), (gemini, 34.0)):
         llm = scripted_llm([reply] * 4)
-        async with model_at(llm, patience=10.0) as model:
+        async with model_at(llm, max_retry_wait=10.0) as model:
             with pytest.raises(errors.ResourceExhausted) as caught:
                 await model.complete(question(), Sink())
         assert (caught.value.reason, caught.value.retry_after) == (Reason.MODEL_RATE_LIMITED, seconds)

@@ -119,7 +119,7 @@ class OfflineModel:
         """Return an answer made from the prompt alone. Never fails."""
         prompt_tokens = sum(count_tokens(message.text) for message in request.messages)
         if not request.functions:
-            text = _summarise(request.messages[-1].text)
+            text = _summarize(request.messages[-1].text)
             return Completion(text, usage=Usage(prompt_tokens, count_tokens(text)))
         act = _decide(_read(request.messages, request.note))
         arguments = envelopes.dumps(act.arguments)
@@ -398,7 +398,7 @@ def _nothing_found(scene: _Scene, searches: Sequence[_Done], query: str, pages: 
     )
 
 
-def _summarise(text: str) -> str:
+def _summarize(text: str) -> str:
     """Return the former summary and what the user said, cut to fewer than 100 words."""
     former = re.search(r"\AYour former summary: (.*?)\n\n", text, re.DOTALL)
     said = [str(envelopes.parse(line.removeprefix("user: ")).get("message", "")) for line in text.split("\n\n")]

@@ -42,8 +42,8 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", OPENING))
     return [
-        {"role": role, "content": "\n".join(text for _, text in neighbours)}
-        for role, neighbours in groupby(rendered, key=itemgetter(0))
+        {"role": role, "content": "\n".join(text for _, text in neighbors)}
+        for role, neighbors in groupby(rendered, key=itemgetter(0))
     ]
 
 

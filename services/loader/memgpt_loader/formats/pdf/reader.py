@@ -19,7 +19,7 @@ from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
 from memgpt_loader.formats.pdf.extras import Attachment, attachments, field_lines, page_attachments
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
-from memgpt_loader.formats.pdf.running_headers import without_furniture
+from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, encrypted, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -57,7 +57,7 @@ def _pages(
     titles: dict[int, frozenset[str]] = {}
     texts = _Texts(file, reader, pages, limits, notes, titles)
     texts.met |= {each.number for each in attached}
-    for number, text in enumerate(without_furniture(texts.read(), pages, titles), start=1):
+    for number, text in enumerate(strip_running_headers(texts.read(), pages, titles), start=1):
         text = "\n\n".join(filter(None, (text, texts.beside.pop(number, ""))))
         any_text = any_text or bool(text)
         yield PageText(number, text)

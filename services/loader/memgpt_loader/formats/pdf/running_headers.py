@@ -40,7 +40,7 @@ class _Page:
         self.all_keys = frozenset().union(*lines.values())
 
 
-def without_furniture(
+def strip_running_headers(
     texts: Iterator[str], count: int, titles: Mapping[int, frozenset[str]] | None = None
 ) -> Iterator[str]:
     """Remove running headers, footers and page numbers from the pages of a document.

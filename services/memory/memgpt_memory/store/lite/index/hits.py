@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from memgpt_memory.store.lite.index.bm25 import Numbers, Scores
 from memgpt_memory.store.lite.index.segment import Segment
-from memgpt_memory.store.lite.index.words import Numbers, Scores
 from memgpt_memory.store.rows import Vector
 
 Query: TypeAlias = npt.NDArray[np.float64]

@@ -20,8 +20,8 @@ from memgpt_memory.store.filters import (
     Refined,
     Value,
 )
+from memgpt_memory.store.lite.index.bm25 import Flags
 from memgpt_memory.store.lite.index.segment import Segment, as_keys
-from memgpt_memory.store.lite.index.words import Flags
 
 
 def mask(condition: Condition, segment: Segment) -> Flags:

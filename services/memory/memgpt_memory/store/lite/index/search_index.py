@@ -26,6 +26,7 @@ import structlog
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import WORDS, Collection
 from memgpt_memory.store.lite.index.arrays import DamagedFileError, is_intact, read_arrays, write_arrays
+from memgpt_memory.store.lite.index.bm25 import Flags, bm25_scores
 from memgpt_memory.store.lite.index.hits import Hits, Scored, best, candidates, exact, margin, products
 from memgpt_memory.store.lite.index.masks import mask
 from memgpt_memory.store.lite.index.segment import (
@@ -37,7 +38,6 @@ from memgpt_memory.store.lite.index.segment import (
     new_segment,
     small_columns,
 )
-from memgpt_memory.store.lite.index.words import Flags, rank_words
 from memgpt_memory.store.rows import Row, Vector
 
 _log = structlog.get_logger(__name__)
@@ -196,7 +196,7 @@ class SearchIndex:
             for segment, alive in self._snapshot(partitions)
             if segment.words is not None
         ]
-        ranked = rank_words(words, [(postings, flags) for _, postings, flags in parts])
+        ranked = bm25_scores(words, [(postings, flags) for _, postings, flags in parts])
         found = [
             (segment, rows, scores[rows])
             for (segment, _, _), scores in zip(parts, ranked, strict=True)

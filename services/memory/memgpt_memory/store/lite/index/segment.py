@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from memgpt_memory.store.layout import MAX_ID, Collection, FieldType
 from memgpt_memory.store.lite.index.arrays import Array, DamagedFileError, read_arrays, write_arrays
-from memgpt_memory.store.lite.index.words import Flags, Numbers, Postings, index_words, merge_words
+from memgpt_memory.store.lite.index.bm25 import Flags, Numbers, Postings, index_texts, merge_postings
 from memgpt_memory.store.rows import Vector
 
 Keys = npt.NDArray[np.bytes_]
@@ -131,7 +131,7 @@ def new_segment(
         {name: np.array(columns[name], np.int64)[order] for name in numbers},
         {name: _coded(as_keys(cast("Sequence[str]", columns[name]))[order]) for name in texts},
         np.ascontiguousarray(vectors[order], np.float32),
-        index_words([words[row] for row in order.tolist()]) if has_words(collection) else None,
+        index_texts([words[row] for row in order.tolist()]) if has_words(collection) else None,
     )
 
 
@@ -159,7 +159,7 @@ def merge_segments(parts: Sequence[tuple[Segment, Flags]]) -> Segment:
     words = None
     if first.words is not None:
         renumberings = zip(parts, renumbered, strict=True)
-        words = merge_words(
+        words = merge_postings(
             [(one.words, numbers) for (one, _), numbers in renumberings if one.words is not None], len(order)
         )
     return Segment(

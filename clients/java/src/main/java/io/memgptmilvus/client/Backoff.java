@@ -7,7 +7,7 @@ final class Backoff {
   private static final Duration FIRST_PAUSE = Duration.ofMillis(200);
   private static final Duration LAST_PAUSE = Duration.ofSeconds(3);
 
-  private final Duration patience;
+  private final Duration timeout;
   private final Runnable reconnect;
   private long since = System.nanoTime();
   private Duration pause = FIRST_PAUSE;
@@ -15,11 +15,11 @@ final class Backoff {
   /**
    * Starts the clock.
    *
-   * @param patience the time without progress after which no further attempt is made
+   * @param timeout the time without progress after which no further attempt is made
    * @param reconnect makes gRPC look for a lost server at once, which by default it does only every two minutes in the end
    */
-  Backoff(Duration patience, Runnable reconnect) {
-    this.patience = patience;
+  Backoff(Duration timeout, Runnable reconnect) {
+    this.timeout = timeout;
     this.reconnect = reconnect;
   }
 
@@ -29,11 +29,11 @@ final class Backoff {
     pause = FIRST_PAUSE;
   }
 
-  /** Pause before the next attempt, or throw the error if it is no interruption or the patience is used up. */
+  /** Pause before the next attempt, or throw the error if it is no interruption or the time is used up. */
   void await(RuntimeException error) {
     Duration next = pause.compareTo(Errors.retryAfter(error)) > 0 ? pause : Errors.retryAfter(error);
     pause = pause.multipliedBy(2).compareTo(LAST_PAUSE) < 0 ? pause.multipliedBy(2) : LAST_PAUSE;
-    boolean exhausted = Duration.ofNanos(System.nanoTime() - since).plus(next).compareTo(patience) > 0;
+    boolean exhausted = Duration.ofNanos(System.nanoTime() - since).plus(next).compareTo(timeout) > 0;
     if (exhausted || !Errors.isInterruption(error)) {
       throw error;
     }

@@ -44,11 +44,11 @@ public final class MemGPT implements AutoCloseable {
   private static final int MAX_MESSAGE_BYTES = 32 << 20;
 
   private final Map<String, ManagedChannel> channels;
-  private final Duration patience;
+  private final Duration resumeTimeout;
 
-  private MemGPT(Map<String, ManagedChannel> channels, Duration patience) {
+  private MemGPT(Map<String, ManagedChannel> channels, Duration resumeTimeout) {
     this.channels = channels;
-    this.patience = patience;
+    this.resumeTimeout = resumeTimeout;
   }
 
   /**
@@ -103,7 +103,7 @@ public final class MemGPT implements AutoCloseable {
    * @return the turn, which begins when it is iterated
    */
   public Turn send(SendMessageRequest request) {
-    return new Turn(agents(), request, () -> new Backoff(patience, channel("agent")::resetConnectBackoff));
+    return new Turn(agents(), request, () -> new Backoff(resumeTimeout, channel("agent")::resetConnectBackoff));
   }
 
   /**
@@ -118,7 +118,7 @@ public final class MemGPT implements AutoCloseable {
    */
   public Load load(CreateLoadRequest request, List<Document> documents, Consumer<LoadFile> progress) throws IOException {
     LoaderServiceGrpc.LoaderServiceStub uploads = LoaderServiceGrpc.newStub(channel("loader"));
-    Backoff backoff = new Backoff(patience, channel("loader")::resetConnectBackoff);
+    Backoff backoff = new Backoff(resumeTimeout, channel("loader")::resetConnectBackoff);
     return new LoadRun(loads(), uploads, request, documents, progress, backoff).toEnd();
   }
 
@@ -204,7 +204,7 @@ public final class MemGPT implements AutoCloseable {
     private ChannelCredentials transport = InsecureChannelCredentials.create();
     private String token = "";
     private Duration callTimeout = Duration.ofMinutes(1);
-    private Duration patience = Duration.ofMinutes(2);
+    private Duration resumeTimeout = Duration.ofMinutes(2);
 
     private Builder() {}
 
@@ -280,8 +280,8 @@ public final class MemGPT implements AutoCloseable {
      * @param time the limit
      * @return this builder
      */
-    public Builder patience(Duration time) {
-      patience = time;
+    public Builder resumeTimeout(Duration time) {
+      resumeTimeout = time;
       return this;
     }
 
@@ -293,7 +293,7 @@ public final class MemGPT implements AutoCloseable {
     public MemGPT build() {
       Map<String, ManagedChannel> channels = new LinkedHashMap<>();
       addresses.forEach((service, address) -> channels.put(service, open(address)));
-      return new MemGPT(channels, patience);
+      return new MemGPT(channels, resumeTimeout);
     }
 
     private ManagedChannel open(String address) {

@@ -8,7 +8,7 @@ import java.util.stream.Stream;
 final class Retries {
   /**
    * The unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. A stream is not among
-   * them: its call fails fast, and the patience of the turn or the load decides.
+   * them: its call fails fast, and the resume timeout of the turn or the load decides.
    */
   private static final Map<String, List<String>> REPEATABLE =
       Map.of(

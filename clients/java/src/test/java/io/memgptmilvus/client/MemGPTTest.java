@@ -55,7 +55,7 @@ class MemGPTTest {
   @BeforeEach
   void connect() throws Exception {
     server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create()).addService(fake).build().start();
-    memgpt = MemGPT.builder().agent("localhost:" + server.getPort()).patience(Duration.ofSeconds(5)).build();
+    memgpt = MemGPT.builder().agent("localhost:" + server.getPort()).resumeTimeout(Duration.ofSeconds(5)).build();
   }
 
   @AfterEach
@@ -114,7 +114,7 @@ class MemGPTTest {
       fake.scripts.add(new Script(List.of(started, restarted), refusal(Status.UNAVAILABLE, "SERVICE_UNAVAILABLE")));
     }
     fake.scripts.add(new Script(List.of(done(1)), null));
-    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort()).patience(Duration.ofSeconds(1));
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort()).resumeTimeout(Duration.ofSeconds(1));
     try (MemGPT impatient = builder.build(); Turn turn = impatient.send(SendMessageRequest.getDefaultInstance())) {
       StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> turn.forEach(event -> {}));
       assertEquals(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, Errors.reasonOf(error));
@@ -125,7 +125,7 @@ class MemGPTTest {
   void aTurnIsSentAgainUntilAnAgentRuns() throws Exception {
     int port = server.getPort();
     server.shutdownNow().awaitTermination();
-    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + port).patience(Duration.ofSeconds(2));
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + port).resumeTimeout(Duration.ofSeconds(2));
     try (MemGPT impatient = builder.build(); Turn turn = impatient.send(SendMessageRequest.getDefaultInstance())) {
       StatusRuntimeException error =
           assertTimeoutPreemptively(

@@ -56,7 +56,7 @@ def hash_word(word: str) -> int:
     return int.from_bytes(blake2b(word.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
 
 
-def index_words(texts: Sequence[str]) -> Postings:
+def index_texts(texts: Sequence[str]) -> Postings:
     """Index texts whose words are separated by spaces."""
     numbers: defaultdict[str, int] = defaultdict()
     numbers.default_factory = numbers.__len__
@@ -74,7 +74,7 @@ def index_words(texts: Sequence[str]) -> Postings:
     return Postings(lengths, hashes[order], starts, of_row.astype(np.uint32), _small(counts))
 
 
-def merge_words(parts: Iterable[tuple[Postings, Numbers]], rows: int) -> Postings:
+def merge_postings(parts: Iterable[tuple[Postings, Numbers]], rows: int) -> Postings:
     """Merge the words of several segments.
 
     Args:
@@ -103,7 +103,7 @@ def merge_words(parts: Iterable[tuple[Postings, Numbers]], rows: int) -> Posting
     )
 
 
-def rank_words(query: Sequence[str], parts: Sequence[tuple[Postings, Flags]]) -> list[Scores]:
+def bm25_scores(query: Sequence[str], parts: Sequence[tuple[Postings, Flags]]) -> list[Scores]:
     """Score rows by BM25; a row that is left out, or shares no word with the query, has the score zero.
 
     Args:

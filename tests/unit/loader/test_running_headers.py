@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from memgpt_loader.formats.pdf.running_headers import without_furniture
+from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 
 
 def book(pages: int, head: str = "A Book", foot: str = "Page {n} of {all}") -> list[str]:
@@ -13,7 +13,7 @@ def book(pages: int, head: str = "A Book", foot: str = "Page {n} of {all}") -> l
 
 
 def strip(pages: list[str]) -> list[str]:
-    return list(without_furniture(iter(pages), len(pages)))
+    return list(strip_running_headers(iter(pages), len(pages)))
 
 
 @pytest.mark.parametrize("pages", [3, 4, 13, 40])
