@@ -16,46 +16,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.principal import DEFAULT_TENANT, Principal
 
 REQUEST_ID_KEY = "x-request-id"
 TRACEPARENT_KEY = "traceparent"
 PRINCIPAL_KEY = "x-memgpt-principal"
-"""Internal metadata key: Agent and Loader send Memory the principal of a call. Public listeners ignore it."""
-
-DEFAULT_TENANT = "default"
+"""Internal metadata key: a service sends another one the principal of a call. Refused from all other callers."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header; version ff and ids of zeros are invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
-_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The principal on whose behalf a call runs.
-
-    Attributes:
-        tenant: 1 to 63 of ``a-z 0-9 _ -``. Rows, names, page tokens and request ids are scoped by it.
-    """
-
-    tenant: str = DEFAULT_TENANT
-
-    def encode(self) -> str:
-        """Return the value of the internal metadata key."""
-        return f"tenant={self.tenant}"
-
-    @classmethod
-    def decode(cls, text: str) -> Principal:
-        """Decode the value of the internal metadata key; unknown keys are skipped.
-
-        Raises:
-            ValueError: The tenant is missing or malformed.
-        """
-        pairs = dict(part.partition("=")[::2] for part in text.split(";"))
-        tenant = pairs.get("tenant", "")
-        if not _TENANT.fullmatch(tenant):
-            raise ValueError(f"no valid tenant in the principal {text[:80]!r}")
-        return cls(tenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +141,12 @@ def background(
         yield request
     finally:
         _current.reset(token)
+
+
+def principal() -> Principal:
+    """Return the principal of the current call; outside of one, the services' own."""
+    request = _current.get()
+    return request.principal if request else Principal()
 
 
 def tenant() -> str:

@@ -64,14 +64,39 @@ def credential_missing(message: str, **details: object) -> Unauthenticated:
     return Unauthenticated(Reason.CREDENTIAL_MISSING, message, metadata=details)
 
 
+def credential_malformed(message: str, **details: object) -> Unauthenticated:
+    """The credential is not of any kind that the suite knows."""
+    return Unauthenticated(Reason.CREDENTIAL_MALFORMED, message, metadata=details)
+
+
+def credential_unknown(message: str, **details: object) -> Unauthenticated:
+    """There is no such API key or service key, or the certificate is mapped to no tenant."""
+    return Unauthenticated(Reason.CREDENTIAL_UNKNOWN, message, metadata=details)
+
+
+def credential_expired(message: str, **details: object) -> Unauthenticated:
+    """The credential has expired."""
+    return Unauthenticated(Reason.CREDENTIAL_EXPIRED, message, metadata=details)
+
+
+def credential_revoked(message: str, **details: object) -> Unauthenticated:
+    """The API key was revoked or deleted."""
+    return Unauthenticated(Reason.CREDENTIAL_REVOKED, message, metadata=details)
+
+
 def credential_invalid(message: str, **details: object) -> Unauthenticated:
-    """The credential is unknown, expired or malformed."""
+    """The credential was rejected for another reason, such as the signature of a token."""
     return Unauthenticated(Reason.CREDENTIAL_INVALID, message, metadata=details)
 
 
 def not_permitted(message: str, *, permission: str, **details: object) -> PermissionDenied:
     """The credential does not permit this."""
     return PermissionDenied(Reason.NOT_PERMITTED, message, metadata={"permission": permission, **details})
+
+
+def principal_refused(message: str, *, key: str, **details: object) -> PermissionDenied:
+    """The call names a principal in the metadata `key`, and the caller is not a service of the suite."""
+    return PermissionDenied(Reason.PRINCIPAL_REFUSED, message, metadata={"key": key, **details})
 
 
 def agent_not_found(message: str, *, agent_id: str, **details: object) -> NotFound:
@@ -122,6 +147,16 @@ def file_not_found(message: str, *, load_id: str, file: str, **details: object) 
 def service_not_found(message: str, *, service: str, **details: object) -> NotFound:
     """The server has no such gRPC service."""
     return NotFound(Reason.SERVICE_NOT_FOUND, message, metadata={"service": service, **details})
+
+
+def tenant_not_found(message: str, *, tenant: str, **details: object) -> NotFound:
+    """There is no such tenant."""
+    return NotFound(Reason.TENANT_NOT_FOUND, message, metadata={"tenant": tenant, **details})
+
+
+def api_key_not_found(message: str, *, api_key: str, **details: object) -> NotFound:
+    """The API key does not exist, or belongs to another tenant."""
+    return NotFound(Reason.API_KEY_NOT_FOUND, message, metadata={"api_key": api_key, **details})
 
 
 def name_taken(message: str, *, name: str, **details: object) -> AlreadyExists:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from memgpt_runtime import context
-from memgpt_runtime.context import Principal, background, make_request, outgoing_metadata, remaining, tenant
+from memgpt_runtime.context import background, make_request, outgoing_metadata, remaining, tenant
+from memgpt_runtime.principal import CredentialKind, Principal, Role
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -89,7 +90,27 @@ def test_principal_round_trip() -> None:
     assert Principal.decode("tenant=acme;later=1") == Principal("acme")
 
 
+def test_principal_round_trip_of_everything() -> None:
+    full = Principal(
+        "acme",
+        Role.USER,
+        CredentialKind.API_KEY,
+        "key_1",
+        "Zoë; role=operator",
+        frozenset({"agent_1", "agent,2"}),
+        frozenset({"source=3"}),
+    )
+    assert full.encode().isascii()
+    assert Principal.decode(full.encode()) == full
+
+
 @pytest.mark.parametrize("bad", ["", "acme", "tenant=", "tenant=A", "tenant=a/b", "tenant=" + "a" * 64])
 def test_malformed_principal(bad: str) -> None:
     with pytest.raises(ValueError, match="tenant"):
+        Principal.decode(bad)
+
+
+@pytest.mark.parametrize("bad", ["tenant=a;role=king", "tenant=a;role=", "tenant=a;kind=x"])
+def test_a_principal_with_an_unknown_role_or_kind_is_malformed(bad: str) -> None:
+    with pytest.raises(ValueError, match=r"role|CredentialKind"):
         Principal.decode(bad)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from memgpt.memory.v1.agent_state_service_pb2 import ListTurnsRequest
 from memgpt.memory.v1.source_service_pb2 import ListFilesRequest, ListSourcesRequest
 from memgpt_runtime import context
-from memgpt_runtime.context import Principal
 from memgpt_runtime.errors import InvalidArgument, Reason
 from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
+from memgpt_runtime.principal import Principal
 
 CODEC = PageTokenCodec(b"k" * 32)
 REQUEST = ListTurnsRequest(agent_id="agent_1", page_size=5)

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from memgpt_runtime.context import Principal, background
+from memgpt_runtime.context import background
 from memgpt_runtime.errors import Aborted, NotFound, ServiceError
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.principal import Principal
 from memgpt_runtime.retry import RetryPolicy
 
 from memgpt_loader.loads.background import BackgroundTasks

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from memgpt_runtime.context import Principal, background
+from memgpt_runtime.context import background
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.principal import Principal
 from memgpt_runtime.reloading_channel import is_cancelled
 from structlog.contextvars import bound_contextvars
 

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from copy import copy
 
-from memgpt_runtime.context import Principal, background, tenant
+from memgpt_runtime.context import background, tenant
 from memgpt_runtime.errors import Aborted
 from memgpt_runtime.logs import get_logger
+from memgpt_runtime.principal import Principal
 from memgpt_runtime.retry import RetryPolicy
 from structlog.contextvars import bound_contextvars
 

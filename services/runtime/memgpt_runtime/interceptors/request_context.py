@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from memgpt_runtime import context, status
-from memgpt_runtime.context import Principal
 from memgpt_runtime.errors import Reason, Unauthenticated
 from memgpt_runtime.interceptors.rpc import Call, Rpc
+from memgpt_runtime.principal import Principal
 
 
 class ContextStage:

@@ -23,7 +23,7 @@ from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, 
 from memgpt_loader.parsing.extract import chunker_version
 from memgpt_loader.parsing.limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
-from memgpt_runtime.context import Principal, background
+from memgpt_runtime.context import background
 from memgpt_runtime.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -33,6 +33,7 @@ from memgpt_runtime.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from memgpt_runtime.principal import Principal
 
 from tests.support import pdfs
 from tests.unit.loader.fakes import FakeMemory

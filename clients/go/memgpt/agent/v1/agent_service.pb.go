@@ -7,6 +7,7 @@
 package agentv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	v1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -4201,7 +4202,7 @@ var File_memgpt_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xd7\x03\n" +
+	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xd7\x03\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1c\n" +
@@ -4474,49 +4475,49 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x18SYSTEM_EVENT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SYSTEM_EVENT_LOGIN\x10\x01\x12\x1a\n" +
 	"\x16SYSTEM_EVENT_HEARTBEAT\x10\x02\x12\x1f\n" +
-	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\xb9\x18\n" +
-	"\fAgentService\x12X\n" +
-	"\vCreateAgent\x12#.memgpt.agent.v1.CreateAgentRequest\x1a$.memgpt.agent.v1.CreateAgentResponse\x12O\n" +
-	"\bGetAgent\x12 .memgpt.agent.v1.GetAgentRequest\x1a!.memgpt.agent.v1.GetAgentResponse\x12U\n" +
+	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\x8b\x1a\n" +
+	"\fAgentService\x12^\n" +
+	"\vCreateAgent\x12#.memgpt.agent.v1.CreateAgentRequest\x1a$.memgpt.agent.v1.CreateAgentResponse\"\x04\xa0\xbb\x18\x03\x12U\n" +
+	"\bGetAgent\x12 .memgpt.agent.v1.GetAgentRequest\x1a!.memgpt.agent.v1.GetAgentResponse\"\x04\xa0\xbb\x18\x02\x12[\n" +
 	"\n" +
-	"ListAgents\x12\".memgpt.agent.v1.ListAgentsRequest\x1a#.memgpt.agent.v1.ListAgentsResponse\x12X\n" +
-	"\vUpdateAgent\x12#.memgpt.agent.v1.UpdateAgentRequest\x1a$.memgpt.agent.v1.UpdateAgentResponse\x12X\n" +
-	"\vDeleteAgent\x12#.memgpt.agent.v1.DeleteAgentRequest\x1a$.memgpt.agent.v1.DeleteAgentResponse\x12Z\n" +
-	"\vExportAgent\x12#.memgpt.agent.v1.ExportAgentRequest\x1a$.memgpt.agent.v1.ExportAgentResponse0\x01\x12Z\n" +
-	"\vImportAgent\x12#.memgpt.agent.v1.ImportAgentRequest\x1a$.memgpt.agent.v1.ImportAgentResponse(\x01\x12Z\n" +
-	"\vSendMessage\x12#.memgpt.agent.v1.SendMessageRequest\x1a$.memgpt.agent.v1.SendMessageResponse0\x01\x12W\n" +
+	"ListAgents\x12\".memgpt.agent.v1.ListAgentsRequest\x1a#.memgpt.agent.v1.ListAgentsResponse\"\x04\xa0\xbb\x18\x02\x12^\n" +
+	"\vUpdateAgent\x12#.memgpt.agent.v1.UpdateAgentRequest\x1a$.memgpt.agent.v1.UpdateAgentResponse\"\x04\xa0\xbb\x18\x03\x12^\n" +
+	"\vDeleteAgent\x12#.memgpt.agent.v1.DeleteAgentRequest\x1a$.memgpt.agent.v1.DeleteAgentResponse\"\x04\xa0\xbb\x18\x04\x12`\n" +
+	"\vExportAgent\x12#.memgpt.agent.v1.ExportAgentRequest\x1a$.memgpt.agent.v1.ExportAgentResponse\"\x04\xa0\xbb\x18\x020\x01\x12`\n" +
+	"\vImportAgent\x12#.memgpt.agent.v1.ImportAgentRequest\x1a$.memgpt.agent.v1.ImportAgentResponse\"\x04\xa0\xbb\x18\x03(\x01\x12`\n" +
+	"\vSendMessage\x12#.memgpt.agent.v1.SendMessageRequest\x1a$.memgpt.agent.v1.SendMessageResponse\"\x04\xa0\xbb\x18\x030\x01\x12]\n" +
 	"\n" +
-	"ResumeTurn\x12\".memgpt.agent.v1.ResumeTurnRequest\x1a#.memgpt.agent.v1.ResumeTurnResponse0\x01\x12U\n" +
+	"ResumeTurn\x12\".memgpt.agent.v1.ResumeTurnRequest\x1a#.memgpt.agent.v1.ResumeTurnResponse\"\x04\xa0\xbb\x18\x030\x01\x12[\n" +
 	"\n" +
-	"CancelTurn\x12\".memgpt.agent.v1.CancelTurnRequest\x1a#.memgpt.agent.v1.CancelTurnResponse\x12R\n" +
-	"\tListTurns\x12!.memgpt.agent.v1.ListTurnsRequest\x1a\".memgpt.agent.v1.ListTurnsResponse\x12[\n" +
-	"\fAttachSource\x12$.memgpt.agent.v1.AttachSourceRequest\x1a%.memgpt.agent.v1.AttachSourceResponse\x12[\n" +
-	"\fDetachSource\x12$.memgpt.agent.v1.DetachSourceRequest\x1a%.memgpt.agent.v1.DetachSourceResponse\x12X\n" +
-	"\vListSources\x12#.memgpt.agent.v1.ListSourcesRequest\x1a$.memgpt.agent.v1.ListSourcesResponse\x12[\n" +
-	"\fDeleteSource\x12$.memgpt.agent.v1.DeleteSourceRequest\x1a%.memgpt.agent.v1.DeleteSourceResponse\x12U\n" +
+	"CancelTurn\x12\".memgpt.agent.v1.CancelTurnRequest\x1a#.memgpt.agent.v1.CancelTurnResponse\"\x04\xa0\xbb\x18\x03\x12X\n" +
+	"\tListTurns\x12!.memgpt.agent.v1.ListTurnsRequest\x1a\".memgpt.agent.v1.ListTurnsResponse\"\x04\xa0\xbb\x18\x02\x12a\n" +
+	"\fAttachSource\x12$.memgpt.agent.v1.AttachSourceRequest\x1a%.memgpt.agent.v1.AttachSourceResponse\"\x04\xa0\xbb\x18\x03\x12a\n" +
+	"\fDetachSource\x12$.memgpt.agent.v1.DetachSourceRequest\x1a%.memgpt.agent.v1.DetachSourceResponse\"\x04\xa0\xbb\x18\x03\x12^\n" +
+	"\vListSources\x12#.memgpt.agent.v1.ListSourcesRequest\x1a$.memgpt.agent.v1.ListSourcesResponse\"\x04\xa0\xbb\x18\x02\x12a\n" +
+	"\fDeleteSource\x12$.memgpt.agent.v1.DeleteSourceRequest\x1a%.memgpt.agent.v1.DeleteSourceResponse\"\x04\xa0\xbb\x18\x04\x12[\n" +
 	"\n" +
-	"GetContext\x12\".memgpt.agent.v1.GetContextRequest\x1a#.memgpt.agent.v1.GetContextResponse\x12O\n" +
-	"\bSetBlock\x12 .memgpt.agent.v1.SetBlockRequest\x1a!.memgpt.agent.v1.SetBlockResponse\x12X\n" +
-	"\vDeleteBlock\x12#.memgpt.agent.v1.DeleteBlockRequest\x1a$.memgpt.agent.v1.DeleteBlockResponse\x12R\n" +
-	"\tSummarize\x12!.memgpt.agent.v1.SummarizeRequest\x1a\".memgpt.agent.v1.SummarizeResponse\x12C\n" +
-	"\x04Undo\x12\x1c.memgpt.agent.v1.UndoRequest\x1a\x1d.memgpt.agent.v1.UndoResponse\x12H\n" +
-	"\x05Retry\x12\x1d.memgpt.agent.v1.RetryRequest\x1a\x1e.memgpt.agent.v1.RetryResponse0\x01\x12L\n" +
-	"\aRethink\x12\x1f.memgpt.agent.v1.RethinkRequest\x1a .memgpt.agent.v1.RethinkResponse\x12L\n" +
-	"\aRewrite\x12\x1f.memgpt.agent.v1.RewriteRequest\x1a .memgpt.agent.v1.RewriteResponse\x12U\n" +
+	"GetContext\x12\".memgpt.agent.v1.GetContextRequest\x1a#.memgpt.agent.v1.GetContextResponse\"\x04\xa0\xbb\x18\x02\x12U\n" +
+	"\bSetBlock\x12 .memgpt.agent.v1.SetBlockRequest\x1a!.memgpt.agent.v1.SetBlockResponse\"\x04\xa0\xbb\x18\x03\x12^\n" +
+	"\vDeleteBlock\x12#.memgpt.agent.v1.DeleteBlockRequest\x1a$.memgpt.agent.v1.DeleteBlockResponse\"\x04\xa0\xbb\x18\x03\x12X\n" +
+	"\tSummarize\x12!.memgpt.agent.v1.SummarizeRequest\x1a\".memgpt.agent.v1.SummarizeResponse\"\x04\xa0\xbb\x18\x03\x12I\n" +
+	"\x04Undo\x12\x1c.memgpt.agent.v1.UndoRequest\x1a\x1d.memgpt.agent.v1.UndoResponse\"\x04\xa0\xbb\x18\x03\x12N\n" +
+	"\x05Retry\x12\x1d.memgpt.agent.v1.RetryRequest\x1a\x1e.memgpt.agent.v1.RetryResponse\"\x04\xa0\xbb\x18\x030\x01\x12R\n" +
+	"\aRethink\x12\x1f.memgpt.agent.v1.RethinkRequest\x1a .memgpt.agent.v1.RethinkResponse\"\x04\xa0\xbb\x18\x03\x12R\n" +
+	"\aRewrite\x12\x1f.memgpt.agent.v1.RewriteRequest\x1a .memgpt.agent.v1.RewriteResponse\"\x04\xa0\xbb\x18\x03\x12[\n" +
 	"\n" +
-	"PutProfile\x12\".memgpt.agent.v1.PutProfileRequest\x1a#.memgpt.agent.v1.PutProfileResponse\x12U\n" +
+	"PutProfile\x12\".memgpt.agent.v1.PutProfileRequest\x1a#.memgpt.agent.v1.PutProfileResponse\"\x04\xa0\xbb\x18\x03\x12[\n" +
 	"\n" +
-	"GetProfile\x12\".memgpt.agent.v1.GetProfileRequest\x1a#.memgpt.agent.v1.GetProfileResponse\x12[\n" +
-	"\fListProfiles\x12$.memgpt.agent.v1.ListProfilesRequest\x1a%.memgpt.agent.v1.ListProfilesResponse\x12^\n" +
-	"\rDeleteProfile\x12%.memgpt.agent.v1.DeleteProfileRequest\x1a&.memgpt.agent.v1.DeleteProfileResponse\x12[\n" +
-	"\fSetHeartbeat\x12$.memgpt.agent.v1.SetHeartbeatRequest\x1a%.memgpt.agent.v1.SetHeartbeatResponse\x12a\n" +
-	"\x0eListHeartbeats\x12&.memgpt.agent.v1.ListHeartbeatsRequest\x1a'.memgpt.agent.v1.ListHeartbeatsResponse\x12d\n" +
-	"\x0fCancelHeartbeat\x12'.memgpt.agent.v1.CancelHeartbeatRequest\x1a(.memgpt.agent.v1.CancelHeartbeatResponse\x12m\n" +
-	"\x12SetHeartbeatLimits\x12*.memgpt.agent.v1.SetHeartbeatLimitsRequest\x1a+.memgpt.agent.v1.SetHeartbeatLimitsResponse\x12O\n" +
-	"\bGetModel\x12 .memgpt.agent.v1.GetModelRequest\x1a!.memgpt.agent.v1.GetModelResponse\x12^\n" +
-	"\rRegisterTools\x12%.memgpt.agent.v1.RegisterToolsRequest\x1a&.memgpt.agent.v1.RegisterToolsResponse\x12R\n" +
-	"\tListTools\x12!.memgpt.agent.v1.ListToolsRequest\x1a\".memgpt.agent.v1.ListToolsResponse\x12d\n" +
-	"\x0fUnregisterTools\x12'.memgpt.agent.v1.UnregisterToolsRequest\x1a(.memgpt.agent.v1.UnregisterToolsResponseB\xf4\x01\n" +
+	"GetProfile\x12\".memgpt.agent.v1.GetProfileRequest\x1a#.memgpt.agent.v1.GetProfileResponse\"\x04\xa0\xbb\x18\x02\x12a\n" +
+	"\fListProfiles\x12$.memgpt.agent.v1.ListProfilesRequest\x1a%.memgpt.agent.v1.ListProfilesResponse\"\x04\xa0\xbb\x18\x02\x12d\n" +
+	"\rDeleteProfile\x12%.memgpt.agent.v1.DeleteProfileRequest\x1a&.memgpt.agent.v1.DeleteProfileResponse\"\x04\xa0\xbb\x18\x03\x12a\n" +
+	"\fSetHeartbeat\x12$.memgpt.agent.v1.SetHeartbeatRequest\x1a%.memgpt.agent.v1.SetHeartbeatResponse\"\x04\xa0\xbb\x18\x03\x12g\n" +
+	"\x0eListHeartbeats\x12&.memgpt.agent.v1.ListHeartbeatsRequest\x1a'.memgpt.agent.v1.ListHeartbeatsResponse\"\x04\xa0\xbb\x18\x02\x12j\n" +
+	"\x0fCancelHeartbeat\x12'.memgpt.agent.v1.CancelHeartbeatRequest\x1a(.memgpt.agent.v1.CancelHeartbeatResponse\"\x04\xa0\xbb\x18\x03\x12s\n" +
+	"\x12SetHeartbeatLimits\x12*.memgpt.agent.v1.SetHeartbeatLimitsRequest\x1a+.memgpt.agent.v1.SetHeartbeatLimitsResponse\"\x04\xa0\xbb\x18\x03\x12U\n" +
+	"\bGetModel\x12 .memgpt.agent.v1.GetModelRequest\x1a!.memgpt.agent.v1.GetModelResponse\"\x04\xa0\xbb\x18\x02\x12d\n" +
+	"\rRegisterTools\x12%.memgpt.agent.v1.RegisterToolsRequest\x1a&.memgpt.agent.v1.RegisterToolsResponse\"\x04\xa0\xbb\x18\x03\x12X\n" +
+	"\tListTools\x12!.memgpt.agent.v1.ListToolsRequest\x1a\".memgpt.agent.v1.ListToolsResponse\"\x04\xa0\xbb\x18\x02\x12j\n" +
+	"\x0fUnregisterTools\x12'.memgpt.agent.v1.UnregisterToolsRequest\x1a(.memgpt.agent.v1.UnregisterToolsResponse\"\x04\xa0\xbb\x18\x03B\xf4\x01\n" +
 	"\x18io.memgptmilvus.agent.v1B\x11AgentServiceProtoP\x01ZIgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1;agentv1\xa2\x02\x04MGPA\xaa\x02\x16MemGPT.Milvus.Agent.V1\xca\x02\x16MemGPT\\Milvus\\Agent\\V1\xe2\x02\"MemGPT\\Milvus\\Agent\\V1\\GPBMetadata\xea\x02\x19MemGPT::Milvus::Agent::V1b\x06proto3"
 
 var (

@@ -63,15 +63,37 @@ const (
 	//
 	//	{"reason": "CREDENTIAL_MISSING", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_MISSING ErrorReason = 20
-	// UNAUTHENTICATED: the credential is unknown, expired or malformed.
+	// UNAUTHENTICATED: the credential was rejected for another reason than those below, such as the signature, the issuer or
+	// the audience of a token.
 	//
 	//	{"reason": "CREDENTIAL_INVALID", "domain": "memgpt", "metadata": {}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_INVALID ErrorReason = 21
-	// PERMISSION_DENIED: the credential is valid, but does not permit this. If the existence of a resource is private,
-	// NOT_FOUND is returned instead.
+	// PERMISSION_DENIED: the credential is valid, but does not permit this. `permission` is the one that is missing; if the
+	// role of the caller lacks it, `role` is that role. If the existence of a resource is private, NOT_FOUND is returned
+	// instead.
 	//
-	//	{"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "profiles.write"}}
+	//	{"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "ADMINISTER"}}
 	ErrorReason_ERROR_REASON_NOT_PERMITTED ErrorReason = 22
+	// UNAUTHENTICATED: the credential is not an API key, a token or a key of a service.
+	//
+	//	{"reason": "CREDENTIAL_MALFORMED", "domain": "memgpt", "metadata": {}}
+	ErrorReason_ERROR_REASON_CREDENTIAL_MALFORMED ErrorReason = 23
+	// UNAUTHENTICATED: there is no such API key or key of a service; or the certificate belongs to nobody.
+	//
+	//	{"reason": "CREDENTIAL_UNKNOWN", "domain": "memgpt", "metadata": {}}
+	ErrorReason_ERROR_REASON_CREDENTIAL_UNKNOWN ErrorReason = 24
+	// UNAUTHENTICATED: the credential has expired. An open stream ends with it too; call again with a new credential.
+	//
+	//	{"reason": "CREDENTIAL_EXPIRED", "domain": "memgpt", "metadata": {}}
+	ErrorReason_ERROR_REASON_CREDENTIAL_EXPIRED ErrorReason = 25
+	// UNAUTHENTICATED: the API key was revoked or deleted. Open streams end with it too.
+	//
+	//	{"reason": "CREDENTIAL_REVOKED", "domain": "memgpt", "metadata": {}}
+	ErrorReason_ERROR_REASON_CREDENTIAL_REVOKED ErrorReason = 26
+	// PERMISSION_DENIED: the call names a principal in its metadata, which only the suite's own services may do.
+	//
+	//	{"reason": "PRINCIPAL_REFUSED", "domain": "memgpt", "metadata": {"key": "x-memgpt-principal"}}
+	ErrorReason_ERROR_REASON_PRINCIPAL_REFUSED ErrorReason = 27
 	// NOT_FOUND: the agent does not exist, or belongs to another tenant.
 	//
 	//	{"reason": "AGENT_NOT_FOUND", "domain": "memgpt", "metadata": {"agent_id": "agent_01jd2z6y3x"}}
@@ -112,6 +134,14 @@ const (
 	//
 	//	{"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
 	ErrorReason_ERROR_REASON_SERVICE_NOT_FOUND ErrorReason = 49
+	// NOT_FOUND: there is no such tenant.
+	//
+	//	{"reason": "TENANT_NOT_FOUND", "domain": "memgpt", "metadata": {"tenant": "acme"}}
+	ErrorReason_ERROR_REASON_TENANT_NOT_FOUND ErrorReason = 50
+	// NOT_FOUND: the API key does not exist, or belongs to another tenant.
+	//
+	//	{"reason": "API_KEY_NOT_FOUND", "domain": "memgpt", "metadata": {"api_key": "key_01jd2z6y3x"}}
+	ErrorReason_ERROR_REASON_API_KEY_NOT_FOUND ErrorReason = 51
 	// ALREADY_EXISTS: the name is taken within the tenant.
 	//
 	//	{"reason": "NAME_TAKEN", "domain": "memgpt", "metadata": {"name": "PoliteButterfly"}}
@@ -240,6 +270,11 @@ var (
 		20:  "ERROR_REASON_CREDENTIAL_MISSING",
 		21:  "ERROR_REASON_CREDENTIAL_INVALID",
 		22:  "ERROR_REASON_NOT_PERMITTED",
+		23:  "ERROR_REASON_CREDENTIAL_MALFORMED",
+		24:  "ERROR_REASON_CREDENTIAL_UNKNOWN",
+		25:  "ERROR_REASON_CREDENTIAL_EXPIRED",
+		26:  "ERROR_REASON_CREDENTIAL_REVOKED",
+		27:  "ERROR_REASON_PRINCIPAL_REFUSED",
 		40:  "ERROR_REASON_AGENT_NOT_FOUND",
 		41:  "ERROR_REASON_BLOCK_NOT_FOUND",
 		42:  "ERROR_REASON_SOURCE_NOT_FOUND",
@@ -250,6 +285,8 @@ var (
 		47:  "ERROR_REASON_PROFILE_NOT_FOUND",
 		48:  "ERROR_REASON_FILE_NOT_FOUND",
 		49:  "ERROR_REASON_SERVICE_NOT_FOUND",
+		50:  "ERROR_REASON_TENANT_NOT_FOUND",
+		51:  "ERROR_REASON_API_KEY_NOT_FOUND",
 		60:  "ERROR_REASON_NAME_TAKEN",
 		61:  "ERROR_REASON_ID_TAKEN",
 		80:  "ERROR_REASON_ETAG_MISMATCH",
@@ -288,6 +325,11 @@ var (
 		"ERROR_REASON_CREDENTIAL_MISSING":    20,
 		"ERROR_REASON_CREDENTIAL_INVALID":    21,
 		"ERROR_REASON_NOT_PERMITTED":         22,
+		"ERROR_REASON_CREDENTIAL_MALFORMED":  23,
+		"ERROR_REASON_CREDENTIAL_UNKNOWN":    24,
+		"ERROR_REASON_CREDENTIAL_EXPIRED":    25,
+		"ERROR_REASON_CREDENTIAL_REVOKED":    26,
+		"ERROR_REASON_PRINCIPAL_REFUSED":     27,
 		"ERROR_REASON_AGENT_NOT_FOUND":       40,
 		"ERROR_REASON_BLOCK_NOT_FOUND":       41,
 		"ERROR_REASON_SOURCE_NOT_FOUND":      42,
@@ -298,6 +340,8 @@ var (
 		"ERROR_REASON_PROFILE_NOT_FOUND":     47,
 		"ERROR_REASON_FILE_NOT_FOUND":        48,
 		"ERROR_REASON_SERVICE_NOT_FOUND":     49,
+		"ERROR_REASON_TENANT_NOT_FOUND":      50,
+		"ERROR_REASON_API_KEY_NOT_FOUND":     51,
 		"ERROR_REASON_NAME_TAKEN":            60,
 		"ERROR_REASON_ID_TAKEN":              61,
 		"ERROR_REASON_ETAG_MISMATCH":         80,
@@ -358,7 +402,7 @@ var File_memgpt_common_v1_errors_proto protoreflect.FileDescriptor
 
 const file_memgpt_common_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmemgpt/common/v1/errors.proto\x12\x10memgpt.common.v1*\xac\f\n" +
+	"\x1dmemgpt/common/v1/errors.proto\x12\x10memgpt.common.v1*\xad\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -369,7 +413,12 @@ const file_memgpt_common_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UPLOAD_MISMATCH\x10\x06\x12#\n" +
 	"\x1fERROR_REASON_CREDENTIAL_MISSING\x10\x14\x12#\n" +
 	"\x1fERROR_REASON_CREDENTIAL_INVALID\x10\x15\x12\x1e\n" +
-	"\x1aERROR_REASON_NOT_PERMITTED\x10\x16\x12 \n" +
+	"\x1aERROR_REASON_NOT_PERMITTED\x10\x16\x12%\n" +
+	"!ERROR_REASON_CREDENTIAL_MALFORMED\x10\x17\x12#\n" +
+	"\x1fERROR_REASON_CREDENTIAL_UNKNOWN\x10\x18\x12#\n" +
+	"\x1fERROR_REASON_CREDENTIAL_EXPIRED\x10\x19\x12#\n" +
+	"\x1fERROR_REASON_CREDENTIAL_REVOKED\x10\x1a\x12\"\n" +
+	"\x1eERROR_REASON_PRINCIPAL_REFUSED\x10\x1b\x12 \n" +
 	"\x1cERROR_REASON_AGENT_NOT_FOUND\x10(\x12 \n" +
 	"\x1cERROR_REASON_BLOCK_NOT_FOUND\x10)\x12!\n" +
 	"\x1dERROR_REASON_SOURCE_NOT_FOUND\x10*\x12\"\n" +
@@ -379,7 +428,9 @@ const file_memgpt_common_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_LOAD_NOT_FOUND\x10.\x12\"\n" +
 	"\x1eERROR_REASON_PROFILE_NOT_FOUND\x10/\x12\x1f\n" +
 	"\x1bERROR_REASON_FILE_NOT_FOUND\x100\x12\"\n" +
-	"\x1eERROR_REASON_SERVICE_NOT_FOUND\x101\x12\x1b\n" +
+	"\x1eERROR_REASON_SERVICE_NOT_FOUND\x101\x12!\n" +
+	"\x1dERROR_REASON_TENANT_NOT_FOUND\x102\x12\"\n" +
+	"\x1eERROR_REASON_API_KEY_NOT_FOUND\x103\x12\x1b\n" +
 	"\x17ERROR_REASON_NAME_TAKEN\x10<\x12\x19\n" +
 	"\x15ERROR_REASON_ID_TAKEN\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_ETAG_MISMATCH\x10P\x12\x1b\n" +

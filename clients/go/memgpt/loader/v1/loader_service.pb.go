@@ -7,6 +7,7 @@
 package loaderv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1090,7 +1091,7 @@ var File_memgpt_loader_v1_loader_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\n" +
-	"%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n" +
+	"%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n" +
 	"\x11CreateLoadRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12;\n" +
@@ -1156,18 +1157,18 @@ const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x05omits\x18\x05 \x01(\tR\x05omits\x12\x14\n" +
 	"\x05pages\x18\x06 \x01(\tR\x05pages\"M\n" +
 	"\x13ListFormatsResponse\x126\n" +
-	"\aformats\x18\x01 \x03(\v2\x1c.memgpt.loader.v1.FileFormatR\aformats2\xf6\x04\n" +
-	"\rLoaderService\x12W\n" +
+	"\aformats\x18\x01 \x03(\v2\x1c.memgpt.loader.v1.FileFormatR\aformats2\xa0\x05\n" +
+	"\rLoaderService\x12]\n" +
 	"\n" +
-	"CreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n" +
+	"CreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\"\x04\xa0\xbb\x18\x03\x12_\n" +
 	"\n" +
-	"UploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n" +
-	"\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n" +
-	"\aGetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n" +
-	"\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n" +
+	"UploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse\"\x04\xa0\xbb\x18\x03(\x01\x12\\\n" +
+	"\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse\"\x04\xa0\xbb\x18\x020\x01\x12T\n" +
+	"\aGetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\"\x04\xa0\xbb\x18\x02\x12Z\n" +
+	"\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\"\x04\xa0\xbb\x18\x02\x12]\n" +
 	"\n" +
-	"CancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\x12Z\n" +
-	"\vListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponseB\xfc\x01\n" +
+	"CancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\"\x04\xa0\xbb\x18\x03\x12`\n" +
+	"\vListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponse\"\x04\xa0\xbb\x18\x02B\xfc\x01\n" +
 	"\x19io.memgptmilvus.loader.v1B\x12LoaderServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3"
 
 var (

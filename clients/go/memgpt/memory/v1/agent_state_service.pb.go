@@ -7,6 +7,7 @@
 package memoryv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -3256,7 +3257,7 @@ var File_memgpt_memory_v1_agent_state_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
-	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x9e\x04\n" +
+	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x9e\x04\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -3477,34 +3478,34 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\vMessagePart\x12\x1c\n" +
 	"\x18MESSAGE_PART_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MESSAGE_PART_THOUGHT\x10\x01\x12\x16\n" +
-	"\x12MESSAGE_PART_REPLY\x10\x022\xee\x10\n" +
-	"\x11AgentStateService\x12Z\n" +
-	"\vCreateAgent\x12$.memgpt.memory.v1.CreateAgentRequest\x1a%.memgpt.memory.v1.CreateAgentResponse\x12Q\n" +
-	"\bGetAgent\x12!.memgpt.memory.v1.GetAgentRequest\x1a\".memgpt.memory.v1.GetAgentResponse\x12W\n" +
+	"\x12MESSAGE_PART_REPLY\x10\x022\xf8\x11\n" +
+	"\x11AgentStateService\x12`\n" +
+	"\vCreateAgent\x12$.memgpt.memory.v1.CreateAgentRequest\x1a%.memgpt.memory.v1.CreateAgentResponse\"\x04\xa0\xbb\x18\x06\x12W\n" +
+	"\bGetAgent\x12!.memgpt.memory.v1.GetAgentRequest\x1a\".memgpt.memory.v1.GetAgentResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
 	"\n" +
-	"ListAgents\x12#.memgpt.memory.v1.ListAgentsRequest\x1a$.memgpt.memory.v1.ListAgentsResponse\x12Z\n" +
-	"\vUpdateAgent\x12$.memgpt.memory.v1.UpdateAgentRequest\x1a%.memgpt.memory.v1.UpdateAgentResponse\x12Z\n" +
-	"\vDeleteAgent\x12$.memgpt.memory.v1.DeleteAgentRequest\x1a%.memgpt.memory.v1.DeleteAgentResponse\x12V\n" +
-	"\tBeginTurn\x12\".memgpt.memory.v1.BeginTurnRequest\x1a#.memgpt.memory.v1.BeginTurnResponse0\x01\x12W\n" +
+	"ListAgents\x12#.memgpt.memory.v1.ListAgentsRequest\x1a$.memgpt.memory.v1.ListAgentsResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
+	"\vUpdateAgent\x12$.memgpt.memory.v1.UpdateAgentRequest\x1a%.memgpt.memory.v1.UpdateAgentResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
+	"\vDeleteAgent\x12$.memgpt.memory.v1.DeleteAgentRequest\x1a%.memgpt.memory.v1.DeleteAgentResponse\"\x04\xa0\xbb\x18\x06\x12\\\n" +
+	"\tBeginTurn\x12\".memgpt.memory.v1.BeginTurnRequest\x1a#.memgpt.memory.v1.BeginTurnResponse\"\x04\xa0\xbb\x18\x060\x01\x12]\n" +
 	"\n" +
-	"RenewLease\x12#.memgpt.memory.v1.RenewLeaseRequest\x1a$.memgpt.memory.v1.RenewLeaseResponse\x12W\n" +
+	"RenewLease\x12#.memgpt.memory.v1.RenewLeaseRequest\x1a$.memgpt.memory.v1.RenewLeaseResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
 	"\n" +
-	"CommitStep\x12#.memgpt.memory.v1.CommitStepRequest\x1a$.memgpt.memory.v1.CommitStepResponse\x12N\n" +
-	"\aEndTurn\x12 .memgpt.memory.v1.EndTurnRequest\x1a!.memgpt.memory.v1.EndTurnResponse\x12]\n" +
-	"\fReleaseLease\x12%.memgpt.memory.v1.ReleaseLeaseRequest\x1a&.memgpt.memory.v1.ReleaseLeaseResponse\x12`\n" +
-	"\rRequestCancel\x12&.memgpt.memory.v1.RequestCancelRequest\x1a'.memgpt.memory.v1.RequestCancelResponse\x12S\n" +
-	"\bReadTurn\x12!.memgpt.memory.v1.ReadTurnRequest\x1a\".memgpt.memory.v1.ReadTurnResponse0\x01\x12T\n" +
-	"\tListTurns\x12\".memgpt.memory.v1.ListTurnsRequest\x1a#.memgpt.memory.v1.ListTurnsResponse\x12`\n" +
-	"\rPutToolServer\x12&.memgpt.memory.v1.PutToolServerRequest\x1a'.memgpt.memory.v1.PutToolServerResponse\x12f\n" +
-	"\x0fListToolServers\x12(.memgpt.memory.v1.ListToolServersRequest\x1a).memgpt.memory.v1.ListToolServersResponse\x12i\n" +
-	"\x10DeleteToolServer\x12).memgpt.memory.v1.DeleteToolServerRequest\x1a*.memgpt.memory.v1.DeleteToolServerResponse\x12`\n" +
-	"\rPutHeartbeats\x12&.memgpt.memory.v1.PutHeartbeatsRequest\x1a'.memgpt.memory.v1.PutHeartbeatsResponse\x12c\n" +
-	"\x0eListHeartbeats\x12'.memgpt.memory.v1.ListHeartbeatsRequest\x1a(.memgpt.memory.v1.ListHeartbeatsResponse\x12Z\n" +
-	"\vLoadContext\x12$.memgpt.memory.v1.LoadContextRequest\x1a%.memgpt.memory.v1.LoadContextResponse\x12c\n" +
-	"\x0eRewindMessages\x12'.memgpt.memory.v1.RewindMessagesRequest\x1a(.memgpt.memory.v1.RewindMessagesResponse\x12Z\n" +
-	"\vEditMessage\x12$.memgpt.memory.v1.EditMessageRequest\x1a%.memgpt.memory.v1.EditMessageResponse\x12\\\n" +
-	"\vExportAgent\x12$.memgpt.memory.v1.ExportAgentRequest\x1a%.memgpt.memory.v1.ExportAgentResponse0\x01\x12\\\n" +
-	"\vImportAgent\x12$.memgpt.memory.v1.ImportAgentRequest\x1a%.memgpt.memory.v1.ImportAgentResponse(\x01B\x80\x02\n" +
+	"CommitStep\x12#.memgpt.memory.v1.CommitStepRequest\x1a$.memgpt.memory.v1.CommitStepResponse\"\x04\xa0\xbb\x18\x06\x12T\n" +
+	"\aEndTurn\x12 .memgpt.memory.v1.EndTurnRequest\x1a!.memgpt.memory.v1.EndTurnResponse\"\x04\xa0\xbb\x18\x06\x12c\n" +
+	"\fReleaseLease\x12%.memgpt.memory.v1.ReleaseLeaseRequest\x1a&.memgpt.memory.v1.ReleaseLeaseResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
+	"\rRequestCancel\x12&.memgpt.memory.v1.RequestCancelRequest\x1a'.memgpt.memory.v1.RequestCancelResponse\"\x04\xa0\xbb\x18\x06\x12Y\n" +
+	"\bReadTurn\x12!.memgpt.memory.v1.ReadTurnRequest\x1a\".memgpt.memory.v1.ReadTurnResponse\"\x04\xa0\xbb\x18\x060\x01\x12Z\n" +
+	"\tListTurns\x12\".memgpt.memory.v1.ListTurnsRequest\x1a#.memgpt.memory.v1.ListTurnsResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
+	"\rPutToolServer\x12&.memgpt.memory.v1.PutToolServerRequest\x1a'.memgpt.memory.v1.PutToolServerResponse\"\x04\xa0\xbb\x18\x06\x12l\n" +
+	"\x0fListToolServers\x12(.memgpt.memory.v1.ListToolServersRequest\x1a).memgpt.memory.v1.ListToolServersResponse\"\x04\xa0\xbb\x18\x06\x12o\n" +
+	"\x10DeleteToolServer\x12).memgpt.memory.v1.DeleteToolServerRequest\x1a*.memgpt.memory.v1.DeleteToolServerResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
+	"\rPutHeartbeats\x12&.memgpt.memory.v1.PutHeartbeatsRequest\x1a'.memgpt.memory.v1.PutHeartbeatsResponse\"\x04\xa0\xbb\x18\x06\x12i\n" +
+	"\x0eListHeartbeats\x12'.memgpt.memory.v1.ListHeartbeatsRequest\x1a(.memgpt.memory.v1.ListHeartbeatsResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
+	"\vLoadContext\x12$.memgpt.memory.v1.LoadContextRequest\x1a%.memgpt.memory.v1.LoadContextResponse\"\x04\xa0\xbb\x18\x06\x12i\n" +
+	"\x0eRewindMessages\x12'.memgpt.memory.v1.RewindMessagesRequest\x1a(.memgpt.memory.v1.RewindMessagesResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
+	"\vEditMessage\x12$.memgpt.memory.v1.EditMessageRequest\x1a%.memgpt.memory.v1.EditMessageResponse\"\x04\xa0\xbb\x18\x06\x12b\n" +
+	"\vExportAgent\x12$.memgpt.memory.v1.ExportAgentRequest\x1a%.memgpt.memory.v1.ExportAgentResponse\"\x04\xa0\xbb\x18\x060\x01\x12b\n" +
+	"\vImportAgent\x12$.memgpt.memory.v1.ImportAgentRequest\x1a%.memgpt.memory.v1.ImportAgentResponse\"\x04\xa0\xbb\x18\x06(\x01B\x80\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x16AgentStateServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

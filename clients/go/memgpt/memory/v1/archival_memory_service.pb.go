@@ -7,6 +7,7 @@
 package memoryv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -830,7 +831,7 @@ var File_memgpt_memory_v1_archival_memory_service_proto protoreflect.FileDescrip
 
 const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
 	"\n" +
-	".memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x96\x01\n" +
+	".memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x96\x01\n" +
 	"\fPassageScope\x129\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\aagentId\x12;\n" +
 	"\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$H\x00R\bsourceIdB\x0e\n" +
@@ -890,13 +891,13 @@ const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
 	"\vpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \b\x01\x10\xe8\a\"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\n" +
 	"passageIds\"=\n" +
 	"\x16DeletePassagesResponse\x12#\n" +
-	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount2\x81\x04\n" +
-	"\x15ArchivalMemoryService\x12c\n" +
-	"\x0eSearchPassages\x12'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\x12c\n" +
-	"\x0eInsertPassages\x12'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\x12]\n" +
-	"\fListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\x12Z\n" +
-	"\vGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\x12c\n" +
-	"\x0eDeletePassages\x12'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponseB\x84\x02\n" +
+	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount2\x9f\x04\n" +
+	"\x15ArchivalMemoryService\x12i\n" +
+	"\x0eSearchPassages\x12'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n" +
+	"\x0eInsertPassages\x12'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\"\x04\xa0\xbb\x18\x03\x12c\n" +
+	"\fListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\"\x04\xa0\xbb\x18\x02\x12`\n" +
+	"\vGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n" +
+	"\x0eDeletePassages\x12'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponse\"\x04\xa0\xbb\x18\x03B\x84\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x1aArchivalMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

@@ -7,6 +7,7 @@
 package memoryv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -489,7 +490,7 @@ var File_memgpt_memory_v1_recall_memory_service_proto protoreflect.FileDescripto
 
 const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\n" +
-	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1ememgpt/memory/v1/message.proto\"\xc5\x03\n" +
+	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xc5\x03\n" +
 	"\x15SearchMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1e\n" +
 	"\x05query\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n" +
@@ -538,10 +539,10 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n" +
 	"\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n" +
-	"\x12RECALL_MODE_HYBRID\x10\x032\xd9\x01\n" +
-	"\x13RecallMemoryService\x12c\n" +
-	"\x0eSearchMessages\x12'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\x12]\n" +
-	"\fListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponseB\x82\x02\n" +
+	"\x12RECALL_MODE_HYBRID\x10\x032\xe5\x01\n" +
+	"\x13RecallMemoryService\x12i\n" +
+	"\x0eSearchMessages\x12'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\"\x04\xa0\xbb\x18\x02\x12c\n" +
+	"\fListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponse\"\x04\xa0\xbb\x18\x02B\x82\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x18RecallMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

@@ -7,6 +7,7 @@
 package memoryv1
 
 import (
+	_ "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -692,7 +693,7 @@ var File_memgpt_memory_v1_store_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_store_service_proto_rawDesc = "" +
 	"\n" +
-	"$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\"\x10\n" +
+	"$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\"\x10\n" +
 	"\x0eCompactRequest\"U\n" +
 	"\x0fCompactResponse\x12!\n" +
 	"\fbytes_before\x18\x01 \x01(\x03R\vbytesBefore\x12\x1f\n" +
@@ -729,13 +730,13 @@ const file_memgpt_memory_v1_store_service_proto_rawDesc = "" +
 	"\x19REEMBED_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REEMBED_STATE_COPYING\x10\x01\x12\x19\n" +
 	"\x15REEMBED_STATE_STOPPED\x10\x02\x12\x16\n" +
-	"\x12REEMBED_STATE_DONE\x10\x032\xb4\x03\n" +
-	"\fStoreService\x12Q\n" +
-	"\bGetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\x12P\n" +
-	"\aReembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse0\x01\x12`\n" +
-	"\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a'.memgpt.memory.v1.CancelReembedResponse\x12N\n" +
-	"\aCompact\x12 .memgpt.memory.v1.CompactRequest\x1a!.memgpt.memory.v1.CompactResponse\x12M\n" +
-	"\x06Backup\x12\x1f.memgpt.memory.v1.BackupRequest\x1a .memgpt.memory.v1.BackupResponse0\x01B\xfb\x01\n" +
+	"\x12REEMBED_STATE_DONE\x10\x032\xd2\x03\n" +
+	"\fStoreService\x12W\n" +
+	"\bGetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\"\x04\xa0\xbb\x18\x02\x12V\n" +
+	"\aReembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse\"\x04\xa0\xbb\x18\x050\x01\x12f\n" +
+	"\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a'.memgpt.memory.v1.CancelReembedResponse\"\x04\xa0\xbb\x18\x05\x12T\n" +
+	"\aCompact\x12 .memgpt.memory.v1.CompactRequest\x1a!.memgpt.memory.v1.CompactResponse\"\x04\xa0\xbb\x18\x05\x12S\n" +
+	"\x06Backup\x12\x1f.memgpt.memory.v1.BackupRequest\x1a .memgpt.memory.v1.BackupResponse\"\x04\xa0\xbb\x18\x050\x01B\xfb\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x11StoreServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

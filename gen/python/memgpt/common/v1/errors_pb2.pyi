@@ -62,15 +62,42 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "CREDENTIAL_MISSING", "domain": "memgpt", "metadata": {}}
     """
     ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 21
-    """UNAUTHENTICATED: the credential is unknown, expired or malformed.
+    """UNAUTHENTICATED: the credential was rejected for another reason than those below, such as the signature, the issuer or
+    the audience of a token.
 
         {"reason": "CREDENTIAL_INVALID", "domain": "memgpt", "metadata": {}}
     """
     ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 22
-    """PERMISSION_DENIED: the credential is valid, but does not permit this. If the existence of a resource is private,
-    NOT_FOUND is returned instead.
+    """PERMISSION_DENIED: the credential is valid, but does not permit this. `permission` is the one that is missing; if the
+    role of the caller lacks it, `role` is that role. If the existence of a resource is private, NOT_FOUND is returned
+    instead.
 
-        {"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "profiles.write"}}
+        {"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "ADMINISTER"}}
+    """
+    ERROR_REASON_CREDENTIAL_MALFORMED: _ErrorReason.ValueType  # 23
+    """UNAUTHENTICATED: the credential is not an API key, a token or a key of a service.
+
+        {"reason": "CREDENTIAL_MALFORMED", "domain": "memgpt", "metadata": {}}
+    """
+    ERROR_REASON_CREDENTIAL_UNKNOWN: _ErrorReason.ValueType  # 24
+    """UNAUTHENTICATED: there is no such API key or key of a service; or the certificate belongs to nobody.
+
+        {"reason": "CREDENTIAL_UNKNOWN", "domain": "memgpt", "metadata": {}}
+    """
+    ERROR_REASON_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 25
+    """UNAUTHENTICATED: the credential has expired. An open stream ends with it too; call again with a new credential.
+
+        {"reason": "CREDENTIAL_EXPIRED", "domain": "memgpt", "metadata": {}}
+    """
+    ERROR_REASON_CREDENTIAL_REVOKED: _ErrorReason.ValueType  # 26
+    """UNAUTHENTICATED: the API key was revoked or deleted. Open streams end with it too.
+
+        {"reason": "CREDENTIAL_REVOKED", "domain": "memgpt", "metadata": {}}
+    """
+    ERROR_REASON_PRINCIPAL_REFUSED: _ErrorReason.ValueType  # 27
+    """PERMISSION_DENIED: the call names a principal in its metadata, which only the suite's own services may do.
+
+        {"reason": "PRINCIPAL_REFUSED", "domain": "memgpt", "metadata": {"key": "x-memgpt-principal"}}
     """
     ERROR_REASON_AGENT_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND: the agent does not exist, or belongs to another tenant.
@@ -121,6 +148,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the server has no such gRPC service. Returned by health checks.
 
         {"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
+    """
+    ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: there is no such tenant.
+
+        {"reason": "TENANT_NOT_FOUND", "domain": "memgpt", "metadata": {"tenant": "acme"}}
+    """
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: the API key does not exist, or belongs to another tenant.
+
+        {"reason": "API_KEY_NOT_FOUND", "domain": "memgpt", "metadata": {"api_key": "key_01jd2z6y3x"}}
     """
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS: the name is taken within the tenant.
@@ -312,15 +349,42 @@ ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 20
     {"reason": "CREDENTIAL_MISSING", "domain": "memgpt", "metadata": {}}
 """
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 21
-"""UNAUTHENTICATED: the credential is unknown, expired or malformed.
+"""UNAUTHENTICATED: the credential was rejected for another reason than those below, such as the signature, the issuer or
+the audience of a token.
 
     {"reason": "CREDENTIAL_INVALID", "domain": "memgpt", "metadata": {}}
 """
 ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 22
-"""PERMISSION_DENIED: the credential is valid, but does not permit this. If the existence of a resource is private,
-NOT_FOUND is returned instead.
+"""PERMISSION_DENIED: the credential is valid, but does not permit this. `permission` is the one that is missing; if the
+role of the caller lacks it, `role` is that role. If the existence of a resource is private, NOT_FOUND is returned
+instead.
 
-    {"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "profiles.write"}}
+    {"reason": "NOT_PERMITTED", "domain": "memgpt", "metadata": {"permission": "ADMINISTER"}}
+"""
+ERROR_REASON_CREDENTIAL_MALFORMED: ErrorReason.ValueType  # 23
+"""UNAUTHENTICATED: the credential is not an API key, a token or a key of a service.
+
+    {"reason": "CREDENTIAL_MALFORMED", "domain": "memgpt", "metadata": {}}
+"""
+ERROR_REASON_CREDENTIAL_UNKNOWN: ErrorReason.ValueType  # 24
+"""UNAUTHENTICATED: there is no such API key or key of a service; or the certificate belongs to nobody.
+
+    {"reason": "CREDENTIAL_UNKNOWN", "domain": "memgpt", "metadata": {}}
+"""
+ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 25
+"""UNAUTHENTICATED: the credential has expired. An open stream ends with it too; call again with a new credential.
+
+    {"reason": "CREDENTIAL_EXPIRED", "domain": "memgpt", "metadata": {}}
+"""
+ERROR_REASON_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 26
+"""UNAUTHENTICATED: the API key was revoked or deleted. Open streams end with it too.
+
+    {"reason": "CREDENTIAL_REVOKED", "domain": "memgpt", "metadata": {}}
+"""
+ERROR_REASON_PRINCIPAL_REFUSED: ErrorReason.ValueType  # 27
+"""PERMISSION_DENIED: the call names a principal in its metadata, which only the suite's own services may do.
+
+    {"reason": "PRINCIPAL_REFUSED", "domain": "memgpt", "metadata": {"key": "x-memgpt-principal"}}
 """
 ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND: the agent does not exist, or belongs to another tenant.
@@ -371,6 +435,16 @@ ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 49
 """NOT_FOUND: the server has no such gRPC service. Returned by health checks.
 
     {"reason": "SERVICE_NOT_FOUND", "domain": "memgpt", "metadata": {"service": "memgpt.agent.v1.AgentService"}}
+"""
+ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND: there is no such tenant.
+
+    {"reason": "TENANT_NOT_FOUND", "domain": "memgpt", "metadata": {"tenant": "acme"}}
+"""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND: the API key does not exist, or belongs to another tenant.
+
+    {"reason": "API_KEY_NOT_FOUND", "domain": "memgpt", "metadata": {"api_key": "key_01jd2z6y3x"}}
 """
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS: the name is taken within the tenant.

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_permission__pb2
 from memgpt.loader.v1 import load_pb2 as memgpt_dot_loader_dot_v1_dot_load__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n\x11\x43reateLoadRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12-\n\x0bsource_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\nsourceName\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\x12\x41\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x05\x66iles\x12\x12\n\x04sync\x18\x06 \x01(\x08R\x04sync\x12*\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"@\n\x12\x43reateLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\xa5\x02\n\x11UploadFileRequest\x12\x44\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00R\x06header\x12!\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05\x63hunk\x1a\x96\x01\n\x06Header\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\x12\x35\n\x11withdrawal_reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x10withdrawalReasonB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"D\n\x12UploadFileResponse\x12.\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x04\x66ile\"y\n\x10WatchLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\xd8\x01\n\x11WatchLoadResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x30\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00R\x04\x66ile\x12.\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00R\x05\x65nded\x12<\n\nkeep_alive\x18\x04 \x01(\x0b\x32\x1b.memgpt.loader.v1.KeepAliveH\x00R\tkeepAliveB\x07\n\x05\x65vent\"\x0b\n\tKeepAlive\"G\n\x0eGetLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n\x0fGetLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x93\x01\n\x10ListLoadsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n\x11ListLoadsResponse\x12,\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.LoadR\x05loads\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n\x11\x43\x61ncelLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"@\n\x12\x43\x61ncelLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x14\n\x12ListFormatsRequest\"\xa3\x01\n\nFileFormat\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bmedia_types\x18\x02 \x03(\tR\nmediaTypes\x12\x1e\n\nextensions\x18\x03 \x03(\tR\nextensions\x12\x14\n\x05reads\x18\x04 \x01(\tR\x05reads\x12\x14\n\x05omits\x18\x05 \x01(\tR\x05omits\x12\x14\n\x05pages\x18\x06 \x01(\tR\x05pages\"M\n\x13ListFormatsResponse\x12\x36\n\x07\x66ormats\x18\x01 \x03(\x0b\x32\x1c.memgpt.loader.v1.FileFormatR\x07\x66ormats2\xf6\x04\n\rLoaderService\x12W\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\x12Y\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse(\x01\x12V\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse0\x01\x12N\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\x12T\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\x12W\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\x12Z\n\x0bListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponseB\xfc\x01\n\x19io.memgptmilvus.loader.v1B\x12LoaderServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/loader/v1/loader_service.proto\x12\x10memgpt.loader.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1bmemgpt/loader/v1/load.proto\"\xe8\x02\n\x11\x43reateLoadRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12-\n\x0bsource_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\nsourceName\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\x12\x41\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1e.memgpt.loader.v1.FileManifestB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x05\x66iles\x12\x12\n\x04sync\x18\x06 \x01(\x08R\x04sync\x12*\n\x04tags\x18\x07 \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tagsB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"@\n\x12\x43reateLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\xa5\x02\n\x11UploadFileRequest\x12\x44\n\x06header\x18\x01 \x01(\x0b\x32*.memgpt.loader.v1.UploadFileRequest.HeaderH\x00R\x06header\x12!\n\x05\x63hunk\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04H\x00R\x05\x63hunk\x1a\x96\x01\n\x06Header\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\x12\x35\n\x11withdrawal_reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x10withdrawalReasonB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"D\n\x12UploadFileResponse\x12.\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x04\x66ile\"y\n\x10WatchLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\xd8\x01\n\x11WatchLoadResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x30\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1a.memgpt.loader.v1.LoadFileH\x00R\x04\x66ile\x12.\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadH\x00R\x05\x65nded\x12<\n\nkeep_alive\x18\x04 \x01(\x0b\x32\x1b.memgpt.loader.v1.KeepAliveH\x00R\tkeepAliveB\x07\n\x05\x65vent\"\x0b\n\tKeepAlive\"G\n\x0eGetLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n\x0fGetLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x93\x01\n\x10ListLoadsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n\x11ListLoadsResponse\x12,\n\x05loads\x18\x01 \x03(\x0b\x32\x16.memgpt.loader.v1.LoadR\x05loads\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n\x11\x43\x61ncelLoadRequest\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"@\n\x12\x43\x61ncelLoadResponse\x12*\n\x04load\x18\x01 \x01(\x0b\x32\x16.memgpt.loader.v1.LoadR\x04load\"\x14\n\x12ListFormatsRequest\"\xa3\x01\n\nFileFormat\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n\x0bmedia_types\x18\x02 \x03(\tR\nmediaTypes\x12\x1e\n\nextensions\x18\x03 \x03(\tR\nextensions\x12\x14\n\x05reads\x18\x04 \x01(\tR\x05reads\x12\x14\n\x05omits\x18\x05 \x01(\tR\x05omits\x12\x14\n\x05pages\x18\x06 \x01(\tR\x05pages\"M\n\x13ListFormatsResponse\x12\x36\n\x07\x66ormats\x18\x01 \x03(\x0b\x32\x1c.memgpt.loader.v1.FileFormatR\x07\x66ormats2\xa0\x05\n\rLoaderService\x12]\n\nCreateLoad\x12#.memgpt.loader.v1.CreateLoadRequest\x1a$.memgpt.loader.v1.CreateLoadResponse\"\x04\xa0\xbb\x18\x03\x12_\n\nUploadFile\x12#.memgpt.loader.v1.UploadFileRequest\x1a$.memgpt.loader.v1.UploadFileResponse\"\x04\xa0\xbb\x18\x03(\x01\x12\\\n\tWatchLoad\x12\".memgpt.loader.v1.WatchLoadRequest\x1a#.memgpt.loader.v1.WatchLoadResponse\"\x04\xa0\xbb\x18\x02\x30\x01\x12T\n\x07GetLoad\x12 .memgpt.loader.v1.GetLoadRequest\x1a!.memgpt.loader.v1.GetLoadResponse\"\x04\xa0\xbb\x18\x02\x12Z\n\tListLoads\x12\".memgpt.loader.v1.ListLoadsRequest\x1a#.memgpt.loader.v1.ListLoadsResponse\"\x04\xa0\xbb\x18\x02\x12]\n\nCancelLoad\x12#.memgpt.loader.v1.CancelLoadRequest\x1a$.memgpt.loader.v1.CancelLoadResponse\"\x04\xa0\xbb\x18\x03\x12`\n\x0bListFormats\x12$.memgpt.loader.v1.ListFormatsRequest\x1a%.memgpt.loader.v1.ListFormatsResponse\"\x04\xa0\xbb\x18\x02\x42\xfc\x01\n\x19io.memgptmilvus.loader.v1B\x12LoaderServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,40 +68,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLOADSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._loaded_options = None
   _globals['_CANCELLOADREQUEST'].fields_by_name['load_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_CREATELOADREQUEST']._serialized_start=89
-  _globals['_CREATELOADREQUEST']._serialized_end=449
-  _globals['_CREATELOADRESPONSE']._serialized_start=451
-  _globals['_CREATELOADRESPONSE']._serialized_end=515
-  _globals['_UPLOADFILEREQUEST']._serialized_start=518
-  _globals['_UPLOADFILEREQUEST']._serialized_end=811
-  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_start=645
-  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=795
-  _globals['_UPLOADFILERESPONSE']._serialized_start=813
-  _globals['_UPLOADFILERESPONSE']._serialized_end=881
-  _globals['_WATCHLOADREQUEST']._serialized_start=883
-  _globals['_WATCHLOADREQUEST']._serialized_end=1004
-  _globals['_WATCHLOADRESPONSE']._serialized_start=1007
-  _globals['_WATCHLOADRESPONSE']._serialized_end=1223
-  _globals['_KEEPALIVE']._serialized_start=1225
-  _globals['_KEEPALIVE']._serialized_end=1236
-  _globals['_GETLOADREQUEST']._serialized_start=1238
-  _globals['_GETLOADREQUEST']._serialized_end=1309
-  _globals['_GETLOADRESPONSE']._serialized_start=1311
-  _globals['_GETLOADRESPONSE']._serialized_end=1372
-  _globals['_LISTLOADSREQUEST']._serialized_start=1375
-  _globals['_LISTLOADSREQUEST']._serialized_end=1522
-  _globals['_LISTLOADSRESPONSE']._serialized_start=1524
-  _globals['_LISTLOADSRESPONSE']._serialized_end=1629
-  _globals['_CANCELLOADREQUEST']._serialized_start=1631
-  _globals['_CANCELLOADREQUEST']._serialized_end=1705
-  _globals['_CANCELLOADRESPONSE']._serialized_start=1707
-  _globals['_CANCELLOADRESPONSE']._serialized_end=1771
-  _globals['_LISTFORMATSREQUEST']._serialized_start=1773
-  _globals['_LISTFORMATSREQUEST']._serialized_end=1793
-  _globals['_FILEFORMAT']._serialized_start=1796
-  _globals['_FILEFORMAT']._serialized_end=1959
-  _globals['_LISTFORMATSRESPONSE']._serialized_start=1961
-  _globals['_LISTFORMATSRESPONSE']._serialized_end=2038
-  _globals['_LOADERSERVICE']._serialized_start=2041
-  _globals['_LOADERSERVICE']._serialized_end=2671
+  _globals['_LOADERSERVICE'].methods_by_name['CreateLoad']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['CreateLoad']._serialized_options = b'\240\273\030\003'
+  _globals['_LOADERSERVICE'].methods_by_name['UploadFile']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['UploadFile']._serialized_options = b'\240\273\030\003'
+  _globals['_LOADERSERVICE'].methods_by_name['WatchLoad']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['WatchLoad']._serialized_options = b'\240\273\030\002'
+  _globals['_LOADERSERVICE'].methods_by_name['GetLoad']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['GetLoad']._serialized_options = b'\240\273\030\002'
+  _globals['_LOADERSERVICE'].methods_by_name['ListLoads']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['ListLoads']._serialized_options = b'\240\273\030\002'
+  _globals['_LOADERSERVICE'].methods_by_name['CancelLoad']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['CancelLoad']._serialized_options = b'\240\273\030\003'
+  _globals['_LOADERSERVICE'].methods_by_name['ListFormats']._loaded_options = None
+  _globals['_LOADERSERVICE'].methods_by_name['ListFormats']._serialized_options = b'\240\273\030\002'
+  _globals['_CREATELOADREQUEST']._serialized_start=124
+  _globals['_CREATELOADREQUEST']._serialized_end=484
+  _globals['_CREATELOADRESPONSE']._serialized_start=486
+  _globals['_CREATELOADRESPONSE']._serialized_end=550
+  _globals['_UPLOADFILEREQUEST']._serialized_start=553
+  _globals['_UPLOADFILEREQUEST']._serialized_end=846
+  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_start=680
+  _globals['_UPLOADFILEREQUEST_HEADER']._serialized_end=830
+  _globals['_UPLOADFILERESPONSE']._serialized_start=848
+  _globals['_UPLOADFILERESPONSE']._serialized_end=916
+  _globals['_WATCHLOADREQUEST']._serialized_start=918
+  _globals['_WATCHLOADREQUEST']._serialized_end=1039
+  _globals['_WATCHLOADRESPONSE']._serialized_start=1042
+  _globals['_WATCHLOADRESPONSE']._serialized_end=1258
+  _globals['_KEEPALIVE']._serialized_start=1260
+  _globals['_KEEPALIVE']._serialized_end=1271
+  _globals['_GETLOADREQUEST']._serialized_start=1273
+  _globals['_GETLOADREQUEST']._serialized_end=1344
+  _globals['_GETLOADRESPONSE']._serialized_start=1346
+  _globals['_GETLOADRESPONSE']._serialized_end=1407
+  _globals['_LISTLOADSREQUEST']._serialized_start=1410
+  _globals['_LISTLOADSREQUEST']._serialized_end=1557
+  _globals['_LISTLOADSRESPONSE']._serialized_start=1559
+  _globals['_LISTLOADSRESPONSE']._serialized_end=1664
+  _globals['_CANCELLOADREQUEST']._serialized_start=1666
+  _globals['_CANCELLOADREQUEST']._serialized_end=1740
+  _globals['_CANCELLOADRESPONSE']._serialized_start=1742
+  _globals['_CANCELLOADRESPONSE']._serialized_end=1806
+  _globals['_LISTFORMATSREQUEST']._serialized_start=1808
+  _globals['_LISTFORMATSREQUEST']._serialized_end=1828
+  _globals['_FILEFORMAT']._serialized_start=1831
+  _globals['_FILEFORMAT']._serialized_end=1994
+  _globals['_LISTFORMATSRESPONSE']._serialized_start=1996
+  _globals['_LISTFORMATSRESPONSE']._serialized_end=2073
+  _globals['_LOADERSERVICE']._serialized_start=2076
+  _globals['_LOADERSERVICE']._serialized_end=2748
 # @@protoc_insertion_point(module_scope)

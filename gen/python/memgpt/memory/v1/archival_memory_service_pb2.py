@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_permission__pb2
 from memgpt.memory.v1 import passage_pb2 as memgpt_dot_memory_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x96\x01\n\x0cPassageScope\x12\x39\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x07\x61gentId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceIdB\x0e\n\x05scope\x12\x05\xbaH\x02\x08\x01\"\xd0\x02\n\rPassageFilter\x12-\n\nsource_ids\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@R\tsourceIds\x12.\n\nfile_names\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\x80 R\tfileNames\x12\"\n\x04tags\x18\x03 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10 \"\x04r\x02\x18@R\x04tags\x12[\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\x0b\x63reatedFrom\x12_\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\rcreatedBefore\"\xcf\x02\n\x15SearchPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12 \n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@R\x05query\x12:\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x37\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x05 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n\x04skip\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04skip\"\xc3\x01\n\x16SearchPassagesResponse\x12\x30\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.PassageHitR\x04hits\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeR\x04mode\"\xcc\x01\n\x15InsertPassagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12+\n\x05texts\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01(\x80\x80@R\x05texts\x12$\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12\'\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"O\n\x16InsertPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\"\xd2\x01\n\x13ListPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x37\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilterR\x06\x66ilter\"\x94\x01\n\x14ListPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"\x9b\x01\n\x12GetPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12G\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\npassageIds\"L\n\x13GetPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\"\x99\x01\n\x15\x44\x65letePassagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12G\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\npassageIds\"=\n\x16\x44\x65letePassagesResponse\x12#\n\rdeleted_count\x18\x01 \x01(\x03R\x0c\x64\x65letedCount2\x81\x04\n\x15\x41rchivalMemoryService\x12\x63\n\x0eSearchPassages\x12\'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\x12\x63\n\x0eInsertPassages\x12\'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\x12]\n\x0cListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\x12Z\n\x0bGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\x12\x63\n\x0e\x44\x65letePassages\x12\'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponseB\x84\x02\n\x19io.memgptmilvus.memory.v1B\x1a\x41rchivalMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memgpt/memory/v1/archival_memory_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\x96\x01\n\x0cPassageScope\x12\x39\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x07\x61gentId\x12;\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceIdB\x0e\n\x05scope\x12\x05\xbaH\x02\x08\x01\"\xd0\x02\n\rPassageFilter\x12-\n\nsource_ids\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@R\tsourceIds\x12.\n\nfile_names\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\x18\x80 R\tfileNames\x12\"\n\x04tags\x18\x03 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10 \"\x04r\x02\x18@R\x04tags\x12[\n\x0c\x63reated_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\x0b\x63reatedFrom\x12_\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01R\rcreatedBefore\"\xcf\x02\n\x15SearchPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12 \n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@R\x05query\x12:\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x37\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilterR\x06\x66ilter\x12\x1b\n\tpage_size\x18\x05 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n\x04skip\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04skip\"\xc3\x01\n\x16SearchPassagesResponse\x12\x30\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.PassageHitR\x04hits\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.SearchModeR\x04mode\"\xcc\x01\n\x15InsertPassagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12+\n\x05texts\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01(\x80\x80@R\x05texts\x12$\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12\'\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"O\n\x16InsertPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\"\xd2\x01\n\x13ListPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x37\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1f.memgpt.memory.v1.PassageFilterR\x06\x66ilter\"\x94\x01\n\x14ListPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"\x9b\x01\n\x12GetPassagesRequest\x12<\n\x05scope\x18\x01 \x01(\x0b\x32\x1e.memgpt.memory.v1.PassageScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12G\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\npassageIds\"L\n\x13GetPassagesResponse\x12\x35\n\x08passages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.PassageR\x08passages\"\x99\x01\n\x15\x44\x65letePassagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12G\n\x0bpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x08\x01\x10\xe8\x07\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\npassageIds\"=\n\x16\x44\x65letePassagesResponse\x12#\n\rdeleted_count\x18\x01 \x01(\x03R\x0c\x64\x65letedCount2\x9f\x04\n\x15\x41rchivalMemoryService\x12i\n\x0eSearchPassages\x12\'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n\x0eInsertPassages\x12\'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\"\x04\xa0\xbb\x18\x03\x12\x63\n\x0cListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\"\x04\xa0\xbb\x18\x02\x12`\n\x0bGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n\x0e\x44\x65letePassages\x12\'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponse\"\x04\xa0\xbb\x18\x03\x42\x84\x02\n\x19io.memgptmilvus.memory.v1B\x1a\x41rchivalMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,30 +81,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPASSAGESREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_DELETEPASSAGESREQUEST'].fields_by_name['passage_ids']._loaded_options = None
   _globals['_DELETEPASSAGESREQUEST'].fields_by_name['passage_ids']._serialized_options = b'\272H#\222\001 \010\001\020\350\007\"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_PASSAGESCOPE']._serialized_start=134
-  _globals['_PASSAGESCOPE']._serialized_end=284
-  _globals['_PASSAGEFILTER']._serialized_start=287
-  _globals['_PASSAGEFILTER']._serialized_end=623
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=626
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=961
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=964
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=1159
-  _globals['_INSERTPASSAGESREQUEST']._serialized_start=1162
-  _globals['_INSERTPASSAGESREQUEST']._serialized_end=1366
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=1368
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=1447
-  _globals['_LISTPASSAGESREQUEST']._serialized_start=1450
-  _globals['_LISTPASSAGESREQUEST']._serialized_end=1660
-  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1663
-  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1811
-  _globals['_GETPASSAGESREQUEST']._serialized_start=1814
-  _globals['_GETPASSAGESREQUEST']._serialized_end=1969
-  _globals['_GETPASSAGESRESPONSE']._serialized_start=1971
-  _globals['_GETPASSAGESRESPONSE']._serialized_end=2047
-  _globals['_DELETEPASSAGESREQUEST']._serialized_start=2050
-  _globals['_DELETEPASSAGESREQUEST']._serialized_end=2203
-  _globals['_DELETEPASSAGESRESPONSE']._serialized_start=2205
-  _globals['_DELETEPASSAGESRESPONSE']._serialized_end=2266
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=2269
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=2782
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['SearchPassages']._loaded_options = None
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['SearchPassages']._serialized_options = b'\240\273\030\002'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['InsertPassages']._loaded_options = None
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['InsertPassages']._serialized_options = b'\240\273\030\003'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ListPassages']._loaded_options = None
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ListPassages']._serialized_options = b'\240\273\030\002'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['GetPassages']._loaded_options = None
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['GetPassages']._serialized_options = b'\240\273\030\002'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['DeletePassages']._loaded_options = None
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['DeletePassages']._serialized_options = b'\240\273\030\003'
+  _globals['_PASSAGESCOPE']._serialized_start=169
+  _globals['_PASSAGESCOPE']._serialized_end=319
+  _globals['_PASSAGEFILTER']._serialized_start=322
+  _globals['_PASSAGEFILTER']._serialized_end=658
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=661
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=996
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=999
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=1194
+  _globals['_INSERTPASSAGESREQUEST']._serialized_start=1197
+  _globals['_INSERTPASSAGESREQUEST']._serialized_end=1401
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=1403
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=1482
+  _globals['_LISTPASSAGESREQUEST']._serialized_start=1485
+  _globals['_LISTPASSAGESREQUEST']._serialized_end=1695
+  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1698
+  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1846
+  _globals['_GETPASSAGESREQUEST']._serialized_start=1849
+  _globals['_GETPASSAGESREQUEST']._serialized_end=2004
+  _globals['_GETPASSAGESRESPONSE']._serialized_start=2006
+  _globals['_GETPASSAGESRESPONSE']._serialized_end=2082
+  _globals['_DELETEPASSAGESREQUEST']._serialized_start=2085
+  _globals['_DELETEPASSAGESREQUEST']._serialized_end=2238
+  _globals['_DELETEPASSAGESRESPONSE']._serialized_start=2240
+  _globals['_DELETEPASSAGESRESPONSE']._serialized_end=2301
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=2304
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=2847
 # @@protoc_insertion_point(module_scope)

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_permission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\"\x10\n\x0e\x43ompactRequest\"U\n\x0f\x43ompactResponse\x12!\n\x0c\x62ytes_before\x18\x01 \x01(\x03R\x0b\x62ytesBefore\x12\x1f\n\x0b\x62ytes_after\x18\x02 \x01(\x03R\nbytesAfter\"\x0f\n\rBackupRequest\"&\n\x0e\x42\x61\x63kupResponse\x12\x14\n\x05\x63hunk\x18\x01 \x01(\x0cR\x05\x63hunk\"\x11\n\x0fGetStoreRequest\"\xb0\x02\n\x10GetStoreResponse\x12\x18\n\x07\x62\x61\x63kend\x18\x01 \x01(\tR\x07\x62\x61\x63kend\x12\'\n\x0f\x62\x61\x63kend_version\x18\x02 \x01(\tR\x0e\x62\x61\x63kendVersion\x12\'\n\x0f\x65mbedding_model\x18\x03 \x01(\tR\x0e\x65mbeddingModel\x12/\n\x13\x65mbedding_dimension\x18\x04 \x01(\x05R\x12\x65mbeddingDimension\x12%\n\x0eschema_version\x18\x05 \x01(\x05R\rschemaVersion\x12\x1b\n\tfull_text\x18\x06 \x01(\x08R\x08\x66ullText\x12;\n\x07reembed\x18\x07 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressR\x07reembed\"\xf6\x01\n\x0fReembedProgress\x12\'\n\x0f\x65mbedding_model\x18\x01 \x01(\tR\x0e\x65mbeddingModel\x12/\n\x13\x65mbedding_dimension\x18\x02 \x01(\x05R\x12\x65mbeddingDimension\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.memgpt.memory.v1.ReembedStateR\x05state\x12#\n\rpassage_count\x18\x04 \x01(\x03R\x0cpassageCount\x12.\n\x13total_passage_count\x18\x05 \x01(\x03R\x11totalPassageCount\"C\n\x0eReembedRequest\x12\x31\n\x0f\x65mbedding_model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0e\x65mbeddingModel\"\x94\x01\n\x0fReembedResponse\x12?\n\x08progress\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00R\x08progress\x12\x37\n\x04\x64one\x18\x02 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00R\x04\x64oneB\x07\n\x05\x65vent\"\x16\n\x14\x43\x61ncelReembedRequest\"5\n\x15\x43\x61ncelReembedResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x08R\tcancelled*{\n\x0cReembedState\x12\x1d\n\x19REEMBED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REEMBED_STATE_COPYING\x10\x01\x12\x19\n\x15REEMBED_STATE_STOPPED\x10\x02\x12\x16\n\x12REEMBED_STATE_DONE\x10\x03\x32\xb4\x03\n\x0cStoreService\x12Q\n\x08GetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\x12P\n\x07Reembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse0\x01\x12`\n\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a\'.memgpt.memory.v1.CancelReembedResponse\x12N\n\x07\x43ompact\x12 .memgpt.memory.v1.CompactRequest\x1a!.memgpt.memory.v1.CompactResponse\x12M\n\x06\x42\x61\x63kup\x12\x1f.memgpt.memory.v1.BackupRequest\x1a .memgpt.memory.v1.BackupResponse0\x01\x42\xfb\x01\n\x19io.memgptmilvus.memory.v1B\x11StoreServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/store_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\"\x10\n\x0e\x43ompactRequest\"U\n\x0f\x43ompactResponse\x12!\n\x0c\x62ytes_before\x18\x01 \x01(\x03R\x0b\x62ytesBefore\x12\x1f\n\x0b\x62ytes_after\x18\x02 \x01(\x03R\nbytesAfter\"\x0f\n\rBackupRequest\"&\n\x0e\x42\x61\x63kupResponse\x12\x14\n\x05\x63hunk\x18\x01 \x01(\x0cR\x05\x63hunk\"\x11\n\x0fGetStoreRequest\"\xb0\x02\n\x10GetStoreResponse\x12\x18\n\x07\x62\x61\x63kend\x18\x01 \x01(\tR\x07\x62\x61\x63kend\x12\'\n\x0f\x62\x61\x63kend_version\x18\x02 \x01(\tR\x0e\x62\x61\x63kendVersion\x12\'\n\x0f\x65mbedding_model\x18\x03 \x01(\tR\x0e\x65mbeddingModel\x12/\n\x13\x65mbedding_dimension\x18\x04 \x01(\x05R\x12\x65mbeddingDimension\x12%\n\x0eschema_version\x18\x05 \x01(\x05R\rschemaVersion\x12\x1b\n\tfull_text\x18\x06 \x01(\x08R\x08\x66ullText\x12;\n\x07reembed\x18\x07 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressR\x07reembed\"\xf6\x01\n\x0fReembedProgress\x12\'\n\x0f\x65mbedding_model\x18\x01 \x01(\tR\x0e\x65mbeddingModel\x12/\n\x13\x65mbedding_dimension\x18\x02 \x01(\x05R\x12\x65mbeddingDimension\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.memgpt.memory.v1.ReembedStateR\x05state\x12#\n\rpassage_count\x18\x04 \x01(\x03R\x0cpassageCount\x12.\n\x13total_passage_count\x18\x05 \x01(\x03R\x11totalPassageCount\"C\n\x0eReembedRequest\x12\x31\n\x0f\x65mbedding_model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0e\x65mbeddingModel\"\x94\x01\n\x0fReembedResponse\x12?\n\x08progress\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00R\x08progress\x12\x37\n\x04\x64one\x18\x02 \x01(\x0b\x32!.memgpt.memory.v1.ReembedProgressH\x00R\x04\x64oneB\x07\n\x05\x65vent\"\x16\n\x14\x43\x61ncelReembedRequest\"5\n\x15\x43\x61ncelReembedResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x08R\tcancelled*{\n\x0cReembedState\x12\x1d\n\x19REEMBED_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REEMBED_STATE_COPYING\x10\x01\x12\x19\n\x15REEMBED_STATE_STOPPED\x10\x02\x12\x16\n\x12REEMBED_STATE_DONE\x10\x03\x32\xd2\x03\n\x0cStoreService\x12W\n\x08GetStore\x12!.memgpt.memory.v1.GetStoreRequest\x1a\".memgpt.memory.v1.GetStoreResponse\"\x04\xa0\xbb\x18\x02\x12V\n\x07Reembed\x12 .memgpt.memory.v1.ReembedRequest\x1a!.memgpt.memory.v1.ReembedResponse\"\x04\xa0\xbb\x18\x05\x30\x01\x12\x66\n\rCancelReembed\x12&.memgpt.memory.v1.CancelReembedRequest\x1a\'.memgpt.memory.v1.CancelReembedResponse\"\x04\xa0\xbb\x18\x05\x12T\n\x07\x43ompact\x12 .memgpt.memory.v1.CompactRequest\x1a!.memgpt.memory.v1.CompactResponse\"\x04\xa0\xbb\x18\x05\x12S\n\x06\x42\x61\x63kup\x12\x1f.memgpt.memory.v1.BackupRequest\x1a .memgpt.memory.v1.BackupResponse\"\x04\xa0\xbb\x18\x05\x30\x01\x42\xfb\x01\n\x19io.memgptmilvus.memory.v1B\x11StoreServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,30 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\021StoreServiceProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
   _globals['_REEMBEDREQUEST'].fields_by_name['embedding_model']._loaded_options = None
   _globals['_REEMBEDREQUEST'].fields_by_name['embedding_model']._serialized_options = b'\272H\005r\003\030\200\002'
-  _globals['_REEMBEDSTATE']._serialized_start=1094
-  _globals['_REEMBEDSTATE']._serialized_end=1217
-  _globals['_COMPACTREQUEST']._serialized_start=58
-  _globals['_COMPACTREQUEST']._serialized_end=74
-  _globals['_COMPACTRESPONSE']._serialized_start=76
-  _globals['_COMPACTRESPONSE']._serialized_end=161
-  _globals['_BACKUPREQUEST']._serialized_start=163
-  _globals['_BACKUPREQUEST']._serialized_end=178
-  _globals['_BACKUPRESPONSE']._serialized_start=180
-  _globals['_BACKUPRESPONSE']._serialized_end=218
-  _globals['_GETSTOREREQUEST']._serialized_start=220
-  _globals['_GETSTOREREQUEST']._serialized_end=237
-  _globals['_GETSTORERESPONSE']._serialized_start=240
-  _globals['_GETSTORERESPONSE']._serialized_end=544
-  _globals['_REEMBEDPROGRESS']._serialized_start=547
-  _globals['_REEMBEDPROGRESS']._serialized_end=793
-  _globals['_REEMBEDREQUEST']._serialized_start=795
-  _globals['_REEMBEDREQUEST']._serialized_end=862
-  _globals['_REEMBEDRESPONSE']._serialized_start=865
-  _globals['_REEMBEDRESPONSE']._serialized_end=1013
-  _globals['_CANCELREEMBEDREQUEST']._serialized_start=1015
-  _globals['_CANCELREEMBEDREQUEST']._serialized_end=1037
-  _globals['_CANCELREEMBEDRESPONSE']._serialized_start=1039
-  _globals['_CANCELREEMBEDRESPONSE']._serialized_end=1092
-  _globals['_STORESERVICE']._serialized_start=1220
-  _globals['_STORESERVICE']._serialized_end=1656
+  _globals['_STORESERVICE'].methods_by_name['GetStore']._loaded_options = None
+  _globals['_STORESERVICE'].methods_by_name['GetStore']._serialized_options = b'\240\273\030\002'
+  _globals['_STORESERVICE'].methods_by_name['Reembed']._loaded_options = None
+  _globals['_STORESERVICE'].methods_by_name['Reembed']._serialized_options = b'\240\273\030\005'
+  _globals['_STORESERVICE'].methods_by_name['CancelReembed']._loaded_options = None
+  _globals['_STORESERVICE'].methods_by_name['CancelReembed']._serialized_options = b'\240\273\030\005'
+  _globals['_STORESERVICE'].methods_by_name['Compact']._loaded_options = None
+  _globals['_STORESERVICE'].methods_by_name['Compact']._serialized_options = b'\240\273\030\005'
+  _globals['_STORESERVICE'].methods_by_name['Backup']._loaded_options = None
+  _globals['_STORESERVICE'].methods_by_name['Backup']._serialized_options = b'\240\273\030\005'
+  _globals['_REEMBEDSTATE']._serialized_start=1129
+  _globals['_REEMBEDSTATE']._serialized_end=1252
+  _globals['_COMPACTREQUEST']._serialized_start=93
+  _globals['_COMPACTREQUEST']._serialized_end=109
+  _globals['_COMPACTRESPONSE']._serialized_start=111
+  _globals['_COMPACTRESPONSE']._serialized_end=196
+  _globals['_BACKUPREQUEST']._serialized_start=198
+  _globals['_BACKUPREQUEST']._serialized_end=213
+  _globals['_BACKUPRESPONSE']._serialized_start=215
+  _globals['_BACKUPRESPONSE']._serialized_end=253
+  _globals['_GETSTOREREQUEST']._serialized_start=255
+  _globals['_GETSTOREREQUEST']._serialized_end=272
+  _globals['_GETSTORERESPONSE']._serialized_start=275
+  _globals['_GETSTORERESPONSE']._serialized_end=579
+  _globals['_REEMBEDPROGRESS']._serialized_start=582
+  _globals['_REEMBEDPROGRESS']._serialized_end=828
+  _globals['_REEMBEDREQUEST']._serialized_start=830
+  _globals['_REEMBEDREQUEST']._serialized_end=897
+  _globals['_REEMBEDRESPONSE']._serialized_start=900
+  _globals['_REEMBEDRESPONSE']._serialized_end=1048
+  _globals['_CANCELREEMBEDREQUEST']._serialized_start=1050
+  _globals['_CANCELREEMBEDREQUEST']._serialized_end=1072
+  _globals['_CANCELREEMBEDRESPONSE']._serialized_start=1074
+  _globals['_CANCELREEMBEDRESPONSE']._serialized_end=1127
+  _globals['_STORESERVICE']._serialized_start=1255
+  _globals['_STORESERVICE']._serialized_end=1721
 # @@protoc_insertion_point(module_scope)

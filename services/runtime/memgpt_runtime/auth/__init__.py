@@ -1,0 +1,1 @@
+"""Who may call what: credentials, and the permissions that the contracts declare."""
