@@ -1,4 +1,7 @@
-"""``python -m benchmarks [NAME ...]``: runs benchmarks and prints a table for each."""
+"""``python -m benchmarks [NAME ...]``: runs benchmarks and prints a table for each.
+
+``python -m benchmarks dialogues`` needs a real model, and has options of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import asyncio
 import json
 import platform
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from importlib import import_module
@@ -31,6 +35,11 @@ NAMES = (
 
 def main() -> None:
     """Run the requested benchmarks."""
+    if sys.argv[1:2] == ["dialogues"]:  # needs a real model, and has options of its own
+        from benchmarks.dialogues.command import main as hold_dialogues
+
+        hold_dialogues(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--backend", choices=["lite", "server", "all"], default="all", help="default: what there is")

@@ -27,13 +27,13 @@ _MIN_REPEATED = 24
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
-# By language, and whether a limit stopped the turn.
-_WORDS = {
+LAST_WORDS = {
     ("en", True): "I could not finish this in one go. Tell me to continue, or ask in a different way.",
     ("en", False): "I could not put an answer together this time. Please ask me again.",
     ("zh", True): "我没能一次完成。请让我继续，或者换一种方式提问。",
     ("zh", False): "我这次没能给出回答，请再问我一次。",
 }
+"""The messages of ``last_words`` by language, and whether a limit stopped the turn."""
 
 
 def owes_reply(context: Context, messages: Sequence[Message] = ()) -> bool:
@@ -78,7 +78,7 @@ def last_words(context: Context, state: TurnState, now: datetime) -> tuple[Messa
     """Return a message to the user with its result, for a turn that ends in ``state`` before the agent has spoken."""
     language = "zh" if _CHINESE.search(_last_user_text(context.messages)) else "en"
     call = FunctionCall(
-        new_call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": _WORDS[language, state is TurnState.STOPPED]})
+        new_call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": LAST_WORDS[language, state is TurnState.STOPPED]})
     )
     result = envelopes.function_result(True, SENT, envelopes.format_time(now, context.agent.time_zone))
     return Message(Role.ASSISTANT, "", function_call=call), Message(Role.TOOL, result, call_id=call.call_id)
