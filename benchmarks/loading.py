@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from itertools import count
 from pathlib import Path
 
-from memgpt.cli.loading.find import Found
+from memgpt.cli.loading.find_files import Found
 from memgpt.cli.loading.load import load_files
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import MemGPT

@@ -13,7 +13,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from memgpt.cli.loading.find import find_files
+from memgpt.cli.loading.find_files import find_files
 from memgpt.cli.loading.load import load_files
 from memgpt.cli.terminal.ui import Ui
 from memgpt.loader.v1.load_pb2 import FILE_FAILURE_REASON_NOT_SENT, Load

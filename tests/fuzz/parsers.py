@@ -11,7 +11,7 @@ from random import Random
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.parsing.results import PageRead
 from memgpt_runtime.tokens import count_tokens

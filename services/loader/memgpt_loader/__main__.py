@@ -23,7 +23,7 @@ from memgpt_loader.loads.spool import Spool
 from memgpt_loader.memory.client import REPEATABLE, MemoryClient
 from memgpt_loader.metrics import export_metrics
 from memgpt_loader.parsing.extract import chunker_version
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.rpc.servicer import LoaderServicer
 

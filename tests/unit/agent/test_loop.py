@@ -12,7 +12,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.tokens import TokenCalibration
 from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, PassageHit, Role, TurnState
-from memgpt_agent.loop import speech, summary
+from memgpt_agent.loop import final_reply, summary
 from memgpt_agent.loop.answer_check import MAX_FIRST_ATTEMPTS
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.events import (
@@ -114,7 +114,7 @@ async def test_a_turn_never_ends_without_words(text: str, words: str) -> None:
     model = ScriptedModel(APPEND, repeat=True)
     feed = await run(make_loop(memory, model), request(text))
     assert (await done(feed)).state is TurnState.COMPLETED
-    assert (await done(feed)).steps == len(model.requests) == 1 + speech.MAX_REMINDERS
+    assert (await done(feed)).steps == len(model.requests) == 1 + final_reply.MAX_REMINDERS
     assert [words in b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == [True]
     replay = await run(make_loop(memory, model), request(text))
     assert await bodies(replay) == await bodies(feed)

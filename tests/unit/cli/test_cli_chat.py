@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
-from memgpt.cli.chat.choose import Chosen, Wishes
+from memgpt.cli.chat.choose_agent import Chosen, Wishes
 from memgpt.cli.chat.session import Chat
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Agent, FailedPrecondition, Reason

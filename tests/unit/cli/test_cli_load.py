@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from memgpt.cli.errors import CliError
-from memgpt.cli.loading.find import find_files, received
+from memgpt.cli.loading.find_files import find_files, received
 from memgpt.cli.loading.load import manifest
 from memgpt.cli.loading.send import send_file
 from memgpt.cli.terminal.progress import Progress, bar_line

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.mail_headers import decoded_header
@@ -62,7 +62,7 @@ def test_dos_cyrillic() -> None:
     ],
 )
 def test_more_encodings(encoding: str, words: str) -> None:
-    assert text.decode(words.encode(encoding)) == words
+    assert decoding.decode(words.encode(encoding)) == words
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_more_encodings(encoding: str, words: str) -> None:
     ],
 )
 def test_short_western_text(words: str) -> None:
-    assert text.decode(words.encode("cp1252")) == words
+    assert decoding.decode(words.encode("cp1252")) == words
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_short_western_text(words: str) -> None:
     ],
 )
 def test_short_text_of_elsewhere(encoding: str, words: str) -> None:
-    assert text.decode(words.encode(encoding)) == words
+    assert decoding.decode(words.encode(encoding)) == words
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import IO
 
 from google.protobuf import json_format
 from memgpt.cli.errors import CliError
+from memgpt.cli.maintenance import STANDARD
 from memgpt.cli.terminal.ui import Ui, plural
-from memgpt.cli.upkeep import STANDARD
 from memgpt.client import MemGPT
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 

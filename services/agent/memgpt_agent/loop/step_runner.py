@@ -17,11 +17,11 @@ from memgpt_runtime import errors, reasons
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.view import ContextView
+from memgpt_agent.context_window.memory_pressure import ContextView
 from memgpt_agent.context_window.window import WindowTooSmallError
 from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, PlanEdit, Role, TurnState, Usage
 from memgpt_agent.functions import BUILT_IN_BY_NAME, MemorySearch
-from memgpt_agent.loop import boot, speech, summary
+from memgpt_agent.loop import boot, final_reply, summary
 from memgpt_agent.loop.answer_check import (
     MAX_FIRST_ATTEMPTS,
     Objection,
@@ -225,14 +225,14 @@ class StepRunner:
         if view.alert_due(result.messages, result.effects):
             return envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time)
         reason = result.reason
-        if not reason and speech.owes_reply(context, result.messages):
-            reason = prompt.HEARTBEAT_SPEAK if speech.reminders(context) < speech.MAX_REMINDERS else ""
+        if not reason and final_reply.owes_reply(context, result.messages):
+            reason = prompt.HEARTBEAT_SPEAK if final_reply.reminders(context) < final_reply.MAX_REMINDERS else ""
         return envelopes.heartbeat(reason, time) if reason else ""
 
     def _last_words(
         self, context: Context, state: TurnState, messages: tuple[Message, ...] = ()
     ) -> tuple[Message, ...]:
-        return speech.last_words(context, state, self._now()) if speech.owes_reply(context, messages) else ()
+        return final_reply.last_words(context, state, self._now()) if final_reply.owes_reply(context, messages) else ()
 
 
 def refusal(view: ContextView) -> str:

@@ -13,7 +13,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import NO_EFFECTS, Context, Effects, FunctionCall, Message, Role, new_call_id
 from memgpt_agent.functions import Call, FunctionError, FunctionOutput, MemorySearch, functions_of, parse_call
 from memgpt_agent.functions.send_message import SEND_MESSAGE
-from memgpt_agent.loop import speech
+from memgpt_agent.loop import final_reply
 from memgpt_agent.models.base import Completion
 from memgpt_agent.remote_tools.port import ToolCall, Tools
 
@@ -56,7 +56,7 @@ class ToolExecutor:
             completion: The model's answer.
             asked: Whether the model was asked for this step; further calls of an earlier answer used no tokens.
         """
-        if completion.call is None and _thought_only(context) and speech.owes_reply(context):
+        if completion.call is None and _thought_only(context) and final_reply.owes_reply(context):
             completion = _as_message(completion)
         answer = Message(
             Role.ASSISTANT,
@@ -137,7 +137,7 @@ def _must_be_new(context: Context, call: Call) -> None:
     """Reject a message that only repeats the agent's last one, but only once."""
     if call.function.name != SEND_MESSAGE.name:
         return
-    if question := speech.repeated_answer(context, call.text("message")):
+    if question := final_reply.repeated_answer(context, call.text("message")):
         raise FunctionError(
             "The message was not sent: it repeats your last message word for word. The user has written since:"
             f" “{question[:200]}”. Answer that."

@@ -18,10 +18,10 @@ from memgpt_runtime.errors import Reason
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.memory_pressure import ContextView
 from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
-from memgpt_agent.context_window.view import ContextView
 from memgpt_agent.domain import Context, Lease, Message, NewStep, Outcome, Role, Step, Turn, TurnState
-from memgpt_agent.loop import speech, summary
+from memgpt_agent.loop import final_reply, summary
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.held_turn import HeldTurn, LeaseLostError, StepRefusedError, TurnFailedError
 from memgpt_agent.loop.lease_renewer import LeaseRenewer
@@ -285,8 +285,8 @@ class TurnLoop:
         except (TurnFailedError, BadAnswerError) as error:
             _log.warning("turn_failed", agent_id=turn.agent_id, turn_id=turn.lease.turn_id, reason=str(error))
             context = await turn.context()
-            owes = speech.owes_reply(context) and context.open_call is None
-            words = speech.last_words(context, TurnState.FAILED, self._now()) if owes else ()
+            owes = final_reply.owes_reply(context) and context.open_call is None
+            words = final_reply.last_words(context, TurnState.FAILED, self._now()) if owes else ()
             await turn.fail(str(error), words, self._interrupted(context))
         except (LeaseLostError, errors.ServiceError):
             raise

@@ -23,10 +23,10 @@ from memgpt_runtime import context, reasons
 from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
 from memgpt_agent.context_window.window import raw_function_tokens, raw_size
 from memgpt_agent.domain import NO_USAGE, Usage
-from memgpt_agent.models import refused
+from memgpt_agent.models import refusal_errors
 from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, MalformedError
 from memgpt_agent.models.answer.completion import completion, cut_short, repair
-from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
 from memgpt_agent.models.endpoint import EndpointSettings, Mode
@@ -120,7 +120,7 @@ class OpenAIModel:
             kept = text or kept
             sink.restart("The model's text was not complete; it is asked again.")
         if not kept:
-            raise BadAnswerError(refused.no_text(request.model or self._settings.model))
+            raise BadAnswerError(refusal_errors.no_text(request.model or self._settings.model))
         return Completion(kept, usage=spent)
 
     async def _mended(self, request: ModelRequest, mode: Mode, malformed: MalformedError, sink: Sink) -> Completion:
@@ -138,7 +138,7 @@ class OpenAIModel:
         except MalformedError as again:
             short = cut_short(again.answer, as_json=mode is Mode.JSON_SCHEMA)
             if short is None:
-                raise BadAnswerError(refused.malformed(name, again)) from again
+                raise BadAnswerError(refusal_errors.malformed(name, again)) from again
             answered = short
         except _RefusedError as error:
             raise self._error(error.refusal, name) from error
@@ -150,7 +150,7 @@ class OpenAIModel:
         """Return the answer in the other mode, after a refusal that no option explains."""
         name = request.model or self._settings.model
         other = self._modes.other(mode)
-        if other is None or not refused.may_work_elsewhere(refusal):
+        if other is None or not refusal_errors.may_work_elsewhere(refusal):
             raise self._error(refusal, name)
         self._modes.failed(name, mode, for_good=refusal.meaning is Meaning.NO_TOOLS)
         _log.info("model_mode_refused", model=name, mode=mode.value, meaning=refusal.meaning.value, quote=refusal.quote)
@@ -322,7 +322,7 @@ class OpenAIModel:
     def _error(self, refusal: Refusal, model: str) -> Exception:
         if refusal.meaning is Meaning.TOO_LONG:
             return ContextOverflowError()
-        return refused.error_for(refusal, self._address.shown, model or self._settings.model)
+        return refusal_errors.error_for(refusal, self._address.shown, model or self._settings.model)
 
 
 def _needs_room(answer: Answer) -> bool:

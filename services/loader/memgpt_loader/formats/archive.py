@@ -16,8 +16,8 @@ from typing import IO, BinaryIO, cast
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.office.packages import open_package
-from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, too_many_pages
 from memgpt_loader.markup import one_line
 from memgpt_loader.notes import NoteKind, Notes

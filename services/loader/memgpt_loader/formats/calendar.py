@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from memgpt_loader import text
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader import decoding
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import Notes
@@ -93,7 +93,7 @@ def _time(value: str) -> str:
 
 def _parse(file: File, limits: Limits) -> Parsed:
     notes = Notes()
-    source = text.decode(file.read(), notes=notes)
+    source = decoding.decode(file.read(), notes=notes)
     return Parsed(1, flowing(calendar_text(source) or source), notes)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import table_lines
@@ -40,7 +40,7 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
     for line in table_lines(_rows(file, notes)):
         pending.append(line)
         size += len(line) + 1
-        if size >= text.BLOCK_CHARS:
+        if size >= decoding.BLOCK_CHARS:
             yield PageText(0, "\n".join([*pending, ""]))
             size, pending = 0, []
     if pending:
@@ -48,7 +48,7 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
 
 
 def _rows(file: File, notes: Notes) -> Iterator[list[str]]:
-    blocks = text.blocks(file.open(), notes=notes)
+    blocks = decoding.blocks(file.open(), notes=notes)
     first = next(blocks, "")
     lines = _lines(chain((first,), blocks))
     separator = "\t" if file.media_type == TSV else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_loader.formats.probe import ZIP
+from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.notes import Notes
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import Package, local, open_package, resolve
-from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -44,7 +44,7 @@ def _pages(file: File, chapters: list[str], limits: Limits, notes: Notes) -> Ite
             data = package.read(part)
             words = ""
             if data.strip():
-                source = text.decode(data, text.declared_encoding(data), notes)
+                source = decoding.decode(data, decoding.declared_encoding(data), notes)
                 # The title of a chapter's file is mostly the title of the book, repeated.
                 words = to_text(source if "<?xml" in source[:200] else f"<?xml?>{source}", title=False)
             any_text = any_text or bool(words)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from memgpt_loader import text
-from memgpt_loader.formats.probe import Probe, after_prolog
+from memgpt_loader import decoding
+from memgpt_loader.formats.inspected_file import Probe, after_prolog
 from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
 from memgpt_loader.notes import Notes
 
@@ -19,7 +19,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
     notes = Notes()
     data = file.read()
-    return Parsed(1, flowing(to_text(text.decode(data, text.declared_encoding(data), notes))), notes)
+    return Parsed(1, flowing(to_text(decoding.decode(data, decoding.declared_encoding(data), notes))), notes)
 
 
 def _signature(probe: Probe) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import cast
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.calendar import calendar_text
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.mail_headers import decoded_header
-from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import NoteKind, Notes
@@ -263,9 +263,9 @@ def _decoded(part: EmailMessage, notes: Notes) -> str:
     if declared in ("us-ascii", "ascii"):  # some programs declare it for every file
         declared = ""
     if part.get_content_type() == "text/html":
-        declared = declared or text.declared_encoding(data)
+        declared = declared or decoding.declared_encoding(data)
     try:
-        return text.decode(data, declared, notes)
+        return decoding.decode(data, declared, notes)
     except FileFailure as failure:
         if failure.reason is not FailureReason.EMPTY:
             notes.add(NoteKind.ATTACHMENT, f"a part of type {part.get_content_type()}", reason=failure.message)

@@ -7,7 +7,7 @@ import binascii
 import quopri
 import re
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FileFailure
 
 _ENCODED = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?]*)\?=")
@@ -49,9 +49,9 @@ def _text(data: bytes, declared: str) -> str:
     if not data.strip():
         return data.decode("ascii", "replace")
     try:
-        return text.decode(data, declared)
+        return decoding.decode(data, declared)
     except FileFailure:
-        return data.decode(text.known_encoding(declared) or "utf-8", "replace")
+        return data.decode(decoding.known_encoding(declared) or "utf-8", "replace")
 
 
 def _unlabeled(value: str) -> str:

@@ -8,8 +8,8 @@ from itertools import chain, pairwise
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.mail import is_message, message_text
-from memgpt_loader.formats.probe import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
 from memgpt_loader.notes import NoteKind, Notes
 

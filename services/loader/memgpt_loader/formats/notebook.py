@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks
 from memgpt_loader.notes import NoteKind, Notes
@@ -19,7 +19,7 @@ _WHAT = "the notebook"
 def _parse(file: File, limits: Limits) -> Parsed:
     notes = Notes()
     try:
-        notebook = json.loads(text.decode(file.read(), notes=notes))
+        notebook = json.loads(decoding.decode(file.read(), notes=notes))
     except (ValueError, RecursionError) as error:
         raise broken(_WHAT, error) from error
     if not isinstance(notebook, dict):
@@ -70,7 +70,7 @@ def _outputs(cell: dict[str, Any], number: int, notes: Notes) -> Iterator[str]:
             words = "\n".join(lines) or f"{output.get('ename', '')}: {output.get('evalue', '')}"
         else:
             words = _shown(data)
-        if words := text.without_terminal_codes(words).strip():
+        if words := decoding.without_terminal_codes(words).strip():
             yield f"Output:\n{words}"
         elif any(str(kind).startswith("image/") or kind in ("png", "jpeg") for kind in data):
             notes.add(NoteKind.PICTURE, f"output of cell {number}")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.office.opendocument import OpenDocumentReader
+from memgpt_loader.formats.inspected_file import ZIP, Probe
+from memgpt_loader.formats.office.odf import OpenDocumentReader
 from memgpt_loader.formats.office.packages import Package, attribute, local, open_package, parse_tree
-from memgpt_loader.formats.probe import ZIP, Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, encrypted, flowing, too_many_pages
 from memgpt_loader.notes import Notes
 

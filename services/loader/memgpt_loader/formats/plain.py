@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.formats.spec import MARKDOWN, PLAIN, File, Format, Limits, PageText, Parsed
 from memgpt_loader.notes import Notes
 
@@ -33,7 +33,7 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
     stream = file.open()
     declared = _DECLARED.search(stream.read(_DECLARED_WITHIN))
     stream.seek(0)
-    for block in text.blocks(stream, declared[1].decode("ascii") if declared else "", notes):
+    for block in decoding.blocks(stream, declared[1].decode("ascii") if declared else "", notes):
         yield PageText(0, block)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import Package, local, open_package, relationship_id
 from memgpt_loader.formats.office.slides import SlideReader
-from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 

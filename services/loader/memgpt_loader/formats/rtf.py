@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader.decoding import writable
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
 from memgpt_loader.markup import tidy
 from memgpt_loader.notes import NoteKind, Notes
-from memgpt_loader.text import writable
 
 RTF = "application/rtf"
 

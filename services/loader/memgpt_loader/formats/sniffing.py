@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.probe import OLE, Probe, suffix_of
+from memgpt_loader.formats.inspected_file import OLE, Probe, suffix_of
 from memgpt_loader.formats.registry import FORMATS, format_of, media_type_named
 from memgpt_loader.formats.spec import PLAIN, Format, encrypted
 
@@ -109,7 +109,7 @@ def _foreign(probe: Probe) -> tuple[str, str] | None:
 
 def _unnamed(probe: Probe) -> str:
     probe.stream.seek(0)
-    if text.is_utf8(probe.stream):
+    if decoding.is_utf8(probe.stream):
         return PLAIN
     known = ", ".join(sorted(extension for each in FORMATS for extension in each.extensions))
     raise FileFailure(

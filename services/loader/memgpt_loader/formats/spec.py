@@ -13,7 +13,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.notes import Notes
 
 if TYPE_CHECKING:
-    from memgpt_loader.formats.probe import Probe
+    from memgpt_loader.formats.inspected_file import Probe
 
 PLAIN = "text/plain"
 MARKDOWN = "text/markdown"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from memgpt_loader import text
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, flowing
 from memgpt_loader.notes import NoteKind, Notes
@@ -25,7 +25,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
 
 
 def _document(file: File, notes: Notes) -> Iterator[PageText]:
-    source = text.decode(file.read(), notes=notes)
+    source = decoding.decode(file.read(), notes=notes)
     try:
         values = [_decoded(source)]
     except ValueError as error:
@@ -91,7 +91,7 @@ def _records(file: File, notes: Notes) -> Iterator[PageText]:
             continue
         pending.append(record)
         size += len(record) + 2
-        if size >= text.BLOCK_CHARS:
+        if size >= decoding.BLOCK_CHARS:
             yield PageText(0, "\n\n".join([*pending, ""]))
             any_text, size, pending = True, 0, []
     if bad and not any_text and not pending:
@@ -102,7 +102,7 @@ def _records(file: File, notes: Notes) -> Iterator[PageText]:
 
 def _lines(file: File, notes: Notes) -> Iterator[str]:
     rest = ""
-    for block in text.blocks(file.open(), notes=notes):
+    for block in decoding.blocks(file.open(), notes=notes):
         *lines, rest = (rest + block).split("\n")
         yield from lines
     yield rest

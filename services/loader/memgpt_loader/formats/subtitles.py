@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from memgpt_loader import text
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader import decoding
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
 from memgpt_loader.markup import one_line
 from memgpt_loader.notes import Notes
@@ -58,7 +58,7 @@ def _dialogue(source: str) -> Iterator[str]:
 
 def _parse(file: File, limits: Limits) -> Parsed:
     notes = Notes()
-    return Parsed(1, flowing("\n".join(spoken(text.decode(file.read(), notes=notes), file.media_type))), notes)
+    return Parsed(1, flowing("\n".join(spoken(decoding.decode(file.read(), notes=notes), file.media_type))), notes)
 
 
 def _signature(probe: Probe) -> str:

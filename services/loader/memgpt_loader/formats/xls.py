@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.inspected_file import OLE, Probe
 from memgpt_loader.formats.office.number_format import displayed
-from memgpt_loader.formats.probe import OLE, Probe
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import Notes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memgpt_loader.failures import FailureReason, FileFailure
+from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import open_package
-from memgpt_loader.formats.probe import ZIP
 from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
 from memgpt_loader.formats.workbook import Sheet, WorkbookReader
 from memgpt_loader.notes import Notes

@@ -15,7 +15,7 @@ from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Unavailable
 
 from memgpt_loader.loads import records
-from memgpt_loader.loads.live import LiveLoad
+from memgpt_loader.loads.live_load import LiveLoad
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.memory.port import Memory
 from memgpt_loader.model import FileState, Load, LoadRecord, LoadState

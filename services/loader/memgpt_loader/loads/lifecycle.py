@@ -14,7 +14,7 @@ from memgpt_runtime.retry import RetryPolicy
 
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.leases import LoadLeases, load_elsewhere
-from memgpt_loader.loads.live import LiveLoad
+from memgpt_loader.loads.live_load import LiveLoad
 from memgpt_loader.loads.stats import LoadStats
 from memgpt_loader.memory.port import Memory
 from memgpt_loader.model import FileState, Load, LoadState

@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.lifecycle import LoadLifecycle
-from memgpt_loader.loads.live import LiveLoad
+from memgpt_loader.loads.live_load import LiveLoad
 from memgpt_loader.loads.pipeline import Job, Pipeline
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats

@@ -22,7 +22,7 @@ from memgpt_loader.loads.events import LoadEnded, LoadEvent
 from memgpt_loader.loads.keyed_lock import KeyedLock
 from memgpt_loader.loads.leases import LEASE_SECONDS, RENEW_SECONDS, LoadLeases, load_elsewhere, load_not_found
 from memgpt_loader.loads.lifecycle import LoadLifecycle
-from memgpt_loader.loads.live import LiveLoad
+from memgpt_loader.loads.live_load import LiveLoad
 from memgpt_loader.loads.pipeline import Pipeline
 from memgpt_loader.loads.processing import FileProcessor
 from memgpt_loader.loads.remote import RemoteLoads
@@ -85,7 +85,7 @@ class LoadRegistry:
         self._remote = RemoteLoads(
             memory, self._leases, pipeline, spool, self._tasks, self.stats, limits.seconds_per_mib
         )
-        self._tasks.start(self._upkeep(), "loads:upkeep")
+        self._tasks.start(self._maintain(), "loads:maintenance")
 
     async def create(
         self,
@@ -382,7 +382,7 @@ class LoadRegistry:
     def _prestart_parsers(self, live: LiveLoad) -> None:
         self._pool.prestart(sum(not file.state.ended for file in live.load.files.values()))
 
-    async def _upkeep(self) -> None:
+    async def _maintain(self) -> None:
         """Renew leases, release unused loads, cancel abandoned ones."""
         while True:
             await asyncio.sleep(min(_UPKEEP_SECONDS, self._limits.idle_seconds))
@@ -391,7 +391,7 @@ class LoadRegistry:
                 try:
                     await self._keep_up(live)
                 except Exception:  # noqa: BLE001 - a bug or a failure of one load must not end the upkeep of the others
-                    _log.exception("load_upkeep_failed", load_id=live.load.load_id)
+                    _log.exception("load_maintenance_failed", load_id=live.load.load_id)
 
     async def _keep_up(self, live: LiveLoad) -> None:
         if live.load.end_time is not None or live.lock.locked():

@@ -12,9 +12,9 @@ from memgpt_runtime import chunking
 from memgpt_runtime.chunking import Chunk, chunk
 
 from memgpt_loader import formats
+from memgpt_loader.decoding import writable
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import File, Limits, Notes, PageText
-from memgpt_loader.text import writable
 
 MAX_PASSAGE_CHARS = 4096
 """Maximum characters of a passage, so that its UTF-8 stays within Memory's limit of 16 KiB. Only white space, which has

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memgpt_loader.failures import FileFailure
 from memgpt_loader.parsing.fair_semaphore import FairSemaphore
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.process import ParserProcess, ParserUnavailable
 from memgpt_loader.parsing.results import ParserResult
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.parsing import frames
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.results import Noted, Opened, PageRead, ParsedPassage, ParserResult
 
 # A parser of untrusted files gets no credentials, only what the interpreter needs.

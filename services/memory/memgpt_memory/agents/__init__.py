@@ -37,7 +37,7 @@ from memgpt_memory.agents._decide import (
 )
 from memgpt_memory.agents._errors import unknown_block
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
-from memgpt_memory.agents._live import LEASE_SECONDS, LiveAgent, Waiter
+from memgpt_memory.agents._live_agent import LEASE_SECONDS, LiveAgent, Waiter
 from memgpt_memory.agents._profiles import Profile, Profiles
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists

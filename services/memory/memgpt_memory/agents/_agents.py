@@ -20,12 +20,12 @@ from memgpt_memory.agents._commands import (
 )
 from memgpt_memory.agents._errors import unknown_agent, unknown_agent_name
 from memgpt_memory.agents._heartbeats import HEARTBEAT
-from memgpt_memory.agents._live import LiveAgent
+from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
 from memgpt_memory.agents._rows import AgentRow, Block, BlockEdit
 from memgpt_memory.agents._state import AgentState
+from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
-from memgpt_memory.paging import Page, list_page
 from memgpt_memory.passages import Passage, note_id, passage_of
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.tasks import run_to_end

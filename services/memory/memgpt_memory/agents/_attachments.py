@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memgpt_memory.agents._agents import Agents
 from memgpt_memory.agents._commands import AttachSource, DetachSource
-from memgpt_memory.agents._live import LiveAgent
+from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._rows import Link
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.clock import Clock, now

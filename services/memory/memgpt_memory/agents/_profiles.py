@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from memgpt_runtime.errors import NotFound, Reason
 from memgpt_runtime.names import check_name
 
-from memgpt_memory.paging import Page, list_page
+from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.records import Records, TextRows, key_of, present
 
 

@@ -18,7 +18,7 @@ from memgpt_runtime.errors import Reason, ServiceError, Unavailable
 from memgpt_memory.agents._commands import Command, notes_of
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
 from memgpt_memory.agents._errors import unknown_agent
-from memgpt_memory.agents._live import Attempt, LiveAgent
+from memgpt_memory.agents._live_agent import Attempt, LiveAgent
 from memgpt_memory.agents._rows import AgentRow, Block
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.clock import Clock, now

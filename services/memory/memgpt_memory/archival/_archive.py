@@ -13,7 +13,7 @@ from functools import cached_property
 from memgpt_memory.agents import LiveAgent, Ranges
 from memgpt_memory.archival._model import Hit, PassageFilter
 from memgpt_memory.clock import Clock
-from memgpt_memory.paging import fitting
+from memgpt_memory.list_pages import fitting
 from memgpt_memory.passages import Passage, Passages, VisibleVersion, document_passage_id, note_id, passage_of
 from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
 from memgpt_memory.sources import LiveSource, Sources

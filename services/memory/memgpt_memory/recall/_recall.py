@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from memgpt_runtime.errors import invalid
 
 from memgpt_memory.agents import LiveAgent, Rewinds
+from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
 from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
-from memgpt_memory.paging import PAGE_BYTES, Page, fitting
 from memgpt_memory.passages import Passages
 from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
 from memgpt_memory.recall._message_index import MessageIndex, sequence_of

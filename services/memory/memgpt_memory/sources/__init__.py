@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memgpt_memory.sources._files import FileVersion, Upload
-from memgpt_memory.sources._live import LiveSource
+from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._loads import LoadRecord, LoadRecords
 from memgpt_memory.sources._rows import FileRow
 from memgpt_memory.sources._sources import Sources

@@ -16,11 +16,11 @@ import structlog
 from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.clock import Clock, now
-from memgpt_memory.paging import Page, list_page
+from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.sources._errors import passage_out_of_order, passages_missing
-from memgpt_memory.sources._live import LiveSource, Totals
+from memgpt_memory.sources._live_source import LiveSource, Totals
 from memgpt_memory.sources._rows import FileRow, SummaryRow
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.tasks import run_to_end

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memgpt_memory.clock import now
-from memgpt_memory.paging import Page
+from memgpt_memory.list_pages import Page
 from memgpt_memory.records import Record, Records, TextRows, key_of, present
 from memgpt_memory.sources._errors import load_changed, unknown_load, unknown_load_request
 from memgpt_memory.sources._sources import Sources

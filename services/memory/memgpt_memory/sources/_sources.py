@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from memgpt_runtime.errors import Reason
 
 from memgpt_memory.clock import Clock, now
-from memgpt_memory.paging import Page, list_page
+from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import Passages
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.sources._errors import unknown_source, unknown_source_name
 from memgpt_memory.sources._files import SourceFiles, summary_record
-from memgpt_memory.sources._live import LiveSource
+from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._rows import SourceRow
 from memgpt_memory.tasks import run_to_end
 

@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Protocol
 
 from memgpt_memory.agents import CurrentTurn, EndedTurn, LiveAgent, TurnRow, turn_pointer, turn_pointer_id
+from memgpt_memory.list_pages import Page
 from memgpt_memory.messages import Message, Messages
-from memgpt_memory.paging import Page
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.turns._errors import request_id_reused, unknown_turn
 

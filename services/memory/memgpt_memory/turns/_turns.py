@@ -24,7 +24,7 @@ from memgpt_memory.agents import (
     lease_lost,
 )
 from memgpt_memory.clock import now
-from memgpt_memory.paging import Page
+from memgpt_memory.list_pages import Page
 from memgpt_memory.records import Records
 from memgpt_memory.turns._errors import cancelled_in_queue, unknown_turn
 from memgpt_memory.turns._history import Step, TurnHistory, turn_key, turn_record

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.answer.answer import Answer, MalformedError
 from memgpt_agent.models.answer.completion import completion, cut_short, repair
-from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.base import Completion
 

@@ -21,7 +21,7 @@ from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
 from memgpt_loader.parsing.extract import chunker_version
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_runtime.context import background
 from memgpt_runtime.errors import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.parsing.limits import ParserLimits
+from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.parsing.results import Noted, Opened, PageRead
 

@@ -13,7 +13,7 @@ from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.cli.chat.context_bar import show_context
 from memgpt.cli.chat.messages import QUOTE_CHARACTERS, message_lines, shorten
 from memgpt.cli.errors import CliError
-from memgpt.cli.setup.models import check_model
+from memgpt.cli.setup.model_names import check_model
 from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.client import MemGPT
 from memgpt.memory.v1.block_pb2 import BlockEdit

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
-from memgpt.cli.chat.choose import Chosen, Wishes, create_agent
+from memgpt.cli.chat.choose_agent import Chosen, Wishes, create_agent
 from memgpt.cli.chat.commands import Commands
 from memgpt.cli.chat.messages import QUOTE_CHARACTERS, last_exchange, shorten
 from memgpt.cli.chat.turns import Turns

@@ -8,7 +8,7 @@ from itertools import islice
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.event_pb2 import TurnEvent
-from memgpt.cli.chat.choose import Wishes
+from memgpt.cli.chat.choose_agent import Wishes
 from memgpt.cli.chat.turn_view import THINKING, TurnView
 from memgpt.cli.errors import CliError, explain
 from memgpt.cli.terminal.ui import Ui

@@ -62,7 +62,7 @@ def _load(
     description: str,
     as_json: bool,
 ) -> None:
-    from memgpt.cli.loading.find import check_place, find_files
+    from memgpt.cli.loading.find_files import check_place, find_files
     from memgpt.cli.loading.load import extensions_of, load_files
 
     ui = open_ui()
@@ -96,7 +96,7 @@ def load_paths(
     as_json: AsJson = False,
 ) -> None:
     """Load files or a folder. Unchanged files are passed over; a changed one replaces what it was."""
-    from memgpt.cli.loading.find import source_name, split_paths
+    from memgpt.cli.loading.find_files import source_name, split_paths
     from memgpt.cli.loading.load import tags_of
 
     directory, files = split_paths(paths)
@@ -160,7 +160,7 @@ def load_webpage(
     as_json: AsJson = False,
 ) -> None:
     """Load web pages, each under its address. They are fetched from here; loading again replaces what has changed."""
-    from memgpt.cli.loading.find import downloaded
+    from memgpt.cli.loading.find_files import downloaded
     from memgpt.cli.loading.load import load_files, nothing_found, tags_of
 
     ui = open_ui()
@@ -186,7 +186,7 @@ def load_stdin(
     as_json: AsJson = False,
 ) -> None:
     """Load standard input as a file. `memgpt load -` is the same."""
-    from memgpt.cli.loading.find import received
+    from memgpt.cli.loading.find_files import received
     from memgpt.cli.loading.load import load_files, tags_of
 
     ui = open_ui()

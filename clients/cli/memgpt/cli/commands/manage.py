@@ -307,11 +307,11 @@ def export_agent(
     force: Force = False,
 ) -> None:
     """Write an agent whole, one JSON object a line: settings, core memory, messages, notes, names of its sources."""
-    from memgpt.cli import transfer, upkeep
+    from memgpt.cli import maintenance, transfer
 
     ui = open_ui()
-    with upkeep.written(output, replace=force) as target, connected(ui) as memgpt:
-        transfer.export_agent(ui, memgpt, name, target, quiet=output == upkeep.STANDARD)
+    with maintenance.written(output, replace=force) as target, connected(ui) as memgpt:
+        transfer.export_agent(ui, memgpt, name, target, quiet=output == maintenance.STANDARD)
 
 
 @import_app.command("agent")

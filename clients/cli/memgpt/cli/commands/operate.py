@@ -66,9 +66,9 @@ def configure(
 @app.command("config", rich_help_panel=OPERATE)
 def show_config(as_json: AsJson = False) -> None:
     """Show the effective settings, and where each comes from."""
-    from memgpt.cli.setup import effective
+    from memgpt.cli.setup import effective_config
 
-    effective.show(open_ui(), as_json=as_json)
+    effective_config.show(open_ui(), as_json=as_json)
 
 
 @app.command(rich_help_panel=OPERATE)
@@ -97,11 +97,11 @@ def backup(
     force: Force = False,
 ) -> None:
     """Write a backup of the Milvus Lite store to a tar file, while everything goes on."""
-    from memgpt.cli import upkeep
+    from memgpt.cli import maintenance
 
     ui = open_ui()
-    with upkeep.written(file, replace=force) as target, connected(ui) as memgpt:
-        upkeep.backup(ui, memgpt.store, target, file)
+    with maintenance.written(file, replace=force) as target, connected(ui) as memgpt:
+        maintenance.backup(ui, memgpt.store, target, file)
 
 
 @app.command(rich_help_panel=OPERATE)
@@ -110,20 +110,20 @@ def restore(
     force: Annotated[bool, typer.Option("--force", help="Move a store that is there aside.")] = False,
 ) -> None:
     """Put a backup in the place of the Milvus Lite store; the services must be stopped."""
-    from memgpt.cli import upkeep
+    from memgpt.cli import maintenance
     from memgpt.cli.settings import load_settings
 
-    upkeep.restore(load_settings(), file, replace=force)
+    maintenance.restore(load_settings(), file, replace=force)
 
 
 @app.command(rich_help_panel=OPERATE)
 def compact() -> None:
     """Remove what was deleted from the store's files and free its space, while everything goes on."""
-    from memgpt.cli import upkeep
+    from memgpt.cli import maintenance
 
     ui = open_ui()
     with connected(ui) as memgpt:
-        upkeep.compact(ui, memgpt.store)
+        maintenance.compact(ui, memgpt.store)
 
 
 @app.command(rich_help_panel=OPERATE)

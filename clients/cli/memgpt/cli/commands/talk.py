@@ -46,7 +46,7 @@ def run(
     ] = None,
 ) -> None:
     """Talk to an agent. Without a terminal, each line of standard input is a message."""
-    from memgpt.cli.chat.choose import Wishes, choose_agent, read_blocks, read_system
+    from memgpt.cli.chat.choose_agent import Wishes, choose_agent, read_blocks, read_system
     from memgpt.cli.chat.session import Chat
     from memgpt.cli.services.dependencies import model_warning
     from memgpt.cli.setup.configure import endpoint_overrides

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memgpt.cli.errors import MISUSE, CliError, explain
-from memgpt.cli.loading.find import Found
+from memgpt.cli.loading.find_files import Found
 from memgpt.cli.loading.report import Report
 from memgpt.cli.loading.send import transfer
 from memgpt.cli.terminal.ui import Ui

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from memgpt.cli.endpoint_probe import OPENAI_URL, Endpoint, ProbeError
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.probe import OPENAI_URL, Endpoint, ProbeError
 from memgpt.cli.setup.answers import (
     OFFLINE,
     WORDLLAMA,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from memgpt.cli.probe import Endpoint, ProbeError
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 
 _SECONDS = 2.0
 _MAX_BYTES = 4 * 1024 * 1024

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 from memgpt.cli.errors import CliError, explain
-from memgpt.cli.probe import Endpoint, ProbeError
 from memgpt.cli.services.dependencies import setting
 from memgpt.cli.settings import ClientSettings, load_settings
 from memgpt.cli.setup.answers import OFFLINE

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from memgpt.cli.endpoint_probe import OPENAI_URL
 from memgpt.cli.errors import CliError
-from memgpt.cli.probe import OPENAI_URL
 from memgpt.cli.setup import discovery
 from memgpt.cli.setup.answers import COMPATIBLE, OFFLINE, OPENAI, WORDLLAMA, Answers, default_uri
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window

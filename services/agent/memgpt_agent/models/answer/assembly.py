@@ -13,9 +13,9 @@ from typing import Any
 
 from memgpt_agent import envelopes
 from memgpt_agent.models.answer.answer import RawCall
-from memgpt_agent.models.answer.characters import Pieces, whole
-from memgpt_agent.models.answer.lenient import decode
-from memgpt_agent.models.answer.names import FunctionNames
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import decode
+from memgpt_agent.models.answer.surrogates import Pieces, whole
 
 _MAX_CALLS = 32
 _EXTRAS = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")

@@ -10,12 +10,12 @@ from memgpt_agent.domain import FunctionCall, new_call_id
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.answer import Answer, MalformedError, RawCall
-from memgpt_agent.models.answer.characters import whole
-from memgpt_agent.models.answer.lenient import read_object
-from memgpt_agent.models.answer.names import FunctionNames
-from memgpt_agent.models.answer.partial import Path, StringReader
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import read_object
+from memgpt_agent.models.answer.partial_json import Path, StringReader
+from memgpt_agent.models.answer.reasoning import spoken
+from memgpt_agent.models.answer.surrogates import whole
 from memgpt_agent.models.answer.text_calls import calls_in, looks_like_a_call
-from memgpt_agent.models.answer.thinking import spoken
 from memgpt_agent.models.base import Completion, ModelRequest
 
 _SHOWN, _REPAIR_TOKENS = 200, 128

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from memgpt_agent.domain import NO_USAGE
 from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
-from memgpt_agent.models.answer.characters import Pieces, whole
-from memgpt_agent.models.answer.names import FunctionNames
-from memgpt_agent.models.answer.partial import PartialCall
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.partial_json import PartialCall
+from memgpt_agent.models.answer.reasoning import WithoutReasoning, without_reasoning
 from memgpt_agent.models.answer.repetition import Repetition
+from memgpt_agent.models.answer.surrogates import Pieces, whole
 from memgpt_agent.models.answer.text_calls import looks_like_a_call
-from memgpt_agent.models.answer.thinking import WithoutReasoning, without_reasoning
 from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
 

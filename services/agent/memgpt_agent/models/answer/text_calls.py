@@ -19,8 +19,8 @@ from memgpt_agent import envelopes
 from memgpt_agent.functions import parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS, Function
 from memgpt_agent.models.answer.answer import RawCall
-from memgpt_agent.models.answer.lenient import decode
-from memgpt_agent.models.answer.names import MAX_NAME, FunctionNames
+from memgpt_agent.models.answer.function_names import MAX_NAME, FunctionNames
+from memgpt_agent.models.answer.lenient_json import decode
 
 _MAX_TEXT = 200_000
 _MAX_CALLS = 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_loader.formats.probe import Probe
+from memgpt_loader.formats.inspected_file import Probe
 from memgpt_loader.formats.spec import File, Format, Limits, Parsed
 
 PDF = "application/pdf"

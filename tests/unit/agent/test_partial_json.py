@@ -7,7 +7,7 @@ import json
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from memgpt_agent.models.answer.partial import PartialCall, StringReader
+from memgpt_agent.models.answer.partial_json import PartialCall, StringReader
 from memgpt_agent.models.base import DeltaKind
 
 VALUES = st.recursive(

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from memgpt_runtime import graphemes
 
-from memgpt_loader.charsets import likely_encodings, superset
+from memgpt_loader.charset_detection import likely_encodings, superset
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -315,7 +315,7 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def known_encoding(name: str) -> str:
-    """Return the codec for a declared encoding, see `charsets.superset`; empty if unknown."""
+    """Return the codec for a declared encoding, see `charset_detection.superset`; empty if unknown."""
     name = name.strip().lower()
     for spelled in (name, name.removeprefix("x-"), re.sub(r"[^a-z0-9]", "", name)):
         try:

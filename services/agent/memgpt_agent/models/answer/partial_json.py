@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
-from memgpt_agent.models.answer.names import FunctionNames
-from memgpt_agent.models.answer.thinking import WithoutReasoning
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.reasoning import WithoutReasoning
 from memgpt_agent.models.base import DeltaKind, Sink
 
 _NOTABLE = re.compile(r'["{}\[\],:]')

@@ -6,8 +6,8 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memgpt_loader.decoding import blocks, decode
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.text import blocks, decode
 
 TEXT = "Grüße, 世界 🧬\nsecond line"
 

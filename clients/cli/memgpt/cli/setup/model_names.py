@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 from memgpt.cli.errors import CliError
-from memgpt.cli.probe import Endpoint, ProbeError
 from memgpt.cli.services.dependencies import setting
 
 OFFLINE = "offline"

@@ -1,4 +1,4 @@
-"""Limits of parsing, for each file."""
+"""`ParserLimits`: the number of parser processes, and each one's memory, time, pages, text and passage size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParserLimits:
-    """Limits of parsing, for each file."""
+    """Limits of the pool of parsers and, for each file, of its parser process."""
 
     processes: int
     """Files parsed concurrently, each in its own process, plus one for a load that would otherwise have none."""

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from memgpt.cli.probe import Endpoint, ProbeError
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 
 from scripts import probe_request
 
