@@ -79,7 +79,7 @@ class Message:
 class Block:
     """A block of core memory: always in the window, edited by function calls unless ``read_only``.
 
-    ``limit`` counts characters.
+    ``limit`` counts characters; ``description`` says what the block is for.
     """
 
     label: str
@@ -88,6 +88,7 @@ class Block:
     etag: str = ""
     updated_at: datetime = EPOCH
     read_only: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

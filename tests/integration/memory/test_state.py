@@ -405,6 +405,69 @@ async def test_agents_are_listed_in_order_of_creation(memory: Memory) -> None:
         await memory.agents.ListAgents(pb.ListAgentsRequest(page_token="forged"))
 
 
+async def test_agents_are_found_by_all_of_their_tags(memory: Memory) -> None:
+    async def found(*tags: str, size: int = 0, token: str = "") -> pb.ListAgentsResponse:
+        request = pb.ListAgentsRequest(tags=tags, page_size=size, page_token=token)
+        return await memory.agents.ListAgents(request)  # type: ignore[no-any-return]
+
+    for name, tags in (("a", ["work", "red"]), ("b", ["work"]), ("c", ["red", "work", "red"]), ("d", ["Work"])):
+        made = await memory.agent(name, tags=tags, description=f"about {name}")
+        assert (list(made.tags), made.description, made.origin) == (list(dict.fromkeys(tags)), f"about {name}", "")
+    first = await found("work", size=2)
+    assert ([each.name for each in first.agents], first.total_size) == (["a", "b"], 3)
+    last = await found("work", size=2, token=first.next_page_token)
+    assert ([each.name for each in last.agents], last.next_page_token) == (["c"], "")
+    assert [each.name for each in (await found("red", "work")).agents] == ["a", "c"]
+    assert not (await found("wor")).agents
+    assert not (await memory.of("another-tenant").agents.ListAgents(pb.ListAgentsRequest(tags=["work"]))).agents
+    with refused(INVALID, "INVALID_PAGE_TOKEN"):
+        await found("red", token=first.next_page_token)
+    with refused(INVALID):
+        await found("x" * 65)
+    b = first.agents[1]
+    changed = await update(memory, b.agent_id, "tags", "description", tags=["blue", "blue"], description="")
+    assert (list(changed.tags), changed.description) == (["blue"], "")
+    assert [each.name for each in (await found("work")).agents] == ["a", "c"]
+    with refused(INVALID):
+        await update(memory, b.agent_id, "tags", tags=[str(n) for n in range(33)])
+    with refused(INVALID):
+        await update(memory, b.agent_id, "description", description="x" * 1_001)
+
+
+async def test_a_block_is_described_by_people_and_keeps_that_until_it_goes(memory: Memory) -> None:
+    edits = [
+        block_pb2.BlockEdit(label="human", value="Ada", description="Who the user is. " * 50),
+        block_pb2.BlockEdit(label="plain", value="x"),
+    ]
+    agent_id = (await memory.agent(blocks=edits)).agent_id
+
+    async def described() -> dict[str, str]:
+        blocks = (await memory.blocks.ListBlocks(block_service_pb2.ListBlocksRequest(agent_id=agent_id))).blocks
+        return {block.label: block.description for block in blocks}
+
+    async def put(**fields: Any) -> None:
+        edit = block_pb2.BlockEdit(**fields)
+        await memory.blocks.SetBlock(block_service_pb2.SetBlockRequest(agent_id=agent_id, block=edit))
+
+    assert await described() == {"human": "Who the user is. " * 50, "plain": ""}
+    await put(label="human", value="Grace")
+    grant = await memory.begin(agent_id, "request described", "hello")
+    edit = block_pb2.BlockEdit(label="human", value="Joan", description="an agent does not describe")
+    request = pb.CommitStepRequest(agent_id=agent_id, lease=grant.lease, step=1, blocks=[edit])
+    await memory.agents.CommitStep(request)
+    await memory.end(agent_id, grant.lease)
+    assert await described() == {"human": "Who the user is. " * 50, "plain": ""}
+    await put(label="plain", description="日本語の説明")
+    await put(label="human", description="")
+    assert await described() == {"human": "", "plain": "日本語の説明"}
+    with refused(INVALID):
+        await put(label="plain", description="x" * 1_001)
+    deletion = block_service_pb2.DeleteBlockRequest(agent_id=agent_id, label="plain")
+    await memory.blocks.DeleteBlock(deletion)
+    await put(label="plain", value="again")
+    assert await described() == {"human": "", "plain": ""}
+
+
 async def test_profiles(memory: Memory) -> None:
     persona, human = profile_pb2.PROFILE_KIND_PERSONA, profile_pb2.PROFILE_KIND_HUMAN
     long = "汉" * 65_536

@@ -83,8 +83,10 @@ async def full(memory: Memory, name: str) -> str:
         model="m",
         context_window=9_000,
         time_zone="Europe/Berlin",
+        description="Wanders between stores.",
+        tags=["travel", "tag ü"],
         blocks=[
-            block_pb2.BlockEdit(label="human", value="Ünïcode 漢字", limit=50),
+            block_pb2.BlockEdit(label="human", value="Ünïcode 漢字", limit=50, description="Who the user is: ü"),
             block_pb2.BlockEdit(label="empty", value=""),
         ],
         messages=[user("boot")],

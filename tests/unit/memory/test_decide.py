@@ -79,7 +79,7 @@ def test_every_text_gets_the_version_of_its_commit_and_the_former_rows_are_super
     first = changed(NEW, CreateAgent(system="a", blocks=[BlockEdit("human", "Ada")]))
     assert {record.body for record in first.records} == {"a", "Ada"}
     assert first.superseded == []
-    second = changed(first.state, UpdateSettings({}, system="b"))
+    second = changed(first.state, UpdateSettings({}, {"system": "b"}))
     assert second.state.row.system.version == first.state.row.system.version + 1
     assert [record.body for record in second.records] == ["b"]
     assert len(second.superseded) == 1

@@ -127,8 +127,10 @@ def escape(text: str, labels: Iterable[str]) -> str:
 
 def _block(block: Block, labels: list[str]) -> str:
     read_only = ' read-only="true"' if block.read_only else ""
-    head = f'<{block.label} characters="{len(block.value)}/{block.limit}"{read_only}>'
-    return f"{head}\n{escape(block.value, labels)}\n</{block.label}>"
+    about = escape(" ".join(block.description.split()), labels)
+    lines = [f"[{block.label}: {about}]"] if about else []
+    lines += [f'<{block.label} characters="{len(block.value)}/{block.limit}"{read_only}>']
+    return "\n".join((*lines, escape(block.value, labels), f"</{block.label}>"))
 
 
 def _count(number: int, one: str, many: str) -> str:

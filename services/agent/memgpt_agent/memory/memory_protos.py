@@ -131,7 +131,8 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
     return Context(
         agent=agent(proto.agent),
         blocks=tuple(
-            Block(b.label, b.value, b.limit, b.etag, moment(b.update_time), b.read_only) for b in proto.blocks
+            Block(b.label, b.value, b.limit, b.etag, moment(b.update_time), b.read_only, b.description)
+            for b in proto.blocks
         ),
         summary=proto.summary,
         messages=tuple(map(message, proto.messages)) if messages is None else messages,

@@ -56,6 +56,8 @@ class AgentRpcs(ServicerBase):
             context_window=request.context_window,
             time_zone=time_zone,
             blocks=_blocks(texts, request),
+            description=request.description,
+            tags=request.tags,
             messages=memory_protos.new_messages(boot.boot_sequence(now(), time_zone)),
         )
         return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
@@ -69,7 +71,9 @@ class AgentRpcs(ServicerBase):
         return pb.GetAgentResponse(agent=(await call(self._memory.agents.GetAgent(asked))).agent)
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
-        asked = state_pb.ListAgentsRequest(page_size=request.page_size, page_token=request.page_token)
+        asked = state_pb.ListAgentsRequest(
+            page_size=request.page_size, page_token=request.page_token, tags=request.tags, origin=request.origin
+        )
         page = await call(self._memory.agents.ListAgents(asked))
         return pb.ListAgentsResponse(
             agents=page.agents, next_page_token=page.next_page_token, total_size=page.total_size

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from memgpt_runtime.errors import AlreadyExists, Reason, invalid
@@ -32,6 +33,8 @@ from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
 _MAX_CACHED = 4_096
+_TEXTS = ("system", "description")
+"""Settings that are stored as texts of their own."""
 
 
 class Agents:
@@ -123,15 +126,35 @@ class Agents:
             raise unknown_agent_name(name)
         return live
 
-    async def list(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
-        """Return a page of agents in order of creation, after the id `after`."""
+    async def list(
+        self, tenant: str, size: int, after: str, *, tags: Sequence[str] = (), origin: str = ""
+    ) -> Page[LiveAgent]:
+        """Return a page of agents in order of creation, after the id `after`.
+
+        Args:
+            tenant: The tenant that owns them.
+            size: Number of agents per page.
+            after: Id of the last agent of the page before; empty for the first page.
+            tags: Only agents with all of these tags.
+            origin: Only agents with this origin; empty for all.
+        """
         unfinished = await self._load_many(self._journal.of("agent"))
         hidden = {id_ for id_, live in unfinished.items() if live is None or live.row.deleting}
-        ids = await self._records.ids("agent", tenant)
+        ids = (
+            await self._matching(tenant, set(tags), origin)
+            if tags or origin
+            else await self._records.ids("agent", tenant)
+        )
         page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
         found = (await self._load_many(page.items)).values()
         agents = [live for live in found if live is not None and not live.row.deleting]
         return Page(agents, page.next_token, page.total)
+
+    async def _matching(self, tenant: str, tags: set[str], origin: str) -> Sequence[str]:
+        """Return the ids of agents with all of the tags and the origin, in order."""
+        rows = await self._records.find("agent", tenant=tenant)
+        found = ((record.id, AgentRow.model_validate_json(record.body)) for record in rows)
+        return sorted(id_ for id_, row in found if tags <= set(row.tags) and row.origin in (origin or row.origin,))
 
     async def with_heartbeats(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
         """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`."""
@@ -143,13 +166,15 @@ class Agents:
             page.next_token,
         )
 
-    async def update(self, tenant: str, agent_id: str, changes: dict[str, str | int], etag: str) -> LiveAgent:
+    async def update(
+        self, tenant: str, agent_id: str, changes: dict[str, str | int | Sequence[str]], etag: str
+    ) -> LiveAgent:
         """Change settings.
 
         Args:
             tenant: The tenant that owns it.
             agent_id: The agent.
-            changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`.
+            changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`.
             etag: The etag that was read; empty to skip the check.
 
         Raises:
@@ -158,9 +183,9 @@ class Agents:
         live = await self.get(tenant, agent_id)
         if "time_zone" in changes:
             check_time_zone(str(changes["time_zone"]))
-        _check_context_window(int(changes.get("context_window", 0)))
-        system = str(changes["system"]) if "system" in changes else None
-        command = UpdateSettings({name: value for name, value in changes.items() if name != "system"}, system, etag)
+        _check_context_window(cast("int", changes.get("context_window", 0)))
+        texts = {name: str(changes.pop(name)) for name in _TEXTS if name in changes}
+        command = UpdateSettings(changes, texts, etag)
         new_name = str(changes.get("name", live.row.name))
         if new_name == live.row.name:
             await self.repository.execute(live, command)

@@ -18,6 +18,7 @@ class CreateAgent:
     """Create an agent with its texts, blocks and first messages; its row is part of the state."""
 
     system: str = ""
+    description: str = ""
     summary: str = ""
     links: Sequence[Link] = ()
     rewinds: Rewinds = field(default_factory=Rewinds)
@@ -31,12 +32,12 @@ class UpdateSettings:
 
     Attributes:
         changes: New values of fields of the agent's row.
-        system: New instructions; None to keep them.
+        texts: New values of texts of the agent: `system` and `description`.
         etag: The etag that was read; empty to skip the check.
     """
 
-    changes: Mapping[str, str | int]
-    system: str | None = None
+    changes: Mapping[str, str | int | Sequence[str]]
+    texts: Mapping[str, str] = field(default_factory=dict)
     etag: str = ""
 
 

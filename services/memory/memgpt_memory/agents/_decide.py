@@ -139,6 +139,15 @@ class _Draft:
             reference = apply_edit(self.row, self.blocks, edit, by_people=by_people, time=self.time)
             if reference not in self.touched:
                 self.touched.append(reference)
+            if by_people and edit.description is not None:
+                self.describe_block(edit.label, edit.description)
+
+    def describe_block(self, label: str, description: str) -> None:
+        """Set the description of a block; an empty one removes it."""
+        before = self._values.get("block_descriptions", self.before.block_descriptions)
+        if description != before.get(label, ""):
+            others = {other: text for other, text in before.items() if other != label}
+            self.set(block_descriptions={**others, label: description} if description else others)
 
     def set_heartbeats(self, edit: HeartbeatEdit) -> None:
         """Write the timed heartbeats.
@@ -156,6 +165,7 @@ class _Draft:
         """Delete a block."""
         self.row.blocks = [other for other in self.row.blocks if other.label != reference.label]
         del self.blocks[reference.label]
+        self.describe_block(reference.label, "")
         self._superseded += text_ids(self.before.id, block_text_name(reference.label), reference.text)
 
     def set_turn(self, turn: AgentTurn) -> None:
@@ -216,6 +226,7 @@ def _(command: CreateAgent, draft: _Draft) -> None:
     draft.add_messages(command.messages, "", 0)
     given: dict[str, Any] = {
         "system": command.system,
+        "description": command.description,
         "summary": command.summary,
         "links": command.links,
         "rewinds": command.rewinds,
@@ -229,8 +240,7 @@ def _(command: UpdateSettings, draft: _Draft) -> None:
         raise errors.agent_changed(settings_etag(draft.row))
     for name, value in command.changes.items():
         setattr(draft.row, name, value)
-    if command.system is not None:
-        draft.set(system=command.system)
+    draft.set(**command.texts)
     draft.row.settings_version += 1
 
 

@@ -31,13 +31,14 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockEdit:
-    """An edit of a block. An empty etag skips the check; None and a limit of 0 keep the current value."""
+    """An edit of a block. An empty etag skips the check; None and a limit of 0 keep what there is."""
 
     label: str
     value: str | None
     etag: str = ""
     limit: int = 0
     read_only: bool | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,11 @@ class Block:
     etag: str
     updated: int
     read_only: bool = False
+    description: str = ""
 
 
 class BlockRef(StoredModel):
-    """A block as the agent's row stores it: everything but the value."""
+    """A block as the agent's row stores it: everything but the value and the description."""
 
     label: str
     text: TextRef
@@ -92,8 +94,8 @@ class AgentRow(StoredModel):
     """An agent. Writing this row is the commit: rows beyond its counters and versions are ignored.
 
     An agent that is being imported is marked as deleted until it is complete. Texts of any length have rows of their
-    own, and the contract bounds everything else: the row has at most 17 KB, a quarter of the maximum. `turn_count` is
-    None for an agent of an older version whose turns are not indexed yet.
+    own, and the contract bounds everything else: the row has at most 26 KB, less than half of the maximum.
+    `turn_count` is None for an agent of an older version whose turns are not indexed yet.
     """
 
     tenant: str
@@ -104,6 +106,8 @@ class AgentRow(StoredModel):
     model: str = ""
     context_window: int = 0
     time_zone: str = "UTC"
+    tags: list[str] = Field(default=[])
+    origin: str = ""
     created: int
     updated: int
     settings_version: int = 1
@@ -111,6 +115,8 @@ class AgentRow(StoredModel):
     importing: bool = False
     next_text: int = 1
     system: TextRef = TextRef()
+    description: TextRef = TextRef()
+    block_descriptions: TextRef = TextRef()
     summary: TextRef = TextRef()
     links: TextRef = TextRef()
     tools: TextRef = TextRef()

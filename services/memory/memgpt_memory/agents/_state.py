@@ -23,6 +23,8 @@ class AgentState:
         row: Its row; not to be changed.
         blocks: Values of its blocks by label.
         system: Its instructions.
+        description: Its description for people.
+        block_descriptions: Descriptions of its blocks by label, without empty ones.
         summary: The recursive summary.
         links: Attached sources, in order.
         tools: Functions that run elsewhere, by address, in order.
@@ -35,6 +37,8 @@ class AgentState:
     row: AgentRow
     blocks: Mapping[str, str] = field(default_factory=dict)
     system: str = ""
+    description: str = ""
+    block_descriptions: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
     links: Sequence[Link] = ()
     tools: Sequence[ToolServer] = ()
@@ -77,6 +81,7 @@ class AgentState:
             block_etag(reference),
             reference.updated,
             reference.read_only,
+            self.block_descriptions.get(reference.label, ""),
         )
 
     def find_block(self, label: str) -> Block | None:
@@ -119,8 +124,18 @@ def _parse_tools(text: str) -> list[ToolServer]:
     return [ToolServer.model_validate(server) for server in json.loads(text)] if text else []
 
 
+def _dump_descriptions(descriptions: Mapping[str, str]) -> str:
+    return json.dumps(descriptions, ensure_ascii=False) if descriptions else ""
+
+
+def _parse_descriptions(text: str) -> dict[str, str]:
+    return dict(json.loads(text)) if text else {}
+
+
 TEXT_FIELDS: Mapping[str, TextField] = {
     "system": TextField("system", str, str),
+    "description": TextField("about", str, str),
+    "block_descriptions": TextField("blocks", _dump_descriptions, _parse_descriptions),
     "summary": TextField("summary", str, str),
     "links": TextField("links", _dump_links, _parse_links),
     "tools": TextField("tools", _dump_tools, _parse_tools),

@@ -65,10 +65,11 @@ Piece = Block | Window | Message | Passage | Counts
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """An imported agent apart from its memory: its row, its instructions, the names of its sources."""
+    """An imported agent apart from its memory: its row, its texts, the names of its sources."""
 
     row: AgentRow
     system: str
+    description: str
     source_names: Sequence[str]
 
 
@@ -149,6 +150,7 @@ class Transfers:
             )
             content = CreateAgent(
                 system=settings.system,
+                description=settings.description,
                 summary=taking.window.summary if taking.window else "",
                 links=links,
                 rewinds=taking.window.rewinds if taking.window else Rewinds(),
@@ -209,7 +211,15 @@ class _Taking:
             raise _out_of_order("blocks come before the window")
         if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
             raise invalid("piece.block", f"block labels must be unique, and there may be at most {MAX_BLOCKS}")
-        self.blocks.append(BlockEdit(block.label, block.value, limit=block.limit, read_only=block.read_only))
+        self.blocks.append(
+            BlockEdit(
+                block.label,
+                block.value,
+                limit=block.limit,
+                read_only=block.read_only,
+                description=block.description,
+            )
+        )
 
     async def _take_message(self, message: Message) -> None:
         if self.window is None or self._came:

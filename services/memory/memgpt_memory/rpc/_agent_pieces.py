@@ -73,6 +73,8 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         model=agent.model,
         context_window=agent.context_window,
         time_zone=agent.time_zone or "UTC",
+        description=agent.description,
+        tags=agent.tags,
     )
     validate(new)
     time = now()
@@ -85,11 +87,13 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         model=new.model,
         context_window=new.context_window,
         time_zone=new.time_zone,
+        tags=list(dict.fromkeys(new.tags)),
+        origin=agent.origin,
         created=time,
         updated=time,
     )
     check_settings(row)
-    return Settings(row, new.system, [attachment.source_name for attachment in agent.attachments])
+    return Settings(row, new.system, new.description, [attachment.source_name for attachment in agent.attachments])
 
 
 def from_proto(piece: AgentPiece) -> Piece:
@@ -101,8 +105,12 @@ def from_proto(piece: AgentPiece) -> Piece:
     match piece.WhichOneof("piece"):
         case "block":
             block = piece.block
-            validate(block_pb2.BlockEdit(label=block.label, value=block.value, limit=block.limit))
-            return Block(block.label, block.value, block.limit, "", 0, block.read_only)
+            validate(
+                block_pb2.BlockEdit(
+                    label=block.label, value=block.value, limit=block.limit, description=block.description
+                )
+            )
+            return Block(block.label, block.value, block.limit, "", 0, block.read_only, block.description)
         case "window":
             return Window(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
         case "message":

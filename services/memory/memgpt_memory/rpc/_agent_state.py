@@ -37,7 +37,7 @@ _PAUSE_SECONDS = 60.0
 _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
 
-_UPDATABLE = ("name", "system", "model", "context_window", "time_zone")
+_UPDATABLE = ("name", "system", "model", "context_window", "time_zone", "description", "tags")
 
 
 class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
@@ -63,11 +63,13 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     model=request.model,
                     context_window=request.context_window,
                     time_zone=request.time_zone or "UTC",
+                    tags=list(dict.fromkeys(request.tags)),
                     created=time,
                     updated=time,
                 ),
                 CreateAgent(
                     system=request.system,
+                    description=request.description,
                     blocks=[convert.block_edit(block) for block in request.blocks],
                     messages=convert.new_messages(request.messages),
                 ),
@@ -95,7 +97,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
         core = self._core
         size, after = self._after(request)
-        page = await core.agents.list(tenant(), size, after)
+        page = await core.agents.list(tenant(), size, after, tags=request.tags, origin=request.origin)
         return pb.ListAgentsResponse(
             agents=[await convert.agent(core, live.state) for live in page.items],
             next_page_token=self._next(request, page.next_token),
@@ -111,7 +113,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                 "update_mask",
                 f"update_mask must name some of {', '.join(_UPDATABLE)}, not {', '.join(wrong) or 'nothing'}",
             )
-        changes = {path: getattr(request.agent, path) for path in paths}
+        changes = {path: getattr(request.agent, path) for path in paths if path != "tags"}
+        if "tags" in paths:
+            changes["tags"] = list(dict.fromkeys(request.agent.tags))
         # The constraints are those of the requests that create and read an agent, and are declared only there.
         validate(pb.GetAgentRequest(agent_id=request.agent.agent_id))
         validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))

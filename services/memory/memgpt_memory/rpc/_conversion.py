@@ -145,6 +145,7 @@ def block_edit(proto: block_pb2.BlockEdit) -> BlockEdit:
         proto.etag,
         proto.limit,
         proto.read_only if proto.HasField("read_only") else None,
+        proto.description if proto.HasField("description") else None,
     )
 
 
@@ -157,6 +158,7 @@ def block(value: Block) -> block_pb2.Block:
         etag=value.etag,
         update_time=timestamp(value.updated),
         read_only=value.read_only,
+        description=value.description,
     )
 
 
@@ -188,6 +190,9 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
         update_time=timestamp(row.updated),
         etag=settings_etag(row),
         rewound_count=len(state.rewinds),
+        description=state.description,
+        tags=row.tags,
+        origin=row.origin,
     )
 
 

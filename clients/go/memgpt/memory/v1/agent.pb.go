@@ -129,7 +129,14 @@ type Agent struct {
 	// Changes with every write of the settings, but not with messages.
 	Etag string `protobuf:"bytes,15,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Number of messages that an undo, a retry or an edit took back.
-	RewoundCount  int64 `protobuf:"varint,16,opt,name=rewound_count,json=rewoundCount,proto3" json:"rewound_count,omitempty"`
+	RewoundCount int64 `protobuf:"varint,16,opt,name=rewound_count,json=rewoundCount,proto3" json:"rewound_count,omitempty"`
+	// Description for people; the model does not see it.
+	Description string `protobuf:"bytes,17,opt,name=description,proto3" json:"description,omitempty"`
+	// Tags to find it by, in the order given.
+	Tags []string `protobuf:"bytes,18,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Where an import brought it from, such as `letta:` and a digest of what was imported; empty for other agents. It
+	// never changes, so that the same import again finds the agent.
+	Origin        string `protobuf:"bytes,19,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -276,6 +283,27 @@ func (x *Agent) GetRewoundCount() int64 {
 	return 0
 }
 
+func (x *Agent) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Agent) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Agent) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 var File_memgpt_memory_v1_agent_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
@@ -288,7 +316,7 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"sourceName\x12#\n" +
 	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCount\x12;\n" +
 	"\vattach_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"attachTime\"\x90\x05\n" +
+	"attachTime\"\x82\x06\n" +
 	"\x05Agent\x12\"\n" +
 	"\bagent_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12 \n" +
@@ -308,7 +336,10 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"\vupdate_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
 	"\x04etag\x18\x0f \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12#\n" +
-	"\rrewound_count\x18\x10 \x01(\x03R\frewoundCountB\xf4\x01\n" +
+	"\rrewound_count\x18\x10 \x01(\x03R\frewoundCount\x12*\n" +
+	"\vdescription\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12\"\n" +
+	"\x04tags\x18\x12 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x04tags\x12 \n" +
+	"\x06origin\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06originB\xf4\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\n" +
 	"AgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

@@ -37,7 +37,9 @@ type Block struct {
 	// When the value was last written.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Whether the agent can read but not change the block; clients can change it.
-	ReadOnly      bool `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	ReadOnly bool `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// What the block is for: shown to the model with the block. Line feeds are shown as spaces.
+	Description   string `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -114,6 +116,13 @@ func (x *Block) GetReadOnly() bool {
 	return false
 }
 
+func (x *Block) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
 // New content of a block.
 type BlockEdit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -127,7 +136,9 @@ type BlockEdit struct {
 	Limit int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Whether the block is read-only for the agent. If absent, this does not change; a new block is writable. Only in
 	// CreateAgent and SetBlock. CommitStep is FAILED_PRECONDITION for a read-only block.
-	ReadOnly      *bool `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3,oneof" json:"read_only,omitempty"`
+	ReadOnly *bool `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3,oneof" json:"read_only,omitempty"`
+	// What the block is for. If absent, it does not change; a new block has none. Only in CreateAgent and SetBlock.
+	Description   *string `protobuf:"bytes,6,opt,name=description,proto3,oneof" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,11 +208,18 @@ func (x *BlockEdit) GetReadOnly() bool {
 	return false
 }
 
+func (x *BlockEdit) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
 var File_memgpt_memory_v1_block_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_block_proto_rawDesc = "" +
 	"\n" +
-	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x01\n" +
+	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x02\n" +
 	"\x05Block\x12\x1d\n" +
 	"\x05label\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05label\x12\x1f\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n" +
@@ -209,16 +227,19 @@ const file_memgpt_memory_v1_block_proto_rawDesc = "" +
 	"\x04etag\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
-	"\tread_only\x18\x06 \x01(\bR\breadOnly\"\xe5\x01\n" +
+	"\tread_only\x18\x06 \x01(\bR\breadOnly\x12*\n" +
+	"\vdescription\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"\xa6\x02\n" +
 	"\tBlockEdit\x128\n" +
 	"\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\x12$\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n" +
 	"\x04etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12!\n" +
 	"\x05limit\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12 \n" +
-	"\tread_only\x18\x05 \x01(\bH\x01R\breadOnly\x88\x01\x01B\b\n" +
+	"\tread_only\x18\x05 \x01(\bH\x01R\breadOnly\x88\x01\x01\x12/\n" +
+	"\vdescription\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aH\x02R\vdescription\x88\x01\x01B\b\n" +
 	"\x06_valueB\f\n" +
 	"\n" +
-	"_read_onlyB\xf4\x01\n" +
+	"_read_onlyB\x0e\n" +
+	"\f_descriptionB\xf4\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\n" +
 	"BlockProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

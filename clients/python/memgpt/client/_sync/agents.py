@@ -133,8 +133,8 @@ class Agent:
         """Write a block of the agent's core memory."""
         return self._client.agents.set_block(self.agent_id, BlockEdit(label=label, value=value))
 
-    def update(self, **fields: str | int) -> None:
-        """Change `name`, `system`, `model`, `context_window` or `time_zone`."""
+    def update(self, **fields: str | int | Sequence[str]) -> None:
+        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description` or `tags`."""
         self.info = (self._client.agents.update(self.agent_id, fields)).info
 
     def undo(self, count: int = 0) -> int:
@@ -178,6 +178,8 @@ class Agents:
         core_memory_limit: int = 0,
         time_zone: str = "",
         blocks: Iterable[BlockEdit] = (),
+        description: str = "",
+        tags: Iterable[str] = (),
     ) -> Agent:
         """Create an agent.
 
@@ -192,6 +194,8 @@ class Agents:
             core_memory_limit: Maximum characters of each of the blocks ``persona`` and ``human``.
             time_zone: IANA name of its time zone, such as ``Europe/Paris``.
             blocks: Additional blocks of core memory.
+            description: Description for people.
+            tags: Tags to find it by.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -209,6 +213,8 @@ class Agents:
                 core_memory_limit=core_memory_limit,
                 time_zone=time_zone,
                 blocks=blocks,
+                description=description,
+                tags=tags,
             )
         else:
             request = name
@@ -241,22 +247,28 @@ class Agents:
         except (NotFound, InvalidArgument):
             raise not_found from None
 
-    def list(self) -> Pages[Agent]:
-        """List all agents in order of creation."""
+    def list(self, *, tags: Sequence[str] = (), origin: str = "") -> Pages[Agent]:
+        """List agents in order of creation.
+
+        Args:
+            tags: Only agents with all of these tags.
+            origin: Only agents that were imported from this origin; empty for all.
+        """
 
         def fetch(token: str) -> Page[Agent]:
-            request = agent_pb.ListAgentsRequest(page_size=PAGE_SIZE, page_token=token)
+            request = agent_pb.ListAgentsRequest(page_size=PAGE_SIZE, page_token=token, tags=tags, origin=origin)
             response = call(self._stub.ListAgents, request, CALL_TIMEOUT)
             return Page([self._agent(info) for info in response.agents], response)
 
         return Pages(fetch)
 
-    def update(self, agent_id: str, fields: Mapping[str, str | int], etag: str = "") -> Agent:
+    def update(self, agent_id: str, fields: Mapping[str, str | int | Sequence[str]], etag: str = "") -> Agent:
         """Change settings of an agent.
 
         Args:
             agent_id: Id of the agent.
-            fields: Any of `name`, `system`, `model`, `context_window` and `time_zone`, with the new values.
+            fields: Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description` and `tags`, with the
+                new values.
             etag: Etag of the agent as it was read; the change fails if it is outdated. Empty to change it in any case.
 
         Raises:

@@ -76,6 +76,8 @@ class CreateAgentRequest(_message.Message):
     CORE_MEMORY_LIMIT_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
     body is INVALID_ARGUMENT.
@@ -100,12 +102,18 @@ class CreateAgentRequest(_message.Message):
     """Limit of the `persona` and `human` blocks in characters. 0 means 2,000; at most 20,000."""
     time_zone: _builtins.str
     """IANA name of the agent's time zone; empty for the service's default."""
+    description: _builtins.str
+    """Description for people; the model does not see it."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
         """Blocks of core memory besides `persona` and `human`, 32 in total; each label once, without etags. A block labeled
         `persona` or `human` replaces the profile's text, or keeps it if the block has no value. A limit of 0 means
         `core_memory_limit`.
         """
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once."""
 
     def __init__(
         self,
@@ -121,10 +129,12 @@ class CreateAgentRequest(_message.Message):
         core_memory_limit: _builtins.int = ...,
         time_zone: _builtins.str = ...,
         blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
+        description: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "description", b"description", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,21 +224,31 @@ class ListAgentsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
     INVALID_ARGUMENT.
     """
     page_token: _builtins.str
     """`next_page_token` of the previous response; empty for the first page."""
+    origin: _builtins.str
+    """Only agents with this origin; empty for all."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "page_token", b"page_token", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,7 +266,7 @@ class ListAgentsResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """Number of agents of the tenant."""
+    """Number of agents of the tenant that match the request."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Agent]:
         """A page of agents."""
@@ -280,7 +300,7 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`; other paths are INVALID_ARGUMENT."""
 
     def __init__(
         self,

@@ -77,6 +77,9 @@ class Agent(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REWOUND_COUNT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
@@ -103,6 +106,12 @@ class Agent(_message.Message):
     """Changes with every write of the settings, but not with messages."""
     rewound_count: _builtins.int
     """Number of messages that an undo, a retry or an edit took back."""
+    description: _builtins.str
+    """Description for people; the model does not see it."""
+    origin: _builtins.str
+    """Where an import brought it from, such as `letta:` and a digest of what was imported; empty for other agents. It
+    never changes, so that the same import again finds the agent.
+    """
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
         """The attached sources, in order of attachment."""
@@ -114,6 +123,10 @@ class Agent(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the agent or its memory last changed."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags to find it by, in the order given."""
 
     def __init__(
         self,
@@ -134,10 +147,13 @@ class Agent(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         rewound_count: _builtins.int = ...,
+        description: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "description", b"description", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "origin", b"origin", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

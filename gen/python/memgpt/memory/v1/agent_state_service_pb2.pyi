@@ -71,6 +71,8 @@ class CreateAgentRequest(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     FALLBACK_NAMES_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
     body is INVALID_ARGUMENT. Only `messages` may differ, since they contain the time; those of the first call are
@@ -94,6 +96,8 @@ class CreateAgentRequest(_message.Message):
     """Size of the context window in tokens, at least 1,024; 0 for the Agent's default."""
     time_zone: _builtins.str
     """IANA name of the agent's time zone. Default `UTC`; an unknown name is INVALID_ARGUMENT."""
+    description: _builtins.str
+    """Description for people."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
         """Core memory: at most 32 blocks with unique labels."""
@@ -107,6 +111,10 @@ class CreateAgentRequest(_message.Message):
         """Names to try in order if `name` is taken; the same rules apply. A repetition returns the agent with the name that
         it got.
         """
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once."""
 
     def __init__(
         self,
@@ -123,10 +131,12 @@ class CreateAgentRequest(_message.Message):
         blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
         messages: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
         fallback_names: _abc.Iterable[_builtins.str] | None = ...,
+        description: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "fallback_names", b"fallback_names", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "description", b"description", "fallback_names", b"fallback_names", "human", b"human", "messages", b"messages", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,21 +226,31 @@ class ListAgentsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
     INVALID_ARGUMENT.
     """
     page_token: _builtins.str
     """`next_page_token` of the previous response; empty for the first page."""
+    origin: _builtins.str
+    """Only agents with this origin; empty for all."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "page_token", b"page_token", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,7 +268,7 @@ class ListAgentsResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """Number of agents of the tenant."""
+    """Number of agents of the tenant that match the request."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Agent]:
         """A page of agents."""
@@ -282,7 +302,7 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`; other paths are INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`; other paths are INVALID_ARGUMENT."""
 
     def __init__(
         self,

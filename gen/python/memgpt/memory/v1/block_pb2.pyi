@@ -31,6 +31,7 @@ class Block(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the block within its agent, such as `persona` or `human`."""
     value: _builtins.str
@@ -41,6 +42,8 @@ class Block(_message.Message):
     """Changes with every write. Send it with a write to make sure that nothing has changed since the read."""
     read_only: _builtins.bool
     """Whether the agent can read but not change the block; clients can change it."""
+    description: _builtins.str
+    """What the block is for: shown to the model with the block. Line feeds are shown as spaces."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the value was last written."""
@@ -54,10 +57,11 @@ class Block(_message.Message):
         etag: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         read_only: _builtins.bool = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,6 +78,7 @@ class BlockEdit(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the block. It must exist, except in CreateAgent and SetBlock, which create it."""
     value: _builtins.str
@@ -86,6 +91,8 @@ class BlockEdit(_message.Message):
     """Whether the block is read-only for the agent. If absent, this does not change; a new block is writable. Only in
     CreateAgent and SetBlock. CommitStep is FAILED_PRECONDITION for a read-only block.
     """
+    description: _builtins.str
+    """What the block is for. If absent, it does not change; a new block has none. Only in CreateAgent and SetBlock."""
     def __init__(
         self,
         *,
@@ -94,15 +101,20 @@ class BlockEdit(_message.Message):
         etag: _builtins.str = ...,
         limit: _builtins.int = ...,
         read_only: _builtins.bool | None = ...,
+        description: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_read_only", b"_read_only", "_value", b"_value", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_read_only", b"_read_only", "_value", b"_value", "description", b"description", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_read_only", b"_read_only", "_value", b"_value", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_read_only", b"_read_only", "_value", b"_value", "description", b"description", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     _WhichOneofReturnType__read_only: _TypeAlias = _typing.Literal["read_only"]  # noqa: Y015
     _WhichOneofArgType__read_only: _TypeAlias = _typing.Literal["_read_only", b"_read_only"]  # noqa: Y015
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__read_only) -> _WhichOneofReturnType__read_only | None: ...
     @_typing.overload

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/agent.proto.
  */
 export const file_memgpt_memory_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIo8BCgpBdHRhY2htZW50EhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESFQoNcGFzc2FnZV9jb3VudBgDIAEoAxIvCgthdHRhY2hfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi7AMKBUFnZW50EhkKCGFnZW50X2lkGAEgASgJQge6SARyAhhAEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIaCgl0aW1lX3pvbmUYCSABKAlCB7pIBHICGEASFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjwKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Qgm6SAaSAQMQ6AcSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA8gASgJQge6SARyAhhAEhUKDXJld291bmRfY291bnQYECABKANC9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkFnZW50UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIo8BCgpBdHRhY2htZW50EhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESFQoNcGFzc2FnZV9jb3VudBgDIAEoAxIvCgthdHRhY2hfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiwwQKBUFnZW50EhkKCGFnZW50X2lkGAEgASgJQge6SARyAhhAEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIaCgl0aW1lX3pvbmUYCSABKAlCB7pIBHICGEASFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjwKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Qgm6SAaSAQMQ6AcSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA8gASgJQge6SARyAhhAEhUKDXJld291bmRfY291bnQYECABKAMSHQoLZGVzY3JpcHRpb24YESABKAlCCLpIBXIDGOgHEhwKBHRhZ3MYEiADKAlCDrpIC5IBCBAgIgRyAhhAEhgKBm9yaWdpbhgTIAEoCUIIukgFcgMYgAFC9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkFnZW50UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * A source that an agent can search.
@@ -173,6 +173,28 @@ export type Agent = Message<"memgpt.memory.v1.Agent"> & {
    * @generated from field: int64 rewound_count = 16;
    */
   rewoundCount: bigint;
+
+  /**
+   * Description for people; the model does not see it.
+   *
+   * @generated from field: string description = 17;
+   */
+  description: string;
+
+  /**
+   * Tags to find it by, in the order given.
+   *
+   * @generated from field: repeated string tags = 18;
+   */
+  tags: string[];
+
+  /**
+   * Where an import brought it from, such as `letta:` and a digest of what was imported; empty for other agents. It
+   * never changes, so that the same import again finds the agent.
+   *
+   * @generated from field: string origin = 19;
+   */
+  origin: string;
 };
 
 /**

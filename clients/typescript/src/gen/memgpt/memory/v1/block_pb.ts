@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/block.proto.
  */
 export const file_memgpt_memory_v1_block: GenFile = /*@__PURE__*/
-  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIqMBCgVCbG9jaxIWCgVsYWJlbBgBIAEoCUIHukgEcgIYQBIYCgV2YWx1ZRgCIAEoCUIJukgGcgQYoJwBEg0KBWxpbWl0GAMgASgFEhUKBGV0YWcYBCABKAlCB7pIBHICGEASLwoLdXBkYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXJlYWRfb25seRgGIAEoCCLAAQoJQmxvY2tFZGl0EjEKBWxhYmVsGAEgASgJQiK6SB9yHRABGEAyF15bQS1aYS16XVtBLVphLXowLTlfXSokEh0KBXZhbHVlGAIgASgJQgm6SAZyBBignAFIAIgBARIVCgRldGFnGAMgASgJQge6SARyAhhAEhoKBWxpbWl0GAQgASgFQgu6SAgaBhignAEoABIWCglyZWFkX29ubHkYBSABKAhIAYgBAUIICgZfdmFsdWVCDAoKX3JlYWRfb25seUL0AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIKQmxvY2tQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2Jsb2NrLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIsIBCgVCbG9jaxIWCgVsYWJlbBgBIAEoCUIHukgEcgIYQBIYCgV2YWx1ZRgCIAEoCUIJukgGcgQYoJwBEg0KBWxpbWl0GAMgASgFEhUKBGV0YWcYBCABKAlCB7pIBHICGEASLwoLdXBkYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXJlYWRfb25seRgGIAEoCBIdCgtkZXNjcmlwdGlvbhgHIAEoCUIIukgFcgMY6Aci9AEKCUJsb2NrRWRpdBIxCgVsYWJlbBgBIAEoCUIiukgfch0QARhAMhdeW0EtWmEtel1bQS1aYS16MC05X10qJBIdCgV2YWx1ZRgCIAEoCUIJukgGcgQYoJwBSACIAQESFQoEZXRhZxgDIAEoCUIHukgEcgIYQBIaCgVsaW1pdBgEIAEoBUILukgIGgYYoJwBKAASFgoJcmVhZF9vbmx5GAUgASgISAGIAQESIgoLZGVzY3JpcHRpb24YBiABKAlCCLpIBXIDGOgHSAKIAQFCCAoGX3ZhbHVlQgwKCl9yZWFkX29ubHlCDgoMX2Rlc2NyaXB0aW9uQvQBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQgpCbG9ja1Byb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * A block of core memory: text that is always in the agent's context window, and that the agent edits with function
@@ -62,6 +62,13 @@ export type Block = Message<"memgpt.memory.v1.Block"> & {
    * @generated from field: bool read_only = 6;
    */
   readOnly: boolean;
+
+  /**
+   * What the block is for: shown to the model with the block. Line feeds are shown as spaces.
+   *
+   * @generated from field: string description = 7;
+   */
+  description: string;
 };
 
 /**
@@ -112,6 +119,13 @@ export type BlockEdit = Message<"memgpt.memory.v1.BlockEdit"> & {
    * @generated from field: optional bool read_only = 5;
    */
   readOnly?: boolean | undefined;
+
+  /**
+   * What the block is for. If absent, it does not change; a new block has none. Only in CreateAgent and SetBlock.
+   *
+   * @generated from field: optional string description = 6;
+   */
+  description?: string | undefined;
 };
 
 /**
