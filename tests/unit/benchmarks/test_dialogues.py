@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_agent.context_window import guidance
-from memgpt_agent.loop import speech
+from memgpt_agent.loop import final_reply
 
 from benchmarks.dialogues import command, report
 from benchmarks.dialogues.checks import judge, leaked, pages_cited, searched_first
@@ -120,7 +120,7 @@ def test_silence_the_wrong_language_and_words_of_the_loop_are_told_apart():
     script = dialogue(ScriptedTurn("Hi"))
     assert "user gets words" in failed(script, held(""))
     assert failed(script, held("你好")) == {"language of the user"}
-    assert failed(script, held(speech.LAST_WORDS["en", False])) == {"words are the model's own"}
+    assert failed(script, held(final_reply.LAST_WORDS["en", False])) == {"words are the model's own"}
 
 
 def test_new_tokens_are_those_after_the_common_beginning():
