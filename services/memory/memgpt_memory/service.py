@@ -16,7 +16,7 @@ from memgpt_runtime.server import App
 
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
-from memgpt_memory.embedding import Embedder, EndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
+from memgpt_memory.embedding import Embedder, EmbeddingEndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
 from memgpt_memory.rpc import servicers
 from memgpt_memory.store import Store, new_store
@@ -33,7 +33,7 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
 
     def make() -> Embedder:
         return OpenAIEmbedder(
-            EndpointSettings(
+            EmbeddingEndpointSettings(
                 settings.model,
                 settings.dimension,
                 settings.base_url,

@@ -23,7 +23,7 @@ from memgpt_loader.loads.keyed_lock import KeyedLock
 from memgpt_loader.loads.leases import LEASE_SECONDS, RENEW_SECONDS, LoadLeases, load_elsewhere, load_not_found
 from memgpt_loader.loads.lifecycle import LoadLifecycle
 from memgpt_loader.loads.live_load import LiveLoad
-from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.processing import FileProcessor
 from memgpt_loader.loads.remote import RemoteLoads
 from memgpt_loader.loads.spool import Spool
@@ -68,7 +68,9 @@ class LoadRegistry:
         stats: Counters for metrics.
     """
 
-    def __init__(self, memory: Memory, pool: ParserPool, pipeline: Pipeline, spool: Spool, limits: LoadLimits) -> None:
+    def __init__(
+        self, memory: Memory, pool: ParserPool, pipeline: FilePipeline, spool: Spool, limits: LoadLimits
+    ) -> None:
         self._memory = memory
         self._pool = pool
         self._chunker_version = pipeline.chunker_version

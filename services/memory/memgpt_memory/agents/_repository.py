@@ -23,7 +23,7 @@ from memgpt_memory.agents._rows import AgentRow, Block
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
-from memgpt_memory.passages import Embedded, Passage, Passages, note_id, texts_of
+from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
 from memgpt_memory.records import Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
@@ -174,7 +174,7 @@ class AgentRepository:
         live: LiveAgent,
         transition: Transition,
         messages: Sequence[MessageRow],
-        embedded: Embedded | None,
+        embedded: EmbeddedTexts | None,
         revision: int,
     ) -> None:
         """Write a transition's rows, and then the agent's. `live.attempt` stays set if that fails."""

@@ -47,7 +47,7 @@ _BLANK = "."
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointSettings:
+class EmbeddingEndpointSettings:
     """The endpoint of an embedding model, and the options of its requests.
 
     Attributes:
@@ -84,7 +84,7 @@ class _RefusedError(Exception):
 class OpenAIEmbedder:
     """Any endpoint that speaks OpenAI's embeddings protocol."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
+    def __init__(self, settings: EmbeddingEndpointSettings) -> None:
         """Prepare a client, which connects with its first request."""
         self.model = settings.model
         self.dimension = settings.dimension

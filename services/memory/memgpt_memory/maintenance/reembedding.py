@@ -33,7 +33,7 @@ from memgpt_memory.passages import Changes, EmbeddingIndex, Passages
 from memgpt_memory.records import Records
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import PARTITIONS, Collection, message_index, partition_name, passages
-from memgpt_memory.store.rows import PassageRow, Stamped
+from memgpt_memory.store.rows import PassageRevision, PassageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ _BARRIER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.25
 
 
-class State(Enum):
+class ReembeddingState(Enum):
     """The state of a move."""
 
     COPYING = "copying"
@@ -80,7 +80,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReembeddingProgress:
     """The progress of a move.
 
     Attributes:
@@ -91,7 +91,7 @@ class Progress:
     """
 
     model: ModelName
-    state: State
+    state: ReembeddingState
     copied: int = 0
     total: int = 0
 
@@ -117,7 +117,7 @@ class Reembedding:
         self._identity = identity
         self._lost = lost
         self._left: dict[ModelName, EmbeddingIndex] = {}
-        self._progress: Progress | None = None
+        self._progress: ReembeddingProgress | None = None
         self._changed = asyncio.Event()
         self._failure: ServiceError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -127,10 +127,10 @@ class Reembedding:
         self.on_switch: list[Callable[[], None]] = []
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> ReembeddingProgress | None:
         """The progress of the move; None if there is none."""
         if self._progress is None and self._identity.moving_to is not None:
-            return Progress(self._identity.moving_to, State.STOPPED)
+            return ReembeddingProgress(self._identity.moving_to, ReembeddingState.STOPPED)
         return self._progress
 
     @property
@@ -172,7 +172,7 @@ class Reembedding:
                 )
             self._expect(target.name, expected)
             if target.name == self._identity.model:
-                self._report(Progress(target.name, State.DONE))
+                self._report(ReembeddingProgress(target.name, ReembeddingState.DONE))
                 return
             begun = self._identity.moving_to
             if begun is not None and begun != target.name:
@@ -191,7 +191,7 @@ class Reembedding:
                 await self._become(self._identity.begun(target.name))
             self._launch(target, embedder)
 
-    async def follow(self) -> AsyncIterator[Progress]:
+    async def follow(self) -> AsyncIterator[ReembeddingProgress]:
         """Yield the progress of the move until it is done.
 
         Raises:
@@ -199,10 +199,10 @@ class Reembedding:
         """
         while self._progress is not None:
             changed, progress = self._changed, self._progress
-            if progress.state is State.STOPPED:
+            if progress.state is ReembeddingState.STOPPED:
                 raise self._why_stopped(progress)
             yield progress
-            if progress.state is State.DONE:
+            if progress.state is ReembeddingState.DONE:
                 return
             await changed.wait()
         raise reasons.wrong_state("the move was cancelled", resource="move", state="CANCELLED")
@@ -241,7 +241,7 @@ class Reembedding:
                 state="OTHER_TARGET",
             )
 
-    def _report(self, progress: Progress | None) -> None:
+    def _report(self, progress: ReembeddingProgress | None) -> None:
         self._progress = progress
         self._changed.set()
         self._changed = asyncio.Event()
@@ -254,7 +254,7 @@ class Reembedding:
 
     def _launch(self, target: ModelChoice, embedder: Embedder | None = None) -> None:
         self._failure = None
-        self._report(Progress(target.name, State.COPYING))
+        self._report(ReembeddingProgress(target.name, ReembeddingState.COPYING))
         self._task = asyncio.create_task(self._run(target, embedder))
 
     async def _stop(self) -> None:
@@ -263,7 +263,7 @@ class Reembedding:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def _why_stopped(self, progress: Progress) -> ServiceError:
+    def _why_stopped(self, progress: ReembeddingProgress) -> ServiceError:
         left = f"the move stopped after {progress.copied:,} passages; request it again to resume"
         failure = self._failure
         if failure is None:
@@ -318,7 +318,7 @@ class Reembedding:
 
     def _done(self) -> None:
         if self._progress is not None:
-            self._report(replace(self._progress, state=State.DONE, copied=self._progress.total))
+            self._report(replace(self._progress, state=ReembeddingState.DONE, copied=self._progress.total))
 
     def _stopped(self, error: ServiceError | None) -> None:
         if self._identity.moving_to is None:  # it was stopped after the switch
@@ -330,7 +330,7 @@ class Reembedding:
         if self._cancelled:
             self._report(None)
         elif self._progress is not None:
-            self._report(replace(self._progress, state=State.STOPPED))
+            self._report(replace(self._progress, state=ReembeddingState.STOPPED))
 
     async def _move(self, index: EmbeddingIndex) -> None:
         await self._retrying(lambda: self._passages.store.open([index.collection]))
@@ -377,7 +377,9 @@ class Reembedding:
     async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
         """Return the revisions of a partition's rows by their ids: the two together identify the content."""
         rows = await self._retrying(
-            lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
+            lambda: self._passages.store.query(
+                collection, EVERY_ROW, PassageRevision, partitions=[partition], strong=True
+            )
         )
         return {row.id: row.stamp for row in rows}
 
@@ -394,7 +396,7 @@ class Reembedding:
         store, counts = self._passages.store, self._passages.collection
         found, copied = await asyncio.gather(
             store.get(counts, ids, PassageRow, partitions=[partition], strong=strong),
-            store.get(index.collection, ids, Stamped, partitions=[partition]),
+            store.get(index.collection, ids, PassageRevision, partitions=[partition]),
         )
         rows = [row for id_, row in found.items() if id_ not in copied or copied[id_].stamp != row.stamp]
         if rows:

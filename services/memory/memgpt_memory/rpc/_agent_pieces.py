@@ -13,7 +13,7 @@ from memgpt_runtime.validation import validate
 from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, check_settings
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
-from memgpt_memory.maintenance.transfer import FORMAT_VERSION, Counts, Piece, Settings, Window
+from memgpt_memory.maintenance.transfer import FORMAT_VERSION, ExportedWindow, ExportTotals, Piece, Settings
 from memgpt_memory.messages import Message
 from memgpt_memory.passages import Passage
 from memgpt_memory.rpc import _conversion as convert
@@ -29,7 +29,7 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(agent=await convert.agent(core, piece))
         case Block():
             return AgentPiece(block=convert.block(piece))
-        case Window():
+        case ExportedWindow():
             rewinds = [
                 ExportRewind(first=one.first, end=one.end, turn_id=one.turn_id, create_time=convert.timestamp(one.time))
                 for one in piece.rewinds
@@ -39,7 +39,7 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(message=convert.message(piece, Rewinds()))
         case Passage():
             return AgentPiece(passage=convert.passage(piece))
-        case Counts():
+        case ExportTotals():
             return AgentPiece(
                 end=ExportEnd(block_count=piece.blocks, message_count=piece.messages, passage_count=piece.notes)
             )
@@ -112,14 +112,14 @@ def from_proto(piece: AgentPiece) -> Piece:
             )
             return Block(block.label, block.value, block.limit, "", 0, block.read_only, block.description)
         case "window":
-            return Window(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
+            return ExportedWindow(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
         case "message":
             return _message(piece.message)
         case "passage":
             return _passage(piece.passage)
         case "end":
             end = piece.end
-            return Counts(end.block_count, end.message_count, end.passage_count)
+            return ExportTotals(end.block_count, end.message_count, end.passage_count)
         case _:
             raise invalid("piece", "the header and the agent must come first, and once")
 

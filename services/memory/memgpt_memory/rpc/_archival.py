@@ -11,14 +11,14 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.agents import InsertNotes
 from memgpt_memory.archival import PassageFilter
 from memgpt_memory.passages import Passage
-from memgpt_memory.ranking import Mode, Position
+from memgpt_memory.ranking import Position, SearchMode
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 
 _MODES = {
-    passage_pb2.SEARCH_MODE_DENSE: Mode.DENSE,
-    passage_pb2.SEARCH_MODE_TEXT: Mode.TEXT,
-    passage_pb2.SEARCH_MODE_HYBRID: Mode.HYBRID,
+    passage_pb2.SEARCH_MODE_DENSE: SearchMode.DENSE,
+    passage_pb2.SEARCH_MODE_TEXT: SearchMode.TEXT,
+    passage_pb2.SEARCH_MODE_HYBRID: SearchMode.HYBRID,
 }
 _MODES_BACK = {mode: value for value, mode in _MODES.items()}
 

@@ -11,7 +11,7 @@ from memgpt_runtime.errors import DeadlineExceeded, Reason
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
 
-class Deadline:
+class DefaultDeadline:
     """Sets a default deadline, and enforces it."""
 
     name = "deadline"

@@ -22,7 +22,7 @@ from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.index.search_index import SearchIndex
 from memgpt_memory.store.lite.store import LiteStore
-from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered, RecordRow
+from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow, RowNumber
 from memgpt_memory.store.server.store import ServerStore
 from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from milvus_lite.server_manager import server_manager_instance
@@ -129,7 +129,7 @@ async def opened(path: Path) -> AsyncIterator[LiteStore]:
 async def check(store: LiteStore, count: int) -> None:
     """Assert that a search finds exactly the rows from 0 on."""
     query = np.array([1, 0, 0, 0], dtype=np.float32)
-    found = await store.search(PASSAGES, query, EVERY_ROW, Numbered, partitions=[PARTITION], limit=1_000)
+    found = await store.search(PASSAGES, query, EVERY_ROW, RowNumber, partitions=[PARTITION], limit=1_000)
     assert sorted(match.row.sequence for match in found.found) == list(range(count))
     assert found.total == count
     by_words = await store.search_words(PASSAGES, ["text"], EVERY_ROW, Key, partitions=[PARTITION], limit=None)
