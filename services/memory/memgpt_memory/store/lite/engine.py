@@ -29,7 +29,7 @@ from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
-from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.lite import files, private, scan
 from memgpt_memory.store.lite.checksums import LogChecksums, find_damage, flushed_logs
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.index.segment import has_words
@@ -132,7 +132,7 @@ class Engine:
     def count(self, name: str) -> int:
         """Return the number of rows of a collection."""
         with _failures():
-            return int(self._database.get_collection(name).num_entities)
+            return scan.count(private.view(self._database.get_collection(name), ()))
 
     def write(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
         """Write whole rows under their keys.
@@ -160,8 +160,8 @@ class Engine:
         """Read the rows for which a filter holds."""
         with _failures():
             found = self._database.get_collection(name)
-            rows = found.query(condition or None, list(columns), list(partitions) or None)
-            return list(rows)
+            holds = private.condition(found, condition)
+            return scan.query(private.view(found, partitions), holds, columns)
 
     def sync(self, name: str) -> None:
         """Return when every write to a collection is on the disk."""

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine import compaction as compaction_module
 from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
+from milvus_lite.search.filter import evaluate_mask
 from milvus_lite.storage import data_file as data_file_module
 from milvus_lite.storage import delta_file as delta_file_module
 from milvus_lite.storage.data_file import parse_seq_range
@@ -31,6 +33,7 @@ from milvus_lite.storage.segment import Segment
 from memgpt_memory.store.layout import WORDS
 from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import Chunk
+from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
 
 _CHUNK_ROWS = 16_384
 """Rows that are read at a time."""
@@ -97,6 +100,12 @@ USES = (
     Use("data_file_module", "pq", "write and check the checksums of files of rows"),
     Use("delta_file_module", "pq", "write and check the checksums of files of deletions"),
     Use("manifest_class", "_to_payload", "add a checksum to a manifest", callable=True),
+    Use("collection", "_compile_filter", "evaluate a condition on whole columns", callable=True),
+    Use("collection", "_read_snapshot", "read files and deletions as of one instant", callable=True),
+    Use("collection", "_memtable", "read the rows that are only in the log"),
+    Use("collection._memtable", "_insert_batches", "read the rows that are only in the log"),
+    Use("collection._memtable", "pk_index_snapshot", "know which rows of the log count", callable=True),
+    Use("collection._memtable", "delete_index_snapshot", "know the deletions in the log", callable=True),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
 )
 
@@ -330,6 +339,36 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def view(collection: Collection, partitions: Sequence[str]) -> View:
+    """Return the rows of some partitions as of now, or of all; nothing may write in the meantime."""
+    segments, deletions = collection._read_snapshot()
+    memtable = collection._memtable
+    batches = list(memtable._insert_batches)
+    starts = [0, *accumulate(batch.num_rows for batch in batches)]
+    last = {key: (starts[batch] + row, number) for key, (batch, row, number) in memtable.pk_index_snapshot()}
+    deleted = deletions.snapshot
+    deleted.update((key, number) for key, (number, _) in memtable.delete_index_snapshot().items())
+    wanted = frozenset(partitions)
+    return View(
+        key=collection.pk_field,
+        files=[
+            FileRows(segment.table, segment.pks, segment.seqs, segment.pk_to_row)
+            for segment in segments
+            if segment.num_rows and (not wanted or segment.partition in wanted)
+        ],
+        log=LogRows(pa.Table.from_batches(batches), last, wanted) if batches else None,
+        deletions=deleted,
+    )
+
+
+def condition(collection: Collection, text: str) -> Holds | None:
+    """Return the function that evaluates a filter; None for the empty one."""
+    if not text:
+        return None
+    compiled = collection._compile_filter(text)
+    return lambda table: np.asarray(evaluate_mask(compiled, table), np.bool_)
 
 
 def changes_since(
