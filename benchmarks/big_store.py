@@ -107,7 +107,9 @@ async def _talkative(core: Core, size: Size) -> None:
     for chunk in _chunks(turns):
         await core.store.upsert(RECORDS, chunk)
     counters = {"message_count": size.messages, "window_start": max(size.messages - 20, 0)}
-    await core.agents.create(TENANT, agent_id, _row("talkative").model_copy(update=counters), CreateAgent())
+    live = await core.agents.create(TENANT, agent_id, _row("talkative").model_copy(update=counters), CreateAgent())
+    old = live.row.model_copy(update={"turn_count": None})
+    await core.store.upsert(RECORDS, [Record(agent_id, "agent", TENANT, "", old.created, old.model_dump_json())])
 
 
 def _row(name: str) -> AgentRow:

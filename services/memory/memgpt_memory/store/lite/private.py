@@ -31,9 +31,11 @@ from milvus_lite.storage.manifest import Manifest
 from milvus_lite.storage.segment import Segment
 
 from memgpt_memory.store.layout import WORDS
+from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
+from memgpt_memory.store.mapping import Columns
 
 _CHUNK_ROWS = 16_384
 """Rows that are read at a time."""
@@ -101,9 +103,10 @@ USES = (
     Use("delta_file_module", "pq", "write and check the checksums of files of deletions"),
     Use("manifest_class", "_to_payload", "add a checksum to a manifest", callable=True),
     Use("collection", "_compile_filter", "evaluate a condition on whole columns", callable=True),
-    Use("collection", "_read_snapshot", "read files and deletions as of one instant", callable=True),
     Use("collection", "_memtable", "read the rows that are only in the log"),
     Use("collection._memtable", "_insert_batches", "read the rows that are only in the log"),
+    Use("collection._memtable", "get", "read a row of the log", callable=True),
+    Use("collection._memtable", "is_locally_deleted", "know which rows the log deletes", callable=True),
     Use("collection._memtable", "pk_index_snapshot", "know which rows of the log count", callable=True),
     Use("collection._memtable", "delete_index_snapshot", "know the deletions in the log", callable=True),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
@@ -343,24 +346,45 @@ def sync_folder(folder: Path) -> None:
 
 def view(collection: Collection, partitions: Sequence[str]) -> View:
     """Return the rows of some partitions as of now, or of all; nothing may write in the meantime."""
-    segments, deletions = collection._read_snapshot()
+    segments, deletions = _files_and_deletions(collection)
     memtable = collection._memtable
     batches = list(memtable._insert_batches)
     starts = [0, *accumulate(batch.num_rows for batch in batches)]
     last = {key: (starts[batch] + row, number) for key, (batch, row, number) in memtable.pk_index_snapshot()}
-    deleted = deletions.snapshot
-    deleted.update((key, number) for key, (number, _) in memtable.delete_index_snapshot().items())
+    deletions.update((key, number) for key, (number, _) in memtable.delete_index_snapshot().items())
     wanted = frozenset(partitions)
     return View(
         key=collection.pk_field,
-        files=[
-            FileRows(segment.table, segment.pks, segment.seqs, segment.pk_to_row)
-            for segment in segments
-            if segment.num_rows and (not wanted or segment.partition in wanted)
-        ],
+        files=_files(segments, wanted),
         log=LogRows(pa.Table.from_batches(batches), last, wanted) if batches else None,
-        deletions=deleted,
+        deletions=deletions,
     )
+
+
+def get(
+    collection: Collection, keys: Sequence[str], columns: Sequence[str], partitions: Sequence[str]
+) -> list[Columns]:
+    """Read rows by key."""
+    segments, deletions = _files_and_deletions(collection)
+    memtable, wanted = collection._memtable, frozenset(partitions)
+    in_log = {key: row for key in keys if (row := memtable.get(key, wanted or None)) is not None}
+    found: list[Columns] = [{name: row[name] for name in columns} for row in in_log.values()]
+    rest = [key for key in keys if key not in in_log and not memtable.is_locally_deleted(key)]
+    return [*found, *scan.get(_files(segments, wanted), deletions, rest, columns)]
+
+
+def _files_and_deletions(collection: Collection) -> tuple[Sequence[Segment], dict[str, int]]:
+    """Return the files of a collection, and the last deletion of each key, as of one instant."""
+    with collection._maintenance_lock:
+        return tuple(collection._segment_cache.values()), collection._delta_index.snapshot
+
+
+def _files(segments: Iterable[Segment], partitions: frozenset[str]) -> list[FileRows]:
+    return [
+        FileRows(segment.table, segment.pks, segment.seqs, segment.pk_to_row)
+        for segment in segments
+        if segment.num_rows and (not partitions or segment.partition in partitions)
+    ]
 
 
 def condition(collection: Collection, text: str) -> Holds | None:
