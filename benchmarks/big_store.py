@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from memgpt_memory.agents import AgentRow, BlockEdit, CreateAgent, Link, TurnRow, TurnState
+from memgpt_memory.agents import AgentRow, Attachment, BlockEdit, CreateAgent, TurnRow, TurnState
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import WORDLLAMA, ModelChoice, Models, WordLlama
@@ -79,7 +79,7 @@ async def _sources(core: Core, size: Size) -> None:
         size.loads,
         lambda n: core.loads.put(TENANT, LoadRecord(new_id("load"), ids[0], f"load {n}", b"state " * 50, "", 0)),
     )
-    links = [Link(source_id=id_, stamp=1, attached=now()) for id_ in ids[: size.attached]]
+    links = [Attachment(source_id=id_, stamp=1, attached=now()) for id_ in ids[: size.attached]]
     await core.agents.create(TENANT, new_id("agent"), _row("linked"), CreateAgent(links=links))
 
 

@@ -15,7 +15,7 @@ from memgpt_memory.store.layout import RECORDS, partition_name, passages
 from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.mapping import columns_of, to_columns
-from memgpt_memory.store.rows import IndexedPassageRow, Owned, RecordRow
+from memgpt_memory.store.rows import IndexedPassageRow, RecordRow, RowOwner
 
 PASSAGES = passages("scan", 2, full_text=True)
 COLUMNS = columns_of(RecordRow)
@@ -85,7 +85,7 @@ def test_partitions_are_told_apart(engine: Engine, flushed: bool) -> None:
         engine.write(PASSAGES.name, to_columns(PASSAGES, rows), partition)
     if flushed:
         engine.flush(PASSAGES.name)
-    columns = columns_of(Owned)
+    columns = columns_of(RowOwner)
     assert {row["owner"] for row in engine.query(PASSAGES.name, "", columns, [there])} == {there}
     keys = [f"{partition}-{n}" for partition in (here, there) for n in range(10)]
     assert {row["owner"] for row in engine.get(PASSAGES.name, keys, columns, [here])} == {here}

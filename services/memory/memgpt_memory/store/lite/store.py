@@ -300,8 +300,12 @@ class LiteStore(ThreadedStore):
                 )
         async with self._reading(collection, Operation.COMPACT):
             if collection.searched:  # first: an index that was behind could no longer learn of the deletions
-                await self._run(self._indexes[name].compact)
+                await self._run(partial(self._compact_index, collection))
             await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
+
+    def _compact_index(self, collection: Collection) -> None:
+        with self._disk_errors(collection):
+            self._indexes[collection.name].compact()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
