@@ -355,10 +355,10 @@ class Reembedding:
         at_a_time = store.capabilities.parallel_scans
         for first in range(0, PARTITIONS, at_a_time):
             names = [partition_name(slot) for slot in range(first, first + at_a_time)]
-            stamps = await asyncio.gather(
-                *(self._stamps(one, name) for one in (counts, index.collection) for name in names)
+            revisions = await asyncio.gather(
+                *(self._revisions(one, name) for one in (counts, index.collection) for name in names)
             )
-            for name, there, copied in zip(names, stamps, stamps[at_a_time:], strict=False):
+            for name, there, copied in zip(names, revisions, revisions[at_a_time:], strict=False):
                 changes.add(name, copied.keys() - there.keys())
                 # Passages that have changed since the start are copied at the end.
                 wanted = [
@@ -374,7 +374,7 @@ class Reembedding:
         self._count(done, total)
         return differed
 
-    async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
+    async def _revisions(self, collection: Collection, partition: str) -> dict[str, int]:
         """Return the revisions of a partition's rows by their ids: the two together identify the content."""
         rows = await self._retrying(
             lambda: self._passages.store.query(
