@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 
 from memgpt_memory.agents import _errors as errors
 from memgpt_memory.agents._blocks import apply_edit
@@ -98,7 +98,7 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
         ServiceError: The command cannot be done; see `_errors`.
     """
     if notes_of(command) and not passages:
-        raise invalid("texts", "a note must contain more than white space")
+        raise reasons.invalid_field("a note must contain more than white space", field="texts")
     draft = _Draft(state, time)
     draft.passages = passages
     changed = _apply(command, draft)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memgpt_runtime.errors import NotFound, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import NotFound
 from memgpt_runtime.names import check_name
 
 from memgpt_memory.list_pages import Page, list_page
@@ -78,8 +79,6 @@ class Profiles:
 
 
 def _unknown_profile(kind: str, name: str) -> NotFound:
-    return NotFound(
-        Reason.PROFILE_NOT_FOUND,
-        f'no {kind} is named "{name}"; list profiles to see their names, or add one',
-        metadata={"kind": kind, "name": name},
+    return reasons.profile_not_found(
+        f'no {kind} is named "{name}"; list profiles to see their names, or add one', kind=kind, name=name
     )

@@ -13,7 +13,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import structlog
-from memgpt_runtime.errors import Reason, ServiceError, Unavailable
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.agents._commands import Command, notes_of
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
@@ -111,9 +112,7 @@ class AgentRepository:
         await self._records.delete(texts)
         left = (await self.passages.read(row.tenant, {state.id: notes})) if notes else {}
         if left or (texts and await self._records.get_many(texts)):
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, "the store has not yet undone a failed write; retry", retry_after=2
-            )
+            raise reasons.store_unavailable("the store has not yet undone a failed write; retry", retry_after=2)
 
     async def read(self, agent_id: str) -> AgentState | None:
         """Read an agent's rows; None if there is no such agent."""

@@ -21,7 +21,6 @@ import structlog
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import (
     DeadlineExceeded,
-    Reason,
     ResourceExhausted,
     ServiceError,
     Unavailable,
@@ -269,8 +268,8 @@ class Reembedding:
         if failure is None:
             return reasons.wrong_state(left, resource="move", state="STOPPED")
         if isinstance(failure, DeadlineExceeded):  # the endpoint's deadline, not the caller's
-            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
-        return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)
+            return reasons.embedding_unavailable(f"{failure.message}: {left}", model=progress.model[0])
+        return failure.with_message(f"{failure.message}: {left}")
 
     async def _retrying(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Retry work with the delays that the endpoint asks for, as long as this process has the store.
@@ -282,7 +281,7 @@ class Reembedding:
         pause = _FIRST_PAUSE
         while True:
             if self._lost.is_set():
-                raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
+                raise reasons.store_unavailable("another Memory process has taken over this store")
             try:
                 return await work()
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
@@ -447,7 +446,7 @@ class Reembedding:
             self._identity.switched((index.embedder.model, index.embedder.dimension)),
         )
         if self._lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
+            raise reasons.store_unavailable("another Memory process has taken over this store")
         while True:
             try:
                 await switched.write(self._records)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, Reason, invalid
+from memgpt_runtime.errors import InvalidArgument
 
 from memgpt_memory.agents import (
     MAX_ATTACHMENTS,
@@ -204,13 +204,15 @@ class _Import:
                     self._check(piece)
                     ended = True
         if not ended:
-            raise invalid("piece", "the stream ended without its end piece; nothing was imported")
+            raise reasons.invalid_field("the stream ended without its end piece; nothing was imported", field="piece")
 
     def _take_block(self, block: Block) -> None:
         if self.window is not None:
             raise _out_of_order("blocks come before the window")
         if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
-            raise invalid("piece.block", f"block labels must be unique, and there may be at most {MAX_BLOCKS}")
+            raise reasons.invalid_field(
+                f"block labels must be unique, and there may be at most {MAX_BLOCKS}", field="piece.block"
+            )
         self.blocks.append(
             BlockEdit(
                 block.label,
@@ -225,8 +227,9 @@ class _Import:
         if self.window is None or self._came:
             raise _out_of_order("messages come between the window and the notes")
         if message.sequence != self.messages:
-            raise invalid(
-                "piece.message.sequence", f"message {message.sequence} is not the next message; send {self.messages}"
+            raise reasons.invalid_field(
+                f"message {message.sequence} is not the next message; send {self.messages}",
+                field="piece.message.sequence",
             )
         new = NewMessage(
             message.role, message.text, message.function_call, message.call_id, message.usage, message.replaces
@@ -267,17 +270,19 @@ class _Import:
     def _check(self, counts: ExportTotals) -> None:
         came = ExportTotals(len(self.blocks), self.messages, self._came)
         if self.window is None or self.window.start > self.messages:
-            raise invalid("piece.window", "a window is required, and it must begin within the messages")
+            raise reasons.invalid_field(
+                "a window is required, and it must begin within the messages", field="piece.window"
+            )
         if any(rewind.end > self.messages for rewind in self.window.rewinds):
-            raise invalid("piece.window.rewinds", "rewinds must lie within the messages")
+            raise reasons.invalid_field("rewinds must lie within the messages", field="piece.window.rewinds")
         if counts != came:
-            raise InvalidArgument(
-                Reason.UPLOAD_MISMATCH,
+            raise reasons.upload_mismatch(
                 f"the end promises {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
                 f"{came.blocks}, {came.messages} and {came.notes} were received; nothing was imported",
                 field="piece.end",
+                file=self._agent_id,
             )
 
 
 def _out_of_order(rule: str) -> InvalidArgument:
-    return invalid("piece", f"piece out of order: {rule}; nothing was imported")
+    return reasons.invalid_field(f"piece out of order: {rule}; nothing was imported", field="piece")

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
+from memgpt_runtime import reasons
 from memgpt_runtime.chunking import chunk
-from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.tokens import count_tokens
 
 from memgpt_memory.embedding import Embedder, Vectors
@@ -272,10 +272,8 @@ class Passages:
 
     @staticmethod
     def _refuse() -> NoReturn:
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
-            "the store is changing its embedding model and Milvus does not respond; retry",
-            retry_after=2,
+        raise reasons.store_unavailable(
+            "the store is changing its embedding model and Milvus does not respond; retry", retry_after=2
         )
 
 

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from memgpt_runtime.errors import FailedPrecondition, Reason
+from memgpt_runtime import reasons
 
 from memgpt_memory.embedding import Vectors
 from memgpt_memory.fulltext import query_words
@@ -109,9 +109,8 @@ class Position:
             FailedPrecondition: The store has changed its model since the position was given.
         """
         if self.index != index.name:
-            raise FailedPrecondition(
-                Reason.PAGE_TOKEN_EXPIRED,
-                "the store has changed its embedding model since this search began; search again without a page token",
+            raise reasons.page_token_expired(
+                "the store has changed its embedding model since this search began; search again without a page token"
             )
 
 

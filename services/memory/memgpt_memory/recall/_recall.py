@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 
 from memgpt_memory.agents import LiveAgent, Rewinds
 from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
@@ -89,7 +89,9 @@ class _Span:
         start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
         end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
         if start is not None and end is not None and start >= end:
-            raise invalid("end_date", f"end_date {query.last_day} is before start_date {query.first_day}")
+            raise reasons.invalid_field(
+                f"end_date {query.last_day} is before start_date {query.first_day}", field="end_date"
+            )
         return _Span(start, end)
 
     @property
@@ -288,7 +290,7 @@ def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> 
             raise ValueError(day)
         when = date.fromisoformat(day)
     except ValueError as error:
-        raise invalid(field, f'invalid date "{day}"; use YYYY-MM-DD, such as 2026-01-31') from error
+        raise reasons.invalid_field(f'invalid date "{day}"; use YYYY-MM-DD, such as 2026-01-31', field=field) from error
     try:
         when += timedelta(days=int(after))
         return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
+from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
 from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
 
@@ -136,7 +136,7 @@ class _WrappedMethod:
         try:
             message = parse(raw) if parse else raw
         except DecodeError:
-            raise InvalidArgument(Reason.INVALID_FIELD, "the request is not a message of this method's type") from None
+            raise reasons.invalid_field("the request is not a message of this method's type", field="") from None
         if isinstance(message, Message):
             self._validate(message)
         return message

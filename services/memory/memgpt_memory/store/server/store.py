@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import grpc
 import structlog
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import Reason, Unavailable
 from pymilvus import MilvusClient
 from pymilvus.client.ts_utils import get_collection_ts
 from pymilvus.exceptions import MilvusException
@@ -361,7 +360,7 @@ class ServerStore(ThreadedStore):
     @property
     def _connected(self) -> MilvusClient:
         if self._client is None:
-            raise Unavailable(Reason.STORE_UNAVAILABLE, f"not connected to Milvus at {self._uri} yet; retry later")
+            raise reasons.store_unavailable(f"not connected to Milvus at {self._uri} yet; retry later")
         return self._client
 
     def _connect(self) -> tuple[MilvusClient, Capabilities]:
@@ -391,10 +390,8 @@ class ServerStore(ThreadedStore):
             _log.error("milvus_refused", uri=self._uri, error=str(error)[:500])
             raise RefusedError("Milvus refused a request because of its content") from error
         _log.warning("milvus_failed", uri=self._uri, error=str(error)[:500])
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
-            f"Milvus at {self._uri} is unreachable or did not respond; retry later",
-            retry_after=2,
+        raise reasons.store_unavailable(
+            f"Milvus at {self._uri} is unreachable or did not respond; retry later", retry_after=2
         ) from error
 
     def _prepare(self, collection: Collection) -> None:
