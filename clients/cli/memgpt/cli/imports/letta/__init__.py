@@ -1,0 +1,1 @@
+"""Letta: its Agent Files and its database."""
