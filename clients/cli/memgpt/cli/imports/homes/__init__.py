@@ -1,0 +1,1 @@
+"""MemGPT 0.1 to 0.3: the folder ``~/.memgpt``."""
