@@ -1,0 +1,1 @@
+"""Exports of other assistants: conversations become documents, memories become notes."""
