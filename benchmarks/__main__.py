@@ -28,7 +28,6 @@ NAMES = (
     "commits",
     "turn",
     "footprint",
-    "scale",
     "retrieval",
     "nested_kv",
 )

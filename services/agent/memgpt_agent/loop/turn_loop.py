@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 from memgpt_runtime import errors, reasons
+from memgpt_runtime.errors import Reason
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -141,7 +142,7 @@ class TurnLoop:
                 return await self._summarize(turn)
             except BadAnswerError as error:
                 await turn.fail(str(error))
-                raise reasons.model_unusable(str(error), model=context.agent.model) from error
+                raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
             except StepRefusedError as error:
                 await turn.fail(str(error))
                 raise error.refusal from error

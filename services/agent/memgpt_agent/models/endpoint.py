@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class CallMode(StrEnum):
+class Mode(StrEnum):
     """How functions are called."""
 
     AUTO = "auto"
@@ -16,7 +16,7 @@ class CallMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatEndpointSettings:
+class EndpointSettings:
     """The endpoint of a chat model, and the options of its requests.
 
     Attributes:
@@ -36,7 +36,7 @@ class ChatEndpointSettings:
     model: str
     base_url: str = ""
     api_key: str = field(default="", repr=False)
-    mode: CallMode = CallMode.AUTO
+    mode: Mode = Mode.AUTO
     timeout: float = 120.0
     temperature: float | None = None
     retries: int = 3

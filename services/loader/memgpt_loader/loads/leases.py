@@ -11,9 +11,8 @@ import datetime as dt
 import time
 from dataclasses import replace
 
-from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import Aborted, NotFound, Unavailable
+from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Unavailable
 
 from memgpt_loader.loads import records
 from memgpt_loader.loads.live_load import LiveLoad
@@ -117,14 +116,15 @@ class LoadLeases:
 
 def load_not_found(load_id: str) -> NotFound:
     """Return the error for a load that does not exist."""
-    return reasons.load_not_found("unknown load; list loads to see their ids", load_id=load_id)
+    return NotFound(Reason.LOAD_NOT_FOUND, "unknown load; list loads to see their ids", metadata={"load_id": load_id})
 
 
 def load_elsewhere(load_id: str) -> Unavailable:
     """Return the error for a load that another Loader works on."""
-    return reasons.load_held_elsewhere(
+    return Unavailable(
+        Reason.LOAD_HELD_ELSEWHERE,
         "another Loader works on this load; retry, since it releases a load that nobody watches or uploads to",
-        load_id=load_id,
+        metadata={"load_id": load_id},
         retry_after=2.0,
     )
 
@@ -133,10 +133,11 @@ def _record_of(load: Load, etag: str) -> LoadRecord:
     try:
         return records.to_record(load, etag)
     except ValueError as error:
-        raise reasons.too_large(
+        raise InvalidArgument(
+            Reason.TOO_LARGE,
             "the list of files is too long to be stored; split it into several loads",
             field="files",
-            limit_bytes=records.MAX_BYTES,
+            metadata={"limit_bytes": records.MAX_BYTES},
         ) from error
 
 

@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, ResourceExhausted
+from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
 
 from memgpt_loader.model import Manifest
 
@@ -89,7 +88,7 @@ class SpooledFile:
         try:
             await asyncio.to_thread(self._append, pending, last)
         except OSError as error:
-            raise disk_full(len(pending)) from error
+            raise disk_full() from error
 
     def _append(self, data: bytes, last: bool) -> None:
         self._hash.update(data)
@@ -98,15 +97,16 @@ class SpooledFile:
             self._stream.close()
 
     def _mismatch(self, what: str) -> InvalidArgument:
-        return reasons.upload_mismatch(
-            f"{what}; if the file has changed, create a new load for it", field="chunk", file=self._manifest.name
+        return InvalidArgument(
+            Reason.UPLOAD_MISMATCH,
+            f"{what}; if the file has changed, create a new load for it",
+            field="chunk",
+            metadata={"file": self._manifest.name},
         )
 
 
-def disk_full(needed_bytes: int) -> ResourceExhausted:
+def disk_full() -> ResourceExhausted:
     """Return the error for a disk that refuses a write."""
-    return reasons.quota_exceeded(
-        "the Loader cannot write to its disk; free space in loader.spool_dir and upload again",
-        quota="disk",
-        limit=needed_bytes,
+    return ResourceExhausted(
+        Reason.QUOTA_EXCEEDED, "the Loader cannot write to its disk; free space in loader.spool_dir and upload again"
     )

@@ -13,8 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import structlog
-from memgpt_runtime import reasons
-from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.errors import Reason, ServiceError, Unavailable
 
 from memgpt_memory.agents._commands import Command, notes_of
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
@@ -24,7 +23,7 @@ from memgpt_memory.agents._rows import AgentRow, Block
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
-from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
+from memgpt_memory.passages import Embedded, Passage, Passages, note_id, texts_of
 from memgpt_memory.records import Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
@@ -112,7 +111,9 @@ class AgentRepository:
         await self._records.delete(texts)
         left = (await self.passages.read(row.tenant, {state.id: notes})) if notes else {}
         if left or (texts and await self._records.get_many(texts)):
-            raise reasons.store_unavailable("the store has not yet undone a failed write; retry", retry_after=2)
+            raise Unavailable(
+                Reason.STORE_UNAVAILABLE, "the store has not yet undone a failed write; retry", retry_after=2
+            )
 
     async def read(self, agent_id: str) -> AgentState | None:
         """Read an agent's rows; None if there is no such agent."""
@@ -173,7 +174,7 @@ class AgentRepository:
         live: LiveAgent,
         transition: Transition,
         messages: Sequence[MessageRow],
-        embedded: EmbeddedTexts | None,
+        embedded: Embedded | None,
         revision: int,
     ) -> None:
         """Write a transition's rows, and then the agent's. `live.attempt` stays set if that fails."""

@@ -126,7 +126,7 @@ class IndexedPassageRow(PassageRow):
 
 
 @dataclass(frozen=True, slots=True)
-class PassageRevision:
+class Stamped:
     """The key and the revision of a passage: together they tell one content from another."""
 
     id: str
@@ -134,7 +134,7 @@ class PassageRevision:
 
 
 @dataclass(frozen=True, slots=True)
-class RowOwner:
+class Owned:
     """The key and the owner of a row that a search found."""
 
     id: str
@@ -142,7 +142,7 @@ class RowOwner:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedRevision:
+class OwnedStamped:
     """The key, the owner and the revision of a passage that a search found."""
 
     id: str
@@ -151,7 +151,7 @@ class OwnedRevision:
 
 
 @dataclass(frozen=True, slots=True)
-class RowNumber:
+class Numbered:
     """The key and the number of a row."""
 
     id: str

@@ -61,7 +61,7 @@ _PROSE = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
-class TextCalls:
+class Written:
     """The calls and the thought found in a text.
 
     Attributes:
@@ -73,7 +73,7 @@ class TextCalls:
     thought: str = ""
 
 
-def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> TextCalls:
+def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Written:
     """Find the calls in a text.
 
     Args:
@@ -98,11 +98,11 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
         if len(calls) >= _MAX_CALLS:
             break
     if not calls:
-        return TextCalls()
+        return Written()
     if not contiguous:
         around.append(_MARKUP.sub(" ", text[place:]))
     beside = " ".join(" ".join(around).split()) if not contiguous else ""
-    return TextCalls(
+    return Written(
         tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
     )
 
