@@ -28,6 +28,7 @@ NAMES = (
     "commits",
     "turn",
     "footprint",
+    "scale",
     "retrieval",
     "nested_kv",
 )

@@ -259,7 +259,7 @@ def embed(wanted: Sequence[str]) -> Vectors:
 _FIELDS = columns_of(PassageRow)
 
 
-class Raw:
+class PlainMilvus:
     """Plain pymilvus on its own store with Memory's collections, partitions and rows.
 
     Attributes:
@@ -369,7 +369,7 @@ class Stage:
     process: ServiceProcess
     memory: Memory
 
-    def __init__(self, options: Options, home: Path, raw: Raw, settings: Mapping[str, str]) -> None:
+    def __init__(self, options: Options, home: Path, raw: PlainMilvus, settings: Mapping[str, str]) -> None:
         self.options = options
         self.home = home
         self.raw = raw
@@ -437,7 +437,7 @@ async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
             raw.client.close()
 
 
-async def open_raw(options: Options, uri: str) -> Raw:
+async def open_raw(options: Options, uri: str) -> PlainMilvus:
     """Open plain pymilvus; Memory's adapter for servers creates the collections, on Milvus Lite too."""
     store = ServerStore(uri, token="", timeout=60, observe=lambda *_: None)
     await store.open([RECORDS, MESSAGES])
@@ -448,7 +448,7 @@ async def open_raw(options: Options, uri: str) -> Raw:
     client = MilvusClient(uri, timeout=60)
     for collection in (RECORDS, MESSAGES, archive):
         client.load_collection(collection.name)
-    return Raw(client, archive, server=options.backend == "server")
+    return PlainMilvus(client, archive, server=options.backend == "server")
 
 
 def new_store(options: Options, path: Path) -> str:

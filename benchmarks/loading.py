@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from itertools import count
 from pathlib import Path
 
-from memgpt.cli.loading.find_files import Found
+from memgpt.cli.loading.find_files import FoundFile
 from memgpt.cli.loading.load import load_files
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import MemGPT
@@ -148,7 +148,7 @@ def _plainly(files: Sequence[Path]) -> float:
 def _load(memgpt: MemGPT, name: str, files: Sequence[Path]) -> int:
     """Load files and search all of their passages; return how many there are."""
     with redirect_stdout(io.StringIO()) as said:
-        assert load_files(Ui(), memgpt, name, [Found(path.name, path) for path in files]), said.getvalue()
+        assert load_files(Ui(), memgpt, name, [FoundFile(path.name, path) for path in files]), said.getvalue()
     source = memgpt.sources.find(name)
     scope = PassageScope(source_id=source.source_id)
     request = SearchPassagesRequest(scope=scope, query="the end", mode=SEARCH_MODE_DENSE, page_size=1)

@@ -32,7 +32,7 @@ from openai import OpenAI
 
 from benchmarks.common import (
     Options,
-    Raw,
+    PlainMilvus,
     Table,
     compare,
     megabytes,
@@ -129,7 +129,7 @@ class _Stage:
 
     model: _Model
     url: str
-    raw: Raw
+    raw: PlainMilvus
 
     def __init__(self, suite: Suite, memgpt: MemGPT) -> None:
         self.suite = suite

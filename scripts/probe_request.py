@@ -13,7 +13,7 @@ from memgpt.endpoints.address import parse_address
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import ModelRequest
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request.dialect import Dialect
 
 TARGET = Path(__file__).parents[1] / "clients/cli/memgpt/cli/probe_request.json"
@@ -32,7 +32,7 @@ def requests() -> dict[str, object]:
     ]
     dialect = Dialect(parse_address("http://localhost/v1"), None)
     request = ModelRequest(history, BUILT_IN)
-    return {mode.value: dialect.body(request, "", mode, _TOKENS) for mode in (Mode.TOOLS, Mode.JSON_SCHEMA)}
+    return {mode.value: dialect.body(request, "", mode, _TOKENS) for mode in (CallMode.TOOLS, CallMode.JSON_SCHEMA)}
 
 
 def text() -> str:

@@ -25,7 +25,7 @@ _RUN_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
+class Language:
     """How to run the scenario in one language.
 
     Attributes:
@@ -44,21 +44,21 @@ class Runner:
 
 
 RUNNERS = (
-    Runner("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
-    Runner("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
-    Runner("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
-    Runner(
+    Language("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
+    Language("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
+    Language("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
+    Language(
         "typescript",
         ("node", "npm"),
         ("node", "--import", "tsx", "test/conformance.ts"),
         ROOT / "clients/typescript",
         ("npm", "install", "--no-audit", "--no-fund", "--silent"),
     ),
-    Runner("java", ("mvn", "java"), ("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"), ROOT / "clients/java"),
+    Language("java", ("mvn", "java"), ("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"), ROOT / "clients/java"),
 )
 
 
-def start(runner: Runner, config: Mapping[str, str], scratch: Path, name: str) -> tuple[subprocess.Popen[str], Path]:
+def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str) -> tuple[subprocess.Popen[str], Path]:
     """Start a runner, and return its process and the file of its results.
 
     Args:
@@ -85,7 +85,7 @@ def start(runner: Runner, config: Mapping[str, str], scratch: Path, name: str) -
     return process, results
 
 
-def run(runner: Runner, harness: Harness, scratch: Path) -> dict[str, str]:
+def run(runner: Language, harness: Harness, scratch: Path) -> dict[str, str]:
     """Return the problem of each step, "" for none. A step that was not reached is absent."""
     if missing := [tool for tool in runner.tools if shutil.which(tool) is None]:
         print(f"{runner.language}: not installed: {', '.join(missing)}", file=sys.stderr)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from clients.conformance.__main__ import RUNNERS, Runner, start
+from clients.conformance.__main__ import RUNNERS, Language, start
 from clients.conformance.harness import last_user_message
 from tests.support.envoy import Envoy
 from tests.support.ports import free_ports
@@ -77,7 +77,7 @@ def reply(request: Request) -> Reply:
     return call("archival_memory_search", query="greeting", page=0, request_heartbeat=True)
 
 
-class Agents:
+class AgentReplicas:
     """Two Agents, one of which is always being replaced."""
 
     def __init__(self, suite: Suite, llm: ScriptedLLM, stack: ExitStack) -> None:
@@ -123,7 +123,7 @@ class Agents:
             thread.join()
 
 
-def round_of_clients(runner: Runner, clients: int, config: dict[str, str], scratch: Path) -> list[str]:
+def round_of_clients(runner: Language, clients: int, config: dict[str, str], scratch: Path) -> list[str]:
     """Run clients of one language side by side, and return their problems."""
     running = [start(runner, config, scratch, f"{runner.language}-{number}") for number in range(clients)]
     problems = []
@@ -146,13 +146,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="seconds for each language (default: 180)")
     parser.add_argument("--interval", type=float, default=5, help="seconds between restarts (default: 5)")
     options = parser.parse_args()
-    chosen: Sequence[Runner] = [runner for runner in RUNNERS if runner.language in (options.languages or languages)]
+    chosen: Sequence[Language] = [runner for runner in RUNNERS if runner.language in (options.languages or languages)]
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, ScriptedLLM(reply) as llm, ExitStack() as stack:
         scratch = Path(folder)
         (scratch / "rolling.json").write_text(json.dumps(scenario()), encoding="utf-8")
         suite = stack.enter_context(Suite(scratch / "home", MEMGPT_MEMORY_LEASE_SECONDS="3"))
-        agents = Agents(suite, llm, stack)
+        agents = AgentReplicas(suite, llm, stack)
         envoy = stack.enter_context(Envoy(scratch, *(f"127.0.0.1:{port}" for port in agents.ports)))
         config = {
             "agent": envoy.address,

@@ -20,7 +20,7 @@ from memgpt_runtime.server import App, ServiceSpec, run
 from memgpt_runtime.tls import channel_credentials
 
 from memgpt_agent.config import AgentSettings
-from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.heartbeats.scheduler import HeartbeatScheduler
 from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.loop.turn_registry import TurnRegistry
@@ -42,7 +42,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
         await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
-        count, calibration = Counter(settings.counts()), TokenCalibration()
+        count, calibration = TokenCounter(settings.counts()), TokenCalibration()
         endpoint = None
         where = settings.endpoint()
         if where is not None:

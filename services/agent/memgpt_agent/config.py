@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from memgpt_agent import envelopes
 from memgpt_agent.context_window.tokens import CountTokens, from_tokenizer
 from memgpt_agent.loop.settings import LoopSettings
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.offline.model import NAME as OFFLINE
 from memgpt_agent.remote_tools.addresses import AllowedAddresses
 
@@ -126,16 +126,16 @@ class AgentSettings(MemoryClientSection):
         default = OFFLINE_CONTEXT_WINDOW if self.model_name() == OFFLINE else DEFAULT_CONTEXT_WINDOW
         return self.context_window or default
 
-    def endpoint(self) -> EndpointSettings | None:
+    def endpoint(self) -> ChatEndpointSettings | None:
         """Return the model's endpoint; None if only the built-in model is used."""
         key = self.api_key.get_secret_value()
         if not (self.base_url or key):
             return None
-        return EndpointSettings(
+        return ChatEndpointSettings(
             model=self.model,
             base_url=self.base_url,
             api_key=key,
-            mode=Mode(self.mode),
+            mode=CallMode(self.mode),
             timeout=self.model_timeout,
             temperature=self.temperature,
             retries=self.model_retries,

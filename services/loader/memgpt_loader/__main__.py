@@ -17,7 +17,7 @@ from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
 from memgpt_loader.config import LoaderSettings
-from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.memory.client import REPEATABLE, MemoryClient
@@ -54,7 +54,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
         async with open_memory_channel(app.config, REPEATABLE) as channel:
             memory = MemoryClient(channel)
             version = chunker_version(settings.passage_tokens, settings.passage_overlap)
-            pipeline = Pipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)
+            pipeline = FilePipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)
             limits = LoadLimits(
                 max_file_bytes=settings.max_file_bytes,
                 seconds_per_mib=settings.upload_pause_seconds,

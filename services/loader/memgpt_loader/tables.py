@@ -15,7 +15,7 @@ _MAX_LABEL_CHARS = 80
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table."""
 
     cells: Sequence[str]
@@ -26,7 +26,7 @@ class Row:
     """Column spans of merged cells, by the index of the first cell."""
 
 
-def table_lines(rows: Iterable[Sequence[str] | Row]) -> Iterator[str]:
+def table_lines(rows: Iterable[Sequence[str] | TableRow]) -> Iterator[str]:
     """Yield the lines of one table, or of several separated by empty rows.
 
     A header names the columns of the rows below it, until a table with its own header begins. Rows above the header
@@ -41,7 +41,7 @@ def table_lines(rows: Iterable[Sequence[str] | Row]) -> Iterator[str]:
         yield from labels.lines(block)
 
 
-def _preamble(rows: Sequence[Row]) -> int:
+def _preamble(rows: Sequence[TableRow]) -> int:
     """Return the number of preamble rows: narrow, separate rows above the first table, as in bank statements."""
     widest = _usual_width(rows)
     at = 0
@@ -54,7 +54,7 @@ def _preamble(rows: Sequence[Row]) -> int:
     return 0
 
 
-def _is_evident(rows: Sequence[Row]) -> bool:
+def _is_evident(rows: Sequence[TableRow]) -> bool:
     """Whether rows are clearly a table: names above values."""
     labels = _labels(rows[0].cells) if rows else []
     return bool(labels) and any(
@@ -62,14 +62,14 @@ def _is_evident(rows: Sequence[Row]) -> bool:
     )
 
 
-def _blocks(source: Iterator[Row]) -> Iterator[Iterator[Row]]:
+def _blocks(source: Iterator[TableRow]) -> Iterator[Iterator[TableRow]]:
     """Yield runs of rows without an empty row; each must be consumed before the next is requested."""
     for first in source:
         if any(first.cells):
             yield _run(first, source)
 
 
-def _run(first: Row, source: Iterator[Row]) -> Iterator[Row]:
+def _run(first: TableRow, source: Iterator[TableRow]) -> Iterator[TableRow]:
     yield first
     for row in source:
         if not any(row.cells):
@@ -77,10 +77,10 @@ def _run(first: Row, source: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
-def _tidied(row: Sequence[str] | Row) -> Row:
-    if isinstance(row, Row):
-        return Row([one_line(cell) for cell in row.cells], row.heading, row.spans)
-    return Row([one_line(cell) for cell in row])
+def _tidied(row: Sequence[str] | TableRow) -> TableRow:
+    if isinstance(row, TableRow):
+        return TableRow([one_line(cell) for cell in row.cells], row.heading, row.spans)
+    return TableRow([one_line(cell) for cell in row])
 
 
 class _Labels:
@@ -93,7 +93,7 @@ class _Labels:
         self._begun = False
         self._width = 0
 
-    def lines(self, rows: Iterator[Row]) -> Iterator[str]:
+    def lines(self, rows: Iterator[TableRow]) -> Iterator[str]:
         """Yield the lines of a block."""
         seen = list(islice(rows, _LOOKED_AT))
         width = _usual_width(seen)
@@ -113,7 +113,7 @@ class _Labels:
         for row in rows:
             yield self._line(row)
 
-    def _line(self, row: Row) -> str:
+    def _line(self, row: TableRow) -> str:
         if len(self._values) < len(row.cells):
             self._values.update(at for at, cell in enumerate(row.cells) if cell and is_value(cell))
         pieces = []
@@ -123,7 +123,7 @@ class _Labels:
                 pieces.append(f"{label}: {cell}" if label else cell)
         return " | ".join(pieces)
 
-    def _is_new(self, rows: Sequence[Row], header: int, used: int, labels: Sequence[str]) -> bool:
+    def _is_new(self, rows: Sequence[TableRow], header: int, used: int, labels: Sequence[str]) -> bool:
         """Whether a header candidate is one: always in the first table, later only with further evidence."""
         if not self._begun:
             return True
@@ -140,21 +140,21 @@ class _Labels:
         )
 
 
-def _usual_width(rows: Sequence[Row]) -> int:
+def _usual_width(rows: Sequence[TableRow]) -> int:
     widths = Counter(width for row in rows if (width := _width(row)) > 1)
     return max(widths, key=lambda width: (widths[width], width), default=1)
 
 
-def _width(row: Row) -> int:
+def _width(row: TableRow) -> int:
     filled = [index for index, cell in enumerate(row.cells) if cell]
     return filled[-1] + 1 if len(filled) > 1 else 1
 
 
-def _plain(row: Row) -> str:
+def _plain(row: TableRow) -> str:
     return " | ".join(filter(None, row.cells))
 
 
-def _labels_at(rows: Sequence[Row], at: int) -> tuple[list[str], int]:
+def _labels_at(rows: Sequence[TableRow], at: int) -> tuple[list[str], int]:
     """Return the labels that start at a row, and the number of header rows: none, one or two."""
     for first in (at - 1, at):
         if first >= 0 and first + 1 < len(rows) and (labels := _two_rows(rows[first], rows[first + 1])):
@@ -163,7 +163,7 @@ def _labels_at(rows: Sequence[Row], at: int) -> tuple[list[str], int]:
     return labels, 1 if labels else 0
 
 
-def _two_rows(upper: Row, lower: Row) -> list[str]:
+def _two_rows(upper: TableRow, lower: TableRow) -> list[str]:
     """Combine two header rows, where cells of the upper one span several columns of the lower one."""
     last = max((index for index, cell in enumerate(lower.cells) if cell), default=-1) + 1
     names = list(lower.cells[:last])
@@ -176,7 +176,7 @@ def _two_rows(upper: Row, lower: Row) -> list[str]:
     return labels if len(set(labels)) == len(labels) else []
 
 
-def _spread(row: Row, width: int) -> list[str]:
+def _spread(row: TableRow, width: int) -> list[str]:
     """Repeat each cell over the columns that it spans: merged ones, or else all empty cells to its right."""
     spread: list[str] = []
     last, left = "", 0

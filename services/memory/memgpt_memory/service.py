@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from memgpt.config import Config, ConfigError, load_config
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from memgpt_runtime.server import App
 
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
-from memgpt_memory.embedding import Embedder, EndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
+from memgpt_memory.embedding import Embedder, EmbeddingEndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
 from memgpt_memory.rpc import servicers
 from memgpt_memory.store import Store, new_store
@@ -33,7 +33,7 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
 
     def make() -> Embedder:
         return OpenAIEmbedder(
-            EndpointSettings(
+            EmbeddingEndpointSettings(
                 settings.model,
                 settings.dimension,
                 settings.base_url,
@@ -95,9 +95,9 @@ class StoreStartup:
         if self._refusal is not None:
             raise self._refusal
         if self._core is None:
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "Memory has not reached its store yet; retry", retry_after=2)
+            raise reasons.store_unavailable("Memory has not reached its store yet; retry", retry_after=2)
         if self._core.lease.lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
+            raise reasons.store_unavailable("another Memory process has taken over this store")
         return self._core
 
     def opened(self) -> Core | None:

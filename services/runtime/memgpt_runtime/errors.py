@@ -94,6 +94,10 @@ class ServiceError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def with_message(self, message: str) -> ServiceError:
+        """Return an error for the same reason with another message."""
+        return type(self)(self.reason, message, metadata=self.metadata, retry_after=self.retry_after)
+
 
 class InvalidArgument(ServiceError):
     """The request can never work as it is."""
@@ -149,8 +153,3 @@ class Cancelled(ServiceError):
 
 class Internal(ServiceError):
     """A bug on the other side. Only ever decoded from the wire: a bug on this side raises some other exception."""
-
-
-def invalid(field: str, message: str) -> InvalidArgument:
-    """Return the most common error: `field` breaks its constraint, as `message` says."""
-    return InvalidArgument(Reason.INVALID_FIELD, message, field=field)

@@ -43,7 +43,7 @@ class ServerMetrics:
             read: Returns the count for each value of the label, of which there must be few; called in another thread.
             label: Name of the label; without one, `read` returns the count under the empty text.
         """
-        self.registry.register(_Read(name, text, read, label))
+        self.registry.register(_CallbackCounter(name, text, read, label))
 
     def started(self, kind: str, service: str, method: str) -> None:
         """Count an RPC that has begun."""
@@ -62,7 +62,7 @@ class ServerMetrics:
         return known
 
 
-class _Read(Collector):
+class _CallbackCounter(Collector):
     """A counter that reads its numbers from elsewhere."""
 
     def __init__(self, name: str, text: str, read: Callable[[], Mapping[str, float]], label: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 
 _UNSEEN = {"Cc": "a control character", "Cf": "an invisible character", "Zl": "a line break", "Zp": "a line break"}
 """General categories of Unicode; bidirectional marks and zero-width characters are among Cf."""
@@ -22,9 +22,9 @@ def check_name(field: str, name: str) -> None:
         InvalidArgument: The name is blank, has white space at its ends, or contains invisible characters.
     """
     if not name.strip():
-        raise invalid(field, f"{field} must not be blank; give it a name")
+        raise reasons.invalid_field(f"{field} must not be blank; give it a name", field=field)
     if name != name.strip():
-        raise invalid(field, f"{field} must not begin or end with white space; remove it")
+        raise reasons.invalid_field(f"{field} must not begin or end with white space; remove it", field=field)
     for index, character in enumerate(name):
         what = _UNSEEN.get(unicodedata.category(character), "")
         if character in _BLANKS:
@@ -32,8 +32,9 @@ def check_name(field: str, name: str) -> None:
         elif _is_noncharacter(ord(character)):
             what = "a noncharacter code point"
         if what and not _joins(name, index):
-            raise invalid(
-                field, f"{field} must not contain {what} (U+{ord(character):04X} at position {index + 1}); remove it"
+            raise reasons.invalid_field(
+                f"{field} must not contain {what} (U+{ord(character):04X} at position {index + 1}); remove it",
+                field=field,
             )
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import InvalidArgument, Reason, invalid
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
@@ -34,7 +34,9 @@ def normalize_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum:
         InvalidArgument: The size is negative.
     """
     if size < 0:
-        raise invalid("page_size", f"page_size must not be negative, but is {size}; leave it out for {default}")
+        raise reasons.invalid_field(
+            f"page_size must not be negative, but is {size}; leave it out for {default}", field="page_size"
+        )
     return min(size or default, maximum)
 
 
@@ -95,11 +97,9 @@ class PageTokenCodec:
             or raw[:1] != _VERSION
             or not hmac.compare_digest(raw[1 : 1 + _MAC_BYTES], self._mac(request, body))
         ):
-            raise InvalidArgument(
-                Reason.INVALID_PAGE_TOKEN,
+            raise reasons.invalid_page_token(
                 "page_token is none that this server gave for this request; keep the request's other fields as they "
-                "were, or begin again without a token",
-                field="page_token",
+                "were, or begin again without a token"
             )
         payload: dict[str, Any] = json.loads(body)
         return payload

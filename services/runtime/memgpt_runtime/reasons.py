@@ -6,11 +6,15 @@ The keyword parameters are the metadata that `ErrorReason` in the contract requi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from memgpt_runtime.errors import (
     Aborted,
     AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
+    FieldViolation,
+    Internal,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -25,6 +29,11 @@ from memgpt_runtime.errors import (
 def invalid_field(message: str, *, field: str, **details: object) -> InvalidArgument:
     """The value of a field is invalid."""
     return InvalidArgument(Reason.INVALID_FIELD, message, field=field, metadata=details)
+
+
+def invalid_fields(message: str, violations: Iterable[FieldViolation]) -> InvalidArgument:
+    """The values of several fields are invalid."""
+    return InvalidArgument(Reason.INVALID_FIELD, message, violations=violations)
 
 
 def invalid_page_token(message: str, **details: object) -> InvalidArgument:
@@ -310,9 +319,21 @@ def load_held_elsewhere(
 
 def deadline_exceeded(message: str, *, limit_seconds: float, **details: object) -> DeadlineExceeded:
     """The deadline has passed; `limit_seconds` is the limit that applied."""
-    return DeadlineExceeded(Reason.DEADLINE_EXCEEDED, message, metadata={"limit_seconds": limit_seconds, **details})
+    return DeadlineExceeded(
+        Reason.DEADLINE_EXCEEDED, message, metadata={"limit_seconds": f"{limit_seconds:g}", **details}
+    )
 
 
 def not_implemented(message: str, *, method: str, **details: object) -> Unimplemented:
     """This version does not know the method, or does not support the request."""
     return Unimplemented(Reason.NOT_IMPLEMENTED, message, metadata={"method": method, **details})
+
+
+def internal(message: str) -> Internal:
+    """A bug; the message is a fixed text with the request id."""
+    return Internal(Reason.INTERNAL, message)
+
+
+def deleted_since(message: str, *, reason: Reason) -> NotFound:
+    """What an earlier request created has been deleted; `reason` is that of an unknown resource of its kind."""
+    return NotFound(reason, message)

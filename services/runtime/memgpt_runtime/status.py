@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from memgpt_runtime import errors
+from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import FieldViolation, Reason, ServiceError
 
 DOMAIN = "memgpt"
@@ -80,9 +80,7 @@ def code_of(error: ServiceError) -> grpc.StatusCode:
 
 def bug(request_id: str) -> errors.Internal:
     """Return the error that a caller gets for a bug: a fixed text, and the id under which the log has the details."""
-    return errors.Internal(
-        Reason.INTERNAL, f"internal error; the server's log has the details under request id {request_id}"
-    )
+    return reasons.internal(f"internal error; the server's log has the details under request id {request_id}")
 
 
 def _cut(text: str, limit: int) -> str:

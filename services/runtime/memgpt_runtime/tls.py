@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 # Only these: OpenSSL's own reader refuses comments beyond ASCII.
 _BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----", re.DOTALL)
-_Stamp = tuple[tuple[int, int, int], ...]
+_Fingerprint = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class TlsFiles:
         Raises:
             ConfigError: A file cannot be read or used, or the key does not belong to the certificate.
         """
-        stamp = self.stamp()
+        fingerprint = self.fingerprint()
         ca_setting = self.ca_setting or f"{self.prefix}_ca"
         material = TlsMaterial(
             roots=_read(self.ca, ca_setting) if self.ca else None,
             chain=_read(self.cert, f"{self.prefix}_cert") if self.cert else None,
             key=_read(self.key, f"{self.prefix}_key") if self.key else None,
-            stamp=stamp,
+            fingerprint=fingerprint,
         )
         # gRPC accepts unusable files, and then every connection fails without a reason.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -74,9 +74,9 @@ class TlsFiles:
                 ) from error
         return material
 
-    def stamp(self) -> _Stamp:
+    def fingerprint(self) -> _Fingerprint:
         """Return a value that changes when a file is replaced or rewritten; empty for a file that is missing now."""
-        return tuple(_stamp(path) for path in (self.ca, self.cert, self.key) if path is not None)
+        return tuple(_fingerprint(path) for path in (self.ca, self.cert, self.key) if path is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class TlsMaterial:
     roots: bytes | None
     chain: bytes | None
     key: bytes | None
-    stamp: _Stamp
+    fingerprint: _Fingerprint
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Return credentials for a channel."""
@@ -118,15 +118,15 @@ class TlsReloader:
             ConfigError: See `TlsFiles.load`.
         """
         self._files = files
-        self._seen = files.stamp()
+        self._seen = files.fingerprint()
         self.material = files.load()
 
     def reload(self) -> bool:
         """Read the files if they changed. Returns whether there is new material; unusable files are skipped."""
-        stamp = self._files.stamp()
-        if stamp == self._seen:
+        fingerprint = self._files.fingerprint()
+        if fingerprint == self._seen:
             return False
-        self._seen = stamp
+        self._seen = fingerprint
         try:
             self.material = self._files.load()
         except ConfigError as error:
@@ -187,7 +187,7 @@ def memory_tls(settings: MemoryClientSection, section: str) -> TlsFiles | None:
     )
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _fingerprint(path: Path) -> tuple[int, int, int]:
     try:
         found = path.expanduser().stat()
     except OSError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import protovalidate
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import FieldViolation, InvalidArgument, Reason
+from memgpt_runtime.errors import FieldViolation
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -32,7 +32,7 @@ def validate(message: Message) -> None:
         error = reasons.too_large(text, field=violations[0].field, limit_bytes=_limit(found[0]))
         error.violations = tuple(violations)
         raise error
-    raise InvalidArgument(Reason.INVALID_FIELD, text, violations=violations)
+    raise reasons.invalid_fields(text, violations)
 
 
 def _limit(violation: protovalidate.Violation) -> int:

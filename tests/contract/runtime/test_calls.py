@@ -19,7 +19,7 @@ from memgpt_runtime.channel import open_channel
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
-from memgpt_runtime.interceptors import Pipeline
+from memgpt_runtime.interceptors import PipelineInterceptor
 from memgpt_runtime.server import server_options
 from memgpt_runtime.status import from_rpc_error
 
@@ -320,14 +320,14 @@ async def test_every_log_line_of_a_call_has_its_ids(start: Start) -> None:
 
 
 async def test_interceptors_run_in_the_documented_order(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[Pipeline] = []
-    init = Pipeline.__init__
+    built: list[PipelineInterceptor] = []
+    init = PipelineInterceptor.__init__
 
-    def spy(self: Pipeline, *arguments: Any) -> None:
+    def spy(self: PipelineInterceptor, *arguments: Any) -> None:
         init(self, *arguments)
         built.append(self)
 
-    monkeypatch.setattr(Pipeline, "__init__", spy)
+    monkeypatch.setattr(PipelineInterceptor, "__init__", spy)
     async with start(Probe(str).add_to):
         pass
     assert built[0].order == ["context", "log", "metrics", "errors", "identity", "shed", "deadline", "validate"]

@@ -11,14 +11,14 @@ from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import error_details_pb2, status_pb2
 from memgpt.common.v1 import errors_pb2
 from memgpt.memory.v1 import source_service_pb2, source_service_pb2_grpc
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason, ServiceError, invalid
+from memgpt_runtime import errors, reasons
+from memgpt_runtime.errors import Reason, ServiceError
 from memgpt_runtime.status import CODES, LOST_ANSWER, from_rpc_error
 
 from tests.contract.runtime.probe import KINDS, PREFIX, Probe, Start
 
 ROWS: list[tuple[ServiceError, grpc.StatusCode]] = [
-    (invalid("page_size", "must not be negative"), grpc.StatusCode.INVALID_ARGUMENT),
+    (reasons.invalid_field("must not be negative", field="page_size"), grpc.StatusCode.INVALID_ARGUMENT),
     (
         errors.InvalidArgument(Reason.REQUEST_ID_REUSED, "used before", field="request_id"),
         grpc.StatusCode.INVALID_ARGUMENT,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.models.base import DeltaKind, ModelRequest
-from memgpt_agent.models.endpoint import Mode
-from memgpt_memory.embedding import EndpointSettings, OpenAIEmbedder
+from memgpt_agent.models.endpoint import CallMode
+from memgpt_memory.embedding import EmbeddingEndpointSettings, OpenAIEmbedder
 
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.vendors import VENDORS, Vendor
@@ -51,7 +51,7 @@ def history() -> list[Message]:
     ]
 
 
-async def by_mode(start: Start, vendor: Vendor, mode: Mode) -> dict[str, str]:
+async def by_mode(start: Start, vendor: Vendor, mode: CallMode) -> dict[str, str]:
     """Test a mode with three questions and a summary."""
     if vendor.chat is None:
         return {"mode": NONE, "streaming": NONE, "caching": NONE}
@@ -83,7 +83,7 @@ async def embeddings(start: Start, vendor: Vendor) -> str:
     if vendor.embeddings is None:
         return NONE
     _, served, address = serve(start, vendor)
-    model = OpenAIEmbedder(EndpointSettings("e", 256, address, "key"))
+    model = OpenAIEmbedder(EmbeddingEndpointSettings("e", 256, address, "key"))
     try:
         assert (await model.embed([f"text {number}" for number in range(130)])).shape == (130, 256)
         assert (await model.embed(["a question"], query=True)).shape == (1, 256)
@@ -96,11 +96,11 @@ async def embeddings(start: Start, vendor: Vendor) -> str:
 
 async def row(start: Start, vendor: Vendor) -> dict[str, str]:
     """Return the table cells of one vendor."""
-    auto = await by_mode(start, vendor, Mode.AUTO)
+    auto = await by_mode(start, vendor, CallMode.AUTO)
     return {
         "auto": auto["mode"],
-        "tools": (await by_mode(start, vendor, Mode.TOOLS))["mode"],
-        "json_schema": (await by_mode(start, vendor, Mode.JSON_SCHEMA))["mode"],
+        "tools": (await by_mode(start, vendor, CallMode.TOOLS))["mode"],
+        "json_schema": (await by_mode(start, vendor, CallMode.JSON_SCHEMA))["mode"],
         "streaming": auto["streaming"],
         "caching": auto["caching"],
         "embeddings": await embeddings(start, vendor),

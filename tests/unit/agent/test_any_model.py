@@ -10,11 +10,11 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
@@ -65,15 +65,17 @@ def asked(scripted_llm: Start):
     @asynccontextmanager
     async def run(
         *replies: Reply,
-        mode: Mode = Mode.TOOLS,
+        mode: CallMode = CallMode.TOOLS,
         seconds: float = 20.0,
         max_retry_wait: float = 5.0,
         temperature: float | None = None,
         calibration: TokenCalibration | None = None,
     ) -> AsyncIterator[Asked]:
         llm = scripted_llm(replies)
-        settings = EndpointSettings("scripted", llm.base_url, "", mode, seconds, temperature, 2, max_retry_wait, 0.001)
-        model = OpenAIModel(settings, calibration or TokenCalibration(), Counter())
+        settings = ChatEndpointSettings(
+            "scripted", llm.base_url, "", mode, seconds, temperature, 2, max_retry_wait, 0.001
+        )
+        model = OpenAIModel(settings, calibration or TokenCalibration(), TokenCounter())
         try:
             yield model, llm, Sink()
         finally:
@@ -111,7 +113,7 @@ async def test_reasoning_in_a_field_of_its_own(asked, field: str) -> None:
 async def test_reasoning_before_an_answer(asked, begin: str, pieces: int) -> None:
     assert CHOSEN.content is not None
     reply = Completion(f"{begin}A {{brace}} in <b>. </think>\n{CHOSEN.content}", pieces=pieces)
-    async with asked(reply, mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+    async with asked(reply, mode=CallMode.JSON_SCHEMA) as (model, llm, sink):
         answer = await model.complete(question(), sink)
     assert answer.text == "I greet."
     assert answer.call is not None
@@ -136,7 +138,11 @@ async def test_what_only_begins_like_reasoning_is_kept(asked) -> None:
 
 
 async def test_think_tags_in_a_message_stay(asked) -> None:
-    async with asked(choose("send_message", message="Write </think>."), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+    async with asked(choose("send_message", message="Write </think>."), mode=CallMode.JSON_SCHEMA) as (
+        model,
+        _,
+        sink,
+    ):
         answer = await model.complete(question(), sink)
     assert answer.call is not None
     assert json.loads(answer.call.arguments) == {"message": "Write </think>."}
@@ -195,7 +201,7 @@ async def test_half_a_character_in_text(asked) -> None:
         answer = await model.complete(question(), sink)
     assert answer.text == "I think \U0001f600 and"
     body = '{"inner_thoughts": "\\ud83d", "function": "send_message", "arguments": {"message": "Hi."}}'
-    async with asked(Stream((chunk(content=body),)), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+    async with asked(Stream((chunk(content=body),)), mode=CallMode.JSON_SCHEMA) as (model, _, sink):
         answer = await model.complete(question(), sink)
     assert answer.text == "\ufffd"
 
@@ -206,13 +212,17 @@ async def test_a_call_that_is_nested_without_end(asked) -> None:
         answer = await model.complete(question(), sink)
     assert answer.call is not None
     assert answer.call.arguments == deep  # told to the model as a failed call
-    async with asked(Stream((chunk(content=deep),)), say("x"), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+    async with asked(Stream((chunk(content=deep),)), say("x"), mode=CallMode.JSON_SCHEMA) as (model, _, sink):
         with pytest.raises(BadAnswerError):
             await model.complete(question(), sink)
 
 
 async def test_chatter_around_the_object(asked) -> None:
-    async with asked(say(f"Sure!\n```json\n{CHOSEN.content}\n```\nDone."), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+    async with asked(say(f"Sure!\n```json\n{CHOSEN.content}\n```\nDone."), mode=CallMode.JSON_SCHEMA) as (
+        model,
+        llm,
+        sink,
+    ):
         answer = await model.complete(question(), sink)
     assert answer.text == "I greet."
     assert sink.text[DeltaKind.MESSAGE] == "Hello."
@@ -220,7 +230,7 @@ async def test_chatter_around_the_object(asked) -> None:
 
 
 async def test_a_refusal_is_a_thought(asked) -> None:
-    async with asked(Completion(refusal="I will not."), mode=Mode.JSON_SCHEMA) as (model, _, sink):
+    async with asked(Completion(refusal="I will not."), mode=CallMode.JSON_SCHEMA) as (model, _, sink):
         answer = await model.complete(question(), sink)
     assert (answer.text, answer.call) == ("I will not.", None)
 
@@ -235,20 +245,25 @@ FILTERED = say("I must", finish_reason="content_filter")
 @pytest.mark.parametrize(
     ("bad", "mode", "shown", "told"),
     [
-        (CUT, Mode.TOOLS, "write less", "max_answer_tokens"),
-        (say("Well,", finish_reason="length"), Mode.TOOLS, "write less", "max_answer_tokens"),
-        (CUT_JSON, Mode.JSON_SCHEMA, "write less", "max_answer_tokens"),
-        (FILTERED, Mode.TOOLS, "content filter", "content filter"),
-        (FILTERED, Mode.JSON_SCHEMA, "content filter", "content filter"),
-        (say(""), Mode.TOOLS, "neither", "no function call"),
-        (say(""), Mode.JSON_SCHEMA, "no JSON", "no function call"),
-        (say("Certainly!"), Mode.JSON_SCHEMA, "no JSON", "no function call"),
-        (NO_CHOICES, Mode.TOOLS, "neither", "no function call"),
-        (Stream(("[]", "null", '{"choices": [null]}', '{"choices": [{"delta": 7}]}')), Mode.TOOLS, "neither", "call"),
+        (CUT, CallMode.TOOLS, "write less", "max_answer_tokens"),
+        (say("Well,", finish_reason="length"), CallMode.TOOLS, "write less", "max_answer_tokens"),
+        (CUT_JSON, CallMode.JSON_SCHEMA, "write less", "max_answer_tokens"),
+        (FILTERED, CallMode.TOOLS, "content filter", "content filter"),
+        (FILTERED, CallMode.JSON_SCHEMA, "content filter", "content filter"),
+        (say(""), CallMode.TOOLS, "neither", "no function call"),
+        (say(""), CallMode.JSON_SCHEMA, "no JSON", "no function call"),
+        (say("Certainly!"), CallMode.JSON_SCHEMA, "no JSON", "no function call"),
+        (NO_CHOICES, CallMode.TOOLS, "neither", "no function call"),
+        (
+            Stream(("[]", "null", '{"choices": [null]}', '{"choices": [{"delta": 7}]}')),
+            CallMode.TOOLS,
+            "neither",
+            "call",
+        ),
     ],
 )
-async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: str, told: str) -> None:
-    good = HELLO if mode is Mode.TOOLS else CHOSEN
+async def test_one_repair_then_a_failure(asked, bad: Reply, mode: CallMode, shown: str, told: str) -> None:
+    good = HELLO if mode is CallMode.TOOLS else CHOSEN
     async with asked(bad, good, bad, bad, mode=mode) as (model, llm, sink):
         answer = await model.complete(question(), sink)
         assert answer.call is not None
@@ -263,17 +278,17 @@ async def test_one_repair_then_a_failure(asked, bad: Reply, mode: Mode, shown: s
 @pytest.mark.parametrize(
     ("cut", "mode"),
     [
-        (Completion("I count.", (("send_message", '{"message": "One, two, thr'),), "length"), Mode.TOOLS),
+        (Completion("I count.", (("send_message", '{"message": "One, two, thr'),), "length"), CallMode.TOOLS),
         (
             say(
                 '{"inner_thoughts": "I count.", "function": "send_message", "arguments": {"message": "One, two, thr',
                 finish_reason="length",
             ),
-            Mode.JSON_SCHEMA,
+            CallMode.JSON_SCHEMA,
         ),
     ],
 )
-async def test_a_message_that_is_cut_off_twice_is_said_as_far_as_it_came(asked, cut: Reply, mode: Mode) -> None:
+async def test_a_message_that_is_cut_off_twice_is_said_as_far_as_it_came(asked, cut: Reply, mode: CallMode) -> None:
     async with asked(cut, cut, mode=mode) as (model, llm, sink):
         answer = await model.complete(question(), sink)
     assert answer.text == "I count."
@@ -284,9 +299,9 @@ async def test_a_message_that_is_cut_off_twice_is_said_as_far_as_it_came(asked, 
 
 
 async def test_what_is_cut_off_does_not_switch_the_mode(asked) -> None:
-    async with asked(HELLO, CUT, HELLO, mode=Mode.AUTO) as (model, _, sink):
+    async with asked(HELLO, CUT, HELLO, mode=CallMode.AUTO) as (model, _, sink):
         await model.complete(question(), sink)
-        assert model.mode() is Mode.TOOLS
+        assert model.mode() is CallMode.TOOLS
 
 
 async def test_a_repair_takes_its_room_from_the_answer(asked) -> None:
@@ -322,9 +337,9 @@ async def test_an_answer_without_end(asked) -> None:
         Stream((chunk(content="half"), '{"choices": [{"de')),
     ],
 )
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-async def test_asked_again(asked, bad: Reply, mode: Mode) -> None:
-    good = HELLO if mode is Mode.TOOLS else CHOSEN
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_asked_again(asked, bad: Reply, mode: CallMode) -> None:
+    good = HELLO if mode is CallMode.TOOLS else CHOSEN
     async with asked(bad, bad, good, mode=mode) as (model, llm, sink):
         answer = await model.complete(question(), sink)
     assert answer.call is not None
@@ -378,22 +393,27 @@ async def test_silence_is_not_waited_for_twice(asked, reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("mode", "refusals", "option", "values"),
     [
-        (Mode.TOOLS, ["unknown field stream_options"], "stream_options", [{"include_usage": True}, None]),
-        (Mode.TOOLS, ["tool_choice 'required'"], "tool_choice", ["required", "auto"]),
-        (Mode.TOOLS, ["tool_choice: bad", "tool_choice: bad"], "tool_choice", ["required", "auto", None]),
-        (Mode.TOOLS, ["temperature must be 1"], "temperature", [0.2, None]),
-        (Mode.TOOLS, ["Use 'max_completion_tokens' instead of 'max_tokens'"], "max_completion_tokens", [None, 500]),
-        (Mode.TOOLS, ["max_tokens?", "max_completion_tokens?"], "max_completion_tokens", [None, 500, None]),
+        (CallMode.TOOLS, ["unknown field stream_options"], "stream_options", [{"include_usage": True}, None]),
+        (CallMode.TOOLS, ["tool_choice 'required'"], "tool_choice", ["required", "auto"]),
+        (CallMode.TOOLS, ["tool_choice: bad", "tool_choice: bad"], "tool_choice", ["required", "auto", None]),
+        (CallMode.TOOLS, ["temperature must be 1"], "temperature", [0.2, None]),
         (
-            Mode.JSON_SCHEMA,
+            CallMode.TOOLS,
+            ["Use 'max_completion_tokens' instead of 'max_tokens'"],
+            "max_completion_tokens",
+            [None, 500],
+        ),
+        (CallMode.TOOLS, ["max_tokens?", "max_completion_tokens?"], "max_completion_tokens", [None, 500, None]),
+        (
+            CallMode.JSON_SCHEMA,
             ["response_format.type json_schema is unavailable", "'response_format' is unknown"],
             "response_format",
             ["json_schema", "json_object", None],
         ),
     ],
 )
-async def test_a_refused_option(asked, mode: Mode, refusals: list[str], option: str, values: list[object]) -> None:
-    good = HELLO if mode is Mode.TOOLS else CHOSEN
+async def test_a_refused_option(asked, mode: CallMode, refusals: list[str], option: str, values: list[object]) -> None:
+    good = HELLO if mode is CallMode.TOOLS else CHOSEN
     bad = [Status(400, refusal) for refusal in refusals]
     async with asked(*bad, good, good, mode=mode, temperature=0.2) as (model, llm, sink):
         await model.complete(question(), sink)
@@ -410,12 +430,12 @@ async def test_a_refused_option(asked, mode: Mode, refusals: list[str], option: 
 @pytest.mark.parametrize("code", [400, 404])
 async def test_a_model_that_takes_no_tools(asked, code: int) -> None:
     refusal = Status(code, "registry/library/small does not support tools")
-    async with asked(HELLO, refusal, CHOSEN, CHOSEN, mode=Mode.AUTO) as (model, llm, sink):
+    async with asked(HELLO, refusal, CHOSEN, CHOSEN, mode=CallMode.AUTO) as (model, llm, sink):
         for _ in range(3):
             assert (await model.complete(question(), sink)).call is not None
-        assert model.mode() is Mode.JSON_SCHEMA
+        assert model.mode() is CallMode.JSON_SCHEMA
     assert ["tools" in r.json for r in llm.requests] == [True, True, False, False]
-    async with asked(refusal, CHOSEN, mode=Mode.AUTO) as (model, _, sink):
+    async with asked(refusal, CHOSEN, mode=CallMode.AUTO) as (model, _, sink):
         assert (await model.complete(question(), sink)).call is not None
     async with asked(refusal) as (model, _, sink):
         with pytest.raises(errors.FailedPrecondition, match=r"agent\.mode"):

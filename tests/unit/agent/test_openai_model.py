@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from memgpt.endpoints.address import parse_address
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_agent.models.request import plain, schemas
 from memgpt_agent.models.request.dialect import Dialect
@@ -61,11 +61,11 @@ def asked(scripted_llm: Start):
 
     @asynccontextmanager
     async def run(
-        *replies: Reply, mode: Mode = Mode.TOOLS, seconds: float = 20.0, retries: int = 0
+        *replies: Reply, mode: CallMode = CallMode.TOOLS, seconds: float = 20.0, retries: int = 0
     ) -> AsyncIterator[tuple[OpenAIModel, ScriptedLLM, Sink]]:
         llm = scripted_llm(replies)
-        settings = EndpointSettings("scripted", llm.base_url, KEY, mode, seconds, None, retries, pause=0.01)
-        model = OpenAIModel(settings, TokenCalibration(), Counter())
+        settings = ChatEndpointSettings("scripted", llm.base_url, KEY, mode, seconds, None, retries, pause=0.01)
+        model = OpenAIModel(settings, TokenCalibration(), TokenCounter())
         try:
             yield model, llm, Sink()
         finally:
@@ -115,7 +115,7 @@ async def test_only_the_first_of_several_calls(asked) -> None:
 
 async def test_json_schema(asked) -> None:
     reply = choose("archival_memory_search", inner_thoughts="Look.", query="x", page=0, request_heartbeat=True)
-    async with asked(reply, mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+    async with asked(reply, mode=CallMode.JSON_SCHEMA) as (model, llm, sink):
         answer = await model.complete(question(), sink)
     assert answer.text == "Look."
     assert answer.call is not None
@@ -149,20 +149,20 @@ def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], o
 
 async def test_auto_finds_out_once(asked) -> None:
     hello = call("send_message", message="Hello.", inner_thoughts="Greet.")
-    async with asked(hello, hello, mode=Mode.AUTO) as (model, llm, sink):
-        assert model.mode() is Mode.AUTO
+    async with asked(hello, hello, mode=CallMode.AUTO) as (model, llm, sink):
+        assert model.mode() is CallMode.AUTO
         await model.complete(question(), sink)
         await model.complete(question(), sink)
-        assert model.mode() is Mode.TOOLS
+        assert model.mode() is CallMode.TOOLS
     # The first question is the probe: it has a real history and all functions.
     assert len(llm.requests) == 2
 
 
 async def test_auto_takes_json_schema_where_tools_do_not_work(asked) -> None:
     written = say('{"name": "send_message"}')
-    async with asked(written, choose("send_message", message="Hi"), mode=Mode.AUTO) as (model, _, sink):
+    async with asked(written, choose("send_message", message="Hi"), mode=CallMode.AUTO) as (model, _, sink):
         answer = await model.complete(question(), sink)
-        assert model.mode() is Mode.JSON_SCHEMA
+        assert model.mode() is CallMode.JSON_SCHEMA
     assert answer.call is not None
 
 
@@ -170,9 +170,9 @@ async def test_auto_takes_json_schema_where_tools_do_not_work(asked) -> None:
     "first", [say(""), say("Hello!"), Status(400, "Invalid request"), Status(422, "no"), say("\n" * 999)]
 )
 async def test_auto_tries_the_other_mode_where_no_function_was_called_yet(asked, first: Reply) -> None:
-    async with asked(first, choose("send_message", message="Hi"), mode=Mode.AUTO) as (model, _, sink):
+    async with asked(first, choose("send_message", message="Hi"), mode=CallMode.AUTO) as (model, _, sink):
         answer = await model.complete(question(), sink)
-        assert model.mode() is Mode.JSON_SCHEMA
+        assert model.mode() is CallMode.JSON_SCHEMA
     assert answer.call is not None
     assert len(sink.restarts) == 1
 
@@ -182,25 +182,29 @@ async def test_auto_tries_the_other_mode_where_no_function_was_called_yet(asked,
 )
 async def test_one_bad_draw_never_switches_for_good(asked, bad: Reply) -> None:
     hello, chosen = call("send_message", message="Hello."), choose("send_message", message="Hi")
-    async with asked(hello, bad, chosen, hello, bad, chosen, hello, mode=Mode.AUTO) as (model, llm, sink):
+    async with asked(hello, bad, chosen, hello, bad, chosen, hello, mode=CallMode.AUTO) as (model, llm, sink):
         for _ in range(5):
             assert (await model.complete(question(), sink)).call is not None
-            assert model.mode() is Mode.TOOLS
+            assert model.mode() is CallMode.TOOLS
     assert ["tools" in r.json for r in llm.requests] == [True, True, False, True, True, False, True]
 
 
 async def test_a_mode_that_was_found_is_revised(asked) -> None:
     hello, chosen = call("send_message", message="Hello."), choose("send_message", message="Hi")
-    async with asked(hello, say(""), chosen, say(""), chosen, chosen, mode=Mode.AUTO) as (model, llm, sink):
+    async with asked(hello, say(""), chosen, say(""), chosen, chosen, mode=CallMode.AUTO) as (model, llm, sink):
         for _ in range(4):
             assert (await model.complete(question(), sink)).call is not None
-        assert model.mode() is Mode.JSON_SCHEMA
+        assert model.mode() is CallMode.JSON_SCHEMA
     assert "tools" not in llm.requests[-1].json
 
 
 @pytest.mark.parametrize("bad", ["nonsense", '{"function": "send_message"', '{"arguments": {}}', "[]", ""])
 async def test_one_repair(asked, bad: str) -> None:
-    async with asked(say(bad), choose("send_message", message="Hi"), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+    async with asked(say(bad), choose("send_message", message="Hi"), mode=CallMode.JSON_SCHEMA) as (
+        model,
+        llm,
+        sink,
+    ):
         answer = await model.complete(question(), sink)
     assert answer.call is not None
     assert answer.usage.total == 220
@@ -209,7 +213,7 @@ async def test_one_repair(asked, bad: str) -> None:
 
 
 async def test_then_a_typed_failure(asked) -> None:
-    async with asked(say("no"), say("never"), mode=Mode.JSON_SCHEMA) as (model, llm, sink):
+    async with asked(say("no"), say("never"), mode=CallMode.JSON_SCHEMA) as (model, llm, sink):
         with pytest.raises(BadAnswerError, match=r"agent\.mode"):
             await model.complete(question(), sink)
     assert len(llm.requests) == 2
@@ -299,7 +303,11 @@ async def test_an_endpoint_out_of_reach(scripted_llm: Start) -> None:
     llm = scripted_llm([])
     llm.close()
     where = llm.base_url.replace("://", "://user:secret@")
-    model = OpenAIModel(EndpointSettings("m", where, KEY, Mode.TOOLS, 5.0, retries=0), TokenCalibration(), Counter())
+    model = OpenAIModel(
+        ChatEndpointSettings("m", where, KEY, CallMode.TOOLS, 5.0, retries=0),
+        TokenCalibration(),
+        TokenCounter(),
+    )
     with pytest.raises(errors.Unavailable) as caught:
         await model.complete(question(), Sink())
     assert "secret" not in caught.value.message
@@ -331,8 +339,8 @@ def test_functions_stand_before_what_changes() -> None:
     assert text.index("Be yourself.") < text.index("### Functions") < text.index("### Memory") < text.index("<persona")
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-def test_the_note_ends_the_last_message_and_no_earlier_one(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+def test_the_note_ends_the_last_message_and_no_earlier_one(mode: CallMode) -> None:
     messages = [Message(Role.SYSTEM, "Be yourself."), Message(Role.ASSISTANT, "Hello."), user("Hi")]
 
     def sent(note: str) -> list[dict[str, Any]]:

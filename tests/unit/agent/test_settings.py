@@ -7,7 +7,7 @@ from memgpt.config import ConfigError, load_config
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.turn_registry import TurnRegistry
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.rpc import agent_names
 from memgpt_runtime import errors
 
@@ -28,7 +28,7 @@ def test_an_endpoint() -> None:
     local = settings(model="qwen", base_url="http://localhost:8101/v1", mode="json_schema")
     where = local.endpoint()
     assert where is not None
-    assert (where.model, where.mode, local.window_tokens()) == ("qwen", Mode.JSON_SCHEMA, 8192)
+    assert (where.model, where.mode, local.window_tokens()) == ("qwen", CallMode.JSON_SCHEMA, 8192)
     assert settings(model="gpt", api_key="sk-secret").endpoint() is not None
     assert "sk-secret" not in repr(settings(model="gpt", api_key="sk-secret"))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from memgpt.endpoints.address import parse_address
 from memgpt_agent.domain import Agent, Attachment, Context, PassageHit
 from memgpt_agent.models.base import Completion, ModelRequest
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
@@ -50,11 +50,11 @@ STEPS = st.one_of(
 TURNS = st.lists(st.tuples(TEXT, st.lists(STEPS, max_size=4)), min_size=1, max_size=4)
 
 
-def sent(asked: ModelRequest, mode: Mode) -> tuple[list[dict[str, Any]], str]:
+def sent(asked: ModelRequest, mode: CallMode) -> tuple[list[dict[str, Any]], str]:
     """The messages of a request on the wire, and the note at their end."""
     body = Dialect(parse_address("http://localhost/v1"), None).body(asked, "m", mode, 500)
     messages: list[dict[str, Any]] = body["messages"]  # type: ignore[assignment]
-    note = asked.guided_note if mode is Mode.JSON_SCHEMA else asked.note
+    note = asked.guided_note if mode is CallMode.JSON_SCHEMA else asked.note
     assert note
     assert str(messages[-1]["content"]).endswith(note)
     assert not any(note_of(message) for message in messages[:-1]), "an earlier note stayed in the conversation"
@@ -65,7 +65,7 @@ def note_of(message: dict[str, Any]) -> bool:
     return message["role"] == "user" and '"system_status"' in str(message["content"])
 
 
-def assert_prefix(earlier: ModelRequest, later: ModelRequest, mode: Mode) -> None:
+def assert_prefix(earlier: ModelRequest, later: ModelRequest, mode: CallMode) -> None:
     before, note = sent(earlier, mode)
     after, _ = sent(later, mode)
     # Whole messages, without the trailing one that holds the note.
@@ -91,10 +91,10 @@ async def requests_of(turns: list[tuple[str, list[Completion]]]) -> list[ModelRe
     return asked
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
 @settings(deadline=None, max_examples=60)
 @given(TURNS)
-def test_each_prompt_begins_with_the_one_before(mode: Mode, turns: list[tuple[str, list[Completion]]]) -> None:
+def test_each_prompt_begins_with_the_one_before(mode: CallMode, turns: list[tuple[str, list[Completion]]]) -> None:
     asked = asyncio.run(requests_of(turns))
     assert len(asked) >= len(turns)
     for earlier, later in itertools.pairwise(asked):
@@ -102,8 +102,8 @@ def test_each_prompt_begins_with_the_one_before(mode: Mode, turns: list[tuple[st
         assert [f.name for f in earlier.functions] == [f.name for f in later.functions]
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-async def test_an_edit_of_core_memory_changes_the_system_message_only(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_an_edit_of_core_memory_changes_the_system_message_only(mode: CallMode) -> None:
     memory = FakeMemory(answered())
     append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=True)
     model = ScriptedModel(append, say("Tea it is."))
@@ -113,8 +113,8 @@ async def test_an_edit_of_core_memory_changes_the_system_message_only(mode: Mode
     assert after[1 : len(before) - 1] == before[1:-1]
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-async def test_remote_calls_keep_the_prefix(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_remote_calls_keep_the_prefix(mode: CallMode) -> None:
     context = replace(answered(), tools=(describe("roll", "Rolls a die.", "", "localhost:7"),))
     model = ScriptedModel(call("roll", request_heartbeat=True), say("A six."))
     await run(make_loop(FakeMemory(context), model, FakeTools(ToolResult(True, "six"))), request())

@@ -13,7 +13,7 @@ from memgpt.config import ConfigError
 from memgpt_agent import envelopes
 from memgpt_agent.config import AgentSettings
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.context_window.window import KEEP_LAST, ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import Agent, Block, Context, FunctionCall, Message, Role
 from memgpt_agent.functions import functions_of
@@ -48,7 +48,7 @@ def contexts(draw: st.DrawFn) -> Context:
 
 
 windows = st.builds(
-    lambda tokens, keep, scale: ContextWindow(tokens, min(1024, tokens // 4), 0.75, keep, Counter(), scale),
+    lambda tokens, keep, scale: ContextWindow(tokens, min(1024, tokens // 4), 0.75, keep, TokenCounter(), scale),
     st.sampled_from([1024, 2048, 4096, 8192, 1_000_000]),
     st.sampled_from([0.0, 0.5, 0.75]),
     st.sampled_from([0.6, 1.0, 1.37]),
@@ -122,7 +122,7 @@ def test_texts_are_counted_once() -> None:
         counted.append(text)
         return len(text)
 
-    counter = Counter(count)
+    counter = TokenCounter(count)
     window = ContextWindow(1_000_000, 1024, 0.75, 0.75, counter)
     stored = tuple(replace(user(f"message {number} " + "word " * 30), sequence=number) for number in range(2000))
     context = Context(Agent("a"), (), "", stored, 2000)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from memgpt.agent.v1.agent_service_pb2 import SummarizeResponse
 from memgpt.agent.v1.event_pb2 import AssistantMessage, Done, TurnEvent
-from memgpt.cli.chat.choose_agent import Chosen, Wishes
+from memgpt.cli.chat.choose_agent import ChosenAgent, RunOptions
 from memgpt.cli.chat.session import Chat
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Agent, FailedPrecondition, Reason
@@ -91,7 +91,7 @@ def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
     ui.interactive = True
     client: Any = Client()
     agent = Agent(client, agent_pb2.Agent(agent_id="a"))
-    Chat(ui, client, Chosen(agent, new=True), Wishes(agent="Ada", first=True), Path("/none")).run()
+    Chat(ui, client, ChosenAgent(agent, new=True), RunOptions(agent="Ada", first=True), Path("/none")).run()
     return client.agents.asked  # type: ignore[no-any-return]
 
 

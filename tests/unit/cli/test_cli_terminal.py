@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from memgpt.cli.terminal.hits import excerpt, highlighted, query_words
 from memgpt.cli.terminal.markdown import MarkdownStream
 from memgpt.cli.terminal.table import Column, render_table
-from memgpt.cli.terminal.wrapping import Wrapper, wrap
+from memgpt.cli.terminal.wrapping import WordWrapper, wrap
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -45,7 +45,7 @@ def test_no_word_is_broken_at_any_width(words: list[str], width: int, indent: in
 @given(WORDS, PIECES, st.integers(20, 200))
 def test_a_text_in_pieces_is_broken_like_the_whole(words: list[str], sizes: list[int], width: int) -> None:
     text = " ".join(words)
-    wrapper = Wrapper(width)
+    wrapper = WordWrapper(width)
     assert "".join(wrapper.feed(piece) for piece in cut(text, sizes)) + wrapper.end() == wrap(text, width)
 
 

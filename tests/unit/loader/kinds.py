@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memgpt_loader import formats
-from memgpt_loader.formats import File, Limits, NoteKind
+from memgpt_loader.formats import File, FileLimits, NoteKind
 
-LIMITS = Limits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
+LIMITS = FileLimits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
 _FOLDER = Path(__file__).parents[2] / "data" / "kinds"
 
 

@@ -15,23 +15,23 @@ from pathlib import Path
 import pytest
 from memgpt_loader import formats
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, NoteKind
+from memgpt_loader.formats import File, FileLimits, NoteKind
 from memgpt_loader.parsing.extract import extract
 
 from tests.support import documents, pdfs
 from tests.support.documents import docx, epub, paragraph, pptx, shape, xlsx
 
-LIMITS = Limits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
+LIMITS = FileLimits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
 
 
-def read(data: bytes, name: str, limits: Limits = LIMITS) -> list[tuple[int, str]]:
+def read(data: bytes, name: str, limits: FileLimits = LIMITS) -> list[tuple[int, str]]:
     parsed = formats.parse(File(data, name, formats.media_type_of(name, data)), limits)
     pages = [(page.number, page.text) for page in parsed.pages]
     assert parsed.documents == max(1, len({number for number, _ in pages}))
     return pages
 
 
-def refused(data: bytes, name: str, limits: Limits = LIMITS) -> FileFailure:
+def refused(data: bytes, name: str, limits: FileLimits = LIMITS) -> FileFailure:
     with pytest.raises(FileFailure) as failure:
         read(data, name, limits)
     return failure.value

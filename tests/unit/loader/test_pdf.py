@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, NoteKind
+from memgpt_loader.formats import File, FileLimits, NoteKind
 from memgpt_loader.formats.pdf import reader as pdf
 
 from tests.support import pdfs
@@ -17,7 +17,7 @@ def read(tmp_path: Path, data: bytes, max_pages: int = 100) -> list[str]:
 
 
 def texts(path: Path, max_pages: int = 100) -> list[str]:
-    limits = Limits(max_pages=max_pages, max_chars=10_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
+    limits = FileLimits(max_pages=max_pages, max_chars=10_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
     pages = list(pdf.parse(File(path, "a.pdf", "application/pdf"), limits).pages)
     assert [page.number for page in pages] == list(range(1, len(pages) + 1))
     return [page.text for page in pages]
@@ -46,7 +46,7 @@ def test_the_paper(paper: Path) -> None:
 def test_pages_that_are_pictures_among_others_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(pdfs.pdf(["text", pdfs.PICTURE, "", pdfs.PICTURE, pdfs.PICTURE, "text"]))
-    limits = Limits(max_pages=100, max_chars=10_000, max_unpacked_bytes=1 << 30, max_tokens=300)
+    limits = FileLimits(max_pages=100, max_chars=10_000, max_unpacked_bytes=1 << 30, max_tokens=300)
     parsed = pdf.parse(File(path, "a.pdf", "application/pdf"), limits)
     assert [page.text for page in parsed.pages] == ["text", "", "", "", "", "text"]
     (note,) = parsed.notes

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.office.number_format import displayed
-from memgpt_loader.tables import Row, table_lines
+from memgpt_loader.tables import TableRow, table_lines
 
 from tests.unit.loader.kinds import read, read_bytes
 
@@ -123,11 +123,11 @@ def test_a_title_tells_a_new_table() -> None:
 
 
 def test_a_bold_row_behind_a_blank_one_is_a_header() -> None:
-    rows: list[Row | list[str]] = [
-        Row(["Name", "Town"], heading=True),
+    rows: list[TableRow | list[str]] = [
+        TableRow(["Name", "Town"], heading=True),
         ["Ada", "London"],
         [],
-        Row(["Ship", "Port"], heading=True),
+        TableRow(["Ship", "Port"], heading=True),
         ["Vesta", "Riga"],
     ]
     assert list(table_lines(rows))[-1] == "Ship: Vesta | Port: Riga"

@@ -11,6 +11,7 @@ from memgpt_memory.agents import (
     AddStep,
     AgentRow,
     AgentState,
+    Attachment,
     AttachSource,
     BlockEdit,
     CancelTurn,
@@ -23,7 +24,6 @@ from memgpt_memory.agents import (
     EndTurn,
     InsertNotes,
     Lease,
-    Link,
     NoTurn,
     ResumeTurn,
     RunningTurn,
@@ -120,12 +120,12 @@ def test_a_block_refuses_a_long_value_a_stale_etag_and_an_agent_when_it_is_read_
 
 
 def test_what_changes_nothing_is_not_written() -> None:
-    state = after(NEW, AttachSource(Link(source_id="s", stamp=1, attached=1), frozenset()))
+    state = after(NEW, AttachSource(Attachment(source_id="s", stamp=1, attached=1), frozenset()))
     for command in (
         DeleteBlock("absent"),
         DeleteNotes({0}),
         DetachSource("absent"),
-        AttachSource(Link(source_id="s", stamp=2, attached=2), frozenset()),
+        AttachSource(Attachment(source_id="s", stamp=2, attached=2), frozenset()),
         CancelTurn(),
         EndTurn(TurnState.CANCELLED, ""),
     ):
@@ -133,9 +133,9 @@ def test_what_changes_nothing_is_not_written() -> None:
 
 
 def test_attaching_drops_links_to_deleted_sources_and_stops_at_the_maximum() -> None:
-    links = [Link(source_id=f"s{n}", stamp=n, attached=n) for n in range(MAX_ATTACHMENTS)]
+    links = [Attachment(source_id=f"s{n}", stamp=n, attached=n) for n in range(MAX_ATTACHMENTS)]
     full = replace(NEW, links=links)
-    new = Link(source_id="new", stamp=9, attached=9)
+    new = Attachment(source_id="new", stamp=9, attached=9)
     with pytest.raises(ResourceExhausted):
         decide(full, AttachSource(new, frozenset()), (), TIME)
     state = after(full, AttachSource(new, frozenset({"s0"})))
@@ -207,4 +207,4 @@ def test_only_what_archival_memory_holds_moves_its_snapshots() -> None:
     running = started(NEW)
     assert not changed(running, AddStep(lease_of(running), 1, StepCommit([HELLO]))).reorders
     assert changed(running, AddStep(lease_of(running), 1, StepCommit(notes=["n"])), "n").reorders
-    assert changed(running, AttachSource(Link(source_id="s", stamp=1, attached=1), frozenset())).reorders
+    assert changed(running, AttachSource(Attachment(source_id="s", stamp=1, attached=1), frozenset())).reorders

@@ -77,10 +77,10 @@ async def test_a_row_deleted_and_written_again_while_another_kind_is_read_is_lis
 
 
 async def test_bodies_are_kept_of_what_is_listed_by_them() -> None:
-    directory = Directory(Shelf(row("p", "profile", body="one")).read)
-    assert dict(await directory.bodies("profile", "t")) == {"p": "one"}
-    directory.put([row("p", "profile", body="two")])
-    assert dict(await directory.bodies("profile", "t")) == {"p": "two"}
+    directory = Directory(Shelf(row("p", "profile", body='{"n": 1}')).read)
+    assert dict(await directory.bodies("profile", "t")) == {"p": {"n": 1}}
+    directory.put([row("p", "profile", body='{"n": 2}')])
+    assert dict(await directory.bodies("profile", "t")) == {"p": {"n": 2}}
 
 
 async def test_a_write_that_may_have_happened_is_looked_for_again() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memgpt_memory.embedding import EndpointSettings, OpenAIEmbedder, unit_vectors
+from memgpt_memory.embedding import EmbeddingEndpointSettings, OpenAIEmbedder, unit_vectors
 from memgpt_runtime import errors
 
 from tests.support.scripted_llm import Hang, Raw, Reply, Request, ScriptedLLM, Status, embed
@@ -23,7 +23,7 @@ KEY = "sk-secret-of-the-test"
 
 @asynccontextmanager
 async def embedder(llm: ScriptedLLM, base_url: str = "", **more: Any) -> AsyncIterator[OpenAIEmbedder]:
-    made = OpenAIEmbedder(EndpointSettings("e", 256, base_url or llm.base_url, KEY, **more))
+    made = OpenAIEmbedder(EmbeddingEndpointSettings("e", 256, base_url or llm.base_url, KEY, **more))
     try:
         yield made
     finally:

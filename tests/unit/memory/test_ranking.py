@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from memgpt_memory.embedding import Vectors
 from memgpt_memory.passages import EmbeddingIndex
-from memgpt_memory.ranking import Mode, Rankings
+from memgpt_memory.ranking import Rankings, SearchMode
 from memgpt_memory.store import Capabilities, Match, Matches
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import passages
-from memgpt_memory.store.rows import Owned
+from memgpt_memory.store.rows import RowOwner
 
 ROWS = 1_000
 
@@ -42,12 +42,12 @@ class _Store:
         self.searches = 0
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
 
-    async def search(self, *_: Any, limit: int, **__: Any) -> Matches[Owned]:
+    async def search(self, *_: Any, limit: int, **__: Any) -> Matches[RowOwner]:
         self.searches += 1
         if self.searches == 1:
             self.asked.set()
             await self.may_answer.wait()
-        found = [Match(Owned(f"id-{row:04}", "somebody"), 1.0 - row / ROWS) for row in range(min(limit, ROWS))]
+        found = [Match(RowOwner(f"id-{row:04}", "somebody"), 1.0 - row / ROWS) for row in range(min(limit, ROWS))]
         return Matches(found, complete=limit > ROWS)
 
 
@@ -58,7 +58,7 @@ async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew
     space = EmbeddingIndex(_Embedder(), collection)
 
     async def page(skip: int) -> Any:
-        return await rankings.cut(space, collection, _View(), "query", Mode.DENSE, 5, skip, None)
+        return await rankings.cut(space, collection, _View(), "query", SearchMode.DENSE, 5, skip, None)
 
     first = asyncio.create_task(page(0))
     await store.asked.wait()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from memgpt.cli.resources import Shape
+    from memgpt.cli.resources import OutputFormat
     from memgpt.cli.terminal.ui import Ui
     from memgpt.client import MemGPT
 
@@ -57,11 +57,11 @@ def open_ui(*, plain: bool = False) -> Ui:
     return Ui(plain=plain)
 
 
-def shape_of(wide: bool = False, as_json: bool = False) -> Shape:
+def shape_of(wide: bool = False, as_json: bool = False) -> OutputFormat:
     """Return the output format of a list."""
-    from memgpt.cli.resources import Shape
+    from memgpt.cli.resources import OutputFormat
 
-    return Shape(wide, as_json)
+    return OutputFormat(wide, as_json)
 
 
 @contextmanager

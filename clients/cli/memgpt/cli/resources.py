@@ -25,7 +25,7 @@ _SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class OutputFormat:
     """The output format of a list.
 
     Attributes:
@@ -37,13 +37,15 @@ class Shape:
     json: bool = False
 
 
-DEFAULT = Shape()
+DEFAULT = OutputFormat()
 
 
 Columns = Sequence[str | Column]
 
 
-def _write(ui: Ui, shape: Shape, columns: Columns, items: Iterable[tuple[Message, list[str]]], nothing: str) -> None:
+def _write(
+    ui: Ui, shape: OutputFormat, columns: Columns, items: Iterable[tuple[Message, list[str]]], nothing: str
+) -> None:
     """Write a list as JSON or as a table; on a terminal, an empty list becomes a sentence."""
     if shape.json:
         for message, _ in items:
@@ -64,7 +66,7 @@ _ID = Column("Id", wide=True)
 _CREATED = Column("Created (UTC)", priority=1)
 
 
-def show_agents(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
+def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
     """List all agents."""
     items = (
         (
@@ -93,7 +95,7 @@ def show_agents(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
     _write(ui, shape, columns, items, "No agents yet; `memgpt run` creates one.")
 
 
-def show_sources(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
+def show_sources(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
     """List all data sources."""
     attached: dict[str, list[str]] = {}
     for agent in memgpt.agents.list():
@@ -126,7 +128,7 @@ def show_sources(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
     _write(ui, shape, columns, items, "No data sources yet; `memgpt load FILE` loads one.")
 
 
-def show_loads(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
+def show_loads(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
     """List all loads."""
     items = (
         (
@@ -153,7 +155,7 @@ def show_loads(ui: Ui, memgpt: MemGPT, shape: Shape = DEFAULT) -> None:
     _write(ui, shape, columns, items, "Nothing was loaded yet.")
 
 
-def show_profiles(ui: Ui, memgpt: MemGPT, kind: str, shape: Shape = DEFAULT) -> None:
+def show_profiles(ui: Ui, memgpt: MemGPT, kind: str, shape: OutputFormat = DEFAULT) -> None:
     """List the profiles of a kind."""
     items = (
         (profile, [profile.name, "yes" if profile.built_in else "no", _shown(profile.text)])
@@ -163,7 +165,7 @@ def show_profiles(ui: Ui, memgpt: MemGPT, kind: str, shape: Shape = DEFAULT) -> 
     _write(ui, shape, columns, items, f"No {kind}s yet.")
 
 
-def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT) -> None:
+def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
     """List the blocks of an agent."""
     context = memgpt.agents.context(memgpt.agents.find(agent_name).agent_id)
     items = (
@@ -182,7 +184,7 @@ def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT)
     _write(ui, shape, columns, items, "It has no blocks.")
 
 
-def show_files(ui: Ui, memgpt: MemGPT, source_name: str, shape: Shape = DEFAULT) -> None:
+def show_files(ui: Ui, memgpt: MemGPT, source_name: str, shape: OutputFormat = DEFAULT) -> None:
     """List the files of a data source."""
     source = memgpt.sources.find(source_name)
     items = (
@@ -212,7 +214,7 @@ def show_files(ui: Ui, memgpt: MemGPT, source_name: str, shape: Shape = DEFAULT)
     _write(ui, shape, columns, items, f"The data source {source.name} has no files.")
 
 
-def show_notes(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT) -> None:
+def show_notes(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
     """List the notes of an agent."""
     agent = memgpt.agents.find(agent_name)
     items = ((note, [note.passage_id, _day(note.create_time), note.text]) for note in agent.notes())
@@ -228,7 +230,7 @@ def show_notes(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT) 
     ui.note(f"{agent.name} has {plural(count, 'note')}")
 
 
-def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: Shape = DEFAULT) -> None:
+def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT) -> None:
     """Show an agent: its settings, core memory and data sources."""
     agent = memgpt.agents.find(name)
     context = memgpt.agents.context(agent.agent_id)
@@ -259,7 +261,7 @@ def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: Shape = DEFAULT) -> Non
         ui.line(block.value)
 
 
-def show_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, shape: Shape = DEFAULT) -> None:
+def show_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, shape: OutputFormat = DEFAULT) -> None:
     """Show the text of a profile."""
     profile = memgpt.profiles.get(_KINDS[kind], name)
     if shape.json:
@@ -268,7 +270,7 @@ def show_profile(ui: Ui, memgpt: MemGPT, kind: str, name: str, shape: Shape = DE
         ui.line(profile.text)
 
 
-def show_source(ui: Ui, memgpt: MemGPT, name: str, file_name: str = "", shape: Shape = DEFAULT) -> None:
+def show_source(ui: Ui, memgpt: MemGPT, name: str, file_name: str = "", shape: OutputFormat = DEFAULT) -> None:
     """Show a data source with its files, or the passages of one file."""
     if file_name:
         _show_passages(ui, memgpt, name, file_name, shape)
@@ -288,7 +290,7 @@ def show_source(ui: Ui, memgpt: MemGPT, name: str, file_name: str = "", shape: S
     show_files(ui, memgpt, name, shape)
 
 
-def _show_passages(ui: Ui, memgpt: MemGPT, name: str, file_name: str, shape: Shape) -> None:
+def _show_passages(ui: Ui, memgpt: MemGPT, name: str, file_name: str, shape: OutputFormat) -> None:
     source = memgpt.sources.find(name)
     if file_name not in (file.version.name for file in source.files()):
         raise CliError(f'data source "{source.name}" has no file "{file_name}"; `memgpt show source` lists its files')
@@ -436,7 +438,7 @@ def add_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:
     ui.line(f"Agent {agent.name} may call at {server.address}: {names}", "green")
 
 
-def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str, shape: Shape = DEFAULT) -> None:
+def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
     """List the functions that an agent may call elsewhere."""
     servers = memgpt.agents.tools(memgpt.agents.find(agent_name).agent_id)
     items = ((one, [one.name, server.address, one.description]) for server in servers for one in server.functions)

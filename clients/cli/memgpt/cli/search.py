@@ -33,7 +33,7 @@ _RECALL_MODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchArguments:
     """The arguments of a search, as typed.
 
     Attributes:
@@ -68,7 +68,14 @@ class _Page:
 
 
 def search(
-    ui: Ui, memgpt: MemGPT, wanted: Wanted, *, messages: bool, everything: bool, as_json: bool, whole: bool = False
+    ui: Ui,
+    memgpt: MemGPT,
+    wanted: SearchArguments,
+    *,
+    messages: bool,
+    everything: bool,
+    as_json: bool,
+    whole: bool = False,
 ) -> None:
     """Show hits page by page: all of them, as many as the person requests, or the first page.
 
@@ -125,7 +132,7 @@ def show_hits(ui: Ui, hits: Iterable[PassageHit], query: str) -> None:
         _show(ui, number, lines, text, words, whole=False)
 
 
-def _passages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
+def _passages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     ids = [memgpt.sources.find(name).source_id for name in wanted.sources]
     if wanted.agent:
         scope = archival_pb.PassageScope(agent_id=memgpt.agents.find(wanted.agent).agent_id)
@@ -169,7 +176,7 @@ def _of_passage(hit: PassageHit) -> tuple[Message, list[str], str]:
     return hit, [*where, *tags, *scores], passage.text
 
 
-def _messages(memgpt: MemGPT, wanted: Wanted) -> Iterator[_Page]:
+def _messages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     if not wanted.agent:
         raise CliError("--messages needs --agent NAME, whose messages are searched", MISUSE)
     if wanted.sources or wanted.files or wanted.tags:

@@ -28,7 +28,7 @@ _FALL = 0.2
 """How fast a correction falls. It rises at once: a prompt that is too long is worse than one that is too short."""
 
 
-class Counter:
+class TokenCounter:
     """Counts tokens and caches the counts: most of a prompt is the same from one step to the next.
 
     A plain first-in-first-out dictionary, since prompts have thousands of look-ups and cachetools is slower.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason
+from memgpt_runtime import errors, reasons
 
 from memgpt_agent.domain import PlanEdit, StoredPlan, Turn
 from memgpt_agent.heartbeat_plan import HeartbeatPlan
@@ -56,8 +55,10 @@ async def change(memory: HeartbeatMemory, agent_id: str, edit: Callable[[Heartbe
         except errors.Aborted:
             continue
         return StoredPlan(agent_id, stored.time_zone, changed, "")
-    raise errors.Aborted(
-        Reason.ETAG_MISMATCH, "the timed heartbeats keep being changed by others; send the same request again"
+    raise reasons.etag_mismatch(
+        "the timed heartbeats keep being changed by others; send the same request again",
+        resource="heartbeats",
+        etag=stored.etag,
     )
 
 

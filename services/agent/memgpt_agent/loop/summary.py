@@ -12,7 +12,7 @@ from memgpt_agent.models.base import BadAnswerError, ChatModel, DeltaKind, Model
 _MAX_QUESTION_CHARACTERS = 600
 
 
-class _Nowhere:
+class _NullSink:
     def delta(self, kind: DeltaKind, text: str) -> None:
         pass
 
@@ -35,7 +35,7 @@ async def evict(context: Context, count: int, model: ChatModel, window: ContextW
     messages = instructions, Message(Role.USER, text)
     most = max(window.tokens - sum(map(window.size, messages)), window.reserve)
     request = ModelRequest(messages, model=context.agent.model, max_tokens=window.answer_tokens, most_tokens=most)
-    completion = await model.complete(request, _Nowhere())
+    completion = await model.complete(request, _NullSink())
     if not completion.text.strip():
         # Without a summary, the evicted messages would be forgotten.
         raise BadAnswerError("the model wrote no summary of the oldest messages; retry, or choose another model")

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 import structlog
 from memgpt_runtime import errors, reasons
-from memgpt_runtime.errors import Reason
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -142,7 +141,7 @@ class TurnLoop:
                 return await self._summarize(turn)
             except BadAnswerError as error:
                 await turn.fail(str(error))
-                raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, str(error)) from error
+                raise reasons.model_unusable(str(error), model=context.agent.model) from error
             except StepRefusedError as error:
                 await turn.fail(str(error))
                 raise error.refusal from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import structlog
-from memgpt_runtime import context, errors
-from memgpt_runtime.errors import Reason, ServiceError
+from memgpt_runtime import context, reasons
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.turn_loop import TurnLoop
@@ -35,15 +35,13 @@ class TurnRegistry:
             Unavailable: The service is stopping.
         """
         if self._closing:
-            raise errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is shutting down; send the same request again")
+            raise reasons.shutting_down("the Agent is shutting down; send the same request again")
         key = (context.tenant(), request.agent_id, request.request_id)
         if key in self._running:
             running, stream, _ = self._running[key]
             if request.fingerprint and running.fingerprint and request.fingerprint != running.fingerprint:
-                raise errors.InvalidArgument(
-                    Reason.REQUEST_ID_REUSED,
-                    f"request_id {request.request_id!r} was used for another input; choose a new one",
-                    field="request_id",
+                raise reasons.request_id_reused(
+                    f"request_id {request.request_id!r} was used for another input; choose a new one"
                 )
             return stream
         stream = EventStream()
@@ -77,9 +75,7 @@ class TurnRegistry:
                 _log.info("turn_suspended", agent_id=request.agent_id, reason=error.reason, message=error.message)
                 stream.fail(error)
             except asyncio.CancelledError:
-                stream.fail(
-                    errors.Unavailable(Reason.SHUTTING_DOWN, "the Agent is shutting down; send the same request again")
-                )
+                stream.fail(reasons.shutting_down("the Agent is shutting down; send the same request again"))
                 raise
             except Exception as error:  # noqa: BLE001 - a bug: the readers' calls raise it, and the server maps it
                 _log.exception("turn_broke", agent_id=request.agent_id)

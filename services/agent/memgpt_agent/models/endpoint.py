@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Mode(StrEnum):
+class CallMode(StrEnum):
     """How functions are called."""
 
     AUTO = "auto"
@@ -16,7 +16,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointSettings:
+class ChatEndpointSettings:
     """The endpoint of a chat model, and the options of its requests.
 
     Attributes:
@@ -36,7 +36,7 @@ class EndpointSettings:
     model: str
     base_url: str = ""
     api_key: str = field(default="", repr=False)
-    mode: Mode = Mode.AUTO
+    mode: CallMode = CallMode.AUTO
     timeout: float = 120.0
     temperature: float | None = None
     retries: int = 3

@@ -29,7 +29,7 @@ from memgpt_agent.models.answer.completion import completion, cut_short, repair
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.modes import Modes
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.transport import EndpointError, Transport
@@ -57,7 +57,7 @@ class _RefusedError(Exception):
 class OpenAIModel:
     """A chat model at an endpoint."""
 
-    def __init__(self, settings: EndpointSettings, calibration: TokenCalibration, count: CountTokens) -> None:
+    def __init__(self, settings: ChatEndpointSettings, calibration: TokenCalibration, count: CountTokens) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
@@ -74,7 +74,7 @@ class OpenAIModel:
         # By model, since agents may name their own.
         self._dialects: dict[str, Dialect] = {}
 
-    def mode(self, model: str = "") -> Mode:
+    def mode(self, model: str = "") -> CallMode:
         """Return how functions are called, as far as it is known."""
         return self._modes.shown(model or self._settings.model)
 
@@ -107,7 +107,7 @@ class OpenAIModel:
         spent, kept = NO_USAGE, None
         for _ in range(_PLAIN_TRIES):
             try:
-                answer = await self._answer(request, Mode.JSON_SCHEMA, sink)
+                answer = await self._answer(request, CallMode.JSON_SCHEMA, sink)
             except _RefusedError as error:
                 raise self._error(error.refusal, request.model) from error
             except MalformedError as malformed:
@@ -123,7 +123,7 @@ class OpenAIModel:
             raise BadAnswerError(refusal_errors.no_text(request.model or self._settings.model))
         return Completion(kept, usage=spent)
 
-    async def _mended(self, request: ModelRequest, mode: Mode, malformed: MalformedError, sink: Sink) -> Completion:
+    async def _mended(self, request: ModelRequest, mode: CallMode, malformed: MalformedError, sink: Sink) -> Completion:
         """Return the answer to a repeated request that shows the fault of the last one, perhaps in the other mode."""
         name = request.model or self._settings.model
         other = self._modes.other(mode)
@@ -136,7 +136,7 @@ class OpenAIModel:
         try:
             answered = await self._called(repair(request, malformed), mode, sink)
         except MalformedError as again:
-            short = cut_short(again.answer, as_json=mode is Mode.JSON_SCHEMA)
+            short = cut_short(again.answer, as_json=mode is CallMode.JSON_SCHEMA)
             if short is None:
                 raise BadAnswerError(refusal_errors.malformed(name, again)) from again
             answered = short
@@ -146,7 +146,7 @@ class OpenAIModel:
             self._modes.worked(name, mode)
         return replace(answered, usage=answered.usage + spent)
 
-    async def _elsewhere(self, request: ModelRequest, mode: Mode, refusal: Refusal, sink: Sink) -> Completion:
+    async def _elsewhere(self, request: ModelRequest, mode: CallMode, refusal: Refusal, sink: Sink) -> Completion:
         """Return the answer in the other mode, after a refusal that no option explains."""
         name = request.model or self._settings.model
         other = self._modes.other(mode)
@@ -166,7 +166,7 @@ class OpenAIModel:
         return answered
 
     async def _in_words(
-        self, request: ModelRequest, mode: Mode, other: Mode, first: Completion, sink: Sink
+        self, request: ModelRequest, mode: CallMode, other: CallMode, first: Completion, sink: Sink
     ) -> Completion:
         """Return the answer in the other mode, after one without a call; else the first one."""
         name = request.model or self._settings.model
@@ -180,17 +180,17 @@ class OpenAIModel:
             self._modes.worked(name, other)
         return replace(answered, usage=answered.usage + first.usage)
 
-    async def _called(self, request: ModelRequest, mode: Mode, sink: Sink) -> Completion:
+    async def _called(self, request: ModelRequest, mode: CallMode, sink: Sink) -> Completion:
         """Return the interpretation of one answer."""
         answer = await self._answer(request, mode, sink)
-        made = completion(answer, request, as_json=mode is Mode.JSON_SCHEMA)
+        made = completion(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
         extras = self._dialect(request.model or self._settings.model).extras
         for call, raw in zip((made.call, *made.further) if made.call else (), answer.calls, strict=False):
             if call is not None:
                 extras.keep(call, answer.reasoning, raw.extra)
         return made
 
-    async def _answer(self, request: ModelRequest, mode: Mode, sink: Sink) -> Answer:
+    async def _answer(self, request: ModelRequest, mode: CallMode, sink: Sink) -> Answer:
         """Return one answer; a model that spends its room on reasoning gets more."""
         name = request.model or self._settings.model
         first, *larger = sorted({self._room(request, name, factor) for factor in (1, *_THINKING)})
@@ -228,7 +228,7 @@ class OpenAIModel:
             room = max(room, min(max(request.max_tokens * factor, _LEAST_THINKING * factor // 4), _MOST_TOKENS))
         return min(filter(None, (room, request.most_tokens, self._dialect(name).most_tokens)))
 
-    async def _ask(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
+    async def _ask(self, request: ModelRequest, mode: CallMode, room: int, sink: Sink) -> Answer:
         """Return one answer, with retries while they may help and the budget lasts."""
         max_retry_wait = self._settings.max_retry_wait
         name = request.model or self._settings.model
@@ -257,14 +257,16 @@ class OpenAIModel:
     def _backoff(self, attempt: int) -> float:
         return self._settings.pause * float(2**attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
-    async def _adapted(self, request: ModelRequest, mode: Mode, room: int, sink: Sink) -> Answer:
+    async def _adapted(self, request: ModelRequest, mode: CallMode, room: int, sink: Sink) -> Answer:
         """Return one answer, with the options that the endpoint accepts."""
         name = request.model or self._settings.model
         dialect = self._dialect(name)
         for _ in range(_MAX_ADAPTATIONS):
             body = dialect.body(request, name, mode, room)
             reader = AnswerReader(
-                sink, FunctionNames(request.functions), as_json=mode is Mode.JSON_SCHEMA and bool(request.functions)
+                sink,
+                FunctionNames(request.functions),
+                as_json=mode is CallMode.JSON_SCHEMA and bool(request.functions),
             )
             try:
                 answer = await self._read(body, dialect.path, reader)

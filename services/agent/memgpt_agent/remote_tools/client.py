@@ -11,7 +11,6 @@ from memgpt.tool.v1 import tool_service_pb2 as pb
 from memgpt.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 from memgpt_runtime import errors, reasons
 from memgpt_runtime.channel import open_channel
-from memgpt_runtime.errors import Reason
 
 from memgpt_agent.domain import Tool
 from memgpt_agent.remote_tools import description
@@ -77,7 +76,7 @@ class ToolClient:
         try:
             address = normal(address)
         except ValueError as error:
-            raise errors.invalid("address", str(error)) from error
+            raise reasons.invalid_field(str(error), field="address") from error
         tls = self._allowed.tls(address)
         if tls is None:
             raise reasons.not_permitted(
@@ -171,20 +170,18 @@ class ToolClient:
 
 
 def _not_listed(address: str, code: grpc.StatusCode) -> errors.ServiceError:
-    where = {"address": address}
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return errors.Unavailable(
-            Reason.TOOL_UNAVAILABLE,
+        return reasons.tool_unavailable(
             f"nothing answers at {address}; check that the tool's server runs there, and whether it speaks TLS (tls://"
             " in agent.tool_addresses)",
-            metadata=where,
+            address=address,
         )
     what = (
         "does not serve memgpt.tool.v1.ToolService"
         if code is grpc.StatusCode.UNIMPLEMENTED
         else f"fails to list its functions ({code.name})"
     )
-    return errors.FailedPrecondition(Reason.TOOL_UNUSABLE, f"what listens at {address} {what}", metadata=where)
+    return reasons.tool_unusable(f"what listens at {address} {what}", address=address)
 
 
 def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
@@ -200,8 +197,4 @@ def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
             found[one.name] = description.describe(one.name, one.description, one.parameters, address)
         return tuple(found.values())
     except description.UnusableToolError as error:
-        raise errors.FailedPrecondition(
-            Reason.TOOL_UNUSABLE,
-            f"what {address} lists cannot be used: {error}",
-            metadata={"address": address},
-        ) from None
+        raise reasons.tool_unusable(f"what {address} lists cannot be used: {error}", address=address) from None

@@ -11,7 +11,7 @@ from memgpt.memory.v1 import (
     block_pb2,
     profile_pb2,
 )
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes, profiles
@@ -35,7 +35,7 @@ class AgentRpcs(ServicerBase):
         try:
             envelopes.zone(time_zone)
         except ValueError as error:
-            raise invalid("time_zone", str(error)) from error
+            raise reasons.invalid_field(str(error), field="time_zone") from error
         instructions = await self._profiles.text(profile_pb2.PROFILE_KIND_PRESET, preset)
         texts = {
             "persona": await self._profiles.text(profile_pb2.PROFILE_KIND_PERSONA, persona),
@@ -108,7 +108,7 @@ def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[bl
     blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
     for given in request.blocks:
         if sum(block.label == given.label for block in request.blocks) > 1:
-            raise invalid("blocks.label", f"duplicate block {given.label!r}; give each label once")
+            raise reasons.invalid_field(f"duplicate block {given.label!r}; give each label once", field="blocks.label")
         block = blocks.setdefault(given.label, block_pb2.BlockEdit(limit=limit))
         block.MergeFrom(given)
     return list(blocks.values())

@@ -9,8 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1 import heartbeat_pb2
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason, invalid
+from memgpt_runtime import reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes
@@ -31,7 +30,7 @@ class HeartbeatRpcs(ServicerBase):
         try:
             await change(self._memory, request.agent_id, lambda plan: plan.with_heartbeat(_kept(plan, new)))
         except PlanError as error:
-            raise errors.FailedPrecondition(Reason.WRONG_STATE, str(error)) from error
+            raise reasons.wrong_state(str(error), resource="heartbeats", state="LIMIT") from error
         return pb.SetHeartbeatResponse(heartbeat=_proto(new, stored.time_zone))
 
     async def ListHeartbeats(self, request: pb.ListHeartbeatsRequest, context: Any) -> pb.ListHeartbeatsResponse:
@@ -71,18 +70,18 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
         case "interval":
             seconds = given.interval.ToMicroseconds() / 1e6
             if not _SHORTEST <= seconds <= _LONGEST:
-                raise invalid("heartbeat.interval", "interval must be 1 second to 366 days")
+                raise reasons.invalid_field("interval must be 1 second to 366 days", field="heartbeat.interval")
             return new.model_copy(update={"interval": seconds})
         case "cron":
             try:
                 check_cron(given.cron, created, envelopes.zone(stored.time_zone))
             except PlanError as error:
-                raise invalid("heartbeat.cron", str(error)) from error
+                raise reasons.invalid_field(str(error), field="heartbeat.cron") from error
             return new.model_copy(update={"cron": given.cron})
         case _:
             at = given.at.ToMicroseconds() / 1e6
             if not 0 < at <= created + _LONGEST:
-                raise invalid("heartbeat.at", "at must be after 1970, and at most 366 days ahead")
+                raise reasons.invalid_field("at must be after 1970, and at most 366 days ahead", field="heartbeat.at")
             return new.model_copy(update={"at": at})
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.event_pb2 import Started, TurnEvent
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
-from memgpt_runtime import errors
-from memgpt_runtime.errors import Reason, invalid
+from memgpt_runtime import reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes
@@ -31,7 +30,7 @@ class TurnRpcs(ServicerBase):
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> AsyncIterator[pb.SendMessageResponse]:
         if request.HasField("text") and not request.text.strip():
-            raise invalid("text", "text must not be blank; say something to the agent")
+            raise reasons.invalid_field("text must not be blank; say something to the agent", field="text")
         request_id, placeholder = request.request_id or new_id("req"), new_time_placeholder()
         turn = TurnRequest(
             agent_id=request.agent_id,
@@ -103,7 +102,7 @@ class TurnRpcs(ServicerBase):
             if told != first:
                 yield told
             if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
-                raise errors.FailedPrecondition(Reason.MODEL_UNUSABLE, event.body.reason)
+                raise reasons.model_unusable(event.body.reason, model="")
 
     async def _input(self, request: pb.SendMessageRequest, time: str) -> Message:
         """Return the agent's input in its envelope; ``time`` is the placeholder for the time of the turn."""

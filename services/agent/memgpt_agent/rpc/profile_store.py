@@ -7,7 +7,6 @@ import re
 from memgpt.memory.v1 import profile_pb2
 from memgpt.memory.v1 import profile_service_pb2 as pb
 from memgpt_runtime import errors, reasons
-from memgpt_runtime.errors import Reason
 from memgpt_runtime.pagination import normalize_page_size
 
 from memgpt_agent.memory.client import MemoryClient, call
@@ -48,11 +47,11 @@ class ProfileStore:
             return (await call(self._memory.profiles.GetProfile(pb.GetProfileRequest(kind=kind, name=name)))).profile
         except errors.NotFound as error:
             word = _WORDS[_KINDS[kind]]
-            raise errors.NotFound(
-                Reason.PROFILE_NOT_FOUND,
+            raise reasons.profile_not_found(
                 f"there is no {word} {name!r}; use one of {', '.join(texts)}, or add it"
                 f" (PutProfile, `memgpt add {word}`)",
-                metadata={"kind": word, "name": name},
+                kind=word,
+                name=name,
             ) from error
 
     async def put(self, kind: profile_pb2.ProfileKind.ValueType, name: str, text: str) -> profile_pb2.Profile:
@@ -94,11 +93,7 @@ class ProfileStore:
             return count
         match = _BUILT_IN_TOKEN.fullmatch(token)
         if match is None or int(match[1]) != kind or not 0 < int(match[2]) <= count:
-            raise errors.InvalidArgument(
-                Reason.INVALID_PAGE_TOKEN,
-                "page_token is not valid for this request; start again without it",
-                field="page_token",
-            )
+            raise reasons.invalid_page_token("page_token is not valid for this request; start again without it")
         return int(match[2])
 
     def _must_be_added(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:

@@ -4,7 +4,7 @@
 | --- | --- |
 | `spec` | what a format is, what its parser gets and returns |
 | `registry` | the list of formats |
-| `sniffing`, `probe` | how the format of a file is detected |
+| `sniffing`, `inspected` | how the format of a file is detected |
 | `office` | code shared by office formats: bounded ZIP archives of XML, drawings, equations |
 | `embedded` | files within files |
 
@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from memgpt_loader.formats.registry import FORMATS, format_of, parse
 from memgpt_loader.formats.sniffing import media_type_of
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed
 from memgpt_loader.notes import Note, NoteKind, Notes
 
 __all__ = [
     "FORMATS",
     "VERSION",
     "File",
+    "FileLimits",
     "Format",
-    "Limits",
     "Note",
     "NoteKind",
     "Notes",

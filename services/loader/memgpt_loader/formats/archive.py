@@ -16,9 +16,9 @@ from typing import IO, BinaryIO, cast
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
-from memgpt_loader.formats.inspected_file import Probe
+from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.office.packages import open_package
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, too_many_pages
 from memgpt_loader.markup import one_line
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -40,7 +40,7 @@ _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, Val
 _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     if file.depth >= MOST_DEPTH:
         raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
     notes = Notes()
@@ -52,7 +52,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
     return Parsed(len(members), _pages(file, members, limits, notes), notes)
 
 
-def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
+def _pages(file: File, members: list[str], limits: FileLimits, notes: Notes) -> Iterator[PageText]:
     chars = 0
     # A name may occur twice, so members are identified by position.
     for number, (name, read) in enumerate(_contents(file, limits, notes), start=1):
@@ -72,11 +72,11 @@ def _pages(file: File, members: list[str], limits: Limits, notes: Notes) -> Iter
         yield PageText(number, f"{heading}\n\n{words}".strip())
 
 
-def _members(file: File, limits: Limits) -> Iterator[str]:
+def _members(file: File, limits: FileLimits) -> Iterator[str]:
     return (name for name, _ in _contents(file, limits, Notes()))
 
 
-def _contents(file: File, limits: Limits, notes: Notes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _contents(file: File, limits: FileLimits, notes: Notes) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield the names of the member files, and what reads each: it raises FileFailure if the member is damaged."""
     if file.media_type == ARCHIVE:
         with open_package(file, _WHAT, limits) as package:
@@ -138,7 +138,7 @@ def _counts(name: str) -> bool:
 
 
 @contextmanager
-def _unpacked(file: File, limits: Limits) -> Iterator[BinaryIO]:
+def _unpacked(file: File, limits: FileLimits) -> Iterator[BinaryIO]:
     """Unpack a tar archive or a single compressed file in memory, within the size limits."""
     with file.open() as stream:
         if file.media_type == TAR:
@@ -184,13 +184,15 @@ def _inner_name(file: File) -> str:
     return PurePosixPath(name).stem or "file"
 
 
-def _signature(probe: Probe) -> str:
+def _signature(inspected: InspectedFile) -> str:
     # Programs and unsupported document formats are ZIP archives, too.
-    if probe.parts is not None and (not probe.suffix or probe.suffix == ".zip" or probe.named.startswith("text/")):
+    if inspected.parts is not None and (
+        not inspected.suffix or inspected.suffix == ".zip" or inspected.named.startswith("text/")
+    ):
         return ARCHIVE
-    if probe.head.startswith(_TAR, _TAR_AT):
+    if inspected.head.startswith(_TAR, _TAR_AT):
         return TAR
-    return next((kind for kind, (magic, _) in _PACKED.items() if probe.head.startswith(magic)), "")
+    return next((kind for kind, (magic, _) in _PACKED.items() if inspected.head.startswith(magic)), "")
 
 
 FORMAT = Format(

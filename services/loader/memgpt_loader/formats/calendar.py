@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.inspected_file import Probe
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
+from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import Notes
 
@@ -91,14 +91,14 @@ def _time(value: str) -> str:
     return day if match[4] is None else f"{day} {match[4]}:{match[5]}{' UTC' if match[6] else ''}"
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     source = decoding.decode(file.read(), notes=notes)
     return Parsed(1, flowing(calendar_text(source) or source), notes)
 
 
-def _signature(probe: Probe) -> str:
-    return CALENDAR if probe.head.lstrip(b"\xef\xbb\xbf\r\n ").upper().startswith(b"BEGIN:VCALENDAR") else ""
+def _signature(inspected: InspectedFile) -> str:
+    return CALENDAR if inspected.head.lstrip(b"\xef\xbb\xbf\r\n ").upper().startswith(b"BEGIN:VCALENDAR") else ""
 
 
 FORMAT = Format(

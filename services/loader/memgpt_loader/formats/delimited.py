@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import table_lines
 
@@ -28,7 +28,7 @@ _ESCAPED_QUOTE = re.compile(r'\\"(?![,;\t|\r\n]|$)')
 csv.field_size_limit(_MOST_CELL_CHARS)
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     """Open a table. It is streamed, because it may be larger than memory."""
     notes = Notes()
     return Parsed(1, _pieces(file, notes), notes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from memgpt_loader.formats.inspected_file import ZIP
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.notes import Notes
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     from memgpt_loader.formats.office.packages import open_package
     from memgpt_loader.formats.office.word import WordReader
 
@@ -25,6 +25,6 @@ FORMAT = Format(
     reads="paragraphs, headings, numbered lists, tables, links, text boxes, imported parts, charts, diagrams, "
     "equations, symbols, comments, footnotes, endnotes, headers, footers and alternative texts, as last revised",
     omits="hidden text, pictures without alternative text, embedded objects",
-    signature=lambda probe: DOCX if probe.is_office("word/") else "",
+    signature=lambda inspected: DOCX if inspected.is_office("word/") else "",
     first_bytes=ZIP,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.spec import File, Limits
+from memgpt_loader.formats.spec import File, FileLimits
 from memgpt_loader.notes import Notes
 
 MOST_DEPTH = 3
 """Maximum nesting depth of embedded files, not counting the outermost file."""
 
 
-def embedded_text(name: str, data: bytes, outer: File, limits: Limits, notes: Notes) -> str:
+def embedded_text(name: str, data: bytes, outer: File, limits: FileLimits, notes: Notes) -> str:
     """Return the text of a file embedded in another file.
 
     Args:

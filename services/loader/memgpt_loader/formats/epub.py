@@ -10,7 +10,7 @@ from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import Package, local, open_package, resolve
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 
 EPUB = "application/epub+zip"
@@ -21,7 +21,7 @@ _ENCRYPTION = "META-INF/encryption.xml"
 _FONTS = (".ttf", ".otf", ".woff", ".woff2")
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def parse(file: File, limits: FileLimits) -> Parsed:
     """Open a book."""
     notes = Notes()
     with open_package(file, _WHAT, limits) as package:
@@ -35,7 +35,7 @@ def parse(file: File, limits: Limits) -> Parsed:
     return Parsed(len(chapters), _pages(file, chapters, limits, notes), notes)
 
 
-def _pages(file: File, chapters: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
+def _pages(file: File, chapters: list[str], limits: FileLimits, notes: Notes) -> Iterator[PageText]:
     from memgpt_loader.formats.html_text import to_text
 
     any_text = False
@@ -109,6 +109,6 @@ FORMAT = Format(
     reads="chapters in order of reading",
     omits="chapters that the book names and does not hold, chapters that are pictures",
     pages="chapters",
-    signature=lambda probe: EPUB if probe.declared == EPUB else "",
+    signature=lambda inspected: EPUB if inspected.declared == EPUB else "",
     first_bytes=ZIP,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.inspected_file import Probe, after_prolog
-from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
+from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
+from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.notes import Notes
 
 HTML = "text/html"
@@ -14,7 +14,7 @@ HTML = "text/html"
 _START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     from memgpt_loader.formats.html_text import to_text
 
     notes = Notes()
@@ -22,9 +22,9 @@ def _parse(file: File, limits: Limits) -> Parsed:
     return Parsed(1, flowing(to_text(decoding.decode(data, decoding.declared_encoding(data), notes))), notes)
 
 
-def _signature(probe: Probe) -> str:
+def _signature(inspected: InspectedFile) -> str:
     return (
-        HTML if probe.named != MARKDOWN and _START.match(after_prolog(probe.head)) else ""
+        HTML if inspected.named != MARKDOWN and _START.match(after_prolog(inspected.head)) else ""
     )  # Markdown files often begin with it
 
 

@@ -18,7 +18,7 @@ _OLE_BYTES = 64 * 1024 * 1024
 """Maximum bytes of a compound file to search; its directory may be anywhere."""
 
 
-class Probe:
+class InspectedFile:
     """A file whose format is being detected."""
 
     def __init__(self, name: str, source: BinaryIO | bytes, named: str = "") -> None:

@@ -16,9 +16,9 @@ from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.calendar import calendar_text
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
-from memgpt_loader.formats.inspected_file import Probe
+from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.mail_headers import decoded_header
-from memgpt_loader.formats.spec import PLAIN, File, Format, Limits, Parsed, broken, flowing
+from memgpt_loader.formats.spec import PLAIN, File, FileLimits, Format, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -51,13 +51,13 @@ _WORD = re.compile(r"\w+")
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     """Open a message. It has no pages; attached documents become sections of its text, under their names."""
     notes = Notes()
     return Parsed(1, flowing(message_text(file.read(), file, limits, notes)), notes)
 
 
-def message_text(data: bytes, file: File, limits: Limits, notes: Notes) -> str:
+def message_text(data: bytes, file: File, limits: FileLimits, notes: Notes) -> str:
     """Return the text of a message and of its attachments.
 
     Args:
@@ -77,10 +77,10 @@ def message_text(data: bytes, file: File, limits: Limits, notes: Notes) -> str:
         raise broken("the message", error) from error
 
 
-def is_message(probe: Probe) -> bool:
+def is_message(inspected: InspectedFile) -> bool:
     """Whether a file that may be plain text begins with the headers of a message."""
-    head = probe.head.removeprefix(_MARK).lstrip(b"\r\n")
-    return probe.named in ("", PLAIN, MAIL) and _START.match(head) is not None and len(_HEADER.findall(head)) > 2
+    head = inspected.head.removeprefix(_MARK).lstrip(b"\r\n")
+    return inspected.named in ("", PLAIN, MAIL) and _START.match(head) is not None and len(_HEADER.findall(head)) > 2
 
 
 def _message(data: bytes) -> EmailMessage:
@@ -112,7 +112,7 @@ class _Shown:
 
 
 class _MessageReader:
-    def __init__(self, file: File, limits: Limits, notes: Notes) -> None:
+    def __init__(self, file: File, limits: FileLimits, notes: Notes) -> None:
         self._file = file
         self._limits = limits
         self._notes = notes
@@ -325,8 +325,8 @@ def _header(message: EmailMessage, name: str) -> str:
         return ""
 
 
-def _signature(probe: Probe) -> str:
-    return MAIL if is_message(probe) and not probe.head.startswith(b"From ") else ""
+def _signature(inspected: InspectedFile) -> str:
+    return MAIL if is_message(inspected) and not inspected.head.startswith(b"From ") else ""
 
 
 FORMAT = Format(

@@ -8,9 +8,9 @@ from itertools import chain, pairwise
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import Probe
+from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.mail import is_message, message_text
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed
 from memgpt_loader.notes import NoteKind, Notes
 
 MBOX = "application/mbox"
@@ -23,13 +23,13 @@ _HEADER = re.compile(rb"[!-9;-~]+:")
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def parse(file: File, limits: FileLimits) -> Parsed:
     """Open an archive. It may be very large, so only one message is in memory at a time."""
     notes = Notes()
     return Parsed(1, _pieces(file, limits, notes), notes)
 
 
-def _pieces(file: File, limits: Limits, notes: Notes) -> Iterator[PageText]:
+def _pieces(file: File, limits: FileLimits, notes: Notes) -> Iterator[PageText]:
     any_text = False
     with file.open() as stream:
         for number, data in enumerate(_messages(stream), start=1):
@@ -72,8 +72,8 @@ def _unescaped(lines: list[bytes]) -> bytes:
     return _ESCAPED.sub(rb"\1", b"".join(lines))
 
 
-def _signature(probe: Probe) -> str:
-    return MBOX if is_message(probe) and probe.head.startswith(b"From ") else ""
+def _signature(inspected: InspectedFile) -> str:
+    return MBOX if is_message(inspected) and inspected.head.startswith(b"From ") else ""
 
 
 FORMAT = Format(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -16,7 +16,7 @@ NOTEBOOK = "application/x-ipynb+json"
 _WHAT = "the notebook"
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     try:
         notebook = json.loads(decoding.decode(file.read(), notes=notes))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import ZIP, Probe
+from memgpt_loader.formats.inspected_file import ZIP, InspectedFile
 from memgpt_loader.formats.office.odf import OpenDocumentReader
 from memgpt_loader.formats.office.packages import Package, attribute, local, open_package, parse_tree
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, encrypted, flowing, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, encrypted, flowing, too_many_pages
 from memgpt_loader.notes import Notes
 
 _PREFIX = "application/vnd.oasis.opendocument."
@@ -21,7 +21,7 @@ _MANIFEST = "META-INF/manifest.xml"
 _FLAT_START = re.compile(rb"<(?:\w+:)?document\s[^>]*?mimetype\s*=\s*[\"']([\w./-]+)", re.DOTALL)
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     if file.media_type.endswith(_FLAT):
         with file.open() as stream:
@@ -36,7 +36,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
         return Parsed(parsed.documents, iter(list(parsed.pages)), notes)
 
 
-def _parsed(reader: OpenDocumentReader, limits: Limits, notes: Notes) -> Parsed:
+def _parsed(reader: OpenDocumentReader, limits: FileLimits, notes: Notes) -> Parsed:
     match reader.kind:
         case "spreadsheet":
             sheets = reader.sheets()
@@ -48,7 +48,7 @@ def _parsed(reader: OpenDocumentReader, limits: Limits, notes: Notes) -> Parsed:
             return Parsed(1, flowing(reader.text()), notes)
 
 
-def _paged(count: int, what: str, texts: Iterator[str], limits: Limits, notes: Notes) -> Parsed:
+def _paged(count: int, what: str, texts: Iterator[str], limits: FileLimits, notes: Notes) -> Parsed:
     if not count:
         raise FileFailure(FailureReason.EMPTY, f"the file has no {what}; check that it was saved completely")
     if count > limits.max_pages:
@@ -56,7 +56,7 @@ def _paged(count: int, what: str, texts: Iterator[str], limits: Limits, notes: N
     return Parsed(count, _pages(texts, what, limits), notes)
 
 
-def _pages(texts: Iterator[str], what: str, limits: Limits) -> Iterator[PageText]:
+def _pages(texts: Iterator[str], what: str, limits: FileLimits) -> Iterator[PageText]:
     any_text = False
     for number, text in enumerate(texts, start=1):
         any_text = any_text or bool(text)
@@ -83,14 +83,14 @@ def _is_encrypted(package: Package) -> bool:
     )
 
 
-def _signature(probe: Probe) -> str:
-    if probe.declared.startswith(_PREFIX):
-        return next((kind for kind in (TEXT, SHEETS, SLIDES, DRAWING) if probe.declared.startswith(kind)), TEXT)
+def _signature(inspected: InspectedFile) -> str:
+    if inspected.declared.startswith(_PREFIX):
+        return next((kind for kind in (TEXT, SHEETS, SLIDES, DRAWING) if inspected.declared.startswith(kind)), TEXT)
     return ""
 
 
-def _flat_signature(probe: Probe) -> str:
-    match = _FLAT_START.search(probe.head) if b"oasis:names:tc:opendocument" in probe.head else None
+def _flat_signature(inspected: InspectedFile) -> str:
+    match = _FLAT_START.search(inspected.head) if b"oasis:names:tc:opendocument" in inspected.head else None
     kind = match[1].decode("ascii", "replace") if match else ""
     return next((f"{each}{_FLAT}" for each in (TEXT, SHEETS, SLIDES, DRAWING) if kind.startswith(each)), "")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.spec import MARKDOWN, PLAIN, File, Format, Limits, PageText, Parsed
+from memgpt_loader.formats.spec import MARKDOWN, PLAIN, File, FileLimits, Format, PageText, Parsed
 from memgpt_loader.notes import Notes
 
 _CODE = (
@@ -23,7 +23,7 @@ _DECLARED = re.compile(rb"(?:coding\s*[:=]\s*[\"']?|@charset\s+\"|\\inputenc\w*\
 _DECLARED_WITHIN = 200
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def parse(file: File, limits: FileLimits) -> Parsed:
     """Open a text file. It is streamed, because it may be larger than memory."""
     notes = Notes()
     return Parsed(1, _pieces(file, notes), notes)

@@ -8,7 +8,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import Package, local, open_package, relationship_id
 from memgpt_loader.formats.office.slides import SlideReader
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -16,7 +16,7 @@ PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentatio
 _WHAT = "the presentation"
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     with open_package(file, _WHAT, limits) as package:
         slides = _slides(package, notes)
@@ -41,7 +41,7 @@ def _slides(package: Package, notes: Notes) -> list[str]:
     return found
 
 
-def _pages(file: File, slides: list[str], limits: Limits, notes: Notes) -> Iterator[PageText]:
+def _pages(file: File, slides: list[str], limits: FileLimits, notes: Notes) -> Iterator[PageText]:
     any_text = False
     with open_package(file, _WHAT, limits) as package:
         reader = SlideReader(package, notes)
@@ -65,6 +65,6 @@ FORMAT = Format(
     "alternative texts, comments and the speaker's notes",
     omits="pictures without alternative text, sounds, films, embedded objects",
     pages="slides",
-    signature=lambda probe: PPTX if probe.is_office("ppt/") else "",
+    signature=lambda inspected: PPTX if inspected.is_office("ppt/") else "",
     first_bytes=ZIP,
 )

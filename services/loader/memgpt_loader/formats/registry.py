@@ -24,7 +24,7 @@ from memgpt_loader.formats import (
     xls,
     xlsx,
 )
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed
 
 FORMATS: tuple[Format, ...] = (
     pdf.FORMAT,
@@ -68,7 +68,7 @@ def format_of(media_type: str) -> Format:
     return _BY_MEDIA_TYPE[media_type]
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def parse(file: File, limits: FileLimits) -> Parsed:
     """Open a file with the parser of its format.
 
     Raises:

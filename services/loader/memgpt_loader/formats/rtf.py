@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from memgpt_loader.decoding import writable
-from memgpt_loader.formats.inspected_file import Probe
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, broken, flowing
+from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, broken, flowing
 from memgpt_loader.markup import tidy
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -20,7 +20,7 @@ _FRAME = re.compile(rb"\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
 _OBJECT = re.compile(rb"\\objdata\b")
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     from striprtf.striprtf import rtf_to_text
 
     notes = Notes()
@@ -50,8 +50,8 @@ def _as_text(match: re.Match[bytes]) -> bytes:
             return b"\\par " + kind.capitalize() + b": "
 
 
-def _signature(probe: Probe) -> str:
-    return RTF if probe.head.lstrip().startswith(_SIGNATURE) else ""
+def _signature(inspected: InspectedFile) -> str:
+    return RTF if inspected.head.lstrip().startswith(_SIGNATURE) else ""
 
 
 FORMAT = Format(

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import OLE, Probe, suffix_of
+from memgpt_loader.formats.inspected_file import OLE, InspectedFile, suffix_of
 from memgpt_loader.formats.registry import FORMATS, format_of, media_type_named
 from memgpt_loader.formats.spec import PLAIN, Format, encrypted
 
@@ -61,55 +61,57 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
         FileFailure: EMPTY, ENCRYPTED, BROKEN (the content does not match the extension) or UNSUPPORTED.
     """
     named = media_type_named(suffix_of(name))
-    probe = Probe(name, source, named)
-    if not probe.head:
+    inspected = InspectedFile(name, source, named)
+    if not inspected.head:
         raise FileFailure(FailureReason.EMPTY, "the file is empty; check that it was saved or downloaded completely")
-    if found := _signed(probe, _BINARY):
+    if found := _signed(inspected, _BINARY):
         return found
-    if probe.holds_stream(_ENCRYPTED_OFFICE):
+    if inspected.holds_stream(_ENCRYPTED_OFFICE):
         raise encrypted()
     if named and (first := format_of(named).first_bytes):
-        if probe.head.startswith(first) and probe.parts is None:
+        if inspected.head.startswith(first) and inspected.parts is None:
             return named  # the parser reports what is damaged
-        named = format_of(named).also_text if _is_text(probe) else ""
+        named = format_of(named).also_text if _is_text(inspected) else ""
         if not named:
-            raise _misnamed(probe, media_type_named(probe.suffix))
-    if found := _signed(probe, _TEXT):
+            raise _misnamed(inspected, media_type_named(inspected.suffix))
+    if found := _signed(inspected, _TEXT):
         return found
-    if foreign := _foreign(probe):
+    if foreign := _foreign(inspected):
         what, advice = foreign
         raise FileFailure(FailureReason.UNSUPPORTED, f"the file is {what}, which the Loader does not read; {advice}")
-    return named or _unnamed(probe)
+    return named or _unnamed(inspected)
 
 
-def _is_text(probe: Probe) -> bool:
-    return b"\x00" not in probe.head and _foreign(probe) is None
+def _is_text(inspected: InspectedFile) -> bool:
+    return b"\x00" not in inspected.head and _foreign(inspected) is None
 
 
-def _signed(probe: Probe, formats: Sequence[Format]) -> str:
-    return next((found for each in formats if each.signature is not None and (found := each.signature(probe))), "")
+def _signed(inspected: InspectedFile, formats: Sequence[Format]) -> str:
+    return next((found for each in formats if each.signature is not None and (found := each.signature(inspected))), "")
 
 
-def _misnamed(probe: Probe, named: str) -> FileFailure:
-    what, advice = _foreign(probe) or ("", "export or download it again")
+def _misnamed(inspected: InspectedFile, named: str) -> FileFailure:
+    what, advice = _foreign(inspected) or ("", "export or download it again")
     return FileFailure(
         FailureReason.BROKEN,
-        f"the file has a {probe.suffix} extension, but its content is not a {format_of(named).name}"
+        f"the file has a {inspected.suffix} extension, but its content is not a {format_of(named).name}"
         f"{f' but {what}' if what else ''}; {advice}",
     )
 
 
-def _foreign(probe: Probe) -> tuple[str, str] | None:
+def _foreign(inspected: InspectedFile) -> tuple[str, str] | None:
     """Return the name of an unsupported format and what to do about it; None if it is not recognized."""
-    if probe.head.startswith(OLE):
-        found = next(((what, advice) for name, what, advice in _COMPOUND if probe.holds_stream(name)), None)
+    if inspected.head.startswith(OLE):
+        found = next(((what, advice) for name, what, advice in _COMPOUND if inspected.holds_stream(name)), None)
         return found or ("a legacy office document", _CONVERT)
-    return next(((what, advice) for magic, what, advice in _FOREIGN if re.match(magic, probe.head, re.DOTALL)), None)
+    return next(
+        ((what, advice) for magic, what, advice in _FOREIGN if re.match(magic, inspected.head, re.DOTALL)), None
+    )
 
 
-def _unnamed(probe: Probe) -> str:
-    probe.stream.seek(0)
-    if decoding.is_utf8(probe.stream):
+def _unnamed(inspected: InspectedFile) -> str:
+    inspected.stream.seek(0)
+    if decoding.is_utf8(inspected.stream):
         return PLAIN
     known = ", ".join(sorted(extension for each in FORMATS for extension in each.extensions))
     raise FileFailure(

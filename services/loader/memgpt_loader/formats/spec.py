@@ -13,14 +13,14 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.notes import Notes
 
 if TYPE_CHECKING:
-    from memgpt_loader.formats.inspected_file import Probe
+    from memgpt_loader.formats.inspected_file import InspectedFile
 
 PLAIN = "text/plain"
 MARKDOWN = "text/markdown"
 
 
 @dataclass(frozen=True)
-class Limits:
+class FileLimits:
     """Limits of parsing one file."""
 
     max_pages: int
@@ -87,7 +87,7 @@ class Format:
     """Name for people, as in "is not a PDF"."""
     media_types: Mapping[str, tuple[str, ...]]
     """Extensions, in lower case and with their dot, by media type."""
-    parse: Callable[[File, Limits], Parsed]
+    parse: Callable[[File, FileLimits], Parsed]
     """Opens a file; raises FileFailure if it cannot be read. Imports large libraries only when called."""
     reads: str
     """The content that is extracted, for people: a phrase without a full stop."""
@@ -95,7 +95,7 @@ class Format:
     """The content that is left out and noted, for people; empty if there is none."""
     pages: str = ""
     """The word for its documents, such as "pages" or "slides"; empty if it has none."""
-    signature: Callable[[Probe], str] | None = None
+    signature: Callable[[InspectedFile], str] | None = None
     """Returns the media type by content, or an empty string. None for text, which is identified by its extension."""
     first_bytes: bytes = b""
     """Bytes that every such file begins with; a file with the extension but other bytes is broken. Empty for text."""
@@ -126,7 +126,7 @@ def closing(stream: BinaryIO, pages: Iterator[PageText]) -> Iterator[PageText]:
         yield from pages
 
 
-def too_many_pages(pages: int, what: str, limits: Limits) -> FileFailure:
+def too_many_pages(pages: int, what: str, limits: FileLimits) -> FileFailure:
     """Return the failure for a file with too many pages."""
     return FileFailure(
         FailureReason.TOO_LARGE,

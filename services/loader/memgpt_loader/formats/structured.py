@@ -9,7 +9,7 @@ from typing import Any
 
 from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, flowing
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, flowing
 from memgpt_loader.notes import NoteKind, Notes
 
 JSON = "application/json"
@@ -18,7 +18,7 @@ JSONL = "application/jsonl"
 _MOST_DEPTH = 200
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     """Open a JSON document or a JSON Lines file."""
     notes = Notes()
     return Parsed(1, _records(file, notes) if file.media_type == JSONL else _document(file, notes), notes)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.inspected_file import Probe
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed, flowing
+from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.markup import one_line
 from memgpt_loader.notes import Notes
 
@@ -56,13 +56,15 @@ def _dialogue(source: str) -> Iterator[str]:
             yield line.split(",", 9)[-1].replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     return Parsed(1, flowing("\n".join(spoken(decoding.decode(file.read(), notes=notes), file.media_type))), notes)
 
 
-def _signature(probe: Probe) -> str:
-    return VTT if probe.head.removeprefix(b"\xef\xbb\xbf").startswith((b"WEBVTT\n", b"WEBVTT\r", b"WEBVTT ")) else ""
+def _signature(inspected: InspectedFile) -> str:
+    return (
+        VTT if inspected.head.removeprefix(b"\xef\xbb\xbf").startswith((b"WEBVTT\n", b"WEBVTT\r", b"WEBVTT ")) else ""
+    )
 
 
 FORMAT = Format(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from memgpt_loader import decoding
-from memgpt_loader.formats.inspected_file import Probe, after_prolog
-from memgpt_loader.formats.spec import MARKDOWN, File, Format, Limits, Parsed, flowing
+from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
+from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.notes import Notes
 
 SVG = "image/svg+xml"
@@ -15,7 +15,7 @@ _DOCTYPE = re.compile(rb"<!DOCTYPE\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>", re.IGNORECA
 _START = re.compile(rb"<(?:\w+:)?svg[\s>]", re.IGNORECASE)
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     from memgpt_loader.formats.html_text import drawing_labels
 
     notes = Notes()
@@ -24,11 +24,11 @@ def _parse(file: File, limits: Limits) -> Parsed:
     return Parsed(1, flowing("\n".join(labels)), notes)
 
 
-def _signature(probe: Probe) -> str:
-    head = after_prolog(probe.head)
+def _signature(inspected: InspectedFile) -> str:
+    head = after_prolog(inspected.head)
     if doctype := _DOCTYPE.match(head):
         head = after_prolog(head[doctype.end() :])
-    return SVG if probe.named != MARKDOWN and _START.match(head) else ""
+    return SVG if inspected.named != MARKDOWN and _START.match(head) else ""
 
 
 FORMAT = Format(

@@ -12,7 +12,7 @@ from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import NoteKind, Notes
-from memgpt_loader.tables import Row, table_lines
+from memgpt_loader.tables import TableRow, table_lines
 
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _MOST_COLUMNS = 16_384
@@ -103,14 +103,14 @@ class WorkbookReader:
             elif each.kind == "drawing":
                 yield from self._drawing(each.target, sheet)
 
-    def _rows(self, sheet: Sheet, related: Mapping[str, Relationship]) -> Iterator[Row]:
+    def _rows(self, sheet: Sheet, related: Mapping[str, Relationship]) -> Iterator[TableRow]:
         around = self._around(sheet, related)
         going_down: list[tuple[_Merged, str]] = []
         last = 0
         for element in self._row_elements(sheet.part):
             number = _number(attribute(element, "r")) or last + 1
             if number > last + 1 and last:
-                yield Row([])  # rows without cells are not stored
+                yield TableRow([])  # rows without cells are not stored
             last = number
             row = self._row(element, number, sheet, around)
             going_down = [(each, text) for each, text in going_down if each.last_row >= number]
@@ -120,7 +120,7 @@ class WorkbookReader:
             for each in around.merged.get(number, ()):
                 if each.last_row > number and each.first_column < len(cells):
                     going_down.append((each, cells[each.first_column]))
-            yield Row(cells, row.heading, row.spans)
+            yield TableRow(cells, row.heading, row.spans)
 
     def _row_elements(self, part: str) -> Iterator[Element]:
         data: Element | None = None
@@ -132,7 +132,7 @@ class WorkbookReader:
                 if data is not None:
                     data.clear()
 
-    def _row(self, element: Element, number: int, sheet: Sheet, around: _Around) -> Row:
+    def _row(self, element: Element, number: int, sheet: Sheet, around: _Around) -> TableRow:
         cells: list[str] = []
         bold = filled = 0
         for cell in element:
@@ -152,7 +152,7 @@ class WorkbookReader:
             for each in around.merged.get(number, ())
             if each.last_column > each.first_column
         }
-        return Row(cells, bool(filled) and bold == filled, spans)
+        return TableRow(cells, bool(filled) and bold == filled, spans)
 
     def _cell(self, cell: Element, sheet: Sheet, reference: str) -> str:
         kind = attribute(cell, "t")

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import OLE, Probe
+from memgpt_loader.formats.inspected_file import OLE, InspectedFile
 from memgpt_loader.formats.office.number_format import displayed
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, broken, encrypted, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import Notes
-from memgpt_loader.tables import Row, table_lines
+from memgpt_loader.tables import TableRow, table_lines
 
 XLS = "application/vnd.ms-excel"
 
@@ -20,7 +20,7 @@ _WHAT = "the workbook"
 _MOST_COLUMNS = 16_384
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     import xlrd
 
     notes = Notes()
@@ -43,7 +43,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
     return Parsed(count, _pages(book, limits), notes)
 
 
-def _pages(book: Any, limits: Limits) -> Iterator[PageText]:
+def _pages(book: Any, limits: FileLimits) -> Iterator[PageText]:
     chars = 0
     any_text = False
     for index in range(book.nsheets):
@@ -75,7 +75,7 @@ def _lines(book: Any, sheet: Any) -> Iterator[str]:
             yield f"Comment on {_letters(column)}{row + 1}{author}: {words}"
 
 
-def _rows(book: Any, sheet: Any) -> Iterator[Row]:
+def _rows(book: Any, sheet: Any) -> Iterator[TableRow]:
     merged = {(first, left): (last, right) for first, last, left, right in sheet.merged_cells}
     going_down: dict[int, tuple[int, str]] = {}
     for row in range(sheet.nrows):
@@ -99,7 +99,7 @@ def _rows(book: Any, sheet: Any) -> Iterator[Row]:
             elif not text and (above := going_down.get(column)) is not None and row < above[0]:
                 text = above[1]
             cells.append(text)
-        yield Row(cells, bool(filled) and bold == filled, spans)
+        yield TableRow(cells, bool(filled) and bold == filled, spans)
 
 
 def _text(book: Any, cell: Any) -> str:
@@ -142,8 +142,8 @@ def _letters(column: int) -> str:
     return letters
 
 
-def _signature(probe: Probe) -> str:
-    if probe.holds_stream("Workbook") or (probe.named == XLS and probe.holds_stream("Book")):
+def _signature(inspected: InspectedFile) -> str:
+    if inspected.holds_stream("Workbook") or (inspected.named == XLS and inspected.holds_stream("Book")):
         return XLS
     return ""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import ZIP
 from memgpt_loader.formats.office.packages import open_package
-from memgpt_loader.formats.spec import File, Format, Limits, PageText, Parsed, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, too_many_pages
 from memgpt_loader.formats.workbook import Sheet, WorkbookReader
 from memgpt_loader.notes import Notes
 
@@ -17,7 +17,7 @@ _WHAT = "the workbook"
 _BINARY = "xl/workbook.bin"
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     with open_package(file, _WHAT, limits) as package:
         if _BINARY in package.names:
@@ -31,7 +31,7 @@ def _parse(file: File, limits: Limits) -> Parsed:
     return Parsed(len(sheets), _pages(file, sheets, limits, notes), notes)
 
 
-def _pages(file: File, sheets: Sequence[Sheet], limits: Limits, notes: Notes) -> Iterator[PageText]:
+def _pages(file: File, sheets: Sequence[Sheet], limits: FileLimits, notes: Notes) -> Iterator[PageText]:
     chars = 0
     any_text = False
     with open_package(file, _WHAT, limits) as package:
@@ -58,6 +58,6 @@ FORMAT = Format(
     "charts and alternative texts",
     omits="formulas that were never calculated (their text is read), pictures without alternative text",
     pages="sheets",
-    signature=lambda probe: XLSX if probe.is_office("xl/") else "",
+    signature=lambda inspected: XLSX if inspected.is_office("xl/") else "",
     first_bytes=ZIP,
 )

@@ -11,8 +11,9 @@ import datetime as dt
 import time
 from dataclasses import replace
 
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, Unavailable
+from memgpt_runtime.errors import Aborted, NotFound, Unavailable
 
 from memgpt_loader.loads import records
 from memgpt_loader.loads.live_load import LiveLoad
@@ -116,15 +117,14 @@ class LoadLeases:
 
 def load_not_found(load_id: str) -> NotFound:
     """Return the error for a load that does not exist."""
-    return NotFound(Reason.LOAD_NOT_FOUND, "unknown load; list loads to see their ids", metadata={"load_id": load_id})
+    return reasons.load_not_found("unknown load; list loads to see their ids", load_id=load_id)
 
 
 def load_elsewhere(load_id: str) -> Unavailable:
     """Return the error for a load that another Loader works on."""
-    return Unavailable(
-        Reason.LOAD_HELD_ELSEWHERE,
+    return reasons.load_held_elsewhere(
         "another Loader works on this load; retry, since it releases a load that nobody watches or uploads to",
-        metadata={"load_id": load_id},
+        load_id=load_id,
         retry_after=2.0,
     )
 
@@ -133,11 +133,10 @@ def _record_of(load: Load, etag: str) -> LoadRecord:
     try:
         return records.to_record(load, etag)
     except ValueError as error:
-        raise InvalidArgument(
-            Reason.TOO_LARGE,
+        raise reasons.too_large(
             "the list of files is too long to be stored; split it into several loads",
             field="files",
-            metadata={"limit_bytes": records.MAX_BYTES},
+            limit_bytes=records.MAX_BYTES,
         ) from error
 
 

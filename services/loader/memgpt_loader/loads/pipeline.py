@@ -23,7 +23,7 @@ from memgpt_loader.memory.port import BATCH_BYTES, BATCH_PASSAGES, FileWriter, M
 from memgpt_loader.model import FileVersion, Manifest, StoredFile
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.parsing.process import ParserUnavailable
-from memgpt_loader.parsing.results import Noted, Opened, PageRead, ParsedPassage
+from memgpt_loader.parsing.results import FileOpened, NotesReported, PageRead, ParsedPassage
 
 # Storing is idempotent, so it is retried after every failure that may be temporary.
 _TEMPORARY = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable, ParserUnavailable)
@@ -43,7 +43,7 @@ class Job:
     """Labels of the file."""
 
 
-class Pipeline:
+class FilePipeline:
     """Parses files and stores their passages.
 
     Attributes:
@@ -116,7 +116,7 @@ class Pipeline:
     ) -> StoredFile:
         async with aclosing(self._pool.parse(path, job.manifest.name, job.load_id)) as results:
             opened = await anext(results)
-            if not isinstance(opened, Opened):
+            if not isinstance(opened, FileOpened):
                 raise TypeError("the first result of a parser must be Opened")
             version = FileVersion(job.manifest, opened.media_type, self.chunker_version, job.tags)
             async with self._memory.store(job.source_id, version) as writer:
@@ -129,7 +129,7 @@ class Pipeline:
                             await batches.add(result.passages)
                             documents += result.last and result.page > 0
                             progress(documents, batches.passages)
-                        case Noted():
+                        case NotesReported():
                             notes = result.notes
                 await batches.flush()
                 finishing()

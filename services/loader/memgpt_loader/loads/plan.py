@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from memgpt_runtime.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import FieldViolation
 
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
@@ -25,7 +26,7 @@ def files_by_name(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
             duplicates.append(FieldViolation(f"files[{index}].name", "duplicate name; give each file its own"))
         files[manifest.name] = LoadFile(manifest)
     if duplicates:
-        raise InvalidArgument(Reason.INVALID_FIELD, "duplicate file name in the load", violations=duplicates)
+        raise reasons.invalid_fields("duplicate file name in the load", duplicates)
     return files
 
 
@@ -94,10 +95,8 @@ def get_file(load: Load, name: str) -> LoadFile:
     """
     file = load.files.get(name)
     if file is None:
-        raise NotFound(
-            Reason.FILE_NOT_FOUND,
-            "the load has no such file; use the names of its manifest",
-            metadata={"load_id": load.load_id, "file": name},
+        raise reasons.file_not_found(
+            "the load has no such file; use the names of its manifest", load_id=load.load_id, file=name
         )
     return file
 
@@ -120,8 +119,6 @@ def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> boo
         why = "this version is already loaded"
     else:
         why = file.message or "it was cancelled"
-    raise FailedPrecondition(
-        Reason.UPLOAD_NOT_EXPECTED,
-        f"the file is not wanted: {why}",
-        metadata={"load_id": load.load_id, "file": file.manifest.name, "state": file.state.value},
+    raise reasons.upload_not_expected(
+        f"the file is not wanted: {why}", load_id=load.load_id, file=file.manifest.name, state=file.state.value
     )

@@ -16,7 +16,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.lifecycle import LoadLifecycle
 from memgpt_loader.loads.live_load import LiveLoad
-from memgpt_loader.loads.pipeline import Job, Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline, Job
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
 from memgpt_loader.model import FileState, LoadFile, StoredFile
@@ -29,7 +29,9 @@ _CONCURRENT_RELABELS = 8
 class FileProcessor:
     """Loads uploaded files and relabels stored ones."""
 
-    def __init__(self, pipeline: Pipeline, lifecycle: LoadLifecycle, tasks: BackgroundTasks, stats: LoadStats) -> None:
+    def __init__(
+        self, pipeline: FilePipeline, lifecycle: LoadLifecycle, tasks: BackgroundTasks, stats: LoadStats
+    ) -> None:
         self._pipeline = pipeline
         self._lifecycle = lifecycle
         self._tasks = tasks

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, ServiceError, Unavailable
+from memgpt_runtime.errors import Aborted, NotFound, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
 
@@ -23,7 +24,7 @@ from memgpt_loader.loads.keyed_lock import KeyedLock
 from memgpt_loader.loads.leases import LEASE_SECONDS, RENEW_SECONDS, LoadLeases, load_elsewhere, load_not_found
 from memgpt_loader.loads.lifecycle import LoadLifecycle
 from memgpt_loader.loads.live_load import LiveLoad
-from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.processing import FileProcessor
 from memgpt_loader.loads.remote import RemoteLoads
 from memgpt_loader.loads.spool import Spool
@@ -68,7 +69,9 @@ class LoadRegistry:
         stats: Counters for metrics.
     """
 
-    def __init__(self, memory: Memory, pool: ParserPool, pipeline: Pipeline, spool: Spool, limits: LoadLimits) -> None:
+    def __init__(
+        self, memory: Memory, pool: ParserPool, pipeline: FilePipeline, spool: Spool, limits: LoadLimits
+    ) -> None:
         self._memory = memory
         self._pool = pool
         self._chunker_version = pipeline.chunker_version
@@ -260,10 +263,8 @@ class LoadRegistry:
     async def _created_before(self, record: LoadRecord, digest: str) -> Load:
         load = self._leases.load_of(record)
         if load.digest != digest:
-            raise InvalidArgument(
-                Reason.REQUEST_ID_REUSED,
-                "this request_id was used for a different load; use a new one for a new load",
-                field="request_id",
+            raise reasons.request_id_reused(
+                "this request_id was used for a different load; use a new one for a new load"
             )
         if record.load_id not in self._live and load.state is LoadState.RUNNING:
             return load  # another Loader works on it
@@ -409,6 +410,4 @@ class LoadRegistry:
 
 
 def _shutting_down() -> Unavailable:
-    return Unavailable(
-        Reason.SHUTTING_DOWN, "the Loader is shutting down; watch again with the last sequence number received"
-    )
+    return reasons.shutting_down("the Loader is shutting down; watch again with the last sequence number received")

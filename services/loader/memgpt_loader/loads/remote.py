@@ -22,7 +22,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads import plan, records, uploads
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.leases import LoadLeases
-from memgpt_loader.loads.pipeline import Job, Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline, Job
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
@@ -41,7 +41,7 @@ class RemoteLoads:
         self,
         memory: Memory,
         leases: LoadLeases,
-        pipeline: Pipeline,
+        pipeline: FilePipeline,
         spool: Spool,
         tasks: BackgroundTasks,
         stats: LoadStats,

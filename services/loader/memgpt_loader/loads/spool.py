@@ -96,7 +96,7 @@ class Spool:
             descriptor, path = tempfile.mkstemp(dir=self._folder)
         except OSError as error:
             release()
-            raise disk_full() from error
+            raise disk_full(manifest.size) from error
         return SpooledFile(Path(path), os.fdopen(descriptor, "wb"), manifest, release)
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import InvalidArgument, ResourceExhausted
 
 from memgpt_loader.model import Manifest
 
@@ -88,7 +89,7 @@ class SpooledFile:
         try:
             await asyncio.to_thread(self._append, pending, last)
         except OSError as error:
-            raise disk_full() from error
+            raise disk_full(len(pending)) from error
 
     def _append(self, data: bytes, last: bool) -> None:
         self._hash.update(data)
@@ -97,16 +98,15 @@ class SpooledFile:
             self._stream.close()
 
     def _mismatch(self, what: str) -> InvalidArgument:
-        return InvalidArgument(
-            Reason.UPLOAD_MISMATCH,
-            f"{what}; if the file has changed, create a new load for it",
-            field="chunk",
-            metadata={"file": self._manifest.name},
+        return reasons.upload_mismatch(
+            f"{what}; if the file has changed, create a new load for it", field="chunk", file=self._manifest.name
         )
 
 
-def disk_full() -> ResourceExhausted:
+def disk_full(needed_bytes: int) -> ResourceExhausted:
     """Return the error for a disk that refuses a write."""
-    return ResourceExhausted(
-        Reason.QUOTA_EXCEEDED, "the Loader cannot write to its disk; free space in loader.spool_dir and upload again"
+    return reasons.quota_exceeded(
+        "the Loader cannot write to its disk; free space in loader.spool_dir and upload again",
+        quota="disk",
+        limit=needed_bytes,
     )

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-from memgpt_runtime.errors import DeadlineExceeded, Reason
+from memgpt_runtime import reasons
 
 from memgpt_loader.loads.spooled_file import SpooledFile
 
@@ -36,10 +36,10 @@ async def receive(
             async with asyncio.timeout(seconds_left):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED,
+            raise reasons.deadline_exceeded(
                 f"the upload sent less than {_PACE_BYTES:,} bytes in {seconds_per_mib:g} s, and others may wait for "
                 "its room; upload the file again, or raise loader.upload_pause_seconds",
+                limit_seconds=seconds_per_mib,
             ) from None
         if chunk is None:
             break

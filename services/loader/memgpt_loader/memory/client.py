@@ -12,7 +12,7 @@ import grpc
 from memgpt.memory.v1 import source_pb2, source_service_pb2
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import AlreadyExists, DeadlineExceeded, InvalidArgument, NotFound, Reason, Unavailable
+from memgpt_runtime.errors import AlreadyExists, InvalidArgument, NotFound
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.names import check_name
 from memgpt_runtime.reloading_channel import is_cancelled
@@ -205,8 +205,8 @@ class _Upsert:
             async with asyncio.timeout(_STALL_SECONDS):
                 await work
         except TimeoutError:
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED, f"Memory made no progress for {_STALL_SECONDS:g} s while storing a file"
+            raise reasons.deadline_exceeded(
+                f"Memory made no progress for {_STALL_SECONDS:g} s while storing a file", limit_seconds=_STALL_SECONDS
             ) from None
 
 
@@ -218,8 +218,8 @@ async def _call(call: Awaitable[T]) -> T:
     except asyncio.CancelledError as error:
         if is_cancelled(error):
             raise
-        raise Unavailable(
-            Reason.SERVICE_UNAVAILABLE, "the connection to the Memory service was closed during a call; retry"
+        raise reasons.service_unavailable(
+            "the connection to the Memory service was closed during a call; retry", service="memory"
         ) from error
 
 

@@ -14,7 +14,7 @@ from memgpt_runtime.chunking import Chunk, chunk
 from memgpt_loader import formats
 from memgpt_loader.decoding import writable
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits, Notes, PageText
+from memgpt_loader.formats import File, FileLimits, Notes, PageText
 
 MAX_PASSAGE_CHARS = 4096
 """Maximum characters of a passage, so that its UTF-8 stays within Memory's limit of 16 KiB. Only white space, which has
@@ -31,7 +31,7 @@ def chunker_version(max_tokens: int, overlap_tokens: int) -> str:
 
 
 @dataclass(frozen=True)
-class Page:
+class ExtractedPage:
     """The passages of a page, or of a piece of a long text without pages."""
 
     number: int
@@ -47,13 +47,13 @@ class Extraction:
     media_type: str
     documents: int
     """Number of pages, at least 1."""
-    pages: Iterator[Page]
+    pages: Iterator[ExtractedPage]
     """The pages, parsed as they are consumed; iteration may raise FileFailure."""
     notes: Notes
     """Notes on content that was left out; complete when the pages have been consumed."""
 
 
-def extract(path: Path, name: str, limits: Limits) -> Extraction:
+def extract(path: Path, name: str, limits: FileLimits) -> Extraction:
     """Open a file for extraction.
 
     Args:
@@ -70,7 +70,7 @@ def extract(path: Path, name: str, limits: Limits) -> Extraction:
     return Extraction(media_type, parsed.documents, _pages(parsed.pages, limits), parsed.notes)
 
 
-def _pages(texts: Iterator[PageText], limits: Limits) -> Iterator[Page]:
+def _pages(texts: Iterator[PageText], limits: FileLimits) -> Iterator[ExtractedPage]:
     chars = start = number = 0
     with _closed(texts):
         for page in texts:
@@ -86,7 +86,7 @@ def _pages(texts: Iterator[PageText], limits: Limits) -> Iterator[Page]:
                 start, number = 0, page.number
             chunks = chunk(text, limits.max_tokens, limits.overlap_tokens)
             passages = [part for each in chunks for part in _bounded(each)]
-            yield Page(number, [Chunk(one.text, start + one.start, start + one.end) for one in passages])
+            yield ExtractedPage(number, [Chunk(one.text, start + one.start, start + one.end) for one in passages])
             start += len(text)
 
 

@@ -51,7 +51,7 @@ class ParserPool:
             owner: The load that it belongs to; loads share the processes fairly.
 
         Yields:
-            `Opened` once, then the passages in the order of the file, then `Noted` if there is one.
+            `FileOpened` once, then the passages in the order of the file, then `NotesReported` if there is one.
 
         Raises:
             FileFailure: The file cannot be parsed.

@@ -14,7 +14,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.parsing import frames
 from memgpt_loader.parsing.parser_limits import ParserLimits
-from memgpt_loader.parsing.results import Noted, Opened, PageRead, ParsedPassage, ParserResult
+from memgpt_loader.parsing.results import FileOpened, NotesReported, PageRead, ParsedPassage, ParserResult
 
 # A parser of untrusted files gets no credentials, only what the interpreter needs.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
@@ -130,7 +130,7 @@ class ParserProcess:
             if "done" in frame:
                 self._busy = False
                 if frame["notes"]:
-                    yield Noted(tuple(Note(NoteKind(kind), *rest) for kind, *rest in frame["notes"]))
+                    yield NotesReported(tuple(Note(NoteKind(kind), *rest) for kind, *rest in frame["notes"]))
                 return
             if "reason" in frame:
                 self._busy = frame["detail"] == "MemoryError"
@@ -169,9 +169,9 @@ def _chars(frame: frames.Frame) -> int:
     return sum(len(text) for text, _, _ in frame.get("passages", ()))
 
 
-def _result(frame: frames.Frame) -> Opened | PageRead:
+def _result(frame: frames.Frame) -> FileOpened | PageRead:
     if "documents" in frame:
-        return Opened(frame["media_type"], frame["documents"])
+        return FileOpened(frame["media_type"], frame["documents"])
     page = frame["page"]
     passages = tuple(ParsedPassage(text, page, start, end) for text, start, end in frame["passages"])
     return PageRead(page, passages, frame["last"])

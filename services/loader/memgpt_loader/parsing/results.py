@@ -1,4 +1,4 @@
-"""Results of a parser, in this order: `Opened`, `PageRead` for each page, `Noted` if there are notes."""
+"""Results of a parser, in this order: `FileOpened`, `PageRead` for each page, `NotesReported` if there are notes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from memgpt_loader.formats import Note
 
 
 @dataclass(frozen=True)
-class Opened:
+class FileOpened:
     """The file could be opened."""
 
     media_type: str
@@ -40,10 +40,10 @@ class PageRead:
 
 
 @dataclass(frozen=True)
-class Noted:
+class NotesReported:
     """The file was read to its end, but something was left out."""
 
     notes: tuple[Note, ...]
 
 
-ParserResult = Opened | PageRead | Noted
+ParserResult = FileOpened | PageRead | NotesReported

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import Limits, Notes
+from memgpt_loader.formats import FileLimits, Notes
 from memgpt_loader.parsing import extract, frames
 
 _PASSAGES_PER_FRAME = 128
@@ -99,7 +99,7 @@ TOO_COMPLEX = (
 
 
 def _read(job: frames.Frame, output: BinaryIO) -> Notes:
-    limits = Limits(
+    limits = FileLimits(
         job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"], job["overlap_tokens"]
     )
     file = extract.extract(Path(job["path"]), job["name"], limits)

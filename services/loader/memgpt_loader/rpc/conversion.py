@@ -59,6 +59,6 @@ def format_to_proto(each: Format) -> loader_service_pb2.FileFormat:
 
 
 def _timestamp(time: dt.datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

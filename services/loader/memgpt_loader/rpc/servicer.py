@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from memgpt.loader.v1 import loader_service_pb2
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceServicer
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 from memgpt_runtime.pagination import normalize_page_size
 
 from memgpt_loader.formats import FORMATS
@@ -41,7 +41,9 @@ class LoaderServicer(LoaderServiceServicer):
     ) -> loader_service_pb2.UploadFileResponse:
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("header"):
-            raise invalid("header", "the first message of an upload must be a header with load_id and name")
+            raise reasons.invalid_field(
+                "the first message of an upload must be a header with load_id and name", field="header"
+            )
         header = first.header
         if header.withdrawal_reason:
             file = await self._loads.withdraw(header.load_id, header.name, header.withdrawal_reason)
@@ -87,5 +89,7 @@ class LoaderServicer(LoaderServiceServicer):
 async def _chunks(requests: AsyncIterator[loader_service_pb2.UploadFileRequest]) -> AsyncIterator[bytes]:
     async for request in requests:
         if request.HasField("header"):
-            raise invalid("header", "only the first message of an upload may be a header; send one file per call")
+            raise reasons.invalid_field(
+                "only the first message of an upload may be a header; send one file per call", field="header"
+            )
         yield request.chunk

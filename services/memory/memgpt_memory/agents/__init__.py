@@ -44,10 +44,10 @@ from memgpt_memory.agents._repository import AgentRepository, CommitResult, chec
 from memgpt_memory.agents._rewinds import Rewind, Rewinds
 from memgpt_memory.agents._rows import (
     AgentRow,
+    Attachment,
     Block,
     BlockEdit,
     CurrentTurn,
-    Link,
     ToolFunction,
     ToolServer,
     TurnRow,
@@ -67,6 +67,7 @@ __all__ = [
     "AgentTurn",
     "Agents",
     "AttachSource",
+    "Attachment",
     "Attachments",
     "Block",
     "BlockEdit",
@@ -84,7 +85,6 @@ __all__ = [
     "HeartbeatEdit",
     "InsertNotes",
     "Lease",
-    "Link",
     "LiveAgent",
     "NoTurn",
     "NoteTurn",

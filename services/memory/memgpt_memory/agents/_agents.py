@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from memgpt_runtime.errors import AlreadyExists, Reason, invalid
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import AlreadyExists, Reason
 
 from memgpt_memory.agents._commands import (
     CreateAgent,
@@ -435,14 +436,14 @@ def check_time_zone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise invalid(
-            "time_zone", f'unknown time zone "{name}"; use an IANA name such as Europe/Berlin or UTC'
+        raise reasons.invalid_field(
+            f'unknown time zone "{name}"; use an IANA name such as Europe/Berlin or UTC', field="time_zone"
         ) from error
 
 
 def _check_context_window(tokens: int) -> None:
     if tokens and tokens < _MIN_CONTEXT_WINDOW:
-        raise invalid(
-            "context_window",
+        raise reasons.invalid_field(
             f"context_window must be 0 (the service's setting) or at least {_MIN_CONTEXT_WINDOW:,} tokens",
+            field="context_window",
         )

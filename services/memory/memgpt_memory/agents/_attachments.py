@@ -5,7 +5,7 @@ from __future__ import annotations
 from memgpt_memory.agents._agents import Agents
 from memgpt_memory.agents._commands import AttachSource, DetachSource
 from memgpt_memory.agents._live_agent import LiveAgent
-from memgpt_memory.agents._rows import Link
+from memgpt_memory.agents._rows import Attachment
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.sources import LiveSource, Sources
@@ -32,14 +32,14 @@ class Attachments:
         gone = linked - {source.id for _, source in await self.of(live.state)}
         async with live.lock:
             with self._clock.write(live.id) as revision:
-                link = Link(source_id=source_id, stamp=revision, attached=now())
+                link = Attachment(source_id=source_id, stamp=revision, attached=now())
                 await self._agents.repository.commit(live, AttachSource(link, gone))
 
     async def detach(self, live: LiveAgent, source_id: str) -> None:
         """Detach a source; a missing one is not an error."""
         await self._agents.repository.execute(live, DetachSource(source_id))
 
-    async def of(self, state: AgentState) -> list[tuple[Link, LiveSource]]:
+    async def of(self, state: AgentState) -> list[tuple[Attachment, LiveSource]]:
         """Return the attached sources that exist, in order of attachment."""
         found = await self._sources.find_many([link.source_id for link in state.links])
         return [(link, found[link.source_id]) for link in state.links if link.source_id in found]

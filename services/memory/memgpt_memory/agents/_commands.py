@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from memgpt_memory.agents._heartbeats import HeartbeatEdit
 from memgpt_memory.agents._rewinds import Rewinds
-from memgpt_memory.agents._rows import BlockEdit, Link, ToolServer, TurnRow, TurnState
+from memgpt_memory.agents._rows import Attachment, BlockEdit, ToolServer, TurnRow, TurnState
 from memgpt_memory.agents._turn_state import Lease
 from memgpt_memory.messages import NewMessage
 from memgpt_memory.records import Record
@@ -20,7 +20,7 @@ class CreateAgent:
     system: str = ""
     description: str = ""
     summary: str = ""
-    links: Sequence[Link] = ()
+    links: Sequence[Attachment] = ()
     rewinds: Rewinds = field(default_factory=Rewinds)
     blocks: Sequence[BlockEdit] = ()
     messages: Sequence[NewMessage] = ()
@@ -97,7 +97,7 @@ class AttachSource:
         gone: Ids of deleted sources; links to them are removed.
     """
 
-    link: Link
+    link: Attachment
     gone: Set[str]
 
 

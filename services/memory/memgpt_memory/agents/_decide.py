@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 
 from memgpt_memory.agents import _errors as errors
 from memgpt_memory.agents._blocks import apply_edit
@@ -35,7 +35,7 @@ from memgpt_memory.agents._commands import (
 )
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeat_record, heartbeats_etag
 from memgpt_memory.agents._rewinds import Rewind
-from memgpt_memory.agents._rows import AgentRow, BlockEdit, BlockRef, Insert, TurnState
+from memgpt_memory.agents._rows import AgentRow, BlockEdit, BlockRef, NoteInsertion, TurnState
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._tool_servers import with_server, without_server
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, RunningTurn, turn_row_of
@@ -46,7 +46,7 @@ MAX_ATTACHMENTS = 1_000
 """Most sources that one agent can search."""
 
 _REMEMBERED_INSERTS = 8
-"""Most requests that stored notes and are kept in the agent's own row; see `Insert`."""
+"""Most requests that stored notes and are kept in the agent's own row; see `NoteInsertion`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
         ServiceError: The command cannot be done; see `_errors`.
     """
     if notes_of(command) and not passages:
-        raise invalid("texts", "a note must contain more than white space")
+        raise reasons.invalid_field("a note must contain more than white space", field="texts")
     draft = _Draft(state, time)
     draft.passages = passages
     changed = _apply(command, draft)
@@ -267,7 +267,7 @@ def _(command: DeleteBlock, draft: _Draft) -> bool:
 def _(command: InsertNotes, draft: _Draft) -> None:
     draft.tags = command.tags
     if command.request_key:
-        insert = Insert(key=command.request_key, first=draft.row.next_note, count=len(draft.passages))
+        insert = NoteInsertion(key=command.request_key, first=draft.row.next_note, count=len(draft.passages))
         draft.row.inserts = [*draft.row.inserts, insert][-_REMEMBERED_INSERTS:]
 
 

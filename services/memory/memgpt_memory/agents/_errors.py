@@ -9,32 +9,25 @@ from memgpt_runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    Reason,
     ResourceExhausted,
 )
 
 
 def unknown_agent(agent_id: str) -> NotFound:
     """No agent has this id, or it is another tenant's."""
-    return NotFound(
-        Reason.AGENT_NOT_FOUND,
-        f'unknown agent "{agent_id}"; list agents to see their ids',
-        metadata={"agent_id": agent_id},
-    )
+    return reasons.agent_not_found(f'unknown agent "{agent_id}"; list agents to see their ids', agent_id=agent_id)
 
 
 def unknown_agent_name(name: str) -> NotFound:
     """No agent has this name."""
-    return NotFound(
-        Reason.AGENT_NOT_FOUND, f'no agent is named "{name}"; list agents to see their names', metadata={"name": name}
+    return reasons.agent_not_found(
+        f'no agent is named "{name}"; list agents to see their names', name=name, agent_id=""
     )
 
 
 def unknown_block(label: str) -> NotFound:
     """The agent has no block of this label."""
-    return NotFound(
-        Reason.BLOCK_NOT_FOUND, f'unknown block "{label}"; list blocks to see their labels', metadata={"label": label}
-    )
+    return reasons.block_not_found(f'unknown block "{label}"; list blocks to see their labels', label=label)
 
 
 def agent_changed(etag: str) -> Aborted:
@@ -72,11 +65,12 @@ def block_read_only(label: str) -> FailedPrecondition:
 
 def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
     """The value of a block is over its limit."""
-    return InvalidArgument(
-        Reason.BLOCK_LIMIT_EXCEEDED,
+    return reasons.block_limit_exceeded(
         f'value of block "{label}" has {length} characters, its limit is {limit}; shorten the value or raise the limit',
         field="blocks.value",
-        metadata={"label": label, "limit": limit, "length": length},
+        label=label,
+        limit=limit,
+        length=length,
     )
 
 
@@ -96,10 +90,10 @@ def too_many_attachments(most: int) -> ResourceExhausted:
 
 def function_name_taken(name: str, address: str) -> AlreadyExists:
     """Another address has a function of this name."""
-    return AlreadyExists(
-        Reason.NAME_TAKEN,
+    return reasons.name_taken(
         f'the agent already has a function "{name}" from {address}; unregister that address first',
-        metadata={"name": name, "address": address},
+        name=name,
+        address=address,
     )
 
 
@@ -126,8 +120,6 @@ def step_out_of_order(index: int, following: int) -> FailedPrecondition:
 
 def eviction_outside_window(start: int, end: int) -> InvalidArgument:
     """An eviction ends outside the context window."""
-    return InvalidArgument(
-        Reason.INVALID_FIELD,
-        f"eviction.before_sequence must lie within the window, from {start} to {end}",
-        field="eviction.before_sequence",
+    return reasons.invalid_field(
+        f"eviction.before_sequence must lie within the window, from {start} to {end}", field="eviction.before_sequence"
     )

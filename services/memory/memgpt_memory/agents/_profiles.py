@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from memgpt_runtime.errors import NotFound, Reason
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import NotFound
 from memgpt_runtime.names import check_name
 
 from memgpt_memory.list_pages import Page, list_page
-from memgpt_memory.records import Records, TextRows, key_of, present
+from memgpt_memory.records import Records, TextRows, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class Profiles:
     async def list(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
         """Return a page of profiles by name, after the name `after`."""
         names = sorted(
-            body["name"]
-            for stored in (await self._records.bodies("profile", tenant)).values()
-            if (body := json.loads(stored))["kind"] == kind
+            body["name"] for body in (await self._records.bodies("profile", tenant)).values() if body["kind"] == kind
         )
         page = list_page(names, size, after)
-        items = await present(self.get(tenant, kind, name) for name in page.items)
+        keys = [key_of("profile", tenant, kind, name) for name in page.items]
+        found = await self._rows.get_many(keys, tenant)
+        items = [Profile(kind, body["name"], text, body["updated"]) for body, text in found]
         return Page(items, page.next_token, len(names))
 
     async def delete(self, tenant: str, kind: str, name: str) -> None:
@@ -79,8 +79,6 @@ class Profiles:
 
 
 def _unknown_profile(kind: str, name: str) -> NotFound:
-    return NotFound(
-        Reason.PROFILE_NOT_FOUND,
-        f'no {kind} is named "{name}"; list profiles to see their names, or add one',
-        metadata={"kind": kind, "name": name},
+    return reasons.profile_not_found(
+        f'no {kind} is named "{name}"; list profiles to see their names, or add one', kind=kind, name=name
     )

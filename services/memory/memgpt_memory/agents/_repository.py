@@ -13,7 +13,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import structlog
-from memgpt_runtime.errors import Reason, ServiceError, Unavailable
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.agents._commands import Command, notes_of
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
@@ -23,7 +24,7 @@ from memgpt_memory.agents._rows import AgentRow, Block
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
-from memgpt_memory.passages import Embedded, Passage, Passages, note_id, texts_of
+from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
 from memgpt_memory.records import Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
@@ -111,9 +112,7 @@ class AgentRepository:
         await self._records.delete(texts)
         left = (await self.passages.read(row.tenant, {state.id: notes})) if notes else {}
         if left or (texts and await self._records.get_many(texts)):
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, "the store has not yet undone a failed write; retry", retry_after=2
-            )
+            raise reasons.store_unavailable("the store has not yet undone a failed write; retry", retry_after=2)
 
     async def read(self, agent_id: str) -> AgentState | None:
         """Read an agent's rows; None if there is no such agent."""
@@ -174,7 +173,7 @@ class AgentRepository:
         live: LiveAgent,
         transition: Transition,
         messages: Sequence[MessageRow],
-        embedded: Embedded | None,
+        embedded: EmbeddedTexts | None,
         revision: int,
     ) -> None:
         """Write a transition's rows, and then the agent's. `live.attempt` stays set if that fails."""

@@ -79,7 +79,7 @@ class CurrentTurn(StoredModel):
     cancel: bool = False
 
 
-class Insert(StoredModel):
+class NoteInsertion(StoredModel):
     """A request that stored notes, kept so that its repetition after a crash finds them.
 
     The response is kept elsewhere, and for longer.
@@ -131,7 +131,7 @@ class AgentRow(StoredModel):
     epoch: int = 0
     turn: CurrentTurn | None = None
     turn_count: int | None = None
-    inserts: list[Insert] = Field(default=[])
+    inserts: list[NoteInsertion] = Field(default=[])
 
     def copied(self) -> AgentRow:
         """Return a copy to edit. It shares values that are only replaced: a deep copy takes a tenth of a commit."""
@@ -156,7 +156,7 @@ class TurnRow(StoredModel):
     ended: int = 0
 
 
-class Link(StoredModel):
+class Attachment(StoredModel):
     """An attached source. The revision `stamp` keeps a source that is attached later out of an earlier search."""
 
     source_id: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._rewinds import Rewinds
-from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, Link, ToolServer
+from memgpt_memory.agents._rows import AgentRow, Attachment, Block, BlockRef, ToolServer
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost, turn_of
 
 
@@ -40,7 +40,7 @@ class AgentState:
     description: str = ""
     block_descriptions: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
-    links: Sequence[Link] = ()
+    links: Sequence[Attachment] = ()
     tools: Sequence[ToolServer] = ()
     heartbeats: str = ""
     dead_notes: Ranges = field(default_factory=Ranges)
@@ -108,12 +108,12 @@ class TextField:
     parse: Callable[[str], Any]
 
 
-def _dump_links(links: Sequence[Link]) -> str:
+def _dump_links(links: Sequence[Attachment]) -> str:
     return json.dumps([link.model_dump() for link in links]) if links else ""
 
 
-def _parse_links(text: str) -> list[Link]:
-    return [Link.model_validate(link) for link in json.loads(text)] if text else []
+def _parse_links(text: str) -> list[Attachment]:
+    return [Attachment.model_validate(link) for link in json.loads(text)] if text else []
 
 
 def _dump_tools(servers: Sequence[ToolServer]) -> str:

@@ -15,7 +15,7 @@ from memgpt_memory.archival._model import Hit, PassageFilter
 from memgpt_memory.clock import Clock
 from memgpt_memory.list_pages import fitting
 from memgpt_memory.passages import Passage, Passages, VisibleVersion, document_passage_id, note_id, passage_of
-from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
+from memgpt_memory.ranking import HeadHit, Position, Rankings, SearchMode
 from memgpt_memory.sources import LiveSource, Sources
 from memgpt_memory.store.filters import (
     EVERY_ROW,
@@ -34,7 +34,7 @@ from memgpt_memory.store.filters import (
     for_rows,
 )
 from memgpt_memory.store.layout import partition_of
-from memgpt_memory.store.rows import Numbered, PassageRow
+from memgpt_memory.store.rows import PassageRow, RowNumber
 
 _MAX_LISTED_VERSIONS = 200
 """Most versions of files that a filter names; with more, all are read and the others are dropped here."""
@@ -180,17 +180,17 @@ class Archive:
         """Whether passages can be ranked by words."""
         return self._passages.collection.full_text
 
-    def mode(self, wanted: Mode | None) -> Mode:
+    def mode(self, wanted: SearchMode | None) -> SearchMode:
         """Return the mode that the store uses for a requested one; None requests the best."""
         if not self.full_text:
-            return Mode.DENSE
-        return wanted or Mode.HYBRID
+            return SearchMode.DENSE
+        return wanted or SearchMode.HYBRID
 
     async def search(
         self,
         scope: Scope,
         query: str,
-        mode: Mode,
+        mode: SearchMode,
         wanted: PassageFilter,
         size: int,
         skip: int,
@@ -258,7 +258,7 @@ class Archive:
         if first >= view.end:
             return []
         condition = all_of(view.notes_where, Between("sequence", first))
-        rows = await self._passages.find(view.tenant, view.agent, condition, Numbered)
+        rows = await self._passages.find(view.tenant, view.agent, condition, RowNumber)
         return sorted(row.sequence for row in rows)
 
     async def get(self, scope: Scope, ids: list[str]) -> list[Passage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.embedding._endpoint import EndpointSettings, OpenAIEmbedder
+from memgpt_memory.embedding._endpoint import EmbeddingEndpointSettings, OpenAIEmbedder
 from memgpt_memory.embedding._models import (
     WORDLLAMA,
     Embedder,
@@ -16,7 +16,7 @@ from memgpt_memory.embedding._models import (
 __all__ = [
     "WORDLLAMA",
     "Embedder",
-    "EndpointSettings",
+    "EmbeddingEndpointSettings",
     "ModelChoice",
     "Models",
     "OpenAIEmbedder",

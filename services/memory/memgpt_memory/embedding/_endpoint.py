@@ -11,13 +11,9 @@ import numpy as np
 import structlog
 from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    Reason,
-    ResourceExhausted,
     ServiceError,
-    Unavailable,
 )
 
 from memgpt_memory.embedding._models import Vectors, unit_vectors
@@ -47,7 +43,7 @@ _BLANK = "."
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointSettings:
+class EmbeddingEndpointSettings:
     """The endpoint of an embedding model, and the options of its requests.
 
     Attributes:
@@ -84,7 +80,7 @@ class _RefusedError(Exception):
 class OpenAIEmbedder:
     """Any endpoint that speaks OpenAI's embeddings protocol."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
+    def __init__(self, settings: EmbeddingEndpointSettings) -> None:
         """Prepare a client, which connects with its first request."""
         self.model = settings.model
         self.dimension = settings.dimension
@@ -183,10 +179,10 @@ class OpenAIEmbedder:
                 self._paths[0], body=body, cast_to=object, options={"headers": headers, "follow_redirects": False}
             )
         except openai.APITimeoutError as error:
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED,
+            raise reasons.deadline_exceeded(
                 f"{self._where} did not respond in {self._settings.timeout:g} s; check that it runs, and"
                 f" {self._settings.keys}_base_url",
+                limit_seconds=self._settings.timeout,
             ) from error
         except openai.APIStatusError as error:
             names = {name.lower(): value for name, value in error.response.headers.items()}
@@ -207,17 +203,19 @@ class OpenAIEmbedder:
             vectors = vectors_in(response, count)
         except UnusableResponseError as error:
             _log.warning("embedding_response_unusable", endpoint=self._address.shown, problem=str(error))
-            raise Unavailable(
-                Reason.EMBEDDING_UNAVAILABLE, f"{self._where} {error}; check {self._settings.keys}_base_url"
+            raise reasons.embedding_unavailable(
+                f"{self._where} {error}; check {self._settings.keys}_base_url", model=self.model
             ) from error
-        wrong = {len(vector) for vector in vectors} - {self.dimension}
-        if wrong:
-            raise FailedPrecondition(
-                Reason.EMBEDDING_MISMATCH,
-                f"{self._where} returned vectors of {wrong.pop()} dimensions, but {self._settings.keys}_dimension is"
+        given = next((len(vector) for vector in vectors if len(vector) != self.dimension), None)
+        if given is not None:
+            raise reasons.embedding_mismatch(
+                f"{self._where} returned vectors of {given} dimensions, but {self._settings.keys}_dimension is"
                 f" {self.dimension}; set it to what the model gives, for a new store, or choose the model that the"
                 " store was made with",
-                metadata={"model": self.model, "dimension": self.dimension},
+                stored_model=self.model,
+                stored_dimension=self.dimension,
+                model=self.model,
+                dimension=given,
             )
         return vectors
 
@@ -237,30 +235,28 @@ class OpenAIEmbedder:
         keys = self._settings.keys
         match refusal.meaning:
             case Meaning.RATE_LIMITED:
-                return ResourceExhausted(
-                    Reason.MODEL_RATE_LIMITED,
+                return reasons.model_rate_limited(
                     f"{self._where} is rate limiting requests; retry later{said}",
+                    model=self.model,
                     retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
                 )
             case Meaning.OUT_OF_BALANCE:
-                return ResourceExhausted(
-                    Reason.MODEL_RATE_LIMITED,
+                return reasons.model_rate_limited(
                     f"the account at {self._where} has no balance or quota left; top it up{said}",
+                    model=self.model,
                     retry_after=_DEFAULT_RETRY_AFTER,
                 )
             case Meaning.LOADING | Meaning.UNAVAILABLE | Meaning.CRASHED:
                 state = "is out of order or still starting" if refusal.status else "cannot be reached"
-                return Unavailable(
-                    Reason.EMBEDDING_UNAVAILABLE,
-                    f"{self._where} {state}; retry later, and check {keys}_base_url{said}",
+                return reasons.embedding_unavailable(
+                    f"{self._where} {state}; retry later, and check {keys}_base_url{said}", model=self.model
                 )
             case Meaning.NOT_AN_ENDPOINT:  # perhaps the page of a gateway in front of it
-                return Unavailable(
-                    Reason.EMBEDDING_UNAVAILABLE,
-                    f"{self._where} is not an embedding endpoint; check {keys}_base_url{said}",
+                return reasons.embedding_unavailable(
+                    f"{self._where} is not an embedding endpoint; check {keys}_base_url{said}", model=self.model
                 )
-        return FailedPrecondition(
-            Reason.MODEL_UNUSABLE, f"{self._where} {_remedy(refusal.meaning, keys, self.model)}{said}"
+        return reasons.model_unusable(
+            f"{self._where} {_remedy(refusal.meaning, keys, self.model)}{said}", model=self.model
         )
 
 

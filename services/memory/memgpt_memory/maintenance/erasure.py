@@ -21,14 +21,14 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class CompactionResult:
     """Bytes of the store's files before and after; 0 on a server."""
 
     before: int
     after: int
 
 
-async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> Erased:
+async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> CompactionResult:
     """Remove everything that was deleted or replaced from the store's files. Other calls go on in the meantime.
 
     It can be interrupted and repeated at any time.
@@ -52,4 +52,4 @@ async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Ree
     await store.compact()
     after = await store.size()
     _log.info("store_compacted", bytes_before=before, bytes_after=after)
-    return Erased(before, after)
+    return CompactionResult(before, after)

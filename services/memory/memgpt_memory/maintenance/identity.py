@@ -13,7 +13,6 @@ import secrets
 from dataclasses import dataclass, replace
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import FailedPrecondition, Reason
 
 from memgpt_memory.clock import now
 from memgpt_memory.embedding import ModelChoice, Models
@@ -126,10 +125,13 @@ class Identity:
         if target is not None and target.name == self.model:
             return target
         name, dimension = self.model
-        raise FailedPrecondition(
-            Reason.EMBEDDING_MISMATCH,
+        raise reasons.embedding_mismatch(
             f"the store was made with the embedding model {name} ({dimension} dimensions), but the configuration names "
             f"{models.configured.model} ({models.configured.dimension}); set memory.embedding, memory.embedding_model "
             "and memory.embedding_dimension to the store's model (`memgpt reembed` moves it to another one), or use "
             "another store (memory.uri)",
+            stored_model=name,
+            stored_dimension=dimension,
+            model=models.configured.model,
+            dimension=models.configured.dimension,
         )

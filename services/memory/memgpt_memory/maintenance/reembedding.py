@@ -21,7 +21,6 @@ import structlog
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import (
     DeadlineExceeded,
-    Reason,
     ResourceExhausted,
     ServiceError,
     Unavailable,
@@ -33,7 +32,7 @@ from memgpt_memory.passages import Changes, EmbeddingIndex, Passages
 from memgpt_memory.records import Records
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import PARTITIONS, Collection, message_index, partition_name, passages
-from memgpt_memory.store.rows import PassageRow, Stamped
+from memgpt_memory.store.rows import PassageRevision, PassageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +70,7 @@ _BARRIER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.25
 
 
-class State(Enum):
+class ReembeddingState(Enum):
     """The state of a move."""
 
     COPYING = "copying"
@@ -80,7 +79,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReembeddingProgress:
     """The progress of a move.
 
     Attributes:
@@ -91,7 +90,7 @@ class Progress:
     """
 
     model: ModelName
-    state: State
+    state: ReembeddingState
     copied: int = 0
     total: int = 0
 
@@ -117,7 +116,7 @@ class Reembedding:
         self._identity = identity
         self._lost = lost
         self._left: dict[ModelName, EmbeddingIndex] = {}
-        self._progress: Progress | None = None
+        self._progress: ReembeddingProgress | None = None
         self._changed = asyncio.Event()
         self._failure: ServiceError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -127,10 +126,10 @@ class Reembedding:
         self.on_switch: list[Callable[[], None]] = []
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> ReembeddingProgress | None:
         """The progress of the move; None if there is none."""
         if self._progress is None and self._identity.moving_to is not None:
-            return Progress(self._identity.moving_to, State.STOPPED)
+            return ReembeddingProgress(self._identity.moving_to, ReembeddingState.STOPPED)
         return self._progress
 
     @property
@@ -172,7 +171,7 @@ class Reembedding:
                 )
             self._expect(target.name, expected)
             if target.name == self._identity.model:
-                self._report(Progress(target.name, State.DONE))
+                self._report(ReembeddingProgress(target.name, ReembeddingState.DONE))
                 return
             begun = self._identity.moving_to
             if begun is not None and begun != target.name:
@@ -191,7 +190,7 @@ class Reembedding:
                 await self._become(self._identity.begun(target.name))
             self._launch(target, embedder)
 
-    async def follow(self) -> AsyncIterator[Progress]:
+    async def follow(self) -> AsyncIterator[ReembeddingProgress]:
         """Yield the progress of the move until it is done.
 
         Raises:
@@ -199,10 +198,10 @@ class Reembedding:
         """
         while self._progress is not None:
             changed, progress = self._changed, self._progress
-            if progress.state is State.STOPPED:
+            if progress.state is ReembeddingState.STOPPED:
                 raise self._why_stopped(progress)
             yield progress
-            if progress.state is State.DONE:
+            if progress.state is ReembeddingState.DONE:
                 return
             await changed.wait()
         raise reasons.wrong_state("the move was cancelled", resource="move", state="CANCELLED")
@@ -241,7 +240,7 @@ class Reembedding:
                 state="OTHER_TARGET",
             )
 
-    def _report(self, progress: Progress | None) -> None:
+    def _report(self, progress: ReembeddingProgress | None) -> None:
         self._progress = progress
         self._changed.set()
         self._changed = asyncio.Event()
@@ -254,7 +253,7 @@ class Reembedding:
 
     def _launch(self, target: ModelChoice, embedder: Embedder | None = None) -> None:
         self._failure = None
-        self._report(Progress(target.name, State.COPYING))
+        self._report(ReembeddingProgress(target.name, ReembeddingState.COPYING))
         self._task = asyncio.create_task(self._run(target, embedder))
 
     async def _stop(self) -> None:
@@ -263,14 +262,14 @@ class Reembedding:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def _why_stopped(self, progress: Progress) -> ServiceError:
+    def _why_stopped(self, progress: ReembeddingProgress) -> ServiceError:
         left = f"the move stopped after {progress.copied:,} passages; request it again to resume"
         failure = self._failure
         if failure is None:
             return reasons.wrong_state(left, resource="move", state="STOPPED")
         if isinstance(failure, DeadlineExceeded):  # the endpoint's deadline, not the caller's
-            return Unavailable(Reason.EMBEDDING_UNAVAILABLE, f"{failure.message}: {left}")
-        return type(failure)(failure.reason, f"{failure.message}: {left}", retry_after=failure.retry_after)
+            return reasons.embedding_unavailable(f"{failure.message}: {left}", model=progress.model[0])
+        return failure.with_message(f"{failure.message}: {left}")
 
     async def _retrying(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Retry work with the delays that the endpoint asks for, as long as this process has the store.
@@ -282,7 +281,7 @@ class Reembedding:
         pause = _FIRST_PAUSE
         while True:
             if self._lost.is_set():
-                raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
+                raise reasons.store_unavailable("another Memory process has taken over this store")
             try:
                 return await work()
             except (Unavailable, ResourceExhausted, DeadlineExceeded) as error:
@@ -318,7 +317,7 @@ class Reembedding:
 
     def _done(self) -> None:
         if self._progress is not None:
-            self._report(replace(self._progress, state=State.DONE, copied=self._progress.total))
+            self._report(replace(self._progress, state=ReembeddingState.DONE, copied=self._progress.total))
 
     def _stopped(self, error: ServiceError | None) -> None:
         if self._identity.moving_to is None:  # it was stopped after the switch
@@ -330,7 +329,7 @@ class Reembedding:
         if self._cancelled:
             self._report(None)
         elif self._progress is not None:
-            self._report(replace(self._progress, state=State.STOPPED))
+            self._report(replace(self._progress, state=ReembeddingState.STOPPED))
 
     async def _move(self, index: EmbeddingIndex) -> None:
         await self._retrying(lambda: self._passages.store.open([index.collection]))
@@ -355,10 +354,10 @@ class Reembedding:
         at_a_time = store.capabilities.parallel_scans
         for first in range(0, PARTITIONS, at_a_time):
             names = [partition_name(slot) for slot in range(first, first + at_a_time)]
-            stamps = await asyncio.gather(
-                *(self._stamps(one, name) for one in (counts, index.collection) for name in names)
+            revisions = await asyncio.gather(
+                *(self._revisions(one, name) for one in (counts, index.collection) for name in names)
             )
-            for name, there, copied in zip(names, stamps, stamps[at_a_time:], strict=False):
+            for name, there, copied in zip(names, revisions, revisions[at_a_time:], strict=False):
                 changes.add(name, copied.keys() - there.keys())
                 # Passages that have changed since the start are copied at the end.
                 wanted = [
@@ -374,10 +373,12 @@ class Reembedding:
         self._count(done, total)
         return differed
 
-    async def _stamps(self, collection: Collection, partition: str) -> dict[str, int]:
+    async def _revisions(self, collection: Collection, partition: str) -> dict[str, int]:
         """Return the revisions of a partition's rows by their ids: the two together identify the content."""
         rows = await self._retrying(
-            lambda: self._passages.store.query(collection, EVERY_ROW, Stamped, partitions=[partition], strong=True)
+            lambda: self._passages.store.query(
+                collection, EVERY_ROW, PassageRevision, partitions=[partition], strong=True
+            )
         )
         return {row.id: row.stamp for row in rows}
 
@@ -394,7 +395,7 @@ class Reembedding:
         store, counts = self._passages.store, self._passages.collection
         found, copied = await asyncio.gather(
             store.get(counts, ids, PassageRow, partitions=[partition], strong=strong),
-            store.get(index.collection, ids, Stamped, partitions=[partition]),
+            store.get(index.collection, ids, PassageRevision, partitions=[partition]),
         )
         rows = [row for id_, row in found.items() if id_ not in copied or copied[id_].stamp != row.stamp]
         if rows:
@@ -445,7 +446,7 @@ class Reembedding:
             self._identity.switched((index.embedder.model, index.embedder.dimension)),
         )
         if self._lost.is_set():
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "another Memory process has taken over this store")
+            raise reasons.store_unavailable("another Memory process has taken over this store")
         while True:
             try:
                 await switched.write(self._records)

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from memgpt.config import ConfigError, load_config
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
+from memgpt_runtime.errors import InvalidArgument, ServiceError
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.config import MemorySettings
@@ -158,8 +158,7 @@ def _sync(folder: Path) -> None:
 
 
 def _unusable() -> InvalidArgument:
-    return InvalidArgument(
-        Reason.INVALID_FIELD,
+    return reasons.invalid_field(
         "not a complete memgpt backup: it is truncated, damaged or another kind of file; nothing was changed",
         field="backup",
     )

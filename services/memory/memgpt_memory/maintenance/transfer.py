@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, Reason, invalid
+from memgpt_runtime.errors import InvalidArgument
 
 from memgpt_memory.agents import (
     MAX_ATTACHMENTS,
@@ -21,10 +21,10 @@ from memgpt_memory.agents import (
     AgentRow,
     Agents,
     AgentState,
+    Attachment,
     Block,
     BlockEdit,
     CreateAgent,
-    Link,
     LiveAgent,
     Rewinds,
 )
@@ -43,7 +43,7 @@ _NOTES = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ExportedWindow:
     """The context window: messages from `start` on, and a summary of those before."""
 
     start: int
@@ -52,7 +52,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ExportTotals:
     """The end piece: how much there was."""
 
     blocks: int = 0
@@ -60,7 +60,7 @@ class Counts:
     notes: int = 0
 
 
-Piece = Block | Window | Message | Passage | Counts
+Piece = Block | ExportedWindow | Message | Passage | ExportTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Transfers:
         blocks = agent.all_blocks()
         for block in blocks:
             yield block
-        yield Window(agent.row.window_start, agent.summary, agent.rewinds)
+        yield ExportedWindow(agent.row.window_start, agent.summary, agent.rewinds)
         for start in range(0, agent.row.message_count, _MESSAGES):
             numbers = range(start, min(start + _MESSAGES, agent.row.message_count))
             found = await self._messages.read(agent.id, numbers)
@@ -116,7 +116,7 @@ class Transfers:
                     yield passage_of(rows[id_])
         if live.row.deleting:
             raise reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
-        yield Counts(len(blocks), agent.row.message_count, notes)
+        yield ExportTotals(len(blocks), agent.row.message_count, notes)
 
     async def take(
         self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
@@ -128,18 +128,18 @@ class Transfers:
             InvalidArgument: A piece is out of order or too long, or the stream is incomplete. Nothing is kept.
         """
         missing = []
-        links: list[Link] = []
+        links: list[Attachment] = []
         for name in dict.fromkeys(settings.source_names):
             source = await self._sources.find_by_name(settings.row.tenant, name)
             if source is None:
                 missing.append(name)
             elif len(links) < MAX_ATTACHMENTS:
                 with self._clock.write(agent_id) as stamp:
-                    links.append(Link(source_id=source.id, stamp=stamp, attached=now()))
+                    links.append(Attachment(source_id=source.id, stamp=stamp, attached=now()))
         async with self._agents.importing(agent_id, settings.row) as existing:
             if existing is not None:
                 return existing, missing
-            taking = _Taking(agent_id, settings.row.tenant, self._messages, self._passages, self._clock)
+            taking = _Import(agent_id, settings.row.tenant, self._messages, self._passages, self._clock)
             await taking.all(pieces)
             row = settings.row.model_copy(
                 update={
@@ -160,7 +160,7 @@ class Transfers:
 
 
 @dataclass(slots=True)
-class _Taking:
+class _Import:
     """An import in progress.
 
     Attributes:
@@ -174,7 +174,7 @@ class _Taking:
     _to_passages: Passages
     _clock: Clock
     blocks: list[BlockEdit] = field(default_factory=list)
-    window: Window | None = None
+    window: ExportedWindow | None = None
     messages: int = 0
     notes: int = 0
     _came: int = 0
@@ -190,7 +190,7 @@ class _Taking:
             match piece:
                 case Block():
                     self._take_block(piece)
-                case Window():
+                case ExportedWindow():
                     if self.window is not None:
                         raise _out_of_order("there is one window, after the blocks")
                     self.window = piece
@@ -198,19 +198,21 @@ class _Taking:
                     await self._take_message(piece)
                 case Passage():
                     await self._take_note(piece)
-                case Counts():
+                case ExportTotals():
                     await self._write_messages()
                     await self._write_notes()
                     self._check(piece)
                     ended = True
         if not ended:
-            raise invalid("piece", "the stream ended without its end piece; nothing was imported")
+            raise reasons.invalid_field("the stream ended without its end piece; nothing was imported", field="piece")
 
     def _take_block(self, block: Block) -> None:
         if self.window is not None:
             raise _out_of_order("blocks come before the window")
         if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
-            raise invalid("piece.block", f"block labels must be unique, and there may be at most {MAX_BLOCKS}")
+            raise reasons.invalid_field(
+                f"block labels must be unique, and there may be at most {MAX_BLOCKS}", field="piece.block"
+            )
         self.blocks.append(
             BlockEdit(
                 block.label,
@@ -225,8 +227,9 @@ class _Taking:
         if self.window is None or self._came:
             raise _out_of_order("messages come between the window and the notes")
         if message.sequence != self.messages:
-            raise invalid(
-                "piece.message.sequence", f"message {message.sequence} is not the next message; send {self.messages}"
+            raise reasons.invalid_field(
+                f"message {message.sequence} is not the next message; send {self.messages}",
+                field="piece.message.sequence",
             )
         new = NewMessage(
             message.role, message.text, message.function_call, message.call_id, message.usage, message.replaces
@@ -264,20 +267,22 @@ class _Taking:
             await self._to_passages.write_rows(self._tenant, self._agent_id, rows, embedded)
         self.notes += len(notes)
 
-    def _check(self, counts: Counts) -> None:
-        came = Counts(len(self.blocks), self.messages, self._came)
+    def _check(self, counts: ExportTotals) -> None:
+        came = ExportTotals(len(self.blocks), self.messages, self._came)
         if self.window is None or self.window.start > self.messages:
-            raise invalid("piece.window", "a window is required, and it must begin within the messages")
+            raise reasons.invalid_field(
+                "a window is required, and it must begin within the messages", field="piece.window"
+            )
         if any(rewind.end > self.messages for rewind in self.window.rewinds):
-            raise invalid("piece.window.rewinds", "rewinds must lie within the messages")
+            raise reasons.invalid_field("rewinds must lie within the messages", field="piece.window.rewinds")
         if counts != came:
-            raise InvalidArgument(
-                Reason.UPLOAD_MISMATCH,
+            raise reasons.upload_mismatch(
                 f"the end promises {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
                 f"{came.blocks}, {came.messages} and {came.notes} were received; nothing was imported",
                 field="piece.end",
+                file=self._agent_id,
             )
 
 
 def _out_of_order(rule: str) -> InvalidArgument:
-    return invalid("piece", f"piece out of order: {rule}; nothing was imported")
+    return reasons.invalid_field(f"piece out of order: {rule}; nothing was imported", field="piece")

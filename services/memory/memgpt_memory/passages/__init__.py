@@ -6,7 +6,7 @@ from memgpt_memory.passages._model import NewPassage, Passage, StoredNote, Visib
 from memgpt_memory.passages._passages import (
     MAX_NOTE_TOKENS,
     Changes,
-    Embedded,
+    EmbeddedTexts,
     EmbeddingIndex,
     Passages,
     document_passage_id,
@@ -22,7 +22,7 @@ from memgpt_memory.passages._passages import (
 __all__ = [
     "MAX_NOTE_TOKENS",
     "Changes",
-    "Embedded",
+    "EmbeddedTexts",
     "EmbeddingIndex",
     "NewPassage",
     "Passage",

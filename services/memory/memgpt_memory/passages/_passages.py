@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
+from memgpt_runtime import reasons
 from memgpt_runtime.chunking import chunk
-from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.tokens import count_tokens
 
 from memgpt_memory.embedding import Embedder, Vectors
@@ -79,7 +79,7 @@ class EmbeddingIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedTexts:
     """Texts with their vectors in an index."""
 
     index: EmbeddingIndex
@@ -151,10 +151,10 @@ class Passages:
         """The store's collection of passages."""
         return self.index.collection
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
         """Embed texts of passages to be written."""
         index = self.index
-        return Embedded(index, texts, await index.embedder.embed(texts))
+        return EmbeddedTexts(index, texts, await index.embedder.embed(texts))
 
     @asynccontextmanager
     async def write_barrier(self, within: float) -> AsyncIterator[bool]:
@@ -180,7 +180,7 @@ class Passages:
         tenant: str,
         agent_id: str,
         first: int,
-        embedded: Embedded,
+        embedded: EmbeddedTexts,
         *,
         tags: Sequence[str],
         stamp: int,
@@ -194,7 +194,7 @@ class Passages:
         await self.write_rows(tenant, agent_id, rows, embedded)
         return [passage_of(row) for row in rows]
 
-    async def write_rows(self, tenant: str, owner: str, rows: Sequence[PassageRow], embedded: Embedded) -> None:
+    async def write_rows(self, tenant: str, owner: str, rows: Sequence[PassageRow], embedded: EmbeddedTexts) -> None:
         """Write rows of one owner; `embedded` are their texts."""
         partition = partition_of(tenant, owner)
         async with self._changing(partition, [row.id for row in rows]):
@@ -272,10 +272,8 @@ class Passages:
 
     @staticmethod
     def _refuse() -> NoReturn:
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
-            "the store is changing its embedding model and Milvus does not respond; retry",
-            retry_after=2,
+        raise reasons.store_unavailable(
+            "the store is changing its embedding model and Milvus does not respond; retry", retry_after=2
         )
 
 

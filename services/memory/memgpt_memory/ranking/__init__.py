@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from memgpt_memory.ranking._fusion import HEAD, HeadHit, Scored, fuse
-from memgpt_memory.ranking._ranking import Mode, Position, Rankings
+from memgpt_memory.ranking._ranking import Position, Rankings, SearchMode
 
 __all__ = [
     "HEAD",
     "HeadHit",
-    "Mode",
     "Position",
     "Rankings",
     "Scored",
+    "SearchMode",
     "fuse",
 ]

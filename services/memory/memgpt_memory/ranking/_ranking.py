@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from memgpt_runtime.errors import FailedPrecondition, Reason
+from memgpt_runtime import reasons
 
 from memgpt_memory.embedding import Vectors
 from memgpt_memory.fulltext import query_words
@@ -31,9 +31,9 @@ from memgpt_memory.ranking._fusion import HEAD, HeadHit, Scored, fuse, mark, pin
 from memgpt_memory.store import Match, Matches, Store
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import Collection
-from memgpt_memory.store.rows import Owned, OwnedStamped
+from memgpt_memory.store.rows import OwnedRevision, RowOwner
 
-_R = TypeVar("_R", Owned, OwnedStamped)
+_R = TypeVar("_R", RowOwner, OwnedRevision)
 
 _FIRST_FETCH = 24
 _GROWTH = 8
@@ -48,7 +48,7 @@ _BYTES_OF_A_HEAD_HIT = 300
 _BYTES_OF_A_RANKING = 2_000
 
 
-class Mode(Enum):
+class SearchMode(Enum):
     """How rows are ranked."""
 
     DENSE = "dense"
@@ -109,9 +109,8 @@ class Position:
             FailedPrecondition: The store has changed its model since the position was given.
         """
         if self.index != index.name:
-            raise FailedPrecondition(
-                Reason.PAGE_TOKEN_EXPIRED,
-                "the store has changed its embedding model since this search began; search again without a page token",
+            raise reasons.page_token_expired(
+                "the store has changed its embedding model since this search began; search again without a page token"
             )
 
 
@@ -165,7 +164,7 @@ class _Ranking:
     """
 
     collection: Collection
-    mode: Mode
+    mode: SearchMode
     words: list[str]
     vector: Vectors | None
     head: list[HeadHit] | None = None
@@ -204,7 +203,7 @@ class _Ranking:
         front = self.front
         low, high = max(start - len(front), 0), max(end - len(front), 0)
         return front[start:end] + [
-            HeadHit(id_, owner, dense=-score if self.mode is not Mode.TEXT else None)
+            HeadHit(id_, owner, dense=-score if self.mode is not SearchMode.TEXT else None)
             for (score, id_), owner in zip(self.keys[low:high], self.owners[low:high], strict=True)
         ]
 
@@ -224,7 +223,7 @@ class _Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RankingPage:
     """A slice of a ranking: at most a page.
 
     Attributes:
@@ -276,11 +275,11 @@ class Rankings:
         collection: Collection,
         view: View,
         query: str,
-        mode: Mode,
+        mode: SearchMode,
         size: int,
         skip: int,
         position: Position | None,
-    ) -> Cut:
+    ) -> RankingPage:
         """Return the hits of a page.
 
         Args:
@@ -294,7 +293,7 @@ class Rankings:
             position: Where the page begins; None for a first page.
         """
         ranking = await self._ranking(index, collection, view, query, mode, position)
-        if mode is not Mode.DENSE and ranking.head is None:
+        if mode is not SearchMode.DENSE and ranking.head is None:
             await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
         if start < len(ranking.front) and not ranking.scored:
@@ -303,7 +302,7 @@ class Rankings:
         await self._grow(view, ranking, min(start + size + 1, total))
         self._trim()
         rank = position.rank if position else start
-        return Cut(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, index.name)
+        return RankingPage(ranking.slice(start, start + size), rank, total, ranking, start, view.snapshot, index.name)
 
     async def _ranking(
         self,
@@ -311,7 +310,7 @@ class Rankings:
         collection: Collection,
         view: View,
         query: str,
-        mode: Mode,
+        mode: SearchMode,
         position: Position | None,
     ) -> _Ranking:
         parts = (collection.name, mode.value, query, str(view.snapshot), view.key)
@@ -322,7 +321,7 @@ class Rankings:
             key += position.head
             ranking = self._cache.get(key)
         after = None
-        resumable = mode is Mode.DENSE and self._store.capabilities.range_search
+        resumable = mode is SearchMode.DENSE and self._store.capabilities.range_search
         if ranking is None and resumable and position is not None and position.id:
             key, after = f"{key}+", position.key
             ranking = self._cache.get(key)
@@ -332,15 +331,15 @@ class Rankings:
             self.hits += 1
         else:
             self.misses += 1
-            vector = None if mode is Mode.TEXT else (await index.embedder.embed([query], query=True))[0]
-            words = [] if mode is Mode.DENSE else query_words(query)
+            vector = None if mode is SearchMode.TEXT else (await index.embedder.embed([query], query=True))[0]
+            words = [] if mode is SearchMode.DENSE else query_words(query)
             ranking = self._cache[key] = _Ranking(collection, mode, words, vector, after=after)
         self._cache.move_to_end(key)
         return ranking
 
     async def _total(self, view: View, ranking: _Ranking) -> int:
         """Return the length of a ranking: known, returned by a search, or counted when the list is complete."""
-        if view.total is not None and ranking.mode is not Mode.TEXT:
+        if view.total is not None and ranking.mode is not SearchMode.TEXT:
             return view.total
         if ranking.total is None:
             await self._grow(view, ranking, 1)
@@ -360,7 +359,7 @@ class Rankings:
             ranking.begin([])
         elif position is not None:
             await self._restore_head(view, ranking, position)
-        elif ranking.mode is Mode.TEXT:
+        elif ranking.mode is SearchMode.TEXT:
             await self._begin_by_words(view, ranking)
         else:
             by_words = self._best(lambda limit: self._fetch_words(view, ranking, limit))
@@ -369,7 +368,7 @@ class Rankings:
 
     async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
         """Find the head by words, and the rest only if the backend does not return its length."""
-        matches = await self._search_words(view, ranking, OwnedStamped, HEAD)
+        matches = await self._search_words(view, ranking, OwnedRevision, HEAD)
         if matches.total is None and not matches.complete:
             matches = await self._every_match(view, ranking)
         best = sorted(matches.found, key=lambda one: (-one.score, one.id))
@@ -381,7 +380,7 @@ class Rankings:
     async def _restore_head(self, view: View, ranking: _Ranking, position: Position) -> None:
         """Find the passages of a pinned head in the whole list; their scores are current ones."""
         found: dict[bytes, HeadHit] = {}
-        if ranking.mode is Mode.TEXT:
+        if ranking.mode is SearchMode.TEXT:
             everything = (await self._every_match(view, ranking)).found
             found = {mark(one.id): HeadHit(one.id, one.row.owner, text=one.score) for one in everything}
             self._set_rest(ranking, everything)
@@ -399,7 +398,7 @@ class Rankings:
         ranking.head = [replace(hit, text=words.get(hit.id)) for hit in ranking.front]
         ranking.scored = True
 
-    def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedStamped]]) -> None:
+    def _set_rest(self, ranking: _Ranking, matches: list[Match[OwnedRevision]]) -> None:
         """Put the rows that share a word with the query after the head, in order of time."""
         ranking.follow(sorted(((float(match.row.stamp), match.id), match.row.owner) for match in matches))
         ranking.complete = True
@@ -426,7 +425,7 @@ class Rankings:
         """Fetch until the list has `length` ids, or all of them."""
         if not view.partitions:
             ranking.complete = True
-        if ranking.mode is Mode.TEXT and not ranking.complete and (length is None or ranking.length < length):
+        if ranking.mode is SearchMode.TEXT and not ranking.complete and (length is None or ranking.length < length):
             self._set_rest(ranking, (await self._every_match(view, ranking)).found)
         limit = max(ranking.fetched, _FIRST_FETCH if length is None else max(_FIRST_FETCH, 2 * length))
         while not ranking.complete and (length is None or ranking.length < length):
@@ -446,7 +445,7 @@ class Rankings:
     async def _best_by_similarity(self, view: View, ranking: _Ranking) -> list[Scored]:
         return await self._best(lambda limit: self._fetch(view, ranking, limit))
 
-    async def _best(self, fetch: Callable[[int], Awaitable[Matches[Owned]]]) -> list[Scored]:
+    async def _best(self, fetch: Callable[[int], Awaitable[Matches[RowOwner]]]) -> list[Scored]:
         """Return the best rows of a ranker, as many as a head takes."""
         limit = HEAD
         while True:
@@ -455,26 +454,26 @@ class Rankings:
                 return [Scored(match.id, match.row.owner, match.score) for match in matches.found[:HEAD]]
             limit *= _GROWTH
 
-    async def _every_match(self, view: View, ranking: _Ranking) -> Matches[OwnedStamped]:
+    async def _every_match(self, view: View, ranking: _Ranking) -> Matches[OwnedRevision]:
         """Return every row of the snapshot that shares a word with the query."""
-        return await self._search_words(view, ranking, OwnedStamped, None)
+        return await self._search_words(view, ranking, OwnedRevision, None)
 
-    async def _fetch_words(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
+    async def _fetch_words(self, view: View, ranking: _Ranking, limit: int) -> Matches[RowOwner]:
         """Return the best rows by the query's words, out of `limit`."""
-        return await self._search_words(view, ranking, Owned, limit)
+        return await self._search_words(view, ranking, RowOwner, limit)
 
     async def _search_words(self, view: View, ranking: _Ranking, row: type[_R], limit: int | None) -> Matches[_R]:
         return await self._store.search_words(
             ranking.collection, ranking.words, view.where, row, partitions=view.partitions, limit=limit
         )
 
-    async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> Matches[Owned]:
+    async def _fetch(self, view: View, ranking: _Ranking, limit: int) -> Matches[RowOwner]:
         """Return the best rows by similarity, out of `limit`."""
         matches = await self._store.search(
             ranking.collection,
             np.asarray(ranking.vector),
             view.where,
-            Owned,
+            RowOwner,
             partitions=view.partitions,
             limit=limit,
             score_at_most=None if ranking.after is None else -ranking.after[0],

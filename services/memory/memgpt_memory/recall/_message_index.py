@@ -23,7 +23,7 @@ from memgpt_memory.passages import EmbeddingIndex, Passages, indexed_words
 from memgpt_memory.records import ids_of
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.layout import Collection, message_index, partition_of
-from memgpt_memory.store.rows import IndexedMessageRow, Key, Numbered
+from memgpt_memory.store.rows import IndexedMessageRow, Key, RowNumber
 from memgpt_memory.tasks import run_to_end
 
 _BATCH = 128
@@ -114,7 +114,7 @@ class MessageIndex:
         if key not in self._ends:
             id_ = _end_id(live.id)
             partition = partition_of(live.row.tenant, live.id)
-            rows = await self._passages.store.get(collection, [id_], Numbered, partitions=[partition])
+            rows = await self._passages.store.get(collection, [id_], RowNumber, partitions=[partition])
             self._ends[key] = rows[id_].sequence if id_ in rows else 0
         return self._ends[key]
 

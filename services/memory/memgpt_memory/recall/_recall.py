@@ -12,13 +12,13 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from memgpt_runtime.errors import invalid
+from memgpt_runtime import reasons
 
 from memgpt_memory.agents import LiveAgent, Rewinds
 from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
 from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
 from memgpt_memory.passages import Passages
-from memgpt_memory.ranking import HeadHit, Mode, Position, Rankings
+from memgpt_memory.ranking import HeadHit, Position, Rankings, SearchMode
 from memgpt_memory.recall._message_index import MessageIndex, sequence_of
 from memgpt_memory.store.filters import EVERY_ROW, Between, Condition, Equals, OneOf, Outside, Refined, all_of
 from memgpt_memory.store.layout import partition_of
@@ -58,7 +58,7 @@ class RecallQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MessagePage:
     """A page of found messages.
 
     Attributes:
@@ -89,7 +89,9 @@ class _Span:
         start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
         end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
         if start is not None and end is not None and start >= end:
-            raise invalid("end_date", f"end_date {query.last_day} is before start_date {query.first_day}")
+            raise reasons.invalid_field(
+                f"end_date {query.last_day} is before start_date {query.first_day}", field="end_date"
+            )
         return _Span(start, end)
 
     @property
@@ -159,7 +161,7 @@ class Recall:
 
     async def search(
         self, live: LiveAgent, query: RecallQuery, size: int, skip: int, at: Mapping[str, Any] | None
-    ) -> Found:
+    ) -> MessagePage:
         """Return a page of matches.
 
         Args:
@@ -167,7 +169,7 @@ class Recall:
             query: The query.
             size: Most messages.
             skip: Matches to skip before a first page.
-            at: Where the page begins, from `Found.following`; None for a first page.
+            at: Where the page begins, from `MessagePage.following`; None for a first page.
 
         Raises:
             InvalidArgument: A day is not a date, or the first day is after the last one.
@@ -181,7 +183,7 @@ class Recall:
 
     async def _by_words(
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
-    ) -> Found:
+    ) -> MessagePage:
         """Return matches, the latest first. The first page looks at every message, for the total."""
         count = at["count"] if at else live.row.message_count
         below = at["below"] if at else count
@@ -199,7 +201,7 @@ class Recall:
             following = {
                 "count": count, "below": messages[-1].sequence, "total": total, "days": [span.start, span.end]
             }  # fmt: skip
-        return Found(messages, [], following, total, RecallMode.TEXT)
+        return MessagePage(messages, [], following, total, RecallMode.TEXT)
 
     async def _lines(
         self, live: LiveAgent, query: RecallQuery, span: _Span, below: int, count: int
@@ -221,7 +223,7 @@ class Recall:
 
     async def _by_similarity(
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
-    ) -> Found:
+    ) -> MessagePage:
         index = self._passages.index  # kept to the end, even if the store moves to another model
         position = Position.parse(at["at"]) if at else None
         if position is not None:
@@ -229,7 +231,7 @@ class Recall:
         count = position.snapshot if position is not None else live.row.message_count
         async with index.reading():
             collection = await self._index.take_in(index, live, count)
-            mode = Mode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else Mode.DENSE
+            mode = SearchMode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else SearchMode.DENSE
             view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query))
             cut = await self.rankings.cut(index, collection, view, query.text, mode, size, skip, position)
         wanted = [sequence_of(hit.id) if hit.id else -1 for hit in cut.hits]
@@ -240,12 +242,12 @@ class Recall:
         taken = fitting(text_of(message) if message is not None else "" for message in found)
         pairs = [(message, hit) for message, hit in zip(found[:taken], cut.hits, strict=False) if message is not None]
         following = cut.following(taken)
-        return Found(
+        return MessagePage(
             [message for message, _ in pairs],
             [hit for _, hit in pairs],
             {"at": following.dump(), "days": [span.start, span.end]} if following is not None else None,
             cut.total,
-            RecallMode.HYBRID if mode is Mode.HYBRID else RecallMode.SEMANTIC,
+            RecallMode.HYBRID if mode is SearchMode.HYBRID else RecallMode.SEMANTIC,
         )
 
     async def forget(self, live: LiveAgent) -> None:
@@ -288,7 +290,7 @@ def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> 
             raise ValueError(day)
         when = date.fromisoformat(day)
     except ValueError as error:
-        raise invalid(field, f'invalid date "{day}"; use YYYY-MM-DD, such as 2026-01-31') from error
+        raise reasons.invalid_field(f'invalid date "{day}"; use YYYY-MM-DD, such as 2026-01-31', field=field) from error
     try:
         when += timedelta(days=int(after))
         return int(datetime.combine(when, time_of_day(), zone).timestamp() * 1_000_000)

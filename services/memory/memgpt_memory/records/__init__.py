@@ -7,7 +7,7 @@ from memgpt_memory.records._journal import Journal
 from memgpt_memory.records._model import Record, StoredModel, TextRef
 from memgpt_memory.records._names import Names
 from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids, text_records
-from memgpt_memory.records._text_rows import TextRows, present
+from memgpt_memory.records._text_rows import TextRows
 
 __all__ = [
     "IdempotencyStore",
@@ -20,7 +20,6 @@ __all__ = [
     "TextRows",
     "ids_of",
     "key_of",
-    "present",
     "split",
     "text_ids",
     "text_records",

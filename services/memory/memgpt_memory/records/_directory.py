@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from memgpt_memory.records._model import Record
 from memgpt_memory.store.rows import RecordOwner
 
+Body: TypeAlias = Mapping[str, Any]
+"""The body of a row, which is JSON."""
+
 _WITH_BODIES = ("profile", "load")
 """Kinds whose bodies are kept too: they are small, and hold what the rows are listed by."""
+
+_NO_BODY: Body = {}
 
 
 class _Listing:
     """The rows of one kind and tenant: bodies by id, and the ids in order."""
 
     def __init__(self) -> None:
-        self.bodies: dict[str, str] = {}
+        self.bodies: dict[str, Body] = {}
         self._ids: list[str] | None = []
 
     @property
@@ -25,7 +32,7 @@ class _Listing:
             self._ids = sorted(self.bodies)
         return self._ids
 
-    def put(self, id_: str, body: str) -> None:
+    def put(self, id_: str, body: Body) -> None:
         if id_ not in self.bodies:
             self._ids = None
         self.bodies[id_] = body
@@ -55,7 +62,7 @@ class Directory:
         """Return the keys of a tenant's rows of a kind, in order."""
         return (await self._listing(kind, tenant)).ids
 
-    async def bodies(self, kind: str, tenant: str) -> Mapping[str, str]:
+    async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's rows of a kind by their keys: of profiles and loads."""
         return (await self._listing(kind, tenant)).bodies
 
@@ -106,7 +113,8 @@ class Directory:
                 del self._where[id_]
         with_bodies = kind in _WITH_BODIES
         for row in await self._read(kind, with_bodies):
-            self._put(kind, row.tenant, row.id, row.body if isinstance(row, Record) else "")
+            body = json.loads(row.body) if with_bodies and isinstance(row, Record) else _NO_BODY
+            self._put(kind, row.tenant, row.id, body)
         for id_, written in list(self._written.items()):
             if written is None:
                 self._delete(id_)
@@ -120,9 +128,10 @@ class Directory:
             del self._loads[kind]  # it is read again when it is next needed
 
     def _note(self, record: Record) -> None:
-        self._put(record.kind, record.tenant, record.id, record.body if record.kind in _WITH_BODIES else "")
+        body = json.loads(record.body) if record.kind in _WITH_BODIES else _NO_BODY
+        self._put(record.kind, record.tenant, record.id, body)
 
-    def _put(self, kind: str, tenant: str, id_: str, body: str) -> None:
+    def _put(self, kind: str, tenant: str, id_: str, body: Body) -> None:
         self._where[id_] = kind, tenant
         self._listings.setdefault((kind, tenant), _Listing()).put(id_, body)
 

@@ -19,7 +19,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
-from memgpt_runtime.errors import InvalidArgument, NotFound, Reason, ServiceError
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import Reason, ServiceError
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
@@ -169,14 +170,10 @@ class IdempotencyStore:
 def _check_same(request_id: str, fingerprint: bytes, body: Mapping[str, Any]) -> None:
     """Reject an id of another request, or of one whose result has been deleted."""
     if body["fingerprint"] != fingerprint.hex():
-        raise InvalidArgument(
-            Reason.REQUEST_ID_REUSED,
-            f'request_id "{request_id}" was used for another request; use a new request_id',
-            field="request_id",
-        )
+        raise reasons.request_id_reused(f'request_id "{request_id}" was used for another request; use a new request_id')
     if "gone" in body:
-        raise NotFound(
-            Reason(body["gone"]), f'what request "{request_id}" created has been deleted; use a new request_id'
+        raise reasons.deleted_since(
+            f'what request "{request_id}" created has been deleted; use a new request_id', reason=Reason(body["gone"])
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from memgpt_runtime.errors import AlreadyExists, Reason
+from memgpt_runtime import reasons
 from memgpt_runtime.names import check_name
 
 from memgpt_memory.clock import now
@@ -40,10 +40,10 @@ class Names:
         async with lock:
             holder = await self._holder(key)
             if holder and holder != owner and await holds(holder):
-                raise AlreadyExists(
-                    Reason.NAME_TAKEN,
+                raise reasons.name_taken(
                     f'name "{name}" is taken by another {kind}; choose another name or delete that {kind}',
-                    metadata={"name": name, f"{kind}_id": holder},
+                    name=name,
+                    **{f"{kind}_id": holder},
                 )
             if holder != owner:
                 await self._records.put(Record(key, "name", tenant, owner, now(), json.dumps({"id": owner})))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from memgpt_memory.records._directory import Directory
+from memgpt_memory.records._directory import Body, Directory
 from memgpt_memory.records._model import Record, TextRef
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
@@ -81,7 +81,7 @@ class Records:
         """Return the keys of a tenant's rows of a kind that is listed, in order, without reading them."""
         return await self._directory.ids(kind, tenant)
 
-    async def bodies(self, kind: str, tenant: str) -> Mapping[str, str]:
+    async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
         return await self._directory.bodies(kind, tenant)
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 from weakref import WeakValueDictionary
-
-from memgpt_runtime.errors import NotFound
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
 from memgpt_memory.records._records import Records, text_ids, text_records
-
-_T = TypeVar("_T")
 
 
 class TextRows:
@@ -58,16 +54,19 @@ class TextRows:
         texts = await self._records.read_texts(key, {"text": TextRef.model_validate(body["text"])})
         return body, texts["text"]
 
+    async def get_many(self, keys: Sequence[str], tenant: str) -> list[tuple[dict[str, Any], str]]:
+        """Read the bodies and texts of rows, in the order of `keys`; missing ones are not in the result."""
+        async with AsyncExitStack() as stack:
+            for key in sorted(set(keys)):
+                await stack.enter_async_context(self.lock(key))
+            records = await self._records.get_many(keys)
+            bodies = {key: json.loads(record.body) for key, record in records.items() if record.tenant == tenant}
+            texts = await self._records.read_texts_of_many(
+                {key: {"text": TextRef.model_validate(body["text"])} for key, body in bodies.items()}
+            )
+        return [(bodies[key], texts[key]["text"]) for key in keys if key in bodies]
+
     async def delete(self, key: str) -> None:
         """Delete a row with its text."""
         await self._records.delete_children(key)
         await self._records.delete([key])
-
-
-async def present(reads: Iterable[Awaitable[_T]]) -> list[_T]:
-    """Return those of a page's items that exist: one may have been deleted since it was listed."""
-    found: list[_T] = []
-    for read in reads:
-        with suppress(NotFound):
-            found.append(await read)
-    return found

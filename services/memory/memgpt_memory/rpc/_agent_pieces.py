@@ -7,13 +7,12 @@ from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import invalid
 from memgpt_runtime.validation import validate
 
 from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, check_settings
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
-from memgpt_memory.maintenance.transfer import FORMAT_VERSION, Counts, Piece, Settings, Window
+from memgpt_memory.maintenance.transfer import FORMAT_VERSION, ExportedWindow, ExportTotals, Piece, Settings
 from memgpt_memory.messages import Message
 from memgpt_memory.passages import Passage
 from memgpt_memory.rpc import _conversion as convert
@@ -29,7 +28,7 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(agent=await convert.agent(core, piece))
         case Block():
             return AgentPiece(block=convert.block(piece))
-        case Window():
+        case ExportedWindow():
             rewinds = [
                 ExportRewind(first=one.first, end=one.end, turn_id=one.turn_id, create_time=convert.timestamp(one.time))
                 for one in piece.rewinds
@@ -39,7 +38,7 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(message=convert.message(piece, Rewinds()))
         case Passage():
             return AgentPiece(passage=convert.passage(piece))
-        case Counts():
+        case ExportTotals():
             return AgentPiece(
                 end=ExportEnd(block_count=piece.blocks, message_count=piece.messages, passage_count=piece.notes)
             )
@@ -53,7 +52,7 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         InvalidArgument: They are not a header and an agent, or such an agent cannot be created.
     """
     if not (first.piece.HasField("header") and second.HasField("agent")):
-        raise invalid("piece", "the stream must begin with a header and an agent")
+        raise reasons.invalid_field("the stream must begin with a header and an agent", field="piece")
     version = first.piece.header.format_version
     if version != FORMAT_VERSION:
         raise reasons.wrong_state(
@@ -112,16 +111,16 @@ def from_proto(piece: AgentPiece) -> Piece:
             )
             return Block(block.label, block.value, block.limit, "", 0, block.read_only, block.description)
         case "window":
-            return Window(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
+            return ExportedWindow(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
         case "message":
             return _message(piece.message)
         case "passage":
             return _passage(piece.passage)
         case "end":
             end = piece.end
-            return Counts(end.block_count, end.message_count, end.passage_count)
+            return ExportTotals(end.block_count, end.message_count, end.passage_count)
         case _:
-            raise invalid("piece", "the header and the agent must come first, and once")
+            raise reasons.invalid_field("the header and the agent must come first, and once", field="piece")
 
 
 def _message(proto: message_pb2.Message) -> Message:
@@ -156,7 +155,7 @@ def _rewinds(window: ExportWindow) -> Rewinds:
     reached = 0
     for one in window.rewinds:
         if not reached <= one.first < one.end:
-            raise invalid("piece.window.rewinds", "rewinds must be in order and must not overlap")
+            raise reasons.invalid_field("rewinds must be in order and must not overlap", field="piece.window.rewinds")
         reached = one.end
     return Rewinds(
         Rewind(one.first, one.end, one.turn_id, _time(one.create_time, "piece.window.rewinds.create_time"))
@@ -167,12 +166,12 @@ def _rewinds(window: ExportWindow) -> Rewinds:
 def _passage(proto: passage_pb2.Passage) -> Passage:
     validate(archival_memory_service_pb2.InsertPassagesRequest(agent_id="any", texts=[proto.text], tags=proto.tags))
     if not proto.text.strip():
-        raise invalid("piece.passage.text", "a note must contain more than white space")
+        raise reasons.invalid_field("a note must contain more than white space", field="piece.passage.text")
     time = _time(proto.create_time, "piece.passage.create_time")
     return Passage("", proto.text, time, tags=tuple(proto.tags))
 
 
 def _time(proto: Timestamp, field: str) -> int:
     if not (0 <= proto.seconds < _LATEST and 0 <= proto.nanos < 1_000_000_000):
-        raise invalid(field, "a time must be in the years 1970 to 9998")
+        raise reasons.invalid_field("a time must be in the years 1970 to 9998", field=field)
     return convert.microseconds(proto)

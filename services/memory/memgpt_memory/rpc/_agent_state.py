@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import DeadlineExceeded, Reason, invalid
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.validation import validate
 
@@ -47,7 +47,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         core, owner = self._core, tenant()
         labels = [block.label for block in request.blocks]
         if len(set(labels)) != len(labels):
-            raise invalid("blocks.label", "block labels must be unique")
+            raise reasons.invalid_field("block labels must be unique", field="blocks.label")
 
         async def create(seed: str, _: str) -> bytes:
             time = now()
@@ -109,9 +109,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         paths = list(request.update_mask.paths)
         wrong = [path for path in paths if path not in _UPDATABLE]
         if wrong or not paths:
-            raise invalid(
-                "update_mask",
+            raise reasons.invalid_field(
                 f"update_mask must name some of {', '.join(_UPDATABLE)}, not {', '.join(wrong) or 'nothing'}",
+                field="update_mask",
             )
         changes = {path: getattr(request.agent, path) for path in paths if path != "tags"}
         if "tags" in paths:
@@ -142,7 +142,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         start: TurnStart | Edit | None = None
         if request.retry:
             if request.input:
-                raise invalid("input", "a retry has the input of the turn before; leave `input` out")
+                raise reasons.invalid_field(
+                    "a retry has the input of the turn before; leave `input` out", field="input"
+                )
             start = Edit(core.edits.retry)
         elif request.input:
             messages = convert.new_messages(request.input)
@@ -304,7 +306,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
         core = self._core
         if not request.text.strip():
-            raise invalid("text", "text must not be blank")
+            raise reasons.invalid_field("text must not be blank", field="text")
         live = await core.agents.get(tenant(), request.agent_id)
         # The result contains the time, which differs when the request is repeated.
         digest = convert.fingerprint(request, "call_result", "time_placeholder")
@@ -335,7 +337,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         requests = aiter(request_iterator)
         first, second = await anext(requests, None), await anext(requests, None)
         if first is None or second is None:
-            raise invalid("piece", "the stream must begin with a header and an agent")
+            raise reasons.invalid_field("the stream must begin with a header and an agent", field="piece")
         settings = pieces.settings(owner, first, second.piece)
 
         async def take(seed: str, _: str) -> bytes:
@@ -364,9 +366,9 @@ async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -
             async with asyncio.timeout(_PAUSE_SECONDS):
                 request = await anext(requests, None)
         except TimeoutError:
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED,
+            raise reasons.deadline_exceeded(
                 f"the import paused for more than {_PAUSE_SECONDS:g} s; nothing was imported; send it again",
+                limit_seconds=_PAUSE_SECONDS,
             ) from None
         if request is None:
             return

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2_grpc, passage_pb2
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import InsertNotes
 from memgpt_memory.archival import PassageFilter
 from memgpt_memory.passages import Passage
-from memgpt_memory.ranking import Mode, Position
+from memgpt_memory.ranking import Position, SearchMode
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 
 _MODES = {
-    passage_pb2.SEARCH_MODE_DENSE: Mode.DENSE,
-    passage_pb2.SEARCH_MODE_TEXT: Mode.TEXT,
-    passage_pb2.SEARCH_MODE_HYBRID: Mode.HYBRID,
+    passage_pb2.SEARCH_MODE_DENSE: SearchMode.DENSE,
+    passage_pb2.SEARCH_MODE_TEXT: SearchMode.TEXT,
+    passage_pb2.SEARCH_MODE_HYBRID: SearchMode.HYBRID,
 }
 _MODES_BACK = {mode: value for value, mode in _MODES.items()}
 
@@ -28,7 +28,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 
     async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
         if not request.query.strip():
-            raise invalid("query", "query must contain more than white space")
+            raise reasons.invalid_field("query must contain more than white space", field="query")
         core = self._core
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
@@ -107,7 +107,9 @@ def _filter(proto: pb.PassageFilter) -> PassageFilter:
     created_from = convert.microseconds(proto.created_from) if proto.HasField("created_from") else None
     created_before = convert.microseconds(proto.created_before) if proto.HasField("created_before") else None
     if created_from is not None and created_before is not None and created_before < created_from:
-        raise invalid("filter.created_before", "created_before is before created_from; no passage can match")
+        raise reasons.invalid_field(
+            "created_before is before created_from; no passage can match", field="filter.created_before"
+        )
     return PassageFilter(
         frozenset(proto.source_ids), frozenset(proto.file_names), frozenset(proto.tags), created_from, created_before
     )

@@ -22,8 +22,9 @@ from memgpt.memory.v1 import (
 from memgpt.memory.v1 import (
     agent_state_service_pb2 as state_pb,
 )
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import Reason, Unimplemented, invalid
+from memgpt_runtime.errors import Unimplemented
 
 from memgpt_memory.agents import (
     AgentState,
@@ -58,7 +59,7 @@ _STATES_BACK = {value: state for state, value in _STATES.items()}
 
 def not_yet(what: str) -> Unimplemented:
     """An RPC of the contract that this version does not have."""
-    return Unimplemented(Reason.NOT_IMPLEMENTED, f"{what} is not implemented in this version.")
+    return reasons.not_implemented(f"{what} is not implemented in this version.", method=what)
 
 
 def fingerprint(request: ProtoMessage, *but: str) -> bytes:
@@ -95,9 +96,11 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
     """
     role = ROLES_BACK[proto.role]
     if proto.HasField("function_call") and role is not Role.ASSISTANT:
-        raise invalid("messages.function_call", "only an assistant's message may call a function")
+        raise reasons.invalid_field("only an assistant's message may call a function", field="messages.function_call")
     if bool(proto.call_id) != (role is Role.TOOL):
-        raise invalid("messages.call_id", "call_id is required in a tool's message and allowed in no other")
+        raise reasons.invalid_field(
+            "call_id is required in a tool's message and allowed in no other", field="messages.call_id"
+        )
     call = proto.function_call
     return NewMessage(
         role,

@@ -6,8 +6,8 @@ import json
 
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
 from memgpt.memory.v1 import recall_memory_service_pb2_grpc
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import invalid
 
 from memgpt_memory.messages import Role
 from memgpt_memory.recall import RecallMode, RecallQuery
@@ -34,7 +34,7 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             roles = frozenset((Role.USER, Role.ASSISTANT))
         mode = _MODES[request.mode]
         if mode is not RecallMode.TEXT and not request.query.strip():
-            raise invalid("query", "query must contain more than white space")
+            raise reasons.invalid_field("query must contain more than white space", field="query")
         query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode, request.include_rewound)
         found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
         return pb.SearchMessagesResponse(

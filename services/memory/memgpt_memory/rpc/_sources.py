@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from memgpt.memory.v1 import source_service_pb2 as pb
 from memgpt.memory.v1 import source_service_pb2_grpc
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import invalid
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.passages import NewPassage
@@ -82,7 +82,7 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         core = self._core
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
-            raise invalid("piece", "the stream must begin with a header")
+            raise reasons.invalid_field("the stream must begin with a header", field="piece")
         live = await core.sources.get(tenant(), first.header.source_id)
         version = first.header.version
         name = version.name
@@ -101,8 +101,10 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
                     visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count, notes)
                     return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
                 else:
-                    raise invalid("piece", "the header must come first, and once")
-        raise invalid("piece", "the stream ended without a finish; nothing of the file became visible; send it again")
+                    raise reasons.invalid_field("the header must come first, and once", field="piece")
+        raise reasons.invalid_field(
+            "the stream ended without a finish; nothing of the file became visible; send it again", field="piece"
+        )
 
     async def AttachSource(self, request: pb.AttachSourceRequest, context: Context) -> pb.AttachSourceResponse:
         core = self._core

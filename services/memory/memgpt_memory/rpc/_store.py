@@ -9,14 +9,14 @@ from memgpt.memory.v1 import store_service_pb2_grpc
 
 from memgpt_memory.maintenance.backup import backup
 from memgpt_memory.maintenance.erasure import erase
-from memgpt_memory.maintenance.reembedding import Progress, State
+from memgpt_memory.maintenance.reembedding import ReembeddingProgress, ReembeddingState
 from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
 _STATES = {
-    State.COPYING: pb.REEMBED_STATE_COPYING,
-    State.STOPPED: pb.REEMBED_STATE_STOPPED,
-    State.DONE: pb.REEMBED_STATE_DONE,
+    ReembeddingState.COPYING: pb.REEMBED_STATE_COPYING,
+    ReembeddingState.STOPPED: pb.REEMBED_STATE_STOPPED,
+    ReembeddingState.DONE: pb.REEMBED_STATE_DONE,
 }
 
 
@@ -40,7 +40,7 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
         reembedding = self._core.reembedding
         await reembedding.start(request.embedding_model)
         async for progress in reembedding.follow():
-            if progress.state is State.DONE:
+            if progress.state is ReembeddingState.DONE:
                 yield pb.ReembedResponse(done=_progress(progress))
             else:
                 yield pb.ReembedResponse(progress=_progress(progress))
@@ -58,7 +58,7 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
             yield pb.BackupResponse(chunk=chunk)
 
 
-def _progress(progress: Progress) -> pb.ReembedProgress:
+def _progress(progress: ReembeddingProgress) -> pb.ReembedProgress:
     name, dimension = progress.model
     return pb.ReembedProgress(
         embedding_model=name,

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound, Reason, invalid
+from memgpt_runtime.errors import Aborted, InvalidArgument, NotFound
 
 
 def unknown_source(source_id: str) -> NotFound:
     """No source has this id, or it is another tenant's."""
-    return NotFound(
-        Reason.SOURCE_NOT_FOUND,
-        f'unknown source "{source_id}"; list sources to see their ids',
-        metadata={"source_id": source_id},
-    )
+    return reasons.source_not_found(f'unknown source "{source_id}"; list sources to see their ids', source_id=source_id)
 
 
 def unknown_source_name(name: str) -> NotFound:
     """No source has this name."""
-    return NotFound(
-        Reason.SOURCE_NOT_FOUND,
-        f'no source is named "{name}"; list sources to see their names, or load one',
-        metadata={"name": name},
+    return reasons.source_not_found(
+        f'no source is named "{name}"; list sources to see their names, or load one', name=name, source_id=""
     )
 
 
-def source_deleted(name: str) -> NotFound:
+def source_deleted(source_id: str, name: str) -> NotFound:
     """The source was deleted while something was being written to it."""
-    return NotFound(Reason.SOURCE_NOT_FOUND, f'source "{name}" was deleted in the meantime')
+    return reasons.source_not_found(f'source "{name}" was deleted in the meantime', source_id=source_id)
 
 
 def unknown_load(load_id: str) -> NotFound:
     """No load has this id."""
-    return NotFound(
-        Reason.LOAD_NOT_FOUND, f'unknown load "{load_id}"; list loads to see their ids', metadata={"load_id": load_id}
-    )
+    return reasons.load_not_found(f'unknown load "{load_id}"; list loads to see their ids', load_id=load_id)
 
 
 def unknown_load_request(request_id: str) -> NotFound:
     """No load was created by this request."""
-    return NotFound(
-        Reason.LOAD_NOT_FOUND, f'no load was created by request "{request_id}"', metadata={"request_id": request_id}
-    )
+    return reasons.load_not_found(f'no load was created by request "{request_id}"', request_id=request_id, load_id="")
 
 
 def load_changed(etag: str) -> Aborted:
@@ -52,13 +42,15 @@ def load_changed(etag: str) -> Aborted:
 
 def passage_out_of_order(index: int, following: int) -> InvalidArgument:
     """A passage of an upload is not the next one."""
-    return invalid("batch.passages.index", f"passage index {index} is not the next index; send {following}")
+    return reasons.invalid_field(
+        f"passage index {index} is not the next index; send {following}", field="batch.passages.index"
+    )
 
 
-def passages_missing(promised: int, received: int) -> InvalidArgument:
+def passages_missing(file: str, promised: int, received: int) -> InvalidArgument:
     """An upload ends with a different number of passages than it declared."""
-    return InvalidArgument(
-        Reason.UPLOAD_MISMATCH,
+    return reasons.upload_mismatch(
         f"finish promises {promised} passages, but {received} were received; send the file again from its header",
         field="finish.passage_count",
+        file=file,
     )

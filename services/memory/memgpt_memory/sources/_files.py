@@ -310,7 +310,7 @@ class Upload:
             InvalidArgument: `passages` is not the number that was added.
         """
         if passages != self._count:
-            raise passages_missing(passages, self._count)
+            raise passages_missing(self._version.name, passages, self._count)
         return await self._files.switch(self._live, self._version, self._version_id, documents, passages, notes)
 
 

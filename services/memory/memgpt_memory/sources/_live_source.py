@@ -96,7 +96,7 @@ class LiveSource:
         """
         async with self.gate.read():
             if self.row.deleting:
-                raise source_deleted(self.row.name)
+                raise source_deleted(self.id, self.row.name)
             yield
 
     def put(self, name: str, file: FileRow | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page
-from memgpt_memory.records import Record, Records, TextRows, key_of, present
+from memgpt_memory.records import Record, Records, TextRows, key_of
 from memgpt_memory.sources._errors import load_changed, unknown_load, unknown_load_request
 from memgpt_memory.sources._sources import Sources
 
@@ -89,15 +89,16 @@ class LoadRecords:
         ids = sorted(
             (
                 body["load"]
-                for stored in (await self._records.bodies("load", tenant)).values()
-                if (body := json.loads(stored))["source"] == source_id or not source_id
+                for body in (await self._records.bodies("load", tenant)).values()
+                if body["source"] == source_id or not source_id
             ),
             reverse=True,
         )
         start = ids.index(after) + 1 if after in ids else 0
         page = ids[start : start + size]
         more = start + size < len(ids)
-        items = await present(self.get(tenant, id_) for id_ in page)
+        found = await self._rows.get_many([key_of("load", tenant, id_) for id_ in page], tenant)
+        items = [_load_record(body, base64.b64decode(text)) for body, text in found]
         return Page(items, page[-1] if more else "", len(ids))
 
     @staticmethod

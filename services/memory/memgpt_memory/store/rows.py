@@ -126,7 +126,7 @@ class IndexedPassageRow(PassageRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped:
+class PassageRevision:
     """The key and the revision of a passage: together they tell one content from another."""
 
     id: str
@@ -134,7 +134,7 @@ class Stamped:
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class RowOwner:
     """The key and the owner of a row that a search found."""
 
     id: str
@@ -142,7 +142,7 @@ class Owned:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedStamped:
+class OwnedRevision:
     """The key, the owner and the revision of a passage that a search found."""
 
     id: str
@@ -151,7 +151,7 @@ class OwnedStamped:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
+class RowNumber:
     """The key and the number of a row."""
 
     id: str

@@ -8,27 +8,20 @@ from memgpt_runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    Reason,
     ResourceExhausted,
 )
 
 
 def unknown_turn(request_id: str) -> NotFound:
     """No turn has this request id."""
-    return NotFound(
-        Reason.TURN_NOT_FOUND,
-        f'no turn for request "{request_id}"; send the message with this request_id to begin one',
-        metadata={"request_id": request_id},
+    return reasons.turn_not_found(
+        f'no turn for request "{request_id}"; send the message with this request_id to begin one', request_id=request_id
     )
 
 
 def request_id_reused(request_id: str) -> InvalidArgument:
     """The request's id names a turn of another agent or input."""
-    return InvalidArgument(
-        Reason.REQUEST_ID_REUSED,
-        f'request_id "{request_id}" was used for another request; use a new request_id',
-        field="request_id",
-    )
+    return reasons.request_id_reused(f'request_id "{request_id}" was used for another request; use a new request_id')
 
 
 def queue_full(most: int) -> ResourceExhausted:
@@ -40,10 +33,8 @@ def queue_full(most: int) -> ResourceExhausted:
 
 def timed_out(seconds: float) -> DeadlineExceeded:
     """A turn waited for longer than its caller allows."""
-    return DeadlineExceeded(
-        Reason.DEADLINE_EXCEEDED,
-        f"timed out after {seconds:g} s in the queue; the turn was not started; retry",
-        metadata={"limit_seconds": f"{seconds:g}"},
+    return reasons.deadline_exceeded(
+        f"timed out after {seconds:g} s in the queue; the turn was not started; retry", limit_seconds=seconds
     )
 
 

@@ -28,19 +28,19 @@ from memgpt.config import ServerSettings
 
 from memgpt_runtime.interceptors.access_log import AccessLog
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
-from memgpt_runtime.interceptors.deadline import Deadline
+from memgpt_runtime.interceptors.deadline import DefaultDeadline
 from memgpt_runtime.interceptors.error_mapping import ErrorMapping
 from memgpt_runtime.interceptors.in_flight import InFlight
-from memgpt_runtime.interceptors.keep_alive import KeepAlive
+from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
 from memgpt_runtime.interceptors.load_shedding import LoadShedding
-from memgpt_runtime.interceptors.pipeline import Pipeline
+from memgpt_runtime.interceptors.pipeline import PipelineInterceptor
 from memgpt_runtime.interceptors.request_context import ContextStage
 from memgpt_runtime.interceptors.rpc import Stage
 from memgpt_runtime.interceptors.rpc_metrics import RpcMetrics
 from memgpt_runtime.metrics import ServerMetrics
 from memgpt_runtime.validation import validate
 
-__all__ = ["InFlight", "Pipeline", "server_interceptor"]
+__all__ = ["InFlight", "PipelineInterceptor", "server_interceptor"]
 
 
 def server_interceptor(
@@ -52,7 +52,7 @@ def server_interceptor(
     deadlines: Mapping[str, float | None] | None = None,
     unlimited: frozenset[str] = frozenset(),
     keep_alive: Mapping[str, Message] | None = None,
-) -> Pipeline:
+) -> PipelineInterceptor:
     """Return the interceptor of a server, with all stages in their order.
 
     Args:
@@ -71,6 +71,6 @@ def server_interceptor(
         ErrorMapping(in_flight),
         ClientIdentity(settings.tls_client_names),
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
-        Deadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
+        DefaultDeadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]
-    return Pipeline(stages, validate, KeepAlive(settings.keep_alive_seconds, keep_alive or {}))
+    return PipelineInterceptor(stages, validate, StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}))

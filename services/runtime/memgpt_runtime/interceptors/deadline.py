@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from memgpt_runtime import context
-from memgpt_runtime.errors import DeadlineExceeded, Reason
+from memgpt_runtime import context, reasons
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
 
-class Deadline:
+class DefaultDeadline:
     """Sets a default deadline, and enforces it."""
 
     name = "deadline"
@@ -41,8 +40,6 @@ class Deadline:
         except TimeoutError:
             if not scope.expired():
                 raise
-            raise DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED,
-                f"timed out after {limit:g} s, the server's default; set a deadline to wait longer",
-                metadata={"limit_seconds": f"{limit:g}"},
+            raise reasons.deadline_exceeded(
+                f"timed out after {limit:g} s, the server's default; set a deadline to wait longer", limit_seconds=limit
             ) from None

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from memgpt_runtime import reasons, status
-from memgpt_runtime.errors import Cancelled, Reason, ResourceExhausted, ServiceError, Unavailable
+from memgpt_runtime.errors import Cancelled, ResourceExhausted, ServiceError, Unavailable
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 from memgpt_runtime.logs import get_logger
@@ -48,7 +48,7 @@ class ErrorMapping:
             await self._abort(rpc, _translate(rpc, error))
         if self._in_flight.expired and not rpc.wire.cancelled():
             task.uncancel()
-            await self._abort(rpc, Unavailable(Reason.SHUTTING_DOWN, "the server is shutting down; retry"))
+            await self._abort(rpc, reasons.shutting_down("the server is shutting down; retry"))
         late = rpc.request.remaining() == 0
         rpc.code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 _END = object()
 
 
-class KeepAlive:
+class StreamKeepAlive:
     """Sends messages on silent streams."""
 
     def __init__(self, seconds: float, messages: Mapping[str, Message]) -> None:

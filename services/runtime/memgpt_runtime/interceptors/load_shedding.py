@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import Reason, Unavailable
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
@@ -39,7 +38,7 @@ class LoadShedding:
             return await call()
         if self._in_flight.refusing:
             self._in_flight.refused += 1
-            raise Unavailable(Reason.SHUTTING_DOWN, "the server is shutting down; retry")
+            raise reasons.shutting_down("the server is shutting down; retry")
         if rpc.method in self._unlimited:
             return await call()
         streaming = rpc.kind != "unary"

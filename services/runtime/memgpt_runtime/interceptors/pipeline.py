@@ -12,8 +12,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument, Reason, ServiceError
-from memgpt_runtime.interceptors.keep_alive import KeepAlive
+from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
 from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
 
 _DISCARD_SECONDS = 1.0
@@ -22,13 +22,13 @@ Validate = Callable[[Message], None]
 """Raises `InvalidArgument` when a request breaks a constraint."""
 
 
-class Pipeline(grpc.aio.ServerInterceptor):
+class PipelineInterceptor(grpc.aio.ServerInterceptor):
     """Runs the stages around every RPC, whatever its kind."""
 
-    def __init__(self, stages: Sequence[Stage], validate: Validate, keep_alive: KeepAlive | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage], validate: Validate, keep_alive: StreamKeepAlive | None = None) -> None:
         self._stages = stages
         self._validate = validate
-        self._keep_alive = keep_alive or KeepAlive(1, {})
+        self._keep_alive = keep_alive or StreamKeepAlive(1, {})
         # Wrapping a handler takes longer than calling it; a server has few methods.
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -87,7 +87,7 @@ class _WrappedMethod:
         handler: Any,
         run: Callable[[Rpc, Call], Awaitable[Any]],
         validate: Validate,
-        keep_alive: KeepAlive,
+        keep_alive: StreamKeepAlive,
     ) -> None:
         self._method = method
         self._handler = handler
@@ -136,7 +136,7 @@ class _WrappedMethod:
         try:
             message = parse(raw) if parse else raw
         except DecodeError:
-            raise InvalidArgument(Reason.INVALID_FIELD, "the request is not a message of this method's type") from None
+            raise reasons.invalid_field("the request is not a message of this method's type", field="") from None
         if isinstance(message, Message):
             self._validate(message)
         return message

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memgpt_runtime import context, status
-from memgpt_runtime.errors import Reason, Unauthenticated
+from memgpt_runtime import context, reasons, status
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 from memgpt_runtime.principal import Principal
 
@@ -35,7 +34,7 @@ class ContextStage:
             try:
                 principal = Principal.decode(claim)
             except ValueError:
-                error = Unauthenticated(Reason.CREDENTIAL_INVALID, f"malformed {context.PRINCIPAL_KEY} metadata")
+                error = reasons.credential_invalid(f"malformed {context.PRINCIPAL_KEY} metadata")
                 await status.abort(rpc.wire, error, rpc.request.request_id)
             rpc.request = context.with_principal(rpc.request, principal)
             context.set_current(rpc.request)

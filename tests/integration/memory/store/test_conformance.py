@@ -30,13 +30,13 @@ from memgpt_memory.store.rows import (
     IndexedPassageRow,
     Key,
     MessageRow,
-    Numbered,
-    Owned,
-    OwnedStamped,
+    OwnedRevision,
+    PassageRevision,
     PassageRow,
     RecordKind,
     RecordRow,
-    Stamped,
+    RowNumber,
+    RowOwner,
 )
 
 from tests.integration.memory.store.conftest import Stores
@@ -80,7 +80,7 @@ def passage(number: int, vector: np.ndarray, words: str = "", **fields: str) -> 
     )
 
 
-def ids(matches: Matches[Owned] | Matches[Key]) -> list[str]:
+def ids(matches: Matches[RowOwner] | Matches[Key]) -> list[str]:
     return [match.id for match in matches.found]
 
 
@@ -173,7 +173,7 @@ class TestConditions:
             (all_of(Refined(owner, Outside("sequence", [(2, 10)])), Between("sequence", 1)), [1]),
         ]
         for where, numbers in expected:
-            found = await store.query(PASSAGES, where, Numbered, partitions=[HERE])
+            found = await store.query(PASSAGES, where, RowNumber, partitions=[HERE])
             assert [row.sequence for row in found] == numbers, where
 
     async def test_values_are_never_part_of_the_filter_language(self, store: Store) -> None:
@@ -209,11 +209,11 @@ class TestSearch:
         scores = matrix.astype(np.float64) @ query
         expected = [f"o-n{number}" for number in np.argsort(-scores)]
         for limit in (1, 10, 299):
-            found = await store.search(PASSAGES, query, EVERY_ROW, Owned, partitions=[HERE], limit=limit)
+            found = await store.search(PASSAGES, query, EVERY_ROW, RowOwner, partitions=[HERE], limit=limit)
             assert ids(found)[:limit] == expected[:limit]
             assert not found.complete
             assert found.total in (None, 300)
-        everything = await store.search(PASSAGES, query, EVERY_ROW, Owned, partitions=[HERE], limit=301)
+        everything = await store.search(PASSAGES, query, EVERY_ROW, RowOwner, partitions=[HERE], limit=301)
         assert everything.complete
         assert ids(everything) == expected
         assert [match.score for match in everything.found] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
@@ -225,7 +225,7 @@ class TestSearch:
         await store.upsert(PASSAGES, [passage(n, vectors(1)[0], owner="p") for n in range(5)], partition=THERE)
         exact = any_of(Outside("sequence", [(0, 50)]), Bounded("sequence", "version", {"v": 9}))
         where = Refined(Equals("owner", "o"), exact)
-        found = await store.search(PASSAGES, vectors(1)[0], where, Numbered, partitions=[HERE, THERE], limit=100)
+        found = await store.search(PASSAGES, vectors(1)[0], where, RowNumber, partitions=[HERE, THERE], limit=100)
         expected = {row.sequence for row in rows if row.sequence >= 50 or (row.version and row.sequence < 9)}
         assert found.complete
         assert {match.row.sequence for match in found.found} == expected
@@ -235,13 +235,13 @@ class TestSearch:
         matrix = vectors(50)
         for number in range(50):
             await store.upsert(PASSAGES, [passage(0, matrix[number])], partition=HERE)
-            found = await store.search(PASSAGES, matrix[number], EVERY_ROW, Owned, partitions=[HERE], limit=5)
+            found = await store.search(PASSAGES, matrix[number], EVERY_ROW, RowOwner, partitions=[HERE], limit=5)
             assert ids(found) == ["o-n0"]
             assert found.found[0].score == pytest.approx(1.0, abs=1e-5)
             if number % 7 == 0:
                 await store.delete(PASSAGES, ["o-n0"], partition=HERE)
                 assert not ids(
-                    await store.search(PASSAGES, matrix[number], EVERY_ROW, Owned, partitions=[HERE], limit=5)
+                    await store.search(PASSAGES, matrix[number], EVERY_ROW, RowOwner, partitions=[HERE], limit=5)
                 )
 
     async def test_a_search_can_begin_at_a_score(self, store: Store) -> None:
@@ -250,16 +250,16 @@ class TestSearch:
             pytest.skip("this backend has no range search")
         await store.upsert(PASSAGES, [passage(n, v) for n, v in enumerate(vectors(200))], partition=HERE)
         query = vectors(1, seed=1)[0]
-        everything = (await store.search(PASSAGES, query, EVERY_ROW, Owned, partitions=[HERE], limit=500)).found
+        everything = (await store.search(PASSAGES, query, EVERY_ROW, RowOwner, partitions=[HERE], limit=500)).found
         for rank in (1, 50, 199):
             rest = await store.search(
-                PASSAGES, query, EVERY_ROW, Owned, partitions=[HERE], limit=500, score_at_most=everything[rank].score
+                PASSAGES, query, EVERY_ROW, RowOwner, partitions=[HERE], limit=500, score_at_most=everything[rank].score
             )
             assert [match.id for match in rest.found] == [match.id for match in everything[rank:]]
 
     async def test_nothing_is_found_in_an_empty_collection(self, store: Store) -> None:
         await store.open([PASSAGES])
-        found = await store.search(PASSAGES, vectors(1)[0], EVERY_ROW, Owned, partitions=[HERE], limit=10)
+        found = await store.search(PASSAGES, vectors(1)[0], EVERY_ROW, RowOwner, partitions=[HERE], limit=10)
         assert (found.found, found.complete) == ([], True)
 
     async def test_searches_during_writes_find_every_acknowledged_row(self, store: Store) -> None:
@@ -276,7 +276,7 @@ class TestSearch:
         writing = asyncio.ensure_future(write())
         while not writing.done():
             before = acknowledged
-            found = await store.search(PASSAGES, query, EVERY_ROW, Owned, partitions=[HERE], limit=1_000)
+            found = await store.search(PASSAGES, query, EVERY_ROW, RowOwner, partitions=[HERE], limit=1_000)
             assert len(set(ids(found))) == len(found.found) >= before
             await asyncio.sleep(0)
         await writing
@@ -295,22 +295,22 @@ class TestWords:
         texts = ["cat dog", "cat cat cat", "dog", "bird", "", "cat bird bird bird bird bird bird bird bird"]
         rows = [passage(n, vectors(1)[0], text) for n, text in enumerate(texts)]
         await words.upsert(WORDED, rows, partition=HERE)
-        found = await words.search_words(WORDED, ["cat"], EVERY_ROW, OwnedStamped, partitions=[HERE], limit=10)
+        found = await words.search_words(WORDED, ["cat"], EVERY_ROW, OwnedRevision, partitions=[HERE], limit=10)
         assert [match.id for match in found.found] == ["o-n1", "o-n0", "o-n5"]
         assert all(one.score > other.score > 0 for one, other in pairwise(found.found))
         assert found.complete
         for nothing in ([], ["unheard"]):
-            none = await words.search_words(WORDED, nothing, EVERY_ROW, Owned, partitions=[HERE], limit=10)
+            none = await words.search_words(WORDED, nothing, EVERY_ROW, RowOwner, partitions=[HERE], limit=10)
             assert (none.found, none.complete) == ([], True)
 
     async def test_every_match_is_found_without_a_limit(self, words: Store) -> None:
         rows = [passage(n, vectors(1)[0], "common" if n % 4 else "rare") for n in range(500)]
         await words.upsert(WORDED, rows, partition=HERE)
         where = Refined(Equals("owner", "o"), Outside("sequence", [(0, 100)]))
-        found = await words.search_words(WORDED, ["common"], where, Owned, partitions=[HERE], limit=None)
+        found = await words.search_words(WORDED, ["common"], where, RowOwner, partitions=[HERE], limit=None)
         assert sorted(ids(found)) == sorted(row.id for row in rows if row.words == "common" and row.sequence >= 100)
         assert found.complete
-        few = await words.search_words(WORDED, ["common"], where, Owned, partitions=[HERE], limit=20)
+        few = await words.search_words(WORDED, ["common"], where, RowOwner, partitions=[HERE], limit=20)
         assert not few.complete
         assert few.total in (None, len(found.found))
 
@@ -319,7 +319,7 @@ class TestWords:
         await words.upsert(WORDED, [passage(0, vectors(1)[0], "latter")], partition=HERE)
         await words.delete(WORDED, ["o-n1"], partition=HERE)
         for query, expected in (("former", []), ("latter", ["o-n0"])):
-            found = await words.search_words(WORDED, [query], EVERY_ROW, Owned, partitions=[HERE], limit=5)
+            found = await words.search_words(WORDED, [query], EVERY_ROW, RowOwner, partitions=[HERE], limit=5)
             assert ids(found) == expected
 
     async def test_messages_are_searched_too(self, words: Store) -> None:
@@ -329,9 +329,9 @@ class TestWords:
         mark = replace(row, id="a-r", role="", embedding=np.zeros(DIMENSION, dtype=np.float32), words="")
         await words.upsert(collection, [row, mark], partition=HERE)
         where = all_of(Equals("owner", "a"), OneOf("role", ["user"]), Between("created", 5, 6))
-        found = await words.search(collection, vectors(1)[0], where, Owned, partitions=[HERE], limit=5)
+        found = await words.search(collection, vectors(1)[0], where, RowOwner, partitions=[HERE], limit=5)
         assert ids(found) == ["a-r1"]
-        by_words = await words.search_words(collection, ["hello"], where, Owned, partitions=[HERE], limit=5)
+        by_words = await words.search_words(collection, ["hello"], where, RowOwner, partitions=[HERE], limit=5)
         assert ids(by_words) == ["a-r1"]
 
 
@@ -354,7 +354,7 @@ class TestCollections:
         assert not store.is_open(PASSAGES)
         await store.open([PASSAGES])
         assert await store.count(PASSAGES) == 0
-        found = await store.search(PASSAGES, vectors(1)[0], EVERY_ROW, Owned, partitions=[HERE], limit=5)
+        found = await store.search(PASSAGES, vectors(1)[0], EVERY_ROW, RowOwner, partitions=[HERE], limit=5)
         assert ids(found) == []
 
     async def test_a_later_store_finds_everything(self, stores: Stores) -> None:
@@ -370,8 +370,8 @@ class TestCollections:
         await latter.open([RECORDS, PASSAGES])
         assert await latter.has(PASSAGES)
         assert keys(await latter.query(RECORDS, EVERY_ROW, Key)) == ["r"]
-        found = await latter.search(PASSAGES, matrix[8], EVERY_ROW, Stamped, partitions=[HERE], limit=1_000)
-        assert found.found[0].row == Stamped("o-n8", 99)
+        found = await latter.search(PASSAGES, matrix[8], EVERY_ROW, PassageRevision, partitions=[HERE], limit=1_000)
+        assert found.found[0].row == PassageRevision("o-n8", 99)
         assert {match.id for match in found.found} == {f"o-n{number}" for number in range(100) if number != 7}
         rows = await latter.get(PASSAGES, ["o-n8"], PassageRow, partitions=[HERE])
         assert rows["o-n8"].text == "text 8"
@@ -383,6 +383,6 @@ class TestCollections:
         await store.upsert(PASSAGES, [passage(n, vector) for n, vector in enumerate(matrix)], partition=HERE)
         await store.delete(PASSAGES, [f"o-n{number}" for number in range(0, 200, 2)], partition=HERE)
         await store.compact()
-        found = await store.search(PASSAGES, matrix[1], EVERY_ROW, Owned, partitions=[HERE], limit=1_000)
+        found = await store.search(PASSAGES, matrix[1], EVERY_ROW, RowOwner, partitions=[HERE], limit=1_000)
         assert {match.id for match in found.found} == {f"o-n{number}" for number in range(1, 200, 2)}
         assert await store.size() >= 0

@@ -13,7 +13,7 @@ import pytest
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS, partition_name, passages
 from memgpt_memory.store.lite.store import LiteStore
-from memgpt_memory.store.rows import IndexedPassageRow, Owned, PassageRow, RecordRow
+from memgpt_memory.store.rows import IndexedPassageRow, PassageRow, RecordRow, RowOwner
 from memgpt_runtime.errors import FailedPrecondition
 
 PASSAGES = passages("damage", 4, full_text=True)
@@ -44,7 +44,7 @@ async def content(store: LiteStore) -> Content:
     await store.open([RECORDS, PASSAGES])
     # Until its files are verified in the background, a search may meet a flipped bit of the index.
     await asyncio.to_thread(store._indexes[PASSAGES.name]._background.submit(lambda: None).result)
-    found = await store.search(PASSAGES, np.ones(4, np.float32), EVERY_ROW, Owned, partitions=[HERE], limit=1_000)
+    found = await store.search(PASSAGES, np.ones(4, np.float32), EVERY_ROW, RowOwner, partitions=[HERE], limit=1_000)
     return (
         await store.query(RECORDS, EVERY_ROW, RecordRow),
         await store.query(PASSAGES, EVERY_ROW, PassageRow),

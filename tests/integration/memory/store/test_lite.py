@@ -22,7 +22,7 @@ from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.index.search_index import SearchIndex
 from memgpt_memory.store.lite.store import LiteStore
-from memgpt_memory.store.rows import IndexedPassageRow, Key, Numbered, RecordRow
+from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow, RowNumber
 from memgpt_memory.store.server.store import ServerStore
 from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from milvus_lite.server_manager import server_manager_instance
@@ -129,7 +129,7 @@ async def opened(path: Path) -> AsyncIterator[LiteStore]:
 async def check(store: LiteStore, count: int) -> None:
     """Assert that a search finds exactly the rows from 0 on."""
     query = np.array([1, 0, 0, 0], dtype=np.float32)
-    found = await store.search(PASSAGES, query, EVERY_ROW, Numbered, partitions=[PARTITION], limit=1_000)
+    found = await store.search(PASSAGES, query, EVERY_ROW, RowNumber, partitions=[PARTITION], limit=1_000)
     assert sorted(match.row.sequence for match in found.found) == list(range(count))
     assert found.total == count
     by_words = await store.search_words(PASSAGES, ["text"], EVERY_ROW, Key, partitions=[PARTITION], limit=None)
@@ -320,11 +320,32 @@ async def test_a_crash_before_the_index_is_compacted_brings_no_deleted_row_back(
     await store.open([RECORDS, PASSAGES])
     await store.delete(PASSAGES, [f"p{number}" for number in range(10, 20)], partition=PARTITION)
     monkeypatch.setattr(store._indexes[PASSAGES.name], "compact", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Unavailable, match="No space left"):
         await store.compact()
     monkeypatch.setattr(SearchIndex, "count", lambda _: 10, raising=False)  # the comparison at start is not needed here
     async with crashed(store), opened(path) as later:
         await check(later, 10)
+
+
+async def test_an_index_that_cannot_be_compacted_fails_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "a.db") as store:
+        await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
+        store._indexes[PASSAGES.name].checkpoint()
+        await store.delete(PASSAGES, ["p0"], partition=PARTITION)
+        with monkeypatch.context() as full:
+            full.setattr("memgpt_memory.store.lite.index.segment.write_arrays", full_disk)
+            with pytest.raises(Unavailable, match="No space left"):
+                await store.compact()
+            await store.upsert(PASSAGES, rows(20, 5), partition=PARTITION)
+            await store.delete(PASSAGES, ["p1"], partition=PARTITION)
+            assert await store.count(PASSAGES) == 23
+        await store.compact()
+        found = await store.search(
+            PASSAGES, np.eye(4, dtype=np.float32)[0], EVERY_ROW, Key, partitions=[PARTITION], limit=100
+        )
+        assert {match.id for match in found.found} == {f"p{number}" for number in range(2, 25)}
 
 
 async def test_deletions_that_lite_has_forgotten_are_still_taken_into_the_index(tmp_path: Path) -> None:
@@ -456,6 +477,7 @@ async def test_rows_that_an_earlier_version_repeated_are_found_once(
     async with opened(path) as store:
         assert [row.id for row in await store.query(RECORDS, EVERY_ROW, Key)] == sorted(f"r{n}" for n in range(25))
         await check(store, 25)
+        assert await store.count(PASSAGES) == await store.count(RECORDS) == 25
 
 
 async def test_nothing_of_an_erased_row_is_left_in_any_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.filters import Equals, Outside, Refined
 from memgpt_memory.store.layout import Collection, partition_name, passages
-from memgpt_memory.store.rows import IndexedPassageRow, Owned, Row
+from memgpt_memory.store.rows import IndexedPassageRow, Row, RowOwner
 from memgpt_memory.store.server import store as server
 from memgpt_memory.store.server.consistency import Consistency
 from memgpt_memory.store.server.store import ServerStore, version_number
@@ -46,7 +46,7 @@ async def test_every_match_is_found_beyond_the_window_of_a_search(
 ) -> None:
     monkeypatch.setattr(server, "WINDOW", 64)
     await store.upsert(PASSAGES, list(rows(600)), partition=HERE)
-    found = await store.search_words(PASSAGES, ["note"], WHERE, Owned, partitions=[HERE], limit=None)
+    found = await store.search_words(PASSAGES, ["note"], WHERE, RowOwner, partitions=[HERE], limit=None)
     assert sorted(match.id for match in found.found) == [f"n{number:04}" for number in range(7, 600)]
     assert found.total == 593
 
@@ -57,7 +57,7 @@ async def test_more_matches_of_one_instant_than_a_window_are_refused(
     monkeypatch.setattr(server, "WINDOW", 64)
     await store.upsert(PASSAGES, list(rows(100, stamp=9)), partition=HERE)
     with pytest.raises(FailedPrecondition, match="narrow the search"):
-        await store.search_words(PASSAGES, ["note"], WHERE, Owned, partitions=[HERE], limit=None)
+        await store.search_words(PASSAGES, ["note"], WHERE, RowOwner, partitions=[HERE], limit=None)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_a_refused_row_fails_its_own_call_only(store: ServerStore, monkeyp
         *(store.upsert(PASSAGES, [row], partition=HERE) for row in rows(4)), return_exceptions=True
     )
     assert [type(one) for one in done] == [type(None), RefusedError, type(None), type(None)]
-    assert set(await store.get(PASSAGES, [f"n{n:04}" for n in range(4)], Owned)) == {"n0000", "n0002", "n0003"}
+    assert set(await store.get(PASSAGES, [f"n{n:04}" for n in range(4)], RowOwner)) == {"n0000", "n0002", "n0003"}
 
 
 def test_from_2_6_on_every_read_is_strong() -> None:

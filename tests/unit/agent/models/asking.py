@@ -6,11 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from memgpt_agent.context_window.tokens import Counter, TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN, Function
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest
-from memgpt_agent.models.endpoint import EndpointSettings, Mode
+from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.openai_model import OpenAIModel
 
 from tests.support.scripted_llm import ScriptedLLM
@@ -35,7 +35,7 @@ class Sink:
 @asynccontextmanager
 async def model_at(
     llm: ScriptedLLM,
-    mode: Mode = Mode.TOOLS,
+    mode: CallMode = CallMode.TOOLS,
     *,
     base_url: str = "",
     calibration: TokenCalibration | None = None,
@@ -43,8 +43,8 @@ async def model_at(
 ) -> AsyncIterator[OpenAIModel]:
     """The model behind a scripted endpoint, which is asked again twice at once."""
     options = {"api_key": "sk-secret-of-the-test", "retries": 2, "pause": 0.001, "timeout": 20.0, **more}
-    settings = EndpointSettings("scripted", base_url or llm.base_url, mode=mode, **options)  # type: ignore[arg-type]
-    model = OpenAIModel(settings, calibration or TokenCalibration(), Counter())
+    settings = ChatEndpointSettings("scripted", base_url or llm.base_url, mode=mode, **options)  # type: ignore[arg-type]
+    model = OpenAIModel(settings, calibration or TokenCalibration(), TokenCounter())
     try:
         yield model
     finally:

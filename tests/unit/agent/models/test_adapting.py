@@ -12,7 +12,7 @@ import pytest
 from memgpt_agent.context_window.tokens import TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
@@ -37,7 +37,7 @@ HELLO = call("send_message", message="Hi", inner_thoughts="I greet.")
 CHOSEN = choose("send_message", message="Hi")
 
 
-async def sent(start: Start, *replies: Reply, mode: Mode = Mode.TOOLS, **more: Any) -> list[Request]:
+async def sent(start: Start, *replies: Reply, mode: CallMode = CallMode.TOOLS, **more: Any) -> list[Request]:
     """The requests of one question."""
     llm = start(replies)
     async with model_at(llm, mode, **more) as model:
@@ -81,9 +81,9 @@ async def test_a_refusal_that_echoes_the_request_removes_nothing(scripted_llm: S
         ("keyword `maximum` of the schema is not supported", "maximum"),
     ],
 )
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-async def test_a_keyword_that_is_refused(scripted_llm: Start, refusal: str, keyword: str, mode: Mode) -> None:
-    good = HELLO if mode is Mode.TOOLS else CHOSEN
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_a_keyword_that_is_refused(scripted_llm: Start, refusal: str, keyword: str, mode: CallMode) -> None:
+    good = HELLO if mode is CallMode.TOOLS else CHOSEN
     first, second = await sent(scripted_llm, Status(400, refusal), good, mode=mode)
     assert f'"{keyword}"' in json.dumps(first.json)
     assert f'"{keyword}"' not in json.dumps([second.json.get("tools"), second.json.get("response_format")])
@@ -94,7 +94,7 @@ async def test_booleans_are_not_enumerated_for_tools(scripted_llm: Start) -> Non
     (only,) = await sent(scripted_llm, HELLO)
     assert "enum" not in json.dumps(only.json["tools"])
     refusal = Status(400, "Invalid value at 'generation_config.response_schema.enum[0]' (TYPE_STRING), true")
-    first, second = await sent(scripted_llm, refusal, CHOSEN, mode=Mode.JSON_SCHEMA)
+    first, second = await sent(scripted_llm, refusal, CHOSEN, mode=CallMode.JSON_SCHEMA)
     assert '"enum": [true]' in json.dumps(first.json)
     assert '"enum": [true]' not in json.dumps(second.json)
     assert second.json["response_format"]["type"] == "json_schema"
@@ -102,7 +102,7 @@ async def test_booleans_are_not_enumerated_for_tools(scripted_llm: Start) -> Non
 
 async def test_a_schema_that_is_not_understood_becomes_simpler(scripted_llm: Start) -> None:
     refusals = [Status(422, "Grammar error: cannot compile regex from schema")] * 3
-    requests = await sent(scripted_llm, *refusals, CHOSEN, mode=Mode.JSON_SCHEMA)
+    requests = await sent(scripted_llm, *refusals, CHOSEN, mode=CallMode.JSON_SCHEMA)
     formats = [request.json.get("response_format") for request in requests]
     assert [f["type"] if f else None for f in formats] == ["json_schema", "json_schema", "json_object", None]
     assert "anyOf" not in json.dumps(formats[1])
@@ -114,7 +114,7 @@ async def test_an_answer_is_constrained_again_after_a_while(scripted_llm: Start)
         return Status(400, "response_format json_schema is not supported") if constrained else CHOSEN
 
     llm = scripted_llm(reply)
-    async with model_at(llm, Mode.JSON_SCHEMA) as model:
+    async with model_at(llm, CallMode.JSON_SCHEMA) as model:
         for _ in range(105):
             await model.complete(question(), Sink())
     kinds = [request.json["response_format"]["type"] for request in llm.requests]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 from memgpt_agent.models.base import ContextOverflowError, DeltaKind
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors
 
 from tests.support.scripted_llm import Completion, Raw, Reply, ScriptedLLM, Status, Stream, call, choose, chunk, say
@@ -28,7 +28,7 @@ def body(message: Mapping[str, object], **more: object) -> str:
     return json.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": message, **more}]})
 
 
-async def ask(start: Start, *replies: Reply, mode: Mode = Mode.TOOLS):
+async def ask(start: Start, *replies: Reply, mode: CallMode = CallMode.TOOLS):
     llm = start(replies)
     sink = Sink()
     async with model_at(llm, mode) as model:
@@ -141,8 +141,8 @@ async def test_an_unknown_name_is_left_to_the_loop(scripted_llm: Start) -> None:
     assert calls(answer) == [("say", {"message": "Hi"})]
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
-async def test_an_unknown_name_in_text_is_as_short_as_others(scripted_llm: Start, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_an_unknown_name_in_text_is_as_short_as_others(scripted_llm: Start, mode: CallMode) -> None:
     llm = scripted_llm([say(json.dumps({"name": "x" * 200, "arguments": {"message": "Hi"}}))])
     async with model_at(llm, mode) as model:
         assert calls(await model.complete(question(), Sink())) == [("x" * 64, {"message": "Hi"})]
@@ -164,8 +164,8 @@ async def test_an_unknown_name_in_text_is_as_short_as_others(scripted_llm: Start
         Status(422, "Prompt length 9000 is greater than max_seq_len 8192"),
     ],
 )
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.AUTO])
-async def test_a_prompt_that_is_too_long(scripted_llm: Start, refusal: Status, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.AUTO])
+async def test_a_prompt_that_is_too_long(scripted_llm: Start, refusal: Status, mode: CallMode) -> None:
     with pytest.raises(ContextOverflowError):
         await ask(scripted_llm, refusal, mode=mode)
 
@@ -217,7 +217,7 @@ async def test_content_as_a_list_of_parts(scripted_llm: Start) -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Secret."}]}
     chosen = choose("send_message", message="Hi").content
     parts = [thinking, {"type": "text", "text": chosen}]
-    answer, sink, _ = await ask(scripted_llm, Stream((chunk(content=parts),)), mode=Mode.JSON_SCHEMA)
+    answer, sink, _ = await ask(scripted_llm, Stream((chunk(content=parts),)), mode=CallMode.JSON_SCHEMA)
     assert calls(answer) == [HI]
     assert "Secret" not in str(sink.text)
 
@@ -363,7 +363,7 @@ async def test_what_a_model_imagines_after_its_call_is_not_run(scripted_llm: Sta
     imagined = (
         f'{chosen}\n{{"type": "function_result"}} I found it.\n{choose("send_message", message="Made up").content}'
     )
-    answer, _, _ = await ask(scripted_llm, say(imagined), mode=Mode.JSON_SCHEMA)
+    answer, _, _ = await ask(scripted_llm, say(imagined), mode=CallMode.JSON_SCHEMA)
     assert [name for name, _ in calls(answer)] == ["archival_memory_search"]
 
 

@@ -16,7 +16,7 @@ from memgpt_loader.loads import leases as leases_module
 from memgpt_loader.loads import lifecycle as lifecycle_module
 from memgpt_loader.loads import registry as registry_module
 from memgpt_loader.loads.events import FileChanged, LoadEnded
-from memgpt_loader.loads.pipeline import Pipeline
+from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
@@ -65,7 +65,7 @@ class Loader:
     ) -> None:
         self._spool = Spool(spool_dir, 10_000_000)
         self.spool = self._spool
-        pipeline = Pipeline(pool, memory, chunker_version(300, 0), retry_seconds=retry_seconds)
+        pipeline = FilePipeline(pool, memory, chunker_version(300, 0), retry_seconds=retry_seconds)
         self.loads = LoadRegistry(memory, pool, pipeline, self._spool, limits)
 
     async def close(self) -> None:

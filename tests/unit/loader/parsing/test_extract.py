@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, Limits
+from memgpt_loader.formats import File, FileLimits
 from memgpt_loader.formats.pdf import reader as pdf
 from memgpt_loader.parsing.extract import MAX_PASSAGE_CHARS, chunker_version, extract
 from memgpt_runtime.tokens import count_tokens
 
-LIMITS = Limits(max_pages=100, max_chars=1_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
+LIMITS = FileLimits(max_pages=100, max_chars=1_000_000, max_unpacked_bytes=1 << 30, max_tokens=300)
 
 
 def test_the_paper_in_passages(paper: Path) -> None:

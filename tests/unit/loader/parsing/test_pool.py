@@ -11,7 +11,7 @@ import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
-from memgpt_loader.parsing.results import Noted, Opened, PageRead
+from memgpt_loader.parsing.results import FileOpened, NotesReported, PageRead
 
 from tests.support import pdfs
 
@@ -39,14 +39,14 @@ def spooled(tmp_path: Path, name: str, data: bytes) -> Path:
     return path
 
 
-async def read(pool: ParserPool, path: Path, name: str) -> list[Opened | PageRead | Noted]:
+async def read(pool: ParserPool, path: Path, name: str) -> list[FileOpened | PageRead | NotesReported]:
     return [item async for item in pool.parse(path, name)]
 
 
 async def test_a_file_is_read_page_by_page(pool: ParserPool, tmp_path: Path) -> None:
     path = spooled(tmp_path, "x", pdfs.pdf(["One.", "", "Three."]))
     opened, *pages = await read(pool, path, "a.pdf")
-    assert opened == Opened("application/pdf", 3)
+    assert opened == FileOpened("application/pdf", 3)
     assert [(page.page, [each.text for each in page.passages], page.last) for page in pages] == [  # type: ignore[union-attr]
         (1, ["One."], True),
         (2, [], True),
@@ -118,7 +118,7 @@ async def test_a_slow_reader_is_not_a_slow_parser(tmp_path: Path) -> None:
 
 async def test_broken_off_in_the_middle(pool: ParserPool, tmp_path: Path, paper: Path) -> None:
     async with aclosing(pool.parse(paper, "paper.pdf")) as items:
-        assert isinstance(await anext(items), Opened)
+        assert isinstance(await anext(items), FileOpened)
     path = spooled(tmp_path, "x", b"Next.")
     assert len(await read(pool, path, "a.txt")) == 2
 
@@ -126,7 +126,7 @@ async def test_broken_off_in_the_middle(pool: ParserPool, tmp_path: Path, paper:
 async def test_broken_off_with_much_left_unread(pool: ParserPool, tmp_path: Path) -> None:
     path = spooled(tmp_path, "x", b"A sentence of some words. " * 100_000)
     async with aclosing(pool.parse(path, "a.txt")) as items:
-        assert isinstance(await anext(items), Opened)
+        assert isinstance(await anext(items), FileOpened)
         assert isinstance(await anext(items), PageRead)
         (parser,) = pool._all
         reader = parser._process.stdout

@@ -15,7 +15,7 @@ from memgpt.memory.v1.block_pb2 import BlockEdit
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RunOptions:
     """The options of `memgpt run`; see its flags. `stream` is None if it depends on the terminal."""
 
     agent: str = ""
@@ -36,7 +36,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenAgent:
     """The agent, and whether it was created for this chat."""
 
     agent: Agent
@@ -61,7 +61,7 @@ def read_blocks(given: Iterable[str], *, read_only: bool) -> Iterator[BlockEdit]
         yield BlockEdit(label=label, value=value, read_only=read_only)
 
 
-def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
+def choose_agent(ui: Ui, memgpt: MemGPT, wishes: RunOptions) -> ChosenAgent:
     """Choose the agent to talk to, creating it if necessary."""
     if wishes.agent:
         with suppress(NotFound):
@@ -76,7 +76,7 @@ def choose_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
     return create_agent(ui, memgpt, wishes)
 
 
-def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Chosen:
+def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: RunOptions) -> ChosenAgent:
     fixed = {
         "--persona": (wishes.persona, agent.info.persona),
         "--human": (wishes.human, agent.info.human),
@@ -98,10 +98,10 @@ def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: Wishes) -> Chosen:
         memgpt.agents.set_block(agent.agent_id, block)
     if fields:
         agent = memgpt.agents.update(agent.agent_id, fields, agent.info.etag)
-    return Chosen(agent, new=False)
+    return ChosenAgent(agent, new=False)
 
 
-def create_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
+def create_agent(ui: Ui, memgpt: MemGPT, wishes: RunOptions) -> ChosenAgent:
     """Create the requested agent and report it."""
     if not wishes.strip_ui:
         ui.line()
@@ -122,4 +122,4 @@ def create_agent(ui: Ui, memgpt: MemGPT, wishes: Wishes) -> Chosen:
         ui.line(f"->  🧑 Using human profile '{agent.info.human}'")
         ui.line(f"🎉 Created new agent '{agent.name}' (id={agent.agent_id})", "bold green")
         ui.line()
-    return Chosen(agent, new=True)
+    return ChosenAgent(agent, new=True)

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
-from memgpt.cli.chat.choose_agent import Chosen, Wishes, create_agent
+from memgpt.cli.chat.choose_agent import ChosenAgent, RunOptions, create_agent
 from memgpt.cli.chat.commands import Commands
 from memgpt.cli.chat.messages import QUOTE_CHARACTERS, last_exchange, shorten
 from memgpt.cli.chat.turns import Turns
@@ -22,7 +22,7 @@ from memgpt.client import Agent, MemGPT, ServiceError
 class Chat:
     """An interactive conversation; the person may switch agents."""
 
-    def __init__(self, ui: Ui, memgpt: MemGPT, chosen: Chosen, wishes: Wishes, history: Path) -> None:
+    def __init__(self, ui: Ui, memgpt: MemGPT, chosen: ChosenAgent, wishes: RunOptions, history: Path) -> None:
         """Prepare the conversation.
 
         Args:
@@ -38,7 +38,7 @@ class Chat:
         self._history = history
         self._begin(chosen)
 
-    def _begin(self, chosen: Chosen) -> None:
+    def _begin(self, chosen: ChosenAgent) -> None:
         self._agent, self._new = chosen.agent, chosen.new
         self._commands = Commands(self._ui, self._memgpt, chosen.agent.agent_id)
         self._turns = Turns(self._ui, self._memgpt, chosen.agent.agent_id, self._wishes)
@@ -107,9 +107,9 @@ class Chat:
         if name == "/retry":
             return self._turns.retry()
         if name == "/new":
-            return self._move(create_agent(self._ui, self._memgpt, Wishes(agent=argument.strip())))
+            return self._move(create_agent(self._ui, self._memgpt, RunOptions(agent=argument.strip())))
         if name == "/switch":
-            return self._move(Chosen(self._picked(argument.strip()), new=False))
+            return self._move(ChosenAgent(self._picked(argument.strip()), new=False))
         if name == "/summarize" and not self._turns.take_up():
             return False
         try:
@@ -129,7 +129,7 @@ class Chat:
             raise CliError("there is no other agent; /new creates one")
         return self._memgpt.agents.find(self._commands.pick("Select agent:", names))
 
-    def _move(self, chosen: Chosen) -> bool:
+    def _move(self, chosen: ChosenAgent) -> bool:
         self._begin(chosen)
         if not chosen.new and not self._wishes.strip_ui:
             self._ui.line(f"🔁 Using existing agent '{chosen.agent.name}'", "bold green")

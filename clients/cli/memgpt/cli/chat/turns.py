@@ -8,7 +8,7 @@ from itertools import islice
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.event_pb2 import TurnEvent
-from memgpt.cli.chat.choose_agent import Wishes
+from memgpt.cli.chat.choose_agent import RunOptions
 from memgpt.cli.chat.turn_view import THINKING, TurnView
 from memgpt.cli.errors import CliError, explain
 from memgpt.cli.terminal.ui import Ui
@@ -23,7 +23,7 @@ _TURNS_SEARCHED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _UnfinishedTurn:
     """An unfinished turn, which was shown up to and including the event `sequence`."""
 
     request_id: str
@@ -33,18 +33,18 @@ class _Left:
 class Turns:
     """The turns of one agent in a chat."""
 
-    def __init__(self, ui: Ui, memgpt: MemGPT, agent_id: str, wishes: Wishes) -> None:
+    def __init__(self, ui: Ui, memgpt: MemGPT, agent_id: str, wishes: RunOptions) -> None:
         self._ui = ui
         self._memgpt = memgpt
         self._agent_id = agent_id
         self._wishes = wishes
         self._stream = wishes.stream if wishes.stream is not None else ui.terminal
-        self._left: _Left | None = None
+        self._left: _UnfinishedTurn | None = None
 
     def look_back(self) -> None:
         """Find a turn that an earlier chat left unfinished, for example because the model was unreachable."""
         running = self._find(lambda turn: turn.state == TurnState.TURN_STATE_RUNNING)
-        self._left = _Left(running.request_id) if running else None
+        self._left = _UnfinishedTurn(running.request_id) if running else None
 
     def send(self, *, text: str = "", event: pb.SystemEvent.ValueType = pb.SYSTEM_EVENT_UNSPECIFIED) -> bool:
         """Send a message or an event and show the turn; return whether it succeeded."""
@@ -60,7 +60,7 @@ class Turns:
             request.event = event
         else:
             request.text = text
-        return self._follow(lambda told: self._memgpt.agents.send(request, told), _Left(request.request_id))
+        return self._follow(lambda told: self._memgpt.agents.send(request, told), _UnfinishedTurn(request.request_id))
 
     def retry(self) -> bool:
         """Take back the last answer and run the turn again; return whether it succeeded."""
@@ -70,7 +70,7 @@ class Turns:
             stream_deltas=self._stream,
             skip_verify=self._wishes.no_verify,
         )
-        return self._follow(lambda told: self._memgpt.agents.retry(request, told), _Left(request.request_id))
+        return self._follow(lambda told: self._memgpt.agents.retry(request, told), _UnfinishedTurn(request.request_id))
 
     def take_up(self) -> bool:
         """Show the rest of an unfinished turn; return whether the next one may be sent.
@@ -110,7 +110,7 @@ class Turns:
     def _follow(
         self,
         begin: Callable[[Callable[[ServiceError], None]], Iterator[TurnEvent]],
-        left: _Left,
+        left: _UnfinishedTurn,
         consequence: str = _KEPT,
     ) -> bool:
         """Show a turn; return whether it succeeded. Ctrl-C cancels it.
@@ -145,7 +145,7 @@ class Turns:
                     raise CliError(f"{explain(error)}; {consequence}") from error
                 raise
             finally:
-                self._left = None if view.state else _Left(request_id, sequence)
+                self._left = None if view.state else _UnfinishedTurn(request_id, sequence)
         if self._ui.terminal and not self._wishes.strip_ui:
             self._ui.line()
         return view.state == TurnState.TURN_STATE_COMPLETED

@@ -221,6 +221,8 @@ def search(
     from memgpt.cli import search as searching
 
     ui = open_ui()
-    wanted = searching.Wanted(query, agent, source or [], file or [], tag or [], after, before, mode, page_size)
+    wanted = searching.SearchArguments(
+        query, agent, source or [], file or [], tag or [], after, before, mode, page_size
+    )
     with connected(ui) as memgpt:
         searching.search(ui, memgpt, wanted, messages=messages, everything=everything, as_json=as_json, whole=full)

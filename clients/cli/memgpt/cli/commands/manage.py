@@ -31,7 +31,7 @@ rename_app = group("Give something another name.")
 delete_app = group("Delete something for good.")
 tools_app = group("Manage functions that run elsewhere.")
 export_app = group("Write an agent to a file.")
-import_app = group("Make an agent from such a file.")
+import_app = group("Make agents from such a file, or from one of another system.")
 for _name, _group in (("list", list_app), ("show", show_app), ("add", add_app), ("rename", rename_app)):
     app.add_typer(_group, name=_name, rich_help_panel=THINGS)
 app.add_typer(delete_app, name="delete", rich_help_panel=THINGS)

@@ -46,13 +46,13 @@ def run(
     ] = None,
 ) -> None:
     """Talk to an agent. Without a terminal, each line of standard input is a message."""
-    from memgpt.cli.chat.choose_agent import Wishes, choose_agent, read_blocks, read_system
+    from memgpt.cli.chat.choose_agent import RunOptions, choose_agent, read_blocks, read_system
     from memgpt.cli.chat.session import Chat
     from memgpt.cli.services.dependencies import model_warning
     from memgpt.cli.setup.configure import endpoint_overrides
     from memgpt.config import home_dir
 
-    wishes = Wishes(
+    wishes = RunOptions(
         agent=agent,
         preset=preset,
         persona=persona,

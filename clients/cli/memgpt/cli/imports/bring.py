@@ -153,7 +153,7 @@ def _bring(ui: Ui, memgpt: MemGPT, plan: _Plan) -> None:
         _bring_profile(ui, memgpt, profile)
     renamed: dict[str, str] = {}
     for source in plan.sources:
-        renamed[source.name], whole = load_source(ui, memgpt, source)
+        renamed[source.source.name], whole = load_source(ui, memgpt, source)
         if not whole:
             plan.failures.append(f'data source "{source.name}" is not complete')
     preset = _preset(memgpt) if any(agent.uses_preset for agent in plan.agents) else ""
@@ -172,7 +172,8 @@ def _bring_agent(ui: Ui, memgpt: MemGPT, plan: AgentPlan, preset: str, renamed: 
         ui.line(f"Agent {existing.name} was imported before; nothing is changed.", "green")
         return
     for attachment in plan.settings.attachments:
-        attachment.source_name = renamed.get(attachment.source_name, attachment.source_name)
+        name = attachment.source_name
+        attachment.source_name = renamed.get(name, names.display_name(name, "source"))
     with ui.busy(f"Importing {plan.name}..."):
         imported = memgpt.agents.import_(plan.pieces(preset))
     agent = imported.agent

@@ -13,7 +13,7 @@ from memgpt.cli.imports.bounded import clean
 from memgpt.cli.imports.conversation import split_bytes
 from memgpt.cli.imports.pieces import Document, Source
 from memgpt.cli.imports.report import Report
-from memgpt.cli.loading.find_files import Found, label
+from memgpt.cli.loading.find_files import FoundFile, label
 from memgpt.cli.loading.load import load_files
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import MemGPT, NotFound
@@ -81,14 +81,14 @@ def _free_name(memgpt: MemGPT, wanted: str, ours: set[str]) -> str:
 
 
 @contextmanager
-def _as_files(plan: SourcePlan) -> Iterator[list[Found]]:
+def _as_files(plan: SourcePlan) -> Iterator[list[FoundFile]]:
     """Yield the documents as files that exist while the context is open; their names are numbers."""
-    found: list[Found] = []
+    found: list[FoundFile] = []
     with TemporaryDirectory(prefix="memgpt-") as folder, Report() as report:
         for number, document in enumerate(_documents(plan.source, plan.name, report)):
             path = Path(folder, str(number))
             path.write_text(document.text, encoding="utf-8", newline="")
-            found.append(Found(document.name, path))
+            found.append(FoundFile(document.name, path))
         yield found
 
 

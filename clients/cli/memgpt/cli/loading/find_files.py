@@ -24,7 +24,7 @@ _NAMED = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file to load: its name in the source, and its path."""
 
     name: str
@@ -38,7 +38,7 @@ def find_files(
     recursive: bool = False,
     extensions: Iterable[str] = (),
     exclude: Sequence[str] = (),
-) -> list[Found]:
+) -> list[FoundFile]:
     """Return the files to load, sorted by name.
 
     Args:
@@ -58,7 +58,7 @@ def find_files(
     wanted = {"." + part.strip().lower().lstrip(".") for part in extensions if part.strip()}
     ignored = _ignored(directory, exclude)
     walk = _walk(directory, ignored, recursive=recursive)
-    found = [Found(label(path.relative_to(directory).as_posix()), path) for path in walk]
+    found = [FoundFile(label(path.relative_to(directory).as_posix()), path) for path in walk]
     chosen = sorted((item for item in found if item.path.suffix.lower() in wanted), key=lambda item: item.name)
     if not chosen:
         hint = "" if recursive else "; --recursive looks in its folders too"
@@ -68,7 +68,7 @@ def find_files(
     return chosen
 
 
-def _named(files: Sequence[Path]) -> list[Found]:
+def _named(files: Sequence[Path]) -> list[FoundFile]:
     for path in files:
         if not path.is_file():
             problem = "is a folder; --input-dir loads one" if path.is_dir() else "does not exist"
@@ -77,7 +77,7 @@ def _named(files: Sequence[Path]) -> list[Found]:
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [path.as_posix() for path in paths]
-    return [Found(label(name), path) for name, path in zip(names, paths, strict=True)]
+    return [FoundFile(label(name), path) for name, path in zip(names, paths, strict=True)]
 
 
 def label(name: str) -> str:
@@ -116,7 +116,7 @@ def _walk(directory: Path, ignored: Callable[[str], bool], *, recursive: bool) -
 
 
 @contextmanager
-def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
+def received(stream: BufferedIOBase, name: str) -> Iterator[FoundFile]:
     """Yield the content of a stream as a file that exists while the context is open."""
     with TemporaryDirectory(prefix="memgpt-") as folder:
         path = Path(folder, "stdin")
@@ -124,13 +124,13 @@ def received(stream: BufferedIOBase, name: str) -> Iterator[Found]:
             # `read` would read a terminal again after its end and so require Ctrl-D twice.
             while data := stream.read1(1 << 20):
                 file.write(data)
-        yield Found(label(name), path)
+        yield FoundFile(label(name), path)
 
 
 @contextmanager
 def downloaded(
     ui: Ui, urls: Sequence[str], *, allow_private: bool
-) -> Iterator[tuple[list[Found], list[tuple[str, str]]]]:
+) -> Iterator[tuple[list[FoundFile], list[tuple[str, str]]]]:
     """Yield web pages as files that exist while the context is open, and the failed ones with the reason."""
     from memgpt.cli.loading import web
 
@@ -145,7 +145,7 @@ def downloaded(
                 continue
             path = Path(folder, str(number))
             path.write_bytes(data)
-            found.append(Found(label(url), path))
+            found.append(FoundFile(label(url), path))
         yield found, failures
 
 

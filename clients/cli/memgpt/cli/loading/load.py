@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memgpt.cli.errors import MISUSE, CliError, explain
-from memgpt.cli.loading.find_files import Found
+from memgpt.cli.loading.find_files import FoundFile
 from memgpt.cli.loading.report import Report
 from memgpt.cli.loading.send import transfer
 from memgpt.cli.terminal.ui import Ui
@@ -24,7 +24,7 @@ def extensions_of(memgpt: MemGPT) -> list[str]:
     return sorted({extension for each in memgpt.loads.formats() for extension in each.extensions})
 
 
-def manifest(item: Found) -> FileManifest:
+def manifest(item: FoundFile) -> FileManifest:
     """Return the manifest of a file for the Loader.
 
     Raises:
@@ -55,7 +55,7 @@ def load_files(
     ui: Ui,
     memgpt: MemGPT,
     name: str,
-    found: Sequence[Found],
+    found: Sequence[FoundFile],
     description: str = "",
     failures: Sequence[tuple[str, str]] = (),
     *,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from memgpt.cli.terminal.wrapping import Wrapper
+from memgpt.cli.terminal.wrapping import WordWrapper
 from rich.text import Text
 
 _BULLET = re.compile(r"([ \t]*)([-*+]|\d{1,3}[.)])[ \t]+")
@@ -41,7 +41,7 @@ class MarkdownStream:
         self._width = width
         self._style = style
         self._indent = indent
-        self._wrapper = Wrapper(width, column=column, indent=indent)
+        self._wrapper = WordWrapper(width, column=column, indent=indent)
         self._pending = ""
         self._at_start = True
         self._first = True
@@ -97,7 +97,7 @@ class MarkdownStream:
             self._pending, self._at_start = rest, True
             return
         if self._fenced:
-            self._wrapper = Wrapper(self._width, column=column + 2, indent=column + 2)
+            self._wrapper = WordWrapper(self._width, column=column + 2, indent=column + 2)
             yield margin + "  ", self._current()
             return
         shown = ""
@@ -110,7 +110,7 @@ class MarkdownStream:
             self._pending = self._pending[bullet.end() :]
         yield margin + shown, self._current()
         column += len(shown)
-        self._wrapper = Wrapper(self._width, column=column, indent=column)
+        self._wrapper = WordWrapper(self._width, column=column, indent=column)
 
     def _inline(self, text: str) -> Iterator[tuple[str, str]]:
         if self._fenced:

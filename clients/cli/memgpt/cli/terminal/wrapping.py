@@ -31,7 +31,7 @@ def is_wide(text: str) -> bool:
     return len(text) == 1 and text > "\u2e7f"
 
 
-class Wrapper:
+class WordWrapper:
     """Wraps text to a width; text may arrive in pieces of any size.
 
     A word is held back until it is complete. Only a word that is longer than a line is broken.
@@ -109,6 +109,6 @@ class Wrapper:
 
 
 def wrap(text: str, width: int, *, column: int = 0, indent: int = 0) -> str:
-    """Return a whole text with line feeds between words; see `Wrapper`."""
-    wrapper = Wrapper(width, column=column, indent=indent)
+    """Return a whole text with line feeds between words; see `WordWrapper`."""
+    wrapper = WordWrapper(width, column=column, indent=indent)
     return wrapper.feed(text) + wrapper.end()

@@ -204,7 +204,8 @@ const (
 	//
 	//	{"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 120
-	// RESOURCE_EXHAUSTED: a queue, a disk or another quota is full.
+	// RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
+	// that must be free.
 	//
 	//	{"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 121

@@ -236,7 +236,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 121
-    """RESOURCE_EXHAUSTED: a queue, a disk or another quota is full.
+    """RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
+    that must be free.
 
         {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
     """
@@ -523,7 +524,8 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 120
     {"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 121
-"""RESOURCE_EXHAUSTED: a queue, a disk or another quota is full.
+"""RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
+that must be free.
 
     {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 """

@@ -15,7 +15,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.models.answer.answer import RawCall
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.lenient_json import decode
-from memgpt_agent.models.answer.surrogates import Pieces, whole
+from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 
 _MAX_CALLS = 32
 _EXTRAS = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
@@ -31,7 +31,7 @@ class _Open:
     arguments: str = ""
     shown: int = 0
     extra: dict[str, object] = field(default_factory=dict)
-    pieces: Pieces = field(default_factory=Pieces)
+    pieces: SurrogateJoiner = field(default_factory=SurrogateJoiner)
 
     @property
     def complete(self) -> bool:

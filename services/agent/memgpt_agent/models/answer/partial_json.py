@@ -13,7 +13,7 @@ from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.function_names import FunctionNames
-from memgpt_agent.models.answer.reasoning import WithoutReasoning
+from memgpt_agent.models.answer.reasoning import ReasoningFilter
 from memgpt_agent.models.base import DeltaKind, Sink
 
 _NOTABLE = re.compile(r'["{}\[\],:]')
@@ -135,7 +135,7 @@ class PartialCall:
         self._sink = sink
         self._names = names or FunctionNames(BUILT_IN)
         self._reader = StringReader()
-        self._message = WithoutReasoning()
+        self._message = ReasoningFilter()
         self._name = ""
         self._unnamed: list[str] = []
 

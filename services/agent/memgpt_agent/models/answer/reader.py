@@ -10,9 +10,9 @@ from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.partial_json import PartialCall
-from memgpt_agent.models.answer.reasoning import WithoutReasoning, without_reasoning
-from memgpt_agent.models.answer.repetition import Repetition
-from memgpt_agent.models.answer.surrogates import Pieces, whole
+from memgpt_agent.models.answer.reasoning import ReasoningFilter, without_reasoning
+from memgpt_agent.models.answer.repetition import RepetitionDetector
+from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 from memgpt_agent.models.answer.text_calls import looks_like_a_call
 from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
@@ -51,8 +51,8 @@ class AnswerReader:
         self._as_json = as_json
         self._partial = PartialCall(sink, names)
         self._calls = CallAssembly(names)
-        self._without_reasoning = WithoutReasoning()
-        self._content = Pieces()
+        self._without_reasoning = ReasoningFilter()
+        self._content = SurrogateJoiner()
         self._text: list[str] = []
         self._held = ""
         self._reasoning: list[str] = []
@@ -60,7 +60,7 @@ class AnswerReader:
         self._finish = ""
         self._usage = NO_USAGE
         self._reasoning_tokens = 0
-        self._repetition = Repetition()
+        self._repetition = RepetitionDetector()
         self._circles = self._runaway = False
         self.size = 0
 

@@ -24,7 +24,7 @@ _BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MAR
 _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
 
 
-class WithoutReasoning:
+class ReasoningFilter:
     """Removes the reasoning at the beginning of an answer, piece by piece."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def without_reasoning(text: str) -> str:
     if text.lstrip().startswith("{"):
         return text
     text = _BLOCK.sub("", text)
-    reader = WithoutReasoning()
+    reader = ReasoningFilter()
     text = reader.feed(text) + reader.end()
     ends = [match.end() for match in _ENDS.finditer(text)]
     return text[ends[-1] :].lstrip() if ends else text
@@ -73,5 +73,5 @@ def without_reasoning(text: str) -> str:
 
 def spoken(message: str) -> str:
     """Return a message to the user without the reasoning at its beginning."""
-    reader = WithoutReasoning()
+    reader = ReasoningFilter()
     return reader.feed(message) + reader.end()

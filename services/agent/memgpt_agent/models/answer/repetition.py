@@ -15,7 +15,7 @@ _SAMPLE = 32
 _EVERY = 512
 
 
-class Repetition:
+class RepetitionDetector:
     """Looks at an answer's end every few hundred characters."""
 
     def __init__(self) -> None:

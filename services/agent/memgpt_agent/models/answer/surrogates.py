@@ -12,7 +12,7 @@ def whole(text: str) -> str:
     return text
 
 
-class Pieces:
+class SurrogateJoiner:
     """A text in pieces: one may end with half a character, and the next begin with the other half."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ _PROSE = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TextCalls:
     """The calls and the thought found in a text.
 
     Attributes:
@@ -73,7 +73,7 @@ class Written:
     thought: str = ""
 
 
-def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Written:
+def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> TextCalls:
     """Find the calls in a text.
 
     Args:
@@ -98,11 +98,11 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Wr
         if len(calls) >= _MAX_CALLS:
             break
     if not calls:
-        return Written()
+        return TextCalls()
     if not contiguous:
         around.append(_MARKUP.sub(" ", text[place:]))
     beside = " ".join(" ".join(around).split()) if not contiguous else ""
-    return Written(
+    return TextCalls(
         tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
     )
 

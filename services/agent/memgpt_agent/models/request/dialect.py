@@ -14,7 +14,7 @@ from memgpt.endpoints.refusals import Meaning, Refusal
 
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.models.base import ModelRequest
-from memgpt_agent.models.endpoint import Mode
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request import history, options, plain, schemas
 from memgpt_agent.models.request.history import CallExtras
 from memgpt_agent.models.request.wire import Quirks
@@ -52,7 +52,7 @@ class Dialect:
         """Return the path of requests, below the base URL."""
         return self._paths[0]
 
-    def body(self, request: ModelRequest, model: str, mode: Mode, max_tokens: int) -> Body:
+    def body(self, request: ModelRequest, model: str, mode: CallMode, max_tokens: int) -> Body:
         """Return the body of a request."""
         body: Body = {"model": model}
         if self._takes("stream"):
@@ -65,7 +65,7 @@ class Dialect:
             body[name] = min(max_tokens, self.most_tokens) if self.most_tokens else max_tokens
         if not request.functions:
             body["messages"] = self._plain(request)
-        elif mode is Mode.JSON_SCHEMA:
+        elif mode is CallMode.JSON_SCHEMA:
             body["messages"] = self._plain(request)
             self._constrain(body, request)
         else:

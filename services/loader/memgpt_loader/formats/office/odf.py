@@ -12,7 +12,7 @@ from memgpt_loader.formats.office.numbering import number, roman
 from memgpt_loader.formats.office.packages import Package, attribute, local
 from memgpt_loader.markup import Blocks, link, one_line
 from memgpt_loader.notes import NoteKind, Notes
-from memgpt_loader.tables import Row, table_lines
+from memgpt_loader.tables import TableRow, table_lines
 
 _MOST_REPEATED_COLUMNS = 1024
 _MOST_REPEATED_ROWS = 1000
@@ -291,7 +291,7 @@ class OpenDocumentReader:
         for table in (each for each in root.iter() if local(each) == "table"):
             yield from table_lines(self._rows(table, []))
 
-    def _rows(self, table: Element, comments: list[str]) -> Iterator[Row]:
+    def _rows(self, table: Element, comments: list[str]) -> Iterator[TableRow]:
         going_down: dict[int, tuple[int, str]] = {}
         for row in _nested(table, "table-row"):
             repeated = number(attribute(row, "number-rows-repeated")) or 1
@@ -320,7 +320,7 @@ class OpenDocumentReader:
             while cells and not cells[-1]:
                 cells.pop()
             for _ in range(min(repeated, _MOST_REPEATED_ROWS if cells else 1)):
-                yield Row(cells, spans=spans)
+                yield TableRow(cells, spans=spans)
 
     def _cell(self, cell: Element, comments: list[str]) -> str:
         pieces = []

@@ -17,7 +17,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.spec import File, Limits, broken, encrypted
+from memgpt_loader.formats.spec import File, FileLimits, broken, encrypted
 
 _PIECE = 1024 * 1024
 _MOST_ENTRIES = 20_000
@@ -142,7 +142,7 @@ def _first(elements: Iterator[tuple[str, Element]], what: str) -> Element:
 
 
 @contextmanager
-def open_package(file: File, what: str, limits: Limits) -> Iterator[Package]:
+def open_package(file: File, what: str, limits: FileLimits) -> Iterator[Package]:
     """Open an archive and check that its unpacked parts are within the limits.
 
     Args:

@@ -14,7 +14,7 @@ from memgpt_loader.formats.office.drawings import Drawings
 from memgpt_loader.formats.office.numbering import ListPlace, Numbering, number
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import symbol
-from memgpt_loader.formats.spec import File, Limits
+from memgpt_loader.formats.spec import File, FileLimits
 from memgpt_loader.markup import Blocks, link, one_line
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -39,7 +39,7 @@ class _Style:
 class WordReader:
     """Reads one document."""
 
-    def __init__(self, package: Package, file: File, limits: Limits, notes: Notes) -> None:
+    def __init__(self, package: Package, file: File, limits: FileLimits, notes: Notes) -> None:
         """Open a document.
 
         Args:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from memgpt_loader.formats.inspected_file import Probe
-from memgpt_loader.formats.spec import File, Format, Limits, Parsed
+from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed
 
 PDF = "application/pdf"
 
@@ -11,13 +11,13 @@ PDF = "application/pdf"
 _HEADER_WITHIN = 1024
 
 
-def _signature(probe: Probe) -> str:
-    header = probe.head[:_HEADER_WITHIN].find(b"%PDF-")
+def _signature(inspected: InspectedFile) -> str:
+    header = inspected.head[:_HEADER_WITHIN].find(b"%PDF-")
     # Other files may contain the header as text.
-    return PDF if header == 0 or (header > 0 and probe.named == PDF) else ""
+    return PDF if header == 0 or (header > 0 and inspected.named == PDF) else ""
 
 
-def _parse(file: File, limits: Limits) -> Parsed:
+def _parse(file: File, limits: FileLimits) -> Parsed:
     from memgpt_loader.formats.pdf import reader
 
     return reader.parse(file, limits)

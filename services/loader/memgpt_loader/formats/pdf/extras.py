@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Attachment:
+class AttachedFile:
     """An attached file."""
 
     name: str
@@ -77,13 +77,13 @@ class Attachment:
     """Number of its PDF object; 0 if it has none."""
 
 
-def attachments(reader: PdfReader) -> list[Attachment]:
+def attachments(reader: PdfReader) -> list[AttachedFile]:
     """Return the files attached to a document or collected in a portfolio, without repetitions."""
     root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
     names = _dictionary(root.get("/Names"))
     tree = _dictionary(names.get("/EmbeddedFiles")) if names is not None else None
     waiting = [tree] if tree is not None else []
-    found: dict[int, Attachment] = {}
+    found: dict[int, AttachedFile] = {}
     visited = 0
     while waiting and visited < _MOST_NODES:
         node = waiting.pop(0)
@@ -94,16 +94,16 @@ def attachments(reader: PdfReader) -> list[Attachment]:
     return list(found.values())
 
 
-def page_attachments(page: DictionaryObject) -> list[Attachment]:
+def page_attachments(page: DictionaryObject) -> list[AttachedFile]:
     """Return the files of the attachment annotations on a page."""
-    found: dict[int, Attachment] = {}
+    found: dict[int, AttachedFile] = {}
     for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
         if isinstance(annotation, DictionaryObject) and annotation.get("/Subtype") == "/FileAttachment":
             _gather([_dictionary(annotation.get("/FS"))], found)
     return list(found.values())
 
 
-def _gather(specifications: list[Any], found: dict[int, Attachment]) -> None:
+def _gather(specifications: list[Any], found: dict[int, AttachedFile]) -> None:
     for each in specifications:
         streams = _dictionary(each.get("/EF")) if isinstance(each, DictionaryObject) else None
         if streams is None or len(found) >= _MOST_ATTACHMENTS:
@@ -114,7 +114,7 @@ def _gather(specifications: list[Any], found: dict[int, Attachment]) -> None:
         if isinstance(stream, StreamObject):
             number = reference.idnum if isinstance(reference, IndirectObject) else -len(found)
             name = _text(each.get("/UF")) or _text(each.get("/F")) or "attachment"
-            found.setdefault(number, Attachment(name, stream, max(number, 0)))
+            found.setdefault(number, AttachedFile(name, stream, max(number, 0)))
 
 
 def _dictionary(value: Any) -> DictionaryObject | None:

@@ -25,7 +25,7 @@ _BRACKETS = str.maketrans("()[]{}<>", ")(][}{><")
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class TextRun:
     """A piece of a row that is drawn without a gap."""
 
     text: str
@@ -40,12 +40,12 @@ class Segment:
         return self.top - self.bottom
 
 
-Row = list[Segment]
+TableRow = list[TextRun]
 
 
-def segments(found: Sequence[Glyph]) -> list[Segment]:
+def segments(found: Sequence[Glyph]) -> list[TextRun]:
     """Group upright glyphs, in drawing order, into segments."""
-    pieces: list[Segment] = []
+    pieces: list[TextRun] = []
     run: list[Glyph] = []
     for glyph in found:
         if glyph.char in "\r\n":
@@ -70,7 +70,7 @@ def _breaks(run: Sequence[Glyph], glyph: Glyph) -> bool:
     return raised or not -size < glyph.left - last.right < size * _GAP
 
 
-def _segment(run: Sequence[Glyph]) -> list[Segment]:
+def _segment(run: Sequence[Glyph]) -> list[TextRun]:
     drawn = [each for each in run if not each.char.isspace()]
     if not drawn:
         return []
@@ -83,7 +83,7 @@ def _segment(run: Sequence[Glyph]) -> list[Segment]:
         max(each.right for each in drawn),
         max(each.top for each in drawn),
     )
-    return [Segment(" ".join(text.split()), *box)]
+    return [TextRun(" ".join(text.split()), *box)]
 
 
 def _in_order(run: Sequence[Glyph]) -> str:
@@ -97,7 +97,7 @@ def _in_order(run: Sequence[Glyph]) -> str:
     return "".join(pieces)
 
 
-def lines(pieces: Sequence[Segment], *, from_top: bool) -> list[str]:
+def lines(pieces: Sequence[TextRun], *, from_top: bool) -> list[str]:
     """Return the lines of a page in reading order.
 
     Args:
@@ -108,9 +108,9 @@ def lines(pieces: Sequence[Segment], *, from_top: bool) -> list[str]:
     return [text for row in _ordered(rows) if (text := row_text(row))]
 
 
-def rows_as_drawn(pieces: Sequence[Segment]) -> list[Row]:
+def rows_as_drawn(pieces: Sequence[TextRun]) -> list[TableRow]:
     """Group segments that are drawn consecutively and side by side into rows."""
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for piece in pieces:
         before = rows[-1][-1] if rows else None
         if before is None or _overlap(piece, before) < 0.5 * min(piece.height, before.height):
@@ -122,8 +122,8 @@ def rows_as_drawn(pieces: Sequence[Segment]) -> list[Row]:
     return [sorted(row, key=lambda each: each.left) for row in rows]
 
 
-def _rows_from_top(pieces: Sequence[Segment]) -> list[Row]:
-    rows: list[Row] = []
+def _rows_from_top(pieces: Sequence[TextRun]) -> list[TableRow]:
+    rows: list[TableRow] = []
     for piece in sorted(pieces, key=lambda each: -(each.top + each.bottom)):
         if rows and _overlap(piece, rows[-1][0]) > 0.5 * min(piece.height, rows[-1][0].height):
             rows[-1].append(piece)
@@ -132,11 +132,11 @@ def _rows_from_top(pieces: Sequence[Segment]) -> list[Row]:
     return [sorted(row, key=lambda each: each.left) for row in rows]
 
 
-def _overlap(one: Segment, other: Segment) -> float:
+def _overlap(one: TextRun, other: TextRun) -> float:
     return min(one.top, other.top) - max(one.bottom, other.bottom)
 
 
-def _ordered(rows: Sequence[Row]) -> Iterator[Row]:
+def _ordered(rows: Sequence[TableRow]) -> Iterator[TableRow]:
     """Yield the rows with columns of prose one after the other."""
     at = 0
     while at < len(rows):
@@ -158,7 +158,7 @@ def _ordered(rows: Sequence[Row]) -> Iterator[Row]:
             at += 1
 
 
-def column_block(rows: Sequence[Row], first: int) -> tuple[int, tuple[float, float]]:
+def column_block(rows: Sequence[TableRow], first: int) -> tuple[int, tuple[float, float]]:
     """Find the rows from `first` on that form two or more columns of prose.
 
     Returns:
@@ -179,14 +179,14 @@ def column_block(rows: Sequence[Row], first: int) -> tuple[int, tuple[float, flo
     return first, (0.0, 0.0)
 
 
-def gaps(row: Row) -> Iterator[tuple[float, float]]:
+def gaps(row: TableRow) -> Iterator[tuple[float, float]]:
     """Yield the gaps within a row that may separate columns."""
     for before, after in pairwise(row):
         if after.left - before.right > before.height * _GAP:
             yield before.right, after.left
 
 
-def _narrowed(row: Row, left: float, right: float) -> tuple[float, float] | None:
+def _narrowed(row: TableRow, left: float, right: float) -> tuple[float, float] | None:
     """Return the part of a column gap that a row leaves free; None if the row crosses it."""
     middle = (left + right) / 2
     for each in row:
@@ -199,7 +199,7 @@ def _narrowed(row: Row, left: float, right: float) -> tuple[float, float] | None
     return (left, right) if right - left > row[0].height * _GAP / 2 else None
 
 
-def _is_prose(rows: Sequence[Row], middle: float) -> bool:
+def _is_prose(rows: Sequence[TableRow], middle: float) -> bool:
     """Whether both sides are as wide and as filled as columns of prose, unlike table cells."""
     for side in (
         [[each for each in row if each.right <= middle] for row in rows],
@@ -225,10 +225,10 @@ def _is_line(text: str) -> bool:
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 
 
-def row_text(row: Row) -> str:
+def row_text(row: TableRow) -> str:
     """Return the text of a row in reading order."""
     pieces: list[str] = []
-    before: Segment | None = None
+    before: TextRun | None = None
     for each in row:
         text = each.text
         if before is not None:
@@ -242,7 +242,7 @@ def row_text(row: Row) -> str:
     return _logical(text) if _is_right_to_left(text) else text
 
 
-def is_superscript(before: Segment, each: Segment) -> bool:
+def is_superscript(before: TextRun, each: TextRun) -> bool:
     """Whether a segment is an exponent or a footnote mark: smaller and higher than the segment before it."""
     return (
         each.height < before.height * 0.8

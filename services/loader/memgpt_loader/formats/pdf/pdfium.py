@@ -15,7 +15,7 @@ from pypdfium2 import PdfDocument, PdfiumError, PdfPage, raw
 
 from memgpt_loader.formats.pdf import layout
 from memgpt_loader.formats.pdf.glyphs import UNKNOWN, glyphs, is_vertical, laid_flat, reads_like_text, upright
-from memgpt_loader.formats.pdf.layout import Segment
+from memgpt_loader.formats.pdf.layout import TextRun
 from memgpt_loader.formats.spec import File
 
 _PAGES_AN_OPENING = 100
@@ -145,18 +145,18 @@ def _drawn(page: PdfPage) -> DrawnPage:
         text_page.close()
 
 
-def _boxes(text_page: Any) -> list[Segment]:
+def _boxes(text_page: Any) -> list[TextRun]:
     """Return the boxes of the drawn pieces of text, without their text."""
     found = []
     left, top, right, bottom = (ctypes.c_double() for _ in range(4))
     references = [ctypes.byref(each) for each in (left, top, right, bottom)]
     for index in range(raw.FPDFText_CountRects(text_page, 0, -1)):
         raw.FPDFText_GetRect(text_page, index, *references)
-        found.append(Segment("", left.value, bottom.value, right.value, top.value))
+        found.append(TextRun("", left.value, bottom.value, right.value, top.value))
     return found
 
 
-def _is_turned(page: PdfPage, text_page: Any, text: str, count: int, boxes: Sequence[Segment]) -> bool:
+def _is_turned(page: PdfPage, text_page: Any, text: str, count: int, boxes: Sequence[TextRun]) -> bool:
     """Whether the text is rotated, vertical, or drawn from bottom to top."""
     if page.get_rotation() or _goes_upwards(boxes):
         return True
@@ -179,13 +179,13 @@ def _needs_care(text_page: Any, text: str, count: int) -> bool:
     return not reads_like_text("".join(chr(raw.FPDFText_GetUnicode(text_page, index)) for index in doubtful))
 
 
-def _goes_upwards(boxes: Sequence[Segment]) -> bool:
+def _goes_upwards(boxes: Sequence[TextRun]) -> bool:
     steps = [after.bottom - before.bottom for before, after in pairwise(boxes)]
     up, down = sum(step > 2 for step in steps), sum(step < -2 for step in steps)
     return up > 2 and up > 2 * down
 
 
-def _interleaves_columns(text_page: Any, boxes: Sequence[Segment]) -> bool:
+def _interleaves_columns(text_page: Any, boxes: Sequence[TextRun]) -> bool:
     rows = layout.rows_as_drawn(boxes)
     if sum(any(True for _ in layout.gaps(row)) for row in rows) < layout.LEAST_ROWS:
         return False
@@ -198,7 +198,7 @@ def _interleaves_columns(text_page: Any, boxes: Sequence[Segment]) -> bool:
     return False
 
 
-def _with_text(text_page: Any, box: Segment) -> Segment:
+def _with_text(text_page: Any, box: TextRun) -> TextRun:
     text = str(text_page.get_text_bounded(box.left, box.bottom, box.right, box.top)).strip()
     return replace(box, text=text)
 
@@ -217,7 +217,7 @@ def _laid_out(text_page: Any, *, from_top: bool) -> DrawnPage:
     return DrawnPage(text, frozenset(titles), undecodable)
 
 
-def _tall(pieces: Sequence[Segment]) -> set[str]:
+def _tall(pieces: Sequence[TextRun]) -> set[str]:
     heights = sorted(piece.height for piece in pieces for _ in piece.text)
     usual = heights[len(heights) * 4 // 5] if heights else 0.0
     return {piece.text for piece in pieces if piece.height > usual * _TITLE}
@@ -227,7 +227,7 @@ def _mostly_known(word: re.Match[str]) -> str:
     return "" if word.group().count(UNKNOWN) * 2 > len(word.group()) else word.group()
 
 
-def _with_superscripts(text_page: Any, text: str, boxes: Sequence[Segment]) -> str:
+def _with_superscripts(text_page: Any, text: str, boxes: Sequence[TextRun]) -> str:
     """Turn exponents into superscript digits, so that 10⁶ does not become 106."""
     for before, after in pairwise(boxes):
         raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height
@@ -237,7 +237,7 @@ def _with_superscripts(text_page: Any, text: str, boxes: Sequence[Segment]) -> s
     return text
 
 
-def _raised(text_page: Any, text: str, before: Segment, after: Segment) -> str:
+def _raised(text_page: Any, text: str, before: TextRun, after: TextRun) -> str:
     one, other = _segment_at(text_page, before), _segment_at(text_page, after)
     if other.text and layout.is_superscript(one, other):
         index = raw.FPDFText_GetCharIndexAtPos(text_page, after.left + 0.5, (after.bottom + after.top) / 2, 2, 2)
@@ -247,15 +247,15 @@ def _raised(text_page: Any, text: str, before: Segment, after: Segment) -> str:
     return text
 
 
-def _segment_at(text_page: Any, box: Segment) -> Segment:
+def _segment_at(text_page: Any, box: TextRun) -> TextRun:
     """Return a segment with its text and the height of its font, rather than of its letters."""
     text = str(text_page.get_text_bounded(box.left, box.bottom, box.right, box.top)).strip()
     middle = (box.bottom + box.top) / 2
     index = raw.FPDFText_GetCharIndexAtPos(text_page, box.right - 0.5, middle, 2, 2)
     loose = raw.FS_RECTF()
     if index < 0 or not raw.FPDFText_GetLooseCharBox(text_page, index, loose):
-        return Segment("", box.left, box.bottom, box.right, box.top)
-    return Segment(text, box.left, loose.bottom, box.right, loose.top)
+        return TextRun("", box.left, box.bottom, box.right, box.top)
+    return TextRun(text, box.left, loose.bottom, box.right, loose.top)
 
 
 def _titles(text_page: Any, text: str, count: int) -> frozenset[str]:

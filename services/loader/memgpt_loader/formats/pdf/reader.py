@@ -17,17 +17,17 @@ from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.extras import Attachment, attachments, field_lines, page_attachments
+from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, page_attachments
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
-from memgpt_loader.formats.spec import File, Limits, PageText, Parsed, closing, encrypted, too_many_pages
+from memgpt_loader.formats.spec import File, FileLimits, PageText, Parsed, closing, encrypted, too_many_pages
 from memgpt_loader.notes import NoteKind, Notes
 
 # pypdf logs every irregularity, even in files that it can read.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 
-def parse(file: File, limits: Limits) -> Parsed:
+def parse(file: File, limits: FileLimits) -> Parsed:
     """Open a PDF; an encrypted one is tried with the empty password."""
     stream = file.open()
     try:
@@ -51,7 +51,7 @@ def parse(file: File, limits: Limits) -> Parsed:
 
 
 def _pages(
-    file: File, reader: PdfReader, pages: int, attached: Sequence[Attachment], limits: Limits, notes: Notes
+    file: File, reader: PdfReader, pages: int, attached: Sequence[AttachedFile], limits: FileLimits, notes: Notes
 ) -> Iterator[PageText]:
     any_text = False
     titles: dict[int, frozenset[str]] = {}
@@ -85,7 +85,13 @@ class _Texts:
     """The cleaned texts of the pages, with form fields, annotations and attachments."""
 
     def __init__(
-        self, file: File, reader: PdfReader, pages: int, limits: Limits, notes: Notes, titles: dict[int, frozenset[str]]
+        self,
+        file: File,
+        reader: PdfReader,
+        pages: int,
+        limits: FileLimits,
+        notes: Notes,
+        titles: dict[int, frozenset[str]],
     ) -> None:
         self._file = file
         self._reader = reader
@@ -133,7 +139,7 @@ class _Texts:
             self._notes.add(NoteKind.ANNOTATION, page=number, count=drawn.drawings)
 
 
-def _attached(each: Attachment, file: File, limits: Limits, notes: Notes) -> str:
+def _attached(each: AttachedFile, file: File, limits: FileLimits, notes: Notes) -> str:
     """Return the text of an attached file, under its name."""
     heading = f"# Attached file: {each.name}"
     try:

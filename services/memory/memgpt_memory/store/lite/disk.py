@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from memgpt_runtime.errors import Reason, ResourceExhausted, Unavailable
+from memgpt_runtime import reasons
 
 ROOM_BYTES = 32 << 20
 """Free bytes below which nothing is added: a flush of Lite writes 4 MiB, a compaction a multiple."""
@@ -50,16 +50,16 @@ def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
     """
     disk = os.statvfs(path)
     if disk.f_flag & os.ST_RDONLY:
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE, f"the disk of the Milvus Lite file {path} is mounted read-only; remount it"
-        )
+        raise reasons.store_unavailable(f"the disk of the Milvus Lite file {path} is mounted read-only; remount it")
     free = disk.f_bavail * disk.f_frsize
     needed = extra + (ROOM_BYTES if adding else LAST_ROOM_BYTES)
     if free < needed:
-        raise ResourceExhausted(
-            Reason.QUOTA_EXCEEDED,
+        raise reasons.quota_exceeded(
             f"the disk of the Milvus Lite file {path} is full ({free >> 20} MiB free); make room on it, or move the "
             "store to another disk or a Milvus server",
-            metadata={"quota": "disk", "free_bytes": free, "needed_bytes": max(needed, ROOM_BYTES)},
+            quota="disk",
+            limit=max(needed, ROOM_BYTES),
+            free_bytes=free,
+            needed_bytes=max(needed, ROOM_BYTES),
             retry_after=30,
         )

@@ -29,7 +29,7 @@ from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 
 from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
-from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.lite import files, private, scan
 from memgpt_memory.store.lite.checksums import LogChecksums, find_damage, flushed_logs
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.index.segment import has_words
@@ -37,6 +37,9 @@ from memgpt_memory.store.mapping import Columns
 from memgpt_memory.store.port import StoreFile
 
 VERSION = version("milvus-lite")
+
+_MANY_KEYS = 8
+"""Keys from which on reading rows together is faster than one by one."""
 
 _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 128 << 10
 """See mallopt(3); glibc starts with this number of bytes."""
@@ -132,7 +135,7 @@ class Engine:
     def count(self, name: str) -> int:
         """Return the number of rows of a collection."""
         with _failures():
-            return int(self._database.get_collection(name).num_entities)
+            return scan.count(private.view(self._database.get_collection(name), ()))
 
     def write(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
         """Write whole rows under their keys.
@@ -154,14 +157,16 @@ class Engine:
         """Read rows by key."""
         with _failures():
             found = self._database.get_collection(name)
+            if len(ids) >= _MANY_KEYS:
+                return private.get(found, ids, columns, partitions)
             return list(found.get(ids, partition_names=list(partitions) or None, output_fields=list(columns)))
 
     def query(self, name: str, condition: str, columns: Sequence[str], partitions: Sequence[str]) -> list[Columns]:
         """Read the rows for which a filter holds."""
         with _failures():
             found = self._database.get_collection(name)
-            rows = found.query(condition or None, list(columns), list(partitions) or None)
-            return list(rows)
+            holds = private.condition(found, condition)
+            return scan.query(private.view(found, partitions), holds, columns)
 
     def sync(self, name: str) -> None:
         """Return when every write to a collection is on the disk."""

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine import compaction as compaction_module
 from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
+from milvus_lite.search.filter import evaluate_mask
 from milvus_lite.storage import data_file as data_file_module
 from milvus_lite.storage import delta_file as delta_file_module
 from milvus_lite.storage.data_file import parse_seq_range
@@ -29,8 +31,11 @@ from milvus_lite.storage.manifest import Manifest
 from milvus_lite.storage.segment import Segment
 
 from memgpt_memory.store.layout import WORDS
+from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import Chunk
+from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
+from memgpt_memory.store.mapping import Columns
 
 _CHUNK_ROWS = 16_384
 """Rows that are read at a time."""
@@ -97,6 +102,13 @@ USES = (
     Use("data_file_module", "pq", "write and check the checksums of files of rows"),
     Use("delta_file_module", "pq", "write and check the checksums of files of deletions"),
     Use("manifest_class", "_to_payload", "add a checksum to a manifest", callable=True),
+    Use("collection", "_compile_filter", "evaluate a condition on whole columns", callable=True),
+    Use("collection", "_memtable", "read the rows that are only in the log"),
+    Use("collection._memtable", "_insert_batches", "read the rows that are only in the log"),
+    Use("collection._memtable", "get", "read a row of the log", callable=True),
+    Use("collection._memtable", "is_locally_deleted", "know which rows the log deletes", callable=True),
+    Use("collection._memtable", "pk_index_snapshot", "know which rows of the log count", callable=True),
+    Use("collection._memtable", "delete_index_snapshot", "know the deletions in the log", callable=True),
     Use("collection", "_wait_for_bg", "wait for the background work", callable=True),
 )
 
@@ -330,6 +342,57 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def view(collection: Collection, partitions: Sequence[str]) -> View:
+    """Return the rows of some partitions as of now, or of all; nothing may write in the meantime."""
+    segments, deletions = _files_and_deletions(collection)
+    memtable = collection._memtable
+    batches = list(memtable._insert_batches)
+    starts = [0, *accumulate(batch.num_rows for batch in batches)]
+    last = {key: (starts[batch] + row, number) for key, (batch, row, number) in memtable.pk_index_snapshot()}
+    deletions.update((key, number) for key, (number, _) in memtable.delete_index_snapshot().items())
+    wanted = frozenset(partitions)
+    return View(
+        key=collection.pk_field,
+        files=_files(segments, wanted),
+        log=LogRows(pa.Table.from_batches(batches), last, wanted) if batches else None,
+        deletions=deletions,
+    )
+
+
+def get(
+    collection: Collection, keys: Sequence[str], columns: Sequence[str], partitions: Sequence[str]
+) -> list[Columns]:
+    """Read rows by key."""
+    segments, deletions = _files_and_deletions(collection)
+    memtable, wanted = collection._memtable, frozenset(partitions)
+    in_log = {key: row for key in keys if (row := memtable.get(key, wanted or None)) is not None}
+    found: list[Columns] = [{name: row[name] for name in columns} for row in in_log.values()]
+    rest = [key for key in keys if key not in in_log and not memtable.is_locally_deleted(key)]
+    return [*found, *scan.get(_files(segments, wanted), deletions, rest, columns)]
+
+
+def _files_and_deletions(collection: Collection) -> tuple[Sequence[Segment], dict[str, int]]:
+    """Return the files of a collection, and the last deletion of each key, as of one instant."""
+    with collection._maintenance_lock:
+        return tuple(collection._segment_cache.values()), collection._delta_index.snapshot
+
+
+def _files(segments: Iterable[Segment], partitions: frozenset[str]) -> list[FileRows]:
+    return [
+        FileRows(segment.table, segment.pks, segment.seqs, segment.pk_to_row)
+        for segment in segments
+        if segment.num_rows and (not partitions or segment.partition in partitions)
+    ]
+
+
+def condition(collection: Collection, text: str) -> Holds | None:
+    """Return the function that evaluates a filter; None for the empty one."""
+    if not text:
+        return None
+    compiled = collection._compile_filter(text)
+    return lambda table: np.asarray(evaluate_mask(compiled, table), np.bool_)
 
 
 def changes_since(

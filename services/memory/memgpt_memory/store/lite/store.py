@@ -16,7 +16,7 @@ from typing import Literal, NoReturn, TypeVar, cast
 
 import structlog
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import FailedPrecondition, Reason, ServiceError, Unavailable
+from memgpt_runtime.errors import FailedPrecondition, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.store import filters
@@ -238,9 +238,7 @@ class LiteStore(ThreadedStore):
         index = self._indexes.get(collection.name)
         if index is None:
             self._check_engine()
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} is not open yet; retry later"
-            )
+            raise reasons.store_unavailable(f"the Milvus Lite file {self._path} is not open yet; retry later")
         if index.damaged:
             async with self._writing(collection, Operation.SEARCH):
                 if index.damaged:
@@ -278,8 +276,8 @@ class LiteStore(ThreadedStore):
                 linked = await self._run(lambda: self._open_engine.link(self._path, folder))
             yield linked
         except OSError as error:
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, f"the files of {self._path} cannot be linked or read; retry later"
+            raise reasons.store_unavailable(
+                f"the files of {self._path} cannot be linked or read; retry later"
             ) from error
         finally:
             await self._run(partial(shutil.rmtree, folder, ignore_errors=True))
@@ -300,8 +298,12 @@ class LiteStore(ThreadedStore):
                 )
         async with self._reading(collection, Operation.COMPACT):
             if collection.searched:  # first: an index that was behind could no longer learn of the deletions
-                await self._run(self._indexes[name].compact)
+                await self._run(partial(self._compact_index, collection))
             await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
+
+    def _compact_index(self, collection: Collection) -> None:
+        with self._disk_errors(collection):
+            self._indexes[collection.name].compact()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
@@ -394,16 +396,14 @@ class LiteStore(ThreadedStore):
         if not isinstance(error, EngineError):
             raise error
         _log.warning("lite_failed", path=str(self._path), error=str(error)[:500])
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} could not be used; retry later", retry_after=2
+        raise reasons.store_unavailable(
+            f"the Milvus Lite file {self._path} could not be used; retry later", retry_after=2
         ) from error
 
     @property
     def _open_engine(self) -> Engine:
         if self._engine is None:
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE, f"the Milvus Lite file {self._path} is not open yet; retry later"
-            )
+            raise reasons.store_unavailable(f"the Milvus Lite file {self._path} is not open yet; retry later")
         return self._engine
 
     def _check_engine(self) -> None:
@@ -411,8 +411,7 @@ class LiteStore(ThreadedStore):
             return
         if self._reopening is None or self._reopening.done():
             self._reopening = asyncio.create_task(self._reopen())
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
+        raise reasons.store_unavailable(
             f"a write to the Milvus Lite file {self._path} failed and the file is being reopened; retry later",
             retry_after=1,
         )
@@ -536,9 +535,8 @@ class LiteStore(ThreadedStore):
                     resource="store",
                     state="DAMAGED",
                 ) from error
-            raise Unavailable(
-                Reason.STORE_UNAVAILABLE,
-                f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying",
+            raise reasons.store_unavailable(
+                f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying"
             ) from error
 
     def _prepare(self, collection: Collection) -> None:

@@ -19,7 +19,7 @@ _READ_ROWS, _READ_LONG_ROWS = 8_192, 1_000
 """Rows of one read, and of one with a column of 64 KB: a response has at most 100 MB."""
 
 
-class Asked(Generic[_R]):
+class ReadRequest(Generic[_R]):
     """A read: its filter, its columns, and the conversion of the response to rows.
 
     Attributes:

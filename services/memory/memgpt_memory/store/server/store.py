@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import grpc
 import structlog
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import Reason, Unavailable
 from pymilvus import MilvusClient
 from pymilvus.client.ts_utils import get_collection_ts
 from pymilvus.exceptions import MilvusException
@@ -29,7 +28,7 @@ from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Oper
 from memgpt_memory.store.rows import Row, Vector
 from memgpt_memory.store.server.collections import prepare
 from memgpt_memory.store.server.consistency import Consistency
-from memgpt_memory.store.server.reads import Asked
+from memgpt_memory.store.server.reads import ReadRequest
 from memgpt_memory.store.threaded import MAX_KEYS, ThreadedStore
 
 _log = structlog.get_logger(__name__)
@@ -141,7 +140,7 @@ class ServerStore(ThreadedStore):
         strong: bool = False,
     ) -> list[_R]:
         """See `Store`."""
-        asked = Asked(collection, where, row)
+        asked = ReadRequest(collection, where, row)
         rows: list[_R] = []
         last = ""
         while True:
@@ -167,7 +166,7 @@ class ServerStore(ThreadedStore):
         score_at_most: float | None = None,
     ) -> Matches[_R]:
         """See `Store`. One search returns one window; the next one begins at the last score, whose ties come again."""
-        asked = Asked(collection, where, row)
+        asked = ReadRequest(collection, where, row)
         query: list[float] = vector.tolist()
         window = min(limit, WINDOW)
         known: dict[str, Mapping[str, Any]] = {}
@@ -207,7 +206,7 @@ class ServerStore(ThreadedStore):
             return Matches([], complete=True, total=0)
         if limit is None:
             return await self._every_match(collection, words, where, row, partitions)
-        asked = Asked(collection, where, row)
+        asked = ReadRequest(collection, where, row)
         window = min(limit, WINDOW)
         hits = await self._search_words(collection, words, asked, partitions, window)
         # A full window is not continued: a server has no way to do that.
@@ -292,7 +291,12 @@ class ServerStore(ThreadedStore):
         return rows
 
     async def _search_words(
-        self, collection: Collection, words: Sequence[str], asked: Asked[_R], partitions: Sequence[str], limit: int
+        self,
+        collection: Collection,
+        words: Sequence[str],
+        asked: ReadRequest[_R],
+        partitions: Sequence[str],
+        limit: int,
     ) -> list[Mapping[str, Any]]:
         text = " ".join(words)
         parameters = {"metric_type": "BM25", "params": {}}
@@ -316,7 +320,7 @@ class ServerStore(ThreadedStore):
         while pieces:
             piece = pieces.pop()
             bounds = piece if (piece.start, piece.end) != (None, None) else filters.EVERY_ROW
-            asked = Asked(collection, all_of(where, bounds), row, column)
+            asked = ReadRequest(collection, all_of(where, bounds), row, column)
             hits = await self._search_words(collection, words, asked, partitions, WINDOW)
             if len(hits) < WINDOW:
                 found += [asked.match(hit) for hit in hits if asked.holds(hit["entity"])]
@@ -328,7 +332,7 @@ class ServerStore(ThreadedStore):
         self,
         collection: Collection,
         query: list[float] | str,
-        asked: Asked[_R],
+        asked: ReadRequest[_R],
         partitions: Sequence[str],
         limit: int,
         parameters: Mapping[str, object],
@@ -356,7 +360,7 @@ class ServerStore(ThreadedStore):
     @property
     def _connected(self) -> MilvusClient:
         if self._client is None:
-            raise Unavailable(Reason.STORE_UNAVAILABLE, f"not connected to Milvus at {self._uri} yet; retry later")
+            raise reasons.store_unavailable(f"not connected to Milvus at {self._uri} yet; retry later")
         return self._client
 
     def _connect(self) -> tuple[MilvusClient, Capabilities]:
@@ -386,10 +390,8 @@ class ServerStore(ThreadedStore):
             _log.error("milvus_refused", uri=self._uri, error=str(error)[:500])
             raise RefusedError("Milvus refused a request because of its content") from error
         _log.warning("milvus_failed", uri=self._uri, error=str(error)[:500])
-        raise Unavailable(
-            Reason.STORE_UNAVAILABLE,
-            f"Milvus at {self._uri} is unreachable or did not respond; retry later",
-            retry_after=2,
+        raise reasons.store_unavailable(
+            f"Milvus at {self._uri} is unreachable or did not respond; retry later", retry_after=2
         ) from error
 
     def _prepare(self, collection: Collection) -> None:

@@ -290,8 +290,14 @@ class SearchIndex:
             before = [part.alive for part in chosen]
         if not chosen:
             return False
-        merged = _fresh(merge_segments(list(zip([part.segment for part in chosen], before, strict=True))))
-        self._write_part(merged)
+        try:
+            merged = _fresh(merge_segments(list(zip([part.segment for part in chosen], before, strict=True))))
+            self._write_part(merged)
+        except BaseException:  # such as a full disk
+            with self._lock:
+                for part in chosen:
+                    part.busy = False
+            raise
         with self._lock:
             current = self._parts.get(partition, [])
             places = [number for number, part in enumerate(current) if any(part is one for one in chosen)]

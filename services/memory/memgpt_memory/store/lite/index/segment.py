@@ -21,7 +21,7 @@ _WORDS = "words"
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class DictionaryColumn:
     """A column of texts: the distinct ones, sorted, and which of them each row has."""
 
     distinct: Keys
@@ -47,7 +47,7 @@ class Segment:
 
     keys: Keys
     numbers: dict[str, Numbers]
-    texts: dict[str, Coded]
+    texts: dict[str, DictionaryColumn]
     vectors: Vector
     words: Postings | None
 
@@ -179,13 +179,13 @@ def as_keys(texts: Sequence[str]) -> Keys:
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 
-def _read_coded(arrays: Mapping[str, Array], name: str) -> Coded:
-    return Coded(
+def _read_coded(arrays: Mapping[str, Array], name: str) -> DictionaryColumn:
+    return DictionaryColumn(
         cast("Keys", arrays[f"text.{name}.distinct"]),
         cast("npt.NDArray[np.uint32]", arrays[f"text.{name}.codes"]),
     )
 
 
-def _coded(texts: Keys) -> Coded:
+def _coded(texts: Keys) -> DictionaryColumn:
     distinct, codes = np.unique(texts, return_inverse=True)
-    return Coded(distinct, codes.astype(np.uint32))
+    return DictionaryColumn(distinct, codes.astype(np.uint32))

@@ -402,7 +402,8 @@ export enum ErrorReason {
   OVERLOADED = 120,
 
   /**
-   * RESOURCE_EXHAUSTED: a queue, a disk or another quota is full.
+   * RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
+   * that must be free.
    *
    *     {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
    *
