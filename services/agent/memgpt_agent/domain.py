@@ -79,7 +79,8 @@ class Message:
 class Block:
     """A block of core memory: always in the window, edited by function calls unless ``read_only``.
 
-    ``limit`` counts characters; ``description`` says what the block is for.
+    ``limit`` counts characters; ``description`` says what the block is for. Other agents have a ``shared`` block too,
+    and may change it at any time.
     """
 
     label: str
@@ -89,6 +90,7 @@ class Block:
     updated_at: datetime = EPOCH
     read_only: bool = False
     description: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from memgpt_memory.agents import LEASE_SECONDS, AgentRepository, Agents, Attachments, Profiles
+from memgpt_memory.agents import (
+    LEASE_SECONDS,
+    AgentRepository,
+    Agents,
+    Attachments,
+    BlockAttachments,
+    Profiles,
+    has_mark,
+)
 from memgpt_memory.archival import Archive
+from memgpt_memory.blocks import SharedBlocks
 from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.maintenance.identity import Identity
 from memgpt_memory.maintenance.migrations import migrate
@@ -33,6 +43,8 @@ class Core:
     turns: Turns
     edits: Edits
     attachments: Attachments
+    shared_blocks: SharedBlocks
+    block_attachments: BlockAttachments
     sources: Sources
     transfers: Transfers
     archive: Archive
@@ -79,8 +91,9 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     await store.open([MESSAGES, collection])
     names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
     messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
+    shared = SharedBlocks(records, names, idempotency, journal, partial(has_mark, records))
     agents = Agents(
-        AgentRepository(records, messages, indexed, clock), records, names, idempotency, journal, lease_seconds
+        AgentRepository(records, messages, indexed, shared, clock), records, names, idempotency, journal, lease_seconds
     )
     sources = Sources(records, indexed, names, idempotency, journal, clock)
     message_index = MessageIndex(messages, indexed)
@@ -92,6 +105,8 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         turns=Turns(records, agents),
         edits=Edits(messages),
         attachments=Attachments(agents, sources, clock),
+        shared_blocks=shared,
+        block_attachments=BlockAttachments(agents, records),
         sources=sources,
         transfers=Transfers(agents, sources, messages, indexed, clock),
         archive=Archive(indexed, sources, clock),
@@ -105,7 +120,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     agents.on_purge.append(core.recall.forget)
     core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
     await message_index.open()
-    await _finish_deletions(agents, sources, journal)
+    await _finish_deletions(agents, sources, shared, journal)
     core.reembedding.resume()
     idempotency.keep_tidy()
     return core
@@ -131,7 +146,7 @@ async def _identify(store: Store, records: Records, models: Models) -> tuple[Ide
     return identity, await models.make(identity.choose(models))
 
 
-async def _finish_deletions(agents: Agents, sources: Sources, journal: Journal) -> None:
+async def _finish_deletions(agents: Agents, sources: Sources, shared: SharedBlocks, journal: Journal) -> None:
     """Finish deletions and imports that the previous process left unfinished."""
     if not await journal.open():
         await agents.find_unfinished()
@@ -139,3 +154,4 @@ async def _finish_deletions(agents: Agents, sources: Sources, journal: Journal) 
         await journal.write()
     await agents.resume_deletions()
     await sources.resume_deletions()
+    await shared.resume_deletions()

@@ -25,6 +25,7 @@ from memgpt.memory.v1 import (
     passage_pb2,
     profile_service_pb2_grpc,
     recall_memory_service_pb2_grpc,
+    shared_block_service_pb2_grpc,
     source_pb2,
     source_service_pb2,
     source_service_pb2_grpc,
@@ -53,7 +54,7 @@ class Memory:
     """A client on behalf of one tenant.
 
     Attributes:
-        agents, archive, blocks, profiles, recall, sources, store: The stubs.
+        agents, archive, blocks, profiles, recall, shared, sources, store: The stubs.
         address: The server's.
         core: Answers the parts of a server within the test's own process, to make its store fail.
     """
@@ -69,6 +70,7 @@ class Memory:
         self.blocks = _Stub(block_service_pb2_grpc.BlockServiceStub(channel), tenant)
         self.profiles = _Stub(profile_service_pb2_grpc.ProfileServiceStub(channel), tenant)
         self.recall = _Stub(recall_memory_service_pb2_grpc.RecallMemoryServiceStub(channel), tenant)
+        self.shared = _Stub(shared_block_service_pb2_grpc.SharedBlockServiceStub(channel), tenant)
         self.sources = _Stub(source_service_pb2_grpc.SourceServiceStub(channel), tenant)
         self.store = _Stub(store_service_pb2_grpc.StoreServiceStub(channel), tenant)
 

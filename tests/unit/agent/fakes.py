@@ -214,6 +214,11 @@ class FakeMemory:
             ),
         )
 
+    def share_block(self, label: str) -> None:
+        """Makes a block one that other agents have too."""
+        blocks = tuple(replace(b, shared=True) if b.label == label else b for b in self.context.blocks)
+        self.context = replace(self.context, blocks=blocks)
+
     async def end_turn(self, agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
         turn = self._held(lease)
         if self.context.open_call is not None and call_result:

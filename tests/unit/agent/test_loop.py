@@ -414,6 +414,43 @@ async def test_a_block_changed_by_somebody_else_runs_the_step_again() -> None:
     assert len(feed.restarts) == 1
 
 
+async def test_an_edit_of_a_shared_block_that_comes_too_late_fails_with_the_new_value() -> None:
+    memory = FakeMemory(answered())
+    memory.share_block("human")
+    others = [f"Value {number}." for number in range(20)]
+
+    def interfere(step: NewStep) -> None:
+        if step.blocks and others:
+            memory.set_block("human", others.pop(0))
+
+    memory.before_commit = interfere
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(*[append] * 7, say("I could not."))), request())
+    results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
+    assert [result.ok for result in results] == [False] * 7 + [True]
+    assert "'human' in the meantime. Its value is now: Value 0." in results[0].text
+    assert (await done(feed)).state is TurnState.COMPLETED
+    assert memory.context.blocks[1].value == "Value 6."
+    assert feed.restarts == []
+
+
+async def test_an_edit_of_a_shared_block_that_is_gone_fails() -> None:
+    memory = FakeMemory(answered())
+    memory.share_block("human")
+
+    def interfere(step: NewStep) -> None:
+        if step.blocks:
+            memory.context = replace(memory.context, blocks=memory.context.blocks[:1])
+            raise errors.NotFound(Reason.BLOCK_NOT_FOUND, "gone")
+
+    memory.before_commit = interfere
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+    feed = await run(make_loop(memory, ScriptedModel(append, say("I could not."))), request())
+    results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
+    assert results[0].text == "Nothing was changed: the block 'human' no longer exists."
+    assert (await done(feed)).state is TurnState.COMPLETED
+
+
 async def test_a_lost_lease_is_followed_to_the_end() -> None:
     memory = FakeMemory(answered())
     search = call("archival_memory_search", query="x", request_heartbeat=True)

@@ -13,7 +13,6 @@ from memgpt_memory.agents import (
     AgentState,
     Attachment,
     AttachSource,
-    BlockEdit,
     CancelTurn,
     Command,
     CreateAgent,
@@ -37,6 +36,7 @@ from memgpt_memory.agents import (
     UpdateSettings,
     decide,
 )
+from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.messages import NewMessage, Role
 from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 

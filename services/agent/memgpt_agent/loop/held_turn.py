@@ -119,6 +119,7 @@ class HeldTurn:
             LeaseLostError: Another replica holds the turn.
             StepRefusedError: Memory does not take the step.
             Aborted: Core memory changed since the step's context was read.
+            NotFound: A block that the step edits no longer exists.
         """
         context = await self.context()
         try:

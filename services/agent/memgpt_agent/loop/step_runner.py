@@ -85,8 +85,10 @@ class StepRunner:
         for _ in range(_CONFLICT_ATTEMPTS):
             new, usage = await self._next(turn)
             try:
-                await turn.commit(new)
-            except errors.Aborted:
+                new = await self._commit(turn, new, usage)
+            except (errors.Aborted, errors.NotFound) as error:
+                if isinstance(error, errors.NotFound) and error.reason != errors.Reason.BLOCK_NOT_FOUND:
+                    raise
                 turn.stream.restart("The agent was changed in the meantime.")
                 turn.known_context = None
                 # The model is asked again, with the changed context.
@@ -99,6 +101,30 @@ class StepRunner:
         raise reasons.etag_mismatch(
             "core memory keeps being changed by others; send the same request again", resource="block", etag=""
         )
+
+    async def _commit(self, turn: HeldTurn, new: NewStep, usage: Usage | None) -> NewStep:
+        """Commit a step and return it. If an edit of a shared block came too late, the step says so instead.
+
+        Agents that share a block may change it often, so asking the model again might go on until the turn fails.
+
+        Raises:
+            Aborted: The agent's own memory has changed.
+            NotFound: A block of the agent's own no longer exists.
+        """
+        before = await turn.context()
+        shared = {block.label for block in before.blocks if block.shared}
+        edited = next((edit.label for edit in new.blocks if edit.label in shared), "")
+        try:
+            await turn.commit(new)
+        except (errors.Aborted, errors.NotFound):
+            if not edited:
+                raise
+            turn.known_context = None
+            context = await turn.context()
+            result = self._executor.conflict(context, new.messages[0], edited)
+            new = self._new_step(turn, self._view(context), result, usage)
+            await turn.commit(new)
+        return new
 
     async def _next(self, turn: HeldTurn) -> tuple[NewStep, Usage | None]:
         """Return the next step to commit, and the tokens that the model used for it; None if it was not asked."""

@@ -101,6 +101,25 @@ class ToolExecutor:
             (self._result(context, open_call, ok, cut(call, text)),), reason=_reason(ok, call), failed=not ok
         )
 
+    def conflict(self, context: Context, answer: Message, label: str) -> StepResult:
+        """Return the result of an edit of a shared block that came too late: it tells the value to start from.
+
+        Args:
+            context: The context now.
+            answer: The model's answer, whose call made the edit.
+            label: The block.
+        """
+        assert answer.function_call is not None  # noqa: S101 - only calls edit blocks
+        block = next((block for block in context.blocks if block.label == label), None)
+        text = f"Nothing was changed: the block {label!r} no longer exists."
+        if block is not None:
+            text = (
+                f"Nothing was changed: another agent or a person changed the shared block {label!r} in the meantime."
+                f" Its value is now: {block.value}"
+            )
+        result = self._result(context, answer.function_call, False, cut(None, text))
+        return StepResult((answer, result), reason=prompt.HEARTBEAT_FAILED, failed=True)
+
     def _result(self, context: Context, call: FunctionCall, ok: bool, text: str) -> Message:
         time = envelopes.format_time(self._now(), context.agent.time_zone)
         return Message(Role.TOOL, envelopes.function_result(ok, text, time), call_id=call.call_id)

@@ -131,7 +131,16 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
     return Context(
         agent=agent(proto.agent),
         blocks=tuple(
-            Block(b.label, b.value, b.limit, b.etag, moment(b.update_time), b.read_only, b.description)
+            Block(
+                b.label,
+                b.value,
+                b.limit,
+                b.etag,
+                moment(b.update_time),
+                b.read_only,
+                b.description,
+                shared=bool(b.shared_block_id),
+            )
             for b in proto.blocks
         ),
         summary=proto.summary,

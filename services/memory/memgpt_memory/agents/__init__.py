@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from memgpt_memory.agents._agents import Agents, check_settings
 from memgpt_memory.agents._attachments import Attachments
+from memgpt_memory.agents._block_attachments import BlockAttachments
 from memgpt_memory.agents._blocks import MAX_BLOCKS
 from memgpt_memory.agents._commands import (
     AddStep,
+    AttachBlock,
     AttachSource,
     CancelTurn,
     Command,
     CreateAgent,
+    DeleteAgent,
     DeleteBlock,
     DeleteNotes,
     DeleteToolServer,
+    DetachBlock,
     DetachSource,
     EndTurn,
     InsertNotes,
@@ -35,19 +39,18 @@ from memgpt_memory.agents._decide import (
     turn_pointer,
     turn_pointer_id,
 )
-from memgpt_memory.agents._errors import unknown_block
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live_agent import LEASE_SECONDS, LiveAgent, Waiter
 from memgpt_memory.agents._profiles import Profile, Profiles
 from memgpt_memory.agents._ranges import Ranges
-from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists
+from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists, has_mark
 from memgpt_memory.agents._rewinds import Rewind, Rewinds
 from memgpt_memory.agents._rows import (
     AgentRow,
     Attachment,
     Block,
-    BlockEdit,
     CurrentTurn,
+    SharedRef,
     ToolFunction,
     ToolServer,
     TurnRow,
@@ -66,19 +69,22 @@ __all__ = [
     "AgentState",
     "AgentTurn",
     "Agents",
+    "AttachBlock",
     "AttachSource",
     "Attachment",
     "Attachments",
     "Block",
-    "BlockEdit",
+    "BlockAttachments",
     "CancelTurn",
     "Command",
     "CommitResult",
     "CreateAgent",
     "CurrentTurn",
+    "DeleteAgent",
     "DeleteBlock",
     "DeleteNotes",
     "DeleteToolServer",
+    "DetachBlock",
     "DetachSource",
     "EndTurn",
     "EndedTurn",
@@ -98,6 +104,7 @@ __all__ = [
     "RunningTurn",
     "SetBlock",
     "SetHeartbeats",
+    "SharedRef",
     "StartTurn",
     "StepCommit",
     "ToolFunction",
@@ -111,10 +118,10 @@ __all__ = [
     "check_exists",
     "check_settings",
     "decide",
+    "has_mark",
     "heartbeats_etag",
     "lease_lost",
     "settings_etag",
     "turn_pointer",
     "turn_pointer_id",
-    "unknown_block",
 ]

@@ -24,8 +24,10 @@ from memgpt_memory.agents._errors import unknown_agent, unknown_agent_name
 from memgpt_memory.agents._heartbeats import HEARTBEAT
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
-from memgpt_memory.agents._rows import AgentRow, Block, BlockEdit
+from memgpt_memory.agents._rows import AgentRow, Block
+from memgpt_memory.agents._shared_links import shared_as
 from memgpt_memory.agents._state import AgentState
+from memgpt_memory.blocks import BlockEdit, unknown_block
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
 from memgpt_memory.passages import Passage, note_id, passage_of
@@ -290,14 +292,45 @@ class Agents:
                     await self.repository.sweep(live)
 
     async def set_block(self, live: LiveAgent, edit: BlockEdit) -> Block:
-        """Write a block on behalf of a person; a new label creates a block.
+        """Write a block on behalf of a person. A new label creates a block; a shared one changes for all its agents.
 
         Raises:
             Aborted: The block's etag does not match.
             FailedPrecondition: The agent has too many blocks.
             InvalidArgument: The value is over the block's limit.
         """
-        return (await self.repository.execute(live, SetBlock(edit))).blocks[0]
+        shared = self.repository.shared
+        async with live.lock:
+            await self.repository.settle(live)
+            attached = next((one for one in live.row.shared if one.label == edit.label), None)
+            if attached is not None and await shared.find_many([attached.block_id]):
+                check_exists(live)
+                return shared_as(edit.label, await shared.update(live.row.tenant, attached.block_id, edit))
+            return (await self.repository.commit(live, SetBlock(edit))).blocks[0]
+
+    async def blocks(self, state: AgentState) -> Sequence[Block]:
+        """Return the agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
+        own = state.all_blocks()
+        if not state.row.shared:
+            return own
+        found = await self.repository.shared.find_many(one.block_id for one in state.row.shared)
+        return [*own, *(shared_as(one.label, found[one.block_id]) for one in state.row.shared if one.block_id in found)]
+
+    async def block(self, state: AgentState, label: str) -> Block:
+        """Return the block of a label.
+
+        Raises:
+            NotFound: The agent has none.
+        """
+        block = next((block for block in await self.blocks(state) if block.label == label), None)
+        if block is None:
+            raise unknown_block(label)
+        return block
+
+    async def find_many(self, ids: Sequence[str]) -> Sequence[LiveAgent]:
+        """Return the agents that exist, in the order of `ids`."""
+        found = await self._load_many(ids)
+        return [live for id_ in ids if (live := found[id_]) is not None and not live.row.deleting]
 
     async def insert_notes(self, live: LiveAgent, command: InsertNotes) -> Sequence[Passage]:
         """Store notes. A repeated request returns the notes that it stored before."""

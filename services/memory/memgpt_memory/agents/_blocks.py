@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from memgpt_memory.agents import _errors as errors
-from memgpt_memory.agents._rows import DEFAULT_BLOCK_LIMIT, AgentRow, BlockEdit, BlockRef
+from memgpt_memory.agents._rows import AgentRow, BlockRef
 from memgpt_memory.agents._state import block_etag
+from memgpt_memory.blocks import DEFAULT_BLOCK_LIMIT, BlockEdit, block_changed, new_content, unknown_block
 from memgpt_memory.records import TextRef
 
 MAX_BLOCKS = 32
-"""Most blocks of one agent."""
+"""Most blocks of one agent, shared ones included."""
 
 
 def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_people: bool, time: int) -> BlockRef:
-    """Edit one block of an agent whose next row is being built.
+    """Edit one of the own blocks of an agent whose next row is being built.
 
     Args:
         row: The agent's next row; the block's reference in it is changed or appended.
@@ -31,18 +32,15 @@ def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_peo
         NotFound: There is no such block, and the agent may not create it.
     """
     found = next((reference for reference in row.blocks if reference.label == edit.label), None)
-    if found is None:
-        reference = _new_block(row, edit, by_people=by_people, time=time)
-    elif edit.etag and edit.etag != block_etag(found):
-        raise errors.block_changed(edit.label, block_etag(found))
-    else:
-        reference = found
-    if reference.read_only and not by_people:
-        raise errors.block_read_only(edit.label)
-    limit = edit.limit or reference.limit
-    value = values.get(edit.label, "") if edit.value is None else edit.value
-    if len(value) > limit:
-        raise errors.block_too_long(edit.label, limit, len(value))
+    reference = found or _new_block(row, edit, by_people=by_people, time=time)
+    value, limit = new_content(
+        edit,
+        value=values.get(edit.label, ""),
+        limit=reference.limit,
+        etag=block_etag(found) if found else "",
+        read_only=reference.read_only,
+        by_people=by_people,
+    )
     reference.limit = limit
     reference.updated = time
     if edit.read_only is not None:
@@ -53,11 +51,20 @@ def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_peo
 
 def _new_block(row: AgentRow, edit: BlockEdit, *, by_people: bool, time: int) -> BlockRef:
     if not by_people:
-        raise errors.unknown_block(edit.label)
+        raise unknown_block(edit.label)
     if edit.etag:
-        raise errors.block_changed(edit.label, "")
-    if len(row.blocks) >= MAX_BLOCKS:
-        raise errors.too_many_blocks(MAX_BLOCKS)
+        raise block_changed(edit.label, "")
+    check_room(row)
     reference = BlockRef(label=edit.label, text=TextRef(), limit=edit.limit or DEFAULT_BLOCK_LIMIT, updated=time)
     row.blocks.append(reference)
     return reference
+
+
+def check_room(row: AgentRow) -> None:
+    """Reject another block of an agent that has as many as it may have.
+
+    Raises:
+        FailedPrecondition: It has.
+    """
+    if len(row.blocks) + len(row.shared) >= MAX_BLOCKS:
+        raise errors.too_many_blocks(MAX_BLOCKS)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from memgpt_memory.agents._heartbeats import HeartbeatEdit
 from memgpt_memory.agents._rewinds import Rewinds
-from memgpt_memory.agents._rows import Attachment, BlockEdit, ToolServer, TurnRow, TurnState
+from memgpt_memory.agents._rows import AgentRow, Attachment, ToolServer, TurnRow, TurnState
 from memgpt_memory.agents._turn_state import Lease
+from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.messages import NewMessage
 from memgpt_memory.records import Record
 
@@ -64,6 +65,28 @@ class DeleteBlock:
     """Delete a block; a missing one is not an error."""
 
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachBlock:
+    """Attach a shared block; do nothing if it is attached under this label already.
+
+    Attributes:
+        block_id: The block.
+        label: The agent's label for it.
+        gone: Ids of deleted blocks; attachments of them are removed.
+    """
+
+    block_id: str
+    label: str
+    gone: Set[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class DetachBlock:
+    """Detach a shared block; a missing one is not an error."""
+
+    block_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +257,8 @@ Command = (
     | DeleteAgent
     | SetBlock
     | DeleteBlock
+    | AttachBlock
+    | DetachBlock
     | InsertNotes
     | DeleteNotes
     | AttachSource
@@ -258,3 +283,21 @@ def notes_of(command: Command) -> Sequence[str]:
         case AddStep(step=step):
             return step.notes
     return ()
+
+
+def shared_blocks_of(command: Command, row: AgentRow) -> Set[str]:
+    """The shared blocks that a command of an agent with this row reads or writes."""
+    match command:
+        case AddStep(step=step):
+            labels = {edit.label for edit in step.blocks}
+        case SetBlock(edit=edit):
+            labels = {edit.label}
+        case DeleteBlock(label=label):
+            labels = {label}
+        case AttachBlock(block_id=block_id) | DetachBlock(block_id=block_id):
+            return {block_id}
+        case DeleteAgent():
+            return {reference.block_id for reference in row.shared}
+        case _:
+            return frozenset()
+    return {reference.block_id for reference in row.shared if reference.label in labels}

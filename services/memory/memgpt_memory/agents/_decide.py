@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
+from types import MappingProxyType
 from typing import Any
 
 from memgpt_runtime import reasons
 
 from memgpt_memory.agents import _errors as errors
-from memgpt_memory.agents._blocks import apply_edit
+from memgpt_memory.agents._blocks import apply_edit, check_room
 from memgpt_memory.agents._commands import (
     AddStep,
+    AttachBlock,
     AttachSource,
     CancelTurn,
     Command,
@@ -21,6 +23,7 @@ from memgpt_memory.agents._commands import (
     DeleteBlock,
     DeleteNotes,
     DeleteToolServer,
+    DetachBlock,
     DetachSource,
     EndTurn,
     InsertNotes,
@@ -35,10 +38,12 @@ from memgpt_memory.agents._commands import (
 )
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeat_record, heartbeats_etag
 from memgpt_memory.agents._rewinds import Rewind
-from memgpt_memory.agents._rows import AgentRow, BlockEdit, BlockRef, NoteInsertion, TurnState
+from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, NoteInsertion, SharedRef, TurnState
+from memgpt_memory.agents._shared_links import link_id, link_record, shared_as
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._tool_servers import with_server, without_server
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, RunningTurn, turn_row_of
+from memgpt_memory.blocks import BlockEdit, SharedBlock, SharedWrite, unknown_shared_block
 from memgpt_memory.messages import NewMessage
 from memgpt_memory.records import Record, TextRef, text_ids, text_records
 
@@ -64,7 +69,8 @@ class Transition:
         records: Rows to be written before the agent's.
         beside: Rows to be written together with the agent's.
         superseded: Keys of rows that are no longer read after the commit.
-        touched: Blocks that were edited.
+        touched: Blocks that were edited, as they are after the commit.
+        shared: Writes of shared blocks; their rows are among `records`.
         reorders: Whether the commit changes the results of archival searches.
     """
 
@@ -78,11 +84,18 @@ class Transition:
     records: Sequence[Record]
     beside: Sequence[Record]
     superseded: Sequence[str]
-    touched: Sequence[BlockRef]
+    touched: Sequence[Block]
+    shared: Sequence[SharedWrite]
     reorders: bool
 
 
-def decide(state: AgentState, command: Command, passages: Sequence[str], time: int) -> Transition | None:
+def decide(
+    state: AgentState,
+    command: Command,
+    passages: Sequence[str],
+    time: int,
+    shared: Mapping[str, SharedBlock] = MappingProxyType({}),
+) -> Transition | None:
     """Decide what a command does.
 
     Args:
@@ -90,6 +103,7 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
         command: What to do.
         passages: The texts of the passages that the command's notes become.
         time: Microseconds since 1970.
+        shared: The shared blocks that the command names, by id; deleted ones are missing.
 
     Returns:
         What to write, or None if the command changes nothing.
@@ -99,7 +113,7 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
     """
     if notes_of(command) and not passages:
         raise reasons.invalid_field("a note must contain more than white space", field="texts")
-    draft = _Draft(state, time)
+    draft = _Draft(state, time, shared)
     draft.passages = passages
     changed = _apply(command, draft)
     return draft.finish() if changed is not False else None
@@ -108,9 +122,11 @@ def decide(state: AgentState, command: Command, passages: Sequence[str], time: i
 class _Draft:
     """The next state while a command builds it: a private copy."""
 
-    def __init__(self, state: AgentState, time: int) -> None:
+    def __init__(self, state: AgentState, time: int, shared: Mapping[str, SharedBlock]) -> None:
         self.before = state
         self.time = time
+        self.shared = shared
+        self.shared_writes: dict[str, SharedWrite] = {}
         self.row: AgentRow = state.row.copied()
         self.blocks = dict(state.blocks)
         self.touched: list[BlockRef] = []
@@ -134,8 +150,12 @@ class _Draft:
         self.row.message_count += len(messages)
 
     def edit_blocks(self, edits: Sequence[BlockEdit], *, by_people: bool) -> None:
-        """Edit blocks."""
+        """Edit blocks, the agent's own and shared ones."""
         for edit in edits:
+            attached = self.find_shared(edit.label)
+            if attached is not None:
+                self._edit_shared(attached, edit, by_people=by_people)
+                continue
             reference = apply_edit(self.row, self.blocks, edit, by_people=by_people, time=self.time)
             if reference not in self.touched:
                 self.touched.append(reference)
@@ -148,6 +168,33 @@ class _Draft:
         if description != before.get(label, ""):
             others = {other: text for other, text in before.items() if other != label}
             self.set(block_descriptions={**others, label: description} if description else others)
+
+    def find_shared(self, label: str) -> SharedRef | None:
+        """Return the shared block of a label; None if there is none. The reference to a deleted one is dropped."""
+        reference = next((one for one in self.row.shared if one.label == label), None)
+        if reference is None or reference.block_id in self.shared:
+            return reference
+        self.drop_shared(reference)
+        return None
+
+    def drop_shared(self, reference: SharedRef) -> None:
+        """Detach a shared block."""
+        self.row.shared = [other for other in self.row.shared if other.block_id != reference.block_id]
+        self._superseded.append(link_id(reference.block_id, self.before.id))
+
+    def _edit_shared(self, reference: SharedRef, edit: BlockEdit, *, by_people: bool) -> None:
+        """Edit a shared block with this commit, whose mark the reference gets."""
+        id_, mark = reference.block_id, self.row.next_text
+        former = self.shared_writes.get(id_)
+        block = self.shared[id_] if former is None else former.block  # one step may edit it twice
+        write = block.edited(
+            edit, self.time, by_people=by_people, agent_id=self.before.id, mark=mark, base=self.shared[id_]
+        )
+        self.shared_writes[id_] = write
+        self._superseded += write.superseded
+        self.row.shared = [
+            one.model_copy(update={"mark": mark}) if one.block_id == id_ else one for one in self.row.shared
+        ]
 
     def set_heartbeats(self, edit: HeartbeatEdit) -> None:
         """Write the timed heartbeats.
@@ -190,8 +237,13 @@ class _Draft:
             text = TEXT_FIELDS[field]
             reference = self._replace_text(text.stored_name, getattr(row, field), version, text.dump(value))
             setattr(row, field, reference)
+        shared = list(self.shared_writes.values())
+        for write in shared:
+            self.records += [*write.texts, write.record]
+        state = replace(self.before, row=row, blocks=self.blocks, **self._values)
+        labels = {reference.block_id: reference.label for reference in row.shared}
         return Transition(
-            state=replace(self.before, row=row, blocks=self.blocks, **self._values),
+            state=state,
             time=self.time,
             messages=self.messages,
             turn_id=self.turn_id,
@@ -201,7 +253,11 @@ class _Draft:
             records=self.records,
             beside=self.beside,
             superseded=self._superseded,
-            touched=self.touched,
+            touched=[
+                *(state.block(reference) for reference in self.touched),
+                *(shared_as(labels[write.block.id], write.block) for write in shared),
+            ],
+            shared=shared,
             # Only changes of archival memory invalidate rankings: they stay valid after a step.
             reorders=bool(self.passages) or not self._values.keys().isdisjoint(("links", "dead_notes")),
         )
@@ -247,6 +303,8 @@ def _(command: UpdateSettings, draft: _Draft) -> None:
 @_apply.register
 def _(command: DeleteAgent, draft: _Draft) -> None:
     draft.row.deleting = True
+    for reference in draft.row.shared:
+        draft.drop_shared(reference)
     draft.beside = [command.journal]
 
 
@@ -256,11 +314,42 @@ def _(command: SetBlock, draft: _Draft) -> None:
 
 
 @_apply.register
+def _(command: AttachBlock, draft: _Draft) -> bool:
+    for one in draft.row.shared:
+        if one.block_id in command.gone:
+            draft.drop_shared(one)
+        elif one.block_id == command.block_id:
+            if one.label == command.label:
+                return False
+            raise errors.attached_under_another_label(one.label)
+    taken = {own.label for own in draft.row.blocks} | {one.label for one in draft.row.shared}
+    if command.label in taken:
+        raise errors.label_taken(command.label)
+    check_room(draft.row)
+    if command.block_id not in draft.shared:
+        raise unknown_shared_block(command.block_id)
+    draft.row.shared = [*draft.row.shared, SharedRef(label=command.label, block_id=command.block_id)]
+    draft.records.append(link_record(command.block_id, draft.before.id, draft.row.tenant, draft.time))
+    return True
+
+
+@_apply.register
+def _(command: DetachBlock, draft: _Draft) -> bool:
+    found = [reference for reference in draft.row.shared if reference.block_id == command.block_id]
+    for reference in found:
+        draft.drop_shared(reference)
+    return bool(found)
+
+
+@_apply.register
 def _(command: DeleteBlock, draft: _Draft) -> bool:
+    attached = [reference for reference in draft.row.shared if reference.label == command.label]
+    for shared in attached:
+        draft.drop_shared(shared)
     found = [reference for reference in draft.row.blocks if reference.label == command.label]
     for reference in found:
         draft.drop_block(reference)
-    return bool(found)
+    return bool(found or attached)
 
 
 @_apply.register

@@ -25,11 +25,6 @@ def unknown_agent_name(name: str) -> NotFound:
     )
 
 
-def unknown_block(label: str) -> NotFound:
-    """The agent has no block of this label."""
-    return reasons.block_not_found(f'unknown block "{label}"; list blocks to see their labels', label=label)
-
-
 def agent_changed(etag: str) -> Aborted:
     """The settings of the agent have changed; `etag` is the current one."""
     return reasons.etag_mismatch(
@@ -46,38 +41,45 @@ def heartbeats_changed(etag: str) -> Aborted:
     )
 
 
-def block_changed(label: str, etag: str) -> Aborted:
-    """The block has changed; `etag` is the current one, empty if the block no longer exists."""
-    return reasons.etag_mismatch(
-        f'block "{label}" has changed since it was read; read it again and retry',
-        resource="block",
-        etag=etag,
-        label=label,
-    )
-
-
-def block_read_only(label: str) -> FailedPrecondition:
-    """The agent tries to change a block that only people can change."""
-    return reasons.wrong_state(
-        f'block "{label}" is read-only; change it with SetBlock', resource="block", state="READ_ONLY"
-    )
-
-
-def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
-    """The value of a block is over its limit."""
-    return reasons.block_limit_exceeded(
-        f'value of block "{label}" has {length} characters, its limit is {limit}; shorten the value or raise the limit',
-        field="blocks.value",
-        label=label,
-        limit=limit,
-        length=length,
-    )
-
-
 def too_many_blocks(most: int) -> FailedPrecondition:
     """The agent has as many blocks as it may have."""
     return reasons.wrong_state(
         f"the agent has {most} blocks, the maximum; delete one first", resource="agent", state="FULL"
+    )
+
+
+def label_taken(label: str) -> AlreadyExists:
+    """The agent has another block of this label."""
+    return reasons.name_taken(
+        f'the agent already has a block "{label}"; choose another label or delete that block', name=label
+    )
+
+
+def attached_under_another_label(label: str) -> FailedPrecondition:
+    """The agent has the shared block already."""
+    return reasons.in_use(
+        f'the agent has this shared block as "{label}"; detach it first to change the label',
+        resource="block",
+        name=label,
+    )
+
+
+def block_attached(name: str, agents: int) -> FailedPrecondition:
+    """Agents have the shared block that is to be deleted."""
+    return reasons.in_use(
+        f'shared block "{name}" is attached to {agents} agents; detach it first, or set `detach`',
+        resource="block",
+        name=name,
+        agents=agents,
+    )
+
+
+def too_many_agents_of_block(most: int) -> ResourceExhausted:
+    """As many agents have the shared block as may have it."""
+    return reasons.quota_exceeded(
+        f"{most:,} agents have this shared block, the maximum; detach it from one first",
+        quota="block_agents",
+        limit=most,
     )
 
 

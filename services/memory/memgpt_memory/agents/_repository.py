@@ -16,12 +16,13 @@ import structlog
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import ServiceError
 
-from memgpt_memory.agents._commands import Command, notes_of
+from memgpt_memory.agents._commands import Command, DeleteAgent, DeleteBlock, DetachBlock, notes_of, shared_blocks_of
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
 from memgpt_memory.agents._errors import unknown_agent
 from memgpt_memory.agents._live_agent import Attempt, LiveAgent
 from memgpt_memory.agents._rows import AgentRow, Block
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.blocks import SharedBlock, SharedBlocks
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
 from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
@@ -49,8 +50,11 @@ class CommitResult:
 class AgentRepository:
     """Changes agents, and reads them as their last commit left them."""
 
-    def __init__(self, records: Records, messages: Messages, passages: Passages, clock: Clock) -> None:
+    def __init__(
+        self, records: Records, messages: Messages, passages: Passages, shared: SharedBlocks, clock: Clock
+    ) -> None:
         """Write into the given parts of one store."""
+        self.shared = shared
         self.messages = messages
         self.passages = passages
         self._records = records
@@ -74,7 +78,13 @@ class AgentRepository:
         """
         await self.settle(live)
         check_exists(live)
-        return await run_to_end(self._commit(live, command))
+        named = shared_blocks_of(command, live.row)
+        if not named:
+            return await run_to_end(self._commit(live, command, {}))
+        async with self.shared.locked(named) as shared:
+            if isinstance(command, DetachBlock | DeleteBlock | DeleteAgent):
+                await self.shared.settle(block for block in shared.values() if block.writer == live.id)
+            return await run_to_end(self._commit(live, command, shared))
 
     async def settle(self, live: LiveAgent) -> None:
         """Settle a failed write: find out whether it took effect, and delete what it left behind.
@@ -150,17 +160,22 @@ class AgentRepository:
         if self._background:
             await asyncio.wait(self._background)
 
-    async def _commit(self, live: LiveAgent, command: Command) -> CommitResult:
+    async def _commit(self, live: LiveAgent, command: Command, shared: Mapping[str, SharedBlock]) -> CommitResult:
         notes = notes_of(command)
-        transition = decide(live.state, command, await texts_of(notes) if notes else (), now())
+        transition = decide(live.state, command, await texts_of(notes) if notes else (), now(), shared)
         if transition is None:
             return CommitResult()
         first_message, first_note = live.row.message_count, live.row.next_note
         messages = _message_rows(live.id, first_message, transition)
         embedded = await self.passages.embed(transition.passages) if transition.passages else None
         with self._clock.write(live.id) if transition.reorders else nullcontext(0) as revision:
-            await self._write(live, transition, messages, embedded, revision)
+            try:
+                await self._write(live, transition, messages, embedded, revision)
+            except BaseException:
+                self.shared.doubt(transition.shared)
+                raise
             live.state = transition.state
+            self.shared.written(transition.shared)
             if embedded is not None:
                 live.recent_notes.append((revision, first_note))
         live.notify()
@@ -181,7 +196,8 @@ class AgentRepository:
         attempt = live.attempt = Attempt(
             messages=ids_of(messages),
             notes=[note_id(live.id, first_note + offset) for offset in range(len(transition.passages))],
-            texts=ids_of(record for record in transition.records if record.kind == "text"),
+            # A failed write of a shared block leaves texts that the block's next write or a sweep removes.
+            texts=ids_of(one for one in transition.records if one.kind == "text" and one.parent == live.id),
         )
         writes: list[Awaitable[object]] = []
         if messages:
@@ -205,6 +221,15 @@ class AgentRepository:
         task: asyncio.Task[None] = asyncio.create_task(self.tidy(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+async def has_mark(records: Records, agent_id: str, block_id: str, mark: int) -> bool:
+    """Whether the row of an agent has a mark for a shared block; see `blocks.SharedBlocks`."""
+    record = await records.get(agent_id)
+    if record is None or record.kind != "agent":
+        return False
+    row = AgentRow.model_validate_json(record.body)
+    return any(one.block_id == block_id and one.mark == mark for one in row.shared)
 
 
 def check_exists(live: LiveAgent) -> None:
@@ -242,7 +267,7 @@ def _result(transition: Transition, first_message: int, first_note: int) -> Comm
             stored(state.id, first_message + offset, time, transition.turn_id, transition.step, new)
             for offset, new in enumerate(transition.messages)
         ],
-        blocks=[state.block(reference) for reference in transition.touched],
+        blocks=transition.touched,
         passages=[
             Passage(note_id(state.id, first_note + offset), text, time, state.id, tags=tuple(transition.tags))
             for offset, text in enumerate(transition.passages)

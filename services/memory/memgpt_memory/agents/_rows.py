@@ -9,9 +9,6 @@ from pydantic import Field
 
 from memgpt_memory.records import StoredModel, TextRef
 
-DEFAULT_BLOCK_LIMIT = 2_000
-"""Default limit of a core-memory block, in characters (MemGPT's own default)."""
-
 
 class TurnState(StrEnum):
     """The state of a turn."""
@@ -30,20 +27,11 @@ class TurnState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BlockEdit:
-    """An edit of a block. An empty etag skips the check; None and a limit of 0 keep what there is."""
-
-    label: str
-    value: str | None
-    etag: str = ""
-    limit: int = 0
-    read_only: bool | None = None
-    description: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Block:
-    """A block of core memory; `limit` in characters. The agent cannot change a read-only one."""
+    """A block of core memory; `limit` in characters. The agent cannot change a read-only one.
+
+    `shared_id` is the shared block that it is; empty for a block of the agent's own.
+    """
 
     label: str
     value: str
@@ -52,6 +40,7 @@ class Block:
     updated: int
     read_only: bool = False
     description: str = ""
+    shared_id: str = ""
 
 
 class BlockRef(StoredModel):
@@ -62,6 +51,14 @@ class BlockRef(StoredModel):
     limit: int
     updated: int
     read_only: bool = False
+
+
+class SharedRef(StoredModel):
+    """A shared block of the agent; `mark` is that of the agent's last step that changed it (see `blocks`)."""
+
+    label: str
+    block_id: str
+    mark: int = 0
 
 
 class CurrentTurn(StoredModel):
@@ -124,6 +121,7 @@ class AgentRow(StoredModel):
     dead_notes: TextRef = TextRef()
     rewinds: TextRef = TextRef()
     blocks: list[BlockRef] = Field(default=[])
+    shared: list[SharedRef] = Field(default=[])
     message_count: int = 0
     window_start: int = 0
     next_note: int = 0

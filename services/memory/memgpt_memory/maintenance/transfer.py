@@ -23,11 +23,11 @@ from memgpt_memory.agents import (
     AgentState,
     Attachment,
     Block,
-    BlockEdit,
     CreateAgent,
     LiveAgent,
     Rewinds,
 )
+from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, NewMessage, message_rows
 from memgpt_memory.passages import Passage, Passages, fits, note_id, note_row, passage_of, texts_of
@@ -92,7 +92,7 @@ class Transfers:
         """
         agent = await self._agents.read_state(live)
         yield agent
-        blocks = agent.all_blocks()
+        blocks = await self._agents.blocks(agent)
         for block in blocks:
             yield block
         yield ExportedWindow(agent.row.window_start, agent.summary, agent.rewinds)

@@ -10,6 +10,7 @@ from memgpt.memory.v1 import (
     block_service_pb2_grpc,
     profile_service_pb2_grpc,
     recall_memory_service_pb2_grpc,
+    shared_block_service_pb2_grpc,
     source_service_pb2_grpc,
     store_service_pb2_grpc,
 )
@@ -20,6 +21,7 @@ from memgpt_memory.rpc._archival import ArchivalMemoryServicer
 from memgpt_memory.rpc._blocks import BlockServicer
 from memgpt_memory.rpc._profiles import ProfileServicer
 from memgpt_memory.rpc._recall import RecallMemoryServicer
+from memgpt_memory.rpc._shared_blocks import SharedBlockServicer
 from memgpt_memory.rpc._sources import SourceServicer
 from memgpt_memory.rpc._store import StoreServicer
 
@@ -36,6 +38,7 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
         (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(core)),
         (profile_service_pb2_grpc.add_ProfileServiceServicer_to_server, ProfileServicer(core)),
         (recall_memory_service_pb2_grpc.add_RecallMemoryServiceServicer_to_server, RecallMemoryServicer(core)),
+        (shared_block_service_pb2_grpc.add_SharedBlockServiceServicer_to_server, SharedBlockServicer(core)),
         (source_service_pb2_grpc.add_SourceServiceServicer_to_server, SourceServicer(core)),
         (store_service_pb2_grpc.add_StoreServiceServicer_to_server, StoreServicer(core)),
     ]

@@ -251,7 +251,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         state, found = await core.agents.read_context(live, messages=messages)
         return context_pb2.AgentContext(
             agent=await convert.agent(core, state),
-            blocks=map(convert.block, state.all_blocks()),
+            blocks=map(convert.block, await core.agents.blocks(state)),
             summary=state.summary,
             messages=[convert.message(message, state.rewinds) for message in found],
             archival_count=await core.archive.count(Scope(state.row.tenant, live, None)),

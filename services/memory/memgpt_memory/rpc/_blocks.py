@@ -6,7 +6,7 @@ from memgpt.memory.v1 import block_service_pb2 as pb
 from memgpt.memory.v1 import block_service_pb2_grpc
 from memgpt_runtime.context import tenant
 
-from memgpt_memory.agents import DeleteBlock, unknown_block
+from memgpt_memory.agents import DeleteBlock
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 
@@ -16,14 +16,13 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
 
     async def GetBlock(self, request: pb.GetBlockRequest, context: Context) -> pb.GetBlockResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
-        block = live.state.find_block(request.label)
-        if block is None:
-            raise unknown_block(request.label)
-        return pb.GetBlockResponse(block=convert.block(block))
+        return pb.GetBlockResponse(block=convert.block(await self._core.agents.block(live.state, request.label)))
 
     async def ListBlocks(self, request: pb.ListBlocksRequest, context: Context) -> pb.ListBlocksResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
-        return pb.ListBlocksResponse(blocks=[convert.block(block) for block in live.state.all_blocks()])
+        return pb.ListBlocksResponse(
+            blocks=[convert.block(block) for block in await self._core.agents.blocks(live.state)]
+        )
 
     async def SetBlock(self, request: pb.SetBlockRequest, context: Context) -> pb.SetBlockResponse:
         agents = self._core.agents

@@ -15,6 +15,7 @@ from memgpt.memory.v1 import (
     heartbeat_pb2,
     message_pb2,
     passage_pb2,
+    shared_block_pb2,
     source_pb2,
     tool_pb2,
     turn_pb2,
@@ -29,7 +30,6 @@ from memgpt_runtime.errors import Unimplemented
 from memgpt_memory.agents import (
     AgentState,
     Block,
-    BlockEdit,
     HeartbeatEdit,
     Lease,
     Rewinds,
@@ -41,6 +41,7 @@ from memgpt_memory.agents import (
     settings_etag,
 )
 from memgpt_memory.archival import Scope
+from memgpt_memory.blocks import BlockEdit, SharedBlock
 from memgpt_memory.core import Core
 from memgpt_memory.messages import FunctionCall, Message, NewMessage, Role, Usage
 from memgpt_memory.passages import Passage, StoredNote, VisibleVersion
@@ -162,6 +163,35 @@ def block(value: Block) -> block_pb2.Block:
         update_time=timestamp(value.updated),
         read_only=value.read_only,
         description=value.description,
+        shared_block_id=value.shared_id,
+    )
+
+
+def shared_block(value: SharedBlock) -> shared_block_pb2.SharedBlock:
+    """Return a shared block."""
+    row = value.row
+    return shared_block_pb2.SharedBlock(
+        block_id=value.id,
+        name=row.name,
+        value=value.value,
+        limit=row.limit,
+        etag=value.etag,
+        create_time=timestamp(row.created),
+        update_time=timestamp(row.updated),
+        read_only=row.read_only,
+        description=row.description,
+    )
+
+
+def shared_block_edit(proto: shared_block_pb2.SharedBlockEdit, label: str) -> BlockEdit:
+    """Return an edit of a shared block; `label` appears in errors."""
+    return BlockEdit(
+        label,
+        proto.value if proto.HasField("value") else None,
+        proto.etag,
+        proto.limit,
+        proto.read_only if proto.HasField("read_only") else None,
+        proto.description if proto.HasField("description") else None,
     )
 
 

@@ -39,7 +39,9 @@ type Block struct {
 	// Whether the agent can read but not change the block; clients can change it.
 	ReadOnly bool `protobuf:"varint,6,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// What the block is for: shown to the model with the block. Line feeds are shown as spaces.
-	Description   string `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,7,opt,name=description,proto3" json:"description,omitempty"`
+	// Id of the shared block that the agent has under this label; empty for a block of the agent's own.
+	SharedBlockId string `protobuf:"bytes,10,opt,name=shared_block_id,json=sharedBlockId,proto3" json:"shared_block_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +121,13 @@ func (x *Block) GetReadOnly() bool {
 func (x *Block) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *Block) GetSharedBlockId() string {
+	if x != nil {
+		return x.SharedBlockId
 	}
 	return ""
 }
@@ -219,7 +228,7 @@ var File_memgpt_memory_v1_block_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_block_proto_rawDesc = "" +
 	"\n" +
-	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x02\n" +
+	"\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n" +
 	"\x05Block\x12\x1d\n" +
 	"\x05label\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05label\x12\x1f\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n" +
@@ -228,7 +237,9 @@ const file_memgpt_memory_v1_block_proto_rawDesc = "" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
 	"\tread_only\x18\x06 \x01(\bR\breadOnly\x12*\n" +
-	"\vdescription\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"\xa6\x02\n" +
+	"\vdescription\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12/\n" +
+	"\x0fshared_block_id\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18@R\rsharedBlockId\"\xa6\x02\n" +
 	"\tBlockEdit\x128\n" +
 	"\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\x12$\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n" +

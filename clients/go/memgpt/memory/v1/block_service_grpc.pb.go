@@ -29,17 +29,18 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reads and writes core memory. The agent's own edits are part of CommitStep.
+// Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+// among the blocks of each; see SharedBlockService.
 type BlockServiceClient interface {
 	// Reads a block. NOT_FOUND if the agent has no block with this label.
 	GetBlock(ctx context.Context, in *GetBlockRequest, opts ...grpc.CallOption) (*GetBlockResponse, error)
-	// Lists an agent's blocks in order of creation.
+	// Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment.
 	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
 	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
 	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-	// has changed since. An error changes nothing. Safe to retry.
+	// has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
 	SetBlock(ctx context.Context, in *SetBlockRequest, opts ...grpc.CallOption) (*SetBlockResponse, error)
-	// Deletes a block. Idempotent: succeeds if it does not exist.
+	// Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
 	DeleteBlock(ctx context.Context, in *DeleteBlockRequest, opts ...grpc.CallOption) (*DeleteBlockResponse, error)
 }
 
@@ -95,17 +96,18 @@ func (c *blockServiceClient) DeleteBlock(ctx context.Context, in *DeleteBlockReq
 // All implementations must embed UnimplementedBlockServiceServer
 // for forward compatibility.
 //
-// Reads and writes core memory. The agent's own edits are part of CommitStep.
+// Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+// among the blocks of each; see SharedBlockService.
 type BlockServiceServer interface {
 	// Reads a block. NOT_FOUND if the agent has no block with this label.
 	GetBlock(context.Context, *GetBlockRequest) (*GetBlockResponse, error)
-	// Lists an agent's blocks in order of creation.
+	// Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment.
 	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
 	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
 	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-	// has changed since. An error changes nothing. Safe to retry.
+	// has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
 	SetBlock(context.Context, *SetBlockRequest) (*SetBlockResponse, error)
-	// Deletes a block. Idempotent: succeeds if it does not exist.
+	// Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
 	DeleteBlock(context.Context, *DeleteBlockRequest) (*DeleteBlockResponse, error)
 	mustEmbedUnimplementedBlockServiceServer()
 }

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x02\n\x05\x42lock\x12\x1d\n\x05label\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\x12\x1f\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x1b\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\tread_only\x18\x06 \x01(\x08R\x08readOnly\x12*\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\"\xa6\x02\n\tBlockEdit\x12\x38\n\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\x12$\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12 \n\tread_only\x18\x05 \x01(\x08H\x01R\x08readOnly\x88\x01\x01\x12/\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x02R\x0b\x64\x65scription\x88\x01\x01\x42\x08\n\x06_valueB\x0c\n\n_read_onlyB\x0e\n\x0c_descriptionB\xf4\x01\n\x19io.memgptmilvus.memory.v1B\nBlockProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmemgpt/memory/v1/block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\x05\x42lock\x12\x1d\n\x05label\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\x12\x1f\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x1b\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\tread_only\x18\x06 \x01(\x08R\x08readOnly\x12*\n\x0b\x64\x65scription\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12/\n\x0fshared_block_id\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\rsharedBlockId\"\xa6\x02\n\tBlockEdit\x12\x38\n\x05label\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\x12$\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12 \n\tread_only\x18\x05 \x01(\x08H\x01R\x08readOnly\x88\x01\x01\x12/\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x02R\x0b\x64\x65scription\x88\x01\x01\x42\x08\n\x06_valueB\x0c\n\n_read_onlyB\x0e\n\x0c_descriptionB\xf4\x01\n\x19io.memgptmilvus.memory.v1B\nBlockProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCK'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_BLOCK'].fields_by_name['description']._loaded_options = None
   _globals['_BLOCK'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_BLOCK'].fields_by_name['shared_block_id']._loaded_options = None
+  _globals['_BLOCK'].fields_by_name['shared_block_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_BLOCKEDIT'].fields_by_name['label']._loaded_options = None
   _globals['_BLOCKEDIT'].fields_by_name['label']._serialized_options = b'\272H\037r\035\020\001\030@2\027^[A-Za-z][A-Za-z0-9_]*$'
   _globals['_BLOCKEDIT'].fields_by_name['value']._loaded_options = None
@@ -52,7 +54,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCKEDIT'].fields_by_name['description']._loaded_options = None
   _globals['_BLOCKEDIT'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_BLOCK']._serialized_start=84
-  _globals['_BLOCK']._serialized_end=340
-  _globals['_BLOCKEDIT']._serialized_start=343
-  _globals['_BLOCKEDIT']._serialized_end=637
+  _globals['_BLOCK']._serialized_end=389
+  _globals['_BLOCKEDIT']._serialized_start=392
+  _globals['_BLOCKEDIT']._serialized_end=686
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class Block(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SHARED_BLOCK_ID_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Name of the block within its agent, such as `persona` or `human`."""
     value: _builtins.str
@@ -44,6 +45,8 @@ class Block(_message.Message):
     """Whether the agent can read but not change the block; clients can change it."""
     description: _builtins.str
     """What the block is for: shown to the model with the block. Line feeds are shown as spaces."""
+    shared_block_id: _builtins.str
+    """Id of the shared block that the agent has under this label; empty for a block of the agent's own."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the value was last written."""
@@ -58,10 +61,11 @@ class Block(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         read_only: _builtins.bool = ...,
         description: _builtins.str = ...,
+        shared_block_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "label", b"label", "limit", b"limit", "read_only", b"read_only", "shared_block_id", b"shared_block_id", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class BlockServiceStub:
-    """Reads and writes core memory. The agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
     """
 
     def __init__(self, channel):
@@ -58,7 +59,8 @@ class BlockServiceStub:
 
 
 class BlockServiceServicer:
-    """Reads and writes core memory. The agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
     """
 
     def GetBlock(self, request, context):
@@ -69,7 +71,7 @@ class BlockServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBlocks(self, request, context):
-        """Lists an agent's blocks in order of creation.
+        """Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,14 +80,14 @@ class BlockServiceServicer:
     def SetBlock(self, request, context):
         """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
         is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-        has changed since. An error changes nothing. Safe to retry.
+        has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBlock(self, request, context):
-        """Deletes a block. Idempotent: succeeds if it does not exist.
+        """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +125,8 @@ def add_BlockServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BlockService:
-    """Reads and writes core memory. The agent's own edits are part of CommitStep.
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
     """
 
     @staticmethod

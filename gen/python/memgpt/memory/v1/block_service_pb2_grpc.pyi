@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BlockServiceStub:
-    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,34 +38,38 @@ class BlockServiceStub:
     GetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.GetBlockRequest, _block_service_pb2.GetBlockResponse]
     """Reads a block. NOT_FOUND if the agent has no block with this label."""
     ListBlocks: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]
-    """Lists an agent's blocks in order of creation."""
+    """Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
     SetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]
     """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
     is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-    has changed since. An error changes nothing. Safe to retry.
+    has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]
-    """Deletes a block. Idempotent: succeeds if it does not exist."""
+    """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist."""
 
 @_typing.type_check_only
 class BlockServiceAsyncStub(BlockServiceStub):
-    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.GetBlockRequest, _block_service_pb2.GetBlockResponse]  # type: ignore[assignment]
     """Reads a block. NOT_FOUND if the agent has no block with this label."""
     ListBlocks: _aio.UnaryUnaryMultiCallable[_block_service_pb2.ListBlocksRequest, _block_service_pb2.ListBlocksResponse]  # type: ignore[assignment]
-    """Lists an agent's blocks in order of creation."""
+    """Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
     SetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]  # type: ignore[assignment]
     """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
     is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-    has changed since. An error changes nothing. Safe to retry.
+    has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
-    """Deletes a block. Idempotent: succeeds if it does not exist."""
+    """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist."""
 
 class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads and writes core memory. The agent's own edits are part of CommitStep."""
+    """Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+    among the blocks of each; see SharedBlockService.
+    """
 
     @_abc_1.abstractmethod
     def GetBlock(
@@ -79,7 +85,7 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.ListBlocksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.ListBlocksResponse, _abc.Awaitable[_block_service_pb2.ListBlocksResponse]]:
-        """Lists an agent's blocks in order of creation."""
+        """Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
 
     @_abc_1.abstractmethod
     def SetBlock(
@@ -89,7 +95,7 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_block_service_pb2.SetBlockResponse, _abc.Awaitable[_block_service_pb2.SetBlockResponse]]:
         """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
         is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-        has changed since. An error changes nothing. Safe to retry.
+        has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
         """
 
     @_abc_1.abstractmethod
@@ -98,6 +104,6 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _block_service_pb2.DeleteBlockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_block_service_pb2.DeleteBlockResponse, _abc.Awaitable[_block_service_pb2.DeleteBlockResponse]]:
-        """Deletes a block. Idempotent: succeeds if it does not exist."""
+        """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist."""
 
 def add_BlockServiceServicer_to_server(servicer: BlockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -199,7 +199,8 @@ export const DeleteBlockResponseSchema: GenMessage<DeleteBlockResponse> = /*@__P
   messageDesc(file_memgpt_memory_v1_block_service, 7);
 
 /**
- * Reads and writes core memory. The agent's own edits are part of CommitStep.
+ * Reads and writes core memory. The agent's own edits are part of CommitStep. Blocks that agents have in common are
+ * among the blocks of each; see SharedBlockService.
  *
  * @generated from service memgpt.memory.v1.BlockService
  */
@@ -215,7 +216,7 @@ export const BlockService: GenService<{
     output: typeof GetBlockResponseSchema;
   },
   /**
-   * Lists an agent's blocks in order of creation.
+   * Lists an agent's blocks: its own in order of creation, then the shared ones in order of attachment.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.ListBlocks
    */
@@ -227,7 +228,7 @@ export const BlockService: GenService<{
   /**
    * Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
    * is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-   * has changed since. An error changes nothing. Safe to retry.
+   * has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.SetBlock
    */
@@ -237,7 +238,7 @@ export const BlockService: GenService<{
     output: typeof SetBlockResponseSchema;
   },
   /**
-   * Deletes a block. Idempotent: succeeds if it does not exist.
+   * Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.DeleteBlock
    */
