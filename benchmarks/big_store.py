@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from memgpt_memory.agents import AgentRow, Attachment, BlockEdit, CreateAgent, TurnRow, TurnState
+from memgpt_memory.agents import AgentRow, Attachment, CreateAgent, TurnRow, TurnState
+from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import WORDLLAMA, ModelChoice, Models, WordLlama

@@ -19,6 +19,10 @@ var repeatable = map[string][]string{
 	"memgpt.memory.v1.RecallMemoryService": {
 		"SearchMessages", "ListMessages",
 	},
+	"memgpt.memory.v1.SharedBlockService": {
+		"CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock", "AttachBlock", "DetachBlock",
+		"ListBlockAgents",
+	},
 	"memgpt.memory.v1.SourceService": {
 		"GetSource", "ListSources", "ListFiles", "DeleteFile",
 	},

@@ -69,6 +69,16 @@ def test_every_command(tmp_path: Path) -> None:
                 json.loads(line)
         run("add", "block", "--agent", "Ada", "--name", "project", "--text", "A house.")
         assert "project" in run("list", "blocks", "--agent", "Ada")
+        assert "Added shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Rest.")
+        run("blocks", "attach", "plan", "--agent", "Ada", "--label", "week")
+        assert "Changed shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Work.")
+        assert "Work." in run("list", "blocks", "--agent", "Ada")
+        assert json.loads(run("blocks", "list", "--json"))["value"] == "Work."
+        assert "Ada has it as week" in run("blocks", "show", "plan")
+        run("blocks", "delete", "plan", code=1)
+        run("blocks", "detach", "plan", "--agent", "Ada")
+        assert "Work." not in run("show", "agent", "Ada")
+        run("blocks", "delete", "plan", "--yes")
         for kind in ("persona", "human", "preset"):
             run("add", kind, "--name", f"my {kind}", "--text", f"The {kind}.")
             assert run("show", kind, f"my {kind}") == f"The {kind}.\n"

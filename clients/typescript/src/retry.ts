@@ -22,6 +22,10 @@ const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
   "memgpt.memory.v1.RecallMemoryService": [
     "SearchMessages", "ListMessages",
   ],
+  "memgpt.memory.v1.SharedBlockService": [
+    "CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock", "AttachBlock", "DetachBlock",
+    "ListBlockAgents",
+  ],
   "memgpt.memory.v1.SourceService": [
     "GetSource", "ListSources", "ListFiles", "DeleteFile",
   ],

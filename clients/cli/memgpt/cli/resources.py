@@ -43,7 +43,7 @@ DEFAULT = OutputFormat()
 Columns = Sequence[str | Column]
 
 
-def _write(
+def write(
     ui: Ui, shape: OutputFormat, columns: Columns, items: Iterable[tuple[Message, list[str]]], nothing: str
 ) -> None:
     """Write a list as JSON or as a table; on a terminal, an empty list becomes a sentence."""
@@ -92,7 +92,7 @@ def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
         Column("Sources", whole=False, priority=4),
         _CREATED,
     ]
-    _write(ui, shape, columns, items, "No agents yet; `memgpt run` creates one.")
+    write(ui, shape, columns, items, "No agents yet; `memgpt run` creates one.")
 
 
 def show_sources(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
@@ -125,7 +125,7 @@ def show_sources(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
         Column("Agents", whole=False, priority=2),
         Column("Description", whole=False),
     ]
-    _write(ui, shape, columns, items, "No data sources yet; `memgpt load FILE` loads one.")
+    write(ui, shape, columns, items, "No data sources yet; `memgpt load FILE` loads one.")
 
 
 def show_loads(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
@@ -152,17 +152,17 @@ def show_loads(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
         Column("Passages", number=True, priority=3),
         _CREATED,
     ]
-    _write(ui, shape, columns, items, "Nothing was loaded yet.")
+    write(ui, shape, columns, items, "Nothing was loaded yet.")
 
 
 def show_profiles(ui: Ui, memgpt: MemGPT, kind: str, shape: OutputFormat = DEFAULT) -> None:
     """List the profiles of a kind."""
     items = (
-        (profile, [profile.name, "yes" if profile.built_in else "no", _shown(profile.text)])
+        (profile, [profile.name, "yes" if profile.built_in else "no", shown(profile.text)])
         for profile in memgpt.profiles.list(_KINDS[kind])
     )
     columns: Columns = ["Name", Column("Built in"), Column("Text", whole=False, priority=1)]
-    _write(ui, shape, columns, items, f"No {kind}s yet.")
+    write(ui, shape, columns, items, f"No {kind}s yet.")
 
 
 def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
@@ -171,7 +171,7 @@ def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = D
     items = (
         (
             block,
-            [block.label, f"{len(block.value)}/{block.limit}", "yes" if block.read_only else "no", _shown(block.value)],
+            [block.label, f"{len(block.value)}/{block.limit}", "yes" if block.read_only else "no", shown(block.value)],
         )
         for block in context.blocks
     )
@@ -181,7 +181,7 @@ def show_blocks(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = D
         Column("Read-only"),
         Column("Text", whole=False, priority=2),
     ]
-    _write(ui, shape, columns, items, "It has no blocks.")
+    write(ui, shape, columns, items, "It has no blocks.")
 
 
 def show_files(ui: Ui, memgpt: MemGPT, source_name: str, shape: OutputFormat = DEFAULT) -> None:
@@ -211,7 +211,7 @@ def show_files(ui: Ui, memgpt: MemGPT, source_name: str, shape: OutputFormat = D
         Column("Tags", whole=False),
         Column("Loaded (UTC)", priority=1),
     ]
-    _write(ui, shape, columns, items, f"The data source {source.name} has no files.")
+    write(ui, shape, columns, items, f"The data source {source.name} has no files.")
 
 
 def show_notes(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
@@ -219,7 +219,7 @@ def show_notes(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DE
     agent = memgpt.agents.find(agent_name)
     items = ((note, [note.passage_id, _day(note.create_time), note.text]) for note in agent.notes())
     if shape.json or not ui.terminal:
-        _write(ui, shape, ["Id", "Stored (UTC)", "Text"], items, "")
+        write(ui, shape, ["Id", "Stored (UTC)", "Text"], items, "")
         return
     count = 0
     for _, (note_id, day, text) in items:
@@ -317,7 +317,7 @@ def delete_file(ui: Ui, memgpt: MemGPT, source_name: str, name: str, *, yes: boo
     found = next((file for file in source.files() if file.version.name == name), None)
     if found is None:
         raise CliError(f'data source "{source.name}" has no file "{name}"; `memgpt show source` lists its files')
-    if not _confirmed(ui, f"Delete {name} with {plural(found.passage_count, 'passage')} for good?", yes=yes):
+    if not confirmed(ui, f"Delete {name} with {plural(found.passage_count, 'passage')} for good?", yes=yes):
         return
     source.delete_file(name)
     ui.line(f"Deleted file {name} from {source.name}.", "green")
@@ -329,13 +329,14 @@ def delete_note(ui: Ui, memgpt: MemGPT, agent_name: str, note_id: str, *, yes: b
     found = next((note for note in agent.notes() if note.passage_id == note_id), None)
     if found is None:
         raise CliError(f'agent "{agent.name}" has no note "{note_id}"; `memgpt show notes` lists them')
-    if not _confirmed(ui, f"Delete the note “{_shown(found.text)}” for good?", yes=yes):
+    if not confirmed(ui, f"Delete the note “{shown(found.text)}” for good?", yes=yes):
         return
     memgpt.memory.delete_notes(agent.agent_id, [note_id])
     ui.line(f"Deleted a note of {agent.name}.", "green")
 
 
-def _confirmed(ui: Ui, question: str, *, yes: bool) -> bool:
+def confirmed(ui: Ui, question: str, *, yes: bool) -> bool:
+    """Ask for confirmation on a terminal; elsewhere the command itself is the confirmation."""
     return yes or not ui.interactive or ui.confirm(question, default=False)
 
 
@@ -352,13 +353,14 @@ def delete_block(ui: Ui, memgpt: MemGPT, agent_name: str, label: str, *, yes: bo
     agent = memgpt.agents.find(agent_name)
     if label not in (block.label for block in memgpt.agents.context(agent.agent_id).blocks):
         raise CliError(f'agent "{agent.name}" has no block "{label}"; `memgpt list blocks` lists its blocks')
-    if not _confirmed(ui, f"Delete block {label} for good?", yes=yes):
+    if not confirmed(ui, f"Delete block {label} for good?", yes=yes):
         return
     memgpt.agents.delete_block(agent.agent_id, label)
     ui.line(f"Deleted block {label}.", "green")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return the beginning of a text in one line."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
 
@@ -390,18 +392,18 @@ def delete(ui: Ui, memgpt: MemGPT, kind: str, name: str, *, yes: bool) -> None:
     """Delete an agent, a source or a profile; ask for confirmation on a terminal."""
     if kind == "agent":
         agent = memgpt.agents.find(name)
-        if _confirmed(ui, f"Delete agent {agent.name} with all it remembers for good?", yes=yes):
+        if confirmed(ui, f"Delete agent {agent.name} with all it remembers for good?", yes=yes):
             agent.delete()
             ui.line(f"Deleted agent {agent.name}.", "green")
     elif kind == "source":
         source = memgpt.sources.find(name)
         counted = plural(source.passage_count, "passage")
-        if _confirmed(ui, f"Delete data source {source.name} with {counted} for good?", yes=yes):
+        if confirmed(ui, f"Delete data source {source.name} with {counted} for good?", yes=yes):
             source.delete()
             ui.line(f"Deleted data source {source.name}.", "green")
     else:
         memgpt.profiles.get(_KINDS[kind], name)
-        if _confirmed(ui, f"Delete {kind} {name} for good?", yes=yes):
+        if confirmed(ui, f"Delete {kind} {name} for good?", yes=yes):
             memgpt.profiles.delete(_KINDS[kind], name)
             ui.line(f"Deleted {kind} {name}.", "green")
 
@@ -443,7 +445,7 @@ def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DE
     servers = memgpt.agents.tools(memgpt.agents.find(agent_name).agent_id)
     items = ((one, [one.name, server.address, one.description]) for server in servers for one in server.functions)
     columns: Columns = ["Function", Column("Address", priority=1), Column("Description", whole=False, priority=2)]
-    _write(ui, shape, columns, items, "It has none; `memgpt tools add` adds those of an address.")
+    write(ui, shape, columns, items, "It has none; `memgpt tools add` adds those of an address.")
 
 
 def remove_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:

@@ -15,6 +15,7 @@ synchronous client.
 """
 
 from memgpt.client._async.agents import AsyncAgent, AsyncAgents
+from memgpt.client._async.blocks import AsyncBlocks
 from memgpt.client._async.calls import AsyncPage, AsyncPages
 from memgpt.client._async.client import AsyncMemGPT
 from memgpt.client._async.loads import CHUNK_BYTES, RESUME_SECONDS, AsyncLoads
@@ -26,6 +27,7 @@ from memgpt.client._async.turns import AsyncTurn
 from memgpt.client._ids import new_request_id
 from memgpt.client._retry import RetryPolicy
 from memgpt.client._sync.agents import Agent, Agents
+from memgpt.client._sync.blocks import Blocks
 from memgpt.client._sync.calls import Page, Pages
 from memgpt.client._sync.client import MemGPT
 from memgpt.client._sync.loads import Loads
@@ -71,6 +73,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncAgent",
     "AsyncAgents",
+    "AsyncBlocks",
     "AsyncLoads",
     "AsyncMemGPT",
     "AsyncMemory",
@@ -81,6 +84,7 @@ __all__ = [
     "AsyncSources",
     "AsyncStore",
     "AsyncTurn",
+    "Blocks",
     "Cancelled",
     "CredentialsError",
     "DeadlineExceeded",

@@ -51,6 +51,15 @@ _RETRYABLE = {
     "memgpt.loader.v1.LoaderService": ("CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
     "memgpt.memory.v1.ArchivalMemoryService": ("SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
     "memgpt.memory.v1.RecallMemoryService": ("SearchMessages", "ListMessages"),
+    "memgpt.memory.v1.SharedBlockService": (
+        "CreateSharedBlock",
+        "GetSharedBlock",
+        "ListSharedBlocks",
+        "DeleteSharedBlock",
+        "AttachBlock",
+        "DetachBlock",
+        "ListBlockAgents",
+    ),
     "memgpt.memory.v1.SourceService": ("GetSource", "ListSources", "ListFiles", "DeleteFile"),
     "memgpt.memory.v1.StoreService": ("GetStore", "CancelReembed"),
 }

@@ -8,6 +8,7 @@ from types import TracebackType
 import grpc
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.client._async.agents import AsyncAgents
+from memgpt.client._async.blocks import AsyncBlocks
 from memgpt.client._async.loads import AsyncLoads
 from memgpt.client._async.memory import AsyncMemory
 from memgpt.client._async.profiles import AsyncProfiles
@@ -68,6 +69,11 @@ class AsyncMemGPT:
             FailedPrecondition: The client was created without an address of Memory.
         """
         return AsyncMemory(self._memory_channel)
+
+    @cached_property
+    def blocks(self) -> AsyncBlocks:
+        """Blocks that agents have in common; raises like `memory`."""
+        return AsyncBlocks(self._memory_channel)
 
     @cached_property
     def store(self) -> AsyncStore:

@@ -9,6 +9,7 @@ from types import TracebackType
 import grpc
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.client._sync.agents import Agents
+from memgpt.client._sync.blocks import Blocks
 from memgpt.client._sync.loads import Loads
 from memgpt.client._sync.memory import Memory
 from memgpt.client._sync.profiles import Profiles
@@ -69,6 +70,11 @@ class MemGPT:
             FailedPrecondition: The client was created without an address of Memory.
         """
         return Memory(self._memory_channel)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Blocks that agents have in common; raises like `memory`."""
+        return Blocks(self._memory_channel)
 
     @cached_property
     def store(self) -> Store:

@@ -26,6 +26,10 @@ final class Retries {
           "memgpt.memory.v1.RecallMemoryService",
           List.of(
               "SearchMessages", "ListMessages"),
+          "memgpt.memory.v1.SharedBlockService",
+          List.of(
+              "CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock",
+              "AttachBlock", "DetachBlock", "ListBlockAgents"),
           "memgpt.memory.v1.SourceService",
           List.of(
               "GetSource", "ListSources", "ListFiles", "DeleteFile"),
