@@ -43,7 +43,7 @@ def notes(first: int, last: int) -> list[IndexedPassageRow]:
 async def content(store: LiteStore) -> Content:
     await store.open([RECORDS, PASSAGES])
     # Until its files are verified in the background, a search may meet a flipped bit of the index.
-    await asyncio.to_thread(store._indexes[PASSAGES.name]._background.submit(lambda: None).result)
+    await asyncio.to_thread(store._indexes.by_name[PASSAGES.name]._background.submit(lambda: None).result)
     found = await store.search(PASSAGES, np.ones(4, np.float32), EVERY_ROW, RowOwner, partitions=[HERE], limit=1_000)
     return (
         await store.query(RECORDS, EVERY_ROW, RecordRow),
@@ -80,7 +80,7 @@ async def test_no_damage_is_silent(tmp_path: Path, kills: int) -> None:
     await store.upsert(PASSAGES, notes(90, 95), partition=HERE)
     await store.delete(RECORDS, ["r91"])
     expected = await content(store)
-    store._indexes[PASSAGES.name].checkpoint()
+    store._indexes.by_name[PASSAGES.name].checkpoint()
     store._open_engine.settle()
     copy = tmp_path / "copy.db"
     files = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file() and file.name != "LOCK")

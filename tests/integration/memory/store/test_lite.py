@@ -180,7 +180,7 @@ async def test_a_bit_that_was_flipped_in_an_index_is_noticed_and_mended(tmp_path
     data[-2_000] ^= 4
     file.write_bytes(data)
     async with opened(path) as store:
-        index = store._indexes[PASSAGES.name]
+        index = store._indexes.by_name[PASSAGES.name]
         await asyncio.to_thread(index._background.submit(lambda: None).result)
         assert index.damaged
         await check(store, 300)
@@ -195,7 +195,7 @@ async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, writt
     await store.open([RECORDS, PASSAGES])
     await store.upsert(PASSAGES, rows(0, 100), partition=PARTITION)
     if written == "before":
-        store._indexes[PASSAGES.name].checkpoint()
+        store._indexes.by_name[PASSAGES.name].checkpoint()
     await store.upsert(PASSAGES, rows(90, 20), partition=PARTITION)
     store._open_engine.flush(PASSAGES.name)
     await store.delete(PASSAGES, ["p109", "p5"], partition=PARTITION)
@@ -203,9 +203,9 @@ async def test_an_index_takes_in_what_a_crash_kept_from_it(tmp_path: Path, writt
     store._open_engine.abandon()
     async with opened(path) as later:
         await check(later, 109)
-    await asyncio.to_thread(store._indexes[PASSAGES.name].close, keep=False)
+    await asyncio.to_thread(store._indexes.by_name[PASSAGES.name].close, keep=False)
     store._engine = None
-    store._indexes.clear()
+    store._indexes.by_name.clear()
     await store.close()
 
 
@@ -216,10 +216,10 @@ async def crashed(store: LiteStore) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for index in store._indexes.values():
+        for index in store._indexes.by_name.values():
             await asyncio.to_thread(index.close, keep=False)
         store._engine = None
-        store._indexes.clear()
+        store._indexes.by_name.clear()
         await store.close()
 
 
@@ -272,7 +272,7 @@ async def test_a_flush_that_fails_while_an_index_is_rebuilt_loses_nothing(
     path = tmp_path / "a.db"
     async with opened(path) as store:
         await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
-        store._indexes[PASSAGES.name]._damaged.set()
+        store._indexes.by_name[PASSAGES.name]._damaged.set()
         failing = request.getfixturevalue("failing_flush")
         with pytest.raises(Unavailable):
             await check(store, 20)
@@ -319,7 +319,7 @@ async def test_a_crash_before_the_index_is_compacted_brings_no_deleted_row_back(
     store = new_store(path)
     await store.open([RECORDS, PASSAGES])
     await store.delete(PASSAGES, [f"p{number}" for number in range(10, 20)], partition=PARTITION)
-    monkeypatch.setattr(store._indexes[PASSAGES.name], "compact", full_disk)
+    monkeypatch.setattr(store._indexes.by_name[PASSAGES.name], "compact", full_disk)
     with pytest.raises(Unavailable, match="No space left"):
         await store.compact()
     monkeypatch.setattr(SearchIndex, "count", lambda _: 10, raising=False)  # the comparison at start is not needed here
@@ -332,7 +332,7 @@ async def test_an_index_that_cannot_be_compacted_fails_no_write(
 ) -> None:
     async with opened(tmp_path / "a.db") as store:
         await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
-        store._indexes[PASSAGES.name].checkpoint()
+        store._indexes.by_name[PASSAGES.name].checkpoint()
         await store.delete(PASSAGES, ["p0"], partition=PARTITION)
         with monkeypatch.context() as full:
             full.setattr("memgpt_memory.store.lite.index.segment.write_arrays", full_disk)
@@ -368,7 +368,7 @@ async def test_a_deletion_that_only_the_index_kept_over_a_power_cut_is_not_in_it
     store = LiteStore(path, observe=lambda *_: None, sync="interval", sync_seconds=1_000)
     await store.open([RECORDS, PASSAGES])
     await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
-    index = store._indexes[PASSAGES.name]
+    index = store._indexes.by_name[PASSAGES.name]
     await asyncio.to_thread(index.checkpoint)
     await store.delete(PASSAGES, ["p3", "p4"], partition=PARTITION)
     assert index.count() == 18  # which puts the deletion into the flags
@@ -412,11 +412,11 @@ async def test_removals_of_an_index_keep_no_descriptor(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     async with opened(path) as store:
         await store.upsert(PASSAGES, rows(0, 20), partition=PARTITION)
-        await asyncio.to_thread(store._indexes[PASSAGES.name].checkpoint)
+        await asyncio.to_thread(store._indexes.by_name[PASSAGES.name].checkpoint)
         await store.delete(PASSAGES, ["p19"], partition=PARTITION)
     async with opened(path) as store:
         await check(store, 19)
-        (part,) = (part for parts in store._indexes[PASSAGES.name]._parts.values() for part in parts)
+        (part,) = (part for parts in store._indexes.by_name[PASSAGES.name]._parts.values() for part in parts)
         assert part.flags_file
         links = await asyncio.to_thread(open_files)
         assert any(part.file in link for link in links)
@@ -485,7 +485,7 @@ async def test_nothing_of_an_erased_row_is_left_in_any_file(tmp_path: Path) -> N
     async with opened(path) as store:
         secret = [replace(row, id=f"canary-{row.sequence}", text="a canary") for row in rows(0, 50)]
         await store.upsert(PASSAGES, [*secret, *rows(50, 50)], partition=PARTITION)
-        store._indexes[PASSAGES.name].checkpoint()
+        store._indexes.by_name[PASSAGES.name].checkpoint()
         await store.delete(PASSAGES, [row.id for row in secret], partition=PARTITION)
         await store.compact()
         await store.compact()

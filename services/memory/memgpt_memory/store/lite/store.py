@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar, cast
+from typing import Literal, NoReturn, TypeVar
 
 import structlog
 from memgpt_runtime import reasons
@@ -25,12 +25,14 @@ from memgpt_memory.store.expressions import render
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.lite import disk, files
-from memgpt_memory.store.lite.engine import VERSION, DamageError, Engine, EngineError
-from memgpt_memory.store.lite.index.hits import Hits
+from memgpt_memory.store.lite.engine import VERSION, Engine, EngineError
 from memgpt_memory.store.lite.index.search_index import SearchIndex
+from memgpt_memory.store.lite.indexes import SearchIndexes
+from memgpt_memory.store.lite.matches import matches_of
+from memgpt_memory.store.lite.opening import disk_errors, open_file
 from memgpt_memory.store.locks import ReadWriteLock
 from memgpt_memory.store.mapping import columns_of, reader, to_columns
-from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
+from memgpt_memory.store.port import Capabilities, Matches, Observe, Operation, StoreFile
 from memgpt_memory.store.rows import Row, Vector
 from memgpt_memory.store.threaded import MAX_KEYS, ThreadedStore
 
@@ -76,13 +78,13 @@ class LiteStore(ThreadedStore):
         self._suspect = False
         self._reopening: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
-        self._indexes: dict[str, SearchIndex] = {}
+        self._indexes = SearchIndexes(path)
 
     async def open(self, collections: Iterable[Collection]) -> None:
         """See `Store`."""
         self._check_engine()
         if self._engine is None:
-            self._engine = await self._run(self._open_file)
+            self._engine = await self._run(partial(open_file, self._path, durable=self._sync != "never"))
             await self._run(lambda: files.remove_snapshots(self._path))
             if self._sync == "interval":
                 self._syncing = asyncio.create_task(self._sync_regularly())
@@ -178,8 +180,14 @@ class LiteStore(ThreadedStore):
         index = await self._index(collection)
         async with self._reading(collection, Operation.SEARCH):
             return await self._run(
-                lambda: self._found(
-                    collection, row, where, partitions, index, index.search(vector, where, partitions, limit)
+                lambda: matches_of(
+                    self._open_engine,
+                    collection,
+                    row,
+                    where,
+                    partitions,
+                    index,
+                    index.search(vector, where, partitions, limit),
                 )
             )
 
@@ -197,52 +205,27 @@ class LiteStore(ThreadedStore):
         index = await self._index(collection)
         async with self._reading(collection, Operation.SEARCH_WORDS):
             return await self._run(
-                lambda: self._found(
-                    collection, row, where, partitions, index, index.search_words(words, where, partitions, limit)
+                lambda: matches_of(
+                    self._open_engine,
+                    collection,
+                    row,
+                    where,
+                    partitions,
+                    index,
+                    index.search_words(words, where, partitions, limit),
                 )
             )
 
-    def _found(
-        self,
-        collection: Collection,
-        row: type[_R],
-        where: Condition,
-        partitions: Sequence[str],
-        index: SearchIndex,
-        hits: Hits,
-    ) -> Matches[_R]:
-        """Convert hits to matches; columns that the index does not have are read from the rows."""
-        complete = len(hits.keys) == hits.total
-        wanted = columns_of(row)
-        unknown = filters.columns_of(where) - index.columns
-        if not unknown and index.columns.issuperset(wanted):
-            make = cast("Callable[..., _R]", row)
-            rows = map(make, *(hits.column(name) for name in wanted))
-            return Matches(list(map(Match, rows, hits.scores)), complete, hits.total)
-        columns = sorted({*wanted, *filters.columns_of(where)})
-        stored = {
-            str(one[collection.key]): one
-            for start in range(0, len(hits.keys), MAX_KEYS)
-            for one in self._open_engine.get(collection.name, hits.keys[start : start + MAX_KEYS], columns, partitions)
-        }
-        holds, read = filters.for_mappings(where if unknown else filters.EVERY_ROW), reader(row)
-        found = [
-            Match(read(stored[key]), score)
-            for key, score in zip(hits.keys, hits.scores, strict=True)
-            if key in stored and holds(stored[key])
-        ]
-        return Matches(found, complete, None if unknown else hits.total)
-
     async def _index(self, collection: Collection) -> SearchIndex:
         """Return the search index of a collection, rebuilt if it was found to be damaged."""
-        index = self._indexes.get(collection.name)
+        index = self._indexes.by_name.get(collection.name)
         if index is None:
             self._check_engine()
             raise reasons.store_unavailable(f"the Milvus Lite file {self._path} is not open yet; retry later")
         if index.damaged:
             async with self._writing(collection, Operation.SEARCH):
                 if index.damaged:
-                    await self._change(partial(self._rebuild, collection, index))
+                    await self._change(partial(self._indexes.rebuild, self._open_engine, collection))
         return index
 
     async def delete(
@@ -298,12 +281,8 @@ class LiteStore(ThreadedStore):
                 )
         async with self._reading(collection, Operation.COMPACT):
             if collection.searched:  # first: an index that was behind could no longer learn of the deletions
-                await self._run(partial(self._compact_index, collection))
+                await self._run(partial(self._indexes.compact, collection))
             await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
-
-    def _compact_index(self, collection: Collection) -> None:
-        with self._disk_errors(collection):
-            self._indexes[collection.name].compact()
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
         async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
@@ -314,14 +293,14 @@ class LiteStore(ThreadedStore):
         engine, name = self._open_engine, collection.name
         engine.write(name, to_columns(collection, rows), partition)
         if collection.searched:
-            self._indexes[name].put(partition or "", rows, engine.last_write(name))
+            self._indexes.by_name[name].put(partition or "", rows, engine.last_write(name))
         self._sync_now(name)
 
     def _delete_now(self, collection: Collection, ids: list[str], partition: str | None, *, durably: bool) -> None:
         engine, name = self._open_engine, collection.name
         engine.delete(name, ids, partition)
         if collection.searched:
-            self._indexes[name].delete(partition, ids, engine.last_write(name))
+            self._indexes.by_name[name].delete(partition, ids, engine.last_write(name))
         if durably:
             self._sync_now(name)
 
@@ -423,7 +402,7 @@ class LiteStore(ThreadedStore):
             async with self._no_calls(collections):
                 try:
                     await self._run(self._close_file)
-                    self._engine = await self._run(self._open_file)
+                    self._engine = await self._run(partial(open_file, self._path, durable=self._sync != "never"))
                     for collection in collections:
                         await self._run(partial(self._load, collection))
                         await self._run(partial(self._prepare, collection))
@@ -435,36 +414,8 @@ class LiteStore(ThreadedStore):
                     return
             await asyncio.sleep(REOPEN_SECONDS)
 
-    def _open_file(self) -> Engine:
-        """Open the file.
-
-        Raises:
-            FailedPrecondition: Another process holds it, or it cannot be used.
-        """
-        path = self._path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not disk.is_held(path):
-                return Engine(path, durable=self._sync != "never")
-        except Exception as error:  # Lite raises its own errors, and those of whatever reads its files
-            raise reasons.wrong_state(
-                f"cannot open the Milvus Lite file {path} ({type(error).__name__}); check that its folder is writable "
-                "and that Milvus Lite created it, or set another file (memory.uri)",
-                resource="store",
-                state="UNREADABLE",
-            ) from error
-        raise reasons.in_use(
-            f"the Milvus Lite file {path} is in use by another process; stop that process, set another file "
-            "(memory.uri), or use a Milvus server for both",
-            resource="store",
-            name=Path(path).name,
-        )
-
     def _drop_now(self, name: str) -> None:
-        index = self._indexes.pop(name, None)
-        if index is not None:
-            index.close(keep=False)
-        shutil.rmtree(self._index_folder(name), ignore_errors=True)
+        self._indexes.drop(name)
         self._open_engine.drop(name)
 
     def _close_file(self) -> None:
@@ -472,72 +423,12 @@ class LiteStore(ThreadedStore):
         engine, self._engine = self._engine, None
         if engine is not None:
             (engine.abandon if self._suspect else engine.close)()
-        while self._indexes:
-            self._indexes.popitem()[1].close(keep=not self._suspect)
-
-    def _index_folder(self, name: str) -> Path:
-        return self._path / files.INDEXES / name
-
-    def _rebuild(self, collection: Collection, index: SearchIndex) -> None:
-        index.clear()
-        self._bring_up_to_date(collection, index)
-
-    def _bring_up_to_date(self, collection: Collection, index: SearchIndex) -> None:
-        """Bring an index up to date with the rows: add all if it is missing, else those that a crash kept out of it."""
-        engine, name = self._open_engine, collection.name
-        last_write = engine.last_write(name)
-        if max(index.covered, index.flags_through) > last_write:  # the index belongs to another state of the rows
-            index.clear()
-        if index.covered == last_write:
-            return
-        _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
-        fresh = index.covered == 0
-        self._fill(collection, index)
-        if not fresh and index.count() != engine.count(name):  # Lite forgets deletions that hide nothing any more
-            _log.warning("search_index_rebuilding", collection=name, indexed=index.count(), rows=engine.count(name))
-            index.clear()
-            self._fill(collection, index)
-
-    def _fill(self, collection: Collection, index: SearchIndex) -> None:
-        """Add what was written after the last write that an index covers."""
-        engine = self._open_engine
-        last_write = engine.flush(collection.name)
-        columns = sorted(index.columns - {collection.key})
-        with self._disk_errors(collection):
-            for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):
-                index.fill(partition, chunks, dead)
-            index.finish_filling(last_write)
+        self._indexes.close(keep=not self._suspect)
 
     def _load(self, collection: Collection) -> None:
-        """Read a collection's files, if it exists; for errors, see `_disk_errors`."""
-        with self._disk_errors(collection):
+        """Read a collection's files, if it exists; for errors, see `disk_errors`."""
+        with disk_errors(self._path, collection):
             self._open_engine.load(collection.name)
-
-    @contextmanager
-    def _disk_errors(self, collection: Collection) -> Iterator[None]:
-        """Turn the errors of what reads and writes a collection's files into ours.
-
-        Raises:
-            EngineError: As it was raised.
-            FailedPrecondition: The files are damaged.
-            Unavailable: The disk refuses something for now.
-        """
-        try:
-            yield
-        except EngineError:
-            raise
-        except Exception as error:
-            if disk.is_damage(error):
-                what = str(error) if isinstance(error, DamageError) else type(error).__name__
-                raise reasons.wrong_state(
-                    f"the Milvus Lite file {self._path} is damaged: its collection {collection.name} cannot be read "
-                    f"({what}); restore a backup (`memgpt-memory restore`), or set another file (memory.uri)",
-                    resource="store",
-                    state="DAMAGED",
-                ) from error
-            raise reasons.store_unavailable(
-                f"cannot read or write the disk of the Milvus Lite file {self._path} ({error}); retrying"
-            ) from error
 
     def _prepare(self, collection: Collection) -> None:
         """Create what is missing of a collection that was loaded, and open its search index.
@@ -546,10 +437,4 @@ class LiteStore(ThreadedStore):
         """
         self._open_engine.prepare(collection)
         if collection.searched:
-            index = SearchIndex(self._index_folder(collection.name), collection)
-            try:
-                self._bring_up_to_date(collection, index)
-            except BaseException:
-                index.close(keep=False)
-                raise
-            self._indexes[collection.name] = index
+            self._indexes.open(self._open_engine, collection)
