@@ -208,7 +208,7 @@ def test_over_long_values(report: Report) -> None:
     assert 1 << 19 < len(first.encode()) <= 1 << 20
     lost = [entry for entry in entries(report) if entry["kind"] == "left out"]
     cut = next(entry["value"] for entry in lost if entry["what"] == "rest of a message over 1 MiB")
-    assert json.loads(first + cut)["message"] == "ü" * 600_000, "nothing of it is lost"
+    assert json.loads(first)["message"] + cut == "ü" * 600_000, "nothing of it is lost"
 
 
 def test_equal_labels(report: Report) -> None:

@@ -9,14 +9,37 @@ from pathlib import Path
 from typing import IO
 
 from google.protobuf import json_format
+from memgpt.cli.agent_file import Model, write_agent_file
 from memgpt.cli.errors import CliError
 from memgpt.cli.maintenance import STANDARD
 from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.client import MemGPT
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 
+_OFFLINE = "offline"
+_ANY_MODEL = "gpt-4o-mini"
+"""Model of an agent in an Agent File if it uses the offline model, which is only here."""
+
 _MAX_LINE = 16 << 20
 """Maximum bytes of a line; a message of 1 MiB takes up to six times that if JSON escapes every character."""
+
+
+def export_agent_file(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
+    """Write an agent to `target` as a Letta Agent File; unless `quiet`, report it and what the format cannot hold."""
+    agent = memgpt.agents.find(name)
+    used = memgpt.agents.model()
+    model = Model(_ANY_MODEL if used.model == _OFFLINE else used.model, used.context_window)
+    with ui.busy("Exporting..."):
+        written = write_agent_file(memgpt.agents.export(agent.agent_id), target, model)
+    if quiet:
+        return
+    ui.line(f"Exported agent {agent.name} as an Agent File: {plural(written.messages, 'message')}.", "green")
+    left_out = [plural(count, noun) for count, noun in ((written.passages, "note"),) if count]
+    left_out += [f"data source {each}" for each in written.sources]
+    if written.taken_back:
+        left_out.append(f"{plural(written.taken_back, 'message')} that were taken back")
+    if left_out:
+        ui.note(f"Not in the file, because the format has no place for it: {', '.join(left_out)}")
 
 
 def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -297,6 +298,13 @@ def tools_remove(address: Address, agent: AgentName) -> None:
         resources.remove_tools(ui, memgpt, agent, address)
 
 
+class ExportFormat(Enum):
+    """Format of an exported agent."""
+
+    own = "own"
+    af = "af"
+
+
 @export_app.command("agent")
 def export_agent(
     name: Name,
@@ -305,13 +313,18 @@ def export_agent(
         typer.Option("-o", "--output", metavar="FILE", help="Where to. [default: standard output]", show_default=False),
     ] = Path("-"),
     force: Force = False,
+    format: Annotated[  # noqa: A002 - the name of the flag
+        ExportFormat,
+        typer.Option("--format", help="own: everything; af: a Letta Agent File, without archival memory."),
+    ] = ExportFormat.own,
 ) -> None:
     """Write an agent whole, one JSON object a line: settings, core memory, messages, notes, names of its sources."""
     from memgpt.cli import maintenance, transfer
 
     ui = open_ui()
     with maintenance.written(output, replace=force) as target, connected(ui) as memgpt:
-        transfer.export_agent(ui, memgpt, name, target, quiet=output == maintenance.STANDARD)
+        export = transfer.export_agent if format is ExportFormat.own else transfer.export_agent_file
+        export(ui, memgpt, name, target, quiet=output == maintenance.STANDARD)
 
 
 @import_app.command("agent")

@@ -171,11 +171,8 @@ def _bring_agent(ui: Ui, memgpt: MemGPT, plan: AgentPlan, preset: str, renamed: 
     for existing in memgpt.agents.list(origin=plan.origin):
         ui.line(f"Agent {existing.name} was imported before; nothing is changed.", "green")
         return
-    for attachment in plan.settings.attachments:
-        name = attachment.source_name
-        attachment.source_name = renamed.get(name, names.display_name(name, "source"))
     with ui.busy(f"Importing {plan.name}..."):
-        imported = memgpt.agents.import_(plan.pieces(preset))
+        imported = memgpt.agents.import_(plan.pieces(preset, renamed))
     agent = imported.agent
     counted = f"{plural(agent.message_count, 'message')}, {plural(agent.passage_count, 'note')}"
     ui.line(f"Imported agent {agent.name}: {counted}.", "green")

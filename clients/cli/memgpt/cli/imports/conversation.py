@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -58,7 +59,7 @@ class Conversation:
         """
         self._held, self._call, self._time = [], None, None
         self.start, self.count, self.widened, self._in_window = -1, 0, 0, False
-        for message in messages:
+        for message in map(self._timed, messages):
             if self._call is None:
                 if isinstance(message.content, Assistant) and message.content.calls:
                     self._call = message
@@ -116,8 +117,7 @@ class Conversation:
         content = message.content
         match content:
             case User():
-                text = self._event(message, content)
-                yield self._message(message, pb.ROLE_USER, text=self._bounded(message.where, text))
+                yield self._message(message, pb.ROLE_USER, text=self._event(message, content))
             case Assistant():
                 if content.reply:
                     yield from self._reply(message, content.thought, content.reply)
@@ -134,8 +134,7 @@ class Conversation:
         self.report.changed(message.where, "plain text reply became a call of send_message")
         call_id = names.made_call_id(call.call_id)
         yield self._assistant(message, thought, self._function_call(message, call, call_id))
-        text = self._envelope(ok=True, text="None", time=message.time)
-        yield self._message(message, pb.ROLE_TOOL, text=text, call_id=call_id)
+        yield self._message(message, pb.ROLE_TOOL, text=self._result(message, "None", ok=True), call_id=call_id)
 
     def _exchange(
         self, message: Message, thought: str, call: Call, found: tuple[Result, Message] | None
@@ -146,13 +145,11 @@ class Conversation:
         yield self._assistant(message, thought, self._function_call(message, call, call_id))
         if found is None:
             self.report.changed(message.where, "call without a result; a failed one was made", call.name)
-            text = self._envelope(ok=False, text="The result was not in the imported file.", time=message.time)
+            text = self._result(message, "The result was not in the imported file.", ok=False)
             yield self._message(message, pb.ROLE_TOOL, text=text, call_id=call_id)
             return
         result, source = found
-        text = self._bounded(source.where, result.text)
-        if not _is_result(text):
-            text = self._bounded(source.where, self._envelope(ok=result.ok, text=text, time=source.time))
+        text = self._result(source, clean(result.text), ok=result.ok)
         yield self._message(source, pb.ROLE_TOOL, text=text, call_id=call_id)
 
     def _function_call(self, message: Message, call: Call, call_id: str) -> pb.FunctionCall:
@@ -209,31 +206,53 @@ class Conversation:
         return made
 
     def _stamp(self, message: Message) -> Timestamp | None:
-        time = message.time
-        if time is not None and not _FIRST <= time < _LAST:
-            self.report.changed(message.where, "time is not in the years 1970 to 9998", time.isoformat())
-            time = None
-        if time is None:
-            time = self._time
-        self._time = time
-        return timestamp(time)
+        self._time = message.time or self._time
+        return timestamp(self._time)
+
+    def _timed(self, message: Message) -> Message:
+        """Return a message without a time that cannot be stored, nor be represented in every time zone."""
+        if valid_time(message.time):
+            return message
+        self.report.changed(message.where, "time is not in the years 1970 to 9998", str(message.time))
+        return replace(message, time=None)
 
     def _event(self, message: Message, user: User) -> str:
         text = clean(user.text)
         if is_event(text):
-            return text
+            return self._kept(message.where, text)
         envelope = {"type": "user_message", "message": text}
         if message.time is not None:
             envelope["time"] = self._local(message.time)
         if name := names.visible(user.name):
             envelope["name"] = name
-        return json.dumps(envelope, ensure_ascii=False)
+        return self._fitted(message.where, envelope)
 
-    def _envelope(self, *, ok: bool, text: str, time: datetime | None) -> str:
+    def _result(self, message: Message, text: str, *, ok: bool) -> str:
+        """Return the envelope of a result; a text that is one stays as it is."""
+        if _is_result(text):
+            return self._kept(message.where, text)
         envelope = {"status": "OK" if ok else "Failed", "message": text}
-        if time is not None:
-            envelope["time"] = self._local(time)
-        return json.dumps(envelope, ensure_ascii=False)
+        if message.time is not None:
+            envelope["time"] = self._local(message.time)
+        return self._fitted(message.where, envelope)
+
+    def _kept(self, where: str, text: str) -> str:
+        """Return an envelope as it is, or with less of its message if it is too long."""
+        if len(text.encode()) <= MAX_TEXT:
+            return text
+        value = _object(text)
+        return self._fitted(where, value) if isinstance(value.get("message"), str) else self._bounded(where, text)
+
+    def _fitted(self, where: str, envelope: dict[str, Any]) -> str:
+        """Return an envelope as JSON, which stays valid: what is too long is cut from its message."""
+        text = json.dumps(envelope, ensure_ascii=False)
+        over = len(text.encode()) - MAX_TEXT
+        if over <= 0:
+            return text
+        message = envelope["message"]
+        kept, rest = split_bytes(message, max(0, len(message.encode()) - over))
+        self.report.left_out(where, "rest of a message over 1 MiB", rest)
+        return self._bounded(where, json.dumps({**envelope, "message": kept}, ensure_ascii=False))
 
     def _local(self, time: datetime) -> str:
         return time.astimezone(ZoneInfo(self.time_zone)).strftime(_TIME_FORMAT)

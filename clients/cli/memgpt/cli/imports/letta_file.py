@@ -7,6 +7,7 @@ published files are a JSON string that holds the JSON.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from memgpt.cli.imports.stock_prompts import is_stock_prompt
 _SLEEPTIME = ("sleeptime_agent", "voice_sleeptime_agent")
 _GIT_MEMORY = "git-memory-enabled"
 _IN_PROMPT = "system/"
+_NUMBERED = re.compile(r"message-([0-9]{1,18})")
 _FIRST_MESSAGES = 50
 """Messages that Letta 0.11.7 to 0.16.4 wrote from the beginning of the history, besides the window."""
 
@@ -196,7 +198,7 @@ class _Version2:
         missing = wanted - {message.text("id") for message in messages}
         for message_id in sorted(missing):
             self.report.left_out(row.where, "place in the window of a message that is not in the file", message_id)
-        messages = _by_time(messages)
+        messages = _in_order(messages)
         window = {number for number, message in enumerate(messages) if message.text("id") in wanted}
         return replace(_agent(row, self.report, blocks, messages, window), source_names=self._attached(row))
 
@@ -265,6 +267,7 @@ def _agent(row: Fields, report: Report, blocks: Sequence[Block], rows: Sequence[
     passages: list[Passage] = []
     if _GIT_MEMORY in tags:
         blocks, passages = _in_prompt(blocks, row.where, report)
+        tags = [tag for tag in tags if tag != _GIT_MEMORY]  # its memory is in blocks and notes now
     messages, summary = _messages(rows, window, report, plain=plain)
     for name, value in row.rest(_READ_IN_AGENT):
         report.left_out(row.where, _WORDS.get(name, f"{name} of the agent"), value)
@@ -371,10 +374,14 @@ def _by_id(rows: Iterable[Fields]) -> dict[str, Fields]:
     return found
 
 
-def _by_time(rows: list[Fields]) -> list[Fields]:
-    """Return messages in order of time, if each has one; equal times keep the order of the file."""
+def _in_order(rows: list[Fields]) -> list[Fields]:
+    """Return messages in the order of their numbers, which Letta gives them by sequence; else in order of time."""
+    found = [_NUMBERED.fullmatch(row.text("id")) for row in rows]
+    numbers = [int(each[1]) for each in found if each is not None]
+    if len(numbers) == len(rows):
+        return [row for _, row in sorted(zip(numbers, rows, strict=True), key=lambda pair: pair[0])]
     times = [parse_time(row.text("created_at")) for row in rows]
-    if any(time is None for time in times):
+    known = [time for time in times if time is not None]
+    if len(known) < len(rows):
         return rows
-    order = sorted(range(len(rows)), key=lambda number: times[number])  # type: ignore[arg-type, return-value]
-    return [rows[number] for number in order]
+    return [row for _, row in sorted(zip(known, rows, strict=True), key=lambda pair: pair[0])]

@@ -7,7 +7,7 @@ ImportAgent. Both go over the same iterables, so an agent of any size needs litt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,7 +20,6 @@ from memgpt.cli.imports.conversation import MAX_TEXT, Conversation, split_bytes,
 from memgpt.cli.imports.pieces import Agent, Contents, Passage
 from memgpt.cli.imports.report import Report
 from memgpt.memory.v1.agent_pb2 import Agent as AgentMessage
-from memgpt.memory.v1.agent_pb2 import Attachment
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt.memory.v1.block_pb2 import Block as BlockMessage
 from memgpt.memory.v1.passage_pb2 import Passage as PassageMessage
@@ -82,11 +81,12 @@ class AgentPlan:
     passage_count: int = 0
     _notes: Sequence[Passage] = ()
 
-    def pieces(self, preset: str) -> Iterator[AgentPiece]:
+    def pieces(self, preset: str, source_names: Mapping[str, str] | None = None) -> Iterator[AgentPiece]:
         """Yield what ImportAgent takes.
 
         Args:
             preset: Text of the preset, for an agent that uses it.
+            source_names: Names that data sources got here, by their names there.
         """
         with Report() as report:
             conversation = Conversation(self.settings.time_zone or "UTC", report)
@@ -94,6 +94,9 @@ class AgentPlan:
             settings.CopyFrom(self.settings)
             if self.uses_preset:
                 settings.preset, settings.system = PRESET, preset
+            loaded = source_names or {}
+            for name in self.agent.source_names[:_MAX_SOURCES]:
+                settings.attachments.add(source_name=loaded.get(name) or names.display_name(name, "source"))
             yield AgentPiece(header=ExportHeader(format_version=1))
             yield AgentPiece(agent=settings)
             for block in self.blocks:
@@ -159,7 +162,7 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
     plan.message_count, plan.window_start = conversation.count, conversation.start
     if conversation.widened:
         report.changed(where, "messages between those of the window came into it", conversation.widened)
-    digest.update(str(plan.window_start).encode())
+    digest.update(repr((plan.window_start, agent.source_names)).encode())
     plan.origin = f"{origin}:{digest.hexdigest()[:40]}"
     settings.origin = plan.origin
     return plan
@@ -184,7 +187,6 @@ def _settings(agent: Agent, name: str, options: Options, report: Report, *, uses
         description=_description(agent, where, report),
         tags=_tags(agent.tags, where, report),
         time_zone=_time_zone(agent, options, report),
-        attachments=[Attachment(source_name=each) for each in agent.source_names[:_MAX_SOURCES]],
     )
     for each in agent.source_names[_MAX_SOURCES:]:
         report.left_out(where, "data source beyond the 1,000th", each)
