@@ -49,12 +49,13 @@ LABEL org.opencontainers.image.title="memgpt-${SERVICE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# A new volume takes the owner of the folder that it is mounted on: the Loader's spool is one. OpenShift runs containers
+# A new volume takes the owner of the folder that it is mounted on, such as the Loader's spool and the credentials. OpenShift runs containers
 # with an arbitrary user id in group 0, which therefore may write.
 RUN groupadd --gid 10001 memgpt \
  && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /var/lib/memgpt \
       --shell /usr/sbin/nologin memgpt \
- && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool
+ && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool \
+      /var/lib/memgpt/credentials
 COPY --from=build /opt/memgpt /opt/memgpt
 # A service reads only the settings of its own section.
 ENV PATH=/opt/memgpt/bin:$PATH \

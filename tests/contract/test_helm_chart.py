@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,35 @@ def test_only_the_services_reach_memory(chart: Chart) -> None:
     callers = [each["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in grpc_rule["from"]]
     assert callers == ["agent", "loader"]
     assert grpc_rule["ports"] == [{"port": "grpc"}]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_services_need_credentials_and_share_a_key(chart: Chart, example: Path | None) -> None:
+    manifests = chart.render(example)
+    (secret,) = (each for each in manifests if each["kind"] == "Secret")
+    assert len(base64.b64decode(secret["data"]["service-key"])) >= 32
+    for service, deployment in deployments(manifests).items():
+        pod = deployment["spec"]["template"]["spec"]
+        environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+        assert environment["MEMGPT_SERVER_SERVICE_KEY_FILE"] == "/etc/memgpt/credentials/service-key"
+        assert ("MEMGPT_MEMORY_FIRST_KEY_FILE" in environment) == (service == "memory")
+        (volume,) = (each for each in pod["volumes"] if each["name"] == "credentials")
+        assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+
+
+def test_a_secret_of_the_users_is_taken(chart: Chart) -> None:
+    done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", "--set", "credentials.existingSecret=own")
+    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert not [each for each in manifests if each["kind"] == "Secret"]
+    assert done.stdout.count('secretName: "own"') == 3
+
+
+def test_anonymous_callers_only_if_told(chart: Chart) -> None:
+    done = chart.run(
+        "template", "memgpt", CHART, "--kube-version", "1.34.0", "--set", "credentials.allowAnonymous=true"
+    )
+    assert done.stdout.count("MEMGPT_SERVER_ALLOW_ANONYMOUS") == 3
+    assert "SERVICE_KEY" not in done.stdout
 
 
 @pytest.mark.parametrize(

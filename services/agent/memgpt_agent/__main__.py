@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import grpc
 from memgpt.agent.v1 import agent_service_pb2_grpc
+from memgpt_runtime.auth.memory_api_keys import MemoryApiKeys
 from memgpt_runtime.channel import open_memory_channel
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.logs import get_logger
@@ -41,6 +42,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
     settings = app.config.service
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_memory_channel(app.config, REPEATABLE))
+        app.authenticator.check_api_keys_by(MemoryApiKeys(channel))
         await stack.enter_async_context(HealthWatcher(channel, "memory", app.readiness))
         count, calibration = TokenCounter(settings.counts()), TokenCalibration()
         endpoint = None

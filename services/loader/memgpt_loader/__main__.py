@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from memgpt.loader.v1.loader_service_pb2 import KeepAlive, WatchLoadResponse
 from memgpt.loader.v1.loader_service_pb2_grpc import add_LoaderServiceServicer_to_server
+from memgpt_runtime.auth.memory_api_keys import MemoryApiKeys
 from memgpt_runtime.channel import open_memory_channel
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
@@ -52,6 +53,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
             )
         )
         async with open_memory_channel(app.config, REPEATABLE) as channel:
+            app.authenticator.check_api_keys_by(MemoryApiKeys(channel))
             memory = MemoryClient(channel)
             version = chunker_version(settings.passage_tokens, settings.passage_overlap)
             pipeline = FilePipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)

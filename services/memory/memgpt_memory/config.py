@@ -43,6 +43,11 @@ class MemorySettings(ServiceSection):
         "http://localhost:19530.",
     )
     token: SecretStr = Field(SecretStr(""), description="Credential of a Milvus server: user:password, or an API key.")
+    first_key_file: Path | None = Field(
+        None,
+        description="File that gets an API key with the role operator when a store that has no keys is opened and "
+        "credentials are required; none to create no key.",
+    )
     timeout: float = Field(10.0, gt=0, le=600, description="Seconds that one call of Milvus may take.")
     sync: Literal["always", "interval", "never"] = Field(
         "always",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from memgpt_memory.access import ApiKeys, Tenants
 from memgpt_memory.agents import (
     LEASE_SECONDS,
     AgentRepository,
@@ -54,6 +55,8 @@ class Core:
     idempotency: IdempotencyStore
     reembedding: Reembedding
     lease: StoreLease
+    api_keys: ApiKeys
+    tenants: Tenants
 
     @property
     def embedder(self) -> Embedder:
@@ -62,6 +65,7 @@ class Core:
 
     async def close(self) -> None:
         """Stop background work and release the store."""
+        await self.tenants.close()
         await self.reembedding.close()
         await self.idempotency.close()
         await self.agents.repository.close()
@@ -116,11 +120,14 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         idempotency=idempotency,
         reembedding=Reembedding(records, indexed, models, identity, lease.lost),
         lease=lease,
+        api_keys=ApiKeys(records, names),
+        tenants=Tenants(records, agents, sources, journal),
     )
     agents.on_purge.append(core.recall.forget)
     core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
     await message_index.open()
     await _finish_deletions(agents, sources, shared, journal)
+    await core.tenants.open()
     core.reembedding.resume()
     idempotency.keep_tidy()
     return core

@@ -14,11 +14,12 @@ from memgpt_runtime import reasons
 from memgpt_runtime.errors import FailedPrecondition, Unavailable
 from memgpt_runtime.server import App
 
+from memgpt_memory.access import FirstKey
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, open_core
 from memgpt_memory.embedding import Embedder, EmbeddingEndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
-from memgpt_memory.rpc import servicers
+from memgpt_memory.rpc import StoredApiKeys, servicers
 from memgpt_memory.store import Store, new_store
 
 _log = structlog.get_logger(__name__)
@@ -77,8 +78,9 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
 class StoreStartup:
     """Opens the store, and retries while Milvus does not respond. In the meantime the server is up, but not ready."""
 
-    def __init__(self, store: Store, models: Models, lease_seconds: float) -> None:
-        """Open nothing yet."""
+    def __init__(self, store: Store, models: Models, lease_seconds: float, first_key: FirstKey | None = None) -> None:
+        """Open nothing yet. `first_key` is created when the store was opened, if it has no keys."""
+        self._first_key = first_key
         self._lease_seconds = lease_seconds
         self._store = store
         self._models = models
@@ -112,7 +114,10 @@ class StoreStartup:
             Unavailable: Milvus does not respond.
         """
         if self._core is None:
-            self._core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
+            core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
+            if self._first_key is not None:
+                await self._first_key.create(core.api_keys)
+            self._core = core
 
     async def open_later(self) -> None:
         """Retry until Milvus responds. If the store then turns out not to fit, every call fails with that error."""
@@ -181,7 +186,8 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         sync_seconds=settings.sync_seconds,
         observe=milvus_seconds(app.metrics),
     )
-    opening = StoreStartup(store, models, settings.lease_seconds)
+    first_key = FirstKey(settings.first_key_file) if app.authenticator.required else None
+    opening = StoreStartup(store, models, settings.lease_seconds, first_key)
     watch_memory(app.metrics, store, opening.opened)
     later: asyncio.Task[None] | None = None
     try:
@@ -190,6 +196,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         except Unavailable as error:
             _log.warning("store_unreachable", error=str(error), uri=uri)
             later = asyncio.create_task(opening.open_later())
+        app.authenticator.check_api_keys_by(StoredApiKeys(opening.core))
         for add, servicer in servicers(opening.core):
             app.add_servicer(add, servicer)
         app.readiness.watch("milvus", opening.check)

@@ -1,4 +1,4 @@
-"""Metadata of every outgoing call: the current call's request id, trace and principal; and a timeout."""
+"""Metadata of every outgoing call, such as the current call's request id and principal; and a timeout."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import Any
 import grpc
 
 from memgpt_runtime import context
+from memgpt_runtime.auth.service_keys import ServiceKeys
 
 
-def client_interceptors(timeout: float | None, *, internal: bool) -> list[grpc.aio.ClientInterceptor]:
+def client_interceptors(
+    timeout: float | None, *, internal: bool, service_keys: ServiceKeys | None = None
+) -> list[grpc.aio.ClientInterceptor]:
     """Return the interceptors of a channel.
 
     Args:
         timeout: Seconds for unary calls that have no timeout of their own; None for no limit. Streams have none.
         internal: Whether the server is one of the suite's, which also gets the principal of the call.
+        service_keys: The keys of the services, the first of which is sent; None to send none.
     """
-    arguments = (timeout, internal)
+    arguments = (timeout, internal, service_keys)
     return [_UnaryUnary(*arguments), _UnaryStream(*arguments), _StreamUnary(*arguments), _StreamStream(*arguments)]
 
 
 class _Interceptor:
     """Adds metadata and timeout to the details of a call."""
 
-    def __init__(self, timeout: float | None, internal: bool) -> None:
+    def __init__(self, timeout: float | None, internal: bool, service_keys: ServiceKeys | None) -> None:
         self._timeout = timeout
         self._internal = internal
+        self._service_keys = service_keys
 
     def details(self, details: grpc.aio.ClientCallDetails, *, streaming: bool) -> grpc.aio.ClientCallDetails:
         own = None if streaming else self._timeout
@@ -38,6 +43,9 @@ class _Interceptor:
             for key, value in context.outgoing_metadata()
             if key not in names and (self._internal or key != context.PRINCIPAL_KEY)
         ]
+        key = self._service_keys.sent() if self._service_keys is not None else None
+        if key is not None:
+            added.append(("authorization", f"Bearer {key}"))
         return grpc.aio.ClientCallDetails(
             method=details.method,
             timeout=timeout,

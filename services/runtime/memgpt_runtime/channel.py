@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from memgpt.config import Config, MemoryClientSection
 
+from memgpt_runtime.auth.service_keys import ServiceKeys
 from memgpt_runtime.call_details import client_interceptors
 from memgpt_runtime.reloading_channel import ReloadingChannel
 from memgpt_runtime.tls import TlsReloader, memory_tls
@@ -91,6 +92,7 @@ def open_channel(
     repeatable: Iterable[str] = (),
     internal: bool = True,
     server_name: str = "",
+    service_keys: ServiceKeys | None = None,
 ) -> grpc.aio.Channel:
     """Open a channel, inside the event loop that uses it. It connects at the first call, and again whenever needed.
 
@@ -103,11 +105,12 @@ def open_channel(
         internal: Whether the server is one of the suite's: it gets the principal of the call, and is not called through
             an HTTP proxy.
         server_name: Name in the server's certificate, if it is not the target's host.
+        service_keys: The keys of the services, the first of which is sent with every call of an internal channel.
     """
     options = channel_options(
         max_message_bytes=max_message_bytes, repeatable=repeatable, internal=internal, server_name=server_name
     )
-    interceptors = client_interceptors(timeout, internal=internal)
+    interceptors = client_interceptors(timeout, internal=internal, service_keys=service_keys if internal else None)
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
@@ -121,9 +124,10 @@ def open_memory_channel(config: Config[M], repeatable: Iterable[str]) -> grpc.ai
         repeatable: Methods that are retried, see `service_config`.
 
     Raises:
-        ConfigError: A file of ``memory_tls_*`` cannot be used.
+        ConfigError: A file of ``memory_tls_*`` or ``service_key_file`` cannot be used.
     """
     methods = tuple(repeatable)
+    service_keys = ServiceKeys(config.server)
 
     def open_with(credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
         return open_channel(
@@ -132,6 +136,7 @@ def open_memory_channel(config: Config[M], repeatable: Iterable[str]) -> grpc.ai
             max_message_bytes=config.server.max_message_bytes,
             repeatable=methods,
             server_name=config.service.memory_tls_server_name,
+            service_keys=service_keys,
         )
 
     files = memory_tls(config.service, config.name)

@@ -30,6 +30,7 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_VALUE = re.compile(
     r"\b(?:sk|pk|rk|hf|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{12,}"  # keys of model providers and forges
+    r"|\bmgpt_[A-Za-z0-9_-]{12,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
     r"|(?<=bearer )[^\s\"',]{6,}"
     r"|(?<=basic )[A-Za-z0-9+/=]{8,}"
@@ -38,7 +39,7 @@ _SECRET_VALUE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-_SIGNS = ("k-", "k_", "f-", "f_", "ghp", "gho", "xox", "eyj", "bearer ", "basic ", "://", "-----begin")
+_SIGNS = ("k-", "k_", "f-", "f_", "ghp", "gho", "xox", "mgpt_", "eyj", "bearer ", "basic ", "://", "-----begin")
 """Every secret value contains one of these, in lower case."""
 
 

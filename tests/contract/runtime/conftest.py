@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from memgpt.common.v1 import permission_pb2
 from memgpt.config import Config, ServerSettings, ServiceSection
 from memgpt_runtime import server
 from memgpt_runtime.server import App, ServiceSpec
@@ -27,6 +28,7 @@ def start() -> Start:
         deadlines: Any = None,
         unlimited: frozenset[str] = frozenset(),
         keep_alive: Any = None,
+        permission: Any = permission_pb2.PERMISSION_USE,
         **settings: Any,
     ) -> AsyncIterator[Running]:
         apps: list[App[ServiceSection]] = []
@@ -47,6 +49,7 @@ def start() -> Start:
             deadlines=deadlines or {},
             unlimited=unlimited,
             keep_alive=keep_alive or {},
+            permissions={"memgpt.test.v1.ProbeService": permission},
         )
         config = Config(
             name="memory",

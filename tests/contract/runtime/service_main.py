@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from memgpt.common.v1.permission_pb2 import PERMISSION_USE
 from memgpt.config import ServiceSection
 from memgpt_runtime.errors import FailedPrecondition, Reason
 from memgpt_runtime.server import App, ServiceSpec, run
@@ -54,4 +55,4 @@ async def setup(app: App[Settings]) -> AsyncIterator[None]:
 
 
 if __name__ == "__main__":
-    run(ServiceSpec("memory", Settings, setup))
+    run(ServiceSpec("memory", Settings, setup, permissions={"memgpt.test.v1.ProbeService": PERMISSION_USE}))

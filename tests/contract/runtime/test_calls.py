@@ -87,12 +87,23 @@ async def test_remaining_time_limits_a_downstream_call_of_any_kind(start: Start,
     assert free > now + 50
 
 
-@pytest.mark.parametrize(("trusted", "tenant"), [(True, "acme"), (False, "default")])
-async def test_principal_counts_only_where_callers_are_trusted(start: Start, trusted: bool, tenant: str) -> None:
+async def test_a_principal_counts_where_callers_are_trusted(start: Start) -> None:
     probe = Probe(lambda _text: context.tenant())
-    async with start(probe.add_to, trust_principal=trusted) as running:
+    async with start(probe.add_to, trust_principal=True) as running:
         answer = await running.unary("x", metadata=(("x-memgpt-principal", "tenant=acme"),))
-    assert answer.value == tenant
+    assert answer.value == "acme"
+
+
+async def test_a_principal_is_refused_where_callers_are_not_trusted(start: Start) -> None:
+    probe = Probe(lambda _text: context.tenant())
+    async with start(probe.add_to) as running:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await running.unary("x", metadata=(("x-memgpt-principal", "tenant=acme"),))
+        assert (await running.unary("x", metadata=(("x-memgpt-principal", "tenant=default"),))).value == "default"
+    error = from_rpc_error(caught.value)
+    assert (caught.value.code(), error.reason) == (grpc.StatusCode.PERMISSION_DENIED, Reason.PRINCIPAL_REFUSED)
+    assert error.metadata["key"] == "x-memgpt-principal"
+    assert "x-memgpt-principal" in error.message
 
 
 async def test_malformed_principal_is_refused(start: Start) -> None:
@@ -330,7 +341,17 @@ async def test_interceptors_run_in_the_documented_order(start: Start, monkeypatc
     monkeypatch.setattr(PipelineInterceptor, "__init__", spy)
     async with start(Probe(str).add_to):
         pass
-    assert built[0].order == ["context", "log", "metrics", "errors", "identity", "shed", "deadline", "validate"]
+    assert built[0].order == [
+        "context",
+        "log",
+        "metrics",
+        "errors",
+        "identity",
+        "authorization",
+        "shed",
+        "deadline",
+        "validate",
+    ]
 
 
 async def test_port_is_not_shared(start: Start) -> None:

@@ -28,6 +28,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
 {{- end }}
 
+{{/* The secret with the key of the services. */}}
+{{- define "memgpt.credentials" -}}
+{{- .Values.credentials.existingSecret | default (printf "%s-credentials" (.Release.Name | trunc 50 | trimSuffix "-")) -}}
+{{- end }}
+
 {{/* What all three services are told. */}}
 {{- define "memgpt.commonEnv" -}}
 {{- $service := upper .service }}
@@ -42,6 +47,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: MEMGPT_SERVER_TLS_KEY, value: /etc/memgpt/tls/tls.key}
 {{- if .root.Values.tls.clientCertificates }}
 - {name: MEMGPT_SERVER_TLS_CLIENT_CA, value: /etc/memgpt/tls/ca.crt}
+{{- end }}
+{{- end }}
+{{- if .root.Values.credentials.allowAnonymous }}
+- {name: MEMGPT_SERVER_ALLOW_ANONYMOUS, value: "true"}
+{{- else }}
+- {name: MEMGPT_SERVER_SERVICE_KEY_FILE, value: /etc/memgpt/credentials/service-key}
+- {name: MEMGPT_SERVER_ALLOW_PLAINTEXT, value: {{ .root.Values.credentials.allowPlaintext | quote }}}
+{{- if eq .service "memory" }}
+- {name: MEMGPT_MEMORY_FIRST_KEY_FILE, value: /var/lib/memgpt/first_key}
 {{- end }}
 {{- end }}
 {{- if ne .service "memory" }}
@@ -150,6 +164,9 @@ spec:
             {{- if .root.Values.tls.enabled }}
             - {name: tls, mountPath: /etc/memgpt/tls, readOnly: true}
             {{- end }}
+            {{- if not .root.Values.credentials.allowAnonymous }}
+            - {name: credentials, mountPath: /etc/memgpt/credentials, readOnly: true}
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
@@ -160,6 +177,10 @@ spec:
         {{- if .root.Values.tls.enabled }}
         - name: tls
           secret: {secretName: {{ required "tls.existingSecret is required when tls.enabled is true" .root.Values.tls.existingSecret | quote }}, defaultMode: 288}
+        {{- end }}
+        {{- if not .root.Values.credentials.allowAnonymous }}
+        - name: credentials
+          secret: {secretName: {{ include "memgpt.credentials" .root | quote }}, defaultMode: 288, items: [{key: service-key, path: service-key}]}
         {{- end }}
 {{- end }}
 

@@ -26,12 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 SECTIONS = ("server", "memory", "loader", "agent", "client")
 """Every section that a file may have; ``client`` belongs to the command line."""
 
 ENV_PREFIX = "MEMGPT"
+
+JwtAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # asymmetric ones only: a shared secret would let the server issue tokens
+
+SERVICE_KEY_RULE = "32 to 512 visible ASCII characters, without spaces; it is not an API key"
 
 # Kubernetes (and Docker links before it) describe every Service of the namespace in variables. Those of a Service named
 # memgpt-agent-metrics or memgpt-server-headless look like ours: MEMGPT_AGENT_METRICS_PORT=tcp://10.96.0.9:9464.
@@ -124,6 +130,81 @@ class ServerSettings(Section):
         description="Names in the certificates of clients that may call: DNS names, SPIFFE ids or common names; a "
         "name that ends with * allows all that begin so; none allows every certificate of the CA.",
     )
+    service_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key with which the services of the suite authenticate to one another: at least 32 characters, "
+        "such as the output of openssl rand -hex 32. With it, every call needs a credential.",
+    )
+    service_key_file: Path | None = Field(
+        default=None,
+        description="File with service_key. Of several lines, all are accepted and the first one is sent, so that a "
+        "key can be replaced; a changed file is read again.",
+    )
+    create_service_key: bool = Field(
+        default=False,
+        description="Whether to create service_key_file with a random key if it is missing: for the service that "
+        "starts first.",
+    )
+    certificates: tuple[str, ...] = Field(
+        default=(),
+        description='What client certificates permit: "NAME TENANT ROLE", with a DNS name, URI or common name as in '
+        "tls_client_names; the role is reader, user, admin, operator or service.",
+    )
+    jwt_issuer: str = Field(default="", description="Issuer of JSON Web Tokens that are accepted; none for no tokens.")
+    jwt_audience: tuple[str, ...] = Field(default=(), description="Audiences, one of which a token must have.")
+    jwt_jwks: str = Field(
+        default="", description="The issuer's keys (JWKS): an https:// address, or the path of a file."
+    )
+    jwt_algorithms: tuple[JwtAlgorithm, ...] = Field(
+        default=("RS256", "ES256", "EdDSA"), min_length=1, description="Algorithms of signatures that are accepted."
+    )
+    jwt_tenant_claim: str = Field(
+        default="tenant", min_length=1, description="Claim with the tenant; dots lead into nested claims."
+    )
+    jwt_role_claim: str = Field(
+        default="role",
+        min_length=1,
+        description="Claim with the role, or with a list of which the highest counts; dots lead into nested claims.",
+    )
+    jwt_roles: tuple[str, ...] = Field(
+        default=(),
+        description='Roles by other values of the claim, such as "memgpt-admins=admin"; none if the claim has the '
+        "names of roles.",
+    )
+    jwt_leeway: float = Field(
+        default=30.0, ge=0, le=300, description="Seconds by which the issuer's clock may differ from this one."
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Whether to listen beyond loopback without any credentials: whoever reaches the port can read and "
+        "delete everything. For use behind a mesh or a proxy that authenticates callers.",
+    )
+    allow_plaintext: bool = Field(
+        default=False,
+        description="Whether to accept credentials beyond loopback without TLS. For use behind a mesh or a proxy that "
+        "encrypts connections.",
+    )
+
+    @property
+    def credentials_required(self) -> bool:
+        """Whether calls need a credential: if any kind of credential is configured."""
+        has_key = bool(self.service_key.get_secret_value()) or self.service_key_file is not None
+        return has_key or bool(self.certificates) or bool(self.jwt_issuer)
+
+    @model_validator(mode="after")
+    def _credentials_are_complete(self) -> ServerSettings:
+        key = self.service_key.get_secret_value()
+        if key and self.service_key_file is not None:
+            raise ValueError("service_key and service_key_file exclude each other: set one of them")
+        if key and not is_service_key(key):
+            raise ValueError(f"service_key must have {SERVICE_KEY_RULE}")
+        if self.create_service_key and self.service_key_file is None:
+            raise ValueError("create_service_key needs service_key_file as well")
+        if self.certificates and self.tls_client_ca is None:
+            raise ValueError("certificates needs tls_client_ca as well")
+        if bool(self.jwt_issuer) != bool(self.jwt_jwks) or bool(self.jwt_issuer) != bool(self.jwt_audience):
+            raise ValueError("jwt_issuer, jwt_audience and jwt_jwks belong together: set all, or none")
+        return self
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> ServerSettings:
@@ -134,6 +215,11 @@ class ServerSettings(Section):
         if self.tls_client_names and self.tls_client_ca is None:
             raise ValueError("tls_client_names needs tls_client_ca as well")
         return self
+
+
+def is_service_key(text: str) -> bool:
+    """Whether a text can be the key of a service, see `SERVICE_KEY_RULE`."""
+    return 32 <= len(text) <= 512 and text.isascii() and text.isprintable() and " " not in text and "mgpt_" not in text
 
 
 S = TypeVar("S", bound=Section)

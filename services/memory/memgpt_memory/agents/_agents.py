@@ -10,6 +10,7 @@ from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from memgpt_runtime import reasons
+from memgpt_runtime.context import principal
 from memgpt_runtime.errors import AlreadyExists, Reason
 
 from memgpt_memory.agents._commands import (
@@ -32,6 +33,7 @@ from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
 from memgpt_memory.passages import Passage, note_id, passage_of
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
+from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
@@ -90,6 +92,7 @@ class Agents:
             AlreadyExists: The name and every fallback name are taken.
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
         """
+        check_may_create("agents", principal().agents)
         check_settings(settings)
         existing = await self._load(agent_id)
         if existing is not None and not existing.row.deleting:
@@ -112,7 +115,7 @@ class Agents:
             NotFound: There is no such agent, or it belongs to another tenant.
         """
         live = await self._load(agent_id)
-        if live is None or live.row.tenant != tenant:
+        if live is None or live.row.tenant != tenant or not principal().may_use_agent(agent_id):
             raise unknown_agent(agent_id)
         check_exists(live)
         return live
@@ -125,7 +128,7 @@ class Agents:
         """
         agent_id = await self._names.find(tenant, "agent", name)
         live = await self._load(agent_id) if agent_id else None
-        if live is None or live.row.name != name or live.row.deleting:
+        if live is None or live.row.name != name or live.row.deleting or not principal().may_use_agent(agent_id):
             raise unknown_agent_name(name)
         return live
 
@@ -143,10 +146,11 @@ class Agents:
         """
         unfinished = await self._load_many(self._journal.of("agent"))
         hidden = {id_ for id_, live in unfinished.items() if live is None or live.row.deleting}
-        ids = (
+        ids = permitted_ids(
             await self._matching(tenant, set(tags), origin)
             if tags or origin
-            else await self._records.ids("agent", tenant)
+            else await self._records.ids("agent", tenant),
+            principal().agents,
         )
         page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
         found = (await self._load_many(page.items)).values()
@@ -162,7 +166,7 @@ class Agents:
     async def with_heartbeats(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
         """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`."""
         rows = await self._records.find(HEARTBEAT, tenant=tenant)
-        page = list_page(sorted(row.parent for row in rows), size, after)
+        page = list_page(permitted_ids(sorted(row.parent for row in rows), principal().agents), size, after)
         found = [await self._load(id_) for id_ in page.items]
         return Page(
             [live for live in found if live is not None and not live.row.deleting and live.state.heartbeats],
@@ -238,7 +242,9 @@ class Agents:
 
         Raises:
             AlreadyExists: Another agent has the name.
+            PermissionDenied: The caller's key is restricted to some agents.
         """
+        check_may_create("agents", principal().agents)
         existing = await self._load(agent_id)
         if existing is not None and not existing.row.deleting:
             yield existing

@@ -13,7 +13,7 @@ from memgpt_memory.store.rows import RecordOwner
 Body: TypeAlias = Mapping[str, Any]
 """The body of a row, which is JSON."""
 
-_WITH_BODIES = ("profile", "load")
+_WITH_BODIES = ("profile", "load", "tenant")
 """Kinds whose bodies are kept too: they are small, and hold what the rows are listed by."""
 
 _NO_BODY: Body = {}
@@ -63,7 +63,7 @@ class Directory:
         return (await self._listing(kind, tenant)).ids
 
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
-        """Return the bodies of a tenant's rows of a kind by their keys: of profiles and loads."""
+        """Return the bodies of a tenant's rows of a kind by their keys: of a kind in `_WITH_BODIES`."""
         return (await self._listing(kind, tenant)).bodies
 
     def put(self, records: Iterable[Record]) -> None:

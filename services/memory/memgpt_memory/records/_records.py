@@ -85,6 +85,10 @@ class Records:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
         return await self._directory.bodies(kind, tenant)
 
+    async def kinds(self, tenant: str) -> list[RecordKind]:
+        """Return the keys and kinds of all rows of a tenant."""
+        return await self._store.query(RECORDS, Equals("tenant", tenant), RecordKind)
+
     async def find(self, kind: str, *, tenant: str | None = None, parent: str | None = None) -> list[Record]:
         """Read all rows of a kind, in order of the key."""
         conditions = [Equals("kind", kind)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from memgpt.memory.v1 import (
     agent_state_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     archival_memory_service_pb2_grpc,
     block_service_pb2_grpc,
     profile_service_pb2_grpc,
@@ -13,10 +14,12 @@ from memgpt.memory.v1 import (
     shared_block_service_pb2_grpc,
     source_service_pb2_grpc,
     store_service_pb2_grpc,
+    tenant_service_pb2_grpc,
 )
 
 from memgpt_memory.core import Core
 from memgpt_memory.rpc._agent_state import AgentStateServicer
+from memgpt_memory.rpc._api_keys import ApiKeyServicer, StoredApiKeys
 from memgpt_memory.rpc._archival import ArchivalMemoryServicer
 from memgpt_memory.rpc._blocks import BlockServicer
 from memgpt_memory.rpc._profiles import ProfileServicer
@@ -24,6 +27,9 @@ from memgpt_memory.rpc._recall import RecallMemoryServicer
 from memgpt_memory.rpc._shared_blocks import SharedBlockServicer
 from memgpt_memory.rpc._sources import SourceServicer
 from memgpt_memory.rpc._store import StoreServicer
+from memgpt_memory.rpc._tenants import TenantServicer
+
+__all__ = ["StoredApiKeys", "servicers"]
 
 
 def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], object]]:
@@ -34,6 +40,7 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
     """
     return [
         (agent_state_service_pb2_grpc.add_AgentStateServiceServicer_to_server, AgentStateServicer(core)),
+        (api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server, ApiKeyServicer(core)),
         (archival_memory_service_pb2_grpc.add_ArchivalMemoryServiceServicer_to_server, ArchivalMemoryServicer(core)),
         (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(core)),
         (profile_service_pb2_grpc.add_ProfileServiceServicer_to_server, ProfileServicer(core)),
@@ -41,4 +48,5 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
         (shared_block_service_pb2_grpc.add_SharedBlockServiceServicer_to_server, SharedBlockServicer(core)),
         (source_service_pb2_grpc.add_SourceServiceServicer_to_server, SourceServicer(core)),
         (store_service_pb2_grpc.add_StoreServiceServicer_to_server, StoreServicer(core)),
+        (tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(core)),
     ]

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
+from memgpt_runtime.context import tenant
 from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
 
 from memgpt_memory.core import Core
@@ -24,7 +25,9 @@ class Servicer:
 
     @property
     def _core(self) -> Core:
-        return self._get_core()
+        core = self._get_core()
+        core.tenants.check(tenant())
+        return core
 
     def _page(self, request: Any) -> tuple[int, dict[str, Any] | None]:
         """Return the size of the page, and its token's content.

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from memgpt_runtime.context import principal
+
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page
 from memgpt_memory.records import Record, Records, TextRows, key_of
@@ -68,7 +70,7 @@ class LoadRecords:
             NotFound: There is no such record.
         """
         found = await self._rows.get(key_of("load", tenant, load_id), tenant)
-        if found is None:
+        if found is None or not principal().may_use_source(found[0]["source"]):
             raise unknown_load(load_id)
         body, text = found
         return _load_record(body, base64.b64decode(text))
@@ -90,7 +92,7 @@ class LoadRecords:
             (
                 body["load"]
                 for body in (await self._records.bodies("load", tenant)).values()
-                if body["source"] == source_id or not source_id
+                if (body["source"] == source_id or not source_id) and principal().may_use_source(body["source"])
             ),
             reverse=True,
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from memgpt_runtime.context import principal
 from memgpt_runtime.errors import Reason
 
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import Passages
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
+from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.sources._errors import unknown_source, unknown_source_name
 from memgpt_memory.sources._files import SourceFiles, summary_record
 from memgpt_memory.sources._live_source import LiveSource
@@ -53,6 +55,7 @@ class Sources:
         Raises:
             AlreadyExists: Another source has the name.
         """
+        check_may_create("sources", principal().sources)
         existing = (await self._load([source_id])).get(source_id)
         if existing is not None:
             return existing
@@ -70,7 +73,7 @@ class Sources:
             NotFound: There is no such source, or it belongs to another tenant.
         """
         live = await self.find(source_id)
-        if live is None or live.row.tenant != tenant:
+        if live is None or live.row.tenant != tenant or not principal().may_use_source(source_id):
             raise unknown_source(source_id)
         return live
 
@@ -98,13 +101,13 @@ class Sources:
         """Return the source with a name, or None if there is none."""
         source_id = await self._names.find(tenant, "source", name)
         live = await self.find(source_id) if source_id else None
-        return live if live is not None and live.row.name == name else None
+        return live if live is not None and live.row.name == name and principal().may_use_source(source_id) else None
 
     async def list(self, tenant: str, size: int, after: str) -> Page[LiveSource]:
         """Return a page of sources in order of creation, after the id `after`."""
         unfinished = await self._load(self._journal.of("source"))
         hidden = {id_ for id_, live in unfinished.items() if live.row.deleting}
-        ids = await self._records.ids("source", tenant)
+        ids = permitted_ids(await self._records.ids("source", tenant), principal().sources)
         page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
         found = await self.find_many(page.items)
         return Page([found[id_] for id_ in page.items if id_ in found], page.next_token, page.total)

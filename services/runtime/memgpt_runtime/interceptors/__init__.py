@@ -5,14 +5,17 @@ RPC. So there is a single one, `pipeline.Pipeline`, which knows the four kinds a
 each a module of this package. Outermost first:
 
 ================= ====================================================================================
-`request_context` sets a context variable with ids, principal and deadline, for handlers, logs and outgoing calls
+`request_context` sets a context variable with ids and deadline, for handlers, logs and outgoing calls
 `access_log`      one line per RPC (health and reflection at debug level)
 `rpc_metrics`     ``grpc_server_*``
 `error_mapping`   converts exceptions to a status with details; a bug becomes INTERNAL
 `client_identity` refuses clients whose certificate has another name, if names are configured
+`authorization`   sets the principal; refuses callers without a credential or without the permission; ends streams whose
+                  credential becomes invalid; health and reflection are exempt
 `load_shedding`   refuses calls beyond the limits, and new calls during a drain; health and reflection are exempt
 `deadline`        limits calls that came without a deadline
-validation        checks every request message against its ``buf.validate`` constraints
+validation        checks every request message against its ``buf.validate`` constraints, and what the caller's key is
+                  restricted to
 ================= ====================================================================================
 
 Handlers are ``async def`` (unary responses) or async generators (streams). They read requests from the iterator they
@@ -26,7 +29,10 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 from memgpt.config import ServerSettings
 
+from memgpt_runtime.auth.restrictions import check_request
+from memgpt_runtime.context import principal
 from memgpt_runtime.interceptors.access_log import AccessLog
+from memgpt_runtime.interceptors.authorization import Authorization
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
 from memgpt_runtime.interceptors.deadline import DefaultDeadline
 from memgpt_runtime.interceptors.error_mapping import ErrorMapping
@@ -40,15 +46,23 @@ from memgpt_runtime.interceptors.rpc_metrics import RpcMetrics
 from memgpt_runtime.metrics import ServerMetrics
 from memgpt_runtime.validation import validate
 
-__all__ = ["InFlight", "PipelineInterceptor", "server_interceptor"]
+__all__ = ["Authorization", "InFlight", "PipelineInterceptor", "server_interceptor"]
+
+
+def _check(request: Message) -> None:
+    """Check a request's constraints, and what the caller's key is restricted to."""
+    validate(request)
+    caller = principal()
+    if caller.restricted:
+        check_request(request, caller)
 
 
 def server_interceptor(
     settings: ServerSettings,
     metrics: ServerMetrics,
     in_flight: InFlight,
+    authorization: Authorization,
     *,
-    trust_principal: bool = False,
     deadlines: Mapping[str, float | None] | None = None,
     unlimited: frozenset[str] = frozenset(),
     keep_alive: Mapping[str, Message] | None = None,
@@ -59,18 +73,19 @@ def server_interceptor(
         settings: The server's settings.
         metrics: Counts RPCs.
         in_flight: The calls in progress.
-        trust_principal: See `ServiceSpec`.
+        authorization: Knows the callers and their permissions.
         deadlines: See `ServiceSpec`.
         unlimited: See `ServiceSpec`.
         keep_alive: See `ServiceSpec`.
     """
     stages: list[Stage] = [
-        ContextStage(trust_principal=trust_principal),
+        ContextStage(),
         AccessLog(),
         RpcMetrics(metrics),
         ErrorMapping(in_flight),
         ClientIdentity(settings.tls_client_names),
+        authorization,
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
         DefaultDeadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]
-    return PipelineInterceptor(stages, validate, StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}))
+    return PipelineInterceptor(stages, _check, StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}))

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from memgpt_runtime import reasons, status
-from memgpt_runtime.errors import Cancelled, ResourceExhausted, ServiceError, Unavailable
+from memgpt_runtime.errors import Cancelled, Reason, ResourceExhausted, ServiceError, Unauthenticated, Unavailable
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 from memgpt_runtime.logs import get_logger
@@ -62,6 +62,11 @@ def _translate(rpc: Rpc, error: BaseException) -> ServiceError:
         # A downstream service's error, not handled on the way: passed on, unless it is that service's bug.
         cause, error = error, status.from_rpc_error(error)
         error.__cause__ = cause
+    if isinstance(error, ServiceError) and isinstance(error.__cause__, grpc.RpcError) and _about_this_service(error):
+        _log.error("service_refused", error=str(error), fix="give all services the same server.service_key")
+        error = reasons.service_unavailable(
+            "this service is not accepted by Memory; its operator must set server.service_key", service="memory"
+        )
     if isinstance(error, Cancelled):
         error = reasons.service_unavailable("a downstream call was cancelled; retry", service="memory")
     if isinstance(error, ServiceError) and status.code_of(error) is not grpc.StatusCode.INTERNAL:
@@ -73,6 +78,11 @@ def _translate(rpc: Rpc, error: BaseException) -> ServiceError:
         return reasons.not_implemented(f"{rpc.name} is not implemented in this version", method=rpc.method)
     _log.error("unhandled_exception", exc_info=error)
     return status.bug(rpc.request.request_id)
+
+
+def _about_this_service(error: ServiceError) -> bool:
+    """Whether a downstream service refused this service's own credential, not what the caller may do."""
+    return isinstance(error, Unauthenticated) or error.reason == Reason.PRINCIPAL_REFUSED
 
 
 def _sent_code(rpc: Rpc) -> grpc.StatusCode:

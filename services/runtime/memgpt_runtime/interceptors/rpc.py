@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,7 +21,8 @@ class Rpc:
         known: Whether the server has this method. The name of an unknown method can be anything, so it is not used in
             metrics.
         wire: gRPC's own context.
-        request: Ids, principal, deadline; set by the first stage.
+        metadata: The text entries of the call's metadata; set by the first stage.
+        request: Ids, principal, deadline; set by the first stage, its principal by `authorization`.
         code: The status code at its end.
     """
 
@@ -29,6 +30,7 @@ class Rpc:
     kind: str
     known: bool
     wire: grpc.aio.ServicerContext[Any, Any]
+    metadata: Mapping[str, str] = field(init=False)
     request: RequestContext = field(init=False)
     code: grpc.StatusCode = grpc.StatusCode.OK
 

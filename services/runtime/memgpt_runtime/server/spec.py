@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
+from memgpt.common.v1.permission_pb2 import Permission
 from memgpt.config import Config, ServiceSection
 
+from memgpt_runtime.auth.authenticator import Authenticator
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.metrics import ServerMetrics
 
@@ -33,12 +35,14 @@ class App(Generic[S]):
         readiness: Conditions that must hold for the server to be ready.
         metrics: The server's metrics; `metrics.registry` takes further ones.
         stopping: Set when the drain begins, so that long streams can end gracefully.
+        authenticator: Knows the callers; the setup tells it by which source to check API keys.
     """
 
     config: Config[S]
     readiness: Readiness
     metrics: ServerMetrics
     stopping: asyncio.Event
+    authenticator: Authenticator
     _registrar: Any
 
     def add_servicer(self, add: Callable[[Any, Any], None], servicer: object) -> None:
@@ -58,12 +62,13 @@ class ServiceSpec(Generic[S]):
         name: Its section in the configuration and its name in logs, such as ``memory``.
         settings: Model of its section.
         setup: Opens its resources inside the event loop, and adds its servicers.
-        trust_principal: Whether callers may set the principal of a call: only if the suite's own services are the only
-            callers.
+        trust_principal: Whether callers may name the principal of a call where no credentials are required: only if
+            the suite's own services are the only callers. Where they are required, services may do so everywhere.
         deadlines: Seconds by full method name, for methods that need other defaults; None for no limit.
         unlimited: Full names of methods that do not count against ``max_concurrent_streams``, because they mostly wait
             and something else bounds them.
         keep_alive: Message by full method name that a silent stream sends every ``keep_alive_seconds``.
+        permissions: Permission of all methods of a service that is not in the suite's contracts, by its full name.
     """
 
     name: str
@@ -73,3 +78,4 @@ class ServiceSpec(Generic[S]):
     deadlines: Mapping[str, float | None] = field(default_factory=dict)
     unlimited: frozenset[str] = frozenset()
     keep_alive: Mapping[str, Message] = field(default_factory=dict)
+    permissions: Mapping[str, Permission.ValueType] = field(default_factory=dict)

@@ -9,11 +9,18 @@ from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from memgpt.common.v1 import identity_service_pb2_grpc
+from memgpt.common.v1.permission_pb2 import Permission
 from memgpt.config import Config
 
 from memgpt_runtime import logs
+from memgpt_runtime.auth.authenticator import Authenticator
+from memgpt_runtime.auth.exposure import check_exposure
+from memgpt_runtime.auth.permissions import UndeclaredPermissionError
+from memgpt_runtime.auth.permissions import permissions as declared_permissions
 from memgpt_runtime.health import HealthServicer, Readiness
-from memgpt_runtime.interceptors import InFlight, server_interceptor
+from memgpt_runtime.identity import IdentityServicer
+from memgpt_runtime.interceptors import Authorization, InFlight, server_interceptor
 from memgpt_runtime.metrics import ServerMetrics
 from memgpt_runtime.parent import Announcer
 from memgpt_runtime.reflection import add_reflection
@@ -31,8 +38,8 @@ async def serving(spec: ServiceSpec[S], config: Config[S]) -> AsyncIterator[Serv
     """Serve without a process of its own: no signals, no parent. For tests and for embedding.
 
     Raises:
-        ConfigError: A setting is unusable.
-        StartError: The address is taken, or the setup failed.
+        ConfigError: A setting is unusable, or leaves the server open to everyone.
+        StartError: The address is taken, the setup failed, or a method declares no permission.
     """
     async with AsyncExitStack() as stack:
         server = await start(spec, config, stack, Announcer(None))
@@ -46,16 +53,19 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     """Start a server; its resources are closed with `stack`.
 
     Raises:
-        ConfigError: A setting is unusable.
-        StartError: The address is taken, or the setup failed.
+        ConfigError: A setting is unusable, or leaves the server open to everyone.
+        StartError: The address is taken, the setup failed, or a method declares no permission.
     """
     settings, section = config.server, config.service
+    authenticator = Authenticator(settings)
+    stack.push_async_callback(authenticator.close)
+    permissions: dict[str, Permission.ValueType] = {}
     metrics, in_flight, readiness = ServerMetrics(), InFlight(), Readiness()
     interceptor = server_interceptor(
         settings,
         metrics,
         in_flight,
-        trust_principal=spec.trust_principal,
+        Authorization(authenticator, permissions, trust_principal=spec.trust_principal),
         deadlines=spec.deadlines,
         unlimited=spec.unlimited,
         keep_alive=spec.keep_alive,
@@ -65,18 +75,24 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     stack.push_async_callback(server.stop, None)
     # First, since a taken address is the most common mistake, and opening a store takes time.
     port = bind(server, settings, section.host, section.port, spec.name)
+    check_exposure(settings, section.host, spec.name)
     announcer.announce(spec.name, section.host, port, "bound")
     metrics.ready.set_function(lambda: float(readiness.ready))
     if section.metrics_port:
         _serve_http(settings.metrics_host, section.metrics_port, spec.name, metrics, readiness, stack)
 
     registrar = _Registrar(server)
-    app = App(config, readiness, metrics, asyncio.Event(), registrar)
+    app = App(config, readiness, metrics, asyncio.Event(), authenticator, registrar)
     stack.push_async_callback(readiness.close)
     with readiness.starting():
         await stack.enter_async_context(spec.setup(app))
     logs.adopt_loggers()
+    app.add_servicer(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer())
     names = list(registrar.names)
+    try:
+        permissions.update(declared_permissions(names, spec.permissions))
+    except UndeclaredPermissionError as error:
+        raise StartError(str(error)) from error
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(readiness, names), server)
     if settings.reflection:
         add_reflection(server, [*names, "grpc.health.v1.Health"])
@@ -87,6 +103,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         "serving",
         address=f"{section.host}:{port}",
         tls=settings.tls_cert is not None,
+        credentials_required=authenticator.required,
         reflection=settings.reflection,
         config=str(config.path) if config.path else None,
     )

@@ -1,0 +1,53 @@
+"""The first key of a store, without which nobody could create another one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+from memgpt.config import ConfigError
+from memgpt_runtime.principal import DEFAULT_TENANT, Role
+
+from memgpt_memory.access._api_keys import ApiKeys, NewApiKey
+
+_log = structlog.get_logger(__name__)
+
+NAME = "first"
+
+
+class FirstKey:
+    """Creates an operator's key in a store that has none, and writes its token to a file."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Write the token to `file`, which only its owner can read; with None, create no key."""
+        self._file = file.expanduser() if file is not None else None
+
+    async def create(self, keys: ApiKeys) -> None:
+        """Create the key, unless the tenant `default` has keys.
+
+        Raises:
+            ConfigError: The file cannot be written; there is no key then.
+        """
+        if self._file is None or (await keys.list(DEFAULT_TENANT, 1, "")).items:
+            return
+        row, token = await keys.create(NewApiKey(DEFAULT_TENANT, NAME, Role.OPERATOR))
+        try:
+            _write(self._file, token)
+        except OSError as error:
+            await keys.delete(DEFAULT_TENANT, row.id)
+            why = (error.strerror or "refused").lower()
+            raise ConfigError(f"memory.first_key_file: cannot write {self._file}: {why}") from error
+        _log.warning("first_api_key_created", file=str(self._file), role="operator", key=row.id)
+
+
+def _write(file: Path, token: str) -> None:
+    """Replace a file at once, readable by its owner alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f"{file.name}.new")
+    beside.unlink(missing_ok=True)
+    with open(beside, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
+        opened.write(f"{token}\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    beside.replace(file)

@@ -1,0 +1,248 @@
+"""Tenants: create, find, list and delete them.
+
+A tenant's rows are scoped by its name, so a tenant needs no row of its own to exist: one of a JSON Web Token, and
+`default` in every store, do not have one. The row is there to list it, and to hold the receipt of its deletion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+
+import structlog
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import FailedPrecondition, NotFound, ServiceError
+from memgpt_runtime.principal import DEFAULT_TENANT
+
+from memgpt_memory.access._model import Receipt, TenantRow
+from memgpt_memory.agents import Agents
+from memgpt_memory.clock import now
+from memgpt_memory.list_pages import Page, list_page
+from memgpt_memory.records import Journal, Record, Records, key_of
+from memgpt_memory.sources import Sources
+
+_log = structlog.get_logger(__name__)
+
+KIND = "tenant"
+_BATCH = 1_000
+_PASSES = 2
+"""A call that had begun before the deletion may still create an agent or a source after it was listed."""
+
+
+class Tenants:
+    """The tenants of the store."""
+
+    def __init__(self, records: Records, agents: Agents, sources: Sources, journal: Journal) -> None:
+        """Keep tenants among `records`."""
+        self._records = records
+        self._agents = agents
+        self._sources = sources
+        self._journal = journal
+        self._lock = asyncio.Lock()
+        self._deletions: dict[str, asyncio.Task[TenantRow]] = {}
+        self._deleting: set[str] = set()
+
+    async def open(self) -> None:
+        """Continue deletions that a crash interrupted, in the background."""
+        found = await self._records.get_many(self._journal.of(KIND))
+        for record in found.values():
+            row = TenantRow.model_validate_json(record.body)
+            if row.deleting:
+                self._begin(row)
+            else:
+                await self._journal.end(record.id)
+
+    async def close(self) -> None:
+        """Interrupt deletions; the next start continues them."""
+        for task in self._deletions.values():
+            task.cancel()
+        await asyncio.gather(*self._deletions.values(), return_exceptions=True)
+
+    def check(self, name: str) -> None:
+        """Check that a tenant can be used.
+
+        Raises:
+            FailedPrecondition: It is being deleted.
+        """
+        if name in self._deleting:
+            raise _being_deleted(name)
+
+    async def create(self, name: str) -> TenantRow:
+        """Create a tenant.
+
+        Raises:
+            AlreadyExists: There is one with this name.
+            FailedPrecondition: One with this name is being deleted.
+        """
+        async with self._lock:
+            self.check(name)
+            row = await self.find(name)
+            if row is not None and not row.deleted:
+                raise reasons.name_taken(f'tenant "{name}" exists already', name=name)
+            row = TenantRow(name=name, created=now())
+            await self._records.put(_record(row))
+            return row
+
+    async def find(self, name: str) -> TenantRow | None:
+        """Return a tenant, deleted or not; None if it was never created."""
+        record = await self._records.get(_key(name))
+        if record is not None:
+            return TenantRow.model_validate_json(record.body)
+        return TenantRow(name=name) if name == DEFAULT_TENANT else None
+
+    async def get(self, name: str) -> TenantRow:
+        """Return a tenant, deleted or not.
+
+        Raises:
+            NotFound: It was never created.
+        """
+        row = await self.find(name)
+        if row is None:
+            raise _unknown(name)
+        return row
+
+    async def check_exists(self, name: str) -> None:
+        """Check that a tenant exists and can be used.
+
+        Raises:
+            FailedPrecondition: It is being deleted.
+            NotFound: It was never created, or was deleted.
+        """
+        self.check(name)
+        if (await self.get(name)).deleted:
+            raise _unknown(name)
+
+    async def list(self, size: int, after: str) -> Page[TenantRow]:
+        """Return a page of tenants by name, after the name `after`, without deleted ones."""
+        rows = [TenantRow.model_validate(body) for body in (await self._records.bodies(KIND, "")).values()]
+        by_name = {row.name: row for row in rows if not row.deleted}
+        by_name.setdefault(DEFAULT_TENANT, TenantRow(name=DEFAULT_TENANT))
+        page = list_page(sorted(by_name), size, after)
+        return Page([by_name[name] for name in page.items], page.next_token, page.total)
+
+    async def delete(self, name: str) -> TenantRow:
+        """Delete a tenant with everything it owns. It continues if the caller goes away, and after a crash.
+
+        Raises:
+            InvalidArgument: It is the tenant `default`.
+            NotFound: It was never created.
+        """
+        if name == DEFAULT_TENANT:
+            raise reasons.invalid_field(
+                f'the tenant "{DEFAULT_TENANT}" cannot be deleted; delete its agents and sources', field="name"
+            )
+        async with self._lock:
+            task = self._deletions.get(name)
+            if task is None:
+                row = await self.get(name)
+                if row.deleted:
+                    return row
+                if not row.deleting:
+                    row = await self._mark(row)
+                task = self._begin(row)
+        return await asyncio.shield(task)
+
+    async def _mark(self, row: TenantRow) -> TenantRow:
+        marked = row.model_copy(update={"receipt": Receipt(begun=now(), rows=len(await self._records.kinds(row.name)))})
+        self._deleting.add(row.name)
+        try:
+            async with self._journal.beginning(KIND, _key(row.name)) as journal:
+                await self._records.put(journal, _record(marked))
+        except BaseException:
+            self._deleting.discard(row.name)
+            raise
+        return marked
+
+    def _begin(self, row: TenantRow) -> asyncio.Task[TenantRow]:
+        self._deleting.add(row.name)
+        # In a context of its own: it is not bound to the deadline, the tenant or the restrictions of a call.
+        task = asyncio.create_task(self._delete(row), name=f"delete-tenant-{row.name}", context=Context())
+        self._deletions[row.name] = task
+        task.add_done_callback(lambda done: self._ended(row.name, done))
+        return task
+
+    def _ended(self, name: str, task: asyncio.Task[TenantRow]) -> None:
+        del self._deletions[name]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._deleting.discard(name)
+        elif not isinstance(error, ServiceError):
+            _log.error("tenant_deletion_failed", tenant=name, exc_info=error)
+
+    async def _delete(self, row: TenantRow) -> TenantRow:
+        assert row.receipt is not None  # noqa: S101 - the deletion has begun
+        name, receipt = row.name, row.receipt
+        await self._delete_rows(row, receipt, "apikey")
+        for _ in range(_PASSES):
+            for agent_id in list(await self._records.ids("agent", name)):
+                await self._delete_agent(row, receipt, agent_id)
+            for source_id in list(await self._records.ids("source", name)):
+                await self._delete_source(row, receipt, source_id)
+        await self._delete_rows(row, receipt, "profile")
+        await self._delete_rows(row, receipt)
+        receipt.ended = now()
+        await self._records.put(_record(row))
+        await self._journal.end(_key(name))
+        _log.info("tenant_deleted", tenant=name, agents=receipt.agents, sources=receipt.sources)
+        return row
+
+    async def _delete_agent(self, row: TenantRow, receipt: Receipt, agent_id: str) -> None:
+        if receipt.counted != agent_id:
+            try:
+                live = await self._agents.get(row.name, agent_id)
+            except NotFound:  # its deletion had begun before; it is finished here
+                live = None
+            receipt.agents += 1
+            if live is not None:
+                receipt.messages += live.row.message_count
+                receipt.passages += live.state.note_count
+            receipt.counted = agent_id
+            await self._records.put(_record(row))
+        try:
+            await self._agents.delete(row.name, agent_id)
+        except NotFound:  # deleted in the meantime
+            return
+
+    async def _delete_source(self, row: TenantRow, receipt: Receipt, source_id: str) -> None:
+        if receipt.counted != source_id:
+            live = await self._sources.find(source_id)
+            receipt.sources += 1
+            receipt.passages += live.totals.passages if live is not None else 0
+            receipt.counted = source_id
+            await self._records.put(_record(row))
+        try:
+            await self._sources.delete(row.name, source_id)
+        except NotFound:  # deleted in the meantime
+            return
+
+    async def _delete_rows(self, row: TenantRow, receipt: Receipt, kind: str = "") -> None:
+        """Delete rows of the tenant among the records, of one kind or all that are left."""
+        ids = [found.id for found in await self._records.kinds(row.name) if not kind or found.kind == kind]
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            await self._records.delete(batch)
+            if kind == "apikey":
+                receipt.api_keys += len(batch)
+            elif kind == "profile":
+                receipt.profiles += len(batch)
+            if kind:
+                await self._records.put(_record(row))
+
+
+def _key(name: str) -> str:
+    return key_of(KIND, name)
+
+
+def _record(row: TenantRow) -> Record:
+    # Not among the tenant's own rows, all of which its deletion removes.
+    return Record(_key(row.name), KIND, "", "", row.created, row.model_dump_json())
+
+
+def _unknown(name: str) -> NotFound:
+    return reasons.tenant_not_found(f'unknown tenant "{name}"; list tenants to see their names', tenant=name)
+
+
+def _being_deleted(name: str) -> FailedPrecondition:
+    return reasons.wrong_state(f'tenant "{name}" is being deleted', resource="tenant", state="DELETING")
