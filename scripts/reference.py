@@ -69,8 +69,8 @@ Each service serves Prometheus metrics at `metrics_host:metrics_port` when the p
 """
 _FORMATS = """# What is read from a file
 
-Files are recognized by their content; the extension decides where the content does not tell. Text files of other names
-are read too if they are UTF-8. Whatever is left out is noted in the file's report.
+Files are recognized by their content; the extension decides if the content is ambiguous. Text files with other names
+are read too if they are UTF-8. Content that is left out is listed in the report of the file.
 """
 
 # Field numbers of descriptor.proto, of which the paths of comments consist.
@@ -115,8 +115,9 @@ def command_line() -> str:
 def contracts(files: FileDescriptorSet) -> str:
     """Return the page of all services, messages, and enums."""
     ours = [file for file in files.file if file.package.startswith("memgpt.")]
-    lines = [_CONTRACTS]
-    for file in sorted(ours, key=lambda file: (file.package, file.name)):
+    ours.sort(key=lambda file: (file.package, file.name))
+    lines = [_CONTRACTS, *_contents(ours), ""]
+    for file in ours:
         comments = _comments(file)
         lines += [f"## {file.name}", ""]
         for index, service in enumerate(file.service):
@@ -132,6 +133,15 @@ def contracts(files: FileDescriptorSet) -> str:
             if enum.name != "ErrorReason":
                 lines += _enum(enum, enum.name, comments, (_ENUMS, index))
     return "\n".join(lines)
+
+
+def _contents(files: Iterable[FileDescriptorProto]) -> Iterator[str]:
+    """Yield the services, each with links to its RPCs."""
+    for file in files:
+        for service in file.service:
+            links = (f"[{method.name}](#{service.name.lower()}{method.name.lower()})" for method in service.method)
+            name = f"{file.package}.{service.name}"
+            yield f"- [{service.name}](#{name.lower().replace('.', '')}): {', '.join(links)}"
 
 
 def errors(files: FileDescriptorSet) -> str:

@@ -30,60 +30,74 @@ class AgentSettings(MemoryClientSection):
     """``[agent]``."""
 
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    model: str = Field(
-        "", description="The chat model: offline for the built-in one, else a name that the endpoint knows."
-    )
+    model: str = Field("", description="Name of the chat model at the endpoint, or offline for the built-in one.")
     base_url: str = Field(
         "",
-        description="The model's endpoint, such as http://localhost:11434/v1; empty for OpenAI's own. A query, such as"
+        description="Base URL of the model's endpoint, such as http://localhost:11434/v1; empty for OpenAI. A "
+        "query, such as"
         " Azure's ?api-version=…, goes with every request.",
     )
-    api_key: SecretStr = Field(SecretStr(""), description="The endpoint's key; local servers need none.")
-    headers: dict[str, SecretStr] = Field({}, description="Further headers of every request to the endpoint.")
-    query: dict[str, SecretStr] = Field({}, description="Further query parameters of every request to the endpoint.")
+    api_key: SecretStr = Field(SecretStr(""), description="API key of the endpoint; local servers need none.")
+    headers: dict[str, SecretStr] = Field({}, description="Additional headers of every request to the endpoint.")
+    query: dict[str, SecretStr] = Field({}, description="Additional query parameters of every request to the endpoint.")
     mode: Literal["auto", "tools", "json_schema"] = Field(
-        "auto", description="How functions are called: tools, json_schema, or auto to find out."
+        "auto", description="How the model calls functions: tools, json_schema, or auto to detect it."
     )
-    model_timeout: float = Field(120.0, gt=0, le=3600, description="Seconds without a part of the model's answer.")
+    model_timeout: float = Field(
+        120.0, gt=0, le=3600, description="Seconds without new output after which a request to the model fails."
+    )
     model_retries: int = Field(
-        3, ge=0, le=10, description="How often the model is asked again when its endpoint is busy or breaks off."
+        3, ge=0, le=10, description="Number of retries if the endpoint is busy or the connection breaks."
     )
-    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; none for the endpoint's.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Sampling temperature; none for the endpoint's default."
+    )
     context_window: int = Field(
-        0, ge=0, le=10_000_000, description="Tokens of the model's context window; 0 for 8192, offline 32768."
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Size of the model's context window in tokens; 0 for the default: 8192, or 32768 for the "
+        "offline model.",
     )
     tokenizer: str = Field(
-        "", description="Path of the model's tokenizer.json, for exact counts; empty to estimate and learn."
+        "",
+        description="Path of the model's tokenizer.json, for exact token counts; empty for an estimate that "
+        "adapts to the endpoint's counts.",
     )
-    max_answer_tokens: int = Field(1024, ge=64, description="Tokens that one answer of the model may have.")
-    max_steps: int = Field(50, ge=1, le=200, description="Steps of a turn at most.")
+    max_answer_tokens: int = Field(1024, ge=64, description="Maximum number of tokens in an answer of the model.")
+    max_steps: int = Field(50, ge=1, le=200, description="Maximum number of steps in a turn.")
     auto_recall: bool = Field(
-        False, description="Whether memory is searched for each message of the user before the model is asked."
+        False, description="Whether to search memory for each user message before the model is called."
     )
     keep_alive_seconds: float = Field(
-        15.0, gt=0, description="Seconds of silence after which a turn's stream says that it still runs."
+        15.0, gt=0, description="Seconds of silence after which the stream of a turn sends a keep-alive."
     )
     pressure_fraction: float = Field(
-        0.75, gt=0, le=1, description="Part of the window from which on the agent is told to save what matters."
+        0.75,
+        gt=0,
+        le=1,
+        description="Fraction of the window above which the agent is told to save important information.",
     )
-    keep_fraction: float = Field(0.75, ge=0, lt=1, description="Part of the messages that an eviction leaves at most.")
+    keep_fraction: float = Field(
+        0.75, ge=0, lt=1, description="Maximum fraction of the messages that an eviction leaves in the window."
+    )
     heartbeat_poll_seconds: float = Field(
-        10.0, ge=0, le=3600, description="Seconds between two looks for timed heartbeats that are due; 0 for never."
+        10.0, ge=0, le=3600, description="Seconds between checks for timed heartbeats that are due; 0 for never."
     )
-    time_zone: str = Field("UTC", description="IANA name of new agents' time zone, such as Europe/Berlin.")
+    time_zone: str = Field("UTC", description="Time zone of new agents, as an IANA name such as Europe/Berlin.")
 
-    queue_timeout: float = Field(600.0, gt=0, description="Seconds that a turn waits for the agent's other turns.")
+    queue_timeout: float = Field(600.0, gt=0, description="Seconds that a turn waits in its agent's queue.")
     tool_addresses: tuple[str, ...] = Field(
         (),
         description="Addresses of tools that agents may use: host:port, *.domain:port, host:*; tls:// before one for"
         " TLS. Empty for none.",
     )
-    tool_timeout: float = Field(30.0, gt=0, le=3600, description="Seconds that one call of a tool may take.")
+    tool_timeout: float = Field(30.0, gt=0, le=3600, description="Time limit in seconds for a call of a tool.")
     tool_tls_ca: Path | None = Field(
-        None, description="PEM file with the CA of the certificates of tls:// tools; none for gRPC's own list."
+        None, description="PEM file with the CA of tls:// tools; none for the default CAs of gRPC."
     )
     tool_tls_cert: Path | None = Field(
-        None, description="PEM file with the certificate chain to show to tls:// tools, if they ask for one."
+        None, description="PEM file with the client certificate chain for tls:// tools that require one."
     )
     tool_tls_key: Path | None = Field(None, description="PEM file with the private key of tool_tls_cert.")
 

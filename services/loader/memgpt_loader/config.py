@@ -15,37 +15,49 @@ class LoaderSettings(MemoryClientSection):
 
     port: int = Field(50053, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
     spool_dir: Path | None = Field(
-        None, description="Folder for uploads until they are read; spool in the suite's folder if not set."
+        None, description="Folder for uploads that wait to be parsed; default: spool in the home folder of the suite."
     )
     spool_bytes: int = Field(
-        2048 * _MIB, ge=_MIB, description="Bytes of uploads at a time until they are read; a load has half at most."
+        2048 * _MIB,
+        ge=_MIB,
+        description="Maximum total size in bytes of uploads that wait to be parsed; one load may use half of it.",
     )
-    max_file_bytes: int = Field(256 * _MIB, ge=1, description="Bytes of a file at most.")
-    max_pages: int = Field(10_000, ge=1, description="Pages, slides, sheets or chapters of a file at most.")
-    max_chars: int = Field(300_000_000, ge=1, description="Characters of text in a file at most.")
+    max_file_bytes: int = Field(256 * _MIB, ge=1, description="Maximum size of a file in bytes.")
+    max_pages: int = Field(10_000, ge=1, description="Maximum number of pages, slides, sheets or chapters in a file.")
+    max_chars: int = Field(300_000_000, ge=1, description="Maximum number of characters of text in a file.")
     max_unpacked_bytes: int = Field(
-        1024 * _MIB, ge=_MIB, description="Bytes at most of all that is packed in a file, such as an office document."
+        1024 * _MIB,
+        ge=_MIB,
+        description="Maximum unpacked size in bytes of a compressed file, such as an office document.",
     )
-    passage_tokens: int = Field(300, ge=20, le=1000, description="Tokens of a passage at most.")
+    passage_tokens: int = Field(300, ge=20, le=1000, description="Maximum number of tokens in a passage.")
     passage_overlap: int = Field(
-        0, ge=0, le=500, description="Tokens at most that a passage repeats of the one before it on the same page."
+        0,
+        ge=0,
+        le=500,
+        description="Maximum number of tokens that a passage repeats from the previous one on the same page.",
     )
     parser_processes: int = Field(
         2,
         ge=1,
         le=64,
-        description="Files that are parsed at a time, each in a process; a load that has none gets one more.",
+        description="Number of files parsed concurrently, each in its own process. A load with no running parser "
+        "may start one more.",
     )
     parser_memory_bytes: int = Field(
-        1024 * _MIB, ge=300 * _MIB, description="Memory of a parser process; a file that needs more fails."
+        1024 * _MIB,
+        ge=300 * _MIB,
+        description="Memory limit of a parser process in bytes; a file that needs more fails.",
     )
-    parser_seconds: float = Field(120.0, gt=0, description="Seconds to read a file of up to a million characters.")
-    upload_pause_seconds: float = Field(60.0, gt=0, description="Seconds that an upload may take for each MiB.")
-    idle_seconds: float = Field(3600.0, gt=0, description="After this time without uploads a load is cancelled.")
+    parser_seconds: float = Field(
+        120.0, gt=0, description="Time limit in seconds for each million characters of a file."
+    )
+    upload_pause_seconds: float = Field(60.0, gt=0, description="Time limit in seconds for each MiB of an upload.")
+    idle_seconds: float = Field(3600.0, gt=0, description="Seconds without an upload after which a load is cancelled.")
     store_retry_seconds: float = Field(
         120.0,
         ge=0,
-        description="How long a file is tried again while Memory is out of reach, or no parser can be started.",
+        description="Seconds for which a file is retried while Memory is unreachable or no parser can be started.",
     )
 
     @model_validator(mode="after")

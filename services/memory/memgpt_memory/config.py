@@ -39,57 +39,68 @@ class MemorySettings(ServiceSection):
     port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
     uri: str = Field(
         "~/.memgpt/milvus.db",
-        description="Where Milvus is: a file ending in .db for Milvus Lite, or a server's URI such as "
+        description="Location of the store: a file ending in .db for Milvus Lite, or the URI of a server, such as "
         "http://localhost:19530.",
     )
-    token: SecretStr = Field(SecretStr(""), description="Credential of a Milvus server: user:password, or an API key.")
+    token: SecretStr = Field(SecretStr(""), description="Credential for a Milvus server: user:password, or an API key.")
     first_key_file: Path | None = Field(
         None,
         description="File that gets an API key with the role operator when a store that has no keys is opened and "
         "credentials are required; none to create no key.",
     )
-    timeout: float = Field(10.0, gt=0, le=600, description="Seconds that one call of Milvus may take.")
+    timeout: float = Field(10.0, gt=0, le=600, description="Time limit in seconds for a call to Milvus.")
     sync: Literal["always", "interval", "never"] = Field(
         "always",
-        description="When writes to a Milvus Lite file are on the disk: before each is acknowledged (always), every "
-        "sync_seconds, or when the system writes them (never). A power cut loses what is not; a killed process "
-        "loses nothing.",
+        description="When writes to a Milvus Lite file are synced to disk: before each is acknowledged (always), every "
+        "sync_seconds (interval), or when the operating system does it (never). A power cut loses writes that are not "
+        "synced; a killed process loses nothing.",
     )
-    sync_seconds: float = Field(1.0, gt=0, le=600, description='Seconds between two syncs with sync = "interval".')
+    sync_seconds: float = Field(1.0, gt=0, le=600, description='Seconds between syncs if sync = "interval".')
     lease_seconds: float = Field(
-        10.0, gt=0, le=600, description="Seconds that an agent's turn waits for a holder that fell silent."
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds without renewal after which the lease of a turn expires and another worker may take "
+        "it over.",
     )
     embedding: Literal["wordllama", "openai"] = Field(
-        "wordllama", description="Embedding model: the bundled one, or an OpenAI-compatible endpoint."
+        "wordllama", description="Where embeddings come from: the bundled model, or an OpenAI-compatible endpoint."
     )
-    embedding_model: str = Field("text-embedding-3-small", description="Name of the model sent to the endpoint.")
+    embedding_model: str = Field("text-embedding-3-small", description="Name of the embedding model at the endpoint.")
     embedding_dimension: int = Field(
-        1536, ge=2, le=32768, description="Dimensions of the endpoint's vectors; the bundled model's are 256."
+        1536, ge=2, le=32768, description="Number of dimensions of the endpoint's vectors; the bundled model has 256."
     )
     embedding_base_url: str = Field(
-        "", description="The endpoint, such as http://localhost:11434/v1; empty for OpenAI's own."
+        "", description="Base URL of the endpoint, such as http://localhost:11434/v1; empty for OpenAI."
     )
-    embedding_api_key: SecretStr = Field(SecretStr(""), description="Sent to the endpoint as a bearer token.")
+    embedding_api_key: SecretStr = Field(SecretStr(""), description="API key of the endpoint, sent as a bearer token.")
     embedding_send_dimension: bool = Field(
-        False, description="Whether to ask the endpoint for embedding_dimension; not every endpoint knows the field."
+        False, description="Whether requests contain embedding_dimension; not every endpoint supports it."
     )
-    embedding_timeout: float = Field(30.0, gt=0, le=600, description="Seconds that one call of the endpoint may take.")
+    embedding_timeout: float = Field(
+        30.0, gt=0, le=600, description="Time limit in seconds for a request to the endpoint."
+    )
     embedding_batch: int = Field(
-        128, ge=1, le=4096, description="Most texts of one call; fewer are sent where the endpoint refuses so many."
+        128,
+        ge=1,
+        le=4096,
+        description="Maximum number of texts in a request; reduced automatically if the endpoint refuses it.",
     )
-    embedding_headers: dict[str, SecretStr] = Field({}, description="Further headers of every call of the endpoint.")
-    embedding_query: dict[str, SecretStr] = Field({}, description="Further query parameters of every call.")
+    embedding_headers: dict[str, SecretStr] = Field(
+        {}, description="Additional headers of every request to the endpoint."
+    )
+    embedding_query: dict[str, SecretStr] = Field({}, description="Additional query parameters of every request.")
 
     reembed: Literal["", "wordllama", "openai"] = Field(
-        "", description="Embedding model that `memgpt reembed` moves the store to; none if empty."
+        "", description="Embedding model that `memgpt reembed` moves the store to; empty for none."
     )
-    reembed_model: str = Field("text-embedding-3-small", description="As embedding_model, of that model.")
-    reembed_dimension: int = Field(1536, ge=2, le=32768, description="As embedding_dimension, of that model.")
-    reembed_base_url: str = Field("", description="As embedding_base_url, of that model.")
-    reembed_api_key: SecretStr = Field(SecretStr(""), description="As embedding_api_key, of that model.")
-    reembed_send_dimension: bool = Field(False, description="As embedding_send_dimension, of that model.")
-    reembed_headers: dict[str, SecretStr] = Field({}, description="As embedding_headers, of that model.")
-    reembed_query: dict[str, SecretStr] = Field({}, description="As embedding_query, of that model.")
+    reembed_model: str = Field("text-embedding-3-small", description="embedding_model of the target model.")
+    reembed_dimension: int = Field(1536, ge=2, le=32768, description="embedding_dimension of the target model.")
+    reembed_base_url: str = Field("", description="embedding_base_url of the target model.")
+    reembed_api_key: SecretStr = Field(SecretStr(""), description="embedding_api_key of the target model.")
+    reembed_send_dimension: bool = Field(False, description="embedding_send_dimension of the target model.")
+    reembed_headers: dict[str, SecretStr] = Field({}, description="embedding_headers of the target model.")
+    reembed_query: dict[str, SecretStr] = Field({}, description="embedding_query of the target model.")
 
     def lite_file(self, home: Path) -> Path | None:
         """Return the path of the Milvus Lite file, or None for a server; `home` is the suite's folder."""

@@ -311,7 +311,7 @@ def tool_unavailable(message: str, *, address: str, retry_after: float | None = 
 def load_held_elsewhere(
     message: str, *, load_id: str, retry_after: float | None = None, **details: object
 ) -> Unavailable:
-    """Another Loader works on the load."""
+    """Another Loader took over the load during the call."""
     return Unavailable(
         Reason.LOAD_HELD_ELSEWHERE, message, metadata={"load_id": load_id, **details}, retry_after=retry_after
     )

@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 class ClientSettings(Section):
     """Settings in ``[client]``: addresses of the services. Without addresses, commands start their own services."""
 
-    agent_address: str = Field("", description="host:port of the Agent; empty to start the services here.")
-    loader_address: str = Field("", description="host:port of the Loader; empty to start the services here.")
-    memory_address: str = Field("", description="host:port of Memory, for `memgpt search` and `memgpt reembed`.")
-    tls: bool = Field(False, description="Whether the services speak TLS.")
-    tls_ca: Path | None = Field(None, description="PEM file with the CA of the services; none for gRPC's own list.")
+    agent_address: str = Field(
+        "", description="Address of the Agent, as host:port; empty to start the services on this machine."
+    )
+    loader_address: str = Field(
+        "", description="Address of the Loader, as host:port; empty to start the services on this machine."
+    )
+    memory_address: str = Field(
+        "", description="Address of Memory, as host:port, for `memgpt search` and `memgpt reembed`."
+    )
+    tls: bool = Field(False, description="Whether to connect to the services over TLS.")
+    tls_ca: Path | None = Field(
+        None, description="PEM file with the CA of the services; none for the default CAs of gRPC."
+    )
     tls_cert: Path | None = Field(None, description="PEM file with this client's certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key of tls_cert.")
 

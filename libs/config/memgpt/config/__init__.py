@@ -60,23 +60,27 @@ class ServiceSection(Section):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
     port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; 0 for any free one.")
-    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 for none.")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of the Prometheus metrics; 0 to disable them."
+    )
 
 
 class MemoryClientSection(ServiceSection):
     """The settings in the section of a service that calls Memory."""
 
-    memory_address: str = Field(default="127.0.0.1:50052", min_length=1, description="host:port of the Memory service.")
-    memory_tls: bool = Field(default=False, description="Whether Memory speaks TLS.")
+    memory_address: str = Field(
+        default="127.0.0.1:50052", min_length=1, description="Address of the Memory service, as host:port."
+    )
+    memory_tls: bool = Field(default=False, description="Whether to connect to Memory over TLS.")
     memory_tls_ca: Path | None = Field(
-        default=None, description="PEM file with the CA of Memory's certificate; none for gRPC's own list."
+        default=None, description="PEM file with the CA of Memory's certificate; none for the default CAs of gRPC."
     )
     memory_tls_cert: Path | None = Field(
-        default=None, description="PEM file with the certificate chain to show to Memory, if it asks for one."
+        default=None, description="PEM file with the client certificate chain, if Memory requires one."
     )
     memory_tls_key: Path | None = Field(default=None, description="PEM file with the private key of memory_tls_cert.")
     memory_tls_server_name: str = Field(
-        default="", description="Name in Memory's certificate, if it is not the host of memory_address."
+        default="", description="Host name in Memory's certificate, if it differs from the host of memory_address."
     )
 
     @model_validator(mode="after")
@@ -94,40 +98,58 @@ class ServerSettings(Section):
     """``[server]``: the settings of every server of the suite."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least level logged."
+        default="info", description="Minimum level of logged events."
     )
     log_format: Literal["json", "console"] = Field(
-        default="console", description="One JSON object a line, or for people."
+        default="console", description="Format of the log: one JSON object per line, or text for people."
     )
-    reflection: bool = Field(default=True, description="Whether clients such as grpcurl may ask for the schema.")
-    metrics_host: str = Field(default="127.0.0.1", description="Address of the Prometheus endpoint.")
-    default_deadline: float = Field(default=60.0, gt=0, description="Seconds for a unary call without a deadline.")
-    stream_deadline: float = Field(default=3600.0, gt=0, description="Seconds for a streaming call without a deadline.")
-    max_concurrent_calls: int = Field(default=256, ge=1, description="Unary calls under way; more are shed.")
-    max_concurrent_streams: int = Field(default=512, ge=1, description="Streaming calls under way; more are shed.")
+    reflection: bool = Field(
+        default=True, description="Whether to serve gRPC reflection, which clients such as grpcurl use."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address on which the Prometheus metrics are served.")
+    default_deadline: float = Field(
+        default=60.0, gt=0, description="Time limit in seconds for a unary call without a deadline."
+    )
+    stream_deadline: float = Field(
+        default=3600.0, gt=0, description="Time limit in seconds for a streaming call without a deadline."
+    )
+    max_concurrent_calls: int = Field(
+        default=256, ge=1, description="Maximum number of concurrent unary calls; further ones are rejected."
+    )
+    max_concurrent_streams: int = Field(
+        default=512, ge=1, description="Maximum number of concurrent streaming calls; further ones are rejected."
+    )
     max_message_bytes: int = Field(
-        default=32 * 1024 * 1024, ge=65536, le=256 * 1024 * 1024, description="Largest message received or sent."
+        default=32 * 1024 * 1024,
+        ge=65536,
+        le=256 * 1024 * 1024,
+        description="Maximum size of a message in bytes, received or sent.",
     )
     keep_alive_seconds: float = Field(
-        default=15.0, gt=0, description="Seconds of silence after which a stream sends a sign of life."
+        default=15.0, gt=0, description="Seconds of silence after which a stream sends a keep-alive message."
     )
     max_connection_age: float = Field(
-        default=0.0, ge=0, description="Seconds after which a connection is renewed, so that load spreads; 0 for never."
+        default=0.0,
+        ge=0,
+        description="Maximum age of a connection in seconds, so that load spreads over replicas; 0 for no limit.",
     )
     drain_pause: float = Field(
-        default=1.0, ge=0, description="Seconds between NOT_SERVING and refusing calls, on SIGTERM."
+        default=1.0, ge=0, description="Seconds between reporting NOT_SERVING and rejecting calls, after SIGTERM."
     )
-    drain_grace: float = Field(default=10.0, ge=0, description="Seconds that calls under way get to finish.")
+    drain_grace: float = Field(
+        default=10.0, ge=0, description="Seconds that calls in progress have to finish after SIGTERM."
+    )
     tls_cert: Path | None = Field(
-        default=None, description="PEM file with the server's certificate chain; none for plaintext."
+        default=None, description="PEM file with the server's certificate chain; none for plaintext connections."
     )
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
     tls_client_ca: Path | None = Field(
-        default=None, description="PEM file with the CA that clients' certificates must have."
+        default=None, description="PEM file with the CA that must have signed the certificates of clients."
     )
     tls_client_names: tuple[str, ...] = Field(
         default=(),
-        description="Names in the certificates of clients that may call: DNS names, SPIFFE ids or common names; a "
+        description="Names of the clients that may call, as in their certificates: DNS names, SPIFFE ids or "
+        "common names; a "
         "name that ends with * allows all that begin so; none allows every certificate of the CA.",
     )
     service_key: SecretStr = Field(

@@ -205,8 +205,8 @@ FORMAT = Format(
         XZ: (".xz", ".txz"),
     },
     parse=_parse,
-    reads="each file in it, of all formats, as a document under its name",
-    omits="files in it that cannot be read",
+    reads="each contained file of any supported format, as a document under its name",
+    omits="contained files that cannot be read",
     pages="files",
     signature=_signature,
 )

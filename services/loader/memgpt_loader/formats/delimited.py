@@ -164,6 +164,6 @@ FORMAT = Format(
     name="table",
     media_types={CSV: (".csv",), TSV: (".tsv", ".tab")},
     parse=_parse,
-    reads="rows, each cell with the name of its column; the header may stand below a preamble",
-    omits="quotation marks that are never closed (their lines are read as they stand), bytes that cannot be decoded",
+    reads="rows, each cell with the name of its column; the header row may follow a preamble",
+    omits="unclosed quotation marks (their lines are read unchanged), bytes that cannot be decoded",
 )

@@ -32,8 +32,8 @@ FORMAT = Format(
     name="web page",
     media_types={HTML: (".html", ".htm", ".xhtml")},
     parse=_parse,
-    reads="what a reader sees, without navigation and scripts: headings, lists, tables, links, equations, labels of "
-    "drawings, alternative texts, what is said to readers without scripts or frames",
+    reads="visible content without navigation and scripts: headings, lists, tables, links, equations, labels in "
+    "drawings, alternative texts, fallback content for browsers without scripts or frames",
     omits="bytes that cannot be decoded",
     signature=_signature,
 )

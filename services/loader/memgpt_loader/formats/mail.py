@@ -333,8 +333,8 @@ FORMAT = Format(
     name="e-mail message",
     media_types={MAIL: (".eml",)},
     parse=_parse,
-    reads="subject, sender, recipients, date, the part that holds the text, invitations, delivery reports, forwarded "
-    "messages, and attached files of all formats",
-    omits="attached files that cannot be read, parts nested too deep",
+    reads="subject, sender, recipients, date, text, invitations, delivery reports, forwarded messages, and "
+    "attachments of any supported format",
+    omits="attachments that cannot be read, parts nested too deeply",
     signature=_signature,
 )

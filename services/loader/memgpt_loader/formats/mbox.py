@@ -80,7 +80,7 @@ FORMAT = Format(
     name="mailbox",
     media_types={MBOX: (".mbox",)},
     parse=parse,
-    reads="the messages one after the other, each like an e-mail message",
-    omits="messages and attached files that cannot be read",
+    reads="all messages in order, each read like an e-mail message",
+    omits="messages and attachments that cannot be read",
     signature=_signature,
 )

@@ -99,6 +99,6 @@ FORMAT = Format(
     name="notebook",
     media_types={NOTEBOOK: (".ipynb",)},
     parse=_parse,
-    reads="text and code of the cells, and output that is text",
-    omits="pictures among the output",
+    reads="text and code of the cells, and their text output",
+    omits="images in the output",
 )

@@ -99,7 +99,7 @@ _READS = (
     "paragraphs, headings, numbered lists, tables, sheets as displayed, slides from top to bottom, links, text boxes, "
     "charts, equations, notes, comments, headers, footers and alternative texts"
 )
-_OMITS = "hidden text, pictures without alternative text, embedded objects"
+_OMITS = "hidden text, images without alternative text, embedded objects"
 
 FORMAT = Format(
     name="OpenDocument file",

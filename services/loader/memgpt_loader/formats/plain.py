@@ -45,6 +45,6 @@ FORMAT = Format(
         XML: tuple(_XML.split()),
     },
     parse=parse,
-    reads="all text as it stands, in any common encoding, without codes for a terminal",
+    reads="all text unchanged, in any common encoding, without terminal control codes",
     omits="bytes that cannot be decoded",
 )

@@ -61,9 +61,9 @@ FORMAT = Format(
     name="presentation",
     media_types={PPTX: (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx")},
     parse=_parse,
-    reads="titles, text, numbered lists and tables of the slides from top to bottom, charts, diagrams, equations, "
-    "alternative texts, comments and the speaker's notes",
-    omits="pictures without alternative text, sounds, films, embedded objects",
+    reads="titles, text, numbered lists and tables from top to bottom; charts, diagrams, equations, alternative "
+    "texts, comments and speaker notes",
+    omits="images without alternative text, audio, video, embedded objects",
     pages="slides",
     signature=lambda inspected: PPTX if inspected.is_office("ppt/") else "",
     first_bytes=ZIP,

@@ -59,6 +59,6 @@ FORMAT = Format(
     media_types={RTF: (".rtf",)},
     parse=_parse,
     reads="paragraphs, tables, footnotes, comments, headers and footers",
-    omits="pictures and embedded objects",
+    omits="images and embedded objects",
     signature=_signature,
 )

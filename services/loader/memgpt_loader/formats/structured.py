@@ -190,6 +190,6 @@ FORMAT = Format(
     name="JSON document",
     media_types={JSON: (".json", ".geojson", ".jsonc", ".json5"), JSONL: (".jsonl", ".ndjson")},
     parse=_parse,
-    reads="values, each with its path; also of several documents in a file, with comments, and of repeated keys",
+    reads="every value with its path, including several documents in one file, comments, and repeated keys",
     omits="records that cannot be parsed",
 )

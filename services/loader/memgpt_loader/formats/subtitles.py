@@ -71,7 +71,7 @@ FORMAT = Format(
     name="subtitle file",
     media_types={SRT: (".srt", ".sbv"), VTT: (".vtt",), ASS: (".ass", ".ssa")},
     parse=_parse,
-    reads="what is said, with the speaker's name where it is marked, without times",
+    reads="spoken text, with speaker names where present, without timestamps",
     omits="bytes that cannot be decoded",
     signature=_signature,
 )

@@ -54,9 +54,9 @@ FORMAT = Format(
     name="workbook",
     media_types={XLSX: (".xlsx", ".xlsm", ".xltx", ".xltm")},
     parse=_parse,
-    reads="rows of the sheets as displayed, each cell with the name of its column, links, comments, text boxes, "
-    "charts and alternative texts",
-    omits="formulas that were never calculated (their text is read), pictures without alternative text",
+    reads="rows as displayed, each cell with the name of its column; links, comments, text boxes, charts and "
+    "alternative texts",
+    omits="formulas without a stored result (their text is read), images without alternative text",
     pages="sheets",
     signature=lambda inspected: XLSX if inspected.is_office("xl/") else "",
     first_bytes=ZIP,

@@ -121,9 +121,9 @@ def load_not_found(load_id: str) -> NotFound:
 
 
 def load_elsewhere(load_id: str) -> Unavailable:
-    """Return the error for a load that another Loader works on."""
+    """Return the error for a load whose coordination moves to another Loader during a call."""
     return reasons.load_held_elsewhere(
-        "another Loader works on this load; retry, since it releases a load that nobody watches or uploads to",
+        "another Loader has taken over this load; retry on any Loader",
         load_id=load_id,
         retry_after=2.0,
     )

@@ -238,8 +238,7 @@ const (
 	//
 	//	{"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 	ErrorReason_ERROR_REASON_TOOL_UNAVAILABLE ErrorReason = 145
-	// UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
-	// has nothing to process.
+	// UNAVAILABLE: another Loader took over the coordination of the load during the call. Retry on any Loader.
 	//
 	//	{"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
 	ErrorReason_ERROR_REASON_LOAD_HELD_ELSEWHERE ErrorReason = 146

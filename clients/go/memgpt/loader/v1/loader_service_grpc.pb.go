@@ -48,9 +48,10 @@ type LoaderServiceClient interface {
 	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(ctx context.Context, in *CreateLoadRequest, opts ...grpc.CallOption) (*CreateLoadResponse, error)
 	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-	// before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+	// before the file is processed; if another Loader coordinates the load, when the file has been processed.
+	// INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+	// the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+	// disk quota is used up; a single load gets at most half of that quota.
 	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
 	// quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
 	UploadFile(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadFileRequest, UploadFileResponse], error)
@@ -176,9 +177,10 @@ type LoaderServiceServer interface {
 	// current state of the load. INVALID_ARGUMENT if a file name occurs twice; NOT_FOUND if `source_id` does not exist.
 	CreateLoad(context.Context, *CreateLoadRequest) (*CreateLoadResponse, error)
 	// Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-	// before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-	// withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-	// stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+	// before the file is processed; if another Loader coordinates the load, when the file has been processed.
+	// INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+	// the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+	// disk quota is used up; a single load gets at most half of that quota.
 	// DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
 	// quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
 	UploadFile(grpc.ClientStreamingServer[UploadFileRequest, UploadFileResponse]) error

@@ -123,7 +123,7 @@ func (x *GetBlockResponse) GetBlock() *Block {
 	return nil
 }
 
-// Request of ListNumber of blocks.
+// Request of ListBlocks.
 type ListBlocksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
@@ -169,7 +169,7 @@ func (x *ListBlocksRequest) GetAgentId() string {
 	return ""
 }
 
-// Response of ListNumber of blocks.
+// Response of ListBlocks.
 type ListBlocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All blocks of the agent, at most 32.

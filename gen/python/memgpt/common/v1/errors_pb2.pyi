@@ -278,8 +278,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
     """
     ERROR_REASON_LOAD_HELD_ELSEWHERE: _ErrorReason.ValueType  # 146
-    """UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
-    has nothing to process.
+    """UNAVAILABLE: another Loader took over the coordination of the load during the call. Retry on any Loader.
 
         {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
     """
@@ -566,8 +565,7 @@ ERROR_REASON_TOOL_UNAVAILABLE: ErrorReason.ValueType  # 145
     {"reason": "TOOL_UNAVAILABLE", "domain": "memgpt", "metadata": {"address": "tools.example.org:443"}}
 """
 ERROR_REASON_LOAD_HELD_ELSEWHERE: ErrorReason.ValueType  # 146
-"""UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
-has nothing to process.
+"""UNAVAILABLE: another Loader took over the coordination of the load during the call. Retry on any Loader.
 
     {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
 """

@@ -105,9 +105,10 @@ class LoaderServiceServicer:
 
     def UploadFile(self, request_iterator, context):
         """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-        before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-        withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-        stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+        before the file is processed; if another Loader coordinates the load, when the file has been processed.
+        INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+        the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+        disk quota is used up; a single load gets at most half of that quota.
         DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
         quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
         """

@@ -50,9 +50,10 @@ class LoaderServiceStub:
     """
     UploadFile: _grpc.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]
     """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-    before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-    withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-    stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+    before the file is processed; if another Loader coordinates the load, when the file has been processed.
+    INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+    the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+    disk quota is used up; a single load gets at most half of that quota.
     DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
     quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
     """
@@ -89,9 +90,10 @@ class LoaderServiceAsyncStub(LoaderServiceStub):
     """
     UploadFile: _aio.StreamUnaryMultiCallable[_loader_service_pb2.UploadFileRequest, _loader_service_pb2.UploadFileResponse]  # type: ignore[assignment]
     """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-    before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-    withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-    stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+    before the file is processed; if another Loader coordinates the load, when the file has been processed.
+    INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+    the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+    disk quota is used up; a single load gets at most half of that quota.
     DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
     quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
     """
@@ -137,9 +139,10 @@ class LoaderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_loader_service_pb2.UploadFileResponse, _abc.Awaitable[_loader_service_pb2.UploadFileResponse]]:
         """Uploads the bytes of a file: first the header, then chunks of at most 64 KiB. Returns when all bytes have arrived,
-        before the file is processed; if another Loader coordinates the load, when the file has been processed. INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or
-        withdraw it (see Header), because the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader
-        stops reading the stream while its disk quota is used up; a single load gets at most half of that quota.
+        before the file is processed; if another Loader coordinates the load, when the file has been processed.
+        INVALID_ARGUMENT if size or hash differ from the manifest; upload the file again or withdraw it (see Header), because
+        the load waits for it. FAILED_PRECONDITION if the file is not awaited. The Loader stops reading the stream while its
+        disk quota is used up; a single load gets at most half of that quota.
         DEADLINE_EXCEEDED if an upload is slower than 1 MiB per minute (by default), because other uploads may wait for its
         quota. RESOURCE_EXHAUSTED if the disk cannot be written. Safe to retry.
         """

@@ -71,7 +71,7 @@ Global___GetBlockResponse: _TypeAlias = GetBlockResponse  # noqa: Y015
 
 @_typing.final
 class ListBlocksRequest(_message.Message):
-    """Request of ListNumber of blocks."""
+    """Request of ListBlocks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,7 +93,7 @@ Global___ListBlocksRequest: _TypeAlias = ListBlocksRequest  # noqa: Y015
 
 @_typing.final
 class ListBlocksResponse(_message.Message):
-    """Response of ListNumber of blocks."""
+    """Response of ListBlocks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,9 +27,9 @@ FORMAT = Format(
     name="PDF",
     media_types={PDF: (".pdf",)},
     parse=_parse,
-    reads="text in reading order without running headers and page numbers, filled form fields, typed text and notes on "
-    "pages, attached files",
-    omits="scanned pages, pages in fonts that cannot be decoded, attached files of other kinds",
+    reads="text in reading order without running headers and page numbers, form fields, text annotations, "
+    "attached files",
+    omits="scanned pages, pages whose fonts cannot be decoded, attached files of unsupported formats",
     pages="pages",
     signature=_signature,
     first_bytes=b"%PDF-",

@@ -476,8 +476,7 @@ export enum ErrorReason {
   TOOL_UNAVAILABLE = 145,
 
   /**
-   * UNAVAILABLE: another Loader works on the load. Retry on that Loader, or here: the Loader releases the load when it
-   * has nothing to process.
+   * UNAVAILABLE: another Loader took over the coordination of the load during the call. Retry on any Loader.
    *
    *     {"reason": "LOAD_HELD_ELSEWHERE", "domain": "memgpt", "metadata": {"load_id": "load_0192"}}
    *

@@ -65,7 +65,7 @@ export const GetBlockResponseSchema: GenMessage<GetBlockResponse> = /*@__PURE__*
   messageDesc(file_memgpt_memory_v1_block_service, 1);
 
 /**
- * Request of ListNumber of blocks.
+ * Request of ListBlocks.
  *
  * @generated from message memgpt.memory.v1.ListBlocksRequest
  */
@@ -86,7 +86,7 @@ export const ListBlocksRequestSchema: GenMessage<ListBlocksRequest> = /*@__PURE_
   messageDesc(file_memgpt_memory_v1_block_service, 2);
 
 /**
- * Response of ListNumber of blocks.
+ * Response of ListBlocks.
  *
  * @generated from message memgpt.memory.v1.ListBlocksResponse
  */
