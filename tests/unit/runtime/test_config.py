@@ -69,7 +69,8 @@ def test_one_file_serves_every_service(tmp_path: Path) -> None:
         ),
         (
             "[server]\nlog_level = 'loud'",
-            "FILE: server.log_level: input should be 'debug', 'info', 'warning' or 'error' (Minimum level of logged events)",
+            "FILE: server.log_level: input should be 'debug', 'info', 'warning' or 'error'"
+            " (Minimum level of logged events)",
         ),
         (
             "[server]\ntls_cert = 'c.pem'",
