@@ -12,6 +12,7 @@ import click
 import typer.main
 from memgpt.cli.main import app
 
+from tests.support import chat_exports, letta_database, memgpt_home
 from tests.support.ports import free_ports
 from tests.support.processes import service_environment
 from tests.support.scripted_tool import ScriptedTool, result
@@ -35,6 +36,10 @@ def test_every_command(tmp_path: Path) -> None:
     known = set(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
     (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees.")
     (tmp_path / "more.txt").write_text("Black tea is steeped in boiling water.")
+    letta_database.Database("0.11", 30).write_sqlite(tmp_path / "letta.db")
+    (tmp_path / "memgpt").mkdir()
+    memgpt_home.write_0_3(tmp_path / "memgpt", messages=30)
+    chats = chat_exports.write_zip(tmp_path / "chats.zip", {"conversations.json": [chat_exports.chatgpt()]})
     exported, saved = str(tmp_path / "ada.jsonl"), str(tmp_path / "store.tar")
     settings = {"MEMGPT_AGENT_TOOL_ADDRESSES": tool.address}
     with tool, Suite(tmp_path / "home", **settings) as suite:
@@ -92,6 +97,12 @@ def test_every_command(tmp_path: Path) -> None:
         run("tools", "remove", tool.address, "--agent", "Ada")
         run("export", "agent", "Ada", "-o", exported)
         run("import", "agent", exported, "--name", "Eve")
+        assert "messages.jsonl" in run("import", "letta", "--sql")
+        run("import", "letta", "--sqlite", str(tmp_path / "letta.db"), "--agent", "Ada", "--name", "Ada of Letta")
+        run("import", "memgpt", str(tmp_path / "memgpt"), "--name", "Ada of MemGPT")
+        run("import", "chatgpt", str(chats))
+        run("import", "claude", str(chats), "--dry-run")
+        run("import", "mem0", "-", stdin=json.dumps(chat_exports.MEM0))
         run("rename", "agent", "Eve", "Eva")
         run("show", "notes", "--agent", "Eva")
         run("delete", "note", "passage_none", "--agent", "Eva", code=1)

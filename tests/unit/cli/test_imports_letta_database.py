@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import CliError
-from memgpt.cli.imports.letta.database import Choice, read_letta
-from memgpt.cli.imports.letta.dump import open_dump
+from memgpt.cli.imports.letta.database import Choice, open_letta
 from memgpt.cli.imports.letta.tables import TABLES, script
 from memgpt.cli.imports.pieces import Agent, Contents, Results
 from memgpt.cli.imports.plan import Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report
-from memgpt.cli.imports.sqlite_database import open_database
 
 from tests.support import letta_database as letta
 from tests.support.postgres import Postgres, running_postgres
@@ -38,9 +36,8 @@ def postgres() -> Iterator[Postgres]:
 
 @contextmanager
 def read(path: Path, report: Report, choice: Choice | None = None) -> Iterator[Contents]:
-    opened = open_dump(path, TABLES) if path.is_dir() else open_database(path)
-    with opened as database:
-        yield read_letta(database, choice or Choice(), report)
+    with open_letta(path, choice or Choice(), report, is_dump=path.is_dir()) as contents:
+        yield contents
 
 
 def dumped(server: Postgres, database: str, folder: Path) -> Path:

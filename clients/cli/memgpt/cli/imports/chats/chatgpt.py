@@ -11,11 +11,11 @@ from memgpt.cli.imports import names
 from memgpt.cli.imports.chats.exports import Export
 from memgpt.cli.imports.chats.json_array import read_array
 from memgpt.cli.imports.chats.transcript import Said, document
-from memgpt.cli.imports.letta.messages import string
 from memgpt.cli.imports.pieces import Contents, Document, Source
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.values import string
 
 _FILES = r"conversations(-\d+)?\.json"
 _SPEAKERS = {"user": "User", "assistant": "ChatGPT"}

@@ -11,11 +11,11 @@ from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import read_json
 from memgpt.cli.imports.chats.memories import agent_with
-from memgpt.cli.imports.letta.messages import string
 from memgpt.cli.imports.pieces import Contents, Passage
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.values import string
 
 _TAGS = (("user_id", "user"), ("agent_id", "agent"), ("run_id", "run"), ("actor_id", "actor"))
 _READ = frozenset({"id", "memory", "hash", "created_at", "updated_at", "categories", "metadata"})

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memgpt.cli.imports.bounded import read_bytes
-from memgpt.cli.imports.letta.messages import string
 from memgpt.cli.imports.pieces import Profile, ProfileKind
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.sqlite_database import Database
+from memgpt.cli.imports.values import string
 
 _MAX_TEXT = 1 << 20
 _FOLDERS = (

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json, read_json
+from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.homes.archival import COLUMNS
 from memgpt.cli.imports.homes.inert_pickle import Inert, read_pickle
-from memgpt.cli.imports.letta.core_memory import blocks_in, number
-from memgpt.cli.imports.letta.messages import Dropped, Summary, content_of, string
+from memgpt.cli.imports.letta.core_memory import blocks_in
+from memgpt.cli.imports.letta_messages import Content, Summary, read_content
 from memgpt.cli.imports.pieces import Agent, Document, Message, Passage, Source
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.spool import Spool
 from memgpt.cli.imports.sqlite_database import Database, Row
+from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.values import number, string
 
 _MAX_STATE = 64 << 20
 _SAVED = re.compile(r"(\d{4}-\d\d-\d\d)_(\d\d)_(\d\d)_(\d\d)_([AP]M)")
@@ -118,15 +123,14 @@ def _agent(home: Path, name: str, archival: Database, zone: tzinfo, report: Repo
     else:
         report.left_out(where, "messages before the window; their file is missing", history.name)
         entries = window
-    summary = next(
-        (found.text for each in window if isinstance(found := content_of(each.row, replies=False), Summary)), ""
-    )
+    summary = next((found.text for each in window if isinstance(found := _content(each), Summary)), "")
     nodes = folder / "persistence_manager" / "index" / _NODES
     sources = tuple(each for each in _items(config.get("data_sources")) if isinstance(each, str))
     start = _start(entries, window)
     return Agent(
         name=string(config.get("name")) or name,
         system=string(state.get("system")),
+        stock_system=is_stock_prompt(string(state.get("system"))),
         model=string(state.get("model")) or string(config.get("model")),
         context_window=number(config.get("context_window")),
         blocks=tuple(blocks_in(state.get("memory"))),
@@ -154,9 +158,9 @@ def _history(path: Path, zone: tzinfo) -> list[_Entry]:
 def _entry(message: Any, timestamp: Any, zone: tzinfo) -> _Entry:
     """Return a message in the shape of later versions: with ids of calls, which this version did not have."""
     message = _object(message)
-    row: dict[str, Any] = {"role": message.get("role"), "text": string(message.get("content"))}
+    row: dict[str, Any] = {"role": string(message.get("role")), "text": _readable(string(message.get("content")))}
     if row["role"] == "user":
-        row["name"] = message.get("name")
+        row["name"] = string(message.get("name"))
     call = message.get("function_call")
     if isinstance(call, dict):
         function = {"name": string(call.get("name")), "arguments": string(call.get("arguments"))}
@@ -175,9 +179,24 @@ def _time_in(text: str, zone: tzinfo) -> datetime | None:
     return parse_time(envelope.get("time"), zone) if isinstance(envelope, dict) else None
 
 
+def _readable(text: str) -> str:
+    """Return an envelope without the escapes of this version, which keep searches from finding other scripts."""
+    if "\\u" not in text or not text.startswith("{"):
+        return text
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _content(entry: _Entry) -> Content | None:
+    with Report() as unused:
+        return read_content(Fields(entry.row, ""), plain=False, report=unused)
+
+
 def _start(entries: Sequence[_Entry], window: Sequence[_Entry]) -> int:
     """Return the index of the first message in the window: the last one that equals its first ordinary message."""
-    ordinary = [each for each in window if not isinstance(content_of(each.row, replies=False), (Dropped, Summary))]
+    ordinary = [each for each in window if not isinstance(_content(each), (Summary, NoneType))]
     if not ordinary:
         return len(entries)
     first = ordinary[0].row
@@ -197,14 +216,12 @@ def _messages(entries: Sequence[_Entry], start: int, summary: str, where: str, r
             row["tool_calls"] = [{**calls[0], "id": call_id}]
         elif row["role"] == "function":
             row["tool_call_id"], call_id = call_id, ""
-        match content_of(row, replies=False):
-            case Dropped(what):
-                report.left_out(where, what)
-            case Summary(text):
-                if text != summary:
-                    report.left_out(place, "older summary", text)
-            case content:
-                yield Message(content, entry.time, index >= start, place)
+        content = read_content(Fields(row, place), plain=False, report=report)
+        if isinstance(content, Summary):
+            if content.text != summary:
+                report.left_out(place, "summary of an earlier window", content.text)
+        elif content is not None:
+            yield Message(content, entry.time, index >= start, place)
 
 
 def _notes(nodes: Path | None, archival: Database, name: str, where: str, report: Report) -> Iterator[Passage]:

@@ -8,15 +8,18 @@ from typing import Any
 
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json
+from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.homes.archival import COLUMNS
-from memgpt.cli.imports.letta.core_memory import blocks_in, number
-from memgpt.cli.imports.letta.messages import Dropped, Summary, content_of, string
+from memgpt.cli.imports.letta.core_memory import blocks_in
+from memgpt.cli.imports.letta_messages import Summary, read_content
 from memgpt.cli.imports.pieces import Agent, Block, Document, Message, Passage, Source
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.spool import Spool
 from memgpt.cli.imports.sqlite_database import Database, Row
+from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.values import number, string
 
 _NOTES = "memgpt_archival_memory_agent"
 _PASSAGES = "memgpt_passages"
@@ -67,9 +70,11 @@ def _agent(metadata: Database, archival: Database, row: Row, sources: dict[str, 
     links = metadata.rows("agent_source_mapping", ("source_id",), order=("rowid",), where={"agent_id": agent_id})
     attached = tuple(dict.fromkeys(sources[link["source_id"]].name for link in links if link["source_id"] in sources))
     read = partial(_messages, metadata, agent_id, frozenset(window), summary, where)
+    system = string(state.get("system")) or string(row["system"])
     return Agent(
         name=name,
-        system=string(state.get("system")) or string(row["system"]),
+        system=system,
+        stock_system=is_stock_prompt(system),
         model=string(model.get("model")),
         context_window=number(model.get("context_window")),
         blocks=tuple(_blocks(state, row)),
@@ -94,11 +99,18 @@ def _blocks(state: dict[str, Any], row: Row) -> list[Block]:
 
 
 def _summary(metadata: Database, window: Sequence[str]) -> str:
-    for message_id in window[:_SUMMARY_WITHIN]:
-        for row in metadata.rows(_RECALL, _RECALL_COLUMNS, where={"id": message_id}):
-            if isinstance(content := content_of(row, replies=False), Summary):
-                return content.text
+    with Report() as unused:
+        for message_id in window[:_SUMMARY_WITHIN]:
+            for row in metadata.rows(_RECALL, _RECALL_COLUMNS, where={"id": message_id}):
+                content = read_content(_decoded(row, message_id), plain=False, report=unused)
+                if isinstance(content, Summary):
+                    return content.text
     return ""
+
+
+def _decoded(row: Row, place: str) -> Fields:
+    calls = row["tool_calls"]
+    return Fields({**row, "tool_calls": parse_json(calls, place) if isinstance(calls, str) and calls else None}, place)
 
 
 def _messages(
@@ -111,16 +123,12 @@ def _messages(
 ) -> Iterator[Message]:
     for row in metadata.rows(_RECALL, _RECALL_COLUMNS, order=_ORDER, where={"agent_id": agent_id}):
         place = f"{where}, message {row['id']}"
-        calls = row["tool_calls"]
-        row["tool_calls"] = parse_json(calls, place) if isinstance(calls, str) and calls.strip() else None
-        match content_of(row, replies=False):
-            case Dropped(what):
-                report.left_out(where, what)
-            case Summary(text):
-                if row["id"] not in window or text != summary:
-                    report.left_out(place, "older summary", text)
-            case content:
-                yield Message(content, parse_time(row["created_at"]), row["id"] in window, place)
+        content = read_content(_decoded(row, place), plain=False, report=report)
+        if isinstance(content, Summary):
+            if row["id"] not in window or content.text != summary:
+                report.left_out(place, "summary of an earlier window", content.text)
+        elif content is not None:
+            yield Message(content, parse_time(row["created_at"]), row["id"] in window, place)
 
 
 def _notes(archival: Database, agent_id: str, attached: Sequence[str], where: str, report: Report) -> Iterator[Passage]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memgpt.cli.imports.letta.messages import string
 from memgpt.cli.imports.pieces import Block, Passage
 from memgpt.cli.imports.report import Report
+from memgpt.cli.imports.values import number, string
 
 _GIT_MEMORY = "git-memory-enabled"
 _IN_PROMPT = "system/"
@@ -46,8 +46,3 @@ def split_by_prompt(
         report.changed(where, "block outside the prompt became a note", block.label)
     notes = [Passage(each.value, (f"block:{each.label}",), where=where) for each in hidden]
     return [replace(each, label=each.label.removeprefix(_IN_PROMPT)) for each in shown], notes
-
-
-def number(value: Any) -> int:
-    """Return a value if it is an integer, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

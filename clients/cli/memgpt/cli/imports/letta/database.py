@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json
-from memgpt.cli.imports.letta.core_memory import blocks_in, number, split_by_prompt
-from memgpt.cli.imports.letta.messages import (
-    REPLYING_AGENTS,
-    Dropped,
-    Summary,
-    content_of,
-    string,
-)
+from memgpt.cli.imports.fields import Fields
+from memgpt.cli.imports.letta.core_memory import blocks_in, split_by_prompt
+from memgpt.cli.imports.letta.dump import open_dump
 from memgpt.cli.imports.letta.tables import TABLES
+from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.pieces import (
     Agent,
     Block,
@@ -33,8 +31,10 @@ from memgpt.cli.imports.pieces import (
 )
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
-from memgpt.cli.imports.sqlite_database import Database, Row
+from memgpt.cli.imports.sqlite_database import Database, Row, open_database
+from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.values import number, string
 
 _SLEEPTIME = frozenset({"sleeptime_agent", "voice_sleeptime_agent"})
 _MAX_AGENTS = 10_000
@@ -58,6 +58,23 @@ class Choice:
     agent: str = ""
     conversation: str = ""
     all_agents: bool = False
+
+
+@contextmanager
+def open_letta(path: Path, choice: Choice, report: Report, *, is_dump: bool) -> Iterator[Contents]:
+    """Yield what a database holds; messages, passages and documents can be read while the context is open.
+
+    Args:
+        path: A SQLite file, or a folder with a dump.
+        choice: What to take.
+        report: Where changes are recorded.
+        is_dump: Whether it is a dump.
+
+    Raises:
+        CliError: It is not Letta's, is damaged or incomplete, or has none of the chosen agents.
+    """
+    with open_dump(path, TABLES) if is_dump else open_database(path) as database:
+        yield read_letta(database, choice, report)
 
 
 def read_letta(database: Database, choice: Choice, report: Report) -> Contents:
@@ -123,6 +140,7 @@ def _agent(database: Database, row: Row, choice: Choice, sources: Mapping[str, S
     return Agent(
         name=string(row["name"]),
         system=string(row["system"]),
+        stock_system=is_stock_prompt(string(row["system"])),
         description=string(row["description"]),
         tags=tags,
         model=string(_field(model, "model")),
@@ -177,7 +195,7 @@ class _History:
 
     database: Database
     agent_id: str
-    replies: bool
+    plain: bool
     conversations: tuple[str | None, ...]
     window: frozenset[str]
     summary: str
@@ -194,8 +212,8 @@ class _History:
             rows = _rows(database, "conversations", id=continued)
             summary = "".join(string(each["summary"]) for each in rows)
         ordered = (*(each for each in conversations if each != continued), continued)
-        replies = row["agent_type"] in REPLYING_AGENTS
-        return cls(database, agent_id, replies, ordered, frozenset(window), summary, where)
+        plain = speaks_plainly(string(row["agent_type"]))
+        return cls(database, agent_id, plain, ordered, frozenset(window), summary, where)
 
     def messages(self, report: Report) -> Iterator[Message]:
         """Yield the messages, and record those that are dropped."""
@@ -204,15 +222,12 @@ class _History:
             for row in self._rows(conversation):
                 place = f"{where}, message {row['id']}"
                 in_window = conversation == self.conversations[-1] and row["id"] in self.window
-                match content_of(_decoded(row, place), replies=self.replies):
-                    case Dropped(what):
-                        report.left_out(where, what)
-                    case Summary(text) if in_window and text == self.summary:
-                        pass
-                    case Summary(text):
-                        report.left_out(place, "older summary", text)
-                    case content:
-                        yield Message(content, parse_time(row["created_at"]), in_window, place)
+                content = read_content(_decoded(row, place), plain=self.plain, report=report)
+                if isinstance(content, Summary):
+                    if not in_window or content.text != self.summary:
+                        report.left_out(place, "summary of an earlier window", content.text)
+                elif content is not None:
+                    yield Message(content, parse_time(row["created_at"]), in_window, place)
 
     def _rows(self, conversation: str | None) -> Iterator[Row]:
         if not self.database.has("messages", "conversation_id"):
@@ -253,18 +268,18 @@ def _window(database: Database, row: Row, conversation: str | None, where: str) 
 
 
 def _summary(database: Database, window: Sequence[str], where: str) -> str:
-    for message_id in window[:_SUMMARY_WITHIN]:
-        for row in _rows(database, "messages", id=message_id):
-            content = content_of(_decoded(row, where), replies=False)
-            if isinstance(content, Summary):
-                return content.text
+    with Report() as unused:
+        for message_id in window[:_SUMMARY_WITHIN]:
+            for row in _rows(database, "messages", id=message_id):
+                content = read_content(_decoded(row, where), plain=False, report=unused)
+                if isinstance(content, Summary):
+                    return content.text
     return ""
 
 
-def _decoded(row: Row, place: str) -> Row:
-    for column in ("content", "tool_calls", "tool_returns", "approvals"):
-        row[column] = _json(row, column, place)
-    return row
+def _decoded(row: Row, place: str) -> Fields:
+    columns = ("content", "tool_calls", "tool_returns", "approvals")
+    return Fields({**row, **{column: _json(row, column, place) for column in columns}}, place)
 
 
 def _passages(
