@@ -1,0 +1,110 @@
+"""Imports of databases, homes and exports by the command line, into running services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import chat_exports, memgpt_home
+from tests.support import letta_database as letta
+from tests.support.postgres import running_postgres
+from tests.support.suite import Suite
+
+MESSAGES = 60
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    with Suite(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+def check(suite: Suite, name: str, notes: int) -> None:
+    """Everything of Ada is here, and can be searched."""
+    agents = [json.loads(line) for line in suite.cli("list", "agents", "--json").splitlines()]
+    (found,) = [each for each in agents if each["name"] == name]
+    assert (int(found["message_count"]), int(found["passage_count"])) == (MESSAGES, notes)
+    assert len(suite.cli("show", "notes", "--agent", name, "--json").splitlines()) == notes
+    assert "茶" in suite.cli("search", "茶", "--messages", "--agent", name)
+    assert "Archival memory holds the rest" in suite.cli("search", "archival memory", "--agent", name)
+
+
+def test_letta_dumped_from_postgresql_comes_and_the_same_again_changes_nothing(suite: Suite, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    with running_postgres() as server:
+        letta.Database("0.16", MESSAGES).write_postgres(server, "letta")
+        server.psql("letta", "-f", "-", stdin=suite.cli("import", "letta", "--sql"), folder=dump)
+    arguments = ("import", "letta", "--dump", str(dump), "--agent", "Ada", "--name", "Ada of Letta")
+    report = tmp_path / "report.json"
+    assert "Nothing was imported" in suite.cli(*arguments, "--dry-run", "--report", str(report))
+    assert "Ada of Letta" not in suite.cli("list", "agents")
+    assert "Imported agent Ada of Letta: 60 messages, 40 notes." in suite.cli(*arguments)
+    check(suite, "Ada of Letta", letta.NOTES)
+    before = suite.cli("list", "agents", "--json")
+    assert "was imported before; nothing is changed" in suite.cli(*arguments)
+    assert suite.cli("list", "agents", "--json") == before
+    entries = json.loads(report.read_text())["entries"]
+    assert "You are Ada. Memory: tea." in [entry["value"] for entry in entries]
+    assert not any("sk-never" in json.dumps(entry) for entry in entries)
+
+
+def test_a_name_that_is_taken_is_told_and_the_rest_comes(suite: Suite, tmp_path: Path) -> None:
+    letta.Database("0.8", MESSAGES).write_sqlite(tmp_path / "sqlite.db")
+    suite.cli("run", "--agent", "Bob", "--first", "--strip-ui")
+    ended = suite.run("import", "letta", "--sqlite", str(tmp_path / "sqlite.db"))
+    assert ended.returncode == 1
+    assert '"Bob" exists already; import it as --name "Bob-2"' in " ".join(ended.stderr.split())
+    check(suite, "Ada", letta.NOTES)
+
+
+def test_home_comes(suite: Suite, tmp_path: Path) -> None:
+    memgpt_home.write_0_2(tmp_path, messages=MESSAGES)
+    suite.cli("import", "memgpt", str(tmp_path), "--name", "Ada of 0.2", "--profiles", "--time-zone", "Europe/Berlin")
+    check(suite, "Ada of 0.2", memgpt_home.NOTES)
+    assert suite.cli("show", "persona", "pirate") == "I am a pirate.\n"
+
+
+def test_chats_come_as_documents_and_new_ones_are_added(suite: Suite, tmp_path: Path) -> None:
+    conversations = [chat_exports.chatgpt(number) for number in range(3)]
+    for known in (2, 3):
+        archive = chat_exports.write_zip(tmp_path / f"{known}.zip", {"conversations.json": conversations[:known]})
+        suite.cli("import", "chatgpt", str(archive))
+        sources = [json.loads(line) for line in suite.cli("list", "sources", "--json").splitlines()]
+        assert [int(each["file_count"]) for each in sources if each["name"] == "chatgpt"] == [known]
+    found = suite.cli("search", "How hot should green tea be?", "--source", "chatgpt")
+    assert "2024-05-01 Tea" in found
+    assert "Eighty degrees" in found
+
+
+def test_memories_come_as_notes(suite: Suite, tmp_path: Path) -> None:
+    export = {"conversations.json": [chat_exports.claude()], "memories.json": chat_exports.MEMORIES}
+    archive = chat_exports.write_zip(tmp_path / "claude.zip", export)
+    (tmp_path / "mem0.json").write_text(json.dumps(chat_exports.MEM0))
+    for _ in range(2):
+        suite.cli("import", "claude", str(archive))
+        suite.cli("import", "mem0", str(tmp_path / "mem0.json"))
+    notes = [json.loads(line) for line in suite.cli("show", "notes", "--agent", "mem0", "--json").splitlines()]
+    assert sorted((note["text"], note["tags"]) for note in notes) == [
+        ("Likes green tea", ["user:chad", "mood=calm"]),
+        ("Owns a teapot", ["agent:ada", "things"]),
+    ]
+    assert "oolong" in suite.cli("search", "oolong", "--agent", "claude").lower()
+    assert len(suite.cli("show", "notes", "--agent", "claude", "--json").splitlines()) == 2
+
+
+def test_misuse_is_told(suite: Suite, tmp_path: Path) -> None:
+    for arguments, told in (
+        (("import", "letta"), "give Agent Files, --dump FOLDER or --sqlite FILE"),
+        (("import", "letta", "--dump", str(tmp_path)), "has no dump"),
+        (("import", "memgpt", str(tmp_path)), "has no agent"),
+        (("import", "memgpt", str(tmp_path), "--time-zone", "Mars"), 'unknown time zone "Mars"'),
+        (("import", "chatgpt", str(tmp_path)), "has no conversations.json"),
+    ):
+        ended = suite.run(*arguments)
+        assert ended.returncode in (1, 2)
+        assert told in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
