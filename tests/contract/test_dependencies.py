@@ -21,8 +21,8 @@ INDIRECT = {
     "tzdata",  # zoneinfo, where the system has no time zones
 }
 """Packages that other packages import if they are installed."""
-OPTIONAL = {"tokenizers"}
-"""Packages that only a setting requires, and whose absence has its own error."""
+OPTIONAL = {"memgpt-milvus-agent": {"tokenizers"}, "memgpt-milvus-cli": {"pymilvus"}}
+"""Packages that only a setting or an option of a distribution requires, and whose absence has its own error."""
 
 
 PARTS_OF_MEMGPT = {"cli": "cli", "client": "client", "config": "config", "endpoints": "config"}
@@ -63,7 +63,8 @@ def test_it_declares_what_it_imports(folder: Path) -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=!~;\[ ]", each)[0].lower() for each in project["dependencies"]}
     used = [found for module in imported(folder) if (found := distributions(module) - {project["name"]})]
-    unknown = {frozenset(each) for each in used if not each & (declared | OPTIONAL)}
+    optional = OPTIONAL.get(project["name"], set())
+    unknown = {frozenset(each) for each in used if not each & (declared | optional)}
     assert not unknown, "imported, but not declared"
     unused = declared - INDIRECT - {name for each in used for name in each}
     assert not unused, "declared, but not imported"
