@@ -89,7 +89,7 @@ def test_claude_export_becomes_documents_and_notes(lines: bool, tmp_path: Path, 
         "## User, 2025-05-01 10:00 UTC\n\nWhat is oolong?\n\nAttachment tea.txt:\n\nHalf oxidized." in documents[0].text
     )
     assert "## Claude, 2025-05-01 10:00 UTC\n\nA tea between." in documents[0].text
-    assert (plan.passage_count, plan.message_count, plan.settings.attachments[0].source_name) == (2, 0, "claude")
+    assert (plan.passage_count, plan.message_count, plan.agent.source_names) == (2, 0, ("claude",))
     assert [note.tags for note in contents.agents[0].passages] == [("memory",), ("memory", "project:p-1")]
 
 
