@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from memgpt_runtime import reasons
-from memgpt_runtime.context import tenant
+from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.errors import Aborted, NotFound, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
@@ -289,7 +289,8 @@ class LoadRegistry:
         live = self._live.get(load_id)
         if live is None:
             live = await self._open(await self._leases.get_record(load_id))
-        if live.load.tenant != tenant():
+        caller = principal()
+        if live.load.tenant != caller.tenant or not caller.may_use_source(live.load.source_id):
             raise load_not_found(load_id)
         return live
 

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextvars import Context
@@ -152,8 +153,12 @@ def _read_file(path: Path) -> bytes:
 
 def _fetch(address: str) -> bytes:
     request = urllib.request.Request(address, headers={"Accept": "application/json"})  # noqa: S310 - checked above
-    with _OPENER.open(request, timeout=_TIMEOUT) as response:
-        return _bounded(response.read(_MOST_BYTES + 1))
+    try:
+        with _OPENER.open(request, timeout=_TIMEOUT) as response:
+            return _bounded(response.read(_MOST_BYTES + 1))
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise OSError(f"HTTP status {error.code}") from None
 
 
 def _bounded(data: bytes) -> bytes:

@@ -1,0 +1,43 @@
+"""Client certificates, mapped to tenants and roles."""
+
+from __future__ import annotations
+
+import pytest
+from memgpt.config import ConfigError
+from memgpt_runtime.auth.certificates import Certificates, certificate_names
+from memgpt_runtime.principal import CredentialKind, Principal, Role
+
+
+def test_names_are_mapped_exactly_before_by_prefix() -> None:
+    certificates = Certificates(
+        [
+            "spiffe://corp/ns/* acme reader",
+            "spiffe://corp/ns/app acme user",
+            "John Doe globex admin",
+            "agent default service",
+        ]
+    )
+    app = certificates.find(["10.0.0.1", "spiffe://corp/ns/app"])
+    assert app == Principal(
+        "acme", Role.USER, CredentialKind.CERTIFICATE, "spiffe://corp/ns/app", "spiffe://corp/ns/app"
+    )
+    assert certificates.find(["spiffe://corp/ns/other"]).role is Role.READER  # type: ignore[union-attr]
+    assert certificates.find(["John Doe"]).tenant == "globex"  # type: ignore[union-attr]
+    assert certificates.find(["agent"]).role is Role.SERVICE  # type: ignore[union-attr]
+    assert certificates.find(["agent2", "spiffe://corp/"]) is None
+    assert certificates.find([]) is None
+
+
+@pytest.mark.parametrize("entry", ["", "name", "name tenant", "name Tenant user", "name acme king", "name acme USER"])
+def test_malformed_entries_are_named(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.certificates.*NAME TENANT ROLE"):
+        Certificates([entry])
+
+
+def test_names_of_a_connection() -> None:
+    auth_context = {
+        "x509_common_name": [b"common"],
+        "x509_subject_alternative_name": [b"spiffe://a", b"b.example"],
+        "transport_security_type": [b"ssl"],
+    }
+    assert certificate_names(auth_context) == ["spiffe://a", "b.example", "common"]
