@@ -58,9 +58,9 @@ def test_messages(suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        ([], "--agent NAME, or one --source NAME", 2),
-        (["--messages", "--source", "weather"], "--messages needs --agent NAME", 2),
-        (["--messages", "--agent", "Talker", "--tag", "x"], "messages have no sources, files or tags", 2),
+        ([], "--agent NAME or --source NAME", 2),
+        (["--messages", "--source", "weather"], "--messages requires --agent NAME", 2),
+        (["--messages", "--agent", "Talker", "--tag", "x"], "do not apply to messages", 2),
         (["--source", "nothing"], 'unknown data source "nothing"', 1),
         (["--source", "weather", "--after", "yesterday"], "--after takes a day", 2),
         (["--source", "weather", "--mode", "best"], "hybrid, dense or text", 2),

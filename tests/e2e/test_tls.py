@@ -95,4 +95,4 @@ def test_services_that_the_command_line_starts(authority: Authority, tmp_path: P
         [MEMGPT, "list", "agents"], env=without, capture_output=True, text=True, timeout=60, check=False
     )
     assert nameless.returncode == 2
-    assert "a certificate that [client] has not" in nameless.stderr
+    assert "requires a client certificate" in nameless.stderr

@@ -127,7 +127,7 @@ class HeartbeatPlan(_Value):
         """
         text = self.model_dump_json(exclude_defaults=True)
         if len(text.encode()) > MAX_PLAN_BYTES:
-            raise PlanError("the timed heartbeats have too much text; cancel some, or shorten their reasons")
+            raise PlanError("the timed heartbeats are too long; cancel some, or shorten their reasons")
         return "" if self == NO_PLAN else text
 
     def with_heartbeat(self, new: Heartbeat) -> HeartbeatPlan:

@@ -390,10 +390,10 @@ def _whole(sample: bytes) -> bytes:
 
 
 def _empty() -> FileFailure:
-    return FileFailure(FailureReason.EMPTY, "the file holds nothing but white space; check that it was saved")
+    return FileFailure(FailureReason.EMPTY, "the file contains only white space; check that it was saved")
 
 
 def _binary() -> FileFailure:
     return FileFailure(
-        FailureReason.UNSUPPORTED, "the file is not text: it holds binary data; convert it to PDF or UTF-8 text"
+        FailureReason.UNSUPPORTED, "the file is not text but binary data; convert it to PDF or UTF-8 text"
     )

@@ -20,7 +20,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.2
 class HealthWatcher:
     """Follows the health of a service, and sets it as a condition of this server's readiness.
 
-    A watch that breaks is tried again before the service counts as unreachable: proxies end silent streams.
+    A broken watch is retried before the service counts as unreachable, because proxies end silent streams.
 
     ::
 
@@ -67,7 +67,7 @@ class HealthWatcher:
                     raise
                 failures += 1
                 code, details = _status(error)
-                _log.debug("health_watch_broke", server=self._name, code=code, details=details)
+                _log.debug("health_watch_interrupted", server=self._name, code=code, details=details)
                 if failures > 1:
                     self._readiness.set(self._name, f"{self._name} cannot be reached{_explain(details)}")
             await asyncio.sleep(pause)
@@ -86,7 +86,7 @@ _EXPLANATIONS = {
 
 
 def _status(error: grpc.aio.AioRpcError | asyncio.CancelledError) -> tuple[str, str]:
-    """Return the status code and the details of a call that broke."""
+    """Return the status code and the details of a failed call."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code().name, error.details() or ""
     return grpc.StatusCode.CANCELLED.name, "the channel was closed"

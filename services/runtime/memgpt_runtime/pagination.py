@@ -98,8 +98,8 @@ class PageTokenCodec:
             or not hmac.compare_digest(raw[1 : 1 + _MAC_BYTES], self._mac(request, body))
         ):
             raise reasons.invalid_page_token(
-                "page_token is none that this server gave for this request; keep the request's other fields as they "
-                "were, or begin again without a token"
+                "page_token does not belong to this request; keep the other fields of the request as they "
+                "were, or start again without a token"
             )
         payload: dict[str, Any] = json.loads(body)
         return payload

@@ -230,7 +230,7 @@ def test_two_services_never_share_a_port(launch: Launch) -> None:
         ({"MEMGPT_MEMORY_HOST": "no such host"}, 1, "unknown host 'no such host'"),
         ({"MEMGPT_MEMORY_PROT": "1"}, 2, "unknown variable MEMGPT_MEMORY_PROT; did you mean 'MEMGPT_MEMORY_PORT'?"),
         ({"MEMGPT_MEMORY_PORT": "many"}, 2, "environment: MEMGPT_MEMORY_PORT: "),
-        ({"MEMGPT_CONFIG": "/nowhere/config.toml"}, 2, "/nowhere/config.toml: there is no such file"),
+        ({"MEMGPT_CONFIG": "/nowhere/config.toml"}, 2, "/nowhere/config.toml: file not found"),
         (
             {"MEMGPT_SERVER_TLS_CERT": "/nowhere/c.pem", "MEMGPT_SERVER_TLS_KEY": "/nowhere/k.pem"},
             2,

@@ -136,7 +136,7 @@ def test_what_cannot_be_registered(agents: Agents, scripted_llm: Start) -> None:
         refused("localhost:1", denied, "NOT_PERMITTED", "agent.tool_addresses")
         refused("127.0.0.1.evil.net:1", denied, "NOT_PERMITTED", "agent.tool_addresses")
         refused("unix:/tmp/x", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "host:port")
-        refused("127.0.0.1:1", grpc.StatusCode.UNAVAILABLE, "TOOL_UNAVAILABLE", "nothing answers at 127.0.0.1:1")
+        refused("127.0.0.1:1", grpc.StatusCode.UNAVAILABLE, "TOOL_UNAVAILABLE", "no response from 127.0.0.1:1")
         refused(agents.memory_address, unusable, "TOOL_UNUSABLE", "does not serve memgpt.tool.v1.ToolService")
         for tools, words in (
             ([], "1 to 100 functions"),

@@ -116,7 +116,7 @@ def test_a_second_process_on_one_file_is_refused(tmp_path: Path) -> None:
 def test_a_second_process_on_one_database_is_refused(tmp_path: Path, server_database: str) -> None:
     with ServiceProcess("memgpt_memory", tmp_path, MEMGPT_MEMORY_URI=server_database) as second:
         assert second.wait(60) == 1
-        assert "nother Memory process holds this store" in second.logged()
+        assert "nother Memory process uses this store" in second.logged()
 
 
 async def test_a_store_of_another_embedding_model_is_refused(

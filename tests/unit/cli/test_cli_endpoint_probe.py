@@ -81,7 +81,7 @@ def test_a_model_with_a_schema_only(endpoint, refuses):
 
 
 def test_a_model_without_either(endpoint):
-    with pytest.raises(ProbeError, match="no functions"):
+    with pytest.raises(ProbeError, match="does not call functions"):
         endpoint(lambda *_: _message(content="Hello!")).mode("m")
 
 
@@ -92,7 +92,7 @@ def test_dimensions(endpoint):
 @pytest.mark.parametrize(
     ("code", "value", "words"),
     [
-        (401, {}, "refuses the key"),
+        (401, {}, "rejected the API key"),
         (404, {}, "HTTP 404"),
         (302, {}, "HTTP 302"),
         (200, b"<html>", "cannot be used"),

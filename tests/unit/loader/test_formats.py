@@ -275,7 +275,7 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
         (lambda: epub(["<img src='1.png'/>"]), "b.epub", FailureReason.NO_TEXT, "OCR"),
         (lambda: epub(["x"] * 101), "b.epub", FailureReason.TOO_LARGE, "101 chapters"),
         (lambda: pptx([]), "a.pptx", FailureReason.EMPTY, "no slides"),
-        (lambda: pptx(["", ""]), "a.pptx", FailureReason.NO_TEXT, "pictures"),
+        (lambda: pptx(["", ""]), "a.pptx", FailureReason.NO_TEXT, "images"),
         (lambda: pptx(["<p:sp>"]), "a.pptx", FailureReason.BROKEN, "presentation"),
         (lambda: xlsx({"A": []}), "a.xlsx", FailureReason.EMPTY, "empty"),
         (lambda: xlsx({f"S{n}": [] for n in range(101)}), "a.xlsx", FailureReason.TOO_LARGE, "101 sheets"),

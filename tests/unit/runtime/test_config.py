@@ -39,9 +39,9 @@ def test_no_file_is_no_error_unless_it_was_named(tmp_path: Path) -> None:
     config = load_config("memory", Settings, environ={"MEMGPT_HOME": str(tmp_path / "none")})
     assert config.path is None
     assert config.service == Settings()
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="file not found"):
         load_config("memory", Settings, environ={"MEMGPT_CONFIG": str(tmp_path / "none.toml")})
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="file not found"):
         load_config("memory", Settings, path=tmp_path / "none.toml", environ={})
 
 

@@ -92,7 +92,7 @@ class Endpoint:
             except _RefusedError as error:
                 problem = f": {error}"
         raise ProbeError(
-            f"{model} at {self.base_url} calls no functions, neither by tools nor by a JSON schema{problem}"
+            f"{model} at {self.base_url} does not call functions, neither with tools nor with a JSON schema{problem}"
         )
 
     def embedding_dimension(self, model: str) -> int:
@@ -189,22 +189,22 @@ class Endpoint:
         status = f"HTTP {refusal.status}"
         match refusal.meaning:
             case Meaning.BAD_KEY | Meaning.FORBIDDEN:
-                return ProbeError(f"{url} refuses the key ({status}){said}")
+                return ProbeError(f"{url} rejected the API key ({status}){said}")
             case Meaning.OUT_OF_BALANCE:
                 return ProbeError(f"the account at {url} has no balance left{said}")
             case Meaning.COUNTRY:
-                return ProbeError(f"{url} does not serve this country{said}")
+                return ProbeError(f"{url} is not available in this country{said}")
             case Meaning.RATE_LIMITED:
-                return ProbeError(f"{url} is rate limiting requests; try again later{said}")
+                return ProbeError(f"{url} is rate limiting requests; retry later{said}")
             case Meaning.LOADING:
-                return ProbeError(f"{url} is still loading the model; try again later{said}")
+                return ProbeError(f"{url} is still loading the model; retry later{said}")
             case Meaning.UNAVAILABLE | Meaning.REDIRECTED if refusal.status not in (200, 500):
-                return ProbeError(f"{url} answers {status}; check the base URL{said}")
+                return ProbeError(f"{url} returned status {status}; check the base URL{said}")
             case Meaning.UNKNOWN_MODEL:
                 return _RefusedError(
                     f"{url} does not know the model ({status}); check the base URL and the model's name{said}", refusal
                 )
-        return _RefusedError(f"{url} refuses the request ({status}); check the model's name{said}", refusal)
+        return _RefusedError(f"{url} rejected the request ({status}); check the name of the model{said}", refusal)
 
 
 @lru_cache(maxsize=1)

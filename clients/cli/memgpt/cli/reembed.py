@@ -78,7 +78,7 @@ def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
 def abandon(ui: Ui, store: Store) -> None:
     """Cancel a move; the store keeps its model."""
     if not store.cancel_reembed():
-        raise CliError("there is no move to another embedding model to give up")
+        raise CliError("no move to another embedding model is in progress")
     path = config_path()
     document = files.read_document(path)
     kept = {name: value for name, value in document.get("memory", {}).items() if not _is_of(_NEW, name)}

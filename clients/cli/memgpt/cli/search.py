@@ -139,7 +139,7 @@ def _passages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     elif len(ids) == 1:
         scope = archival_pb.PassageScope(source_id=ids[0])
     else:
-        raise CliError("no memory to search is given; give --agent NAME, or one --source NAME", MISUSE)
+        raise CliError("nothing to search; pass --agent NAME or --source NAME", MISUSE)
     after, before = _instant(wanted.after, "--after"), _instant(wanted.before, "--before")
     request = archival_pb.SearchPassagesRequest(
         scope=scope,
@@ -178,9 +178,9 @@ def _of_passage(hit: PassageHit) -> tuple[Message, list[str], str]:
 
 def _messages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     if not wanted.agent:
-        raise CliError("--messages needs --agent NAME, whose messages are searched", MISUSE)
+        raise CliError("--messages requires --agent NAME", MISUSE)
     if wanted.sources or wanted.files or wanted.tags:
-        raise CliError("messages have no sources, files or tags; leave out these options, or --messages", MISUSE)
+        raise CliError("--source, --file and --tag do not apply to messages; omit them or --messages", MISUSE)
     last = _day(wanted.before, "--before")
     request = recall_pb.SearchMessagesRequest(
         agent_id=memgpt.agents.find(wanted.agent).agent_id,

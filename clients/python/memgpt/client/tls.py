@@ -38,7 +38,7 @@ class Tls:
             try:
                 context.load_verify_locations(cadata=roots.decode("ascii", "replace"))
             except ssl.SSLError as error:
-                raise CredentialsError(f"tls_ca: {self.ca} holds no certificate that can be used") from error
+                raise CredentialsError(f"tls_ca: {self.ca} contains no usable certificate") from error
         if self.cert and self.key:
             try:
                 # The empty password keeps OpenSSL from asking for one at the terminal.

@@ -316,7 +316,7 @@ def _read(file: Path, *, must_exist: bool) -> dict[str, Any] | None:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if must_exist:
-            raise ConfigError(f"{file}: there is no such file; create it, or unset MEMGPT_CONFIG") from None
+            raise ConfigError(f"{file}: file not found; create it, or unset MEMGPT_CONFIG") from None
         return None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error

@@ -77,7 +77,7 @@ class TokenCalibration:
         return stuck and reported < ours * self.scale(model) * _CUT
 
     def scale(self, model: str) -> float:
-        """Return the factor for our counts; 1 while nothing is known."""
+        """Return the ratio of the endpoint's token counts to ours; 1 before the first comparison."""
         return self._scales.get(model, 1.0)
 
     def observe(self, model: str, ours: int, reported: int) -> None:

@@ -87,9 +87,9 @@ class HeartbeatScheduler:
         try:
             await self.look()
         except ServiceError as error:
-            _log.info("heartbeats_not_listed", reason=error.reason)
+            _log.info("heartbeat_list_failed", reason=error.reason)
         except Exception:  # noqa: BLE001 - a bug must not affect the other agents and the next poll
-            _log.exception("heartbeats_broke")
+            _log.exception("heartbeat_scan_failed")
 
     async def _wake(self, stored: StoredPlan) -> None:
         """Run the due heartbeats of an agent, one after the other."""
@@ -101,7 +101,7 @@ class HeartbeatScheduler:
             except ServiceError as error:
                 _log.info("heartbeat_postponed", agent_id=stored.agent_id, reason=error.reason)
             except Exception:  # noqa: BLE001 - a bug must not affect other agents
-                _log.exception("heartbeat_broke", agent_id=stored.agent_id)
+                _log.exception("heartbeat_failed", agent_id=stored.agent_id)
 
     async def _run(self, agent_id: str, heartbeat: Heartbeat) -> None:
         """Run the latest time of a heartbeat and mark it in the plan; do nothing if it may not or cannot run now."""

@@ -155,7 +155,7 @@ class HeldTurn:
         try:
             await asyncio.shield(self.memory.release_lease(self.agent_id, self.lease))
         except errors.ServiceError as error:
-            _log.info("lease_not_released", agent_id=self.agent_id, turn_id=self.lease.turn_id, reason=error.reason)
+            _log.info("lease_release_failed", agent_id=self.agent_id, turn_id=self.lease.turn_id, reason=error.reason)
 
     async def _committed(self, step: NewStep, context: Context) -> CommittedStep:
         async for attempt in stamina.retry_context(

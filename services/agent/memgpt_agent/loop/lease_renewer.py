@@ -66,7 +66,7 @@ class LeaseRenewer:
             async for _ in self._events:
                 self.cancelled = True
         except errors.ServiceError as error:
-            _log.info("lease_not_watched", turn_id=self._lease.turn_id, reason=error.reason)
+            _log.info("lease_watch_failed", turn_id=self._lease.turn_id, reason=error.reason)
 
     async def _renew(self) -> None:
         try:
@@ -77,4 +77,4 @@ class LeaseRenewer:
             self.lost = True
         except errors.ServiceError as error:
             # Memory may be restarting. The lease holds for a while, and a commit under a lost lease is refused.
-            _log.info("lease_not_renewed", turn_id=self._lease.turn_id, reason=error.reason)
+            _log.info("lease_renewal_failed", turn_id=self._lease.turn_id, reason=error.reason)

@@ -214,8 +214,8 @@ class StepRunner:
             turn.stream.restart(objection.to_people)
             told = objection.to_model
         raise TurnFailedError(
-            f"the model was asked {MAX_FIRST_ATTEMPTS} times for its first message and neither sent one nor searched;"
-            " try again, use another model, or set skip_verify"
+            f"the model did not send a first message in {MAX_FIRST_ATTEMPTS} attempts; retry, choose another model,"
+            " or set skip_verify"
         )
 
     # Building the step.

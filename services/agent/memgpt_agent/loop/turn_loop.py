@@ -195,7 +195,7 @@ class TurnLoop:
             try:
                 await self._hold(other, granted, grant.lease, EventStream())
             except LeaseLostError:
-                _log.info("turn_lost_again", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
+                _log.info("turn_lease_lost", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
             except errors.ServiceError:
                 raise
             except Exception:
@@ -203,7 +203,7 @@ class TurnLoop:
                 if grant.turn.turn_id in broken:
                     raise
                 broken.add(grant.turn.turn_id)
-                _log.exception("turn_broke", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
+                _log.exception("turn_crashed", agent_id=request.agent_id, turn_id=grant.turn.turn_id)
 
     async def _next_grant(
         self, request: TurnRequest, stream: EventStream, *, nonblocking: bool, queue_timeout: float
@@ -226,7 +226,7 @@ class TurnLoop:
                 if event.lease is None:
                     await events.aclose()
                 return _Granted(event, events)
-        raise reasons.service_unavailable("Memory closed the queue without a grant; try again", service="memory")
+        raise reasons.service_unavailable("Memory closed the queue without a grant; retry", service="memory")
 
     async def _replay(self, request: TurnRequest, stream: EventStream, *, follow: bool = False) -> None:
         """Add the committed steps that the stream does not have yet, and the end if the turn has ended."""

@@ -78,5 +78,5 @@ class TurnRegistry:
                 stream.fail(reasons.shutting_down("the Agent is shutting down; send the same request again"))
                 raise
             except Exception as error:  # noqa: BLE001 - a bug: the readers' calls raise it, and the server maps it
-                _log.exception("turn_broke", agent_id=request.agent_id)
+                _log.exception("turn_crashed", agent_id=request.agent_id)
                 stream.fail(error)

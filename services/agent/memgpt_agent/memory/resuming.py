@@ -46,7 +46,7 @@ async def resuming(
             wait = policy(failure) if resumable() else False
             if wait is False:
                 raise failure from error
-            _log.info("stream_broke", code=error.code().name, reason=failure.reason, retry_seconds=round(wait, 2))
+            _log.info("stream_interrupted", code=error.code().name, reason=failure.reason, retry_seconds=round(wait, 2))
         finally:
             stream.cancel()
         await asyncio.sleep(wait)

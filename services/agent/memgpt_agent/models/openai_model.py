@@ -207,7 +207,7 @@ class OpenAIModel:
         for more in larger:
             if not _needs_room(answer):
                 break
-            _log.info("model_needs_room", model=name, tokens=more)
+            _log.info("model_output_limit_raised", model=name, tokens=more)
             sink.restart("The model used up its tokens before it had answered; it gets more of them.")
             try:
                 answer, room = await self._ask(request, mode, more, sink), more
@@ -305,7 +305,7 @@ class OpenAIModel:
         if reported:
             if self._calibration.truncated(request.model, ours, reported):
                 _log.warning(
-                    "prompt_cut_by_endpoint",
+                    "prompt_truncated_by_endpoint",
                     endpoint=self._address.shown, model=request.model or self._settings.model, sent=ours, read=reported,
                     fix="set agent.context_window to the window of the server, or raise it there"
                     " (Ollama: OLLAMA_CONTEXT_LENGTH)",

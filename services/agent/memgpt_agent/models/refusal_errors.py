@@ -61,7 +61,7 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
                 retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
             )
         case Meaning.FILTERED:
-            return BadAnswerError(f"the content filter of {endpoint} refuses the prompt; put it in other words{said}")
+            return BadAnswerError(f"the content filter of {endpoint} rejected the prompt; rephrase the message{said}")
         case Meaning.GENERATION_FAILED:
             return BadAnswerError(
                 f"{endpoint} could not read what the model {model!r} wrote; retry, or choose another model or another"

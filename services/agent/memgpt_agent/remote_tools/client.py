@@ -91,7 +91,7 @@ class ToolClient:
             try:
                 answer = await stub.ListTools(pb.ListToolsRequest(), timeout=_LIST_TIMEOUT)
             except grpc.aio.AioRpcError as error:
-                _log.info("tools_not_listed", address=address, code=error.code().name, details=error.details())
+                _log.info("tool_list_failed", address=address, code=error.code().name, details=error.details())
                 raise _not_listed(address, error.code()) from error
         return address, _usable(address, answer)
 
@@ -172,7 +172,7 @@ class ToolClient:
 def _not_listed(address: str, code: grpc.StatusCode) -> errors.ServiceError:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return reasons.tool_unavailable(
-            f"nothing answers at {address}; check that the tool's server runs there, and whether it speaks TLS (tls://"
+            f"no response from {address}; check that the tool server runs there, and whether it uses TLS (tls://"
             " in agent.tool_addresses)",
             address=address,
         )
@@ -181,14 +181,14 @@ def _not_listed(address: str, code: grpc.StatusCode) -> errors.ServiceError:
         if code is grpc.StatusCode.UNIMPLEMENTED
         else f"fails to list its functions ({code.name})"
     )
-    return reasons.tool_unusable(f"what listens at {address} {what}", address=address)
+    return reasons.tool_unusable(f"the server at {address} {what}", address=address)
 
 
 def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
     try:
         if not 0 < len(answer.tools) <= description.MAX_FUNCTIONS:
             raise description.UnusableToolError(
-                f"1 to {description.MAX_FUNCTIONS} functions are taken, not {len(answer.tools)}"
+                f"1 to {description.MAX_FUNCTIONS} functions are allowed, not {len(answer.tools)}"
             )
         found: dict[str, Tool] = {}
         for one in answer.tools:
@@ -197,4 +197,4 @@ def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
             found[one.name] = description.describe(one.name, one.description, one.parameters, address)
         return tuple(found.values())
     except description.UnusableToolError as error:
-        raise reasons.tool_unusable(f"what {address} lists cannot be used: {error}", address=address) from None
+        raise reasons.tool_unusable(f"the functions of {address} cannot be used: {error}", address=address) from None

@@ -70,7 +70,7 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
         case "interval":
             seconds = given.interval.ToMicroseconds() / 1e6
             if not _SHORTEST <= seconds <= _LONGEST:
-                raise reasons.invalid_field("interval must be 1 second to 366 days", field="heartbeat.interval")
+                raise reasons.invalid_field("interval must be from 1 second to 366 days", field="heartbeat.interval")
             return new.model_copy(update={"interval": seconds})
         case "cron":
             try:

@@ -48,8 +48,7 @@ class ProfileStore:
         except errors.NotFound as error:
             word = _WORDS[_KINDS[kind]]
             raise reasons.profile_not_found(
-                f"there is no {word} {name!r}; use one of {', '.join(texts)}, or add it"
-                f" (PutProfile, `memgpt add {word}`)",
+                f"unknown {word} {name!r}; use one of {', '.join(texts)}, or add it (PutProfile, `memgpt add {word}`)",
                 kind=word,
                 name=name,
             ) from error

@@ -46,7 +46,7 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     members = list(_members(file, limits))
     if not members:
-        raise FileFailure(FailureReason.EMPTY, "the archive holds no files; check that it was saved completely")
+        raise FileFailure(FailureReason.EMPTY, "the archive contains no files; check that it was saved completely")
     if len(members) > limits.max_pages:
         raise too_many_pages(len(members), "files", limits)
     return Parsed(len(members), _pages(file, members, limits, notes), notes)
@@ -67,7 +67,7 @@ def _pages(file: File, members: list[str], limits: FileLimits, notes: Notes) -> 
         chars += len(words)
         if chars > limits.max_chars:
             raise FileFailure(
-                FailureReason.TOO_LARGE, "the archive holds too much text; unpack it and load what is in it"
+                FailureReason.TOO_LARGE, "the archive contains too much text; unpack it and load its files"
             )
         yield PageText(number, f"{heading}\n\n{words}".strip())
 

@@ -34,6 +34,6 @@ def embedded_text(name: str, data: bytes, outer: File, limits: FileLimits, notes
         pieces.append(page.text)
         chars += len(page.text)
         if chars > limits.max_chars:
-            raise FileFailure(FailureReason.TOO_LARGE, "it holds too much text; load it by itself")
+            raise FileFailure(FailureReason.TOO_LARGE, "it contains too much text; load it separately")
     notes.extend(parsed.notes, name)
     return "\n\n".join(filter(None, pieces))

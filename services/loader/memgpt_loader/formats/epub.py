@@ -52,7 +52,7 @@ def _pages(file: File, chapters: list[str], limits: FileLimits, notes: Notes) ->
     if not any_text:
         raise FileFailure(
             FailureReason.NO_TEXT,
-            f"none of the book's {len(chapters):,} chapter(s) holds text: its pages are probably pictures; "
+            f"none of the book's {len(chapters):,} chapter(s) contains text: its pages are probably images; "
             "run OCR on it and load the result",
         )
 

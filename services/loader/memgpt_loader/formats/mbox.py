@@ -44,7 +44,9 @@ def _pieces(file: File, limits: FileLimits, notes: Notes) -> Iterator[PageText]:
                 any_text = True
                 yield PageText(0, f"{text}\n\n")
     if not any_text:
-        raise FileFailure(FailureReason.EMPTY, "The archive holds no messages with text. Check that it was saved.")
+        raise FileFailure(
+            FailureReason.EMPTY, "the mailbox contains no messages with text; check that it was saved completely"
+        )
 
 
 def _messages(stream: BinaryIO) -> Iterator[bytes]:

@@ -63,7 +63,7 @@ def _pages(texts: Iterator[str], what: str, limits: FileLimits) -> Iterator[Page
         yield PageText(number, text[: limits.max_chars + 1])
     if not any_text:
         raise FileFailure(
-            FailureReason.EMPTY, f"none of the file's {what} holds text; check that it was saved completely"
+            FailureReason.EMPTY, f"none of the file's {what} contains text; check that it was saved completely"
         )
 
 

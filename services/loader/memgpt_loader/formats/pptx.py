@@ -52,7 +52,7 @@ def _pages(file: File, slides: list[str], limits: FileLimits, notes: Notes) -> I
     if not any_text:
         raise FileFailure(
             FailureReason.NO_TEXT,
-            f"none of the {len(slides):,} slide(s) holds text: they are probably pictures; "
+            f"none of the {len(slides):,} slide(s) contains text: they are probably images; "
             "export it to PDF, run OCR on that, and load the result",
         )
 

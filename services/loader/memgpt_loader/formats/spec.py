@@ -116,7 +116,7 @@ def flowing(text: str) -> Iterator[PageText]:
         FileFailure: EMPTY.
     """
     if not text.strip():
-        raise FileFailure(FailureReason.EMPTY, "the file holds no text; check that it was saved completely")
+        raise FileFailure(FailureReason.EMPTY, "the file contains no text; check that it was saved completely")
     yield PageText(0, text)
 
 

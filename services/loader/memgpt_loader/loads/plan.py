@@ -96,7 +96,7 @@ def get_file(load: Load, name: str) -> LoadFile:
     file = load.files.get(name)
     if file is None:
         raise reasons.file_not_found(
-            "the load has no such file; use the names of its manifest", load_id=load.load_id, file=name
+            "the load has no such file; use a name from its manifest", load_id=load.load_id, file=name
         )
     return file
 
@@ -120,5 +120,5 @@ def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> boo
     else:
         why = file.message or "it was cancelled"
     raise reasons.upload_not_expected(
-        f"the file is not wanted: {why}", load_id=load.load_id, file=file.manifest.name, state=file.state.value
+        f"the file is not expected: {why}", load_id=load.load_id, file=file.manifest.name, state=file.state.value
     )

@@ -90,7 +90,7 @@ class FileProcessor:
             try:
                 stored = await work()
             except FileFailure as failure:
-                _log.info("file_not_loaded", reason=failure.reason, detail=failure.detail)
+                _log.info("file_load_failed", reason=failure.reason, detail=failure.detail)
                 live.set_progress(name, documents=0, passages=0)
                 live.set_state(name, FileState.of(failure.reason), reason=failure.reason, message=failure.message)
             except (Exception, asyncio.CancelledError) as error:  # a bug fails its own file only

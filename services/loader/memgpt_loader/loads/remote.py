@@ -118,7 +118,7 @@ class RemoteLoads:
                 job = Job(load.load_id, load.source_id, file.manifest, await self._tags(load, file))
                 stored = await self._pipeline.load(job, spooled.path, lambda *_: None, lambda: None)
             except FileFailure as failure:
-                _log.info("file_not_loaded", reason=failure.reason, detail=failure.detail)
+                _log.info("file_load_failed", reason=failure.reason, detail=failure.detail)
                 file.state, file.reason = FileState.of(failure.reason), failure.reason
                 file.message = failure.message
             else:

@@ -37,8 +37,8 @@ async def receive(
                 chunk = await anext(chunks, None)
         except TimeoutError:
             raise reasons.deadline_exceeded(
-                f"the upload sent less than {_PACE_BYTES:,} bytes in {seconds_per_mib:g} s, and others may wait for "
-                "its room; upload the file again, or raise loader.upload_pause_seconds",
+                f"the upload sent less than {_PACE_BYTES:,} bytes in {seconds_per_mib:g} s, and other uploads may need "
+                "its space; upload the file again, or raise loader.upload_pause_seconds",
                 limit_seconds=seconds_per_mib,
             ) from None
         if chunk is None:

@@ -79,8 +79,8 @@ def _pages(texts: Iterator[PageText], limits: FileLimits) -> Iterator[ExtractedP
             if chars > limits.max_chars:
                 raise FileFailure(
                     FailureReason.TOO_LARGE,
-                    f"The file holds more than the {limits.max_chars:,} characters of text that the Loader accepts. "
-                    "Split it, or raise loader.max_chars.",
+                    f"the file contains more than {limits.max_chars:,} characters of text; split it, or raise "
+                    "loader.max_chars",
                 )
             if page.number != number:
                 start, number = 0, page.number

@@ -2,7 +2,7 @@
 
 | from | frame |
 | --- | --- |
-| Loader | `{path, name, cpu_seconds}` and the `Limits` by name: a file to parse |
+| Loader | `{path, name, cpu_seconds}` and the `FileLimits` by name: a file to parse |
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
 | parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |

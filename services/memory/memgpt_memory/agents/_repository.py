@@ -153,7 +153,7 @@ class AgentRepository:
         try:
             await work
         except ServiceError as error:
-            _log.info("tidying_failed", error=str(error))
+            _log.info("agent_cleanup_failed", error=str(error))
 
     async def close(self) -> None:
         """Wait for background work."""

@@ -210,7 +210,7 @@ class OpenAIEmbedder:
         if given is not None:
             raise reasons.embedding_mismatch(
                 f"{self._where} returned vectors of {given} dimensions, but {self._settings.keys}_dimension is"
-                f" {self.dimension}; set it to what the model gives, for a new store, or choose the model that the"
+                f" {self.dimension}; set it to that number for a new store, or choose the model that the"
                 " store was made with",
                 stored_model=self.model,
                 stored_dimension=self.dimension,

@@ -487,7 +487,7 @@ class Reembedding:
         try:
             await self._retrying(self._tidy)
         except ServiceError as error:  # the next process tries again
-            _log.warning("tidying_failed", error=str(error))
+            _log.warning("reembedding_cleanup_failed", error=str(error))
 
     def _collection(self, name: ModelName) -> Collection:
         return passages(*name, full_text=self._identity.full_text)

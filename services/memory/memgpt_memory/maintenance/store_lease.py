@@ -51,13 +51,12 @@ class StoreLease:
         record = await records.get("holder")
         body = json.loads(record.body) if record else {}
         if body.get("holder") and not exclusive:
-            _log.info("store_lease_awaited", seconds=_WATCH_SECONDS)
+            _log.info("store_lease_wait_started", seconds=_WATCH_SECONDS)
             await asyncio.sleep(_WATCH_SECONDS)
             again = await records.get("holder")
             if again is not None and again.body != (record.body if record else ""):
                 raise reasons.in_use(
-                    "another Memory process holds this store, and two would corrupt it; stop the other one or use "
-                    "another database (memory.uri)",
+                    "another Memory process uses this store; stop it or use another database (memory.uri)",
                     resource="store",
                     name="memory.uri",
                 )

@@ -53,7 +53,7 @@ class ExportedWindow:
 
 @dataclass(frozen=True, slots=True)
 class ExportTotals:
-    """The end piece: how much there was."""
+    """The last piece of an export: the numbers of blocks, messages and notes."""
 
     blocks: int = 0
     messages: int = 0
@@ -277,7 +277,7 @@ class _Import:
             raise reasons.invalid_field("rewinds must lie within the messages", field="piece.window.rewinds")
         if counts != came:
             raise reasons.upload_mismatch(
-                f"the end promises {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
+                f"the end declares {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
                 f"{came.blocks}, {came.messages} and {came.notes} were received; nothing was imported",
                 field="piece.end",
                 file=self._agent_id,

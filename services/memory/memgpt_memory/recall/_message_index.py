@@ -42,7 +42,7 @@ def index_id(agent_id: str, sequence: int) -> str:
 
 
 def sequence_of(id_: str) -> int:
-    """Return the sequence of a key that `index_id` made."""
+    """Return the sequence that a key made by `index_id` encodes."""
     return int(id_.rpartition("-r")[2])
 
 

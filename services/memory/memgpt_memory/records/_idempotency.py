@@ -70,7 +70,7 @@ class IdempotencyStore:
             try:
                 await self.forget_old()
             except ServiceError as error:  # retried next time
-                _log.info("tidying_failed", error=str(error))
+                _log.info("idempotency_cleanup_failed", error=str(error))
 
     async def run(
         self,

@@ -100,7 +100,7 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
         raise reasons.invalid_field("only an assistant's message may call a function", field="messages.function_call")
     if bool(proto.call_id) != (role is Role.TOOL):
         raise reasons.invalid_field(
-            "call_id is required in a tool's message and allowed in no other", field="messages.call_id"
+            "call_id is required in a tool's message and not allowed in others", field="messages.call_id"
         )
     call = proto.function_call
     return NewMessage(

@@ -50,7 +50,7 @@ def passage_out_of_order(index: int, following: int) -> InvalidArgument:
 def passages_missing(file: str, promised: int, received: int) -> InvalidArgument:
     """An upload ends with a different number of passages than it declared."""
     return reasons.upload_mismatch(
-        f"finish promises {promised} passages, but {received} were received; send the file again from its header",
+        f"finish declares {promised} passages, but {received} were received; send the file again from its header",
         field="finish.passage_count",
         file=file,
     )

@@ -91,7 +91,7 @@ class SourceFiles:
         try:
             await self._records.put(*map(summary_record, sources))
         except ServiceError as error:  # they are counted again by the next process
-            _log.warning("source_summaries_not_stored", sources=len(sources), error=str(error))
+            _log.warning("source_summary_save_failed", sources=len(sources), error=str(error))
 
     async def list(self, live: LiveSource, size: int, after: str) -> Page[tuple[FileRow, VisibleVersion]]:
         """Return a page of the visible files by name, after the name `after`."""
@@ -205,7 +205,7 @@ class SourceFiles:
         try:
             await self._collect(live, version.name)
         except ServiceError as error:  # already invisible; retried with the next version
-            _log.info("tidying_failed", error=str(error))
+            _log.info("source_cleanup_failed", error=str(error))
         return visible
 
     async def _label(

@@ -59,7 +59,7 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A turn that was asked for. `lease` is None if the turn has ended or another worker holds it."""
+    """The response to a request for a turn. `lease` is None if the turn has ended or another worker holds it."""
 
     turn: TurnRow
     lease: Lease | None = None

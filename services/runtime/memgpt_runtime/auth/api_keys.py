@@ -227,7 +227,7 @@ class ApiKeyCache:
                 await self.refresh()
             except ServiceError as error:
                 if not self._away:
-                    _log.warning("api_keys_not_checked", error=str(error), accepted_for_seconds=STALE_SECONDS)
+                    _log.warning("api_key_check_failed", error=str(error), accepted_for_seconds=STALE_SECONDS)
                 self._away = True
                 self._end_stale()
             except Exception:  # noqa: BLE001 - the next attempt may succeed

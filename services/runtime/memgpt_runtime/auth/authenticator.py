@@ -1,4 +1,4 @@
-"""Who calls: the principal of a call, by its credential, whatever its kind."""
+"""Authentication of calls: the principal that a credential of any kind stands for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Authenticator:
     async def authenticate(
         self, metadata: Mapping[str, str], auth_context: Mapping[str, Iterable[bytes]] | None
     ) -> Principal:
-        """Return the principal of a call. Metadata counts before the certificate.
+        """Return the principal of a call. A credential in the metadata takes precedence over the certificate.
 
         Args:
             metadata: The text entries of the call's metadata.

@@ -28,7 +28,7 @@ class JwtTokens:
     """Verifies tokens, and reads tenant and role from their claims."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Set the rules up.
+        """Read the rules from the settings.
 
         Raises:
             ConfigError: A setting is unusable.

@@ -1,8 +1,8 @@
 """The stages around every RPC, in a fixed order.
 
 gRPC's own interceptors cost about 3 % of a small unary call each, and have to be written four times, once per kind of
-RPC. So there is a single one, `pipeline.Pipeline`, which knows the four kinds and runs *stages* around the handler,
-each a module of this package. Outermost first:
+RPC. So there is a single one, `pipeline.PipelineInterceptor`, which knows the four kinds and runs *stages* around the
+handler, each a module of this package. Outermost first:
 
 ================= ====================================================================================
 `request_context` sets a context variable with ids and deadline, for handlers, logs and outgoing calls

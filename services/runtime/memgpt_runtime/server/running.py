@@ -59,7 +59,7 @@ class Server:
         await asyncio.wait((stopped, hurried), timeout=self._settings.drain_grace, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not stopped.done():
-            _log.warning("calls_cut_off", calls=len(self.in_flight))
+            _log.warning("calls_cancelled_by_drain", calls=len(self.in_flight))
             self.in_flight.expire()
         await stopped
         _log.info("stopped")

@@ -60,7 +60,7 @@ def test_passages_overlap_as_asked_for_and_point_back(paper: Path) -> None:
 def test_too_much_text(tmp_path: Path) -> None:
     path = tmp_path / "spooled"
     path.write_text("word " * 1000, encoding="utf-8")
-    with pytest.raises(FileFailure, match="Split it") as failure:
+    with pytest.raises(FileFailure, match="split it") as failure:
         list(extract(path, "a.txt", replace(LIMITS, max_chars=4000)).pages)
     assert failure.value.reason is FailureReason.TOO_LARGE
 

@@ -126,7 +126,7 @@ class Chat:
             return self._memgpt.agents.find(name)
         names = [agent.name for agent in self._memgpt.agents.list() if agent.agent_id != self._agent.agent_id]
         if not names:
-            raise CliError("there is no other agent; /new creates one")
+            raise CliError("this is the only agent; create another with /new")
         return self._memgpt.agents.find(self._commands.pick("Select agent:", names))
 
     def _move(self, chosen: ChosenAgent) -> bool:

@@ -54,7 +54,7 @@ def configure(
         config.save(ui, answers)
         return
     if not ui.interactive:
-        raise CliError("no terminal to ask at; give --offline, or --model and --model-endpoint", MISUSE)
+        raise CliError("no terminal for questions; pass --offline, or --model and --model-endpoint", MISUSE)
     try:
         config.interview(ui)
     except (KeyboardInterrupt, EOFError):

@@ -90,7 +90,7 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every event as a JSON object a line.")] = False,
 ) -> None:
-    """Ask an agent one thing and print its answer. Without --agent, the one that was last talked to answers."""
+    """Ask an agent one thing and print its answer. Without --agent, the most recently used agent answers."""
     from memgpt.cli.chat.one_shot import ask_once
 
     ui = open_ui()

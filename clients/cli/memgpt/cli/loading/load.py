@@ -118,8 +118,8 @@ def load_files(
                     raise
                 except Unavailable as error:
                     raise CliError(
-                        f"gave up {RESUME_SECONDS:g} s after the last answer of the Loader: {explain(error)}. "
-                        "What is loaded stays; the same command loads the rest"
+                        f"gave up {RESUME_SECONDS:g} s after the last response of the Loader: {explain(error)}. "
+                        "Loaded files are kept; run the same command to load the rest"
                     ) from error
             report.end(load)
     return report.finish()

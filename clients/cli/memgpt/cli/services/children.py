@@ -261,19 +261,19 @@ def _require_agreement(config: Config[ClientSettings]) -> None:
     """Check that services configured by ``[server]`` can be reached with the settings in ``[client]``."""
     if (config.server.tls_cert is not None) != config.service.tls:
         raise CliError(
-            "the services started here would not be reached: [server] has "
+            "the services could not be reached after their start: [server] has "
             + (
                 "tls_cert, but client.tls is not true"
                 if config.server.tls_cert
                 else "no tls_cert, but client.tls is true"
             )
-            + "; give TLS to both sections, or to neither",
+            + "; enable TLS in both sections or in neither",
             MISUSE,
         )
     if config.server.tls_client_ca is not None and config.service.tls_cert is None:
         raise CliError(
-            "the services started here would not be reached: [server] has tls_client_ca, and asks for a certificate"
-            " that [client] has not; set tls_cert and tls_key there",
+            "the services could not be reached after their start: [server] has tls_client_ca, which requires"
+            " a client certificate; set tls_cert and tls_key in [client]",
             MISUSE,
         )
 

@@ -192,7 +192,9 @@ def _exclusive(folder: Path) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise CliError("another memgpt command does not finish starting or stopping the services") from None
+                    raise CliError(
+                        "another memgpt command did not finish starting or stopping the services in time"
+                    ) from None
                 time.sleep(0.05)
         yield
     finally:

@@ -66,7 +66,7 @@ def check_key(key: str) -> str:
     """
     key = key.strip()
     if not all("!" <= character <= "~" for character in key):
-        raise CliError("an API key has no blanks, line breaks or letters beyond ASCII; copy it again", MISUSE)
+        raise CliError("an API key contains only ASCII characters and no spaces; copy it again", MISUSE)
     return key
 
 

@@ -141,7 +141,7 @@ def quick(ui: Ui, base_url: str, model: str, api_key: str) -> Answers:
         except ProbeError as error:
             raise CliError(str(error)) from error
         if not names:
-            raise CliError(f"{base_url} serves no model; give --model")
+            raise CliError(f"{base_url} lists no models; pass --model")
         model = names[0]
     return Answers(model=model, base_url=base_url, api_key=api_key)
 

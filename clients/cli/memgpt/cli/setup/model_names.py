@@ -24,7 +24,7 @@ def check_model(name: str) -> None:
     url = setting("agent", "base_url")
     if not url:
         if setting("agent", "model", OFFLINE) == OFFLINE:
-            raise CliError(f'no endpoint is configured that could serve "{name}"; run `memgpt configure`')
+            raise CliError(f'no endpoint is configured for the model "{name}"; run `memgpt configure`')
         return
     try:
         served = Endpoint(url, setting("agent", "api_key")).models()
@@ -33,4 +33,4 @@ def check_model(name: str) -> None:
     if served and name not in served:
         close = get_close_matches(name, served, n=1)
         known = f'did you mean "{close[0]}"?' if close else f"it serves {', '.join(served[:_NAMED])}"
-        raise CliError(f'{url} serves no model "{name}"; {known}')
+        raise CliError(f'{url} has no model "{name}"; {known}')

@@ -183,8 +183,8 @@ def declares_entities(what: str, error: Exception) -> FileFailure:
     """Return the failure for a file whose XML declares entities."""
     return FileFailure(
         FailureReason.TOO_LARGE,
-        f"{what} declares XML entities, as bombs do and no such document needs. "
-        "If it is to be trusted, open it where it was made, and save it again.",
+        f"{what} declares XML entities, which are refused because of XML bombs; if you trust the file, save it "
+        "again from its application",
         detail=type(error).__name__,
     )
 

@@ -47,7 +47,7 @@ _TIME_ORDER = ("created_at", "rowid")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to take.
+    """What to import.
 
     Attributes:
         agent: Name or id of the only agent; empty for all.
