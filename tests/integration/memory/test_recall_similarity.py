@@ -249,3 +249,63 @@ async def test_searches_of_one_agent_at_the_same_time(memory: Memory) -> None:
     agent = await talker(memory, texts.values())
     for found in await asyncio.gather(*(walk(memory, agent.agent_id, size=size) for size in (1000, 50, 33, 7))):
         check_ranked(found, texts)
+
+
+@pytest.mark.parametrize("mode", [pb.RECALL_MODE_TEXT, SEMANTIC, HYBRID])
+async def test_only_messages_before_a_given_one_are_found(memory: Memory, mode: pb.RecallMode.ValueType) -> None:
+    agent = await memory.agent(messages=[said(f"I saw {n} owls.") for n in range(9)])
+    pages: list[int] = []
+    token = ""
+    while True:
+        page = await search(memory, agent.agent_id, "owls", mode=mode, before_sequence=5, page_size=2, page_token=token)
+        assert page.total_size == 5
+        pages += [message.sequence for message in page.messages]
+        await memory.turn(agent.agent_id, "owls")
+        token = page.next_page_token
+        if not token:
+            break
+    assert sorted(pages) == [0, 1, 2, 3, 4]
+    none = await search(memory, agent.agent_id, "owls", mode=mode, before_sequence=0)
+    assert (len(none.messages), none.total_size) == (0, 0)
+    late = await search(memory, agent.agent_id, "I saw owls", mode=mode, before_sequence=1 << 40)
+    assert late.total_size >= 9
+
+
+@pytest.mark.parametrize("mode", [pb.RECALL_MODE_TEXT, HYBRID])
+async def test_neighbors_are_what_was_said_around_a_message(memory: Memory, mode: pb.RecallMode.ValueType) -> None:
+    result = message_pb2.NewMessage(role=TOOL, text="a result", call_id="c")
+    heartbeat = user('{"type": "heartbeat", "reason": "go on"}')
+    agent = await memory.agent(
+        messages=[
+            said("Good day."),
+            thought("Hm."),
+            sent("Hello!"),
+            result,
+            heartbeat,
+            said("I keep owls."),
+            thought("I save it."),
+            result,
+            sent("Lovely."),
+            said("Thanks."),
+        ]
+    )
+    page = await search(memory, agent.agent_id, "owls", mode=mode, neighbors=1, page_size=1)
+    (beside,) = page.neighbors
+    assert [message.sequence for message in page.messages] == [5]
+    assert ([m.sequence for m in beside.before], [m.sequence for m in beside.after]) == ([2], [8])
+    page = await search(memory, agent.agent_id, "owls", mode=mode, neighbors=3, page_size=1)
+    assert [m.sequence for m in page.neighbors[0].before] == [0, 2]
+    assert [m.sequence for m in page.neighbors[0].after] == [8, 9]
+    users = await search(memory, agent.agent_id, "owls", mode=mode, neighbors=3, page_size=1, roles=[USER])
+    assert [m.sequence for m in users.neighbors[0].before] == [0]
+    early = await search(memory, agent.agent_id, "owls", mode=mode, neighbors=3, before_sequence=6, page_size=1)
+    assert not early.neighbors[0].after, "nothing after the limit is shown"
+    assert not (await search(memory, agent.agent_id, "owls", mode=mode)).neighbors
+
+
+async def test_neighbors_that_would_exceed_a_response_are_left_out(memory: Memory) -> None:
+    agent = await memory.agent(messages=[said("x" * 400_000), said("owls"), said("y" * 400_000), said("z")])
+    page = await search(memory, agent.agent_id, "owls", neighbors=2)
+    (beside,) = page.neighbors
+    assert [m.sequence for m in beside.before] == [0]
+    assert [m.sequence for m in beside.after] == [3]

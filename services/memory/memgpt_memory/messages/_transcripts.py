@@ -28,13 +28,15 @@ class Line(NamedTuple):
         sequence: Its place in recall memory.
         role: The sender.
         created: When it was stored.
-        text: What was said, case folded; empty for events of the system's own.
+        text: What was said or thought, case folded; empty for events of the system's own.
+        said: Whether the user or the agent said it to the other.
     """
 
     sequence: int
     role: Role
     created: int
     text: str
+    said: bool
 
 
 class _Kept(NamedTuple):
@@ -77,7 +79,8 @@ class Transcripts:
 
 def line_of(message: Message) -> Line:
     """Return a message as a line."""
-    return Line(message.sequence, message.role, message.created, spoken_text(message).strip().casefold())
+    text = spoken_text(message).strip().casefold()
+    return Line(message.sequence, message.role, message.created, text, bool(text) and _was_said(message))
 
 
 def spoken_text(message: Message) -> str:
@@ -99,6 +102,12 @@ def spoken_text(message: Message) -> str:
         arguments = _object(message.function_call.arguments)
         return f"{message.text}\n{arguments.get('message', '')}" if arguments else message.text
     return message.text
+
+
+def _was_said(message: Message) -> bool:
+    if message.role is Role.ASSISTANT:
+        return message.function_call is not None and message.function_call.name == "send_message"
+    return message.role is Role.USER
 
 
 def _object(text: str) -> dict[str, object] | None:

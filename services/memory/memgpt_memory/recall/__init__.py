@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from memgpt_memory.recall._message_index import MessageIndex
-from memgpt_memory.recall._recall import Recall, RecallMode, RecallQuery
+from memgpt_memory.recall._recall import Neighbors, Recall, RecallMode, RecallQuery
 
 __all__ = [
     "MessageIndex",
+    "Neighbors",
     "Recall",
     "RecallMode",
     "RecallQuery",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,6 +27,8 @@ from memgpt_memory.store.layout import partition_of
 _SMALL_CHUNK = 100
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EVER = 1 << 62
+_NEIGHBOR_BYTES = 512 << 10
+"""Most text of all neighbors of a page: with a full page, a response stays below the 4 MiB that clients accept."""
 
 
 class RecallMode(Enum):
@@ -47,6 +50,8 @@ class RecallQuery:
         roles: The roles of the senders.
         mode: How they are found.
         rewound: Whether messages that were taken back are found as well.
+        before: Only messages with a smaller sequence; None for all.
+        neighbors: How many messages around each match are wanted, on either side.
     """
 
     text: str
@@ -55,6 +60,13 @@ class RecallQuery:
     roles: frozenset[Role]
     mode: RecallMode = RecallMode.TEXT
     rewound: bool = False
+    before: int | None = None
+    neighbors: int = 0
+
+    def count(self, live: LiveAgent) -> int:
+        """Return how many of an agent's messages are searched."""
+        count = live.row.message_count
+        return count if self.before is None else min(count, self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,14 @@ class MessagePage:
     following: dict[str, Any] | None
     total: int
     mode: RecallMode
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """What was said around a message, oldest first."""
+
+    before: list[Message]
+    after: list[Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +205,7 @@ class Recall:
         self, live: LiveAgent, query: RecallQuery, span: _Span, size: int, skip: int, at: Mapping[str, Any] | None
     ) -> MessagePage:
         """Return matches, the latest first. The first page looks at every message, for the total."""
-        count = at["count"] if at else live.row.message_count
+        count = at["count"] if at else query.count(live)
         below = at["below"] if at else count
         found: list[int] = []
         async for line in self._lines(live, query, span, below, count):
@@ -228,7 +248,7 @@ class Recall:
         position = Position.parse(at["at"]) if at else None
         if position is not None:
             position.check(index)
-        count = position.snapshot if position is not None else live.row.message_count
+        count = position.snapshot if position is not None else query.count(live)
         async with index.reading():
             collection = await self._index.take_in(index, live, count)
             mode = SearchMode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else SearchMode.DENSE
@@ -249,6 +269,43 @@ class Recall:
             cut.total,
             RecallMode.HYBRID if mode is SearchMode.HYBRID else RecallMode.SEMANTIC,
         )
+
+    async def neighbors(self, live: LiveAgent, query: RecallQuery, found: Sequence[Message]) -> list[Neighbors]:
+        """Return what was said around each of the found messages; an empty list if the query wants none."""
+        if not query.neighbors:
+            return []
+        hidden = _hidden(live, query)
+        around = [await self._around(live, query, message.sequence, hidden) for message in found]
+        wanted = sorted({sequence for before, after in around for sequence in (*before, *after)})
+        messages = {message.sequence: message for message in await self._messages.read(live.id, wanted)}
+        room = _NEIGHBOR_BYTES
+        made: list[Neighbors] = []
+        for sides in around:
+            kept: tuple[list[Message], list[Message]] = ([], [])
+            for side, sequences in zip(kept, sides, strict=True):
+                for sequence in sequences:
+                    size = len(text_of(messages[sequence]).encode())
+                    if size <= room:
+                        room -= size
+                        side.append(messages[sequence])
+            made.append(Neighbors(*kept))
+        return made
+
+    async def _around(
+        self, live: LiveAgent, query: RecallQuery, sequence: int, hidden: Rewinds
+    ) -> tuple[list[int], list[int]]:
+        """Return the sequences of what was said next to a message, if it is no further than a chunk away."""
+        count, number = query.count(live), sequence // CHUNK
+        said = [
+            line.sequence
+            for chunk in range(max(number - 1, 0), number + 2)
+            if chunk * CHUNK < count
+            for line in await self._transcripts.chunk(live.id, chunk, count)
+            if line.said and line.sequence not in hidden and line.role in query.roles
+        ]
+        place = bisect_left(said, sequence)
+        after = bisect_right(said, sequence)
+        return said[max(place - query.neighbors, 0) : place], said[after : after + query.neighbors]
 
     async def forget(self, live: LiveAgent) -> None:
         """Delete what is derived from the messages of a deleted agent."""

@@ -35,8 +35,18 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
         mode = _MODES[request.mode]
         if mode is not RecallMode.TEXT and not request.query.strip():
             raise reasons.invalid_field("query must contain more than white space", field="query")
-        query = RecallQuery(request.query, request.start_date, request.end_date, roles, mode, request.include_rewound)
+        query = RecallQuery(
+            request.query,
+            request.start_date,
+            request.end_date,
+            roles,
+            mode,
+            request.include_rewound,
+            request.before_sequence if request.HasField("before_sequence") else None,
+            request.neighbors,
+        )
         found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
+        around = await self._core.recall.neighbors(live, query, found.messages)
         return pb.SearchMessagesResponse(
             messages=[convert.message(message, live.state.rewinds) for message in found.messages],
             next_page_token=self._token(request, found.following),
@@ -45,6 +55,13 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             scores=[
                 pb.RecallScore(dense_score=convert.cosine(hit.dense), text_score=hit.text, fused_score=hit.fused)
                 for hit in found.scores
+            ],
+            neighbors=[
+                pb.MessageNeighbors(
+                    before=[convert.message(message, live.state.rewinds) for message in one.before],
+                    after=[convert.message(message, live.state.rewinds) for message in one.after],
+                )
+                for one in around
             ],
         )
 

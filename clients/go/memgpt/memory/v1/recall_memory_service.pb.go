@@ -106,8 +106,13 @@ type SearchMessagesRequest struct {
 	Skip int32 `protobuf:"varint,9,opt,name=skip,proto3" json:"skip,omitempty"`
 	// Include messages that were taken back.
 	IncludeRewound bool `protobuf:"varint,10,opt,name=include_rewound,json=includeRewound,proto3" json:"include_rewound,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Only messages with a smaller sequence, such as those before the current turn. Unset for no limit.
+	BeforeSequence *int64 `protobuf:"varint,11,opt,name=before_sequence,json=beforeSequence,proto3,oneof" json:"before_sequence,omitempty"`
+	// How many of the nearest messages that were said before and after each match to return with it: at most 3. Said are
+	// the user's messages and the agent's messages to the user, not its thoughts and other calls.
+	Neighbors     int32 `protobuf:"varint,12,opt,name=neighbors,proto3" json:"neighbors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchMessagesRequest) Reset() {
@@ -210,6 +215,20 @@ func (x *SearchMessagesRequest) GetIncludeRewound() bool {
 	return false
 }
 
+func (x *SearchMessagesRequest) GetBeforeSequence() int64 {
+	if x != nil && x.BeforeSequence != nil {
+		return *x.BeforeSequence
+	}
+	return 0
+}
+
+func (x *SearchMessagesRequest) GetNeighbors() int32 {
+	if x != nil {
+		return x.Neighbors
+	}
+	return 0
+}
+
 // Response of SearchMessages.
 type SearchMessagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -222,7 +241,10 @@ type SearchMessagesResponse struct {
 	// The mode that was used.
 	Mode RecallMode `protobuf:"varint,4,opt,name=mode,proto3,enum=memgpt.memory.v1.RecallMode" json:"mode,omitempty"`
 	// The score of each message, in the same order; empty with RECALL_MODE_TEXT.
-	Scores        []*RecallScore `protobuf:"bytes,5,rep,name=scores,proto3" json:"scores,omitempty"`
+	Scores []*RecallScore `protobuf:"bytes,5,rep,name=scores,proto3" json:"scores,omitempty"`
+	// The neighbors of each message, in the same order; empty if none were requested. Together they have at most 512 KiB
+	// of text; further ones are left out.
+	Neighbors     []*MessageNeighbors `protobuf:"bytes,6,rep,name=neighbors,proto3" json:"neighbors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +314,68 @@ func (x *SearchMessagesResponse) GetScores() []*RecallScore {
 	return nil
 }
 
+func (x *SearchMessagesResponse) GetNeighbors() []*MessageNeighbors {
+	if x != nil {
+		return x.Neighbors
+	}
+	return nil
+}
+
+// What was said around a message, oldest first.
+type MessageNeighbors struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Before it.
+	Before []*Message `protobuf:"bytes,1,rep,name=before,proto3" json:"before,omitempty"`
+	// After it.
+	After         []*Message `protobuf:"bytes,2,rep,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageNeighbors) Reset() {
+	*x = MessageNeighbors{}
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageNeighbors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageNeighbors) ProtoMessage() {}
+
+func (x *MessageNeighbors) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageNeighbors.ProtoReflect.Descriptor instead.
+func (*MessageNeighbors) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MessageNeighbors) GetBefore() []*Message {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *MessageNeighbors) GetAfter() []*Message {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // How well a message matches.
 type RecallScore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -308,7 +392,7 @@ type RecallScore struct {
 
 func (x *RecallScore) Reset() {
 	*x = RecallScore{}
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[2]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +404,7 @@ func (x *RecallScore) String() string {
 func (*RecallScore) ProtoMessage() {}
 
 func (x *RecallScore) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[2]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +417,7 @@ func (x *RecallScore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecallScore.ProtoReflect.Descriptor instead.
 func (*RecallScore) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{2}
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RecallScore) GetDenseScore() float64 {
@@ -373,7 +457,7 @@ type ListMessagesRequest struct {
 
 func (x *ListMessagesRequest) Reset() {
 	*x = ListMessagesRequest{}
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[3]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +469,7 @@ func (x *ListMessagesRequest) String() string {
 func (*ListMessagesRequest) ProtoMessage() {}
 
 func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[3]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +482,7 @@ func (x *ListMessagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesRequest.ProtoReflect.Descriptor instead.
 func (*ListMessagesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{3}
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListMessagesRequest) GetAgentId() string {
@@ -437,7 +521,7 @@ type ListMessagesResponse struct {
 
 func (x *ListMessagesResponse) Reset() {
 	*x = ListMessagesResponse{}
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[4]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +533,7 @@ func (x *ListMessagesResponse) String() string {
 func (*ListMessagesResponse) ProtoMessage() {}
 
 func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[4]
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +546,7 @@ func (x *ListMessagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMessagesResponse.ProtoReflect.Descriptor instead.
 func (*ListMessagesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{4}
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListMessagesResponse) GetMessages() []*Message {
@@ -490,7 +574,7 @@ var File_memgpt_memory_v1_recall_memory_service_proto protoreflect.FileDescripto
 
 const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\n" +
-	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xc5\x03\n" +
+	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xb9\x04\n" +
 	"\x15SearchMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1e\n" +
 	"\x05query\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n" +
@@ -506,14 +590,21 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"page_token\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n" +
 	"\x04skip\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x04skip\x12'\n" +
 	"\x0finclude_rewound\x18\n" +
-	" \x01(\bR\x0eincludeRewound\"\xff\x01\n" +
+	" \x01(\bR\x0eincludeRewound\x125\n" +
+	"\x0fbefore_sequence\x18\v \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x0ebeforeSequence\x88\x01\x01\x12'\n" +
+	"\tneighbors\x18\f \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x03(\x00R\tneighborsB\x12\n" +
+	"\x10_before_sequence\"\xc1\x02\n" +
 	"\x16SearchMessagesResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x03R\ttotalSize\x120\n" +
 	"\x04mode\x18\x04 \x01(\x0e2\x1c.memgpt.memory.v1.RecallModeR\x04mode\x125\n" +
-	"\x06scores\x18\x05 \x03(\v2\x1d.memgpt.memory.v1.RecallScoreR\x06scores\"\xac\x01\n" +
+	"\x06scores\x18\x05 \x03(\v2\x1d.memgpt.memory.v1.RecallScoreR\x06scores\x12@\n" +
+	"\tneighbors\x18\x06 \x03(\v2\".memgpt.memory.v1.MessageNeighborsR\tneighbors\"v\n" +
+	"\x10MessageNeighbors\x121\n" +
+	"\x06before\x18\x01 \x03(\v2\x19.memgpt.memory.v1.MessageR\x06before\x12/\n" +
+	"\x05after\x18\x02 \x03(\v2\x19.memgpt.memory.v1.MessageR\x05after\"\xac\x01\n" +
 	"\vRecallScore\x12$\n" +
 	"\vdense_score\x18\x01 \x01(\x01H\x00R\n" +
 	"denseScore\x88\x01\x01\x12\"\n" +
@@ -558,33 +649,37 @@ func file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_memory_v1_recall_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_memory_v1_recall_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_memgpt_memory_v1_recall_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_memgpt_memory_v1_recall_memory_service_proto_goTypes = []any{
 	(RecallMode)(0),                // 0: memgpt.memory.v1.RecallMode
 	(*SearchMessagesRequest)(nil),  // 1: memgpt.memory.v1.SearchMessagesRequest
 	(*SearchMessagesResponse)(nil), // 2: memgpt.memory.v1.SearchMessagesResponse
-	(*RecallScore)(nil),            // 3: memgpt.memory.v1.RecallScore
-	(*ListMessagesRequest)(nil),    // 4: memgpt.memory.v1.ListMessagesRequest
-	(*ListMessagesResponse)(nil),   // 5: memgpt.memory.v1.ListMessagesResponse
-	(Role)(0),                      // 6: memgpt.memory.v1.Role
-	(*Message)(nil),                // 7: memgpt.memory.v1.Message
+	(*MessageNeighbors)(nil),       // 3: memgpt.memory.v1.MessageNeighbors
+	(*RecallScore)(nil),            // 4: memgpt.memory.v1.RecallScore
+	(*ListMessagesRequest)(nil),    // 5: memgpt.memory.v1.ListMessagesRequest
+	(*ListMessagesResponse)(nil),   // 6: memgpt.memory.v1.ListMessagesResponse
+	(Role)(0),                      // 7: memgpt.memory.v1.Role
+	(*Message)(nil),                // 8: memgpt.memory.v1.Message
 }
 var file_memgpt_memory_v1_recall_memory_service_proto_depIdxs = []int32{
-	6, // 0: memgpt.memory.v1.SearchMessagesRequest.roles:type_name -> memgpt.memory.v1.Role
-	0, // 1: memgpt.memory.v1.SearchMessagesRequest.mode:type_name -> memgpt.memory.v1.RecallMode
-	7, // 2: memgpt.memory.v1.SearchMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
-	0, // 3: memgpt.memory.v1.SearchMessagesResponse.mode:type_name -> memgpt.memory.v1.RecallMode
-	3, // 4: memgpt.memory.v1.SearchMessagesResponse.scores:type_name -> memgpt.memory.v1.RecallScore
-	7, // 5: memgpt.memory.v1.ListMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
-	1, // 6: memgpt.memory.v1.RecallMemoryService.SearchMessages:input_type -> memgpt.memory.v1.SearchMessagesRequest
-	4, // 7: memgpt.memory.v1.RecallMemoryService.ListMessages:input_type -> memgpt.memory.v1.ListMessagesRequest
-	2, // 8: memgpt.memory.v1.RecallMemoryService.SearchMessages:output_type -> memgpt.memory.v1.SearchMessagesResponse
-	5, // 9: memgpt.memory.v1.RecallMemoryService.ListMessages:output_type -> memgpt.memory.v1.ListMessagesResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7,  // 0: memgpt.memory.v1.SearchMessagesRequest.roles:type_name -> memgpt.memory.v1.Role
+	0,  // 1: memgpt.memory.v1.SearchMessagesRequest.mode:type_name -> memgpt.memory.v1.RecallMode
+	8,  // 2: memgpt.memory.v1.SearchMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
+	0,  // 3: memgpt.memory.v1.SearchMessagesResponse.mode:type_name -> memgpt.memory.v1.RecallMode
+	4,  // 4: memgpt.memory.v1.SearchMessagesResponse.scores:type_name -> memgpt.memory.v1.RecallScore
+	3,  // 5: memgpt.memory.v1.SearchMessagesResponse.neighbors:type_name -> memgpt.memory.v1.MessageNeighbors
+	8,  // 6: memgpt.memory.v1.MessageNeighbors.before:type_name -> memgpt.memory.v1.Message
+	8,  // 7: memgpt.memory.v1.MessageNeighbors.after:type_name -> memgpt.memory.v1.Message
+	8,  // 8: memgpt.memory.v1.ListMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
+	1,  // 9: memgpt.memory.v1.RecallMemoryService.SearchMessages:input_type -> memgpt.memory.v1.SearchMessagesRequest
+	5,  // 10: memgpt.memory.v1.RecallMemoryService.ListMessages:input_type -> memgpt.memory.v1.ListMessagesRequest
+	2,  // 11: memgpt.memory.v1.RecallMemoryService.SearchMessages:output_type -> memgpt.memory.v1.SearchMessagesResponse
+	6,  // 12: memgpt.memory.v1.RecallMemoryService.ListMessages:output_type -> memgpt.memory.v1.ListMessagesResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_recall_memory_service_proto_init() }
@@ -593,14 +688,15 @@ func file_memgpt_memory_v1_recall_memory_service_proto_init() {
 		return
 	}
 	file_memgpt_memory_v1_message_proto_init()
-	file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[0].OneofWrappers = []any{}
+	file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_recall_memory_service_proto_rawDesc), len(file_memgpt_memory_v1_recall_memory_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

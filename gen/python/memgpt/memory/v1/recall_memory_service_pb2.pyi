@@ -68,6 +68,8 @@ class SearchMessagesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
     INCLUDE_REWOUND_FIELD_NUMBER: _builtins.int
+    BEFORE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NEIGHBORS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     query: _builtins.str
@@ -92,6 +94,12 @@ class SearchMessagesRequest(_message.Message):
     """
     include_rewound: _builtins.bool
     """Include messages that were taken back."""
+    before_sequence: _builtins.int
+    """Only messages with a smaller sequence, such as those before the current turn. Unset for no limit."""
+    neighbors: _builtins.int
+    """How many of the nearest messages that were said before and after each match to return with it: at most 3. Said are
+    the user's messages and the agent's messages to the user, not its thoughts and other calls.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.Role.ValueType]:
         """Only messages of these roles. Empty means ROLE_USER and ROLE_ASSISTANT."""
@@ -109,12 +117,16 @@ class SearchMessagesRequest(_message.Message):
         page_token: _builtins.str = ...,
         skip: _builtins.int = ...,
         include_rewound: _builtins.bool = ...,
+        before_sequence: _builtins.int | None = ...,
+        neighbors: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before_sequence", b"_before_sequence", "before_sequence", b"before_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "end_date", b"end_date", "include_rewound", b"include_rewound", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "roles", b"roles", "skip", b"skip", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before_sequence", b"_before_sequence", "agent_id", b"agent_id", "before_sequence", b"before_sequence", "end_date", b"end_date", "include_rewound", b"include_rewound", "mode", b"mode", "neighbors", b"neighbors", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "roles", b"roles", "skip", b"skip", "start_date", b"start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__before_sequence: _TypeAlias = _typing.Literal["before_sequence"]  # noqa: Y015
+    _WhichOneofArgType__before_sequence: _TypeAlias = _typing.Literal["_before_sequence", b"_before_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before_sequence) -> _WhichOneofReturnType__before_sequence | None: ...
 
 Global___SearchMessagesRequest: _TypeAlias = SearchMessagesRequest  # noqa: Y015
 
@@ -129,6 +141,7 @@ class SearchMessagesResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
+    NEIGHBORS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
@@ -143,6 +156,12 @@ class SearchMessagesResponse(_message.Message):
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecallScore]:
         """The score of each message, in the same order; empty with RECALL_MODE_TEXT."""
 
+    @_builtins.property
+    def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageNeighbors]:
+        """The neighbors of each message, in the same order; empty if none were requested. Together they have at most 512 KiB
+        of text; further ones are left out.
+        """
+
     def __init__(
         self,
         *,
@@ -151,14 +170,45 @@ class SearchMessagesResponse(_message.Message):
         total_size: _builtins.int = ...,
         mode: Global___RecallMode.ValueType = ...,
         scores: _abc.Iterable[Global___RecallScore] | None = ...,
+        neighbors: _abc.Iterable[Global___MessageNeighbors] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "mode", b"mode", "next_page_token", b"next_page_token", "scores", b"scores", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "mode", b"mode", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "scores", b"scores", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchMessagesResponse: _TypeAlias = SearchMessagesResponse  # noqa: Y015
+
+@_typing.final
+class MessageNeighbors(_message.Message):
+    """What was said around a message, oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def before(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
+        """Before it."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
+        """After it."""
+
+    def __init__(
+        self,
+        *,
+        before: _abc.Iterable[_message_pb2.Message] | None = ...,
+        after: _abc.Iterable[_message_pb2.Message] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageNeighbors: _TypeAlias = MessageNeighbors  # noqa: Y015
 
 @_typing.final
 class RecallScore(_message.Message):

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/recall_memory_service.proto.
  */
 export const file_memgpt_memory_v1_recall_memory_service: GenFile = /*@__PURE__*/
-  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLpAgoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEASFQoEc2tpcBgJIAEoBUIHukgEGgIoABIXCg9pbmNsdWRlX3Jld291bmQYCiABKAgizQEKFlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMSKgoEbW9kZRgEIAEoDjIcLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsTW9kZRItCgZzY29yZXMYBSADKAsyHS5tZW1ncHQubWVtb3J5LnYxLlJlY2FsbFNjb3JlIokBCgtSZWNhbGxTY29yZRIYCgtkZW5zZV9zY29yZRgBIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYAiABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgDIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUidgoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAicAoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMqcQoKUmVjYWxsTW9kZRIbChdSRUNBTExfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFJFQ0FMTF9NT0RFX1RFWFQQARIYChRSRUNBTExfTU9ERV9TRU1BTlRJQxACEhYKElJFQ0FMTF9NT0RFX0hZQlJJRBADMuUBChNSZWNhbGxNZW1vcnlTZXJ2aWNlEmkKDlNlYXJjaE1lc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2UiBKC7GAISYwoMTGlzdE1lc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIEoLsYAkKCAgoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIYUmVjYWxsTWVtb3J5U2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_common_v1_permission, file_memgpt_memory_v1_message]);
+  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLCAwoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEASFQoEc2tpcBgJIAEoBUIHukgEGgIoABIXCg9pbmNsdWRlX3Jld291bmQYCiABKAgSJQoPYmVmb3JlX3NlcXVlbmNlGAsgASgDQge6SAQiAigASACIAQESHAoJbmVpZ2hib3JzGAwgASgFQgm6SAYaBBgDKABCEgoQX2JlZm9yZV9zZXF1ZW5jZSKEAgoWU2VhcmNoTWVzc2FnZXNSZXNwb25zZRIrCghtZXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAxIqCgRtb2RlGAQgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlEi0KBnNjb3JlcxgFIAMoCzIdLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsU2NvcmUSNQoJbmVpZ2hib3JzGAYgAygLMiIubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlTmVpZ2hib3JzImcKEE1lc3NhZ2VOZWlnaGJvcnMSKQoGYmVmb3JlGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEigKBWFmdGVyGAIgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlIokBCgtSZWNhbGxTY29yZRIYCgtkZW5zZV9zY29yZRgBIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYAiABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgDIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUidgoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAicAoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMqcQoKUmVjYWxsTW9kZRIbChdSRUNBTExfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFJFQ0FMTF9NT0RFX1RFWFQQARIYChRSRUNBTExfTU9ERV9TRU1BTlRJQxACEhYKElJFQ0FMTF9NT0RFX0hZQlJJRBADMuUBChNSZWNhbGxNZW1vcnlTZXJ2aWNlEmkKDlNlYXJjaE1lc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2UiBKC7GAISYwoMTGlzdE1lc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIEoLsYAkKCAgoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIYUmVjYWxsTWVtb3J5U2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_common_v1_permission, file_memgpt_memory_v1_message]);
 
 /**
  * Request of SearchMessages.
@@ -93,6 +93,21 @@ export type SearchMessagesRequest = Message<"memgpt.memory.v1.SearchMessagesRequ
    * @generated from field: bool include_rewound = 10;
    */
   includeRewound: boolean;
+
+  /**
+   * Only messages with a smaller sequence, such as those before the current turn. Unset for no limit.
+   *
+   * @generated from field: optional int64 before_sequence = 11;
+   */
+  beforeSequence?: bigint | undefined;
+
+  /**
+   * How many of the nearest messages that were said before and after each match to return with it: at most 3. Said are
+   * the user's messages and the agent's messages to the user, not its thoughts and other calls.
+   *
+   * @generated from field: int32 neighbors = 12;
+   */
+  neighbors: number;
 };
 
 /**
@@ -142,6 +157,14 @@ export type SearchMessagesResponse = Message<"memgpt.memory.v1.SearchMessagesRes
    * @generated from field: repeated memgpt.memory.v1.RecallScore scores = 5;
    */
   scores: RecallScore[];
+
+  /**
+   * The neighbors of each message, in the same order; empty if none were requested. Together they have at most 512 KiB
+   * of text; further ones are left out.
+   *
+   * @generated from field: repeated memgpt.memory.v1.MessageNeighbors neighbors = 6;
+   */
+  neighbors: MessageNeighbors[];
 };
 
 /**
@@ -150,6 +173,34 @@ export type SearchMessagesResponse = Message<"memgpt.memory.v1.SearchMessagesRes
  */
 export const SearchMessagesResponseSchema: GenMessage<SearchMessagesResponse> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_recall_memory_service, 1);
+
+/**
+ * What was said around a message, oldest first.
+ *
+ * @generated from message memgpt.memory.v1.MessageNeighbors
+ */
+export type MessageNeighbors = Message<"memgpt.memory.v1.MessageNeighbors"> & {
+  /**
+   * Before it.
+   *
+   * @generated from field: repeated memgpt.memory.v1.Message before = 1;
+   */
+  before: Message$1[];
+
+  /**
+   * After it.
+   *
+   * @generated from field: repeated memgpt.memory.v1.Message after = 2;
+   */
+  after: Message$1[];
+};
+
+/**
+ * Describes the message memgpt.memory.v1.MessageNeighbors.
+ * Use `create(MessageNeighborsSchema)` to create a new message.
+ */
+export const MessageNeighborsSchema: GenMessage<MessageNeighbors> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 2);
 
 /**
  * How well a message matches.
@@ -185,7 +236,7 @@ export type RecallScore = Message<"memgpt.memory.v1.RecallScore"> & {
  * Use `create(RecallScoreSchema)` to create a new message.
  */
 export const RecallScoreSchema: GenMessage<RecallScore> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_recall_memory_service, 2);
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 3);
 
 /**
  * Request of ListMessages.
@@ -221,7 +272,7 @@ export type ListMessagesRequest = Message<"memgpt.memory.v1.ListMessagesRequest"
  * Use `create(ListMessagesRequestSchema)` to create a new message.
  */
 export const ListMessagesRequestSchema: GenMessage<ListMessagesRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_recall_memory_service, 3);
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 4);
 
 /**
  * Response of ListMessages.
@@ -256,7 +307,7 @@ export type ListMessagesResponse = Message<"memgpt.memory.v1.ListMessagesRespons
  * Use `create(ListMessagesResponseSchema)` to create a new message.
  */
 export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_recall_memory_service, 4);
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 5);
 
 /**
  * How to search messages.
