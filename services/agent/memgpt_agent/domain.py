@@ -200,10 +200,19 @@ class PassagePage:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageHit:
+    """A message found in recall memory, with what was said just before and after it; None if nothing was."""
+
+    message: Message
+    before: Message | None = None
+    after: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MessagePage:
     """A page of ``total`` messages found in recall memory."""
 
-    messages: tuple[Message, ...]
+    hits: tuple[MessageHit, ...]
     total: int
 
 

@@ -15,6 +15,7 @@ from memgpt_agent.domain import (
     FunctionCall,
     Lease,
     Message,
+    MessageHit,
     MessagePage,
     NewStep,
     Outcome,
@@ -254,14 +255,21 @@ class FakeMemory:
         return PassagePage(tuple(self.passages[skip : skip + page_size]), len(self.passages))
 
     async def search_recall(
-        self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
+        self, agent_id: str, query: str, *, before: int | None, page_size: int, skip: int
     ) -> MessagePage:
         words = query.lower().split()
         found = [
-            m
-            for m in reversed(self.history)
+            MessageHit(m)
+            for m in reversed(self.history[:before])
             if m.role in (Role.USER, Role.ASSISTANT) and all(word in m.text.lower() for word in words)
         ]
+        return MessagePage(tuple(found[skip : skip + page_size]), len(found))
+
+    async def list_recall(
+        self, agent_id: str, *, start_date: str, end_date: str, page_size: int, skip: int
+    ) -> MessagePage:
+        self.searches.append((f"{start_date}..{end_date}", skip))
+        found = [MessageHit(m) for m in reversed(self.history) if m.role in (Role.USER, Role.ASSISTANT)]
         return MessagePage(tuple(found[skip : skip + page_size]), len(found))
 
 

@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from memgpt_agent.domain import Block, BlockEdit, Citation, Context, FunctionCall, PassageHit
+from memgpt_agent.domain import (
+    NO_EFFECTS,
+    Block,
+    BlockEdit,
+    Citation,
+    Context,
+    FunctionCall,
+    Message,
+    MessageHit,
+    MessagePage,
+    PassageHit,
+    Role,
+)
 from memgpt_agent.functions import BUILT_IN, FunctionError, parameters_schema, parse_call
 from memgpt_agent.functions.function import FunctionOutput
 from memgpt_agent.loop.tool_executor import cut, execute
 
-from tests.unit.agent.fakes import NOW, FakeMemory, answered, user
+from tests.unit.agent.fakes import NOW, FakeMemory, answered, say, user
 
 
 def parsed(function: str, /, **arguments: object):
@@ -82,9 +94,6 @@ def test_a_search_without_request_heartbeat_is_read() -> None:
         ("archival_memory_search", {"query": "x", "page": "--5"}, "whole number"),
         ("archival_memory_search", {"query": "x", "page": "9" * 5000}, "whole number"),
         ("archival_memory_search", {"query": "x", "request_heartbeat": "maybe"}, "true or false"),
-        ("conversation_search_date", {"start_date": "1.5.2024", "end_date": "2024-05-01"}, "YYYY-MM-DD"),
-        ("conversation_search_date", {"start_date": "20240501", "end_date": "2024-05-01"}, "YYYY-MM-DD"),
-        ("conversation_search_date", {"start_date": "2024-02-30", "end_date": "2024-05-01"}, "YYYY-MM-DD"),
     ],
 )
 def test_bad_arguments(name: str, arguments: dict[str, object], complaint: str) -> None:
@@ -181,9 +190,70 @@ async def test_nothing_found() -> None:
 async def test_conversation_search_shows_what_was_said() -> None:
     memory = FakeMemory(answered())
     memory._store([user("I like green tea.")])
-    text = (await do("conversation_search", memory=memory, query="green tea")).text
+    context = answered()
+    text = (await do("conversation_search", context, memory=memory, query="green tea")).text
     hit = json.loads(text.partition(": ")[2])[0]
     assert (hit["role"], hit["message"]) == ("user", "I like green tea.")
+
+
+async def test_conversation_search_shows_the_speaker_the_date_and_what_was_said_around() -> None:
+    memory = FakeMemory(answered())
+    reply = say("So you do! " + "Indeed. " * 50).call
+    answer = Message(Role.ASSISTANT, "A thought.", function_call=reply, created_at=NOW)
+    hit = MessageHit(user("I like green tea."), before=user("Hello."), after=answer)
+
+    async def found(*_: object, **__: object) -> MessagePage:
+        return MessagePage((hit, MessageHit(Message(Role.ASSISTANT, "Only thought of tea."))), 2)
+
+    memory.search_recall = found  # type: ignore[method-assign]
+    text = (await do("conversation_search", memory=memory, query="tea")).text
+    assert text.startswith("Showing 1 of 2 results (page 0/0): [")
+    (shown,) = json.loads(text.partition(": ")[2])
+    assert (shown["role"], shown["message"], shown["before"]) == ("user", "I like green tea.", "user: Hello.")
+    assert "timestamp" in shown
+    assert shown["after"].startswith("assistant: So you do!")
+    assert len(shown["after"]) < 200
+    assert "thought" not in text.casefold(), "what was only thought is not shown"
+    other = (await do("conversation_search", memory=memory, query="coffee")).text
+    assert "never have been said" in other
+
+
+async def test_the_message_to_answer_is_not_searched() -> None:
+    memory = FakeMemory(answered())
+    memory._store([user("I like tea."), user("What do I like to drink, tea?")])
+    context = replace(memory.context, messages=tuple(memory.history))
+    search = parsed("conversation_search", query="tea")
+    text = (await execute(search, context, memory)).text
+    assert "I like tea." in text
+    assert "drink" not in text
+
+
+async def test_days_in_words_are_those_of_the_agents_time_zone() -> None:
+    memory = FakeMemory(answered())
+    late = datetime(2024, 5, 1, 23, 30, tzinfo=UTC)
+    tokyo = replace(memory.context, now=late, agent=replace(memory.context.agent, time_zone="Asia/Tokyo"))
+    for words, days in (("today", "2024-05-02..2024-05-02"), ("last week", "2024-04-22..2024-04-28")):
+        await execute(parsed("conversation_search_date", start_date=words), tokyo, memory)
+        assert memory.searches[-1] == (days, 0)
+    both = parsed("conversation_search_date", start_date="2024-04-01", end_date="yesterday")
+    await execute(both, tokyo, memory)
+    assert memory.searches[-1] == ("2024-04-01..2024-05-01", 0)
+
+
+@pytest.mark.parametrize("day", ["1.5.2024", "20240501", "2024-02-30", "sometime", "99999 weeks ago"])
+async def test_days_that_are_none(day: str) -> None:
+    with pytest.raises(FunctionError, match="YYYY-MM-DD"):
+        await do("conversation_search_date", start_date=day, end_date="2024-05-01")
+    with pytest.raises(FunctionError, match="YYYY-MM-DD"):
+        await do("conversation_search_date", start_date="2024-05-01", end_date=day)
+
+
+async def test_a_line_that_a_block_has_is_not_added_again() -> None:
+    context = answered()
+    line = context.blocks[-1].value.splitlines()[-1]
+    output = await do("core_memory_append", name=context.blocks[-1].label, content=f" {line} ")
+    assert output.effects == NO_EFFECTS
+    assert "already has this line" in output.text
 
 
 async def test_dates_the_wrong_way_round() -> None:

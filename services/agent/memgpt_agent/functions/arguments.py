@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
 
 from memgpt_agent.domain import FunctionCall
 from memgpt_agent.functions import remote
@@ -93,8 +92,6 @@ def _check(function: Function, parameter: Parameter, value: object) -> str | int
         raise FunctionError(f"{where} must be text, not {json.dumps(value, ensure_ascii=False)[:100]}.")
     if not parameter.may_be_empty and not value.strip():
         raise FunctionError(f"{where} must not be empty.")
-    if parameter.is_date:
-        return _day(where, value)
     return value
 
 
@@ -111,18 +108,3 @@ def _integer(where: str, parameter: Parameter, value: object) -> int:
     if value > maximum:
         raise FunctionError(f"{where} must be at most {maximum}, not {value}.")
     return value
-
-
-def _day(where: str, value: str) -> str:
-    text = value.strip()
-    # Small models copy the whole time that is shown with a message.
-    if text[10:11] in (" ", "T"):
-        text = text[:10]
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    # fromisoformat also accepts 20240131 and 2024-W05-3, which Memory does not.
-    if day is None or day.isoformat() != text:
-        raise FunctionError(f"{where} must be a day written as YYYY-MM-DD, such as 2024-01-31, not {value!r}.")
-    return text

@@ -24,9 +24,18 @@ class MemorySearch(Protocol):
         ...
 
     async def search_recall(
-        self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
+        self, agent_id: str, query: str, *, before: int | None, page_size: int, skip: int
     ) -> MessagePage:
-        """Return a page of the messages with these words, or of these days, latest first."""
+        """Return a page of the ranking of messages by words and similarity, with their neighbors.
+
+        Only messages with a sequence below ``before`` are ranked; None for all.
+        """
+        ...
+
+    async def list_recall(
+        self, agent_id: str, *, start_date: str, end_date: str, page_size: int, skip: int
+    ) -> MessagePage:
+        """Return a page of the messages between two days, both included, the latest first."""
         ...
 
 
@@ -41,7 +50,6 @@ class Parameter:
     minimum: int | None = None
     maximum: int | None = None
     may_be_empty: bool = False
-    is_date: bool = False
 
     @property
     def required(self) -> bool:

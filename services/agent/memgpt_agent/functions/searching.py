@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memgpt_agent import envelopes
-from memgpt_agent.domain import Context, Message, MessagePage, Role
-from memgpt_agent.functions.function import Call, FunctionError, FunctionOutput, MemorySearch, Parameter
+from memgpt_agent.domain import Message, MessageHit, MessagePage, Role
+from memgpt_agent.functions.function import Call, FunctionError, FunctionOutput, Parameter
 
 PAGE_SIZE = 5
 """Results on a page; pages count from 0."""
@@ -19,6 +19,9 @@ MAX_QUERY_CHARACTERS = 8192
 """The longest query that Memory accepts."""
 
 _MAX_SKIP = 2**31 - 1
+
+_NEIGHBOR_CHARACTERS = 160
+"""Most characters of what was said before and after a found message."""
 
 
 def query_of(call: Call) -> str:
@@ -47,23 +50,21 @@ def paging_line(hits: Sequence[object], total: int, page: int) -> str:
     return line if page <= last else f"{line} There is no page after {last}."
 
 
-async def search_messages(
-    call: Call, context: Context, memory: MemorySearch, *, query: str = "", start_date: str = "", end_date: str = ""
-) -> FunctionOutput:
-    """Search recall memory by words or by days."""
-    page = await memory.search_recall(
-        context.agent.agent_id,
-        query=query,
-        start_date=start_date,
-        end_date=end_date,
-        page_size=PAGE_SIZE,
-        skip=skip_of(call),
+def message_page(call: Call, page: MessagePage, time_zone: str) -> FunctionOutput:
+    """Return a page of messages as a search shows it."""
+    return FunctionOutput(
+        paging_line([shown_hit(hit, time_zone) for hit in page.hits], page.total, call.number("page"))
     )
-    return FunctionOutput(_message_page(page, call.number("page"), context.agent.time_zone))
 
 
-def _message_page(page: MessagePage, number: int, time_zone: str) -> str:
-    return paging_line([shown_message(message, time_zone) for message in page.messages], page.total, number)
+def shown_hit(hit: MessageHit, time_zone: str) -> dict[str, object]:
+    """Return a found message with its date and its speaker, and what was said just before and after it."""
+    shown = shown_message(hit.message, time_zone)
+    for key, neighbor in (("before", hit.before), ("after", hit.after)):
+        if neighbor is not None:
+            beside = shown_message(neighbor, time_zone)
+            shown[key] = f"{beside['role']}: {_cut(str(beside.get('message', '')))}"
+    return shown
 
 
 def shown_message(message: Message, time_zone: str) -> dict[str, object]:
@@ -76,10 +77,19 @@ def shown_message(message: Message, time_zone: str) -> dict[str, object]:
         envelope = envelopes.parse(message.text)
         shown["message"] = str(envelope.get("message", envelope.get("reason", message.text)))
         return shown
+    call = message.function_call
+    spoken = (
+        envelopes.parse(call.arguments).get("message") if call is not None and call.name == "send_message" else None
+    )
+    if spoken is not None:
+        shown["message"] = str(spoken)
+        return shown
     if message.text:
         shown["thought"] = message.text
-    call = message.function_call
     if call is not None:
-        spoken = envelopes.parse(call.arguments).get("message") if call.name == "send_message" else None
-        shown |= {"function": call.name} if spoken is None else {"message": str(spoken)}
+        shown["function"] = call.name
     return shown
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NEIGHBOR_CHARACTERS else f"{text[:_NEIGHBOR_CHARACTERS]}…"

@@ -12,7 +12,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import Context, Message, MessagePage, PassagePage, Role
 from memgpt_agent.functions import MemorySearch
 from memgpt_agent.functions.archival_memory_search import shown_passage
-from memgpt_agent.functions.searching import shown_message
+from memgpt_agent.functions.searching import shown_hit
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ async def with_recalled(context: Context, memory: MemorySearch) -> Context:
     agent_id, first = context.agent.agent_id, context.messages[0].sequence
     passages, messages = await asyncio.gather(
         memory.search_archival(agent_id, query, page_size=_HITS, skip=0),
-        memory.search_recall(agent_id, query=query, page_size=_HITS * 2, skip=0),
+        memory.search_recall(agent_id, query, before=first, page_size=_HITS, skip=0),
         return_exceptions=True,
     )
     zone = context.agent.time_zone
@@ -43,8 +43,8 @@ async def with_recalled(context: Context, memory: MemorySearch) -> Context:
     if isinstance(passages, PassagePage):
         hits += [shown_passage(hit, zone) for hit in passages.hits]
     if isinstance(messages, MessagePage):
-        left = [message for message in messages.messages if message.sequence < first]
-        hits += [shown_message(message, zone) for message in left[:_HITS]]
+        said = [shown_hit(hit, zone) for hit in messages.hits]
+        hits += [hit for hit in said if "message" in hit]
     for failed in (passages, messages):
         if isinstance(failed, errors.ServiceError):
             _log.info("auto_recall_failed", agent_id=agent_id, reason=failed.reason)

@@ -299,16 +299,25 @@ class MemoryClient:
         return memory_protos.passage_page(await call(self.archival.SearchPassages(request)))
 
     async def search_recall(
-        self, agent_id: str, *, query: str = "", start_date: str = "", end_date: str = "", page_size: int, skip: int
+        self, agent_id: str, query: str, *, before: int | None, page_size: int, skip: int
     ) -> MessagePage:
-        """Return a page of the messages with these words, or of these days, latest first."""
+        """Return a page of the ranking of messages by words and similarity, with their neighbors."""
         request = recall_pb.SearchMessagesRequest(
             agent_id=agent_id,
             query=query,
-            start_date=start_date,
-            end_date=end_date,
+            mode=recall_pb.RECALL_MODE_HYBRID,
+            before_sequence=before,
+            neighbors=1,
             page_size=page_size,
             skip=skip,
         )
-        page = await call(self.recall.SearchMessages(request))
-        return MessagePage(tuple(map(memory_protos.message, page.messages)), page.total_size)
+        return memory_protos.message_page(await call(self.recall.SearchMessages(request)))
+
+    async def list_recall(
+        self, agent_id: str, *, start_date: str, end_date: str, page_size: int, skip: int
+    ) -> MessagePage:
+        """Return a page of the messages between two days, both included, the latest first."""
+        request = recall_pb.SearchMessagesRequest(
+            agent_id=agent_id, start_date=start_date, end_date=end_date, page_size=page_size, skip=skip
+        )
+        return memory_protos.message_page(await call(self.recall.SearchMessages(request)))

@@ -14,6 +14,7 @@ from memgpt.memory.v1 import (
     context_pb2,
     message_pb2,
     passage_pb2,
+    recall_memory_service_pb2,
     tool_pb2,
     turn_pb2,
 )
@@ -28,6 +29,8 @@ from memgpt_agent.domain import (
     FunctionCall,
     Lease,
     Message,
+    MessageHit,
+    MessagePage,
     NewStep,
     Outcome,
     PassageHit,
@@ -175,6 +178,20 @@ def tool_server(address: str, found: Iterable[Tool]) -> tool_pb2.ToolServer:
 def passage_page(proto: archival_memory_service_pb2.SearchPassagesResponse) -> PassagePage:
     """Convert a page of passages."""
     return PassagePage(tuple(_hit(hit.passage) for hit in proto.hits), proto.total_size)
+
+
+def message_page(proto: recall_memory_service_pb2.SearchMessagesResponse) -> MessagePage:
+    """Convert a page of messages, with the nearest neighbor on either side if there are any."""
+    around = proto.neighbors or [recall_memory_service_pb2.MessageNeighbors()] * len(proto.messages)
+    hits = (
+        MessageHit(
+            message(found),
+            message(beside.before[-1]) if beside.before else None,
+            message(beside.after[0]) if beside.after else None,
+        )
+        for found, beside in zip(proto.messages, around, strict=True)
+    )
+    return MessagePage(tuple(hits), proto.total_size)
 
 
 def _hit(proto: passage_pb2.Passage) -> PassageHit:

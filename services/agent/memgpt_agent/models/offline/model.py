@@ -293,10 +293,13 @@ def _recall(scene: _Scene) -> _Act:
 
 def _remembered(search: _Done, question: str) -> list[str]:
     lines = []
+    wanted = str(search.arguments.get("query", "")).casefold().split()
     for hit in search.hits:
         message = str(hit.get("message", ""))
         if not message or message == question or hit.get("role") != "user" or message.startswith(envelopes.SYSTEM_NOTE):
             continue
+        if not all(word in message.casefold() for word in wanted):
+            continue  # only similar
         lines.append(f"you said “{message}” ({_day(hit)}).")
     return lines
 
