@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.guidance import next_step
+from memgpt_agent.context_window.guidance import next_step, withheld
 from memgpt_agent.domain import Attachment, Context, FunctionCall, Message, Role
+from memgpt_agent.heartbeat_plan import HeartbeatPlan
 
 from tests.unit.agent.fakes import answered, say, user
+
+RECALLS = {"conversation_search", "conversation_search_date"}
 
 
 def after(*messages: Message, attached: bool = False, summary: str = "") -> str:
@@ -27,6 +30,8 @@ def searched(name: str) -> tuple[Message, Message]:
 def test_the_question_is_repeated_after_results() -> None:
     told = after(user("Who wrote it?"), *searched("conversation_search"))
     assert "“Who wrote it?”" in told
+    assert "only by archival_memory_search" not in told
+    told = after(user("Who wrote it?"), *searched("conversation_search"), attached=True)
     assert "only by archival_memory_search" in told
     assert "only by" not in after(user("Who wrote it?"), *searched("archival_memory_search"))
 
@@ -57,3 +62,55 @@ def test_a_question_that_left_the_window_is_still_repeated() -> None:
 def test_a_long_question_is_cut() -> None:
     told = after(user("why " * 500 + "?"), *searched("archival_memory_search"))
     assert len(told) < 700
+
+
+def test_an_earlier_conversation_is_searched_only_if_something_left_the_window() -> None:
+    assert "conversation_search" not in after(user("Who am I?"))
+    assert "conversation_search" in after(user("Who am I?"), summary="We talked.")
+
+
+def offered(*messages: Message, summary: str = "We talked.", archival: int = 3) -> set[str]:
+    context = replace(answered(), messages=messages, summary=summary, archival_count=archival)
+    known = {"archival_memory_search", "core_memory_append", "send_message", *RECALLS}
+    return known - withheld(context)
+
+
+def test_a_search_that_can_find_nothing_new_is_withheld() -> None:
+    assert offered(user("Hi")) >= {"archival_memory_search", *RECALLS}
+    assert not offered(user("Hi"), summary="") & RECALLS
+    assert "archival_memory_search" not in offered(user("Hi"), archival=0)
+
+
+def test_pausing_is_offered_only_if_there_is_something_to_pause() -> None:
+    assert "pause_heartbeats" in withheld(answered())
+    assert "pause_heartbeats" not in withheld(replace(answered(), plan=HeartbeatPlan(self_scheduled=True)))
+
+
+def made(name: str, arguments: str) -> Message:
+    return Message(Role.ASSISTANT, "", function_call=FunctionCall("c", name, arguments))
+
+
+@pytest.mark.parametrize(
+    ("pages", "again"), [((0,), True), ((0, 1), True), ((0, 0), False), ((0, 1, 0), False), ((0, 1, 2, 3), True)]
+)
+def test_a_call_that_was_repeated_in_the_turn_is_withheld(pages: tuple[int, ...], again: bool) -> None:
+    calls = [made("archival_memory_search", f'{{"query": "x", "page": {page}}}') for page in pages]
+    assert ("archival_memory_search" in offered(user("What?"), *calls)) is again
+    assert "archival_memory_search" in offered(user("What?"), *calls, user("And?")), "a new turn may call it"
+
+
+def test_searches_of_the_conversation_and_writes_are_bounded_in_a_turn() -> None:
+    recalls = [made("conversation_search", f'{{"query": "{n}"}}') for n in range(3)]
+    assert offered(user("What?"), *recalls[:2]) >= RECALLS
+    assert not offered(user("What?"), *recalls) & RECALLS
+    writes = [made("core_memory_append", f'{{"content": "{n}"}}') for n in range(3)]
+    heartbeat = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_REQUESTED, "now"))
+    assert "core_memory_append" in offered(user("I am Ada."), *writes[:2], heartbeat)
+    assert "core_memory_append" not in offered(user("I am Ada."), *writes[:2], heartbeat, writes[2])
+
+
+def test_speaking_and_remote_tools_are_never_withheld() -> None:
+    spoken = [made("send_message", '{"message": "Hi."}')] * 3
+    rolled = [made("roll", "{}")] * 3
+    context = replace(answered(), messages=(user("Roll three dice."), *rolled, *spoken))
+    assert not {"send_message", "roll"} & withheld(context)

@@ -12,7 +12,7 @@ import pytest
 from memgpt.endpoints.address import parse_address
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
-from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, DeltaKind, ModelRequest
 from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
@@ -134,16 +134,10 @@ async def test_json_schema(asked) -> None:
     assert json.loads(body["messages"][2]["content"])["call"]["function"] == "send_message"
 
 
-@pytest.mark.parametrize(
-    ("pages", "offered"), [((0, 0), False), ((0, 1), True), ((0,), True), ((0, 0, 1), True), ((1, 0, 0), False)]
-)
-def test_a_search_is_not_offered_a_third_time_in_a_row(pages: tuple[int, ...], offered: bool) -> None:
-    messages = [
-        Message(Role.ASSISTANT, "", function_call=FunctionCall(f"c{n}", "conversation_search", f'{{"page": {page}}}'))
-        for n, page in enumerate(pages)
-    ]
-    schema = json.dumps(schemas.json_schema(BUILT_IN, messages))
-    assert ('"conversation_search"' in schema) is offered
+@pytest.mark.parametrize("flat", [True, False])
+def test_what_is_withheld_is_not_in_the_schema(flat: bool) -> None:
+    schema = json.dumps(schemas.json_schema(BUILT_IN, frozenset({"conversation_search"}), flat=flat))
+    assert '"conversation_search"' not in schema
     assert '"archival_memory_search"' in schema
 
 

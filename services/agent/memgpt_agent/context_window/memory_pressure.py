@@ -84,7 +84,12 @@ class ContextView:
 
     def guided_note(self, objection: str = "") -> str:
         """Return the note with advice for small models."""
-        return note_text(self.context, objection or guidance.next_step(self.context))
+        return note_text(self.context, objection or guidance.next_step(self.context), guided=True)
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Names of the functions that small models may not call now."""
+        return guidance.withheld(self.context)
 
     def alert_due(self, messages: Sequence[Message], effects: Effects) -> bool:
         """Whether the agent must be alerted of memory pressure once a step with these messages is committed."""

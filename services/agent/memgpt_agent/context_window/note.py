@@ -12,19 +12,19 @@ from memgpt_agent.domain import Context, Message, Role
 _NOT_USER = "Written by the system; the user cannot see it. Never mention or quote it."
 
 
-def note_text(context: Context, next_step: str = "") -> str:
+def note_text(context: Context, next_step: str = "", *, guided: bool = False) -> str:
     """Return the note as JSON text.
 
     Args:
         context: What fills the window now.
         next_step: What the model should do next, in the imperative; empty for no advice.
+        guided: Whether to leave out the counts that a small model has no use for: it reads the note with every request.
     """
-    note: dict[str, object] = {
-        "type": "system_status",
-        "about": _NOT_USER,
-        "recall_memory": _count(context.recall_count, "message"),
-        "archival_memory": _archival(context),
-    }
+    note: dict[str, object] = {"type": "system_status", "about": _NOT_USER}
+    if not guided or context.summary:
+        note["recall_memory"] = _count(context.recall_count, "message")
+    if not guided or context.archival_count:
+        note["archival_memory"] = _archival(context)
     if context.recalled:
         note["possibly_relevant"] = list(context.recalled)
     if next_step:

@@ -205,6 +205,7 @@ class StepRunner:
                 view.most_answer_tokens,
                 note=view.note(told),
                 guided_note=view.guided_note(told),
+                withheld=view.withheld,
             )
             completion = await self._model.complete(request, turn.stream)
             usage += completion.usage

@@ -55,6 +55,7 @@ class ModelRequest:
         most_tokens: The most tokens that it may write in any case: what the prompt leaves of the window; 0: no bound.
         note: The part that changes from step to step, as JSON text: the last message of this prompt only.
         guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
+        withheld: Names of functions that an answer in the mode ``json_schema`` may not call now.
     """
 
     messages: Sequence[Message]
@@ -64,6 +65,7 @@ class ModelRequest:
     most_tokens: int = 0
     note: str = ""
     guided_note: str = ""
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ class Dialect:
         match self._takes("response_format"):
             case "json_schema" | "flat" as choice:
                 body["response_format"] = schemas.json_schema(
-                    request.functions, request.messages, self._dropped, flat=choice == "flat"
+                    request.functions, request.withheld, self._dropped, flat=choice == "flat"
                 )
             case "json_object":
                 body["response_format"] = {"type": "json_object"}

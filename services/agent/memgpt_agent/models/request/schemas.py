@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from memgpt_agent import envelopes
-from memgpt_agent.domain import Message
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS
-from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.models.request.wire import Wire
 
 MAX_DESCRIPTION = 1024
@@ -47,7 +44,7 @@ def _tool(function: Function, dropped: frozenset[str]) -> Wire:
 
 def json_schema(
     functions: Sequence[Function],
-    messages: Sequence[Message] = (),
+    withheld: frozenset[str] = frozenset(),
     dropped: frozenset[str] = frozenset(),
     *,
     flat: bool = False,
@@ -57,14 +54,12 @@ def json_schema(
     Its root is an object, as every constrained decoder demands, with a branch for each function inside.
 
     Args:
-        functions: The functions that may be called.
-        messages: The context: a search that was just made twice with the same arguments may not be made a third time.
-            Small models repeat it indefinitely, whatever they are told.
+        functions: The functions of the agent.
+        withheld: Names of those that may not be called now.
         dropped: Keywords to leave out.
         flat: Whether to leave the arguments open, for decoders without support for alternatives.
     """
-    repeated = _repeated_search(messages)
-    offered = [function for function in functions if function.name != repeated]
+    offered = [function for function in functions if function.name not in withheld]
     if flat:
         name = {"type": "string", "enum": [function.name for function in offered]}
         call = _object({"function": name, "arguments": {"type": "object"}})
@@ -130,13 +125,3 @@ def _not_texts(values: object) -> bool:
 
 def _shortened(description: str) -> str:
     return description if len(description) <= MAX_DESCRIPTION else f"{description[: MAX_DESCRIPTION - 1]}…"
-
-
-def _repeated_search(messages: Sequence[Message]) -> str:
-    """Return the name of the search if the last two calls repeat it with equal arguments; else an empty text."""
-    calls = [message.function_call for message in messages if message.function_call is not None][-2:]
-    if len(calls) < 2 or calls[0].name != calls[1].name:
-        return ""
-    function = BUILT_IN_BY_NAME.get(calls[0].name)
-    same = envelopes.parse(calls[0].arguments) == envelopes.parse(calls[1].arguments)
-    return calls[0].name if same and function is not None and function.searches else ""
