@@ -9,6 +9,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.guidance import next_step, withheld
 from memgpt_agent.domain import Attachment, Context, FunctionCall, Message, Role
+from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.heartbeat_plan import HeartbeatPlan
 
 from tests.unit.agent.fakes import answered, say, user
@@ -18,7 +19,7 @@ RECALLS = {"conversation_search", "conversation_search_date"}
 
 def after(*messages: Message, attached: bool = False, summary: str = "") -> str:
     context = answered(attachments=(Attachment("paper", 71),) if attached else ())
-    return next_step(replace(context, messages=messages, summary=summary))
+    return next_step(replace(context, messages=messages, summary=summary, archival_count=71 * attached))
 
 
 def searched(name: str) -> tuple[Message, Message]:
@@ -38,8 +39,25 @@ def test_the_question_is_repeated_after_results() -> None:
 
 @pytest.mark.parametrize("question", ["What is it about?", "它讲的是什么？", "你看过那篇论文吗"])
 def test_a_question_with_sources_attached_points_to_them(question: str) -> None:
-    assert "archival_memory_search first" in after(user(question), attached=True)
+    assert "archival_memory_search" in after(user(question), attached=True)
     assert "archival_memory_search" not in after(user(question))
+
+
+@pytest.mark.parametrize("question", ["What is my name?", "我叫什么名字？", "Where do I live?"])
+def test_a_question_about_the_user_is_not_looked_up_in_documents(question: str) -> None:
+    assert "archival_memory_search" not in after(user(question), attached=True)
+
+
+def test_until_it_has_searched_a_question_about_documents_can_only_be_looked_up() -> None:
+    context = replace(answered(attachments=(Attachment("paper", 71),)), archival_count=71)
+    asked = replace(context, messages=(user("Which pages did my supervisor mean in the paper?"),))
+    assert {f.name for f in BUILT_IN} - withheld(asked) == {"archival_memory_search"}
+    again = replace(asked, messages=(*asked.messages, *searched("archival_memory_search")))
+    assert "send_message" not in withheld(again)
+    personal = replace(context, messages=(user("What is my name?"),))
+    assert "send_message" not in withheld(personal)
+    empty = replace(asked, archival_count=0)
+    assert "send_message" not in withheld(empty)
 
 
 @pytest.mark.parametrize("attached", [True, False])
@@ -79,6 +97,23 @@ def test_a_search_that_can_find_nothing_new_is_withheld() -> None:
     assert offered(user("Hi")) >= {"archival_memory_search", *RECALLS}
     assert not offered(user("Hi"), summary="") & RECALLS
     assert "archival_memory_search" not in offered(user("Hi"), archival=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Tell me a fact about owls.", False),
+        ("Please note that owls are birds.", True),
+        ("请记住这件事。", True),
+        ("x" * 400, True),
+    ],
+)
+def test_notes_are_written_only_of_what_the_user_wants_kept(text: str, kept: bool) -> None:
+    assert ("archival_memory_insert" not in withheld(replace(answered(), messages=(user(text),)))) is kept
+    alert = Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, "now"))
+    spoken = Message(Role.ASSISTANT, "", function_call=say("Hi.").call)
+    for messages in ((user(text), spoken, alert), (user(text), alert)):
+        assert "archival_memory_insert" not in withheld(replace(answered(), messages=messages))
 
 
 def test_pausing_is_offered_only_if_there_is_something_to_pause() -> None:

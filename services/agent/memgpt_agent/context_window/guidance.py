@@ -10,12 +10,14 @@ schema of their answer leaves out the functions that can be of no use now.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Context, FunctionCall, Message, Role
+from memgpt_agent.functions.archival_memory_insert import ARCHIVAL_MEMORY_INSERT
 from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
 from memgpt_agent.functions.conversation_search import CONVERSATION_SEARCH
 from memgpt_agent.functions.conversation_search_date import CONVERSATION_SEARCH_DATE
@@ -27,6 +29,10 @@ from memgpt_agent.heartbeat_plan import NO_PLAN
 _QUOTED = 200
 """Characters of a question that are repeated at the end of a prompt."""
 
+_TO_NOTE = re.compile(r"\b(?:remember|note|notes|save|store|keep|archive|write down)\b|记|存", re.IGNORECASE)
+_LONG = 300
+"""Characters of a message from which on it may hold more than core memory should."""
+
 _MOST_WRITES = 3
 """Most calls of one function that writes, in one turn: one message seldom holds more facts."""
 
@@ -35,18 +41,25 @@ _MOST_RECALLS = 3
 
 _QUESTION_MARKS = ("?", "？", "؟", "吗", "呢")
 
+_USER = re.compile(r"\b(?:i|i['’]m|my|me|mine|myself|we|our)\b|我", re.IGNORECASE)
+_DOCUMENT = re.compile(
+    r"\b(?:papers?|documents?|files?|articles?|books?|texts?|pages?|authors?|pdf)\b|论文|文档|文章|文件|资料|作者|书",
+    re.IGNORECASE,
+)
+
 _ANSWER = (
-    "Answer “{question}” with send_message, in the user's language. Facts about the user are in the human block and in"
-    " the conversation above. If they ask for one that is not there, say that you do not know it."
+    "The user asks you: “{question}”. What they told you about themselves is in the human block and in the conversation"
+    " above. Answer with send_message, in their language, and address them as you. Only if they ask for a fact about"
+    " themselves that is written nowhere above, say that they have not told you."
 )
 _ANSWER_OR_SEARCH = (
-    "Answer “{question}” with send_message, in the user's language. If it asks for something about the user or said"
-    " earlier that is neither in the human block nor above, call conversation_search first, with a few words."
+    "The user asks you: “{question}”. If they ask for something about themselves or said earlier that is neither in the"
+    " human block nor above, call conversation_search first, with a few words. Otherwise answer with send_message, in"
+    " their language, and address them as you."
 )
-_ANSWER_FROM_DOCUMENTS = (
-    "The question is “{question}”. If it is about an attached document or its subject, call archival_memory_search"
-    " first. If it is about the user, answer with send_message from the human block and the conversation above, or say"
-    " that you do not know it."
+_SEARCH_DOCUMENTS = (
+    "The user asks you: “{question}”. Look it up in the attached documents: call archival_memory_search with the"
+    " important words of the question."
 )
 _REPLY = (
     "The user wrote “{question}”. If that tells you a new fact about them, save it with core_memory_append (name human,"
@@ -63,12 +76,9 @@ _WAITING = "That is done. Now reply to the user's message “{question}” with 
 
 def next_step(context: Context) -> str:
     """Return what the model should do next; empty if there is nothing to add to the conversation."""
-    messages = context.messages
-    last = messages[-1] if messages else None
-    if last is not None and last.role is Role.USER and envelopes.kind(last.text) == "user_message":
-        text = str(envelopes.parse(last.text).get("message", ""))
+    if text := _last_user_text(context):
         return _first_step(context, text).format(question=_quoted(text))
-    question, call = open_question([Message(Role.USER, prompt.summary_text(context)), *messages])
+    question, call = open_question([Message(Role.USER, prompt.summary_text(context)), *context.messages])
     if not question or call is None:
         return ""
     question = _quoted(question)
@@ -82,9 +92,16 @@ def next_step(context: Context) -> str:
 def _first_step(context: Context, text: str) -> str:
     if not asks(text):
         return _REPLY
-    if context.agent.attachments:
-        return _ANSWER_FROM_DOCUMENTS
+    if _asks_documents(context, text):
+        return _SEARCH_DOCUMENTS
     return _ANSWER_OR_SEARCH if context.summary else _ANSWER
+
+
+def _asks_documents(context: Context, text: str) -> bool:
+    """Whether a message may be a question that an attached document answers: not one about the user alone."""
+    return bool(context.agent.attachments and context.archival_count and asks(text)) and (
+        bool(_DOCUMENT.search(text)) or not _USER.search(text)
+    )
 
 
 def _quoted(text: str) -> str:
@@ -100,7 +117,14 @@ def withheld(context: Context) -> frozenset[str]:
         names.add(ARCHIVAL_MEMORY_SEARCH.name)
     if context.plan == NO_PLAN:
         names.add(PAUSE_HEARTBEATS.name)
+    told = "" if _alerted(context) else open_question(context.messages)[0]
+    if told and len(told) < _LONG and not _TO_NOTE.search(told):
+        # Asked for a fact, they note what they believe to know instead of telling it.
+        names.add(ARCHIVAL_MEMORY_INSERT.name)
     calls = list(_calls_of_turn(context.messages))
+    if not calls and _asks_documents(context, _last_user_text(context)):
+        # They would answer from what they believe to know. Everything but a search has to wait.
+        return frozenset(BUILT_IN_BY_NAME) - ({ARCHIVAL_MEMORY_SEARCH.name, CONVERSATION_SEARCH.name} - names)
     made = Counter((call.name, envelopes.dumps(envelopes.parse(call.arguments))) for call in calls)
     names |= {name for (name, _), count in made.items() if count > 1 and name in BUILT_IN_BY_NAME}
     recalls = sum(call.name in (CONVERSATION_SEARCH.name, CONVERSATION_SEARCH_DATE.name) for call in calls)
@@ -134,6 +158,21 @@ def open_question(messages: Sequence[Message]) -> tuple[str, FunctionCall | None
             if question := text.partition(prompt.STILL_OPEN)[2]:
                 return question, call
     return "", None
+
+
+def _last_user_text(context: Context) -> str:
+    """Return the user's message if it is the last event; empty otherwise."""
+    last = context.messages[-1] if context.messages else None
+    if last is None or last.role is not Role.USER or envelopes.kind(last.text) != "user_message":
+        return ""
+    return str(envelopes.parse(last.text).get("message", ""))
+
+
+def _alerted(context: Context) -> bool:
+    """Whether the last event is an alert, after which the agent should save what matters."""
+    events = (message for message in reversed(context.messages) if message.role is Role.USER)
+    last = next(events, None)
+    return last is not None and envelopes.kind(last.text) == "system_alert"
 
 
 def _calls_of_turn(messages: Sequence[Message]) -> Iterator[FunctionCall]:
