@@ -66,8 +66,8 @@ _ID = Column("Id", wide=True)
 _CREATED = Column("Created (UTC)", priority=1)
 
 
-def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
-    """List all agents."""
+def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT, tags: Sequence[str] = ()) -> None:
+    """List the agents that have all of the tags."""
     items = (
         (
             agent.info,
@@ -78,10 +78,11 @@ def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
                 agent.info.human,
                 str(agent.message_count),
                 ", ".join(attachment.source_name for attachment in agent.info.attachments),
+                ", ".join(agent.info.tags),
                 _day(agent.info.create_time),
             ],
         )
-        for agent in memgpt.agents.list()
+        for agent in memgpt.agents.list(tags=tags)
     )
     columns: Columns = [
         "Name",
@@ -90,9 +91,11 @@ def show_agents(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
         Column("Human", priority=2),
         Column("Messages", number=True, priority=5),
         Column("Sources", whole=False, priority=4),
+        Column("Tags", whole=False, priority=1),
         _CREATED,
     ]
-    write(ui, shape, columns, items, "No agents yet; `memgpt run` creates one.")
+    nothing = "No agent has all of these tags." if tags else "No agents yet; `memgpt run` creates one."
+    write(ui, shape, columns, items, nothing)
 
 
 def show_sources(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
@@ -242,6 +245,8 @@ def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT)
     facts = {
         "Id": info.agent_id,
         "Created": f"{_day(info.create_time)} UTC",
+        **({"Description": info.description} if info.description else {}),
+        **({"Tags": ", ".join(info.tags)} if info.tags else {}),
         "Preset": info.preset,
         "Persona": info.persona,
         "Human": info.human,
@@ -258,6 +263,8 @@ def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT)
         read_only = ", read-only" if block.read_only else ""
         ui.line()
         ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters{read_only}]", "bold")
+        if block.description:
+            ui.line(block.description, "dim")
         ui.line(block.value)
 
 
@@ -346,6 +353,16 @@ def set_block(ui: Ui, memgpt: MemGPT, agent_name: str, edit: BlockEdit) -> None:
     block = memgpt.agents.set_block(agent.agent_id, edit)
     read_only = ", read-only" if block.read_only else ""
     ui.line(f"{agent.name}: {block.label} has {len(block.value)} of {block.limit} characters{read_only}.", "green")
+
+
+def tag_agent(ui: Ui, memgpt: MemGPT, agent_name: str, tag: str, *, add: bool) -> None:
+    """Add a tag to an agent, or remove it."""
+    agent = memgpt.agents.find(agent_name)
+    others = [each for each in agent.info.tags if each != tag]
+    if not add and len(others) == len(agent.info.tags):
+        raise CliError(f'agent "{agent.name}" has no tag "{tag}"; `memgpt show agent` lists its tags')
+    updated = memgpt.agents.update(agent.agent_id, {"tags": [*others, tag] if add else others}, agent.info.etag)
+    ui.line(f"{updated.name} has the tags: {', '.join(updated.info.tags) or 'none'}", "green")
 
 
 def delete_block(ui: Ui, memgpt: MemGPT, agent_name: str, label: str, *, yes: bool) -> None:

@@ -27,7 +27,7 @@ from memgpt.cli.app import (
 
 list_app = group("List what there is.")
 show_app = group("Show one thing whole.")
-add_app = group("Add a persona, human, preset or block.")
+add_app = group("Add a persona, human, preset, block or tag.")
 rename_app = group("Give something another name.")
 delete_app = group("Delete something for good.")
 tools_app = group("Manage functions that run elsewhere.")
@@ -63,13 +63,19 @@ for _name, _group in (("tools", tools_app), ("export", export_app), ("import", i
 
 
 @list_app.command("agents")
-def list_agents(wide: Wide = False, as_json: AsJson = False) -> None:
-    """List the agents."""
+def list_agents(
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only agents with this tag; may be given several times.")
+    ] = None,
+    wide: Wide = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the agents, or those with all of the tags."""
     from memgpt.cli import resources
 
     ui = open_ui()
     with connected(ui) as memgpt:
-        resources.show_agents(ui, memgpt, shape_of(wide, as_json))
+        resources.show_agents(ui, memgpt, shape_of(wide, as_json), tag or [])
 
 
 @list_app.command("sources")
@@ -150,6 +156,9 @@ def add_block(
     read_only: Annotated[
         bool | None, typer.Option("--read-only/--writable", help="Whether the agent is kept from changing it.")
     ] = None,
+    description: Annotated[
+        str | None, typer.Option(help="What it is for; the agent sees it. [default: as it is, or none]")
+    ] = None,
 ) -> None:
     """Add a block to an agent's core memory, or change one."""
     from memgpt.cli import resources
@@ -159,7 +168,7 @@ def add_block(
     if file is not None:
         text = resources.read_text(text or "", file)
     with connected(ui) as memgpt:
-        block = BlockEdit(label=name, value=text, limit=limit, read_only=read_only)
+        block = BlockEdit(label=name, value=text, limit=limit, read_only=read_only, description=description)
         resources.set_block(ui, memgpt, agent, block)
 
 
@@ -173,6 +182,29 @@ def rename_agent(
     ui = open_ui()
     with connected(ui) as memgpt:
         resources.rename_agent(ui, memgpt, name, new_name)
+
+
+Tag = Annotated[str, typer.Argument(help="The tag.", show_default=False)]
+
+
+@add_app.command("tag")
+def add_tag(tag: Tag, agent: AgentName) -> None:
+    """Add a tag to an agent, to find it by: memgpt list agents --tag."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.tag_agent(ui, memgpt, agent, tag, add=True)
+
+
+@delete_app.command("tag")
+def delete_tag(tag: Tag, agent: AgentName) -> None:
+    """Remove a tag from an agent."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.tag_agent(ui, memgpt, agent, tag, add=False)
 
 
 @delete_app.command("block")

@@ -1,0 +1,202 @@
+"""`memgpt import letta` against real services: agents come to life, once, with everything that the file has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from memgpt.client import MemGPT
+
+from tests.support import letta_files
+from tests.support.suite import Suite
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    with Suite(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(suite: Suite) -> Iterator[MemGPT]:
+    with suite.client() as connected:
+        yield connected
+
+
+def written(folder: Path, value: Any, name: str = "agent.af") -> str:
+    path = folder / name
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+def test_every_shape_comes_at_once_and_only_once(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    for number, (name, shape) in enumerate(letta_files.SHAPES.items()):
+        value: Any = shape()
+        encoded = isinstance(value, str)
+        value = json.loads(value) if encoded else value
+        for each in value.get("agents", [value]):
+            each["name"] = f"{number} {each['name']}"
+        path = written(tmp_path, json.dumps(value) if encoded else value, f"{number}.af")
+        report = tmp_path / f"{number}.json"
+        told = suite.cli("import", "letta", path, "--all-agents", "--report", str(report))
+        head = json.loads(report.read_text())
+        assert len(head["entries"]) == head["changed"] + head["left_out"], name
+        for plan in head["agents"]:
+            assert f"Imported agent {plan['name']}" in told
+            agent = client.agents.find(plan["name"])
+            context = client.agents.context(agent.agent_id)
+            assert (agent.message_count, len(context.blocks)) == (plan["messages"], plan["blocks"]), name
+            assert agent.info.origin == plan["origin"]
+        before = {agent.agent_id: agent.info for agent in client.agents.list()}
+        again = suite.cli("import", "letta", path, "--all-agents")
+        assert again.count("was imported before; nothing is changed") == len(head["agents"])
+        assert {agent.agent_id: agent.info for agent in client.agents.list()} == before
+
+
+def test_an_agent_of_version_1_lives_on(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    value = letta_files.v1() | {"name": "Living"}
+    suite.cli("import", "letta", written(tmp_path, value), "--tools", str(tools), "--time-zone", "Europe/Paris")
+    agent = client.agents.find("Living")
+    assert (agent.info.description, list(agent.info.tags), agent.info.time_zone) == (
+        "A friend.",
+        ["friend", "v1"],
+        "Europe/Paris",
+    )
+    assert sorted(path.name for path in tools.iterdir()) == ["weather.json", "weather.txt"]
+    context = client.agents.context(agent.agent_id)
+    assert [block.description for block in context.blocks] == ["", "Who the user is."]
+    days = suite.cli(
+        "search", "name", "--agent", "Living", "--messages", "--after", "2025-03-01", "--before", "2025-03-02"
+    )
+    assert "My name is Ada" in days
+    answer = suite.cli("ask", "--agent", "Living", "What is my name?")
+    assert answer.strip()
+    assert client.agents.find("Living").message_count > agent.message_count
+    assert "A friend." in suite.cli("show", "agent", "Living")
+
+
+def test_sources_are_loaded_and_attached_and_found_by_the_agent(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("This is another handbook.")
+    suite.cli("load", "files", str(tmp_path / "mine.txt"), "--name", "rules")
+    value = letta_files.v2_skills()
+    value["agents"][0]["name"] = "Reader"
+    value["sources"][0]["name"] = "rules"
+    told = suite.cli("import", "letta", written(tmp_path, value))
+    assert "older messages are not in it, and neither is archival memory" in told
+    agent = client.agents.find("Reader")
+    (attachment,) = agent.info.attachments
+    assert attachment.source_name == "rules-2", "the user's own source of the name stays as it is"
+    assert [file.version.name for file in client.sources.find("rules").files()] == ["mine.txt"]
+    assert "Rule one: be kind." in suite.cli("search", "rule", "--agent", "Reader")
+    again = suite.cli("import", "letta", written(tmp_path, value))
+    assert "nothing is changed" in again
+    assert len(list(client.sources.find("rules-2").files())) == 2
+
+
+def test_a_dry_run_needs_no_service_and_changes_nothing(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    before = [agent.name for agent in client.agents.list()]
+    value = letta_files.v2_hole()
+    value["agents"][0]["name"] = "Dry"
+    told = suite.cli("import", "letta", written(tmp_path, value), "--dry-run", "--report", str(tmp_path / "r.json"))
+    assert "60 messages (10 in the window)" in told
+    assert "Nothing was imported" in told
+    assert [agent.name for agent in client.agents.list()] == before
+    refused = suite.run("import", "letta", written(tmp_path, value), "--dry-run", "--report", str(tmp_path / "r.json"))
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+
+
+def test_a_name_that_is_taken_costs_that_agent_only(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    client.agents.create("Taken")
+    one = letta_files.v2(letta_files.v2_agent([letta_files.v2_message(0, "user", "one")], name="Taken"))
+    two = letta_files.v2(letta_files.v2_agent([letta_files.v2_message(0, "user", "two")], name="Free"))
+    paths = [written(tmp_path, one, "one.af"), written(tmp_path, two, "two.af")]
+    ended = suite.run("import", "letta", *paths)
+    assert ended.returncode == 1
+    assert '"Taken" exists already; import it as --name "Taken-2"' in " ".join(ended.stderr.split())
+    assert client.agents.find("Free").message_count == 1
+    suite.cli("import", "letta", paths[0], "--name", "Taken-2")
+    assert client.agents.find("Taken-2").message_count == 1
+
+
+def test_profiles_come_once_and_never_over_the_users_own(suite: Suite, tmp_path: Path) -> None:
+    suite.cli("add", "persona", "--name", "sam", "--text", "Mine.", "--yes")
+    value = letta_files.templates()
+    value["agents"][0]["name"] = "Templates"
+    for _ in range(2):
+        suite.cli("import", "letta", written(tmp_path, value), "--profiles")
+    assert suite.cli("show", "persona", "sam") == "Mine.\n"
+    assert suite.cli("show", "persona", "sam-2") == "I am Sam.\n"
+    assert suite.cli("show", "human", "bob") == "Their name is Bob.\n"
+    assert "sam-3" not in suite.cli("list", "personas")
+
+
+def test_an_agent_goes_out_and_comes_back_by_either_format(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    first = client.agents.create(
+        "Wanderer", description="Goes about.", tags=["a", "b"], time_zone="Asia/Tokyo", persona="memgpt_doc"
+    )
+    suite.cli(
+        "add", "block", "--agent", "Wanderer", "--name", "plan", "--text", "Go.", "--description", "What is next."
+    )
+    suite.cli("ask", "--agent", "Wanderer", "My name is Ada and I like green tea.")
+    own, agent_file = tmp_path / "w.jsonl", tmp_path / "w.af"
+    suite.cli("export", "agent", "Wanderer", "-o", str(own))
+    assert "as an Agent File" in suite.cli("export", "agent", "Wanderer", "--format", "af", "-o", str(agent_file))
+    suite.cli("import", "agent", str(own), "--name", "By own")
+    suite.cli("import", "letta", str(agent_file), "--system", "keep", "--name", "By file")
+
+    def pieces(name: str) -> list[Any]:
+        return list(client.agents.export(client.agents.find(name).agent_id))
+
+    def content(name: str, kinds: tuple[str, ...]) -> list[Any]:
+        kept = []
+        for piece in pieces(name):
+            kind = piece.WhichOneof("piece")
+            if kind in kinds:
+                value = getattr(piece, kind)
+                for field in (
+                    "message_id",
+                    "agent_id",
+                    "turn_id",
+                    "step",
+                    "usage",
+                    "etag",
+                    "update_time",
+                    "passage_id",
+                ):
+                    if field in value.DESCRIPTOR.fields_by_name and ("turn" not in field or len(kinds) == 3):
+                        value.ClearField(field)
+                kept.append(value)
+        return kept
+
+    short = ("block", "window", "message")
+    assert content("By file", short) == content("Wanderer", short)
+    whole = ("block", "window", "message", "passage")
+    assert content("By own", whole) == content("Wanderer", whole)
+    for name in ("By own", "By file"):
+        info = client.agents.find(name).info
+        assert (info.system, info.time_zone, info.description, list(info.tags)) == (
+            first.info.system,
+            "Asia/Tokyo",
+            "Goes about.",
+            ["a", "b"],
+        )
+    assert suite.cli("list", "agents", "--tag", "a", "--tag", "b").count("\n") == 4
+
+
+def test_hostile_files_end_in_one_line(suite: Suite, tmp_path: Path) -> None:
+    for content in ("[" * 100_000, "{}", '{"agents": [1]}', "\x00", ""):
+        path = tmp_path / "bad.af"
+        path.write_text(content)
+        ended = suite.run("import", "letta", str(path))
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("Error: ")
+        assert "bug" not in ended.stderr
+        assert ended.stderr.count("\n") == 1
+    missing = suite.run("import", "letta", str(tmp_path / "nowhere.af"))
+    assert missing.returncode == 1
+    assert "No such file" in missing.stderr
