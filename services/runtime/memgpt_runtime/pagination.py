@@ -1,4 +1,4 @@
-"""Page tokens that only the server can create, each valid for one request.
+"""Page tokens, signed and checked: only the server can create one, and it is valid for one request only.
 
 Layout, before base64url without padding: one byte of version, 16 bytes of HMAC-SHA-256 (cut, RFC 2104 §5), the payload
 as compact JSON. The MAC covers version, a digest of the request's other fields, the tenant, and the payload: a token of

@@ -1,4 +1,4 @@
-"""The queue of turns: one turn at a time for each agent, in order of arrival."""
+"""The queue of turns, one at a time per agent, in order of arrival, and the takeover of a turn whose lease expired."""
 
 from __future__ import annotations
 
