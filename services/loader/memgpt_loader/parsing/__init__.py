@@ -8,7 +8,6 @@
 | `frames` | the messages between the two |
 | `limits`, `results` | what a parser may use, and what it returns |
 | `extract` | extracting the passages of a file |
-| `fair_semaphore` | deciding whose file is parsed next |
 
 Importing this package imports nothing else, so that a parser process starts quickly.
 """

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from memgpt_runtime.fair_semaphore import FairSemaphore
+
 from memgpt_loader.failures import FileFailure
-from memgpt_loader.parsing.fair_semaphore import FairSemaphore
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.process import ParserProcess, ParserUnavailable
 from memgpt_loader.parsing.results import ParserResult

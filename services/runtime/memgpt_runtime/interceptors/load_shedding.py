@@ -1,10 +1,14 @@
-"""Refuses calls beyond a limit, so that those in progress can finish, and new calls while the server drains."""
+"""Refuses calls beyond a limit, so that those in progress can finish, and new calls while the server drains.
+
+Tenants have fair shares of the limit: one that floods the server is refused, the others are served.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from memgpt_runtime import reasons
+from memgpt_runtime.fair_shares import FairShares
 from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 
@@ -27,8 +31,8 @@ class LoadShedding:
             unlimited: Full names of methods that are not counted.
             in_flight: The calls in progress, and whether new ones are refused.
         """
-        self._limits = {False: max_calls, True: max_streams}
-        self._counts = {False: 0, True: 0}
+        self._calls = FairShares(max_calls)
+        self._streams = FairShares(max_streams)
         self._unlimited = unlimited
         self._in_flight = in_flight
 
@@ -41,11 +45,11 @@ class LoadShedding:
             raise reasons.shutting_down("the server is shutting down; retry")
         if rpc.method in self._unlimited:
             return await call()
-        streaming = rpc.kind != "unary"
-        if self._counts[streaming] >= self._limits[streaming]:
-            raise reasons.overloaded("too many concurrent calls; retry later", limit=self._limits[streaming])
-        self._counts[streaming] += 1
+        shares = self._calls if rpc.kind == "unary" else self._streams
+        tenant = rpc.request.principal.tenant
+        if not shares.take(tenant):
+            raise reasons.overloaded("too many concurrent calls; retry later", limit=shares.limit)
         try:
             return await call()
         finally:
-            self._counts[streaming] -= 1
+            shares.give_back(tenant)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from memgpt_loader.parsing.fair_semaphore import FairSemaphore
+from memgpt_runtime.fair_semaphore import FairSemaphore
 
 
 class Crowd:

@@ -1,4 +1,4 @@
-"""A semaphore that shares its slots fairly between owners: a small load does not wait for the end of a huge one."""
+"""A semaphore that shares its slots fairly between owners: work of one does not wait for a flood of another."""
 
 from __future__ import annotations
 
