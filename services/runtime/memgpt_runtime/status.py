@@ -91,7 +91,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
-    """Encode an error as `google.rpc.Status` with ErrorInfo and, where they apply, BadRequest and RetryInfo.
+    """Encode an error as `google.rpc.Status` with ErrorInfo and, where they apply, further details.
 
     Args:
         error: The error.
@@ -117,6 +117,13 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
                 ]
             )
         )
+    if error.reason == Reason.QUOTA_EXCEEDED:
+        tenant = error.metadata.get("tenant")
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=f"tenant:{tenant}" if tenant else "server",
+            description=_cut(error.message, _VALUE_BYTES),
+        )
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
     if error.retry_after is not None:
         delay = Duration()
         delay.FromMicroseconds(max(0, round(error.retry_after * 1e6)))

@@ -345,6 +345,7 @@ async def test_interceptors_run_in_the_documented_order(start: Start, monkeypatc
         "context",
         "log",
         "metrics",
+        "audit",
         "errors",
         "identity",
         "authorization",

@@ -228,6 +228,19 @@ class ServerSettings(Section):
             raise ValueError("jwt_issuer, jwt_audience and jwt_jwks belong together: set all, or none")
         return self
 
+    audit: Literal["off", "file", "stdout"] = Field(
+        default="off", description="Where the audit log goes: a file of each service, standard output, or nowhere."
+    )
+    audit_folder: Path | None = Field(
+        default=None, description="Folder of the files of the audit log; audit in the suite's folder by default."
+    )
+    audit_max_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=65536,
+        description="Size at which a file of the audit log is replaced by a new one.",
+    )
+    audit_keep: int = Field(default=16, ge=0, le=10000, description="Full files of the audit log that are kept.")
+
     @model_validator(mode="after")
     def _tls_is_complete(self) -> ServerSettings:
         if (self.tls_cert is None) != (self.tls_key is None):

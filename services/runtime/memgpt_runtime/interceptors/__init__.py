@@ -8,6 +8,7 @@ handler, each a module of this package. Outermost first:
 `request_context` sets a context variable with ids and deadline, for handlers, logs and outgoing calls
 `access_log`      one line per RPC (health and reflection at debug level)
 `rpc_metrics`     ``grpc_server_*``
+`audit_log`       one line per change and per refusal, in a log of its own
 `error_mapping`   converts exceptions to a status with details; a bug becomes INTERNAL
 `client_identity` refuses clients whose certificate has another name, if names are configured
 `authorization`   sets the principal; refuses callers without a credential or without the permission; ends streams whose
@@ -29,9 +30,11 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 from memgpt.config import ServerSettings
 
+from memgpt_runtime.audit import AuditLog
 from memgpt_runtime.auth.restrictions import check_request
 from memgpt_runtime.context import principal
 from memgpt_runtime.interceptors.access_log import AccessLog
+from memgpt_runtime.interceptors.audit_log import Audit
 from memgpt_runtime.interceptors.authorization import Authorization
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
 from memgpt_runtime.interceptors.deadline import DefaultDeadline
@@ -62,6 +65,7 @@ def server_interceptor(
     metrics: ServerMetrics,
     in_flight: InFlight,
     authorization: Authorization,
+    audit: AuditLog | None = None,
     *,
     deadlines: Mapping[str, float | None] | None = None,
     unlimited: frozenset[str] = frozenset(),
@@ -74,6 +78,7 @@ def server_interceptor(
         metrics: Counts RPCs.
         in_flight: The calls in progress.
         authorization: Knows the callers and their permissions.
+        audit: Gets a line for every change and every refusal; None if it is off.
         deadlines: See `ServiceSpec`.
         unlimited: See `ServiceSpec`.
         keep_alive: See `ServiceSpec`.
@@ -82,6 +87,7 @@ def server_interceptor(
         ContextStage(),
         AccessLog(),
         RpcMetrics(metrics),
+        Audit(audit),
         ErrorMapping(in_flight),
         ClientIdentity(settings.tls_client_names),
         authorization,

@@ -48,17 +48,16 @@ class Authorization:
         caller = await authenticator.authenticate(
             rpc.metadata, rpc.wire.auth_context() if authenticator.required else None
         )
+        _identify(rpc, caller)  # first of all, since logs of a refusal say whose it is
         claim = rpc.metadata.get(context.PRINCIPAL_KEY)
         principal = caller if claim is None else self._claimed(caller, claim)
+        _identify(rpc, principal)
         if principal.role < least and not (least is Role.SERVICE and caller.role is Role.SERVICE):
             raise reasons.not_permitted(
                 f"{rpc.name} needs the role {least}; the credential has the role {principal.role}",
                 permission=name_of(permission),
                 role=principal.role,
             )
-        if principal is not rpc.request.principal:
-            rpc.request = context.with_principal(rpc.request, principal)
-            context.set_current(rpc.request)
         if rpc.kind == "unary" or not authenticator.required:
             return await call()
         async with authenticator.streams.guard(caller):
@@ -82,3 +81,9 @@ class Authorization:
             f"only services of the suite may send the metadata {context.PRINCIPAL_KEY}; remove it from the call",
             key=context.PRINCIPAL_KEY,
         )
+
+
+def _identify(rpc: Rpc, principal: Principal) -> None:
+    if principal is not rpc.request.principal:
+        rpc.request = context.with_principal(rpc.request, principal)
+        context.set_current(rpc.request)

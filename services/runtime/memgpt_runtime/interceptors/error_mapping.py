@@ -54,6 +54,9 @@ class ErrorMapping:
 
     async def _abort(self, rpc: Rpc, error: ServiceError) -> None:
         rpc.code = status.code_of(error)
+        rpc.reason = str(error.reason)
+        if rpc.before_error is not None:
+            rpc.before_error()
         await status.abort(rpc.wire, error, rpc.request.request_id)
 
 

@@ -108,44 +108,53 @@ class _WrappedMethod:
         return wrapped
 
     async def _serve_unary(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        rpc = Rpc(self._method, self._kind, known=True, wire=grpc_context)
+
         async def call() -> bytes:
             if not self._handler.request_streaming:
-                return self._serialize(await self._behavior(self._parse(request), grpc_context))
+                return self._serialize(await self._behavior(self._parse(request, rpc), grpc_context), rpc)
             try:
-                return self._serialize(await self._behavior(self._parse_all(request), grpc_context))
+                return self._serialize(await self._behavior(self._parse_all(request, rpc), grpc_context), rpc)
             except ServiceError:
                 await _discard(request)
                 raise
 
-        response: bytes = await self._run(Rpc(self._method, self._kind, known=True, wire=grpc_context), call)
+        response: bytes = await self._run(rpc, call)
         return response
 
     async def _serve_stream(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        rpc = Rpc(self._method, self._kind, known=True, wire=grpc_context)
+
         async def call() -> None:
-            argument = self._parse_all(request) if self._handler.request_streaming else self._parse(request)
+            parse = self._parse_all if self._handler.request_streaming else self._parse
+            argument = parse(request, rpc)
             responses: AsyncGenerator[Any] = self._behavior(argument, grpc_context)
             responses = self._keep_alive.fill(self._method, responses)
             async with aclosing(responses):
                 async for response in responses:
-                    await grpc_context.write(self._serialize(response))
+                    await grpc_context.write(self._serialize(response, rpc))
 
-        await self._run(Rpc(self._method, self._kind, known=True, wire=grpc_context), call)
+        await self._run(rpc, call)
 
-    def _parse(self, raw: bytes) -> Any:
+    def _parse(self, raw: bytes, rpc: Rpc) -> Any:
         parse = self._handler.request_deserializer
         try:
             message = parse(raw) if parse else raw
         except DecodeError:
             raise reasons.invalid_field("the request is not a message of this method's type", field="") from None
         if isinstance(message, Message):
+            if rpc.watch is not None:
+                rpc.watch(message)
             self._validate(message)
         return message
 
-    async def _parse_all(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _parse_all(self, requests: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[Any]:
         async for raw in requests:
-            yield self._parse(raw)
+            yield self._parse(raw, rpc)
 
-    def _serialize(self, message: Any) -> bytes:
+    def _serialize(self, message: Any, rpc: Rpc) -> bytes:
+        if rpc.watch is not None and isinstance(message, Message):
+            rpc.watch(message)
         serialize = self._handler.response_serializer
         raw: bytes = serialize(message) if serialize else message
         return raw

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import Message
 
 from memgpt_runtime.context import RequestContext
 
@@ -24,6 +25,9 @@ class Rpc:
         metadata: The text entries of the call's metadata; set by the first stage.
         request: Ids, principal, deadline; set by the first stage, its principal by `authorization`.
         code: The status code at its end.
+        reason: The reason of the error that ended it; empty without one.
+        before_error: Called when `code` and `reason` are set, before the error is sent; None for nothing to call.
+        watch: Called with every parsed request and every response; None for nothing to call.
     """
 
     method: str
@@ -33,6 +37,9 @@ class Rpc:
     metadata: Mapping[str, str] = field(init=False)
     request: RequestContext = field(init=False)
     code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str = ""
+    before_error: Callable[[], None] | None = None
+    watch: Callable[[Message], None] | None = None
 
     @property
     def service(self) -> str:

@@ -14,6 +14,7 @@ from memgpt.common.v1.permission_pb2 import Permission
 from memgpt.config import Config
 
 from memgpt_runtime import logs
+from memgpt_runtime.audit import open_audit_log
 from memgpt_runtime.auth.authenticator import Authenticator
 from memgpt_runtime.auth.exposure import check_exposure
 from memgpt_runtime.auth.permissions import UndeclaredPermissionError
@@ -61,11 +62,15 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     stack.push_async_callback(authenticator.close)
     permissions: dict[str, Permission.ValueType] = {}
     metrics, in_flight, readiness = ServerMetrics(), InFlight(), Readiness()
+    audit = open_audit_log(spec.name, settings, config.home, metrics)
+    if audit is not None:
+        stack.callback(audit.close)
     interceptor = server_interceptor(
         settings,
         metrics,
         in_flight,
         Authorization(authenticator, permissions, trust_principal=spec.trust_principal),
+        audit,
         deadlines=spec.deadlines,
         unlimited=spec.unlimited,
         keep_alive=spec.keep_alive,

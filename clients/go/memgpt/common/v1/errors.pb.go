@@ -204,8 +204,9 @@ const (
 	//
 	//	{"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 120
-	// RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
-	// that must be free.
+	// RESOURCE_EXHAUSTED: a queue, a disk or a quota of the tenant is full. QuotaFailure describes it, and RetryInfo has the
+	// time after which a retry makes sense. For the quota `disk`, `limit` is the number of bytes that must be free. For a
+	// quota of a tenant, the metadata also has `tenant`, `value` (what would be used) and, for a rate, `window_seconds`.
 	//
 	//	{"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 121

@@ -3293,7 +3293,7 @@ var File_memgpt_memory_v1_agent_state_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
-	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xf0\x04\n" +
+	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xf0\x04\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -3520,33 +3520,33 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\vMessagePart\x12\x1c\n" +
 	"\x18MESSAGE_PART_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MESSAGE_PART_THOUGHT\x10\x01\x12\x16\n" +
-	"\x12MESSAGE_PART_REPLY\x10\x022\xf8\x11\n" +
+	"\x12MESSAGE_PART_REPLY\x10\x022\xa0\x12\n" +
 	"\x11AgentStateService\x12`\n" +
-	"\vCreateAgent\x12$.memgpt.memory.v1.CreateAgentRequest\x1a%.memgpt.memory.v1.CreateAgentResponse\"\x04\xa0\xbb\x18\x06\x12W\n" +
-	"\bGetAgent\x12!.memgpt.memory.v1.GetAgentRequest\x1a\".memgpt.memory.v1.GetAgentResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
+	"\vCreateAgent\x12$.memgpt.memory.v1.CreateAgentRequest\x1a%.memgpt.memory.v1.CreateAgentResponse\"\x04\xa0\xbb\x18\x06\x12[\n" +
+	"\bGetAgent\x12!.memgpt.memory.v1.GetAgentRequest\x1a\".memgpt.memory.v1.GetAgentResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12a\n" +
 	"\n" +
-	"ListAgents\x12#.memgpt.memory.v1.ListAgentsRequest\x1a$.memgpt.memory.v1.ListAgentsResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
+	"ListAgents\x12#.memgpt.memory.v1.ListAgentsRequest\x1a$.memgpt.memory.v1.ListAgentsResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12`\n" +
 	"\vUpdateAgent\x12$.memgpt.memory.v1.UpdateAgentRequest\x1a%.memgpt.memory.v1.UpdateAgentResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
 	"\vDeleteAgent\x12$.memgpt.memory.v1.DeleteAgentRequest\x1a%.memgpt.memory.v1.DeleteAgentResponse\"\x04\xa0\xbb\x18\x06\x12\\\n" +
-	"\tBeginTurn\x12\".memgpt.memory.v1.BeginTurnRequest\x1a#.memgpt.memory.v1.BeginTurnResponse\"\x04\xa0\xbb\x18\x060\x01\x12]\n" +
+	"\tBeginTurn\x12\".memgpt.memory.v1.BeginTurnRequest\x1a#.memgpt.memory.v1.BeginTurnResponse\"\x04\xa0\xbb\x18\x060\x01\x12a\n" +
 	"\n" +
-	"RenewLease\x12#.memgpt.memory.v1.RenewLeaseRequest\x1a$.memgpt.memory.v1.RenewLeaseResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
+	"RenewLease\x12#.memgpt.memory.v1.RenewLeaseRequest\x1a$.memgpt.memory.v1.RenewLeaseResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12]\n" +
 	"\n" +
 	"CommitStep\x12#.memgpt.memory.v1.CommitStepRequest\x1a$.memgpt.memory.v1.CommitStepResponse\"\x04\xa0\xbb\x18\x06\x12T\n" +
-	"\aEndTurn\x12 .memgpt.memory.v1.EndTurnRequest\x1a!.memgpt.memory.v1.EndTurnResponse\"\x04\xa0\xbb\x18\x06\x12c\n" +
-	"\fReleaseLease\x12%.memgpt.memory.v1.ReleaseLeaseRequest\x1a&.memgpt.memory.v1.ReleaseLeaseResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
-	"\rRequestCancel\x12&.memgpt.memory.v1.RequestCancelRequest\x1a'.memgpt.memory.v1.RequestCancelResponse\"\x04\xa0\xbb\x18\x06\x12Y\n" +
-	"\bReadTurn\x12!.memgpt.memory.v1.ReadTurnRequest\x1a\".memgpt.memory.v1.ReadTurnResponse\"\x04\xa0\xbb\x18\x060\x01\x12Z\n" +
-	"\tListTurns\x12\".memgpt.memory.v1.ListTurnsRequest\x1a#.memgpt.memory.v1.ListTurnsResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
-	"\rPutToolServer\x12&.memgpt.memory.v1.PutToolServerRequest\x1a'.memgpt.memory.v1.PutToolServerResponse\"\x04\xa0\xbb\x18\x06\x12l\n" +
-	"\x0fListToolServers\x12(.memgpt.memory.v1.ListToolServersRequest\x1a).memgpt.memory.v1.ListToolServersResponse\"\x04\xa0\xbb\x18\x06\x12o\n" +
+	"\aEndTurn\x12 .memgpt.memory.v1.EndTurnRequest\x1a!.memgpt.memory.v1.EndTurnResponse\"\x04\xa0\xbb\x18\x06\x12g\n" +
+	"\fReleaseLease\x12%.memgpt.memory.v1.ReleaseLeaseRequest\x1a&.memgpt.memory.v1.ReleaseLeaseResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12f\n" +
+	"\rRequestCancel\x12&.memgpt.memory.v1.RequestCancelRequest\x1a'.memgpt.memory.v1.RequestCancelResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
+	"\bReadTurn\x12!.memgpt.memory.v1.ReadTurnRequest\x1a\".memgpt.memory.v1.ReadTurnResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x010\x01\x12^\n" +
+	"\tListTurns\x12\".memgpt.memory.v1.ListTurnsRequest\x1a#.memgpt.memory.v1.ListTurnsResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12f\n" +
+	"\rPutToolServer\x12&.memgpt.memory.v1.PutToolServerRequest\x1a'.memgpt.memory.v1.PutToolServerResponse\"\x04\xa0\xbb\x18\x06\x12p\n" +
+	"\x0fListToolServers\x12(.memgpt.memory.v1.ListToolServersRequest\x1a).memgpt.memory.v1.ListToolServersResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12o\n" +
 	"\x10DeleteToolServer\x12).memgpt.memory.v1.DeleteToolServerRequest\x1a*.memgpt.memory.v1.DeleteToolServerResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
-	"\rPutHeartbeats\x12&.memgpt.memory.v1.PutHeartbeatsRequest\x1a'.memgpt.memory.v1.PutHeartbeatsResponse\"\x04\xa0\xbb\x18\x06\x12i\n" +
-	"\x0eListHeartbeats\x12'.memgpt.memory.v1.ListHeartbeatsRequest\x1a(.memgpt.memory.v1.ListHeartbeatsResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
-	"\vLoadContext\x12$.memgpt.memory.v1.LoadContextRequest\x1a%.memgpt.memory.v1.LoadContextResponse\"\x04\xa0\xbb\x18\x06\x12i\n" +
+	"\rPutHeartbeats\x12&.memgpt.memory.v1.PutHeartbeatsRequest\x1a'.memgpt.memory.v1.PutHeartbeatsResponse\"\x04\xa0\xbb\x18\x06\x12m\n" +
+	"\x0eListHeartbeats\x12'.memgpt.memory.v1.ListHeartbeatsRequest\x1a(.memgpt.memory.v1.ListHeartbeatsResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12d\n" +
+	"\vLoadContext\x12$.memgpt.memory.v1.LoadContextRequest\x1a%.memgpt.memory.v1.LoadContextResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12i\n" +
 	"\x0eRewindMessages\x12'.memgpt.memory.v1.RewindMessagesRequest\x1a(.memgpt.memory.v1.RewindMessagesResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
-	"\vEditMessage\x12$.memgpt.memory.v1.EditMessageRequest\x1a%.memgpt.memory.v1.EditMessageResponse\"\x04\xa0\xbb\x18\x06\x12b\n" +
-	"\vExportAgent\x12$.memgpt.memory.v1.ExportAgentRequest\x1a%.memgpt.memory.v1.ExportAgentResponse\"\x04\xa0\xbb\x18\x060\x01\x12b\n" +
+	"\vEditMessage\x12$.memgpt.memory.v1.EditMessageRequest\x1a%.memgpt.memory.v1.EditMessageResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
+	"\vExportAgent\x12$.memgpt.memory.v1.ExportAgentRequest\x1a%.memgpt.memory.v1.ExportAgentResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x010\x01\x12b\n" +
 	"\vImportAgent\x12$.memgpt.memory.v1.ImportAgentRequest\x1a%.memgpt.memory.v1.ImportAgentResponse\"\x04\xa0\xbb\x18\x06(\x01B\x80\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x16AgentStateServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

@@ -991,7 +991,7 @@ var File_memgpt_memory_v1_api_key_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_api_key_service_proto_rawDesc = "" +
 	"\n" +
-	"&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xca\x02\n" +
+	"&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xca\x02\n" +
 	"\x13CreateApiKeyRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x128\n" +
@@ -1062,15 +1062,15 @@ const file_memgpt_memory_v1_api_key_service_proto_rawDesc = "" +
 	"\x0eResolvedSecret\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\fR\x06sha256\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime2\xcc\x05\n" +
+	"expireTime2\xd8\x05\n" +
 	"\rApiKeyService\x12c\n" +
-	"\fCreateApiKey\x12%.memgpt.memory.v1.CreateApiKeyRequest\x1a&.memgpt.memory.v1.CreateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12Z\n" +
-	"\tGetApiKey\x12\".memgpt.memory.v1.GetApiKeyRequest\x1a#.memgpt.memory.v1.GetApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12`\n" +
-	"\vListApiKeys\x12$.memgpt.memory.v1.ListApiKeysRequest\x1a%.memgpt.memory.v1.ListApiKeysResponse\"\x04\xa0\xbb\x18\x04\x12c\n" +
+	"\fCreateApiKey\x12%.memgpt.memory.v1.CreateApiKeyRequest\x1a&.memgpt.memory.v1.CreateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12^\n" +
+	"\tGetApiKey\x12\".memgpt.memory.v1.GetApiKeyRequest\x1a#.memgpt.memory.v1.GetApiKeyResponse\"\b\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12d\n" +
+	"\vListApiKeys\x12$.memgpt.memory.v1.ListApiKeysRequest\x1a%.memgpt.memory.v1.ListApiKeysResponse\"\b\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12c\n" +
 	"\fRotateApiKey\x12%.memgpt.memory.v1.RotateApiKeyRequest\x1a&.memgpt.memory.v1.RotateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12c\n" +
 	"\fRevokeApiKey\x12%.memgpt.memory.v1.RevokeApiKeyRequest\x1a&.memgpt.memory.v1.RevokeApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12c\n" +
-	"\fDeleteApiKey\x12%.memgpt.memory.v1.DeleteApiKeyRequest\x1a&.memgpt.memory.v1.DeleteApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12i\n" +
-	"\x0eResolveApiKeys\x12'.memgpt.memory.v1.ResolveApiKeysRequest\x1a(.memgpt.memory.v1.ResolveApiKeysResponse\"\x04\xa0\xbb\x18\x06B\xfc\x01\n" +
+	"\fDeleteApiKey\x12%.memgpt.memory.v1.DeleteApiKeyRequest\x1a&.memgpt.memory.v1.DeleteApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12m\n" +
+	"\x0eResolveApiKeys\x12'.memgpt.memory.v1.ResolveApiKeysRequest\x1a(.memgpt.memory.v1.ResolveApiKeysResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01B\xfc\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x12ApiKeyServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

@@ -412,7 +412,7 @@ var File_memgpt_memory_v1_block_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_block_service_proto_rawDesc = "" +
 	"\n" +
-	"$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\"k\n" +
+	"$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\"k\n" +
 	"\x0fGetBlockRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1f\n" +
 	"\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"A\n" +
@@ -430,11 +430,11 @@ const file_memgpt_memory_v1_block_service_proto_rawDesc = "" +
 	"\x12DeleteBlockRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1f\n" +
 	"\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"\x15\n" +
-	"\x13DeleteBlockResponse2\x81\x03\n" +
-	"\fBlockService\x12W\n" +
-	"\bGetBlock\x12!.memgpt.memory.v1.GetBlockRequest\x1a\".memgpt.memory.v1.GetBlockResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
+	"\x13DeleteBlockResponse2\x89\x03\n" +
+	"\fBlockService\x12[\n" +
+	"\bGetBlock\x12!.memgpt.memory.v1.GetBlockRequest\x1a\".memgpt.memory.v1.GetBlockResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12a\n" +
 	"\n" +
-	"ListBlocks\x12#.memgpt.memory.v1.ListBlocksRequest\x1a$.memgpt.memory.v1.ListBlocksResponse\"\x04\xa0\xbb\x18\x06\x12W\n" +
+	"ListBlocks\x12#.memgpt.memory.v1.ListBlocksRequest\x1a$.memgpt.memory.v1.ListBlocksResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12W\n" +
 	"\bSetBlock\x12!.memgpt.memory.v1.SetBlockRequest\x1a\".memgpt.memory.v1.SetBlockResponse\"\x04\xa0\xbb\x18\x06\x12`\n" +
 	"\vDeleteBlock\x12$.memgpt.memory.v1.DeleteBlockRequest\x1a%.memgpt.memory.v1.DeleteBlockResponse\"\x04\xa0\xbb\x18\x06B\xfb\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x11BlockServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"

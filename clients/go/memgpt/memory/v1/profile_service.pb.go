@@ -450,7 +450,7 @@ var File_memgpt_memory_v1_profile_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_profile_service_proto_rawDesc = "" +
 	"\n" +
-	"&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x93\x01\n" +
+	"&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x93\x01\n" +
 	"\x11PutProfileRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n" +
@@ -480,13 +480,13 @@ const file_memgpt_memory_v1_profile_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n" +
 	"\x04name\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\"\x17\n" +
-	"\x15DeleteProfileResponse2\x9b\x03\n" +
+	"\x15DeleteProfileResponse2\xa3\x03\n" +
 	"\x0eProfileService\x12]\n" +
 	"\n" +
-	"PutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\"\x04\xa0\xbb\x18\x06\x12]\n" +
+	"PutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\"\x04\xa0\xbb\x18\x06\x12a\n" +
 	"\n" +
-	"GetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\"\x04\xa0\xbb\x18\x06\x12c\n" +
-	"\fListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
+	"GetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12g\n" +
+	"\fListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12f\n" +
 	"\rDeleteProfile\x12&.memgpt.memory.v1.DeleteProfileRequest\x1a'.memgpt.memory.v1.DeleteProfileResponse\"\x04\xa0\xbb\x18\x06B\xfd\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x13ProfileServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

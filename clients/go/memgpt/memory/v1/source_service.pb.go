@@ -1675,7 +1675,7 @@ var File_memgpt_memory_v1_source_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\n" +
-	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
+	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
 	"\x13CreateSourceRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -1778,7 +1778,7 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n" +
 	"\x17ListLoadRecordsResponse\x126\n" +
 	"\arecords\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.LoadRecordR\arecords\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc7\t\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\t\n" +
 	"\rSourceService\x12c\n" +
 	"\fCreateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n" +
 	"\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\"\x04\xa0\xbb\x18\x02\x12`\n" +
@@ -1790,9 +1790,9 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\x0eUpsertPassages\x12'.memgpt.memory.v1.UpsertPassagesRequest\x1a(.memgpt.memory.v1.UpsertPassagesResponse\"\x04\xa0\xbb\x18\x06(\x01\x12c\n" +
 	"\fAttachSource\x12%.memgpt.memory.v1.AttachSourceRequest\x1a&.memgpt.memory.v1.AttachSourceResponse\"\x04\xa0\xbb\x18\x06\x12c\n" +
 	"\fDetachSource\x12%.memgpt.memory.v1.DetachSourceRequest\x1a&.memgpt.memory.v1.DetachSourceResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
-	"\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a'.memgpt.memory.v1.PutLoadRecordResponse\"\x04\xa0\xbb\x18\x06\x12f\n" +
-	"\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a'.memgpt.memory.v1.GetLoadRecordResponse\"\x04\xa0\xbb\x18\x06\x12l\n" +
-	"\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponse\"\x04\xa0\xbb\x18\x06B\xfc\x01\n" +
+	"\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a'.memgpt.memory.v1.PutLoadRecordResponse\"\x04\xa0\xbb\x18\x06\x12j\n" +
+	"\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a'.memgpt.memory.v1.GetLoadRecordResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12p\n" +
+	"\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponse\"\b\xa0\xbb\x18\x06\xa8\xbb\x18\x01B\xfc\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x12SourceServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (

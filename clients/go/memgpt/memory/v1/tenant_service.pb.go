@@ -413,7 +413,7 @@ var File_memgpt_memory_v1_tenant_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_tenant_service_proto_rawDesc = "" +
 	"\n" +
-	"%memgpt/memory/v1/tenant_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1dmemgpt/memory/v1/tenant.proto\"L\n" +
+	"%memgpt/memory/v1/tenant_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1dmemgpt/memory/v1/tenant.proto\"L\n" +
 	"\x13CreateTenantRequest\x125\n" +
 	"\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n" +
 	"\x14CreateTenantResponse\x120\n" +
@@ -432,11 +432,11 @@ const file_memgpt_memory_v1_tenant_service_proto_rawDesc = "" +
 	"\x13DeleteTenantRequest\x125\n" +
 	"\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n" +
 	"\x14DeleteTenantResponse\x120\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x18.memgpt.memory.v1.TenantR\x06tenant2\x97\x03\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x18.memgpt.memory.v1.TenantR\x06tenant2\x9f\x03\n" +
 	"\rTenantService\x12c\n" +
-	"\fCreateTenant\x12%.memgpt.memory.v1.CreateTenantRequest\x1a&.memgpt.memory.v1.CreateTenantResponse\"\x04\xa0\xbb\x18\x05\x12Z\n" +
-	"\tGetTenant\x12\".memgpt.memory.v1.GetTenantRequest\x1a#.memgpt.memory.v1.GetTenantResponse\"\x04\xa0\xbb\x18\x05\x12`\n" +
-	"\vListTenants\x12$.memgpt.memory.v1.ListTenantsRequest\x1a%.memgpt.memory.v1.ListTenantsResponse\"\x04\xa0\xbb\x18\x05\x12c\n" +
+	"\fCreateTenant\x12%.memgpt.memory.v1.CreateTenantRequest\x1a&.memgpt.memory.v1.CreateTenantResponse\"\x04\xa0\xbb\x18\x05\x12^\n" +
+	"\tGetTenant\x12\".memgpt.memory.v1.GetTenantRequest\x1a#.memgpt.memory.v1.GetTenantResponse\"\b\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12d\n" +
+	"\vListTenants\x12$.memgpt.memory.v1.ListTenantsRequest\x1a%.memgpt.memory.v1.ListTenantsResponse\"\b\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12c\n" +
 	"\fDeleteTenant\x12%.memgpt.memory.v1.DeleteTenantRequest\x1a&.memgpt.memory.v1.DeleteTenantResponse\"\x04\xa0\xbb\x18\x05B\xfc\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x12TenantServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

@@ -236,8 +236,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 121
-    """RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
-    that must be free.
+    """RESOURCE_EXHAUSTED: a queue, a disk or a quota of the tenant is full. QuotaFailure describes it, and RetryInfo has the
+    time after which a retry makes sense. For the quota `disk`, `limit` is the number of bytes that must be free. For a
+    quota of a tenant, the metadata also has `tenant`, `value` (what would be used) and, for a rate, `window_seconds`.
 
         {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
     """
@@ -523,8 +524,9 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 120
     {"reason": "OVERLOADED", "domain": "memgpt", "metadata": {"limit": "512"}}
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 121
-"""RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
-that must be free.
+"""RESOURCE_EXHAUSTED: a queue, a disk or a quota of the tenant is full. QuotaFailure describes it, and RetryInfo has the
+time after which a retry makes sense. For the quota `disk`, `limit` is the number of bytes that must be free. For a
+quota of a tenant, the metadata also has `tenant`, `value` (what would be used) and, for a rate, `window_seconds`.
 
     {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 """

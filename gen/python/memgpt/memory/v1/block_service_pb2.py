@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from memgpt.common.v1 import audit_pb2 as memgpt_dot_common_dot_v1_dot_audit__pb2
 from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_permission__pb2
 from memgpt.memory.v1 import block_pb2 as memgpt_dot_memory_dot_v1_dot_block__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\"k\n\x0fGetBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1f\n\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"A\n\x10GetBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"L\n\x11ListBlocksRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\"E\n\x12ListBlocksResponse\x12/\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x17.memgpt.memory.v1.BlockR\x06\x62locks\"\x85\x01\n\x0fSetBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x1b.memgpt.memory.v1.BlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05\x62lock\"A\n\x10SetBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"n\n\x12\x44\x65leteBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1f\n\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"\x15\n\x13\x44\x65leteBlockResponse2\x81\x03\n\x0c\x42lockService\x12W\n\x08GetBlock\x12!.memgpt.memory.v1.GetBlockRequest\x1a\".memgpt.memory.v1.GetBlockResponse\"\x04\xa0\xbb\x18\x06\x12]\n\nListBlocks\x12#.memgpt.memory.v1.ListBlocksRequest\x1a$.memgpt.memory.v1.ListBlocksResponse\"\x04\xa0\xbb\x18\x06\x12W\n\x08SetBlock\x12!.memgpt.memory.v1.SetBlockRequest\x1a\".memgpt.memory.v1.SetBlockResponse\"\x04\xa0\xbb\x18\x06\x12`\n\x0b\x44\x65leteBlock\x12$.memgpt.memory.v1.DeleteBlockRequest\x1a%.memgpt.memory.v1.DeleteBlockResponse\"\x04\xa0\xbb\x18\x06\x42\xfb\x01\n\x19io.memgptmilvus.memory.v1B\x11\x42lockServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$memgpt/memory/v1/block_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\"k\n\x0fGetBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1f\n\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"A\n\x10GetBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"L\n\x11ListBlocksRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\"E\n\x12ListBlocksResponse\x12/\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x17.memgpt.memory.v1.BlockR\x06\x62locks\"\x85\x01\n\x0fSetBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x1b.memgpt.memory.v1.BlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05\x62lock\"A\n\x10SetBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"n\n\x12\x44\x65leteBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1f\n\x05label\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\"\x15\n\x13\x44\x65leteBlockResponse2\x89\x03\n\x0c\x42lockService\x12[\n\x08GetBlock\x12!.memgpt.memory.v1.GetBlockRequest\x1a\".memgpt.memory.v1.GetBlockResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12\x61\n\nListBlocks\x12#.memgpt.memory.v1.ListBlocksRequest\x1a$.memgpt.memory.v1.ListBlocksResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12W\n\x08SetBlock\x12!.memgpt.memory.v1.SetBlockRequest\x1a\".memgpt.memory.v1.SetBlockResponse\"\x04\xa0\xbb\x18\x06\x12`\n\x0b\x44\x65leteBlock\x12$.memgpt.memory.v1.DeleteBlockRequest\x1a%.memgpt.memory.v1.DeleteBlockResponse\"\x04\xa0\xbb\x18\x06\x42\xfb\x01\n\x19io.memgptmilvus.memory.v1B\x11\x42lockServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,29 +50,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEBLOCKREQUEST'].fields_by_name['label']._loaded_options = None
   _globals['_DELETEBLOCKREQUEST'].fields_by_name['label']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_BLOCKSERVICE'].methods_by_name['GetBlock']._loaded_options = None
-  _globals['_BLOCKSERVICE'].methods_by_name['GetBlock']._serialized_options = b'\240\273\030\006'
+  _globals['_BLOCKSERVICE'].methods_by_name['GetBlock']._serialized_options = b'\240\273\030\006\250\273\030\001'
   _globals['_BLOCKSERVICE'].methods_by_name['ListBlocks']._loaded_options = None
-  _globals['_BLOCKSERVICE'].methods_by_name['ListBlocks']._serialized_options = b'\240\273\030\006'
+  _globals['_BLOCKSERVICE'].methods_by_name['ListBlocks']._serialized_options = b'\240\273\030\006\250\273\030\001'
   _globals['_BLOCKSERVICE'].methods_by_name['SetBlock']._loaded_options = None
   _globals['_BLOCKSERVICE'].methods_by_name['SetBlock']._serialized_options = b'\240\273\030\006'
   _globals['_BLOCKSERVICE'].methods_by_name['DeleteBlock']._loaded_options = None
   _globals['_BLOCKSERVICE'].methods_by_name['DeleteBlock']._serialized_options = b'\240\273\030\006'
-  _globals['_GETBLOCKREQUEST']._serialized_start=123
-  _globals['_GETBLOCKREQUEST']._serialized_end=230
-  _globals['_GETBLOCKRESPONSE']._serialized_start=232
-  _globals['_GETBLOCKRESPONSE']._serialized_end=297
-  _globals['_LISTBLOCKSREQUEST']._serialized_start=299
-  _globals['_LISTBLOCKSREQUEST']._serialized_end=375
-  _globals['_LISTBLOCKSRESPONSE']._serialized_start=377
-  _globals['_LISTBLOCKSRESPONSE']._serialized_end=446
-  _globals['_SETBLOCKREQUEST']._serialized_start=449
-  _globals['_SETBLOCKREQUEST']._serialized_end=582
-  _globals['_SETBLOCKRESPONSE']._serialized_start=584
-  _globals['_SETBLOCKRESPONSE']._serialized_end=649
-  _globals['_DELETEBLOCKREQUEST']._serialized_start=651
-  _globals['_DELETEBLOCKREQUEST']._serialized_end=761
-  _globals['_DELETEBLOCKRESPONSE']._serialized_start=763
-  _globals['_DELETEBLOCKRESPONSE']._serialized_end=784
-  _globals['_BLOCKSERVICE']._serialized_start=787
-  _globals['_BLOCKSERVICE']._serialized_end=1172
+  _globals['_GETBLOCKREQUEST']._serialized_start=153
+  _globals['_GETBLOCKREQUEST']._serialized_end=260
+  _globals['_GETBLOCKRESPONSE']._serialized_start=262
+  _globals['_GETBLOCKRESPONSE']._serialized_end=327
+  _globals['_LISTBLOCKSREQUEST']._serialized_start=329
+  _globals['_LISTBLOCKSREQUEST']._serialized_end=405
+  _globals['_LISTBLOCKSRESPONSE']._serialized_start=407
+  _globals['_LISTBLOCKSRESPONSE']._serialized_end=476
+  _globals['_SETBLOCKREQUEST']._serialized_start=479
+  _globals['_SETBLOCKREQUEST']._serialized_end=612
+  _globals['_SETBLOCKRESPONSE']._serialized_start=614
+  _globals['_SETBLOCKRESPONSE']._serialized_end=679
+  _globals['_DELETEBLOCKREQUEST']._serialized_start=681
+  _globals['_DELETEBLOCKREQUEST']._serialized_end=791
+  _globals['_DELETEBLOCKRESPONSE']._serialized_start=793
+  _globals['_DELETEBLOCKRESPONSE']._serialized_end=814
+  _globals['_BLOCKSERVICE']._serialized_start=817
+  _globals['_BLOCKSERVICE']._serialized_end=1210
 # @@protoc_insertion_point(module_scope)

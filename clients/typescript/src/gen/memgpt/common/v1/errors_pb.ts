@@ -402,8 +402,9 @@ export enum ErrorReason {
   OVERLOADED = 120,
 
   /**
-   * RESOURCE_EXHAUSTED: a queue, a disk or another quota is full. For the quota `disk`, `limit` is the number of bytes
-   * that must be free.
+   * RESOURCE_EXHAUSTED: a queue, a disk or a quota of the tenant is full. QuotaFailure describes it, and RetryInfo has the
+   * time after which a retry makes sense. For the quota `disk`, `limit` is the number of bytes that must be free. For a
+   * quota of a tenant, the metadata also has `tenant`, `value` (what would be used) and, for a rate, `window_seconds`.
    *
    *     {"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
    *

@@ -1,0 +1,74 @@
+"""The ids in a call's messages.
+
+Ids are found by the names of fields, which the contracts keep to: a string named ``…_id`` is an id, a list of strings
+named ``…_ids`` holds ids. Names, labels and texts are what people wrote, so they are never taken.
+A tenant has no other id than its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+"""Ids of the suite, and the request ids of callers. Anything else in such a field was refused, and may be a text."""
+
+_DEPTH = 3
+"""How many messages deep ids are looked for, such as ``piece.agent.agent_id``."""
+
+_MOST_LISTED = 16
+"""Most ids of one field in a line; a request may have a thousand."""
+
+_NOT_OURS = "call_id"
+"""Names a call of a function, and is chosen by the model."""
+
+
+@cache
+def _paths(message: Descriptor, depth: int = _DEPTH) -> Sequence[tuple[tuple[str, ...], bool]]:
+    """Return the paths of the fields that hold ids, each with whether it is a list."""
+    found: list[tuple[tuple[str, ...], bool]] = []
+    for field in message.fields:
+        if field.type == FieldDescriptor.TYPE_STRING:
+            ids = field.name.endswith("_ids" if field.is_repeated else "_id") and field.name != _NOT_OURS
+            if ids or (field.name == "tenant" and not field.is_repeated):
+                found.append(((field.name,), field.is_repeated))
+        elif field.message_type is not None and not field.is_repeated and depth > 1:
+            found += [((field.name, *path), listed) for path, listed in _paths(field.message_type, depth - 1)]
+    return found
+
+
+def _ids(message: Message) -> Iterator[tuple[str, str | list[str]]]:
+    for path, listed in _paths(message.DESCRIPTOR):
+        holder = message
+        for name in path[:-1]:
+            if not holder.HasField(name):
+                break
+            holder = getattr(holder, name)
+        else:
+            value = getattr(holder, path[-1])
+            if listed:
+                ids = [id_ for id_ in value[:_MOST_LISTED] if _ID.fullmatch(id_)]
+                if ids:
+                    yield path[-1], ids
+            elif value and _ID.fullmatch(value):
+                yield path[-1], value
+
+
+class IdCollector:
+    """Collects the ids in the messages of one call.
+
+    Attributes:
+        found: Ids by field name; of equal names, the first counts.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, str | list[str]] = {}
+
+    def __call__(self, message: Message) -> None:
+        """Look at a request or a response."""
+        for name, value in _ids(message):
+            self.found.setdefault(name, value)
